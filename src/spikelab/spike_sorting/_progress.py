@@ -1,0 +1,59 @@
+"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+LOG_INTERVAL_S = 10.0
+
+
+class Progress:
+    """Counts units of work done and says so.
+
+    On a terminal a bar with an estimate of the time left is drawn on stderr. Elsewhere a line is logged at INFO every
+    ten seconds, so that "slow" can be told from "stuck". Work that ends sooner leaves no trace.
+
+    Parameters
+    ----------
+    label : str
+        What is being done, for example "writing the binary recording".
+    total : float
+        Units of work in all.
+    unit : str
+        Name of the unit.
+    """
+
+    def __init__(self, label: str, total: float, unit: str = "chunk") -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0.0
+        self._start = self._last = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=label, unit=unit, leave=False, delay=0.5)
+
+    def update(self, amount: float = 1) -> None:
+        """Add `amount` units of finished work."""
+        self.done += amount
+        if self._bar is not None:
+            self._bar.update(amount)
+            return
+        now = time.monotonic()
+        if now - self._last >= LOG_INTERVAL_S:
+            self._last = now
+            left = (now - self._start) * (self.total - self.done) / max(self.done, 1e-12)
+            logger.info("%s: %.0f %%, about %.0f s left", self.label, 100 * self.done / max(self.total, 1e-12), left)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()

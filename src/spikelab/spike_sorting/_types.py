@@ -189,7 +189,7 @@ class BinaryRecording:
             offset_to_uV=0.0,
             is_filtered=True,
         )
-        recording.set_channel_locations(self.locations)
+        recording.set_dummy_probe_from_locations(self.locations)
         if self.electrodes is not None:
             recording.set_property("electrode", self.electrodes)
         recording.annotate(

@@ -1,0 +1,45 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both make their own virtual environment.
+PYTHON ?= python3
+VENV   := .venv
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check
+BASE   := $(VENV)/.base-installed
+DEV    := $(VENV)/.dev-installed
+
+.PHONY: demo test test-slow lint format docs clean
+
+demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, compare
+	$(VENV)/bin/spikelab demo
+
+test: $(DEV) lint  ## everything CI runs
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
+	$(PIP) install -q -c constraints.txt -e ".[kilosort4]"
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(DEV)  ## style, types and layers
+	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff format --check src tests benchmarks
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(DEV)
+	$(VENV)/bin/ruff check --fix src tests benchmarks
+	$(VENV)/bin/ruff format src tests benchmarks
+
+docs: $(DEV)  ## write the parts of the documentation that come from the code
+	$(VENV)/bin/python -m spikelab.spike_sorting._reference docs/configuration.md
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -q -c constraints.txt -e .
+	touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	touch $@ $(BASE)
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""``python -m spikelab.cli``."""
+
+from spikelab.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""``spikelab doctor``: what works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from spikelab import __version__
+from spikelab.cli._table import table
+
+Check = tuple[str, str, str]  # name, state, details or what to do
+OK, ABSENT, BROKEN = "ok", "-", "BROKEN"
+TIMEOUT_S = 10
+
+
+def report() -> str:
+    """All checks as a table."""
+    rows = [row for check in CHECKS for row in check()]
+    return f"spikelab {__version__}\n\n" + table(("what", "state", "details"), rows)
+
+
+def _host() -> list[Check]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(Path.cwd())
+    return [
+        ("python", OK, f"{platform.python_version()} on {platform.platform()}"),
+        ("processor", OK, f"{len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, 'cpu_affinity') else os.cpu_count()} cores"),
+        ("memory", OK, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB available"),
+        ("disk", OK if disk.free > 10 * 2**30 else BROKEN, f"{disk.free / 2**30:.1f} GiB free in {Path.cwd()}"),
+    ]
+
+
+def _packages() -> list[Check]:
+    from importlib.metadata import version
+
+    return [(name, OK, version(name)) for name in ("spikeinterface", "numpy", "numba", "h5py")]
+
+
+def _gpu() -> list[Check]:
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return [("GPU", ABSENT, "no NVIDIA driver; Kilosort 2 needs one, Kilosort 4 is slow without")]
+    state, text = _run([command, "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader"])
+    return [("GPU", state, text)]
+
+
+def _torch() -> list[Check]:
+    if importlib.util.find_spec("torch") is None:
+        return [("torch", ABSENT, "only Kilosort 4 needs it: pip install 'spikelab[kilosort4]'")]
+    from importlib.metadata import version
+
+    return [("torch", OK, version("torch"))]
+
+
+def _sorters() -> list[Check]:
+    from spikeinterface.sorters import installed_sorters
+
+    rows: list[Check] = []
+    kilosort4 = importlib.util.find_spec("kilosort") is not None
+    rows.append(("kilosort4", OK if kilosort4 else ABSENT, "" if kilosort4 else "pip install 'spikelab[kilosort4]'"))
+    matlab, path = shutil.which("matlab"), os.environ.get("KILOSORT_PATH")
+    ready = matlab is not None and path is not None
+    missing = [what for what, there in (("matlab on PATH", matlab), ("KILOSORT_PATH or sorter_path", path)) if not there]
+    rows.append(("kilosort2", OK if ready else ABSENT, "" if ready else f"needs {' and '.join(missing)}, or docker"))
+    rows += [(f"spikeinterface:{name}", OK, "") for name in installed_sorters() if not name.startswith("kilosort")]
+    return rows
+
+
+def _docker() -> list[Check]:
+    command = shutil.which("docker")
+    if command is None:
+        return [("docker", ABSENT, "not installed; only the docker presets need it")]
+    state, text = _run([command, "info", "--format", "{{.ServerVersion}}"])
+    client = importlib.util.find_spec("docker") is not None
+    rows = [("docker daemon", state, text)]
+    rows.append(("docker client", OK if client else ABSENT, "" if client else "pip install 'spikelab[docker]'"))
+    return rows
+
+
+def _plugins() -> list[Check]:
+    path = os.environ.get("HDF5_PLUGIN_PATH")
+    if path is None:
+        return [("HDF5 plugins", ABSENT, "HDF5_PLUGIN_PATH is not set; vendor-compressed Maxwell files need it")]
+    missing = [folder for folder in path.split(os.pathsep) if not Path(folder).is_dir()]
+    if missing:
+        return [("HDF5 plugins", BROKEN, f"HDF5_PLUGIN_PATH names a folder that does not exist: {missing[0]}")]
+    return [("HDF5 plugins", OK, path)]
+
+
+def _run(command: list[str]) -> tuple[str, str]:
+    """State and first line of what a command prints."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return BROKEN, str(error)
+    lines = (done.stdout if done.returncode == 0 else done.stderr or done.stdout).strip().splitlines()
+    return (OK if done.returncode == 0 else BROKEN), (lines[0] if lines else f"exit code {done.returncode}")
+
+
+CHECKS: tuple[Callable[[], list[Check]], ...] = (_host, _packages, _gpu, _torch, _sorters, _docker, _plugins)

@@ -1,0 +1,57 @@
+"""From the words of the command line to a configuration."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+
+
+def build_config(sorter: str | None, config_file: Path | None, settings: dict[str, Any]) -> SortingPipelineConfig:
+    """File or preset first, then single settings; checked.
+
+    Raises
+    ------
+    click.UsageError
+        For an unknown setting or an impossible value.
+    """
+    from spikelab.spike_sorting._toml import config_from_toml
+    from spikelab.spike_sorting._validation import validate_config
+
+    try:
+        if config_file is None:
+            config = preset_for(sorter or "kilosort2")
+        else:
+            config = config_from_toml(config_file)
+            config = config if sorter is None else config.override(sorter_name=sorter)
+        config = config.override(**settings)
+        validate_config(config)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    return config
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``["snr_min=8", "stream_id=well000"]`` to keywords; values are TOML, bare words strings, none is None."""
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {setting}: expected FIELD=VALUE")
+        parsed[name.strip()] = _parse_value(text.strip())
+    return parsed
+
+
+def _parse_value(text: str) -> Any:
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

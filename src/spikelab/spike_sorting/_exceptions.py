@@ -1,0 +1,394 @@
+"""Errors that say what kind of failure ended a sort, so that a caller can skip, stop or try again.
+
+::
+
+    RuntimeError
+     └── SpikeSortingClassifiedError          any failure that was identified
+          ├── BiologicalSortFailure           the recording cannot be sorted       -> go on with the next one
+          │    ├── InsufficientActivityError
+          │    ├── NoGoodChannelsError
+          │    ├── SaturatedSignalError
+          │    └── EmptyWaveformMetricsError  (also a ValueError)
+          ├── EnvironmentSortFailure          host or container is misconfigured   -> stop, tell the operator
+          │    ├── HDF5PluginMissingError
+          │    ├── DockerEnvironmentError
+          │    ├── ModelLoadingError
+          │    ├── GPUUnavailableError
+          │    ├── SorterNotInstalledError
+          │    └── ConcurrentSortError
+          ├── ResourceSortFailure             a machine resource ran out           -> retry with less
+          │    ├── GPUOutOfMemoryError
+          │    ├── HostOutOfMemoryError
+          │    ├── DiskExhaustionError
+          │    └── SorterTimeoutError
+          └── SortBatchError                  (also an ExceptionGroup) some recordings of a batch failed
+
+All of them survive pickling with their attributes, so that they can come back from a worker process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+PathLike: TypeAlias = str | Path
+DockerReason: TypeAlias = Literal["daemon_down", "client_missing", "image_pull_failed", "permission_denied", "other"]
+
+
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Make an instance of `cls` without ``__init__``; pickle fills in the attributes afterwards."""
+    return cls.__new__(cls, *args)
+
+
+class SpikeSortingClassifiedError(RuntimeError):
+    """Any identified failure of a sort.
+
+    Catch this to treat all of them alike, or one of :class:`BiologicalSortFailure`, :class:`EnvironmentSortFailure`
+    and :class:`ResourceSortFailure` where the policy differs.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The inherited version calls the class with the message alone, which keyword-only arguments refuse.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+class BiologicalSortFailure(SpikeSortingClassifiedError):  # noqa: N818  a published name
+    """The recording itself cannot be sorted: too silent, no usable channel. Do not try again."""
+
+
+class EnvironmentSortFailure(SpikeSortingClassifiedError):  # noqa: N818  a published name
+    """The host or the container runtime is misconfigured. Stop: a retry without intervention fails again."""
+
+
+class ResourceSortFailure(SpikeSortingClassifiedError):  # noqa: N818  a published name
+    """The job used up memory, disk or time. Try again with reduced parameters."""
+
+
+class InsufficientActivityError(BiologicalSortFailure):
+    """The recording has too little spiking activity to be sorted.
+
+    Attributes
+    ----------
+    sorter : str
+        The sorter that failed, for example ``"kilosort2"``.
+    threshold_crossings : int or None
+        Kilosort2: threshold crossings found.
+    units_at_failure : int or None
+        Kilosort2: templates at the crash; Kilosort4: samples that its clustering complained of.
+    nspks_at_failure : float or None
+        Kilosort2: spikes per batch in the failing step.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sorter: str,
+        threshold_crossings: int | None = None,
+        units_at_failure: int | None = None,
+        nspks_at_failure: float | None = None,
+        log_path: PathLike | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.threshold_crossings = threshold_crossings
+        self.units_at_failure = units_at_failure
+        self.nspks_at_failure = nspks_at_failure
+        self.log_path = log_path
+
+
+class NoGoodChannelsError(BiologicalSortFailure):
+    """The sorter flagged every channel as bad; there may be signal, but none that passes its check.
+
+    Attributes
+    ----------
+    sorter : str
+        The sorter that failed.
+    total_channels, bad_channels : int or None
+        Channels of the recording, and those flagged.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sorter: str,
+        total_channels: int | None = None,
+        bad_channels: int | None = None,
+        log_path: PathLike | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.total_channels = total_channels
+        self.bad_channels = bad_channels
+        self.log_path = log_path
+
+
+class SaturatedSignalError(BiologicalSortFailure):
+    """The recording is flat or on a rail on all channels: a fault of the acquisition rather than silence.
+
+    Attributes
+    ----------
+    channels_saturated, total_channels : int or None
+        Channels found flat or saturated, and all channels.
+    """
+
+    def __init__(
+        self, message: str, *, channels_saturated: int | None = None, total_channels: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.channels_saturated = channels_saturated
+        self.total_channels = total_channels
+
+
+class EmptyWaveformMetricsError(BiologicalSortFailure, ValueError):
+    """SNR or normalised standard deviation was asked for, but there are neither stored values nor raw data.
+
+    Attributes
+    ----------
+    metric_name : str or None
+        The metric that could not be computed.
+    """
+
+    def __init__(self, message: str, *, metric_name: str | None = None) -> None:
+        super().__init__(message)
+        self.metric_name = metric_name
+
+
+class HDF5PluginMissingError(EnvironmentSortFailure):
+    """The HDF5 filter plugin that the recording needs is missing, or the plugin path is wrong.
+
+    Attributes
+    ----------
+    configured_path : str, Path or None
+        ``HDF5_PLUGIN_PATH`` at the time of the failure.
+    """
+
+    def __init__(self, message: str, *, configured_path: PathLike | None = None) -> None:
+        super().__init__(message)
+        self.configured_path = configured_path
+
+
+class DockerEnvironmentError(EnvironmentSortFailure):
+    """Docker's daemon, its client library or the image cannot be used.
+
+    Attributes
+    ----------
+    reason : str
+        ``"daemon_down"``, ``"client_missing"``, ``"image_pull_failed"``, ``"permission_denied"`` or ``"other"``
+        (then ``__cause__`` has the details).
+    """
+
+    def __init__(self, message: str, *, reason: DockerReason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelLoadingError(EnvironmentSortFailure):
+    """The detection model could not be loaded: folder missing, weights corrupt, wrong shape, no PyTorch.
+
+    Attributes
+    ----------
+    sorter : str
+        The sorter whose model it is.
+    model_path : str, Path or None
+        The path that was tried.
+    """
+
+    def __init__(self, message: str, *, sorter: str = "rt_sort", model_path: PathLike | None = None) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.model_path = model_path
+
+
+class GPUUnavailableError(EnvironmentSortFailure):
+    """A GPU was asked for, but none can be used: no device, no driver, or one too new for the sorter's build.
+
+    Attributes
+    ----------
+    sorter : str or None
+        The sorter that failed.
+    device : str or None
+        The device that was asked for.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(
+        self, message: str, *, sorter: str | None = None, device: str | None = None, log_path: PathLike | None = None
+    ) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.device = device
+        self.log_path = log_path
+
+
+class SorterNotInstalledError(EnvironmentSortFailure):
+    """The sorter, or something it cannot run without (MATLAB, its source folder, a package), is not installed.
+
+    Attributes
+    ----------
+    sorter : str
+        The sorter that is missing.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(self, message: str, *, sorter: str, log_path: PathLike | None = None) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.log_path = log_path
+
+
+class ConcurrentSortError(EnvironmentSortFailure):
+    """Another run is using the same folder.
+
+    Attributes
+    ----------
+    folder : str, Path or None
+        The folder that is in use.
+    pid : int or None
+        Process that holds it, where known.
+    host : str or None
+        Host of that process, where known.
+    """
+
+    def __init__(
+        self, message: str, *, folder: PathLike | None = None, pid: int | None = None, host: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.folder = folder
+        self.pid = pid
+        self.host = host
+
+
+class GPUOutOfMemoryError(ResourceSortFailure):
+    """The sorter ran out of GPU memory: reduce the batch, shorten the recording or use a larger GPU.
+
+    Attributes
+    ----------
+    sorter : str
+        The sorter that failed.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(self, message: str, *, sorter: str, log_path: PathLike | None = None) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.log_path = log_path
+
+
+class HostOutOfMemoryError(ResourceSortFailure):
+    """The host ran out of memory (not the GPU), or the operating system killed the sorter for it.
+
+    Attributes
+    ----------
+    sorter : str or None
+        The sorter that failed; None where another stage did.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(self, message: str, *, sorter: str | None = None, log_path: PathLike | None = None) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.log_path = log_path
+
+
+class DiskExhaustionError(ResourceSortFailure):
+    """A disk is full, or has too little room for what is about to be written.
+
+    Attributes
+    ----------
+    sorter : str or None
+        The sorter that failed; None where another stage did.
+    path : str, Path or None
+        Where there is no room.
+    required_bytes, free_bytes : int or None
+        Room needed and room left, where known.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sorter: str | None = None,
+        path: PathLike | None = None,
+        required_bytes: int | None = None,
+        free_bytes: int | None = None,
+        log_path: PathLike | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.path = path
+        self.required_bytes = required_bytes
+        self.free_bytes = free_bytes
+        self.log_path = log_path
+
+
+class SorterTimeoutError(ResourceSortFailure):
+    """The sorter gave no sign of life for too long and was ended.
+
+    Attributes
+    ----------
+    sorter : str
+        The sorter that was ended.
+    timeout_s : float or None
+        Seconds of silence that were allowed.
+    log_path : str, Path or None
+        The sorter's log, where it was found.
+    """
+
+    def __init__(
+        self, message: str, *, sorter: str, timeout_s: float | None = None, log_path: PathLike | None = None
+    ) -> None:
+        super().__init__(message)
+        self.sorter = sorter
+        self.timeout_s = timeout_s
+        self.log_path = log_path
+
+
+class SortBatchError(ExceptionGroup[Exception], SpikeSortingClassifiedError):
+    """Some recordings of a batch failed; what was sorted is in `results`.
+
+    The parts that ``except*`` or ``split`` hand out carry the same three attributes, always about the whole batch;
+    ``exceptions`` has the errors of that part. ``except* SpikeSortingClassifiedError`` catches the batch as a whole,
+    because the group is one itself; name a narrower class to pick errors out of it.
+
+    Attributes
+    ----------
+    results : list or dict
+        Aligned with the inputs, None where there is no result; of a multi-stream sort, a dict by stream.
+    failures : list of (input, exception)
+        The inputs that failed and why.
+    not_attempted : list
+        Inputs that were not tried because the batch was stopped.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[Exception],
+        *,
+        results: Sequence[Any] | Mapping[str, Any],
+        failures: Sequence[tuple[Any, Exception]],
+        not_attempted: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(message, exceptions)
+        self.results: Any = dict(results) if isinstance(results, Mapping) else list(results)
+        self.failures = list(failures)
+        self.not_attempted = list(not_attempted)
+
+    def derive(self, excs: Sequence[Exception]) -> SortBatchError:  # type: ignore[override]
+        """Make a group of some of the exceptions, with the attributes of this one."""
+        return SortBatchError(
+            self.message, excs, results=self.results, failures=self.failures, not_attempted=self.not_attempted
+        )

@@ -1,0 +1,38 @@
+"""A script that repeats a call: what ``save_script`` writes into the results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikelab.spike_sorting._inputs import Job
+
+TEMPLATE = '''"""Repeat the sort that wrote this folder; edit config_used.toml to change it."""
+
+from pathlib import Path
+
+from spikelab.spike_sorting import sort_recording
+from spikelab.spike_sorting._toml import config_from_toml
+
+here = Path(__file__).resolve().parent
+
+if __name__ == "__main__":
+    sort_recording(
+        [{recording}],
+        config=config_from_toml(here / "config_used.toml"),
+        results_folders=[here],
+        intermediate_folders=[{intermediate!r}],
+    )
+'''
+
+
+def repeat_script(job: Job) -> str:
+    """Source of a script that repeats `job` in its own results folder."""
+    if isinstance(job.recording_input, Path):
+        recording = repr(str(job.recording_input.resolve()))
+    else:
+        recording = "..."  # replaced below: a recording that was in memory cannot be opened again by name
+    script = TEMPLATE.format(recording=recording, intermediate=str(job.intermediate))
+    if recording == "...":
+        note = "# The recording was given in memory: put it, or a path to it, in place of the dots.\n"
+        script = script.replace('if __name__ == "__main__":', note + 'if __name__ == "__main__":')
+    return script

@@ -1,0 +1,111 @@
+"""A configuration as TOML: a table for each group, null as the string "none", tuples as lists, paths as strings."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from spikelab.spike_sorting._fields import plain
+from spikelab.spike_sorting._flat import groups, keywords, suggestion
+from spikelab.spike_sorting.config import SortingPipelineConfig
+
+NULL = "none"
+
+
+def config_to_toml(config: SortingPipelineConfig) -> str:
+    """Return all settings of `config` as TOML.
+
+    A string that reads ``none`` itself is written with a backslash in front, so that it comes back as a string.
+
+    Raises
+    ------
+    TypeError
+        If a setting holds something that is not a number, string, list or dictionary.
+    """
+    return tomli_w.dumps(
+        {
+            group: {f.name: _encode(plain(getattr(getattr(config, group), f.name))) for f in fields(group_type)}
+            for group, group_type in groups(type(config)).items()
+        }
+    )
+
+
+def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = None) -> SortingPipelineConfig:
+    """Read settings from TOML.
+
+    Parameters
+    ----------
+    source : str or Path
+        TOML text; or a file: a ``Path``, or a string in one line that ends in ``.toml``.
+    base : SortingPipelineConfig, optional
+        Where settings that `source` does not name come from; the defaults without it. Stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If `source` is no TOML.
+    TypeError
+        If it names a group or a setting that does not exist.
+    """
+    base = SortingPipelineConfig() if base is None else base
+    changed = {}
+    for group, values in _parse(source).items():
+        if group not in groups(type(base)):
+            raise TypeError(_unknown_group(group, type(base)))
+        if not isinstance(values, Mapping):
+            raise TypeError(f"[{group}] must be a table of settings, got {values!r}")
+        current = getattr(base, group)
+        names = [f.name for f in fields(current)]
+        for name in values:
+            if name not in names:
+                raise TypeError(f"Unknown parameter {name!r} in [{group}]{suggestion(name, names)}")
+        changed[group] = replace(current, **{name: _decode(value) for name, value in values.items()})
+    return copy.deepcopy(replace(base, **changed))
+
+
+def _parse(source: str | Path) -> dict[str, Any]:
+    is_file = isinstance(source, Path) or ("\n" not in source and source.endswith(".toml"))
+    text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{source if is_file else 'the text'} is no valid TOML: {error}") from error
+
+
+def _unknown_group(name: str, config_type: type) -> str:
+    place = keywords(config_type).get(name)
+    if place is not None:
+        return f"{place.name!r} belongs into the table [{place.group}]"
+    known = groups(config_type)
+    near = suggestion(name, known) or f"; there are {', '.join(f'[{group}]' for group in known)}"
+    return f"Unknown group [{name}]{near}"
+
+
+def _encode(value: Any) -> Any:
+    if value is None:
+        return NULL
+    if isinstance(value, str) and value.lstrip("\\") == NULL:
+        return "\\" + value
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if value == NULL:
+        return None
+    if isinstance(value, str) and value.lstrip("\\") == NULL:
+        return value[1:]
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _decode(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,96 @@
+"""The child's side of :mod:`._child`: ``python -m spikelab.spike_sorting.backends._child_main job.json``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PARENT_POLL_S = 0.5
+
+
+def main(job_path: Path) -> int:
+    """Run the job; 0 with ``spikes.npz``, or 1 with ``error.json``."""
+    job = json.loads(job_path.read_text(encoding="utf-8"))
+    threading.Thread(target=_end_with_parent, args=(job["parent_pid"],), daemon=True).start()
+    folder = Path(job["folder"])
+    try:
+        module, name = job["target"].split(":")
+        target: Callable[[dict[str, Any], Path], SpikeTrains] = getattr(importlib.import_module(module), name)
+        _publish_trains(target(job, folder), folder / RESULT_FILE)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent hears of it
+        traceback.print_exc()
+        _write_error(error, folder / ERROR_FILE)
+        return 1
+    return 0
+
+
+def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
+    """Run a sorter of SpikeInterface on our binary recording: the usual target of a job."""
+    from spikeinterface.sorters import run_sorter
+
+    binary = BinaryRecording.from_dict(Path(job["recording_path"]), job["recording"])
+    sorting = run_sorter(
+        job["sorter"],
+        binary.to_spikeinterface(),
+        folder=folder / "sorter",
+        remove_existing_folder=True,
+        verbose=True,
+        docker_image=job["docker_image"],
+        singularity_image=job["singularity_image"],
+        **job["params"],
+    )
+    return SpikeTrains.from_spikeinterface(sorting)
+
+
+def _publish_trains(trains: SpikeTrains, path: Path) -> None:
+    temporary = path.with_name("unfinished_" + path.name)
+    trains.save(temporary)
+    temporary.replace(path)
+
+
+def _write_error(error: BaseException, path: Path) -> None:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    account = {"type": name, "message": str(error), "traceback": traceback.format_exc()}
+    temporary = path.with_name("unfinished_" + path.name)
+    temporary.write_text(json.dumps(account), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """End this process and all it started when the parent is gone.
+
+    Linux could send a signal by itself (PR_SET_PDEATHSIG), but to this process alone, which would orphan MATLAB and
+    workers, and already when the *thread* ends that started it.
+    """
+    while _is_alive(parent_pid):
+        time.sleep(PARENT_POLL_S)
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _is_alive(parent_pid: int) -> bool:
+    if sys.platform == "win32":
+        import psutil
+
+        return bool(psutil.pid_exists(parent_pid))
+    return os.getppid() == parent_pid
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,254 @@
+"""The interface of a sorter, and what the backends of this package share."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from spikelab.spike_sorting._exceptions import InsufficientActivityError, SpikeSortingClassifiedError
+from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+
+if TYPE_CHECKING:
+    from spikeinterface import BaseRecording, BaseSorting
+
+    from spikelab.spike_sorting.config import SortingPipelineConfig
+
+logger = logging.getLogger(__name__)
+
+
+class SorterBackend(ABC):
+    """Interface that every spike sorter implements.
+
+    Parameters
+    ----------
+    config : SortingPipelineConfig
+        The whole configuration; a backend reads the groups it needs.
+
+    Attributes
+    ----------
+    sorter_label : str
+        Short name for folders, errors and figures.
+    batch_parameter : str or None
+        The sorter parameter that is halved when a resource runs out, None where there is none.
+    batch_default : int or None
+        Its value where the configuration sets none.
+    """
+
+    sorter_label: ClassVar[str] = ""
+    batch_parameter: ClassVar[str | None] = None
+    batch_default: ClassVar[int | None] = None
+
+    def __init__(self, config: SortingPipelineConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def load_recording(self, rec_path: Any) -> BaseRecording:
+        """Load and preprocess a single recording.
+
+        Parameters
+        ----------
+        rec_path : path or BaseRecording
+            A recording file, a folder of files to concatenate, or a recording in memory.
+
+        Returns
+        -------
+        recording : BaseRecording
+            Scaled to microvolts, filtered, single-segment.
+        """
+
+    @abstractmethod
+    def sort(
+        self, recording: BaseRecording, rec_path: Any, recording_dat_path: Path, output_folder: Path
+    ) -> BaseSorting:
+        """Run the sorter on a preprocessed recording.
+
+        Parameters
+        ----------
+        recording : BaseRecording
+            From :meth:`load_recording`.
+        rec_path : path or BaseRecording
+            The original input.
+        recording_dat_path : Path
+            Where a sorter that reads a binary file may write it.
+        output_folder : Path
+            For the sorter's files.
+
+        Returns
+        -------
+        sorting : BaseSorting
+            Units and their spikes.
+        """
+
+    @abstractmethod
+    def extract_waveforms(
+        self,
+        recording: BaseRecording,
+        sorting: BaseSorting,
+        waveforms_folder: Path,
+        curation_folder: Path,
+        rec_path: Any = None,
+        rng: int | np.random.Generator | None = None,
+    ) -> Any:
+        """Extract waveforms and compute templates.
+
+        Parameters
+        ----------
+        recording : BaseRecording
+        sorting : BaseSorting
+            From :meth:`sort`.
+        waveforms_folder : Path
+            For waveform files.
+        curation_folder : Path
+            For the initial units: ``unit_ids.npy``, ``spike_times.npy``, ``spike_clusters.npy``.
+        rec_path : path or BaseRecording, optional
+            The original input.
+        rng : None, int or numpy.random.Generator, optional
+            Seed of the spikes that are drawn; ``config.execution.random_seed`` where None.
+
+        Returns
+        -------
+        waveform_extractor : object
+            With ``sorting``, ``recording``, ``sampling_frequency``, ``peak_ind``, ``chans_max_all``,
+            ``use_pos_peak``, ``get_computed_template(unit_id, mode)`` with mode "average", "median" or "std",
+            ``ms_to_samples(ms)`` and ``root_folder``.
+        """
+
+    @classmethod
+    def needs_gpu(cls, config: SortingPipelineConfig) -> bool:  # noqa: ARG003 - for those that do
+        """Whether a sort with `config` cannot run without a GPU."""
+        return False
+
+    def classify(self, output_folder: Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
+        """Say what a failure of :meth:`sort` means; None where nothing recognises it."""
+        from spikelab.spike_sorting._classifier import classify_failure
+
+        return classify_failure(self.sorter_label, output_folder, exc)
+
+
+class StandardBackend(SorterBackend):
+    """A backend that loads recordings and extracts waveforms as this package does; subclasses only sort."""
+
+    def load_recording(self, rec_path: Any) -> BaseRecording:
+        """Open, scale, filter and cut as ``config.recording`` says; see :meth:`SorterBackend.load_recording`."""
+        from spikelab.spike_sorting.recording import open_recording
+
+        return open_recording(rec_path, self.config.recording)
+
+    def extract_waveforms(
+        self,
+        recording: BaseRecording,
+        sorting: BaseSorting,
+        waveforms_folder: Path,
+        curation_folder: Path,
+        rec_path: Any = None,  # noqa: ARG002 - part of the interface
+        rng: int | np.random.Generator | None = None,
+    ) -> Any:
+        """Templates and metrics by the one-pass engine; see :meth:`SorterBackend.extract_waveforms`."""
+        from spikelab.spike_sorting.waveforms import extract
+
+        execution = self.config.execution
+        return extract(
+            recording,
+            sorting,
+            Path(waveforms_folder),
+            Path(curation_folder),
+            self.config.waveform,
+            seed=seed_from(rng, execution.random_seed),
+            n_jobs=execution.n_jobs,
+            total_memory=execution.total_memory,
+            sorter=self.sorter_label,
+        )
+
+    def ensure_binary(self, recording: BaseRecording, recording_dat_path: Path) -> BinaryRecording:
+        """Find the binary file behind `recording`, or write one to `recording_dat_path`."""
+        binary = BinaryRecording.from_spikeinterface(recording)
+        if binary is not None and binary.path.is_file():
+            return binary
+        from spikelab.spike_sorting.recording import write_binary
+
+        execution = self.config.execution
+        binary, _ = write_binary(
+            recording,
+            Path(recording_dat_path),
+            n_jobs=execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1,
+            total_memory=execution.total_memory,
+            seed=seed_from(None, execution.random_seed),
+        )
+        return binary
+
+    @property
+    def workers(self) -> int:
+        """Workers that the configuration allows on this host."""
+        return max(1, min(int(self.config.execution.n_jobs), os.cpu_count() or 1))
+
+    def clean_trains(self, trains: SpikeTrains, binary: BinaryRecording) -> SpikeTrains:
+        """Without spikes outside the recording and without units that have none left.
+
+        Raises
+        ------
+        InsufficientActivityError
+            If no unit is left.
+        """
+        kept = {
+            int(unit): train[(train >= 0) & (train < binary.n_samples)]
+            for unit, train in zip(trains.unit_ids, trains.samples, strict=True)
+        }
+        outside = sum(map(len, trains.samples)) - sum(map(len, kept.values()))
+        if outside:
+            logger.warning("%s: %d spikes outside the recording were dropped", self.sorter_label, outside)
+        kept = {unit: train for unit, train in kept.items() if len(train)}
+        if not kept:
+            raise InsufficientActivityError(
+                f"{self.sorter_label} found no unit in {binary.duration_s:.1f} s of {binary.n_channels} channels. "
+                "Most often the recording has no spikes above the sorter's threshold; check first that the traces "
+                "are in microvolts (gain, data type) and show spikes by eye, then the detection threshold.",
+                sorter=self.sorter_label,
+            )
+        return SpikeTrains.from_dict(kept)
+
+
+def seed_from(rng: int | np.random.Generator | None, default: int | None) -> int:
+    """Turn what callers hand over as `rng` into an integer seed; 0 where nobody set one."""
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**31))
+    if rng is not None:
+        return int(rng)
+    return 0 if default is None else int(default)
+
+
+def merge_params(sorter: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`defaults` with `given` on top; nested dictionaries are merged, not replaced.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that the installed version of the sorter does not have, with the nearest names.
+    """
+    check_param_names(sorter, defaults, given or {})
+    return _merge(defaults, given or {})
+
+
+def check_param_names(sorter: str, known: Collection[str], given: Collection[str]) -> None:
+    """ValueError for names in `given` that are not in `known`, with the nearest ones."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+            raise ValueError(
+                f"Unknown parameter {name!r} in sorter_params: the installed version of {sorter} does not have it. "
+                f"Nearest: {', '.join(near)}"
+            )
+
+
+def _merge(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for name, value in given.items():
+        old = merged.get(name)
+        merged[name] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

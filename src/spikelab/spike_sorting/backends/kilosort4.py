@@ -1,0 +1,113 @@
+"""Kilosort 4 through SpikeInterface, in a supervised child process (Kilosort is GPL-3 and never imported here)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from spikelab.spike_sorting._exceptions import SorterNotInstalledError
+from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.config import SortingPipelineConfig
+
+logger = logging.getLogger(__name__)
+
+X_CENTRE_DISTANCE_UM = 250.0
+OWN_PARAMETERS = ("highpass_cutoff", "cluster_init_seed", "x_centers")  # those we set
+FROM_RECORDING = ("fs", "n_chan_bin", "tmin", "tmax")
+LIST_PARAMETERS = """
+import json, runpy, sys
+table = runpy.run_path(sys.argv[1])
+print(json.dumps([*table["MAIN_PARAMETERS"], *table["EXTRA_PARAMETERS"]]))
+"""
+
+
+class Kilosort4Backend(SpikeInterfaceBackend):
+    """Kilosort 4; ``sorter_params`` are those of the installed version and SpikeInterface's own."""
+
+    sorter_label: ClassVar[str] = "kilosort4"
+    spikeinterface_name: ClassVar[str] = "kilosort4"
+    batch_parameter: ClassVar[str | None] = "batch_size"
+    batch_default: ClassVar[int | None] = 60_000
+
+    @classmethod
+    def needs_gpu(cls, config: SortingPipelineConfig) -> bool:
+        """Only where ``torch_device`` asks for one; "auto" falls back to the CPU."""
+        return str((config.sorter.sorter_params or {}).get("torch_device", "auto")).startswith("cuda")
+
+    def check_installed(self) -> None:
+        """SorterNotInstalledError without the packages kilosort and torch; a warning without a GPU."""
+        if self.config.sorter.use_docker:
+            return
+        for package in ("kilosort", "torch"):
+            try:
+                version(package)
+            except PackageNotFoundError:
+                raise SorterNotInstalledError(
+                    f"Kilosort 4 needs the package {package!r}, which is not installed: pip install "
+                    "spikelab[kilosort4], or run it in its container (use_docker=True).",
+                    sorter="kilosort4",
+                ) from None
+        if not self.needs_gpu(self.config) and not may_have_gpu():
+            logger.warning("kilosort4 runs on the CPU, because there is no CUDA GPU: expect it to be slow")
+
+    def default_params(self) -> dict[str, Any]:
+        """Names that the installed version takes; a value only where SpikeInterface, not Kilosort, sets the default."""
+        from spikeinterface.sorters import Kilosort4Sorter
+
+        names = parameter_names()
+        if not names:
+            logger.info("kilosort4 is not installed here: its container checks the parameters")
+            names = [*OWN_PARAMETERS, *(self.config.sorter.sorter_params or {})]
+        return {**dict.fromkeys(names), **Kilosort4Sorter._si_default_params}
+
+    def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Seed, no drift correction and evenly spread template centres on planar arrays, no second high-pass."""
+        params = super().own_params(binary, defaults)
+        if is_planar(binary.locations) and "x_centers" in defaults:
+            width = float(np.ptp(binary.locations[:, 0]))
+            params["x_centers"] = max(1, round(width / X_CENTRE_DISTANCE_UM))
+        if "cluster_init_seed" in params:
+            params["cluster_init_seed"] = max(1, params["cluster_init_seed"])  # Kilosort refuses 0
+        return params
+
+    def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Kilosort's high-pass comes with its whitening: it cannot be dropped, but moved out of the way."""
+        cutoff = self.config.recording.freq_min / 10
+        logger.info("kilosort4: its own high-pass cannot be switched off; moved to %g Hz, it changes nothing", cutoff)
+        return {"highpass_cutoff": cutoff}
+
+
+@cache
+def parameter_names() -> list[str]:
+    """List the parameters of the installed Kilosort 4; empty where it is not installed.
+
+    The package itself takes seconds to import and is GPL-3, so its table of parameters is read in another process.
+    """
+    spec = importlib.util.find_spec("kilosort")
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    table = Path(next(iter(spec.submodule_search_locations))) / "parameters.py"
+    listing = subprocess.run(
+        [sys.executable, "-c", LIST_PARAMETERS, str(table)], capture_output=True, text=True, check=True
+    )
+    return [name for name in json.loads(listing.stdout) if name not in FROM_RECORDING]
+
+
+def may_have_gpu() -> bool:
+    """Whether torch could find a CUDA GPU; cheap (torch is not imported), so it may be wrong in the hopeful way."""
+    return shutil.which("nvidia-smi") is not None and not version("torch").endswith("+cpu")

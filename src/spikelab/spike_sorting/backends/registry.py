@@ -1,0 +1,108 @@
+"""Which class drives which sorter: a table, the entry points of other packages, and SpikeInterface for the rest."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting._exceptions import SorterNotInstalledError
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.backends.base import SorterBackend
+
+ENTRY_POINT_GROUP = "spikelab.sorters"
+SPIKEINTERFACE_PREFIX = "spikeinterface:"
+BUILT_IN = {
+    "kilosort2": "spikelab.spike_sorting.backends.kilosort2:Kilosort2Backend",
+    "kilosort4": "spikelab.spike_sorting.backends.kilosort4:Kilosort4Backend",
+    "rt_sort": "spikelab.spike_sorting.backends.rt_sort:RTSortBackend",
+}
+
+
+def list_sorters() -> list[str]:
+    """Names that :func:`get_backend_class` knows, without the ``spikeinterface:<name>`` ones; nothing is imported.
+
+    Returns
+    -------
+    names : list of str
+        The built-in sorters first, then those of plugins.
+    """
+    return [*BUILT_IN, *sorted(name for name in _plugins() if name not in BUILT_IN)]
+
+
+def get_backend_class(sorter_name: str) -> type[SorterBackend]:
+    """Look up and import the backend class of a sorter.
+
+    Parameters
+    ----------
+    sorter_name : str
+        A name of :func:`list_sorters`, or ``spikeinterface:<name>`` for any sorter that SpikeInterface runs.
+
+    Returns
+    -------
+    cls : type
+        The ``SorterBackend`` subclass.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sorter.
+    SorterNotInstalledError
+        If the sorter is known but its backend cannot be loaded.
+    """
+    if sorter_name in BUILT_IN:
+        return _load_built_in(sorter_name)
+    plugins = _plugins()
+    if sorter_name in plugins:
+        return _load_plugin(plugins[sorter_name])
+    if sorter_name.startswith(SPIKEINTERFACE_PREFIX):
+        from spikelab.spike_sorting.backends.spikeinterface_generic import backend_class_for
+
+        return backend_class_for(sorter_name.removeprefix(SPIKEINTERFACE_PREFIX))
+    known = [*list_sorters(), f"{SPIKEINTERFACE_PREFIX}<name>"]
+    near = difflib.get_close_matches(sorter_name, list_sorters(), n=2)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"Unknown sorter {sorter_name!r}. There are: {', '.join(known)}.{hint}")
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _load_built_in(sorter_name: str) -> type[SorterBackend]:
+    module_name, class_name = BUILT_IN[sorter_name].split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise SorterNotInstalledError(
+            f"The sorter {sorter_name!r} is not part of this version of spikelab. Use 'kilosort4' on a GPU or "
+            "'spikeinterface:lupin' without one, or install a later version.",
+            sorter=sorter_name,
+        ) from error
+    backend: type[SorterBackend] = getattr(module, class_name)
+    return backend
+
+
+def _load_plugin(point: EntryPoint) -> type[SorterBackend]:
+    from spikelab.spike_sorting.backends.base import SorterBackend
+
+    package = point.dist.name if point.dist is not None else point.module
+    fix = f"Update it (pip install --upgrade {package}) or remove it (pip uninstall {package})."
+    try:
+        backend = point.load()
+    except Exception as error:
+        raise SorterNotInstalledError(
+            f"The plugin sorter {point.name!r} of the package {package!r} ({point.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}. {fix}",
+            sorter=point.name,
+        ) from error
+    if not (isinstance(backend, type) and issubclass(backend, SorterBackend)):
+        raise SorterNotInstalledError(
+            f"The plugin sorter {point.name!r} of the package {package!r} ({point.value}) is no SorterBackend. {fix}",
+            sorter=point.name,
+        )
+    return backend

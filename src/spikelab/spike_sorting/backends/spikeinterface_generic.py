@@ -1,0 +1,222 @@
+"""Any sorter that SpikeInterface runs, as ``spikeinterface:<name>``, in a supervised child process."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from spikelab.spike_sorting._exceptions import SorterNotInstalledError
+from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.backends import _child
+from spikelab.spike_sorting.backends.base import StandardBackend, merge_params, seed_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording, BaseSorting
+
+logger = logging.getLogger(__name__)
+
+PLANAR_EXTENT_UM = 300.0
+CHANNELS_FOR_COMMON_REFERENCE = 32  # SpikeInterface's own sorters use one from here on
+
+# Sorters with a filter of their own, and what switches it off. The data are filtered already.
+FILTER_OFF: dict[str, dict[str, Any]] = {
+    "combinato": {"do_filter": False},
+    "hdsort": {"filter": False},
+    "ironclust": {"filter": False},
+    "mountainsort4": {"filter": False},
+    "mountainsort5": {"filter": False},
+    "spykingcircus": {"filter": False},
+    "waveclus": {"enable_detect_filter": False, "enable_sort_filter": False},
+}
+DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
+SEED_PARAMETERS = ("seed", "cluster_init_seed", "whitening_seed")
+
+
+class SpikeInterfaceBackend(StandardBackend):
+    """Runs ``spikeinterface_name`` through ``run_sorter``; one subclass per sorter, see :func:`backend_class_for`."""
+
+    spikeinterface_name: ClassVar[str] = ""
+
+    def sort(
+        self,
+        recording: BaseRecording,
+        rec_path: Any,  # noqa: ARG002 - part of the interface
+        recording_dat_path: Path,
+        output_folder: Path,
+    ) -> BaseSorting:
+        """Run the sorter on the binary recording; parameters as in :meth:`SorterBackend.sort`.
+
+        ``output_folder`` gets ``sorter.log`` with all that the sorter said, and ``run/`` with its files.
+
+        Raises
+        ------
+        ValueError
+            For a name in ``sorter_params`` that the installed version does not have.
+        SorterNotInstalledError
+            If the sorter is missing on this host.
+        SorterProcessError, SorterTimeoutError
+            If the sorter failed, or hung.
+        InsufficientActivityError
+            If it found nothing.
+        """
+        self.check_installed()
+        binary = self.ensure_binary(recording, recording_dat_path)
+        docker, singularity = self._container()
+        folder = _child.run_folder(output_folder)
+        job = {
+            "sorter": self.spikeinterface_name,
+            "target": "spikelab.spike_sorting.backends._child_main:run_spikeinterface",
+            "recording_path": str(binary.path.absolute()),
+            "recording": binary.to_dict(),
+            "params": self.sorter_params(binary),
+            "docker_image": docker,
+            "singularity_image": singularity,
+        }
+        _child.run_in_child(
+            job,
+            folder.absolute(),
+            Path(output_folder) / _child.LOG_FILE,
+            self.config.execution.sorter_timeout_s,
+            n_threads=self.workers,
+            environment=self.environment(),
+        )
+        trains = self.clean_trains(SpikeTrains.load(folder / _child.RESULT_FILE), binary)
+        return trains.to_spikeinterface(binary.sampling_frequency)
+
+    def environment(self) -> dict[str, str]:
+        """Further environment variables of the sorter's process."""
+        return {}
+
+    def check_installed(self) -> None:
+        """SorterNotInstalledError, with what to install, where the sorter cannot run on this host."""
+        from spikeinterface.sorters.sorterlist import sorter_dict
+
+        sorter = sorter_dict[self.spikeinterface_name]
+        if self.config.sorter.use_docker or sorter.is_installed():
+            return
+        advice = (
+            " ".join(sorter.installation_mesg.split()) or "See SpikeInterface's documentation for how to install it."
+        )
+        raise SorterNotInstalledError(
+            f"The sorter {self.spikeinterface_name!r} is not installed. {advice} Or run it in its container "
+            "(use_docker=True).",
+            sorter=self.spikeinterface_name,
+        )
+
+    def default_params(self) -> dict[str, Any]:
+        """Parameters of the installed version with their defaults."""
+        from spikeinterface.sorters import get_default_sorter_params
+
+        return dict(get_default_sorter_params(self.spikeinterface_name))
+
+    def sorter_params(self, binary: BinaryRecording) -> dict[str, Any]:
+        """Gather what differs from the sorter's defaults: the user's values, and ours where the user gave none.
+
+        Raises
+        ------
+        ValueError
+            For a name in ``config.sorter.sorter_params`` that the installed version does not have.
+        """
+        defaults = self.default_params()
+        given = self.config.sorter.sorter_params or {}
+        params = merge_params(self.spikeinterface_name, defaults, given)
+        ours = self.own_params(binary, defaults)
+        return ours | {name: params[name] for name in given}
+
+    def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Where we deviate from the sorter's defaults: filter, drift, seed, workers."""
+        params: dict[str, Any] = self._filter_params(binary, defaults)
+        if is_planar(binary.locations):
+            params |= {name: False for name in DRIFT_PARAMETERS if defaults.get(name)}
+        seed = seed_from(None, self.config.execution.random_seed)
+        params |= {name: seed for name in SEED_PARAMETERS if name in defaults}
+        workers = {"n_jobs": self.workers, "progress_bar": False}
+        if "job_kwargs" in defaults:
+            params["job_kwargs"] = {**workers, "pool_engine": "thread", "chunk_duration": "1s"}
+        elif "n_jobs" in defaults:
+            params |= {name: value for name, value in workers.items() if name in defaults}
+        return params
+
+    def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Switch the sorter's own filter off; say so where that is not possible."""
+        name = self.spikeinterface_name
+        if "preprocessing_dict" in defaults:  # replaces filter and reference, keeps the whitening
+            reference = binary.n_channels >= CHANNELS_FOR_COMMON_REFERENCE
+            return {"preprocessing_dict": {"common_reference": {"dtype": "float32"}} if reference else {}}
+        if "apply_preprocessing" in defaults:
+            if name == "spykingcircus2" and binary.n_channels >= CHANNELS_FOR_COMMON_REFERENCE:
+                logger.info("%s: its common reference is switched off together with its filter", name)
+            return {"apply_preprocessing": False}
+        if name in FILTER_OFF:
+            return {key: value for key, value in FILTER_OFF[name].items() if key in defaults}
+        if any("freq_min" in key for key in defaults):
+            logger.warning("%s filters the traces a second time: its own filter cannot be switched off", name)
+        nyquist = binary.sampling_frequency / 2
+        freq_max = defaults.get("freq_max")
+        if isinstance(freq_max, int | float) and freq_max >= nyquist:
+            return {"freq_max": math.floor(0.9 * nyquist)}
+        return {}
+
+    def _container(self) -> tuple[bool | str, bool | str]:
+        """SpikeInterface's docker_image and singularity_image; an image file (.sif) is singularity's."""
+        image = self.config.sorter.use_docker
+        if isinstance(image, str) and image.endswith(".sif"):
+            return False, image
+        return image, False
+
+
+@cache
+def backend_class_for(name: str) -> type[SpikeInterfaceBackend]:
+    """Make the backend class of one of SpikeInterface's sorters.
+
+    Raises
+    ------
+    ValueError
+        If SpikeInterface has no such sorter.
+    """
+    from spikeinterface.sorters.sorterlist import archived_sorters, available_sorters
+
+    known = sorted(set(available_sorters()) - set(archived_sorters()))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=2)
+        hint = f" Did you mean {' or '.join(repr('spikeinterface:' + n) for n in near)}?" if near else ""
+        raise ValueError(f"Unknown sorter {'spikeinterface:' + name!r}. SpikeInterface has: {', '.join(known)}.{hint}")
+    members = {
+        "spikeinterface_name": name,
+        "sorter_label": name,
+        "__module__": __name__,
+        "__doc__": f"SpikeInterface's sorter {name!r}.",
+    }
+    return type("SpikeInterfaceBackend_" + name, (SpikeInterfaceBackend,), members)
+
+
+def is_planar(locations: NDArray[np.float64]) -> bool:
+    """Whether contacts form a plane rather than shanks: more than 300 um wide, and not a few narrow columns.
+
+    Drift correction along one axis makes no sense there. Shanks are groups of at least eight contacts, at most 100 um
+    wide each, and at least 100 um and four contact distances apart.
+
+    Parameters
+    ----------
+    locations : numpy.ndarray, shape (channels, 2)
+        In micrometres.
+    """
+    from scipy.spatial import cKDTree
+
+    x = np.sort(locations[:, 0])
+    if len(x) < 2 or x[-1] - x[0] <= PLANAR_EXTENT_UM:
+        return False
+    distances = np.asarray(cKDTree(locations).query(locations, k=[2])[0])
+    gap = max(100.0, 4 * float(np.median(distances)))
+    columns = np.split(x, np.nonzero(np.diff(x) >= gap)[0] + 1)
+    are_shanks = len(columns) > 1 and all(len(c) >= 8 and c[-1] - c[0] <= 100.0 for c in columns)
+    return not are_shanks

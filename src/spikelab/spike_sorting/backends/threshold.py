@@ -1,0 +1,192 @@
+"""Threshold detection, no clustering: one "unit" per channel, the multi-unit activity around it.
+
+Meant for tests, for a first look at a recording and as a template for other backends. It does not tell neurons apart:
+use a sorter for that.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy.ndimage import minimum_filter1d
+from scipy.spatial import cKDTree
+
+from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting._types import BinaryRecording, IntArray, SpikeTrains
+from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording, BaseSorting
+
+logger = logging.getLogger(__name__)
+
+NOISE_CHUNKS, NOISE_CHUNK_FRAMES = 20, 10_000
+MAD_TO_STD = 0.6745
+
+
+@dataclass(frozen=True)
+class ThresholdParams:
+    """What ``sorter_params`` may hold.
+
+    Attributes
+    ----------
+    detect_threshold : float
+        A spike goes below minus this many times the noise of its channel (MAD / 0.6745).
+    exclude_ms : float
+        A deeper sample within +/- this time wins.
+    radius_um : float
+        ... also one on another channel within this distance, so that a spike seen by neighbours counts once.
+    """
+
+    detect_threshold: float = 5.0
+    exclude_ms: float = 1.0
+    radius_um: float = 50.0
+
+
+class ThresholdBackend(StandardBackend):
+    """Negative threshold crossings, one unit per channel; no clustering. Parameters: :class:`ThresholdParams`."""
+
+    sorter_label: ClassVar[str] = "threshold"
+
+    def sort(
+        self,
+        recording: BaseRecording,
+        rec_path: Any,  # noqa: ARG002 - part of the interface
+        recording_dat_path: Path,
+        output_folder: Path,  # noqa: ARG002 - nothing to keep
+    ) -> BaseSorting:
+        """Detect spikes; unit ids are channel indices. Parameters as in :meth:`SorterBackend.sort`.
+
+        Raises
+        ------
+        InsufficientActivityError
+            If nothing crosses the threshold.
+        """
+        given = self.config.sorter.sorter_params or {}
+        check_param_names(self.sorter_label, [field.name for field in fields(ThresholdParams)], given)
+        params = ThresholdParams(**given)
+        binary = self.ensure_binary(recording, recording_dat_path)
+        frames, channels = detect_spikes(binary, params, n_jobs=self.workers)
+        if not len(frames):
+            raise InsufficientActivityError(
+                f"No sample of {binary.duration_s:.1f} s on {binary.n_channels} channels goes below "
+                f"-{params.detect_threshold:g} times its channel's noise. Check first whether the traces show spikes "
+                "(gain, data type, filter band), then detect_threshold.",
+                sorter=self.sorter_label,
+                threshold_crossings=0,
+            )
+        logger.info("threshold: %d spikes on %d channels", len(frames), len(np.unique(channels)))
+        trains = SpikeTrains.from_dict({int(channel): frames[channels == channel] for channel in np.unique(channels)})
+        return trains.to_spikeinterface(binary.sampling_frequency)
+
+
+def detect_spikes(
+    binary: BinaryRecording, params: ThresholdParams, *, n_jobs: int = 1, chunk_frames: int | None = None
+) -> tuple[IntArray, IntArray]:
+    """Local minima below the threshold, in time and among neighbouring channels.
+
+    A sample is a spike when it is at or below its channel's threshold and no sample within the exclusion time, on its
+    channel or on one within the radius, is deeper in microvolts; of equals the earliest counts, then the lowest
+    channel. Which samples are spikes does not depend on the chunks.
+
+    Parameters
+    ----------
+    binary : BinaryRecording
+    params : ThresholdParams
+    n_jobs : int
+        Threads.
+    chunk_frames : int, optional
+        Frames per chunk; one second where None.
+
+    Returns
+    -------
+    frames, channels : numpy.ndarray of int64, shape (spikes,)
+        By frame, then channel.
+    """
+    chunk = max(1, chunk_frames or round(binary.sampling_frequency))
+    exclude = max(1, round(params.exclude_ms * binary.sampling_frequency / 1000))
+    limits = -params.detect_threshold * noise_counts(binary)
+    neighbours = _neighbour_table(binary.locations, params.radius_um)
+
+    def in_chunk(start: int) -> tuple[IntArray, IntArray]:
+        end = min(start + chunk, binary.n_samples)
+        first = max(0, start - 2 * exclude)  # twice: an equal in the margin must itself be judged
+        frames, channels = _local_minima(
+            np.asarray(binary.counts[first : end + 2 * exclude]), limits, neighbours, exclude
+        )
+        frames = frames + first
+        inside = (frames >= start) & (frames < end)
+        return frames[inside], channels[inside]
+
+    starts = range(0, binary.n_samples, chunk)
+    with ThreadPoolExecutor(max_workers=n_jobs) as pool:
+        parts = list(pool.map(in_chunk, starts))
+    empty = np.empty(0, dtype=np.int64)
+    return np.concatenate([empty, *(p[0] for p in parts)]), np.concatenate([empty, *(p[1] for p in parts)])
+
+
+def noise_counts(binary: BinaryRecording) -> NDArray[np.float64]:
+    """MAD / 0.6745 per channel, in counts, over 20 evenly spread chunks of 10 000 frames (all of it if shorter).
+
+    Returns
+    -------
+    noise : numpy.ndarray, shape (channels,)
+        Infinite for a channel without any noise, which therefore has no spikes.
+    """
+    if binary.n_samples <= NOISE_CHUNKS * NOISE_CHUNK_FRAMES:
+        sample = np.asarray(binary.counts)
+    else:
+        starts = np.linspace(0, binary.n_samples - NOISE_CHUNK_FRAMES, NOISE_CHUNKS).astype(np.int64)
+        sample = np.concatenate([binary.counts[start : start + NOISE_CHUNK_FRAMES] for start in starts])
+    if not len(sample):
+        return np.full(binary.n_channels, np.inf)
+    noise = np.empty(binary.n_channels)
+    for channel in range(binary.n_channels):  # channel by channel: the deviations of all would double the memory
+        values = sample[:, channel].astype(np.float32)
+        noise[channel] = np.median(np.abs(values - np.median(values))) / MAD_TO_STD
+    noise[noise == 0] = np.inf
+    return noise
+
+
+def _neighbour_table(locations: NDArray[np.float64], radius_um: float) -> IntArray:
+    """List the channels within the radius of each, shape (channels, most); padded with the channel itself."""
+    lists: Any = cKDTree(locations).query_ball_point(locations, radius_um)
+    table = np.repeat(np.arange(len(locations))[:, None], max(map(len, lists), default=1), axis=1)
+    for channel, near in enumerate(lists):
+        table[channel, : len(near)] = sorted(near)
+    return table
+
+
+def _local_minima(
+    counts: NDArray[np.int16], limits: NDArray[np.float64], neighbours: IntArray, exclude: int
+) -> tuple[IntArray, IntArray]:
+    """Frames and channels of the spikes in one chunk, shape (frames, channels)."""
+    deepest = minimum_filter1d(counts, 2 * exclude + 1, axis=0, mode="nearest")
+    frames, channels = np.nonzero((counts <= limits) & (counts == deepest))
+    values = counts[frames, channels]
+    keep = values <= deepest[frames[:, None], neighbours[channels]].min(axis=1, initial=np.iinfo(np.int16).max)
+    frames, channels, values = frames[keep], channels[keep], values[keep]
+    tied = _follows_an_equal(frames, channels, values, neighbours, exclude)
+    return frames[~tied].astype(np.int64), channels[~tied].astype(np.int64)
+
+
+def _follows_an_equal(
+    frames: IntArray, channels: IntArray, values: NDArray[np.int16], neighbours: IntArray, exclude: int
+) -> NDArray[np.bool_]:
+    """Which minima have an equal one earlier (by frame, then channel) within reach, shape (minima,)."""
+    follows = np.zeros(len(frames), dtype=bool)
+    for lag in range(1, len(frames)):
+        close = frames[lag:] - frames[:-lag] <= exclude
+        if not close.any():
+            break
+        (equal,) = np.nonzero(close & (values[lag:] == values[:-lag]))
+        near = (neighbours[channels[equal + lag]] == channels[equal, None]).any(axis=1)
+        follows[equal[near] + lag] = True
+    return follows

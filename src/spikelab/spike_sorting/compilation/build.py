@@ -1,0 +1,137 @@
+"""From templates and metrics to a ``SpikeData`` of all units."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spikedata import SpikeData
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting._types import BinaryRecording, Epoch, Waveforms
+    from spikelab.spike_sorting.config import SortingPipelineConfig, WaveformConfig
+
+
+def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig) -> SpikeData:
+    """All units of a sorting as one ``SpikeData`` on the clock of the (concatenated) recording.
+
+    Parameters
+    ----------
+    recording : BinaryRecording
+        What was sorted.
+    waveforms : Waveforms
+        Spikes, templates and metrics of every unit.
+    config : SortingPipelineConfig
+        ``waveform.compiled_ms_before`` and ``compiled_ms_after`` say which part of the template window
+        ``template`` covers.
+
+    Returns
+    -------
+    SpikeData
+        Trains in ms, ``length`` the duration of the recording. ``neuron_attributes`` holds per unit:
+
+        unit_id, channel, channel_id, electrode (None where the format has none), x, y (um),
+        template = template_windowed (samples, channels) over the compiled window, template_full over the whole window
+        (the same object where the two windows are equal), template_peak_ind (sample of the spike in `template`),
+        amplitude and amplitudes (uV, whole window), peak_inds (sample of the largest magnitude in `template`, per
+        channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames) and, with several epochs,
+        epoch_templates (epochs, samples, channels) over the whole window, NaN where an epoch has no averaged spike.
+
+        ``metadata``: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples,
+        template_full_peak_ind, rec_chunk_sources (per epoch the file, segment and frame it came from) and, with
+        several epochs, rec_chunks_frames, rec_chunks_ms, rec_chunk_names, rec_chunk_source_files.
+
+    Raises
+    ------
+    ValueError
+        If the compiled window is longer than the extracted one.
+    """
+    fs = recording.sampling_frequency
+    window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
+    return SpikeData(
+        [spikes * 1000.0 / fs for spikes in waveforms.spikes],
+        N=waveforms.n_units,
+        length=recording.n_samples * 1000.0 / fs,
+        neuron_attributes=[_attributes(recording, waveforms, unit, window) for unit in range(waveforms.n_units)],
+        metadata=_metadata(recording, waveforms),
+    )
+
+
+def compiled_window(config: WaveformConfig, fs: float, n_before: int, n_samples: int) -> slice:
+    """Part of a template window of `n_samples` (peak at `n_before`) that goes into the compiled templates."""
+    start = n_before - int(config.compiled_ms_before * fs / 1000)
+    stop = n_before + int(config.compiled_ms_after * fs / 1000) + 1
+    if start < 0 or stop > n_samples:
+        raise ValueError(
+            f"The compiled window (compiled_ms_before={config.compiled_ms_before}, "
+            f"compiled_ms_after={config.compiled_ms_after}) is longer than the extracted one "
+            f"({n_before} samples before and {n_samples - n_before - 1} after the peak at {fs:g} Hz); "
+            "lower it, or raise ms_before and ms_after."
+        )
+    return slice(start, stop)
+
+
+def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, window: slice) -> dict[str, Any]:
+    channel = int(waveforms.main_channels[unit])
+    full = waveforms.templates[unit]
+    template = full if window == slice(0, len(full)) else full[window]
+    attributes: dict[str, Any] = {
+        "unit_id": int(waveforms.unit_ids[unit]),
+        "channel": channel,
+        "channel_id": str(recording.channel_ids[channel]),
+        "electrode": None if recording.electrodes is None else int(recording.electrodes[channel]),
+        "x": float(recording.locations[channel, 0]),
+        "y": float(recording.locations[channel, 1]),
+        "template": template,
+        "template_full": full,
+        "template_windowed": template,
+        "template_peak_ind": int(waveforms.n_before - window.start),
+        "amplitude": float(waveforms.amplitudes[unit, channel]),
+        "amplitudes": waveforms.amplitudes[unit],
+        "peak_inds": np.argmax(np.abs(template), axis=0).astype(np.int64),
+        "std_norms_all": waveforms.std_norms_all[unit],
+        "std_norm": float(waveforms.std_norm[unit]),
+        "snr": float(waveforms.snr[unit]),
+        "has_pos_peak": bool(waveforms.has_pos_peak[unit]),
+        "spike_train_samples": waveforms.spikes[unit],
+    }
+    if waveforms.epoch_templates is not None:
+        attributes["epoch_templates"] = waveforms.epoch_templates[:, unit]
+    return attributes
+
+
+def _metadata(recording: BinaryRecording, waveforms: Waveforms) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "source_file": recording.source_file,
+        "source_format": recording.source_format,
+        "fs_Hz": float(recording.sampling_frequency),
+        "channel_locations": recording.locations,
+        "n_samples": int(recording.n_samples),
+        "template_full_peak_ind": int(waveforms.n_before),
+    }
+    return metadata | epoch_metadata(recording.epochs, recording.sampling_frequency)
+
+
+def epoch_metadata(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
+    """Make the JSON-able epoch table: ``rec_chunks_*`` only where there is more than one epoch."""
+    sources = [
+        {
+            "source_file": epoch.source_file,
+            "source_segment": epoch.source_segment,
+            "source_start_frame": epoch.source_start_frame,
+            "source_end_frame": epoch.source_start_frame + epoch.n_frames,
+            "source_index": epoch.source_index,
+        }
+        for epoch in epochs
+    ]
+    table: dict[str, Any] = {"rec_chunk_sources": sources}
+    if len(epochs) > 1:
+        table["rec_chunks_frames"] = [[epoch.start_frame, epoch.end_frame] for epoch in epochs]
+        table["rec_chunks_ms"] = [[e.start_frame * 1000.0 / fs, e.end_frame * 1000.0 / fs] for e in epochs]
+        table["rec_chunk_names"] = [epoch.name for epoch in epochs]
+        table["rec_chunk_source_files"] = [epoch.source_file for epoch in epochs]
+    # Through JSON, so that equal text is never one shared object here and two there: a pickle would tell.
+    jsonable: dict[str, Any] = json.loads(json.dumps(table))
+    return jsonable

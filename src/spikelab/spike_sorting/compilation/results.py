@@ -1,0 +1,167 @@
+"""The files of a results folder: pickle and npz of the ``SpikeData``, ``sorted.npz``, ``sorted.mat``, waveforms."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.config import CompilationConfig, SortingPipelineConfig
+    from spikelab.spikedata import SpikeData
+
+CURATED = "sorted_spikedata_curated"
+RAW = "sorted_spikedata"
+
+
+def compile_results(
+    sd_curated: SpikeData,
+    sd_all: SpikeData,
+    recording: BinaryRecording,
+    config: SortingPipelineConfig,
+    folder: Path,
+    *,
+    waveforms_folder: Path | None = None,
+) -> list[Path]:
+    """Write the results of one recording.
+
+    Parameters
+    ----------
+    sd_curated, sd_all : SpikeData
+        The units that passed curation, and all units.
+    recording : BinaryRecording
+        What was sorted. With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by its
+        ``gain_uv``, which gives counts of the binary; pickles, the npz of the ``SpikeData`` and the attributes in
+        them stay in microvolts.
+    config : SortingPipelineConfig
+        ``compilation`` chooses the files, ``waveform.scale_compiled_waveforms`` the unit of their voltages.
+    folder : Path
+        Results folder; made where it is missing.
+    waveforms_folder : Path, optional
+        Where ``waveforms_{unit_id}.npy`` (spikes, samples, channels) lie; needed by ``compile_waveforms``.
+
+    Returns
+    -------
+    list of Path
+        What was written, each file under a temporary name first:
+
+        - ``sorted_spikedata_curated.pkl`` and ``.npz``; with ``save_raw_pkl`` also ``sorted_spikedata.pkl`` and
+          ``.npz``;
+        - with ``compile_single_recording``: ``sorted.npz`` (``compile_to_npz``) and ``sorted.mat``
+          (``compile_to_mat``) with ``units``, ``locations`` (channels, 2) and ``fs``; with several epochs also
+          ``chunk{i}/`` folders with the same files for that epoch: its spikes on its own clock, its own templates;
+          with ``compile_waveforms`` ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy``.
+
+    Raises
+    ------
+    ValueError
+        If ``compile_waveforms`` is set and there is no `waveforms_folder`.
+
+    Notes
+    -----
+    ``units`` in ``sorted.npz`` is an object array of dicts: read it with ``np.load(path, allow_pickle=True)["units"]``,
+    and only from a file that you trust. ``sorted_spikedata_curated.npz`` holds no pickled objects. Apart from
+    ``sorted.mat``, whose header carries a date, files made from equal input are equal byte by byte.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = _save_spikedata(sd_curated, folder / CURATED)
+    if config.compilation.save_raw_pkl:
+        written += _save_spikedata(sd_all, folder / RAW)
+    if config.compilation.compile_single_recording:
+        scale = 1.0 if config.waveform.scale_compiled_waveforms else 1.0 / recording.gain_uv
+        written += _compile(sd_curated, config.compilation, folder, scale, waveforms_folder)
+    return written
+
+
+def _save_spikedata(sd: SpikeData, stem: Path) -> list[Path]:
+    paths = [stem.with_suffix(".pkl"), stem.with_suffix(".npz")]
+    for path in paths:
+        sd.save(path)
+    return paths
+
+
+def _compile(
+    sd: SpikeData, config: CompilationConfig, folder: Path, scale: float, waveforms_folder: Path | None
+) -> list[Path]:
+    ordered = sd.subset(sorted_order(sd))
+    written = _write_units(ordered, config, folder, scale)
+    if "rec_chunks_ms" in ordered.metadata:
+        for index, epoch in enumerate(ordered.split_epochs()):
+            written += _write_units(epoch, config, folder / f"chunk{index}", scale)
+    if config.compile_waveforms:
+        if waveforms_folder is None:
+            raise ValueError("compile_waveforms=True needs the per-unit waveform files; set save_waveform_files=True")
+        written += _copy_waveforms(ordered, folder, scale, waveforms_folder)
+    return written
+
+
+def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: float) -> list[Path]:
+    units = compiled_units(sd, config, scale=scale)
+    shared = {
+        "locations": np.array(sd.metadata["channel_locations"], dtype=np.float64),
+        "fs": float(sd.metadata["fs_Hz"]),
+    }
+    formats = [
+        (config.compile_to_npz, "sorted.npz", _write_npz),
+        (config.compile_to_mat, "sorted.mat", _write_mat),
+    ]
+    written = []
+    for wanted, name, write in formats:
+        if wanted:
+            folder.mkdir(exist_ok=True)
+            _replace(folder / name, partial(write, units=units, shared=shared))
+            written.append(folder / name)
+    return written
+
+
+def _write_npz(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) -> None:
+    array = np.empty(len(units), dtype=object)
+    array[:] = units
+    np.savez(path, units=array, **shared)
+
+
+def _write_mat(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) -> None:
+    from scipy.io import savemat
+
+    savemat(path, {"units": _struct_array(units), **shared}, long_field_names=True)
+
+
+def _struct_array(units: list[dict[str, Any]]) -> NDArray[np.void]:
+    """MATLAB's struct array is numpy's structured array of objects; without units it has the one field unit_id."""
+    names = list(units[0]) if units else ["unit_id"]
+    array = np.empty(len(units), dtype=[(name, object) for name in names])
+    for index, unit in enumerate(units):
+        array[index] = tuple(unit[name] for name in names)
+    return array
+
+
+def _copy_waveforms(ordered: SpikeData, folder: Path, scale: float, waveforms_folder: Path) -> list[Path]:
+    written = []
+    for index, unit in enumerate(ordered.neuron_attributes or []):
+        waveforms = np.load(waveforms_folder / f"waveforms_{unit['unit_id']}.npy", mmap_mode="r")
+        target = folder / ("positive_peaks" if unit["has_pos_peak"] else "negative_peaks")
+        target.mkdir(exist_ok=True)
+        scaled = waveforms if scale == 1.0 else waveforms * np.float32(scale)
+        path = target / f"waveforms_{index}.npy"
+        _replace(path, partial(np.save, arr=scaled))
+        written.append(path)
+    return written
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Write under a temporary name of the same suffix, then rename."""
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

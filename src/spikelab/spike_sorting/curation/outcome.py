@@ -1,0 +1,172 @@
+"""What curation decided, and how it is kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from spikelab.spikedata import SpikeData
+
+
+class NamedResult(TypedDict):
+    """One criterion: the units that reached it, their metric, and whether they passed; all of shape (units,)."""
+
+    unit_ids: NDArray[np.int64]
+    metric: NDArray[np.float64] | NDArray[np.int64]
+    passed: NDArray[np.bool_]
+
+
+RoundResults = dict[str, NamedResult]
+
+
+@dataclass(frozen=True)
+class CurationOutcome:
+    """The outcome of :func:`~spikelab.spike_sorting.curation.curate_two_rounds`.
+
+    Attributes
+    ----------
+    sd_first, sd_curated : SpikeData
+        Units after the first and after the second round.
+    first, second : dict of str to NamedResult
+        Criteria in the order in which they were applied; empty for a round that is switched off.
+    history : dict
+        JSON-able record, see :func:`spikelab.spikedata.curation.build_curation_history`.
+    unit_metrics : list of dict
+        One row per unit of the sort: unit_id, spike_count, firing_rate (Hz), isi_violation, snr, std_norm,
+        passed_first, passed, failed_round and failed_criterion (None for a unit that passed).
+    """
+
+    sd_first: SpikeData = field(repr=False)
+    sd_curated: SpikeData
+    first: RoundResults = field(repr=False)
+    second: RoundResults = field(repr=False)
+    history: dict[str, Any] = field(repr=False)
+    unit_metrics: list[dict[str, Any]] = field(repr=False)
+
+    def save(self, path: Path) -> None:
+        """Write everything but the spikes as JSON.
+
+        JSON has no NaN and no infinity: they are written as the strings "nan", "inf" and "-inf".
+
+        Parameters
+        ----------
+        path : Path
+        """
+        content = {
+            "first_unit_ids": self.sd_first.unit_ids,
+            "curated_unit_ids": self.sd_curated.unit_ids,
+            "first": self.first,
+            "second": self.second,
+            "history": self.history,
+            "unit_metrics": self.unit_metrics,
+        }
+        _write(path, json.dumps(_encode(content), indent=1, allow_nan=False))
+
+    @classmethod
+    def load(cls, path: Path, sd_all: SpikeData) -> CurationOutcome:
+        """Undo :meth:`save`.
+
+        Parameters
+        ----------
+        path : Path
+        sd_all : SpikeData
+            All units of the sort; the curated ones are taken from it.
+
+        Returns
+        -------
+        CurationOutcome
+        """
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            sd_first=sd_all.subset(content["first_unit_ids"], by="unit_id"),
+            sd_curated=sd_all.subset(content["curated_unit_ids"], by="unit_id"),
+            first=_arrays(content["first"]),
+            second=_arrays(content["second"]),
+            history=content["history"],
+            unit_metrics=_decode(content["unit_metrics"]),
+        )
+
+    def write_csv(self, path: Path) -> None:
+        """Write `unit_metrics` as a table with one line per unit.
+
+        Parameters
+        ----------
+        path : Path
+        """
+        text = io.StringIO()
+        writer = csv.DictWriter(text, UNIT_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.unit_metrics)
+        _write(path, text.getvalue())
+
+
+UNIT_COLUMNS = (
+    "unit_id",
+    "spike_count",
+    "firing_rate",
+    "isi_violation",
+    "snr",
+    "std_norm",
+    "passed_first",
+    "passed",
+    "failed_round",
+    "failed_criterion",
+)
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _encode(value: Any) -> Any:
+    """`value` without numpy and without numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _encode(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _arrays(results: dict[str, Any]) -> RoundResults:
+    return {
+        name: {
+            "unit_ids": np.array(result["unit_ids"], dtype=np.int64),
+            "metric": _metric(name, _decode(result["metric"])),
+            "passed": np.array(result["passed"], dtype=bool),
+        }
+        for name, result in results.items()
+    }
+
+
+def _metric(name: str, values: list[float]) -> NDArray[np.float64] | NDArray[np.int64]:
+    return np.array(values, dtype=np.int64) if name == "spike_count" else np.array(values, dtype=np.float64)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,161 @@
+"""The two rounds of curation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelab.spike_sorting.curation.outcome import CurationOutcome, RoundResults
+from spikelab.spikedata import curation as criteria
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.config import CurationConfig
+    from spikelab.spikedata import SpikeData
+
+IntArray = NDArray[np.int64]
+SECOND_ROUND_SUFFIX = "_second"
+
+
+def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutcome:
+    """Apply the criteria of both rounds.
+
+    First round (``curate_first``): spike_count >= spikes_min_first, firing_rate >= fr_min (Hz, over the duration of
+    the recording), isi_violation <= isi_viol_max (intervals under 1.5 ms, ``isi_violation_method``), snr >= snr_min.
+    Second round (``curate_second``), on what the first one left: spike_count >= spikes_min_second,
+    std_norm <= std_norm_max. A threshold of None leaves its criterion out; NaN fails.
+
+    Parameters
+    ----------
+    sd_all : SpikeData
+        All units of the sort.
+    config : CurationConfig
+        Thresholds. With ``curation_epoch`` spike_count, firing_rate and isi_violation are those of this epoch alone
+        (its spikes, its duration), snr and std_norm those of the whole sort; what passes is kept with its spikes in
+        all epochs.
+
+    Returns
+    -------
+    CurationOutcome
+
+    Raises
+    ------
+    ValueError
+        If ``curation_epoch`` names an epoch that is not there.
+    """
+    judged = _judged(sd_all, config.curation_epoch)
+    ids = np.array(sd_all.unit_ids, dtype=np.int64)
+    after_first, first = _first_round(judged, ids, config)
+    ids_first = _left(ids, first)
+    _, second = _second_round(after_first, ids_first, config)
+    ids_curated = _left(ids_first, second)
+    sd_first = sd_all.subset(np.isin(ids, ids_first))
+    sd_curated = sd_all.subset(np.isin(ids, ids_curated))
+    return CurationOutcome(
+        sd_first=sd_first,
+        sd_curated=sd_curated,
+        first=first,
+        second=second,
+        history=_history(sd_all, sd_curated, first, second, config),
+        unit_metrics=_unit_metrics(judged, ids, first, second, config),
+    )
+
+
+def _judged(sd: SpikeData, epoch: int | None) -> SpikeData:
+    """Choose the data that the metrics look at: everything, or one epoch."""
+    if epoch is None:
+        return sd
+    n_epochs = len(sd.metadata.get("rec_chunks_ms", ()))
+    if not 0 <= epoch < n_epochs:
+        there_are = f"there are {n_epochs}, counted from 0" if n_epochs else "the recording has no epochs"
+        raise ValueError(f"'curation_epoch' is {epoch}, but {there_are}; set it to None to curate on everything")
+    return sd.split_epochs()[epoch]
+
+
+def _first_round(sd: SpikeData, ids: IntArray, config: CurationConfig) -> tuple[SpikeData, RoundResults]:
+    if not config.curate_first:
+        return sd, {}
+    passed, results = sd.curate(
+        min_spikes=config.spikes_min_first,
+        min_rate_hz=config.fr_min,
+        isi_max=config.isi_viol_max,
+        isi_method=_isi_method(config),
+        min_snr=config.snr_min,
+    )
+    return passed, _with_ids(ids, results)
+
+
+def _isi_method(config: CurationConfig) -> Literal["percent", "hill"]:
+    return cast('Literal["percent", "hill"]', config.isi_violation_method)  # validated with the configuration
+
+
+def _second_round(sd: SpikeData, ids: IntArray, config: CurationConfig) -> tuple[SpikeData, RoundResults]:
+    if not config.curate_second:
+        return sd, {}
+    passed, results = sd.curate(min_spikes=config.spikes_min_second, max_std_norm=config.std_norm_max)
+    return passed, _with_ids(ids, results)
+
+
+def _with_ids(ids: IntArray, results: dict[str, criteria.CriterionResult]) -> RoundResults:
+    """Name the units that reached each criterion, given those that reached the first one."""
+    named: RoundResults = {}
+    for name, result in results.items():
+        named[name] = {"unit_ids": ids, "metric": result["metric"], "passed": result["passed"]}
+        ids = ids[result["passed"]]
+    return named
+
+
+def _left(ids: IntArray, results: RoundResults) -> IntArray:
+    """Units of `ids` that passed every criterion."""
+    for result in results.values():
+        ids = result["unit_ids"][result["passed"]]
+    return ids
+
+
+def _history(
+    sd_all: SpikeData, sd_curated: SpikeData, first: RoundResults, second: RoundResults, config: CurationConfig
+) -> dict[str, Any]:
+    """Both rounds in one record; a criterion that occurs in both has ``_second`` behind its name there."""
+    renamed = {name + SECOND_ROUND_SUFFIX if name in first else name: value for name, value in second.items()}
+    results: Any = {
+        name: {"metric": value["metric"], "passed": value["passed"]} for name, value in {**first, **renamed}.items()
+    }
+    return criteria.build_curation_history(sd_all, sd_curated, results, parameters=asdict(config))
+
+
+def _unit_metrics(
+    sd: SpikeData, ids: IntArray, first: RoundResults, second: RoundResults, config: CurationConfig
+) -> list[dict[str, Any]]:
+    """Every metric of every unit, and the criterion that it failed."""
+    columns = {
+        "spike_count": criteria.curate_by_min_spikes(sd, None)[1]["metric"],
+        "firing_rate": criteria.curate_by_firing_rate(sd, None)[1]["metric"],
+        "isi_violation": criteria.curate_by_isi_violations(sd, None, method=_isi_method(config))[1]["metric"],
+        "snr": criteria.curate_by_snr(sd, None)[1]["metric"],
+        "std_norm": criteria.curate_by_std_norm(sd, None)[1]["metric"],
+    }
+    rows = []
+    for index, unit in enumerate(ids.tolist()):
+        failed_round, failed_criterion = _failure(unit, {"first": first, "second": second})
+        rows.append(
+            {
+                "unit_id": unit,
+                **{name: values[index].item() for name, values in columns.items()},
+                "passed_first": failed_round != "first",
+                "passed": failed_round is None,
+                "failed_round": failed_round,
+                "failed_criterion": failed_criterion,
+            }
+        )
+    return rows
+
+
+def _failure(unit: int, rounds: dict[str, RoundResults]) -> tuple[str | None, str | None]:
+    """Round and criterion that `unit` failed."""
+    for which, results in rounds.items():
+        for name, result in results.items():
+            if unit in result["unit_ids"][~result["passed"]]:
+                return which, name
+    return None, None

@@ -1,0 +1,71 @@
+"""Units per recording after each round of curation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.figures._canvas import axes_for, figure_of, finish, legend, say, short, whole_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from spikelab.spike_sorting.config import FigureConfig
+    from spikelab.spike_sorting.figures.recordings import FigureRecording
+
+BAR_WIDTH = 0.4
+COLOR_TOTAL, COLOR_SELECTED = "0.72", "#1f4e79"
+
+
+def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfig, *, ax: Axes | None = None) -> Figure:
+    """Draw two bars per recording: units after the first and after the second round.
+
+    Parameters
+    ----------
+    recordings : sequence of FigureRecording
+    config : FigureConfig
+        The ``bar_*`` fields.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    names = [short(recording.name) for recording in recordings]
+    ax = axes_for(config, ax, _width(names, config), 4.5)
+    total = [recording.outcome.sd_first.N for recording in recordings]
+    selected = [recording.outcome.sd_curated.N for recording in recordings]
+    position = np.arange(len(names))
+    for offset, counts, label, color in (
+        (-BAR_WIDTH / 2, total, config.bar_total_label, COLOR_TOTAL),
+        (BAR_WIDTH / 2, selected, config.bar_selected_label, COLOR_SELECTED),
+    ):
+        bars = ax.bar(position + offset, counts, BAR_WIDTH, label=label, color=color)
+        ax.bar_label(bars, fontsize=config.font_size * 0.8, padding=2)
+    ax.set_xlim(-0.8, max(len(names), 1) - 0.2)
+    ax.set_ylim(0, max([1, *total, *selected]) * 1.12)
+    whole_numbers(ax)
+    finish(ax, config, x=config.bar_x_label, y=config.bar_y_label)
+    ax.set_xticks(position, names, rotation=config.bar_label_rotation, ha=_alignment(config.bar_label_rotation))
+    if names:
+        legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    else:
+        say(ax, config, "no recordings")
+    return figure_of(ax)
+
+
+def _alignment(rotation: float) -> str:
+    return "center" if rotation % 90 == 0 else "right"
+
+
+def _width(names: Sequence[str], config: FigureConfig) -> float:
+    """Inches: wide enough that level labels do not touch."""
+    level = config.bar_label_rotation % 180 == 0
+    letters = max([len(name) for name in names] or [0]) if level else 0
+    per_recording = max(0.8, letters * 0.0085 * config.font_size)
+    return max(5.0, 1.5 + per_recording * len(names))

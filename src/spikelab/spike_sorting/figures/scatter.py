@@ -1,0 +1,97 @@
+"""Spike count against normalised standard deviation: what the second round of curation looks at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.figures._canvas import axes_for, figure_of, finish, legend, say, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.config import CurationConfig, FigureConfig
+    from spikelab.spike_sorting.figures.recordings import FigureRecording
+
+MARKERS = "osD^v<>Pp*hX"
+SEED = 0
+
+
+def std_scatter_plot(
+    recordings: Sequence[FigureRecording],
+    curation: CurationConfig,
+    config: FigureConfig,
+    *,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the units that passed the first round: full markers passed the second round, hollow ones failed.
+
+    Thresholds of the second round are dotted; one that is off (None, or ``curate_second=False``) is not drawn. Units
+    whose std_norm is not finite cannot be drawn and are counted in the legend. Where there are more recordings than
+    colours, the colours repeat with another marker.
+
+    Parameters
+    ----------
+    recordings : sequence of FigureRecording
+    curation : CurationConfig
+        Thresholds.
+    config : FigureConfig
+        The ``scatter_*`` fields. ``scatter_std_max_units_per_recording`` draws a seeded sample of that many units.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    ax = axes_for(config, ax, 7.5, 5.0)
+    drawn = [_draw(ax, index, recording, config) for index, recording in enumerate(recordings)]
+    points = np.concatenate([np.empty((0, 2)), *drawn])
+    spikes_min = curation.spikes_min_second if curation.curate_second else None
+    std_max = curation.std_norm_max if curation.curate_second else None
+    if spikes_min is not None:
+        ax.axvline(spikes_min, color="0.3", linestyle=":", linewidth=1.2)
+    if std_max is not None:
+        ax.axhline(std_max, color="0.3", linestyle=":", linewidth=1.2)
+    ax.set_xlim(0, max([spikes_min or 0, *points[:, 0]]) + config.scatter_x_max_buffer)
+    ax.set_ylim(0, max([std_max or 0, *points[:, 1]]) + config.scatter_y_max_buffer)
+    if recordings:
+        ax.plot([], [], "o", color="0.4", markerfacecolor="none", markersize=6, label="hollow: failed second round")
+    finish(ax, config, x=config.scatter_x_label, y=config.scatter_y_label)
+    legend(ax, config, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+    if not len(points):
+        say(ax, config, "no units after the first round")
+    return figure_of(ax)
+
+
+def _draw(ax: Axes, index: int, recording: FigureRecording, config: FigureConfig) -> NDArray[np.float64]:
+    """Draw one recording; returns the points drawn, shape (n, 2)."""
+    points, passed, label = _points(recording, config.scatter_std_max_units_per_recording)
+    colors = config.scatter_recording_colors
+    color, marker = colors[index % len(colors)], MARKERS[index // len(colors) % len(MARKERS)]
+    alpha = config.scatter_recording_alpha
+    ax.plot(*points[passed].T, marker, color=color, alpha=alpha, markersize=6, label=label, clip_on=False)
+    ax.plot(*points[~passed].T, marker, color=color, alpha=alpha, markersize=6, markerfacecolor="none", clip_on=False)
+    return points
+
+
+def _points(recording: FigureRecording, limit: int | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
+    """Points (n, 2), whether each passed, and the legend's text."""
+    ids = recording.first_ids
+    counts, std_norm = recording.metric("spike_count", ids), recording.metric("std_norm", ids)
+    curated = recording.curated_ids
+    passed = np.array([row["unit_id"] in curated for row in recording.outcome.unit_metrics if row["unit_id"] in ids])
+    keep = np.flatnonzero(np.isfinite(std_norm) & np.isfinite(counts))
+    notes = []
+    if len(keep) < len(counts):
+        notes.append(f"{len(counts) - len(keep)} without std")
+    if limit is not None and len(keep) > limit:
+        notes.append(f"{limit} of {len(keep)} units")
+        keep = np.sort(np.random.default_rng(SEED).choice(keep, limit, replace=False))
+    label = short(recording.name) + (f" ({', '.join(notes)})" if notes else "")
+    return np.column_stack([counts, std_norm])[keep], passed.astype(bool)[keep], label

@@ -1,0 +1,159 @@
+"""Templates on their main channels, stacked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.config import FigureConfig
+    from spikelab.spike_sorting.figures.recordings import FigureRecording
+
+COLUMN_WIDTH = 2.3
+COLUMNS_PER_ROW = 16
+LINE_MARGIN_MS = 0.1
+ROW_HEIGHT = 0.17
+
+
+@dataclass(frozen=True)
+class _Trace:
+    unit_id: int
+    times_ms: NDArray[np.float64]
+    voltage: NDArray[np.float32]
+    curated: bool
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    traces: list[_Trace]
+
+
+def all_templates_plot(
+    recordings: Sequence[FigureRecording], config: FigureConfig, *, ax: Axes | None = None
+) -> Figure:
+    """Stack the main-channel template of every unit, largest amplitude on top, negative peaks before positive ones.
+
+    Curated units are drawn in ``templates_color_curated``, the others in ``templates_color_failed``. The unit id stands
+    left of its trace. Dotted lines stand ``templates_line_ms_before`` and ``templates_line_ms_after`` the peak, where
+    they lie in the shown window: ``templates_window_ms_*``, no more than what the templates or these lines reach.
+
+    Parameters
+    ----------
+    recordings : sequence of FigureRecording
+    config : FigureConfig
+        The ``templates_*`` fields.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, as one column (``templates_per_column`` does not apply); a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = _columns(recordings, config, one=ax is not None)
+    axes = [ax] if ax is not None else _grid(columns, config)
+    window = _window(columns, config)
+    limits = _limits(columns, config, window)
+    for axis, column in zip(axes, columns, strict=True):
+        _draw_column(axis, column, config, window)
+        axis.set_ylim(*limits)
+        axis.set_yticks(_scale_ticks(limits, config), ["0", f"{config.templates_y_spacing:g} uV"])
+    return figure_of(axes[0])
+
+
+def _grid(columns: Sequence[_Column], config: FigureConfig) -> list[Axes]:
+    """Make one axes per column of traces, at most 16 side by side, wide enough for their titles."""
+    letters = max(len(line) for column in columns for line in column.title.split("\n"))
+    width = max(COLUMN_WIDTH, 0.3 + letters * 0.0075 * config.font_size)
+    height = 1.4 + ROW_HEIGHT * max([len(column.traces) for column in columns] + [12])
+    across = min(len(columns), COLUMNS_PER_ROW)
+    down = -(-len(columns) // across)
+    figure = new_figure(config, max(4.0, width * across), height * down)
+    grid = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    for unused in grid[len(columns) :]:
+        unused.set_axis_off()
+    return grid[: len(columns)]
+
+
+def _columns(recordings: Sequence[FigureRecording], config: FigureConfig, *, one: bool) -> list[_Column]:
+    columns = []
+    for recording in recordings:
+        curated = recording.curated_ids
+        for positive, sign in ((False, "negative"), (True, "positive")):
+            units = [unit for unit in recording.sd_all.neuron_attributes if unit["has_pos_peak"] == positive]
+            units.sort(key=lambda unit: (-unit["amplitude"], unit["unit_id"]))
+            traces = [_trace(unit, recording.sd_all.metadata, unit["unit_id"] in curated) for unit in units]
+            name = f"{short(recording.name)}\n" if len(recordings) > 1 else ""
+            size = config.templates_per_column
+            columns += [_Column(f"{name}{sign} peaks", traces[i : i + size]) for i in range(0, len(traces), size)]
+    if one:
+        return [_Column("", [trace for column in columns for trace in column.traces])]
+    return columns or [_Column("", [])]
+
+
+def _trace(unit: dict[str, Any], metadata: dict[str, Any], curated: bool) -> _Trace:
+    template = unit["template_full"][:, unit["channel"]]
+    peak = metadata.get("template_full_peak_ind", unit["template_peak_ind"])
+    return _Trace(unit["unit_id"], (np.arange(len(template)) - peak) * 1000.0 / metadata["fs_Hz"], template, curated)
+
+
+def _scale_ticks(limits: tuple[float, float], config: FigureConfig) -> list[float]:
+    """Two ticks that are one row apart, at the lower end."""
+    base = limits[0] + config.templates_y_lim_buffer
+    return [base, base + config.templates_y_spacing]
+
+
+def _window(columns: Sequence[_Column], config: FigureConfig) -> tuple[float, float]:
+    times = [trace.times_ms[[0, -1]] for column in columns for trace in column.traces] or [np.array([-1.0, 1.0])]
+    first, last = np.min(times), np.max(times)
+    return (
+        max(-config.templates_window_ms_before, min(first, -config.templates_line_ms_before - LINE_MARGIN_MS)),
+        min(config.templates_window_ms_after, max(last, config.templates_line_ms_after + LINE_MARGIN_MS)),
+    )
+
+
+def _limits(columns: Sequence[_Column], config: FigureConfig, window: tuple[float, float]) -> tuple[float, float]:
+    """From below the lowest to above the highest voltage shown, with a buffer."""
+    low, high = 0.0, 0.0
+    for column in columns:
+        for row, trace in enumerate(column.traces):
+            shown = trace.voltage[(trace.times_ms >= window[0]) & (trace.times_ms <= window[1])]
+            shown = shown[np.isfinite(shown)]
+            base = -row * config.templates_y_spacing
+            low = min(low, base + float(shown.min(initial=0)))
+            high = max(high, base + float(shown.max(initial=0)))
+    return low - config.templates_y_lim_buffer, high + config.templates_y_lim_buffer
+
+
+def _draw_column(ax: Axes, column: _Column, config: FigureConfig, window: tuple[float, float]) -> None:
+    for row, trace in enumerate(column.traces):
+        color = config.templates_color_curated if trace.curated else config.templates_color_failed
+        base = -row * config.templates_y_spacing
+        ax.plot(trace.times_ms, trace.voltage + base, color=color, linewidth=0.8)
+        ax.annotate(
+            str(trace.unit_id),
+            (0, base),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            fontsize=config.font_size * 0.5,
+            color=color,
+            va="bottom",
+        )
+    for line in (-config.templates_line_ms_before, config.templates_line_ms_after):
+        if window[0] <= line <= window[1]:
+            ax.axvline(line, color="0.5", linestyle=":", linewidth=1)
+    ax.set_xlim(*window)
+    finish(ax, config, x=config.templates_x_label, title=column.title, scale=0.8)
+    if not column.traces:
+        say(ax, config, "no units")

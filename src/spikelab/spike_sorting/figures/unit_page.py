@@ -1,0 +1,174 @@
+"""One page per unit: intervals, footprint and waveforms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+
+from spikelab.spike_sorting.figures._canvas import finish, new_figure, say, whole_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.config import FigureConfig
+    from spikelab.spikedata import SpikeData
+
+MAX_ISI_MS = 50.0
+ISI_BIN_MS = 0.5
+REFRACTORY_MS = 1.5
+MAX_CHANNELS = 30
+MAX_WAVEFORMS = 100
+METRICS = (
+    ("spike_count", "{:g} spikes"),
+    ("firing_rate", "{:.3g} Hz"),
+    ("isi_violation", "ISI violations {:.3g}"),
+    ("snr", "SNR {:.3g}"),
+    ("std_norm", "STD / amplitude {:.3g}"),
+)
+
+
+def unit_page(
+    sd: SpikeData,
+    index: int,
+    metrics: dict[str, Any],
+    config: FigureConfig,
+    *,
+    waveforms: NDArray[np.float32] | None = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draw the intervals, the footprint and the main-channel waveforms of one unit.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    index : int
+        Position of the unit in `sd`.
+    metrics : dict
+        Its row of ``CurationOutcome.unit_metrics``.
+    config : FigureConfig
+        ``font_size``, ``dpi`` and the ``templates_color_*``.
+    waveforms : numpy.ndarray, shape (spikes, samples, channels), optional
+        In microvolts, over the window of ``template_full``. At most 100 of them are drawn behind the template.
+    figure : matplotlib.figure.Figure, optional
+        A page of another unit, to be drawn over: axes and ticks cost more than what is in them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = _empty_page(config) if figure is None else _wiped(figure)
+    isi, footprint, waveform = figure.axes
+    unit = sd.neuron_attributes[index]
+    passed = metrics["passed"]
+    color = config.templates_color_curated if passed else config.templates_color_failed
+    _draw_isi(isi, sd, index, color, config)
+    _draw_footprint(footprint, unit, sd.metadata, color, config)
+    _draw_waveforms(waveform, unit, sd.metadata, waveforms, color, config)
+    figure.suptitle(_title(unit, metrics), fontsize=config.font_size * 0.9, y=0.98, va="top")
+    return figure
+
+
+def _empty_page(config: FigureConfig) -> Figure:
+    # A constrained layout costs more than all the drawing; the page's margins are known.
+    figure = new_figure(config, 11.0, 4.0, constrained=False)
+    for ax in figure.subplots(1, 3):
+        ax.locator_params(nbins=5)
+    whole_numbers(figure.axes[0])
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.16, top=0.80, wspace=0.32)
+    return figure
+
+
+def _wiped(figure: Figure) -> Figure:
+    """Remove what was drawn and keep the axes."""
+    for ax in figure.axes:
+        for artist in (*ax.lines, *ax.collections, *ax.patches, *ax.texts):
+            artist.remove()
+    return figure
+
+
+def _title(unit: dict[str, Any], metrics: dict[str, Any]) -> str:
+    verdict = (
+        "curated" if metrics["passed"] else f"failed {metrics['failed_criterion']} ({metrics['failed_round']} round)"
+    )
+    place = f"channel {unit['channel_id']} at ({unit['x']:g}, {unit['y']:g}) um"
+    values = ", ".join(text.format(metrics[name]) for name, text in METRICS)
+    return f"Unit {unit['unit_id']}: {verdict}, {place}\n{values}"
+
+
+def _draw_isi(ax: Axes, sd: SpikeData, index: int, color: str, config: FigureConfig) -> None:
+    intervals = sd.subset([index]).interspike_intervals()[0]
+    shown = intervals[intervals <= MAX_ISI_MS]
+    counts, edges = np.histogram(shown, np.arange(0, MAX_ISI_MS + ISI_BIN_MS, ISI_BIN_MS))
+    ax.stairs(counts, edges, fill=True, color=color)
+    ax.axvline(REFRACTORY_MS, color="0.2", linestyle=":", linewidth=1.2)
+    ax.set_xlim(0, MAX_ISI_MS)
+    ax.set_ylim(0, max(1.0, counts.max() * 1.05))
+    title = f"{len(shown)} of {len(intervals)} intervals"
+    finish(ax, config, x="Inter-spike interval (ms)", y="Intervals", title=title, scale=0.85)
+    if not len(shown):
+        say(ax, config, f"none up to {MAX_ISI_MS:g} ms")
+
+
+def _draw_footprint(ax: Axes, unit: dict[str, Any], metadata: dict[str, Any], color: str, config: FigureConfig) -> None:
+    """Template of the channels around the main one, each at its place."""
+    locations = np.asarray(metadata["channel_locations"], dtype=np.float64)
+    template = unit["template"]
+    near = nearest_channels(locations, unit["channel"])
+    pitch = _pitch(locations[near])
+    span = np.nanmax(np.abs(template[:, near]), initial=0.0)
+    gain = 0.0 if not np.isfinite(span) or span == 0 else 0.8 * pitch / span
+    time = np.linspace(-0.42, 0.42, len(template)) * pitch
+    lines = [
+        np.column_stack([x + time, y + template[:, c] * gain]) for c, (x, y) in zip(near, locations[near], strict=True)
+    ]
+    widths = [1.6 if channel == unit["channel"] else 0.7 for channel in near]
+    ax.add_collection(LineCollection(lines, colors=color, linewidths=widths))
+    ax.plot(*locations[near].T, ".", color="0.75", markersize=3, zorder=0)
+    low, high = locations[near].min(axis=0), locations[near].max(axis=0)
+    ax.set_xlim(low[0] - 0.7 * pitch, high[0] + 0.7 * pitch)
+    ax.set_ylim(low[1] - pitch, high[1] + pitch)
+    finish(ax, config, x="x (um)", y="y (um)", title=f"footprint, largest {span:.3g} uV", scale=0.85)
+
+
+def nearest_channels(locations: NDArray[np.float64], main: int) -> NDArray[np.int64]:
+    """Return the 30 channels nearest to the main one, itself among them."""
+    distance = np.linalg.norm(locations - locations[main], axis=1)
+    return np.sort(np.argsort(distance, kind="stable")[:MAX_CHANNELS])
+
+
+def _pitch(locations: NDArray[np.float64]) -> float:
+    """Return the typical distance of a contact to its nearest neighbour; 1 um where there is no other."""
+    distance = np.linalg.norm(locations[:, None] - locations[None], axis=2)
+    distance[distance == 0] = np.inf
+    nearest = distance.min(axis=1)
+    return float(np.median(nearest)) if np.isfinite(nearest).all() else 1.0
+
+
+def _draw_waveforms(
+    ax: Axes,
+    unit: dict[str, Any],
+    metadata: dict[str, Any],
+    waveforms: NDArray[np.float32] | None,
+    color: str,
+    config: FigureConfig,
+) -> None:
+    channel, template = unit["channel"], unit["template_full"]
+    peak = metadata.get("template_full_peak_ind", unit["template_peak_ind"])
+    time = (np.arange(len(template)) - peak) * 1000.0 / metadata["fs_Hz"]
+    shown, drawn = 0, [template[:, channel]]
+    if waveforms is not None and len(waveforms):
+        chosen = np.linspace(0, len(waveforms) - 1, min(MAX_WAVEFORMS, len(waveforms))).astype(np.int64)
+        traces = np.asarray(waveforms[chosen, :, channel])
+        shown, drawn = len(traces), [*drawn, *traces]
+        lines = [np.column_stack([time, trace]) for trace in traces]
+        ax.add_collection(LineCollection(lines, colors="0.7", linewidths=0.4))
+    ax.plot(time, template[:, channel], color=color, linewidth=1.8)
+    ax.set_xlim(time[0], time[-1])
+    low, high = np.nanmin(drawn, initial=-1.0), np.nanmax(drawn, initial=1.0)
+    ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    title = f"template and {shown} waveforms" if shown else "template"
+    finish(ax, config, x=config.templates_x_label, y="Voltage (uV)", title=title, scale=0.85)

@@ -1,0 +1,166 @@
+"""The two entry points: resolve the inputs, run the stages for each, apply the failure policy, return the results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._batch import Outcome, raise_failures, run_batch
+from spikelab.spike_sorting._inputs import Job, as_list, overview_folder, plan_jobs
+from spikelab.spike_sorting._run import sort_one
+from spikelab.spike_sorting._validation import validate_config
+from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+
+if TYPE_CHECKING:
+    from spikelab.spikedata import SpikeData
+
+logger = logging.getLogger(__name__)
+
+RESERVED_BY_MULTISTREAM = ("stream_id", "intermediate_folders", "results_folders")
+
+
+def sort_recording(
+    recording_files: Sequence[Any],
+    config: SortingPipelineConfig | None = None,
+    sorter: str = "kilosort2",
+    intermediate_folders: Sequence[Any] | None = None,
+    results_folders: Sequence[Any] | None = None,
+    **kwargs: Any,
+) -> list[SpikeData]:
+    """Sort recordings into curated neurons.
+
+    Each recording goes through six stages: recording, sorting, waveforms, curation, compilation, figures. Every
+    finished stage is on disk; the same call again resumes where it stopped, and runs nothing when all is done.
+
+    Parameters
+    ----------
+    recording_files : list
+        Paths of recordings, or SpikeInterface recordings in memory. A folder that is not itself a recording is its
+        files in natural order, concatenated for sorting and split again afterwards.
+    config : SortingPipelineConfig, optional
+        Complete configuration; `kwargs` are applied on top. By default the preset of `sorter`.
+    sorter : str
+        Name of a sorter (see ``spikelab.spike_sorting.backends.list_sorters``); only used without `config`.
+    intermediate_folders, results_folders : list, optional
+        One folder per recording for scratch and for results. By default ``inter_{sorter}_{name}`` and
+        ``sorted_{sorter}_{name}`` beside the recording.
+    **kwargs
+        Single settings by their flat name, for example ``snr_min=8``.
+
+    Returns
+    -------
+    list of SpikeData
+        Curated units; one entry per original file, in the order of the inputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an unknown or impossible setting, the same input twice and the like, before any file is touched.
+    SpikeSortingClassifiedError
+        For one recording: the failure itself, with its likely cause.
+    SortBatchError
+        For several recordings, after all that could be sorted were: its ``results`` hold what succeeded.
+    """
+    config = _complete_config(config, sorter, kwargs)
+    jobs = plan_jobs(as_list(recording_files), config, intermediate_folders, results_folders)
+    outcomes = run_jobs(jobs)
+    results = _aligned(outcomes)
+    raise_failures(outcomes, results, config.execution.on_failure, lambda job: job.recording_input)
+    return results
+
+
+def sort_multistream(
+    recording: Any,
+    stream_ids: Sequence[str],
+    config: SortingPipelineConfig | None = None,
+    sorter: str = "kilosort2",
+    **kwargs: Any,
+) -> dict[str, list[SpikeData]]:
+    """Sort several streams (for example the wells of a plate) of one recording.
+
+    Parameters
+    ----------
+    recording : path
+        A file with several streams, or a folder of such files, which are concatenated per stream.
+    stream_ids : list of str
+        For example ``["well000", "well001"]``.
+    config, sorter, **kwargs
+        As for :func:`sort_recording`; ``stream_id`` and the folders are set for each stream.
+
+    Returns
+    -------
+    dict of str to list of SpikeData
+        Results by stream.
+
+    Raises
+    ------
+    ValueError
+        If a stream is not in the recording, or a keyword is given that is set for each stream.
+    SortBatchError
+        If streams failed; its ``results`` maps each stream to its list.
+    """
+    for keyword in RESERVED_BY_MULTISTREAM:
+        if keyword in kwargs:
+            raise ValueError(f"sort_multistream sets '{keyword}' for each stream itself; leave it out")
+    config = _complete_config(config, sorter, kwargs)
+    streams = checked_streams(recording, stream_ids, config)
+    jobs = [job for stream in streams for job in plan_jobs(as_list(recording), config.override(stream_id=stream))]
+    outcomes = run_jobs(jobs)
+    results = {stream: outcome.aligned for stream, outcome in zip(streams, outcomes, strict=True)}
+    raise_failures(outcomes, results, config.execution.on_failure, lambda job: job.config.recording.stream_id)
+    return results  # type: ignore[return-value]  # None only with on_failure="skip"
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
+    """Sort every job under the failure policy; with several, draw the overview figures."""
+    outcomes = run_batch(jobs, sort_one)
+    _overview_figures(outcomes)
+    return outcomes
+
+
+def _complete_config(
+    config: SortingPipelineConfig | None, sorter: str, kwargs: dict[str, Any]
+) -> SortingPipelineConfig:
+    """The configuration of this call, checked before any file is touched."""
+    from spikelab.spike_sorting.backends import get_backend_class
+
+    config = (preset_for(sorter) if config is None else config).override(**kwargs)
+    get_backend_class(config.sorter.sorter_name)  # an unknown one is refused here
+    validate_config(config)
+    return config
+
+
+def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:
+    """The streams that were asked for ("all" is every one), provided that `recording` has them."""
+    from spikelab.spike_sorting.recording import list_streams, set_plugin_path
+
+    streams = [stream_ids] if isinstance(stream_ids, str) else list(stream_ids)
+    if len(set(streams)) < len(streams):
+        raise ValueError(f"stream_ids: a stream is given twice: {streams}")
+    if config.recording.hdf5_plugin_path is not None:
+        set_plugin_path(config.recording.hdf5_plugin_path)
+    present = list_streams(Path(recording))
+    if streams == ["all"] and present is not None:
+        return present
+    missing = [stream for stream in streams if present is not None and stream not in present]
+    if missing:
+        raise ValueError(f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present or ())}")
+    return streams
+
+
+def _aligned(outcomes: Sequence[Outcome]) -> list[Any]:
+    return [result for outcome in outcomes for result in outcome.aligned]
+
+
+def _overview_figures(outcomes: Sequence[Outcome]) -> None:
+    """Figures of all recordings together, where there are several and figures are wanted."""
+    from spikelab.spike_sorting.stages import draw
+
+    drawn = [(o.job, *o.done.figure_data) for o in outcomes if o.done is not None and o.done.figure_data is not None]
+    if len(drawn) > 1:
+        jobs = [job for job, _, _ in drawn]
+        folder = overview_folder(jobs)
+        draw([(job.name, units, curation) for job, units, curation in drawn], jobs[0].config, folder)
+        logger.info("figures of all recordings together are in %s", folder)

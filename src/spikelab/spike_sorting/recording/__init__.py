@@ -1,0 +1,41 @@
+"""From a file, a folder or a recording in memory to one filtered binary in microvolts.
+
+::
+
+    source.py      what the input is: its files in order, its stem, its fingerprint
+    formats.py     which format a file or folder has (a table)
+    readers.py     one opened file per format
+    preprocess.py  microvolts, band-pass, reference, bad channels, geometry
+    slicing.py     which frames are kept
+    epochs.py      where the kept pieces came from
+    opening.py     all of these together: ``open_recording``
+    checks.py      a look at the data
+    binary.py      the one binary that serves sorter and waveforms
+    inspection.py  what a file holds, without sorting it
+"""
+
+from __future__ import annotations
+
+from spikelab.spike_sorting.recording.binary import write_binary
+from spikelab.spike_sorting.recording.checks import RecordingReport
+from spikelab.spike_sorting.recording.epochs import epochs_of
+from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
+from spikelab.spike_sorting.recording.inspection import StreamInfo, inspect_file, list_streams
+from spikelab.spike_sorting.recording.maxwell_writer import write_maxwell
+from spikelab.spike_sorting.recording.opening import open_recording
+from spikelab.spike_sorting.recording.source import Source, fingerprint, resolve_source
+
+__all__ = [
+    "RecordingReport",
+    "Source",
+    "StreamInfo",
+    "epochs_of",
+    "fingerprint",
+    "inspect_file",
+    "list_streams",
+    "open_recording",
+    "resolve_source",
+    "set_plugin_path",
+    "write_binary",
+    "write_maxwell",
+]

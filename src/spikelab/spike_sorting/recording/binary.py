@@ -1,0 +1,265 @@
+"""Write the one binary that serves the sorter and the waveforms.
+
+The traces go through memory once, in chunks whose length depends on the recording alone, so that the file is the same
+for any number of workers and any memory. Workers are threads: reading and filtering release the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import warnings
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from spikelab.spike_sorting._exceptions import DiskExhaustionError
+from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting._types import BinaryRecording, IntArray
+from spikelab.spike_sorting._validation import parse_memory
+from spikelab.spike_sorting.recording.checks import (
+    BoolArray,
+    Look,
+    Range,
+    RecordingReport,
+    judge,
+    look_at,
+    refuse_non_finite,
+)
+from spikelab.spike_sorting.recording.epochs import epochs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+logger = logging.getLogger(__name__)
+
+CHUNK_SAMPLES = 4_000_000
+MIN_CHUNK_S, MAX_CHUNK_S = 0.25, 10.0
+# One worker's peak: the chunk as read, as float32, and four copies in float64 inside the filter.
+WORKER_BYTES_PER_SAMPLE = 44
+INT16_MIN, INT16_MAX = -32768, 32767
+# Room above the largest sampled value: what was not sampled may be larger.
+HEADROOM = 2.0
+SMALLEST_LSB_UV = 0.1
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    counts: NDArray[np.int16]
+    n_clipped: int
+    max_abs_uv: float
+    silent: BoolArray
+
+
+@dataclass(frozen=True)
+class _Totals:
+    n_clipped: int
+    max_abs_uv: float
+    silent: BoolArray
+
+
+def write_binary(
+    recording: BaseRecording, path: str | Path, *, n_jobs: int, total_memory: str | int, seed: int, check: bool = True
+) -> tuple[BinaryRecording, RecordingReport]:
+    """Write `recording` as int16 counts, frame by frame.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Filtered microvolts in one segment, from :func:`.open_recording`.
+    path : str or Path
+        The ``.dat`` file; it appears when it is complete.
+    n_jobs : int
+        Worker threads, at most.
+    total_memory : str or int
+        Memory for all workers together, for example ``"16G"``; fewer workers are used where it is short.
+    seed : int
+        Picks the blocks that are looked at before writing.
+    check : bool
+        Whether to judge the data: flat, saturated, wrong unit, too short.
+
+    Returns
+    -------
+    BinaryRecording, RecordingReport
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, or NaN or infinite ones.
+    SaturatedSignalError
+        If all channels are flat or on a rail.
+    DiskExhaustionError
+        If there is no room for the file.
+
+    Warns
+    -----
+    UserWarning
+        If some channels are flat or saturated, if the unit looks wrong, if samples were clipped or are few.
+    """
+    target = Path(path)
+    n_frames, n_channels = int(recording.get_num_samples()), int(recording.get_num_channels())
+    if n_frames == 0:
+        raise ValueError("the recording has no samples")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _require_room(target, n_frames * n_channels * 2)
+    chunks = chunk_ranges(n_frames, n_channels, recording.get_sampling_frequency())
+    temporary = target.with_name(target.name + ".tmp")
+    try:
+        with _Threads(_workers(recording, chunks, n_jobs, total_memory)) as threads:
+            look = look_at(recording, seed, threads.in_order)
+            lsb = choose_lsb(look.max_abs_uv)
+            totals = _write(recording, temporary, chunks, lsb, threads)
+        report = _report(recording, look, totals, lsb, check=check)
+        os.replace(temporary, target)  # noqa: PTH105  one call on every platform
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise _disk_full(target, n_frames * n_channels * 2) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    return _describe(recording, target, lsb, totals.n_clipped), report
+
+
+def chunk_ranges(n_frames: int, n_channels: int, sampling_frequency: float) -> list[Range]:
+    """Return half-open frame ranges of a quarter of a second to ten seconds that cover the recording."""
+    wanted = CHUNK_SAMPLES // n_channels
+    length = int(min(max(wanted, MIN_CHUNK_S * sampling_frequency), MAX_CHUNK_S * sampling_frequency))
+    length = max(length, 1)
+    return [(start, min(start + length, n_frames)) for start in range(0, n_frames, length)]
+
+
+def choose_lsb(max_abs_uv: float) -> float:
+    """Choose microvolts per count: the smallest of 0.1, 0.2, 0.5, 1, 2, 5, ... that holds twice `max_abs_uv`."""
+    needed = HEADROOM * max_abs_uv / INT16_MAX if np.isfinite(max_abs_uv) else 0.0
+    lsb = SMALLEST_LSB_UV
+    decade = 0
+    while lsb < needed:
+        decade += 1
+        lsb = float(f"{(1, 2, 5)[decade % 3]}e{decade // 3 - 1}")
+    return lsb
+
+
+def _workers(recording: BaseRecording, chunks: Sequence[Range], n_jobs: int, total_memory: str | int) -> int:
+    samples = (chunks[0][1] - chunks[0][0]) * recording.get_num_channels()
+    affordable = parse_memory(total_memory) // (samples * WORKER_BYTES_PER_SAMPLE)
+    workers = max(1, min(n_jobs, affordable, len(chunks)))
+    if workers < min(n_jobs, len(chunks)):
+        logger.info("writing the binary with %d of %d workers: total_memory allows no more", workers, n_jobs)
+    return int(workers)
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that do not run ahead of who uses their results."""
+
+    def __init__(self, n_workers: int) -> None:
+        super().__init__(n_workers)
+        self._ahead = n_workers + 1
+
+    def in_order(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield results in the order of `items`, computing at most the workers and one ahead."""
+        waiting: deque[Future[Result]] = deque()
+        pending = iter(items)
+        try:
+            waiting.extend(self.submit(work, item) for item in islice(pending, self._ahead))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(self.submit(work, item) for item in islice(pending, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: float, threads: _Threads) -> _Totals:
+    n_clipped, max_abs = 0, 0.0
+    silent = np.ones(recording.get_num_channels(), dtype=bool)
+    converted: Iterable[_Chunk] = threads.in_order(lambda chunk: _convert(recording, chunk, lsb), chunks)
+    with path.open("wb") as file, Progress("writing the binary recording", len(chunks)) as progress:
+        for chunk in converted:
+            file.write(chunk.counts.data)
+            n_clipped += chunk.n_clipped
+            max_abs = max(max_abs, chunk.max_abs_uv)
+            silent &= chunk.silent
+            progress.update()
+    return _Totals(n_clipped, max_abs, silent)
+
+
+def _convert(recording: BaseRecording, chunk: Range, lsb: float) -> _Chunk:
+    """Turn one chunk into counts: rounded, not truncated, and clipped."""
+    traces = recording.get_traces(0, *chunk)
+    max_abs = float(np.abs(traces).max())
+    if not np.isfinite(max_abs):
+        refuse_non_finite(recording, *chunk)
+    counts = np.rint(traces * np.float32(1 / lsb))
+    n_clipped = int(np.count_nonzero((counts > INT16_MAX) | (counts < INT16_MIN)))
+    np.clip(counts, INT16_MIN, INT16_MAX, out=counts)
+    integers = np.ascontiguousarray(counts, dtype=np.int16)
+    return _Chunk(integers, n_clipped, max_abs, np.asarray(~integers.any(axis=0)))
+
+
+def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *, check: bool) -> RecordingReport:
+    flat, saturated, messages = judge(recording, look, totals.silent, totals.n_clipped) if check else ((), (), [])
+    for message in messages:
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return RecordingReport(
+        lsb_uv=lsb,
+        n_clipped=totals.n_clipped,
+        max_abs_uv=totals.max_abs_uv,
+        noise_uv=tuple(float(value) for value in look.noise_uv),
+        flat_channels=flat,
+        saturated_channels=saturated,
+        warnings=tuple(messages),
+    )
+
+
+def _describe(recording: BaseRecording, path: Path, lsb: float, n_clipped: int) -> BinaryRecording:
+    return BinaryRecording(
+        path=path,
+        n_samples=int(recording.get_num_samples()),
+        n_channels=int(recording.get_num_channels()),
+        sampling_frequency=float(recording.get_sampling_frequency()),
+        gain_uv=lsb,
+        channel_ids=tuple(str(channel) for channel in recording.channel_ids),
+        locations=np.asarray(recording.get_channel_locations(), dtype=np.float64)[:, :2],
+        electrodes=_electrodes(recording.get_property("electrode")),
+        epochs=epochs_of(recording),
+        source_file=recording.get_annotation("spikelab_source_file") or "",
+        source_format=recording.get_annotation("spikelab_source_format") or "",
+        n_clipped=n_clipped,
+    )
+
+
+def _electrodes(values: Any) -> IntArray | None:
+    if values is None or np.asarray(values).dtype.kind not in "iu":
+        return None
+    return np.asarray(values, dtype=np.int64)
+
+
+def _require_room(target: Path, needed: int) -> None:
+    if shutil.disk_usage(target.parent).free < needed:
+        raise _disk_full(target, needed)
+
+
+def _disk_full(target: Path, needed: int) -> DiskExhaustionError:
+    free = shutil.disk_usage(target.parent).free
+    return DiskExhaustionError(
+        f"{target} needs {needed / 1e9:.2f} GB, and {target.parent} has {free / 1e9:.2f} GB left: make room, or put "
+        "intermediate_folders on a larger disk",
+        path=target,
+        required_bytes=needed,
+        free_bytes=free,
+    )

@@ -1,0 +1,267 @@
+"""A cheap look at the data before it is sorted: flat, on a rail, in the wrong unit, too short."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelab.spike_sorting._exceptions import SaturatedSignalError
+from spikelab.spike_sorting.recording.epochs import epochs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from spikeinterface import BaseRecording
+
+BoolArray = NDArray[np.bool_]
+Range = tuple[int, int]
+
+N_BLOCKS, BLOCK_FRAMES = 20, 10_000
+SATURATED_FRACTION = 0.5
+VOLT_LIKE_UV = 1.0
+IMPOSSIBLE_NOISE_UV = 1000.0
+MIN_DURATION_S = 2.0
+CHANNELS_IN_MESSAGE = 10
+
+
+@dataclass(frozen=True)
+class RecordingReport:
+    """What was seen while the binary was written; plain numbers, fit for JSON.
+
+    Attributes
+    ----------
+    lsb_uv : float
+        Microvolts per count of the binary.
+    n_clipped : int
+        Samples that did not fit into it.
+    max_abs_uv : float
+        Largest absolute value.
+    noise_uv : tuple of float
+        Noise of each channel: the median over sampled blocks of MAD / 0.6745.
+    flat_channels, saturated_channels : tuple of str
+        Ids of channels that never change, and of those on a rail for half of the sampled time or more.
+    warnings : tuple of str
+        What the user was warned of.
+    """
+
+    lsb_uv: float
+    n_clipped: int
+    max_abs_uv: float
+    noise_uv: tuple[float, ...]
+    flat_channels: tuple[str, ...] = ()
+    saturated_channels: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the report in plain, JSON-able values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What sampled blocks show.
+
+    Attributes
+    ----------
+    max_abs_uv : float
+        Largest absolute value after filtering.
+    noise_uv : numpy.ndarray, shape (channels,)
+        MAD / 0.6745 after filtering.
+    constant : numpy.ndarray of bool, shape (channels,)
+        Channels that do not change in what is stored.
+    on_rail : numpy.ndarray of bool, shape (channels,)
+        Channels that sit on a rail of the converter half of the time or more.
+    """
+
+    max_abs_uv: float
+    noise_uv: NDArray[np.float64]
+    constant: BoolArray
+    on_rail: BoolArray
+
+
+def sampled_ranges(n_frames: int, seed: int) -> list[Range]:
+    """Return up to 20 seeded blocks of 10 000 frames; all frames of a recording that is no longer than that."""
+    if n_frames <= N_BLOCKS * BLOCK_FRAMES:
+        return [(start, min(start + BLOCK_FRAMES, n_frames)) for start in range(0, n_frames, BLOCK_FRAMES)]
+    starts = np.random.default_rng(seed).integers(0, n_frames - BLOCK_FRAMES + 1, N_BLOCKS)
+    return [(int(start), int(start) + BLOCK_FRAMES) for start in np.sort(starts)]
+
+
+def look_at(
+    recording: BaseRecording, seed: int, run: Callable[[Callable[[Range], Any], Sequence[Range]], Iterable[Any]]
+) -> Look:
+    """Look at sampled blocks of `recording`, filtered and as stored.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Filtered microvolts; what is stored is looked at where the recording remembers it.
+    seed : int
+        Picks the blocks.
+    run : callable
+        Maps a function over the blocks and keeps their order, for example in threads.
+    """
+    pieces = getattr(recording, "raw_pieces", ()) or (recording,)
+
+    def one(block: Range) -> tuple[Any, ...]:
+        return (
+            *_filtered_statistics(recording.get_traces(0, *block)),
+            *_stored_statistics(read_stored(pieces, *block)),
+        )
+
+    results = list(run(one, sampled_ranges(recording.get_num_samples(), seed)))
+    max_abs, noise, lowest, n_lowest, highest, n_highest, lengths = (
+        np.stack(column) for column in zip(*results, strict=True)
+    )
+    low, high = lowest.min(axis=0), highest.max(axis=0)
+    at_low = np.where(lowest == low, n_lowest, 0).sum(axis=0)
+    at_high = np.where(highest == high, n_highest, 0).sum(axis=0)
+    enough = SATURATED_FRACTION * lengths.sum()
+    dtype = pieces[0].get_dtype()
+    return Look(
+        max_abs_uv=float(max_abs.max()),
+        noise_uv=np.median(noise, axis=0),
+        constant=low == high,
+        on_rail=((at_low >= enough) & is_rail(low, dtype)) | ((at_high >= enough) & is_rail(high, dtype)),
+    )
+
+
+def _filtered_statistics(traces: NDArray[np.float32]) -> tuple[Any, Any]:
+    middle = np.median(traces, axis=0)
+    return np.abs(traces).max(), np.median(np.abs(traces - middle), axis=0) / 0.6745
+
+
+def _stored_statistics(traces: NDArray[Any]) -> tuple[Any, ...]:
+    low, high = traces.min(axis=0), traces.max(axis=0)
+    return low, (traces == low).sum(axis=0), high, (traces == high).sum(axis=0), len(traces)
+
+
+def is_rail(values: NDArray[Any], dtype: np.dtype[Any]) -> BoolArray:
+    """Say whether `values` are ends of the range of a converter of 8 bits or more.
+
+    Signed counts end at ``-2**b`` and ``2**b - 1``, unsigned ones at 0 and ``2**b - 1``. Floating-point values have no
+    rail that could be known.
+    """
+    if dtype.kind not in "iu":
+        return np.zeros(len(values), dtype=bool)
+    bits = np.arange(7 if dtype.kind == "i" else 8, dtype.itemsize * 8 + (dtype.kind == "u"))
+    powers = 2.0**bits
+    rails = np.concatenate([powers - 1, -powers if dtype.kind == "i" else [0.0]])
+    return np.isin(values.astype(np.float64), rails)
+
+
+def read_stored(pieces: Sequence[BaseRecording], start: int, end: int) -> NDArray[Any]:
+    """Read frames [start, end) of pieces in a row, as they are stored."""
+    parts, position = [], 0
+    for piece in pieces:
+        n_frames = piece.get_num_samples()
+        first, last = max(start - position, 0), min(end - position, n_frames)
+        if first < last:
+            parts.append(piece.get_traces(0, first, last))
+        position += n_frames
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
+    """Raise the error for a chunk that has NaN or infinite values, saying where they are.
+
+    Raises
+    ------
+    ValueError
+        Always.
+    """
+    pieces = getattr(recording, "raw_pieces", ()) or (recording,)
+    stored = ~np.isfinite(read_stored(pieces, start, end).astype(np.float64))
+    bad = stored if stored.any() else ~np.isfinite(recording.get_traces(0, start, end))
+    frames, channels = np.nonzero(bad)
+    frame = start + int(frames[0])
+    names = _names(recording, np.isin(np.arange(bad.shape[1]), channels))
+    epoch = next((e for e in epochs_of(recording) if e.start_frame <= frame < e.end_frame), None)
+    where = (
+        ""
+        if epoch is None or not epoch.source_file
+        else (f" (frame {frame - epoch.start_frame + epoch.source_start_frame} of {epoch.source_file})")
+    )
+    raise ValueError(
+        f"{len(frames)} samples between frames {start} and {end} are NaN or infinite, on {_some(names)}; the first is "
+        f"frame {frame}{where}. Leave them out with rec_chunks or bad_channels, or repair the file"
+    )
+
+
+def judge(
+    recording: BaseRecording, look: Look, silent: BoolArray, n_clipped: int
+) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
+    """Name flat and saturated channels, and say what to warn of.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+    look : Look
+    silent : numpy.ndarray of bool, shape (channels,)
+        Channels whose counts in the binary are zero throughout.
+    n_clipped : int
+        Samples clipped.
+
+    Raises
+    ------
+    SaturatedSignalError
+        If all channels are flat or on a rail.
+    """
+    flat = look.constant & silent
+    dead = flat | look.on_rail
+    if dead.all():
+        raise SaturatedSignalError(
+            f"all {len(dead)} channels are flat or saturated: {int(flat.sum())} never change, "
+            f"{int(look.on_rail.sum())} sit on a rail of the converter. Check first that the file is read with the "
+            "right type, gain and channels; "
+            "then look for lost fluid contact, a disconnected array or an amplifier that was off",
+            channels_saturated=int(dead.sum()),
+            total_channels=len(dead),
+        )
+    messages = _doubts_about_the_unit(look, np.asarray(~dead))
+    if dead.any():
+        names = _some(_names(recording, dead))
+        messages.append(
+            f"{int(dead.sum())} of {len(dead)} channels are flat or saturated ({names}); bad_channels leaves them out"
+        )
+    if n_clipped:
+        messages.append(
+            f"{n_clipped} samples were too large for the binary and were clipped; check gain_to_uv, unless these are "
+            "artefacts of stimulation"
+        )
+    duration = recording.get_num_samples() / recording.get_sampling_frequency()
+    if duration < MIN_DURATION_S:
+        messages.append(
+            f"the recording is only {duration:.3g} s long, too short for most sorters; check first_n_mins, "
+            "start_time_s and end_time_s"
+        )
+    return _names(recording, flat), _names(recording, look.on_rail & ~flat), messages
+
+
+def _doubts_about_the_unit(look: Look, alive: BoolArray) -> list[str]:
+    if look.max_abs_uv < VOLT_LIKE_UV:
+        message = (
+            f"the largest value is {look.max_abs_uv:.3g} uV: the traces look like volts or millivolts. Check the gain, "
+            "and set gain_to_uv (1e6 for volts, 1e3 for millivolts)"
+        )
+        return [message]
+    noise = float(np.median(look.noise_uv[alive]))
+    if noise > IMPOSSIBLE_NOISE_UV:
+        message = (
+            f"the noise is {noise:.3g} uV, which no electrode has: check gain_to_uv and, for a binary file, dtype and "
+            "num_channels"
+        )
+        return [message]
+    return []
+
+
+def _names(recording: BaseRecording, chosen: BoolArray) -> tuple[str, ...]:
+    return tuple(str(channel) for channel in recording.channel_ids[chosen])
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - CHANNELS_IN_MESSAGE
+    return f"channels {', '.join(names[:CHANNELS_IN_MESSAGE])}" + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,110 @@
+"""Where each unbroken stretch of the sorted recording came from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting._types import Epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spikeinterface import BaseRecording
+
+EPOCHS_ANNOTATION = "spikelab_epochs"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of one file, before anything is cut.
+
+    Attributes
+    ----------
+    source_index : int
+        Position of the file among the files.
+    segment : int
+        Position of the segment in the file.
+    n_frames : int
+        Length.
+    name : str
+        The file's stem.
+    source_file : str
+        The file ("" in memory).
+    """
+
+    source_index: int
+    segment: int
+    n_frames: int
+    name: str = ""
+    source_file: str = ""
+
+
+def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> tuple[Epoch, ...]:
+    """Intersect the kept ranges with the segments.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        In the order in which they are concatenated.
+    kept : sequence of (int, int)
+        Half-open frame ranges of the concatenation, ascending and apart.
+
+    Returns
+    -------
+    tuple of Epoch
+        They tile the kept recording: the first starts at 0, each starts where the one before it ends. A boundary of a
+        file, a segment or a kept range starts a new epoch.
+    """
+    ends = list(accumulate(segment.n_frames for segment in segments))
+    epochs: list[Epoch] = []
+    position = 0
+    for start, end in kept:
+        for segment, segment_end in zip(segments, ends, strict=True):
+            segment_start = segment_end - segment.n_frames
+            first, last = max(start, segment_start), min(end, segment_end)
+            if first >= last:
+                continue
+            epochs.append(
+                Epoch(
+                    start_frame=position,
+                    end_frame=position + last - first,
+                    name=segment.name,
+                    source_file=segment.source_file,
+                    source_segment=segment.segment,
+                    source_start_frame=first - segment_start,
+                    source_index=segment.source_index,
+                )
+            )
+            position += last - first
+    return _with_distinct_names(epochs)
+
+
+def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:
+    """Give epochs of a file that has several the names ``name_0``, ``name_1``, ..."""
+    totals = Counter(epoch.source_index for epoch in epochs)
+    seen: Counter[int] = Counter()
+    named = []
+    for epoch in epochs:
+        name = epoch.name
+        if totals[epoch.source_index] > 1:
+            name = f"{name}_{seen[epoch.source_index]}"
+            seen[epoch.source_index] += 1
+        named.append(Epoch(**{**asdict(epoch), "name": name}))
+    return tuple(named)
+
+
+def annotate_epochs(recording: BaseRecording, epochs: Sequence[Epoch]) -> None:
+    """Store `epochs` with `recording`."""
+    recording.annotate(**{EPOCHS_ANNOTATION: json.dumps([asdict(epoch) for epoch in epochs])})
+
+
+def epochs_of(recording: BaseRecording) -> tuple[Epoch, ...]:
+    """Return the epochs stored with `recording`; one of its whole length where there are none."""
+    text = recording.get_annotation(EPOCHS_ANNOTATION)
+    if text is None:
+        return (Epoch(0, int(recording.get_num_samples())),)
+    return tuple(Epoch(**values) for values in json.loads(text))

@@ -1,0 +1,194 @@
+"""Which format a file or a folder has.
+
+A table: how each format is recognised, and what SpikeInterface calls its reader. :mod:`.readers` opens them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting.recording.hdf5 import open_hdf5
+from spikelab.spike_sorting.recording.maxwell import is_maxwell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+IN_MEMORY = "in-memory"
+HEADERLESS_SUFFIXES = (".dat", ".bin", ".raw")
+HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How to recognise a format, and who reads it.
+
+    Attributes
+    ----------
+    name : str
+        Our name, stored with the results.
+    suffixes : tuple of str
+        Endings of its files, lower case; empty for formats that are recognised by content.
+    reader : str or None
+        Key of SpikeInterface's table of extractors; None where :mod:`.readers` has a function of its own.
+    has_streams : bool
+        Whether SpikeInterface lists its streams (readers that build on neo).
+    marks : tuple of str
+        For a folder: glob patterns, one of which matches inside it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...] = ()
+    reader: str | None = None
+    has_streams: bool = False
+    marks: tuple[str, ...] = ()
+
+
+def _neo(name: str, *suffixes: str) -> Format:
+    return Format(name, suffixes=suffixes, reader=name, has_streams=True)
+
+
+MAXWELL = Format("maxwell")
+NWB = Format("nwb", suffixes=(".nwb",))
+HEADERLESS = Format("headerless binary", suffixes=HEADERLESS_SUFFIXES)
+BIOCAM = _neo("biocam", ".brw")
+MEAREC = Format("mearec", reader="mearec")
+MCS_H5 = Format("mcsh5", reader="mcsh5")
+MCS_RAW = Format("mcsraw", reader="mcsraw", has_streams=True)
+NIX = _neo("nix", ".nix")
+NEUROSCOPE = Format("neuroscope", reader="neuroscope", has_streams=True)
+
+FILE_FORMATS = (
+    MAXWELL,
+    NWB,
+    BIOCAM,
+    MEAREC,
+    MCS_H5,
+    MCS_RAW,
+    NIX,
+    NEUROSCOPE,
+    _neo("axon", ".abf"),
+    Format("axona", suffixes=(".set",), reader="axona"),
+    _neo("blackrock", *(f".ns{i}" for i in range(1, 7))),
+    _neo("ced", ".smr", ".smrx"),
+    _neo("edf", ".edf", ".bdf"),
+    _neo("intan", ".rhd", ".rhs"),
+    _neo("neuroexplorer", ".nex"),
+    _neo("neuronexus", ".xdat.json"),
+    _neo("plexon", ".plx"),
+    _neo("spikegadgets", ".rec"),
+    HEADERLESS,
+)
+
+SPIKEINTERFACE = Format("spikeinterface", marks=("si_folder.json", "cached.json"))
+ZARR = Format("zarr", suffixes=(".zarr",), marks=("channel_ids/.zarray",))
+
+# A folder that is itself one recording. The first that fits counts.
+FOLDER_FORMATS = (
+    SPIKEINTERFACE,
+    ZARR,
+    Format("mda", reader="mda", marks=("raw.mda",)),
+    Format(
+        "openephysbinary",
+        reader="openephysbinary",
+        has_streams=True,
+        marks=("structure.oebin", "*/structure.oebin", "*/*/structure.oebin", "*/*/*/structure.oebin"),
+    ),
+    Format("openephyslegacy", reader="openephyslegacy", has_streams=True, marks=("*.continuous",)),
+    Format(
+        "spikeglx",
+        reader="spikeglx",
+        has_streams=True,
+        marks=("*.ap.meta", "*.lf.meta", "*.nidq.meta", "*_imec*/*.ap.meta"),
+    ),
+    Format("compressedbinaryibl", reader="compressedbinaryibl", marks=("*.cbin",)),
+    Format("tdt", reader="tdt", has_streams=True, marks=("*.tbk", "*.tsq")),
+    Format("neuralynx", reader="neuralynx", has_streams=True, marks=("*.ncs",)),
+    Format("alphaomega", reader="alphaomega", has_streams=True, marks=("*.mpx",)),
+)
+
+# Parts of folder recordings that users hand over by themselves.
+FOLDER_PARTS = {
+    ".oebin": "Open Ephys",
+    ".continuous": "Open Ephys",
+    ".cbin": "compressed IBL",
+    ".ncs": "Neuralynx",
+    ".tbk": "TDT",
+    ".tsq": "TDT",
+    ".tev": "TDT",
+    ".mpx": "Alpha Omega",
+    ".mda": "MDA",
+}
+
+SUFFIXES = tuple(
+    sorted(
+        {s for f in FILE_FORMATS for s in f.suffixes} | set(HDF5_SUFFIXES) | {".raw.h5", ".zarr"}, key=len, reverse=True
+    )
+)
+
+
+def known_formats() -> str:
+    """Name all formats, for messages."""
+    files = [f"{f.name} ({', '.join(f.suffixes)})" if f.suffixes else f"{f.name}" for f in FILE_FORMATS]
+    folders = [f"{f.name} folders" for f in FOLDER_FORMATS]
+    return ", ".join(files + folders)
+
+
+def folder_format(folder: Path) -> Format | None:
+    """Return the format of a folder that is itself a recording, else None."""
+    for known in FOLDER_FORMATS:
+        if any(next(folder.glob(mark), None) is not None for mark in known.marks):
+            return known
+    return None
+
+
+def file_format(path: Path) -> Format | None:
+    """Return the format of a file, by suffix or content; None where it is no recording.
+
+    Raises
+    ------
+    ValueError
+        If an HDF5 file is corrupt or truncated, or if the file is a part of a recording that is a folder.
+    """
+    name = path.name.lower()
+    if path.suffix.lower() in FOLDER_PARTS or _is_spikeglx(path):
+        what = FOLDER_PARTS.get(path.suffix.lower(), "SpikeGLX")
+        raise ValueError(f"{path} is part of a {what} recording: give its folder, {path.parent} (and stream_id)")
+    if name.endswith(HDF5_SUFFIXES):
+        return _hdf5_format(path)
+    if name.endswith(HEADERLESS_SUFFIXES):
+        return _binary_format(path)
+    found = next((known for known in FILE_FORMATS if name.endswith(known.suffixes or ("\0",))), None)
+    if found in (NWB, BIOCAM, NIX):
+        open_hdf5(path).close()  # says what is wrong with it
+    return found
+
+
+def _is_spikeglx(path: Path) -> bool:
+    return path.suffix.lower() == ".bin" and path.with_suffix(".meta").is_file()
+
+
+def _hdf5_format(path: Path) -> Format | None:
+    with open_hdf5(path) as file:
+        names = set(file)
+        tests: tuple[tuple[Format, Callable[[], bool]], ...] = (
+            (MAXWELL, lambda: is_maxwell(file)),
+            (NWB, lambda: "nwb_version" in file.attrs),
+            (BIOCAM, lambda: "3BData" in names or "ExperimentSettings" in names | set(file.attrs)),
+            (MCS_H5, lambda: "Data" in names and "Recording_0" in file["Data"]),
+            (MEAREC, lambda: {"recordings", "channel_positions"} <= names),
+            (NIX, lambda: file.attrs.get("format") in ("nix", b"nix")),
+        )
+        return next((known for known, test in tests if test()), None)
+
+
+def _binary_format(path: Path) -> Format:
+    """Tell binary files with a header, or with one beside them, from those without."""
+    if path.suffix.lower() == ".raw":
+        with path.open("rb") as file:
+            if file.read(10) == b"MC_DataToo":
+                return MCS_RAW
+    if path.suffix.lower() == ".dat" and path.with_suffix(".xml").is_file():
+        return NEUROSCOPE
+    return HEADERLESS

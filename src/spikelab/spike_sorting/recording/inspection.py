@@ -1,0 +1,180 @@
+"""What a file holds, without sorting it: for ``spikelab inspect`` and for the choice of streams."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, NWB, Format
+from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
+from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
+from spikelab.spike_sorting.recording.readers import FORMATS, electrical_series, read_file, stream_ids
+from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from spikelab.spike_sorting.config import RecordingConfig
+
+# What one unreadable stream may raise; the others are still listed.
+STREAM_ERRORS = (OSError, ValueError, LookupError, TypeError, AssertionError, RuntimeError, ImportError, struct.error)
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream, or well, or recording of a well.
+
+    Attributes
+    ----------
+    file : Path
+        The file, or the folder that is a recording.
+    format : str
+        Its format.
+    stream_id, rec_name : str or None
+        What to set to sort it; for NWB, `stream_id` is the value for ``electrical_series_path``.
+    n_channels, n_samples : int or None
+        Size; None where it cannot be read.
+    sampling_frequency : float or None
+        In Hz.
+    filters : tuple of int
+        HDF5 filters of the traces (MaxWell).
+    readable : bool
+        Whether the traces can be read on this host.
+    problem : str
+        Why not; for a headerless file, what has to be set.
+    """
+
+    file: Path
+    format: str
+    stream_id: str | None = None
+    rec_name: str | None = None
+    n_channels: int | None = None
+    n_samples: int | None = None
+    sampling_frequency: float | None = None
+    filters: tuple[int, ...] = ()
+    readable: bool = True
+    problem: str = ""
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds."""
+        if self.n_samples is None or not self.sampling_frequency:
+            return None
+        return self.n_samples / self.sampling_frequency
+
+
+def inspect_file(path: str | Path) -> list[StreamInfo]:
+    """List what the file or folder at `path` holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, a folder that is a recording, or a folder of files.
+
+    Returns
+    -------
+    list of StreamInfo
+        One per stream, well and recording; a stream that cannot be read has ``readable=False`` and the reason.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is nothing, or nothing that is a recording.
+    """
+    source = resolve_source(path)
+    known = FORMATS[source.format]
+    return [info for file in source.files for info in _inspect(file, known)]
+
+
+def list_streams(path: str | Path) -> list[str] | None:
+    """List streams (wells) that can be sorted by name; None where the format has none.
+
+    For a folder of files: the streams that all of them have.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is nothing, or it cannot be read.
+    """
+    source = resolve_source(path)
+    lists = [stream_ids(file, FORMATS[source.format]) for file in source.files]
+    present = [streams for streams in lists if streams is not None]
+    if not present:
+        return None
+    return [stream for stream in present[0] if all(stream in streams for streams in present)]
+
+
+def _inspect(file: Path, known: Format) -> list[StreamInfo]:
+    blank = StreamInfo(file, known.name)
+    if known is HEADERLESS:
+        problem = f"a binary file without a header: set {', '.join(HEADERLESS_FIELDS)} and gain_to_uv"
+        return [replace(blank, readable=False, problem=problem)]
+    try:
+        if known is MAXWELL:
+            return _inspect_maxwell(file, blank)
+        if known is NWB:
+            return [_attempt(replace(blank, stream_id=series), _open_series) for series in electrical_series(file)]
+        streams: Sequence[str | None] = stream_ids(file, known) or [None]
+        return [_attempt(replace(blank, stream_id=stream), _open_stream) for stream in streams]
+    except STREAM_ERRORS as error:
+        return [replace(blank, readable=False, problem=str(error))]
+
+
+def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> StreamInfo:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fill(info)
+    except STREAM_ERRORS as error:
+        return replace(info, readable=False, problem=str(error))
+
+
+def _inspect_maxwell(path: Path, blank: StreamInfo) -> list[StreamInfo]:
+    with open_hdf5(path) as file:
+        return [
+            _attempt(replace(blank, stream_id=well, rec_name=name), lambda info: _maxwell_stream(info, file))
+            for well, names in list_recordings(file).items()
+            for name in names
+        ]
+
+
+def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
+    layout = read_layout(info.file, file, info.stream_id or "", info.rec_name or "")
+    dataset = raw_dataset(file, layout)
+    missing = missing_filters(dataset)
+    return replace(
+        info,
+        n_channels=len(layout.channels),
+        n_samples=layout.n_frames,
+        sampling_frequency=layout.sampling_frequency,
+        filters=filter_ids(dataset),
+        readable=not missing,
+        problem=str(plugin_error(info.file, missing)) if missing else "",
+    )
+
+
+def _open_series(info: StreamInfo) -> StreamInfo:
+    return _described(info, _config(electrical_series_path=info.stream_id))
+
+
+def _open_stream(info: StreamInfo) -> StreamInfo:
+    return _described(info, _config(stream_id=info.stream_id))
+
+
+def _config(**fields: Any) -> RecordingConfig:
+    from spikelab.spike_sorting.config import RecordingConfig
+
+    return RecordingConfig(**fields)
+
+
+def _described(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
+    recording = read_file(info.file, info.format, config)
+    return replace(
+        info,
+        n_channels=int(recording.get_num_channels()),
+        n_samples=int(sum(recording.get_num_samples(i) for i in range(recording.get_num_segments()))),
+        sampling_frequency=float(recording.get_sampling_frequency()),
+    )

@@ -1,0 +1,35 @@
+"""The recording that the stages after this one see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spikeinterface.core import ConcatenateSegmentRecording
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spikeinterface import BaseRecording
+
+
+class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # SpikeInterface has no types
+    """Filtered pieces in a row, in microvolts, which remember what was stored in the files.
+
+    Parameters
+    ----------
+    recording_list : list of BaseRecording
+        Filtered pieces, one per epoch.
+    raw_pieces : sequence of BaseRecording
+        The same pieces with the same channels as they are stored. Left out when the recording is rebuilt from its
+        description, as in another process.
+    """
+
+    def __init__(
+        self,
+        recording_list: list[BaseRecording],
+        raw_pieces: Sequence[BaseRecording] = (),
+        ignore_times: bool = True,
+        sampling_frequency_max_diff: float = 0,
+    ) -> None:
+        super().__init__(recording_list, ignore_times, sampling_frequency_max_diff)
+        self.raw_pieces = tuple(raw_pieces)

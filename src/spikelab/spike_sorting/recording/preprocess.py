@@ -1,0 +1,212 @@
+"""From stored counts to filtered microvolts: gain once, band-pass, bad channels, reference, geometry."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+MIN_FILTER_FRAMES = 100
+# Gains of amplifiers in use: 0.05 uV (simulations) to 12 uV per count of 16 bits; far outside, the unit is wrong.
+PLAUSIBLE_GAIN_UV = (1e-3, 1e3)
+DEFAULT_SPACING_UM = 200.0
+FLIP_ABOUT_MAXIMUM = -1
+
+
+def to_microvolts(
+    recording: BaseRecording, gain_to_uv: float | None, offset_to_uv: float | None, where: str
+) -> BaseRecording:
+    """Convert `recording` to float32 microvolts: gain and offset are applied, and reset to 1 and 0.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Counts (any integer or float type) with or without gains.
+    gain_to_uv, offset_to_uv : float or None
+        Instead of the file's. Floating-point traces without a gain are taken to be microvolts.
+    where : str
+        Name of the recording, for messages.
+
+    Raises
+    ------
+    ValueError
+        If integer traces have no gain, or a gain or offset is not finite or zero.
+
+    Warns
+    -----
+    UserWarning
+        If a gain of 16-bit counts is far from that of any amplifier.
+    """
+    from spikeinterface.preprocessing import scale
+
+    gains = _per_channel(recording, gain_to_uv, recording.get_channel_gains())
+    offsets = _per_channel(recording, offset_to_uv, recording.get_channel_offsets())
+    if gains is None:
+        if recording.get_dtype().kind != "f":
+            raise ValueError(
+                f"{where} has {recording.get_dtype()} counts and no gain: set gain_to_uv (microvolts per count)"
+            )
+        gains = np.ones(recording.get_num_channels())
+    if offsets is None:
+        offsets = np.zeros(recording.get_num_channels())
+    if not (np.isfinite(gains).all() and np.isfinite(offsets).all() and (gains != 0).all()):
+        raise ValueError(
+            f"{where} has channels whose gain or offset is zero or not a number: set gain_to_uv and offset_to_uv"
+        )
+    low, high = PLAUSIBLE_GAIN_UV
+    if recording.get_dtype().itemsize == 2 and not ((np.abs(gains) >= low) & (np.abs(gains) <= high)).all():
+        warnings.warn(
+            f"{where} has a gain of {gains[0]:g} uV per count, as no amplifier has: is it in volts? Check gain_to_uv",
+            UserWarning,
+            stacklevel=2,
+        )
+    scaled = scale(recording, gain=gains, offset=offsets, dtype="float32")
+    scaled.set_channel_gains(1.0)
+    scaled.set_channel_offsets(0.0)
+    return scaled
+
+
+def _per_channel(recording: BaseRecording, override: float | None, own: Any) -> NDArray[np.float64] | None:
+    if override is not None:
+        return np.full(recording.get_num_channels(), override, dtype=np.float64)
+    return None if own is None else np.asarray(own, dtype=np.float64)
+
+
+def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where: str) -> BaseRecording:
+    """Apply a zero-phase Butterworth band-pass of order 5 in float32, with SpikeInterface's margins.
+
+    Chunks are filtered with ``5 / freq_min`` seconds on either side; segments are filtered each on its own.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        float32 microvolts.
+    freq_min, freq_max : float
+        In Hz.
+    where : str
+        Name of the recording, for messages.
+
+    Raises
+    ------
+    ValueError
+        If `freq_max` is not below half the sampling rate, or a segment is too short to filter.
+    """
+    from spikeinterface.preprocessing import bandpass_filter
+
+    fs = recording.get_sampling_frequency()
+    if freq_max >= fs / 2:
+        raise ValueError(
+            f"freq_max={freq_max:g} Hz is not below half the sampling rate of {where} ({fs:g} Hz): "
+            f"set freq_max={int(0.45 * fs)} or lower"
+        )
+    for segment in range(recording.get_num_segments()):
+        n_frames = recording.get_num_samples(segment)
+        if 0 < n_frames < MIN_FILTER_FRAMES:
+            raise ValueError(f"{where} has {n_frames} frames in segment {segment}, too few to filter")
+    return bandpass_filter(recording, freq_min=freq_min, freq_max=freq_max, dtype="float32", ignore_low_freq_error=True)
+
+
+def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:
+    """Subtract the median or average over channels; None changes nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is one channel only.
+    """
+    if operator is None:
+        return recording
+    if recording.get_num_channels() == 1:
+        raise ValueError("common_reference would leave nothing of the only channel: set it to None")
+    from spikeinterface.preprocessing import common_reference as subtract_reference
+
+    return subtract_reference(recording, reference="global", operator=operator)
+
+
+def find_bad_channels(filtered: BaseRecording) -> set[str]:
+    """Find channels that are dead or much noisier than the others.
+
+    Noisy is SpikeInterface's rule (median absolute deviation over five times the median channel's); dead is a channel
+    that never changes. Its rule for linear probes is not used: it looks for the end of the brain.
+    """
+    from spikeinterface import get_random_data_chunks
+    from spikeinterface.preprocessing import detect_bad_channels
+
+    chunk = min(
+        int(0.3 * filtered.get_sampling_frequency()),
+        *(s.get_num_samples() for s in filtered.segments if s.get_num_samples()),
+    )
+    options = {"num_chunks_per_segment": 100, "chunk_size": chunk, "seed": 0}
+    noisy, _ = detect_bad_channels(
+        filtered,
+        method="mad",
+        num_random_chunks=100,
+        chunk_duration_s=chunk / filtered.get_sampling_frequency(),
+        seed=0,
+    )
+    # Filtering leaves rounding errors of a constant, never as much as a thousandth of a microvolt.
+    dead = np.ptp(get_random_data_chunks(filtered, **options), axis=0) < 1e-3
+    return {str(channel) for channel in (*noisy, *filtered.channel_ids[dead])}
+
+
+def drop_channels(recording: BaseRecording, bad: Sequence[str] | set[str], where: str) -> BaseRecording:
+    """Leave out the channels whose ids are in `bad`.
+
+    Raises
+    ------
+    ValueError
+        If an id is unknown, or no channel is left.
+    """
+    names = {str(channel): channel for channel in recording.channel_ids}
+    unknown = sorted(set(bad) - set(names))
+    if unknown:
+        raise ValueError(
+            f"bad_channels: {where} has no channel {', '.join(unknown)}; its channels are {', '.join(names)}"
+        )
+    kept = [channel for name, channel in names.items() if name not in set(bad)]
+    if not kept:
+        raise ValueError(f"bad_channels: none of the {len(names)} channels of {where} is left")
+    return recording if len(kept) == len(names) else recording.select_channels(kept)
+
+
+def flip_y(recording: BaseRecording, mea_y_max: float | None) -> None:
+    """Turn the array upside down, in place: y becomes ``mea_y_max - y``; -1 is the largest y, None is no flip."""
+    if mea_y_max is None:
+        return
+    from probeinterface import ProbeGroup
+
+    if mea_y_max == FLIP_ABOUT_MAXIMUM:
+        mea_y_max = float(recording.get_channel_locations()[:, 1].max())
+    description = recording.get_probegroup().to_dict(array_as_list=True)
+    for probe in description["probes"]:
+        for key in ("contact_positions", "probe_planar_contour"):
+            if probe.get(key):
+                probe[key] = [[x, mea_y_max - y, *rest] for x, y, *rest in probe[key]]
+    recording.set_probegroup(ProbeGroup.from_dict(description), check_overlap=False)
+
+
+def require_locations(recording: BaseRecording, where: str) -> None:
+    """Give channels without positions a column of their own, in place, far enough apart to be sorted one by one.
+
+    Warns
+    -----
+    UserWarning
+        If there were none.
+    """
+    if recording.has_probe():
+        return
+    warnings.warn(
+        f"{where} does not say where its electrodes are: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
+        "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
+        UserWarning,
+        stacklevel=2,
+    )
+    y = DEFAULT_SPACING_UM * np.arange(recording.get_num_channels())
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros_like(y), y]))

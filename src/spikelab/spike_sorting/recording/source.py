@@ -1,0 +1,248 @@
+"""What an input is: a recording in memory, a file, a folder that is a recording, or a folder of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.formats import (
+    HEADERLESS,
+    IN_MEMORY,
+    SUFFIXES,
+    Format,
+    file_format,
+    folder_format,
+    known_formats,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from spikeinterface import BaseRecording
+
+    from spikelab.spike_sorting.config import RecordingConfig
+
+HEADERLESS_FIELDS = ("probe_path", "sampling_frequency", "num_channels", "dtype")
+BLOCK_BYTES, N_BLOCKS, MAX_SAMPLED_FILES = 1 << 16, 16, 64
+BLOCK_FRAMES = 256
+NAMES_IN_MESSAGE = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input, looked at but not opened.
+
+    Attributes
+    ----------
+    kind : {"memory", "file", "folder", "files"}
+        A SpikeInterface recording, a file, a folder that is itself a recording, or a folder of files to concatenate.
+    files : tuple of Path
+        What is opened, in order: the file, the folder, or the folder's files. Empty in memory.
+    stem : str
+        Short name, fit for a file name; ends in the stream's and the recording's name where they were chosen.
+    format : str
+        Name of the format.
+    recording : BaseRecording or None
+        The recording in memory.
+    """
+
+    kind: Literal["memory", "file", "folder", "files"]
+    files: tuple[Path, ...]
+    stem: str
+    format: str
+    recording: BaseRecording | None = field(default=None, repr=False)
+
+
+def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source:
+    """Say what `source` is, without opening more than the head of its files.
+
+    Parameters
+    ----------
+    source : str, Path, BaseRecording or Source
+        A path, or a SpikeInterface recording in memory.
+    config : RecordingConfig, optional
+        For the names of stream and recording, and for the fields that headerless binary files need.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the path.
+    ValueError
+        If the format is not known, a file is corrupt, a folder has no recordings or several kinds of them, or fields
+        that describe a headerless file are missing.
+    """
+    if isinstance(source, Source):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        return Source("memory", (), _stem_in_memory(source, config), IN_MEMORY, source)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    kind, files, known = _look_at(path)
+    if known is HEADERLESS and config is not None:
+        require_headerless_fields(files[0], config)
+    return Source(kind, files, _with_names(stem_of(path), config), known.name)
+
+
+def _look_at(path: Path) -> tuple[Literal["file", "folder", "files"], tuple[Path, ...], Format]:
+    if path.is_file():
+        known = file_format(path)
+        if known is None:
+            raise ValueError(
+                f"the format of {path} is not known. Known are: {known_formats()}. Anything else that SpikeInterface "
+                "opens can be opened with it and handed over as a recording in memory"
+            )
+        return "file", (path,), known
+    known = folder_format(path)
+    if known is not None:
+        return "folder", (path,), known
+    files, known = _files_of_folder(path)
+    return "files", files, known
+
+
+def _files_of_folder(folder: Path) -> tuple[tuple[Path, ...], Format]:
+    """Return the recordings in `folder` in natural order, and their one format."""
+    found: dict[Path, Format] = {}
+    others = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name)):
+        if entry.name.startswith("."):
+            continue
+        known = folder_format(entry) if entry.is_dir() else file_format(entry)
+        if known is None:
+            others.append(entry.name + ("/" if entry.is_dir() else ""))
+        else:
+            found[entry] = known
+    if not found:
+        raise ValueError(f"{folder} has no recordings. It holds {_some(others) or 'nothing'}")
+    kinds: dict[str, list[str]] = {}
+    for entry, known in found.items():
+        kinds.setdefault(known.name, []).append(entry.name)
+    if len(kinds) > 1:
+        table = "; ".join(f"{name}: {_some(names)}" for name, names in kinds.items())
+        raise ValueError(f"{folder} has recordings of several formats, which cannot be concatenated: {table}")
+    return tuple(found), next(iter(found.values()))
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMES_IN_MESSAGE
+    return ", ".join(names[:NAMES_IN_MESSAGE]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Make a sort key that puts ``rec2`` before ``rec10``, whatever the case of the letters."""
+    parts = re.split(r"(\d+)", name.lower())
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
+
+
+def require_headerless_fields(path: Path, config: RecordingConfig) -> None:
+    """Check that everything is known that a headerless binary file does not say.
+
+    Raises
+    ------
+    ValueError
+        Naming the fields that are missing.
+    """
+    missing = [name for name in HEADERLESS_FIELDS if getattr(config, name) is None]
+    if missing:
+        raise ValueError(f"{path} is a binary file without a header: set {', '.join(missing)} to say what it holds")
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name without the suffixes of its format, in characters that every file system takes."""
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    if path.is_file() or path.suffix.lower() == ".zarr":
+        suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
+        name = name[: len(name) - len(suffix)]
+    return safe_name(name)
+
+
+def safe_name(text: str) -> str:
+    """Turn `text` into a file name that Linux, macOS and Windows accept."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "-", text).rstrip(". ") or "recording"
+
+
+def _stem_in_memory(recording: BaseRecording, config: RecordingConfig | None) -> str:
+    return _with_names(safe_name(recording.get_annotation("name") or "recording"), config)
+
+
+def _with_names(stem: str, config: RecordingConfig | None) -> str:
+    chosen = () if config is None else (config.stream_id, config.rec_name)
+    return "_".join([stem, *(safe_name(str(name)) for name in chosen if name is not None)])
+
+
+def fingerprint(source: Any) -> str:
+    """Return a short text that changes when the recording does, but not when it is moved.
+
+    Of files: size, modification time and a hash of sampled blocks. In memory: type, shape, rate, channels and sampled
+    blocks.
+
+    Parameters
+    ----------
+    source : str, Path, BaseRecording or Source
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    resolved = resolve_source(source)
+    digest = hashlib.blake2b(digest_size=16)
+    parts = _describe_memory(resolved.recording) if resolved.recording is not None else _describe_files(resolved.files)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _describe_files(paths: Iterable[Path]) -> Iterator[bytes]:
+    for path in paths:
+        if path.is_file():
+            yield from _describe_file(path, sample=True)
+            continue
+        inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
+        step = max(1, len(inside) // MAX_SAMPLED_FILES)
+        for i, entry in enumerate(inside):
+            yield entry.relative_to(path).as_posix().encode()
+            yield from _describe_file(entry, sample=i % step == 0)
+
+
+def _describe_file(path: Path, *, sample: bool) -> Iterator[bytes]:
+    status = path.stat()
+    yield f"{status.st_size} {status.st_mtime_ns}".encode()
+    if not sample:
+        return
+    last = max(0, status.st_size - BLOCK_BYTES)
+    with path.open("rb") as file:
+        for offset in np.unique(np.linspace(0, last, N_BLOCKS).astype(np.int64)):
+            file.seek(int(offset))
+            yield file.read(BLOCK_BYTES)
+
+
+def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
+    frames = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
+    scale = [
+        None if values is None else values.tolist()
+        for values in (recording.get_channel_gains(), recording.get_channel_offsets())
+    ]
+    locations = recording.get_channel_locations().tolist() if recording.has_probe() else None
+    description = [
+        str(recording.get_dtype()),
+        recording.get_num_channels(),
+        frames,
+        recording.get_sampling_frequency(),
+        [str(channel) for channel in recording.channel_ids],
+        scale,
+        locations,
+    ]
+    yield json.dumps(description).encode()
+    for segment, n_frames in enumerate(frames):
+        last = max(0, n_frames - BLOCK_FRAMES)
+        for start in np.unique(np.linspace(0, last, N_BLOCKS).astype(np.int64)).tolist():
+            end = min(start + BLOCK_FRAMES, n_frames)
+            yield np.ascontiguousarray(recording.get_traces(segment, start, end)).tobytes()

@@ -1,0 +1,33 @@
+"""The six stages, in order; each is one small function ``(context, artifacts it reads) -> artifact``.
+
+::
+
+    recording -> sorting -> waveforms -> curation -> compilation -> figures
+"""
+
+from spikelab.spike_sorting.stages.compilation import compilation_stage
+from spikelab.spike_sorting.stages.context import Context
+from spikelab.spike_sorting.stages.curation import all_units, curation_stage
+from spikelab.spike_sorting.stages.figures import draw, figures_stage
+from spikelab.spike_sorting.stages.recording import recording_stage
+from spikelab.spike_sorting.stages.sorting import sorting_stage
+from spikelab.spike_sorting.stages.store import Done, StageStore
+from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
+
+STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
+
+__all__ = [
+    "STAGES",
+    "Context",
+    "Done",
+    "StageStore",
+    "all_units",
+    "compilation_stage",
+    "curation_stage",
+    "draw",
+    "ensure_waveform_files",
+    "figures_stage",
+    "recording_stage",
+    "sorting_stage",
+    "waveforms_stage",
+]

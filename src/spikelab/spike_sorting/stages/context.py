@@ -1,0 +1,88 @@
+"""What every stage of one recording may use."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.config import SortingPipelineConfig
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting.stages.store import StageStore
+
+
+@dataclass(frozen=True)
+class Context:
+    """One recording on its way through the stages.
+
+    Attributes
+    ----------
+    recording_input : path or SpikeInterface recording
+        As the user gave it.
+    name : str
+        Short name for logs and figures.
+    config : SortingPipelineConfig
+        As the user gave it; settings of stages are slices of it.
+    backend : SorterBackend
+        Drives the sorter; on a retry its configuration has a smaller batch than `config`.
+    store : StageStore
+        Loads or runs.
+    results, intermediate : Path
+        Folders of the finished small things and of the heavy scratch.
+    fingerprint : str
+        Identity of the input: the root of all keys.
+    """
+
+    recording_input: Any
+    name: str
+    config: SortingPipelineConfig
+    backend: SorterBackend
+    store: StageStore
+    results: Path
+    intermediate: Path
+    fingerprint: str
+
+    @property
+    def traces_path(self) -> Path:
+        """Where the binary recording is, or will be."""
+        return self.intermediate / "recording" / "traces.dat"
+
+    @property
+    def sorter_folder(self) -> Path:
+        """Scratch of the sorter."""
+        return self.intermediate / "sorting"
+
+    @property
+    def waveforms_folder(self) -> Path:
+        """Per-unit waveform files."""
+        return self.intermediate / "waveforms"
+
+    def forced_by(self, *flags: str) -> str | None:
+        """The first of the force flags that is set."""
+        return next((flag for flag in flags if getattr(self.config.execution, flag)), None)
+
+    def settings(self, group: str, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+        """One group of the configuration as a plain dict: the slice that a stage's key is made of."""
+        values = asdict(getattr(self.config, group))
+        return {name: _jsonable(value) for name, value in values.items() if name not in leave_out}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if hasattr(value, "item"):  # numpy scalars
+        return value.item()
+    return value
+
+
+def stage_seed(random_seed: int | None, stage: str, content: str) -> int:
+    """A seed for one stage of one recording: batch order, workers and resume do not change it."""
+    digest = hashlib.blake2b(f"{random_seed}/{stage}/{content}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") % 2**31

@@ -1,0 +1,43 @@
+"""Curation: two rounds of criteria over the units; the decisions are the artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._types import BinaryRecording, Waveforms
+from spikelab.spike_sorting.stages.context import Context
+from spikelab.spike_sorting.stages.store import Done
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spikedata import SpikeData
+
+NAME = "curation"
+
+
+def all_units(context: Context, recording: Done[BinaryRecording], waveforms: Done[Waveforms]) -> SpikeData:
+    """Every unit of the sorting as one ``SpikeData``; made from the artifacts, never stored twice."""
+    from spikelab.spike_sorting.compilation import build_spikedata
+
+    return build_spikedata(recording.value, waveforms.value, context.config)
+
+
+def curation_stage(context: Context, units: SpikeData, waveforms: Done[Waveforms]) -> Done[CurationOutcome]:
+    """Which units are kept, which are not, and why."""
+    from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
+        outcome = curate_two_rounds(units, context.config.curation)
+        outcome.save(folder / "curation.json")
+        outcome.write_csv(folder / "unit_metrics.csv")
+        return {"n_units": outcome.sd_curated.N}
+
+    return context.store.load_or_run(
+        NAME,
+        settings=context.settings("curation"),
+        inputs={"waveforms": waveforms.run_id},
+        run=run,
+        load=lambda folder: CurationOutcome.load(folder / "curation.json", units),
+        forced_by=context.forced_by("recurate_first", "recurate_second"),
+    )

@@ -1,0 +1,61 @@
+"""Figures: what the units look like and why they were kept or not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._types import BinaryRecording
+from spikelab.spike_sorting.stages.context import Context
+from spikelab.spike_sorting.stages.store import Done, replace_folder
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.config import SortingPipelineConfig
+    from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spikedata import SpikeData
+
+NAME = "figures"
+FOLDER = "figures"
+
+
+def figures_stage(
+    context: Context,
+    recording: Done[BinaryRecording],
+    units: SpikeData,
+    curation: Done[CurationOutcome],
+) -> Done[Path]:
+    """Draw ``<results>/figures``; the artifact is the note that it was done."""
+    target = context.results / FOLDER
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
+        n_figures = draw([(context.name, units, curation.value)], context.config, target)
+        return {"files": n_figures}
+
+    def load(folder: Path) -> Path:  # noqa: ARG001 - the harness's signature
+        if not target.is_dir():
+            raise FileNotFoundError(target)
+        return target
+
+    return context.store.load_or_run(
+        NAME,
+        settings=context.settings("figures") | context.settings("curation"),
+        inputs={"recording": recording.run_id, "curation": curation.run_id},
+        run=run,
+        load=load,
+    )
+
+
+def draw(
+    recordings: Sequence[tuple[str, SpikeData, CurationOutcome]], config: SortingPipelineConfig, target: Path
+) -> int:
+    """Draw all figures of one or several recordings into `target`, which is replaced as a whole; returns how many."""
+    from spikelab.spike_sorting.figures import make_figures
+
+    temporary = target.with_name(f".{target.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    written = make_figures(recordings, config, temporary)
+    replace_folder(temporary, target)
+    return len(written)

@@ -1,0 +1,82 @@
+"""Waveforms: templates, noise and metrics of every unit in one pass over the binary recording."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains, Waveforms
+from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.recording import OWNER, _owner, ensure_traces
+from spikelab.spike_sorting.stages.store import Done
+
+NAME = "waveforms"
+# The compiled window is cut out later; the other three change where waveforms go, not what they are.
+NOT_KEYED = (
+    "compiled_ms_before",
+    "compiled_ms_after",
+    "scale_compiled_waveforms",
+    "streaming",
+    "save_waveform_files",
+)
+
+
+def waveforms_stage(
+    context: Context, recording: Done[BinaryRecording], sorting: Done[SpikeTrains]
+) -> Done[Waveforms]:
+    """Templates and metrics; per-unit waveform files, where asked for, are heavy."""
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:
+        waveforms = _extract(context, recording, sorting, run_id, folder)
+        waveforms.save(folder / "waveforms.npz")
+        return {"n_units": waveforms.n_units}
+
+    return context.store.load_or_run(
+        NAME,
+        settings=context.settings("waveform", leave_out=NOT_KEYED)
+        | {"random_seed": context.config.execution.random_seed},
+        inputs={"recording": recording.run_id, "sorting": sorting.run_id},
+        run=run,
+        load=lambda folder: Waveforms.load(folder / "waveforms.npz"),
+        forced_by=context.forced_by("reextract_waveforms"),
+    )
+
+
+def ensure_waveform_files(
+    context: Context,
+    recording: Done[BinaryRecording],
+    sorting: Done[SpikeTrains],
+    waveforms: Done[Waveforms],
+) -> Path | None:
+    """The folder of the per-unit waveform files, written again where they are gone; None where nobody wants them."""
+    if not context.config.waveform.save_waveform_files:
+        return None
+    if _owner(context.waveforms_folder) != waveforms.run_id:
+        _extract(context, recording, sorting, waveforms.run_id, None)
+    return context.waveforms_folder
+
+
+def _extract(
+    context: Context,
+    recording: Done[BinaryRecording],
+    sorting: Done[SpikeTrains],
+    run_id: str,
+    folder: Path | None,
+) -> Waveforms:
+    from spikelab.spike_sorting.waveforms import waveforms_from_extractor
+
+    binary = ensure_traces(context, recording)
+    shutil.rmtree(context.waveforms_folder, ignore_errors=True)
+    context.waveforms_folder.mkdir(parents=True)
+    extractor = context.backend.extract_waveforms(
+        binary.to_spikeinterface(),
+        sorting.value.to_spikeinterface(binary.sampling_frequency),
+        context.waveforms_folder,
+        folder if folder is not None else context.waveforms_folder / "curation",
+        rec_path=context.recording_input,
+        rng=stage_seed(context.config.execution.random_seed, NAME, recording.info["content"]),
+    )
+    (context.waveforms_folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+    return waveforms_from_extractor(extractor)

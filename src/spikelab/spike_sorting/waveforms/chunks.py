@@ -1,0 +1,109 @@
+"""Walk through the recording in time order, chunk by chunk, visiting only the stretches that hold spikes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting.waveforms.traces import read_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting._types import Epoch, IntArray, TraceSource
+
+CHUNK_BYTES = 32 * 2**20
+MIN_CHUNK_FRAMES = 1000
+
+
+@dataclass(frozen=True)
+class Visit:
+    """The traces around the spikes of one chunk.
+
+    Attributes
+    ----------
+    epoch : int
+        Index of the epoch the chunk belongs to.
+    base : int
+        Frame of the first row of `traces`.
+    traces : numpy.ndarray, shape (frames, channels)
+        In the source's own unit.
+    frames : numpy.ndarray of int64
+        The trains of all units, one after the other.
+    first, last : numpy.ndarray of int64, shape (units,)
+        The chunk's spikes of unit u are ``frames[first[u]:last[u]]``.
+    """
+
+    epoch: int
+    base: int
+    traces: NDArray[Any]
+    frames: IntArray
+    first: IntArray
+    last: IntArray
+
+
+class UnitPool:
+    """Threads that share the units among themselves; with one worker no thread is started."""
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs = max(1, n_jobs)
+        self._pool = ThreadPoolExecutor(self.n_jobs) if self.n_jobs > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def run(self, n_units: int, work: Callable[[slice], None]) -> None:
+        """Call `work` with contiguous slices that cover the units; returns when all are done."""
+        if self._pool is None:
+            work(slice(0, n_units))
+            return
+        edges = np.linspace(0, n_units, min(self.n_jobs, n_units) + 1).astype(int).tolist()
+        tasks = [self._pool.submit(work, slice(a, b)) for a, b in pairwise(edges)]
+        for task in tasks:
+            task.result()
+
+
+def chunk_grid(epochs: Sequence[Epoch], frames_per_chunk: int) -> tuple[IntArray, IntArray]:
+    """Start frame and epoch index of each chunk; no chunk crosses a break between epochs."""
+    starts = [np.arange(epoch.start_frame, epoch.end_frame, frames_per_chunk, dtype=np.int64) for epoch in epochs]
+    return np.concatenate(starts), np.repeat(np.arange(len(epochs)), [len(part) for part in starts])
+
+
+def visit_spikes(
+    source: TraceSource, trains: Sequence[IntArray], before: int, after: int, label: str
+) -> Iterator[Visit]:
+    """Yield, in time order, the traces from `before` frames ahead of to `after` frames past the spikes of each chunk.
+
+    What is yielded ends at the edges of the chunk's epoch. The grid depends on the recording alone, so that neither
+    workers nor memory change a result.
+    """
+    frames_per_chunk = max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (4 * max(1, source.n_channels)))
+    starts, chunk_epochs = chunk_grid(source.epochs, frames_per_chunk)
+    edges = np.append(starts, source.n_samples)
+    offsets = np.cumsum([0, *(len(train) for train in trains)])
+    frames = np.concatenate(trains)
+    bounds = np.stack([np.searchsorted(train, edges) for train in trains]) + offsets[:-1, None]
+    with Progress(label, len(starts)) as progress:
+        for chunk, epoch_index in enumerate(chunk_epochs):
+            first, last = bounds[:, chunk].copy(), bounds[:, chunk + 1].copy()
+            busy = first < last
+            if busy.any():
+                epoch = source.epochs[epoch_index]
+                base = max(epoch.start_frame, int(frames[first[busy]].min()) - before)
+                end = min(epoch.end_frame, int(frames[last[busy] - 1].max()) + after + 1)
+                yield Visit(int(epoch_index), base, read_raw(source, base, end), frames, first, last)
+            progress.update()

@@ -1,0 +1,251 @@
+"""From spike times to templates and metrics: look, centre, average, measure."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
+from spikelab.spike_sorting._validation import parse_memory
+from spikelab.spike_sorting.waveforms.centring import centre_trains
+from spikelab.spike_sorting.waveforms.chunks import UnitPool
+from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
+from spikelab.spike_sorting.waveforms.noise import noise_levels
+from spikelab.spike_sorting.waveforms.sinks import FolderSink, MemorySink
+from spikelab.spike_sorting.waveforms.templates import (
+    Averages,
+    Window,
+    WindowSink,
+    average_windows,
+    draw,
+    fitting,
+    unit_sums,
+)
+from spikelab.spike_sorting.waveforms.traces import scale_uv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.config import WaveformConfig
+
+logger = logging.getLogger(__name__)
+
+LOOK_SPIKES = 100
+MAX_BLOCK_BYTES = 128 * 2**20
+_LOOK, _AVERAGE = 0, 1  # what a unit's random numbers are for
+
+
+@dataclass(frozen=True)
+class CentredUnits:
+    """Where and how each unit fires.
+
+    Attributes
+    ----------
+    unit_ids : numpy.ndarray of int64, shape (units,)
+    spikes : tuple of numpy.ndarray of int64
+        Centred frames per unit.
+    channels : numpy.ndarray of int64, shape (units,)
+        Main channel.
+    positive : numpy.ndarray of bool, shape (units,)
+        Polarity of the peak.
+    """
+
+    unit_ids: IntArray
+    spikes: tuple[IntArray, ...]
+    channels: IntArray
+    positive: NDArray[np.bool_]
+
+
+def compute_waveforms(
+    source: TraceSource,
+    trains: SpikeTrains,
+    config: WaveformConfig,
+    *,
+    seed: int,
+    n_jobs: int,
+    total_memory: str | int,
+    waveforms_folder: Path | None = None,
+    sorter: str = "",
+    keep: dict[int, FloatArray] | None = None,
+) -> Waveforms:
+    """Centre every spike and measure every unit.
+
+    The recording is read in time order, chunk by chunk; memory holds one chunk, the results and the running sums of as
+    many units as `total_memory` allows. The result depends on the recording, the spikes, `config` and `seed` alone:
+    units do not interact, and workers, memory and chunks change no bit of it.
+
+    A unit without a spike whose window fits into its epoch has a template of zeros, SNR 0, std_norm infinity, main
+    channel 0, and its spikes stay where they were. Spikes outside the recording are left out, with a warning.
+
+    Parameters
+    ----------
+    source : TraceSource
+        A ``BinaryRecording`` (read as int16) or anything that reads microvolts.
+    trains : SpikeTrains
+        From the sorter.
+    config : WaveformConfig
+    seed : int
+        For the choice of spikes and of the stretches that noise is measured on.
+    n_jobs : int
+        Threads.
+    total_memory : str or int
+        Bytes, or a text such as "16G".
+    waveforms_folder : Path, optional
+        Where ``waveforms_{unit}.npy``, (n, samples, channels) float32 microvolts, are written; None writes none.
+    sorter : str
+        Named in the error.
+    keep : dict, optional
+        Is filled with the averaged windows, unit id -> (n, samples, channels) float32 microvolts.
+
+    Raises
+    ------
+    InsufficientActivityError
+        There are no units.
+    """
+    if trains.n_units == 0:
+        raise InsufficientActivityError(
+            "The sorting has no units, so there are no waveforms to extract. Look at the recording first (gain, dtype, "
+            "filter, a silent culture), then at the sorter's detection threshold.",
+            sorter=sorter,
+        )
+    window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
+    block_bytes = min(MAX_BLOCK_BYTES, parse_memory(total_memory) // 4)
+    with UnitPool(n_jobs) as pool, ExitStack() as stack:
+        units = look_and_centre(source, _inside(trains, source.n_samples), window, config, seed, pool, block_bytes)
+        chosen = {
+            unit: averaged_spikes(spikes, unit, source.epochs, window, config.max_waveforms_per_unit, seed)
+            for unit, spikes in zip(units.unit_ids.tolist(), units.spikes, strict=True)
+        }
+        shapes = {unit: (len(frames), window.n_samples, source.n_channels) for unit, frames in chosen.items()}
+        sinks: list[FolderSink | MemorySink] = []
+        if waveforms_folder is not None:
+            sinks.append(stack.enter_context(FolderSink(Path(waveforms_folder), shapes)))
+        if keep is not None:
+            _warn_if_large(shapes, parse_memory(total_memory))
+            sinks.append(MemorySink(shapes, keep))
+        averages = average_windows(
+            source, list(chosen.values()), window, pool, block_bytes=block_bytes, sink=_fan_out(list(chosen), sinks)
+        )
+    return measure(
+        units,
+        averages,
+        noise_levels(source, seed),
+        config,
+        n_before=window.n_before,
+        n_averaged=[len(frames) for frames in chosen.values()],
+        sampling_frequency=source.sampling_frequency,
+    )
+
+
+def look_and_centre(
+    source: TraceSource,
+    trains: SpikeTrains,
+    window: Window,
+    config: WaveformConfig,
+    seed: int,
+    pool: UnitPool,
+    block_bytes: int,
+) -> CentredUnits:
+    """Find polarity and main channel on a template of at most 100 seeded spikes, then centre every spike there."""
+    few = [
+        draw(fitting(spikes, source.epochs, window), LOOK_SPIKES, seed, unit, _LOOK)
+        for unit, spikes in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
+    ]
+    channels = np.zeros(trains.n_units, dtype=np.int64)
+    positive = np.zeros(trains.n_units, dtype=np.bool_)
+    label = "finding main channels"
+    for unit, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
+        if len(few[unit]):
+            template = sums.sum(axis=0) * (scale_uv(source) / len(few[unit]))
+            positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
+    centred = centre_trains(source, trains.samples, channels, positive, pool)
+    spikes = tuple(new if len(seen) else old for new, old, seen in zip(centred, trains.samples, few, strict=True))
+    return CentredUnits(trains.unit_ids, spikes, channels, positive)
+
+
+def averaged_spikes(
+    spikes: IntArray, unit_id: int, epochs: Sequence[Epoch], window: Window, limit: int, seed: int
+) -> IntArray:
+    """Which of a unit's centred spikes are averaged: a seeded draw of those whose window fits, ascending."""
+    return draw(fitting(spikes, epochs, window), limit, seed, unit_id, _AVERAGE)
+
+
+def measure(
+    units: CentredUnits,
+    averages: Averages,
+    noise: FloatArray,
+    config: WaveformConfig,
+    *,
+    n_before: int,
+    n_averaged: Sequence[int],
+    sampling_frequency: float,
+) -> Waveforms:
+    """Derive the metrics of every unit from its template, its std and the noise."""
+    shape = (len(units.unit_ids), len(noise))
+    amplitudes, ratios = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    peak_inds = np.zeros(shape, dtype=np.int64)
+    spread = Window.from_ms(config.std_over_window_ms_before, config.std_over_window_ms_after, sampling_frequency)
+    for unit, (template, std) in enumerate(zip(averages.templates, averages.stds, strict=True)):
+        amplitudes[unit], peak_inds[unit] = peaks(template)
+        ratios[unit] = std_norms(
+            std,
+            amplitudes[unit],
+            peak_inds[unit],
+            at_peak=config.std_at_peak,
+            n_before=spread.n_before,
+            n_after=spread.n_after,
+        )
+    rows = np.arange(shape[0])
+    return Waveforms(
+        unit_ids=units.unit_ids,
+        spikes=units.spikes,
+        n_before=n_before,
+        templates=averages.templates,
+        template_stds=averages.stds,
+        main_channels=units.channels,
+        has_pos_peak=units.positive,
+        amplitudes=amplitudes,
+        peak_inds=peak_inds,
+        std_norms_all=ratios,
+        noise=noise,
+        snr=signal_to_noise(amplitudes[rows, units.channels], noise[units.channels]),
+        std_norm=ratios[rows, units.channels],
+        n_averaged=np.array(n_averaged, dtype=np.int64),
+        epoch_templates=averages.epoch_templates,
+    )
+
+
+def _warn_if_large(shapes: Mapping[int, tuple[int, int, int]], allowed: int) -> None:
+    needed = 4 * sum(math.prod(shape) for shape in shapes.values())
+    if needed > allowed:
+        logger.warning(
+            "The waveforms take %.1f GB in memory, total_memory is %.1f GB: streaming=True holds none of them",
+            needed / 1e9,
+            allowed / 1e9,
+        )
+
+
+def _inside(trains: SpikeTrains, n_samples: int) -> SpikeTrains:
+    """Without the spikes that lie outside the recording, which some sorters report."""
+    kept = tuple(spikes[np.searchsorted(spikes, 0) : np.searchsorted(spikes, n_samples)] for spikes in trains.samples)
+    lost = sum(map(len, trains.samples)) - sum(map(len, kept))
+    if lost:
+        logger.warning("%d spikes lie outside the %d frames of the recording and were left out", lost, n_samples)
+    return SpikeTrains(trains.unit_ids, kept)
+
+
+def _fan_out(unit_ids: Sequence[int], sinks: Sequence[FolderSink | MemorySink]) -> WindowSink | None:
+    def add(unit: int, windows: FloatArray) -> None:
+        for sink in sinks:
+            sink.add(unit_ids[unit], windows)
+
+    return add if sinks else None

@@ -1,0 +1,75 @@
+"""Amplitude, peak, SNR and normalised standard deviation: pure functions on templates, microvolts and samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting._types import FloatArray, IntArray
+
+
+def polarity_and_channel(template: FloatArray, pos_peak_thresh: float) -> tuple[bool, int]:
+    """Whether the unit's peak is positive, and the channel it is largest on.
+
+    Positive if ``max >= pos_peak_thresh * |min|``; the channel of the maximum then, else that of the minimum.
+
+    Parameters
+    ----------
+    template : numpy.ndarray, shape (samples, channels)
+    pos_peak_thresh : float
+    """
+    positive = float(template.max()) >= pos_peak_thresh * abs(float(template.min()))
+    extreme = template.argmax() if positive else template.argmin()
+    return positive, int(extreme) % template.shape[1]
+
+
+def peaks(template: FloatArray) -> tuple[FloatArray, IntArray]:
+    """``max |template|`` of each channel and the sample it is at (the earliest), both of shape (channels,)."""
+    magnitude = np.abs(template)
+    samples = magnitude.argmax(axis=0)
+    return np.take_along_axis(magnitude, samples[None], axis=0)[0], samples
+
+
+def std_norms(
+    std: FloatArray,
+    amplitudes: FloatArray,
+    peak_inds: IntArray,
+    *,
+    at_peak: bool,
+    n_before: int,
+    n_after: int,
+) -> FloatArray:
+    """Divide standard deviation by amplitude, channel by channel; infinite where the amplitude is 0.
+
+    Parameters
+    ----------
+    std : numpy.ndarray, shape (samples, channels)
+    amplitudes, peak_inds : numpy.ndarray, shape (channels,)
+    at_peak : bool
+        Take the std at each channel's peak; else its mean from `n_before` samples ahead of the peak to `n_after` past
+        it (both included, as far as the window goes).
+    n_before, n_after : int
+        In samples.
+    """
+    if at_peak:
+        spread = np.take_along_axis(std, peak_inds[None], axis=0)[0]
+    else:
+        low = np.maximum(peak_inds - n_before, 0)
+        high = np.minimum(peak_inds + n_after + 1, len(std))
+        running = np.concatenate([np.zeros((1, std.shape[1])), np.cumsum(std, axis=0, dtype=np.float64)])
+        channels = np.arange(std.shape[1])
+        spread = (running[high, channels] - running[low, channels]) / (high - low)
+    result = np.full(amplitudes.shape, np.inf, dtype=np.float32)
+    np.divide(spread, amplitudes, out=result, where=amplitudes > 0, casting="same_kind")
+    return result
+
+
+def signal_to_noise(amplitudes: NDArray[np.float32], noise: NDArray[np.float32]) -> FloatArray:
+    """Amplitude over noise; 0 where the noise is 0. Shapes as given."""
+    result = np.zeros(amplitudes.shape, dtype=np.float32)
+    np.divide(amplitudes, noise, out=result, where=noise > 0)
+    return result

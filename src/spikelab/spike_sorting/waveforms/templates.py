@@ -1,0 +1,176 @@
+"""Which spikes are averaged, and their means and standard deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.waveforms._kernels import add_windows
+from spikelab.spike_sorting.waveforms.centring import epoch_limits
+from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spikes
+from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
+
+SumArray = NDArray[np.float64]
+WindowSink = Callable[[int, FloatArray], None]
+"""Takes (unit index, windows): the next windows of that unit in time order, (n, samples, channels) microvolts."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The stretch around a spike: `n_before` frames, the spike's own, `n_after` frames."""
+
+    n_before: int
+    n_after: int
+
+    @property
+    def n_samples(self) -> int:
+        """Length in frames."""
+        return self.n_before + 1 + self.n_after
+
+    @classmethod
+    def from_ms(cls, ms_before: float, ms_after: float, sampling_frequency: float) -> Window:
+        """Milliseconds to whole frames, cut off."""
+        return cls(int(ms_before * sampling_frequency / 1000), int(ms_after * sampling_frequency / 1000))
+
+
+@dataclass(frozen=True)
+class Averages:
+    """What a set of windows of each unit adds up to, in microvolts.
+
+    Attributes
+    ----------
+    templates : numpy.ndarray of float32, shape (units, samples, channels)
+        Means; zeros where a unit has no window.
+    stds : numpy.ndarray of float32, same shape
+        Population standard deviations of the same windows.
+    epoch_templates : numpy.ndarray of float32, shape (epochs, units, samples, channels), or None
+        Means within each epoch, NaN where there is no window; None with a single epoch.
+    """
+
+    templates: FloatArray
+    stds: FloatArray
+    epoch_templates: FloatArray | None
+
+
+def fitting(frames: IntArray, epochs: Sequence[Epoch], window: Window) -> IntArray:
+    """Those of the `frames` whose whole window lies in one epoch."""
+    start, end = epoch_limits(frames, epochs)
+    return frames[(frames - window.n_before >= start) & (frames + window.n_after < end)]
+
+
+def draw(frames: IntArray, limit: int, *keys: int) -> IntArray:
+    """At most `limit` of the sorted `frames`, drawn without replacement, sorted; `keys` are the seed."""
+    if len(frames) <= limit:
+        return frames
+    rng = np.random.default_rng([key & 0xFFFF_FFFF_FFFF_FFFF for key in keys])
+    return frames[np.sort(rng.choice(len(frames), limit, replace=False))]
+
+
+def gather(source: TraceSource, frames: IntArray, window: Window) -> FloatArray:
+    """Cut the windows of a few spikes, shape (spikes, samples, channels), float32 microvolts."""
+    windows = np.empty((len(frames), window.n_samples, source.n_channels), dtype=np.float32)
+    for row, frame in enumerate(frames.tolist()):
+        windows[row] = read_raw(source, frame - window.n_before, frame + window.n_after + 1)
+    windows *= np.float32(scale_uv(source))
+    return windows
+
+
+def unit_sums(
+    source: TraceSource,
+    trains: Sequence[IntArray],
+    window: Window,
+    pool: UnitPool,
+    *,
+    block_bytes: int,
+    label: str,
+    squares: bool = True,
+    sink: WindowSink | None = None,
+) -> Iterator[tuple[int, SumArray, SumArray]]:
+    """Yield (unit index, sums, sums of squares) over the windows of each unit, in the source's own unit.
+
+    Running sums are kept for as many units at a time as fit into `block_bytes`; each block is one pass through the
+    recording in time order. They are exact for the counts of a binary and float64 otherwise, so that no result
+    depends on the blocks, the chunks or the workers.
+
+    Parameters
+    ----------
+    source : TraceSource
+    trains : sequence of numpy.ndarray of int64
+        Sorted frames per unit; every window must fit into its epoch.
+    window : Window
+    pool : UnitPool
+    block_bytes : int
+        Memory for running sums; one unit at a time is the least.
+    label : str
+        What the progress bar says.
+    squares : bool
+        Whether squares are summed as well; otherwise the third item is empty.
+    sink : callable, optional
+        Is handed the windows themselves as well.
+
+    Yields
+    ------
+    tuple of (int, numpy.ndarray (epochs, samples, channels), numpy.ndarray (samples, channels))
+    """
+    n_epochs, shape = len(source.epochs), (window.n_samples, source.n_channels)
+    step = max(1, block_bytes // max(1, 8 * shape[0] * shape[1] * (n_epochs + squares)))
+    for start in range(0, len(trains), step):
+        block = trains[start : start + step]
+        sums = np.zeros((n_epochs, len(block), *shape))
+        squared = np.zeros((len(block), *(shape if squares else (0, 0))))
+        for visit in visit_spikes(source, block, window.n_before, window.n_after, label):
+            pool.run(len(block), partial(_add_units, visit, window.n_before, sums[visit.epoch], squared))
+            if sink is not None:
+                pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink))
+        for unit in range(len(block)):
+            yield start + unit, sums[:, unit], squared[unit]
+
+
+def _add_units(visit: Visit, n_before: int, sums: SumArray, squares: SumArray, units: slice) -> None:
+    first, last = visit.first[units], visit.last[units]
+    add_windows(visit.traces, visit.base, visit.frames, first, last, n_before, sums[units], squares[units])
+
+
+def _hand_over(visit: Visit, window: Window, scale: float, offset: int, sink: WindowSink, units: slice) -> None:
+    around = np.arange(window.n_samples) - window.n_before - visit.base
+    for unit in range(units.start, units.stop):
+        frames = visit.frames[visit.first[unit] : visit.last[unit]]
+        if len(frames):
+            sink(offset + unit, visit.traces[frames[:, None] + around] * np.float32(scale))
+
+
+def average_windows(
+    source: TraceSource,
+    trains: Sequence[IntArray],
+    window: Window,
+    pool: UnitPool,
+    *,
+    block_bytes: int,
+    sink: WindowSink | None = None,
+) -> Averages:
+    """Mean and population standard deviation of the windows of each unit; parameters as in :func:`unit_sums`."""
+    epochs, scale = source.epochs, scale_uv(source)
+    shape = (len(trains), window.n_samples, source.n_channels)
+    templates, stds = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    by_epoch = np.full((len(epochs), *shape), np.nan, dtype=np.float32) if len(epochs) > 1 else None
+    starts = [epoch.start_frame for epoch in epochs]
+    label = "averaging waveforms"
+    for unit, sums, squares in unit_sums(source, trains, window, pool, block_bytes=block_bytes, label=label, sink=sink):
+        count = len(trains[unit])
+        if count == 0:
+            continue
+        total = sums.sum(axis=0)
+        templates[unit] = total * (scale / count)
+        variance = np.maximum(squares - total * total / count, 0) / count
+        stds[unit] = np.sqrt(variance) * abs(scale)
+        if by_epoch is not None:
+            counts = np.diff(np.searchsorted(trains[unit], starts), append=0)
+            counts[-1] = count - counts[:-1].sum()
+            for epoch in np.flatnonzero(counts):
+                by_epoch[epoch, unit] = sums[epoch] * (scale / counts[epoch])
+    return Averages(templates, stds, by_epoch)

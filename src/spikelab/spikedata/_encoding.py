@@ -1,0 +1,248 @@
+"""``SpikeData`` as plain arrays and one JSON text, and back, exactly.
+
+The neuron attributes become columns: one array over all units where their values have one dtype and shape (kind
+``stack``), one concatenation where only the first dimension differs (``ragged``), otherwise one JSON value per unit
+(``values``). A column whose values are the very objects of an earlier one only names it (``same_as``).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spikedata.spikedata import SpikeData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+FORMAT, VERSION = "spikelab.SpikeData", 1
+STORABLE_KINDS = "biufcSUmM"
+PYTHON_NUMBERS: dict[str, type] = {"bool": bool, "int": int, "float": float}
+
+
+def encode(sd: SpikeData) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Return the JSON header and the arrays of `sd` by name."""
+    writer = _Writer()
+    # First, so that they get exactly these names.
+    writer.array(np.concatenate([np.empty(0), *sd.train]), "spike_times")
+    writer.array(sd.spike_counts, "spike_counts")
+    writer.array(sd.raw_data, "raw_data")
+    writer.array(sd.raw_time, "raw_time")
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "start_time": sd.start_time,
+        "length": sd.length,
+        "metadata": writer.value(sd.metadata, "metadata"),
+        "neuron_attributes": _encode_columns(writer, sd.neuron_attributes),
+    }
+    return json.dumps(header, allow_nan=False), writer.arrays
+
+
+def decode(header: str, arrays: Mapping[str, NDArray[Any]]) -> SpikeData:
+    """Undo :func:`encode`."""
+    values = json.loads(header)
+    if values.get("format") != FORMAT or values.get("version") != VERSION:
+        raise ValueError(
+            f"expected format {FORMAT!r} version {VERSION}, found {values.get('format')!r} {values.get('version')!r}"
+        )
+    counts = arrays["spike_counts"]
+    return SpikeData(
+        _split(arrays["spike_times"], counts),
+        length=values["length"],
+        start_time=values["start_time"],
+        neuron_attributes=_decode_columns(values["neuron_attributes"], arrays, len(counts)),
+        metadata=_decode_value(values["metadata"], arrays),
+        raw_data=arrays["raw_data"],
+        raw_time=arrays["raw_time"],
+    )
+
+
+# ---- single values ---------------------------------------------------------------------------------------------------
+# What JSON has no notation for is a dict with one key that starts with "$".
+
+
+class _Writer:
+    """Encodes values; arrays go aside, each one once."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._known: dict[Any, str] = {}
+        self._kept_alive: list[NDArray[Any]] = []
+
+    def array(self, array: NDArray[Any], name: str) -> str:
+        """Keep `array` and return the name under which it is kept."""
+        if isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in STORABLE_KINDS:
+            raise TypeError(
+                f"{name}: an array of type {type(array).__name__} and dtype {array.dtype} cannot be stored without "
+                "pickling; convert it, or save as .pkl"
+            )
+        known = self._known.get(_memory(array))
+        if known is not None:
+            return known
+        key = re.sub(r"[^A-Za-z0-9_]+", "_", name)
+        if key in self.arrays:
+            key = f"{key}_{len(self.arrays)}"
+        self.arrays[key] = np.asarray(array, order="C")
+        self._known[_memory(array)] = key
+        self._kept_alive.append(array)  # or a later array may get its address
+        return key
+
+    def value(self, value: Any, name: str) -> Any:
+        """Return `value` in terms of JSON; `name` says where it is."""
+        if value is None or type(value) in (bool, int, str):
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else {"$float": str(value)}
+        if isinstance(value, np.ndarray):
+            return {"$array": self.array(value, name)}
+        if isinstance(value, np.generic):
+            return {"$scalar": self.array(np.asarray(value), name)}
+        if isinstance(value, bytes):
+            return {"$bytes": base64.b64encode(value).decode()}
+        return self._container(value, name)
+
+    def _container(self, value: Any, name: str) -> Any:
+        if type(value) is list:
+            return [self.value(item, f"{name}_{i}") for i, item in enumerate(value)]
+        if type(value) is tuple:
+            return {"$tuple": [self.value(item, f"{name}_{i}") for i, item in enumerate(value)]}
+        if type(value) is not dict:
+            raise TypeError(
+                f"{name}: a value of type {type(value).__name__} cannot be stored without pickling; expected numbers, "
+                "text, None, arrays, or lists, tuples and dicts of these; convert it, or save as .pkl"
+            )
+        if all(type(key) is str and not key.startswith("$") for key in value):
+            return {key: self.value(item, f"{name}_{key}") for key, item in value.items()}
+        return {"$dict": [[self.value(k, f"{name}_key"), self.value(v, f"{name}_{k}")] for k, v in value.items()]}
+
+
+def _memory(array: NDArray[Any]) -> Any:
+    """Equal for two arrays that are the same view of the same memory."""
+    if array.size == 0:
+        return id(array)
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
+
+
+def _decode_value(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if isinstance(value, list):
+        return _decode_items(value, arrays)
+    if not isinstance(value, dict):
+        return value
+    tag: str = next(iter(value), "")
+    if not tag.startswith("$"):
+        return {key: _decode_value(item, arrays) for key, item in value.items()}
+    return _DECODERS[tag](value[tag], arrays)
+
+
+def _decode_items(items: Sequence[Any], arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
+    return [_decode_value(item, arrays) for item in items]
+
+
+_DECODERS: dict[str, Callable[[Any, Mapping[str, NDArray[Any]]], Any]] = {
+    "$array": lambda key, arrays: arrays[key],
+    "$scalar": lambda key, arrays: arrays[key][()],
+    "$float": lambda text, _: float(text),
+    "$bytes": lambda text, _: base64.b64decode(text),
+    "$tuple": lambda items, arrays: tuple(_decode_items(items, arrays)),
+    "$dict": lambda items, arrays: dict(_decode_items(items, arrays)),
+}
+
+
+# ---- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _encode_columns(writer: _Writer, units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(name for values in units for name in values))
+    columns: list[dict[int, Any]] = [
+        {i: values[name] for i, values in enumerate(units) if name in values} for name in names
+    ]
+    encoded = []
+    for position, (name, column) in enumerate(zip(names, columns, strict=True)):
+        entry: dict[str, Any] = {"name": writer.value(name, "neuron_attributes")}
+        if len(column) < len(units):
+            entry["units"] = list(column)
+        twin = next((i for i in range(position) if _same_objects(column, columns[i])), None)
+        if twin is not None:
+            entry |= {"kind": "same_as", "column": twin}
+        else:
+            entry |= _encode_column(writer, list(column.values()), f"unit_{name}")
+        encoded.append(entry)
+    return encoded
+
+
+def _same_objects(a: Mapping[int, Any], b: Mapping[int, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        isinstance(value, np.ndarray) and isinstance(b[i], np.ndarray) and _memory(value) == _memory(b[i])
+        for i, value in a.items()
+    )
+
+
+def _encode_column(writer: _Writer, values: Sequence[Any], name: str) -> dict[str, Any]:
+    value_type = type(values[0])
+    if any(type(value) is not value_type for value in values):
+        return _one_by_one(writer, values, name)
+    if value_type in PYTHON_NUMBERS.values():
+        fits = value_type is not int or all(-(2**63) <= value < 2**63 for value in values)
+        of, arrays = value_type.__name__, [np.array(value) for value in values] if fits else []
+    elif value_type is np.ndarray:
+        of, arrays = "array", list(values)
+    elif issubclass(value_type, np.generic):
+        of, arrays = "scalar", [np.asarray(value) for value in values]
+    else:
+        arrays = []
+    if not arrays or not arrays[0].dtype.isnative or any(array.dtype != arrays[0].dtype for array in arrays):
+        return _one_by_one(writer, values, name)
+    if all(array.shape == arrays[0].shape for array in arrays):
+        return {"kind": "stack", "of": of, "array": writer.array(np.stack(arrays), name)}
+    if all(array.ndim and array.shape[1:] == arrays[0].shape[1:] for array in arrays):
+        lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+        return {
+            "kind": "ragged",
+            "array": writer.array(np.concatenate(arrays), name),
+            "lengths": writer.array(lengths, f"{name}_lengths"),
+        }
+    return _one_by_one(writer, values, name)
+
+
+def _one_by_one(writer: _Writer, values: Sequence[Any], name: str) -> dict[str, Any]:
+    return {"kind": "values", "values": [writer.value(value, f"{name}_{i}") for i, value in enumerate(values)]}
+
+
+def _decode_columns(
+    entries: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]], n_units: int
+) -> list[dict[str, Any]]:
+    units: list[dict[str, Any]] = [{} for _ in range(n_units)]
+    columns: list[Sequence[Any]] = []
+    for entry in entries:
+        same = entry["kind"] == "same_as"
+        columns.append(columns[entry["column"]] if same else _decode_column(entry, arrays))
+        name = _decode_value(entry["name"], arrays)
+        for unit, value in zip(entry.get("units", range(n_units)), columns[-1], strict=True):
+            units[unit][name] = value
+    return units
+
+
+def _decode_column(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Sequence[Any]:
+    if entry["kind"] == "values":
+        return [_decode_value(value, arrays) for value in entry["values"]]
+    array = arrays[entry["array"]]
+    if entry["kind"] == "ragged":
+        return _split(array, arrays[entry["lengths"]])
+    if entry["of"] == "array":
+        return [array[i, ...] for i in range(len(array))]
+    if entry["of"] == "scalar":
+        return [array[i] for i in range(len(array))]
+    return [PYTHON_NUMBERS[entry["of"]](value) for value in array.tolist()]
+
+
+def _split(array: NDArray[Any], lengths: NDArray[np.int64]) -> list[NDArray[Any]]:
+    ends = np.cumsum(lengths)
+    return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]

@@ -1,0 +1,225 @@
+"""Merging units that are one neuron found twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
+from spikelab.spikedata import _epochs
+from spikelab.spikedata._waveform_metrics import compute_waveform_metrics
+
+if TYPE_CHECKING:
+    from spikelab.spikedata._results import CriterionResult
+    from spikelab.spikedata.spikedata import SpikeData
+
+FloatArray = NDArray[np.float64]
+
+
+def curate_by_merge_duplicates(
+    sd: SpikeData,
+    dist_um: float = 24.8,
+    max_violation_rate: float = 0.04,
+    isi_threshold_ms: float = 1.5,
+    cosine_threshold: float = 0.5,
+    max_lag: int = 10,
+    delta_ms: float = 0.4,
+    max_isi_increase: float = 0.04,
+) -> tuple[SpikeData, CriterionResult]:
+    """Merge units that sit close together, look alike and fire like one neuron.
+
+    Pairs are tried from the most to the least similar; what was merged before counts as one unit. A spike of one unit
+    within `delta_ms` of a spike of the other is the same event and is kept once. The better unit of a merge (higher
+    ``snr`` where both have it, else more spikes) keeps its place and its attributes; its spike trains become the
+    merged ones and ``merged_from`` lists the ids of the units it took in.
+
+    Parameters
+    ----------
+    sd : SpikeData
+        With positions (neuron attributes ``x`` and ``y``, or ``channel`` with ``metadata["channel_locations"]``) and
+        templates (neuron attribute ``template``, else computed from `raw_data`).
+    dist_um : float, default 24.8
+        Largest distance of a pair in micrometres.
+    max_violation_rate : float, default 0.04
+        Largest fraction of refractory violations of the merged train.
+    isi_threshold_ms : float, default 1.5
+        Intervals below it are violations.
+    cosine_threshold : float, default 0.5
+        Least cosine similarity of the two templates, the largest over all lags up to `max_lag`.
+    max_lag : int, default 10
+        In samples.
+    delta_ms : float, default 0.4
+        Spikes of the two units this close are one.
+    max_isi_increase : float, default 0.04
+        How far the merged fraction of violations may exceed that of the two units taken together.
+
+    Returns
+    -------
+    SpikeData
+        With one unit per group of duplicates.
+    dict
+        ``metric``: the highest similarity to a unit within `dist_um`, NaN for a unit without such a neighbour.
+        ``passed``: False for the units that were merged into another one.
+
+    Raises
+    ------
+    ValueError
+        A unit has no position.
+    EmptyWaveformMetricsError
+        There are neither templates nor raw data.
+    """
+    pairs, similarity, metric = _similar_neighbours(sd, dist_um, max_lag)
+    groups = _Groups(sd, isi_threshold_ms, delta_ms)
+    for k in np.argsort(-similarity, kind="stable"):
+        if similarity[k] >= cosine_threshold:
+            a, b = (int(unit) for unit in pairs[k])
+            groups.try_merge(a, b, max_violation_rate, max_isi_increase)
+    passed = np.array([unit in groups.trains for unit in range(sd.N)], dtype=bool)
+    return groups.merged(), {"metric": metric, "passed": passed}
+
+
+def _similar_neighbours(
+    sd: SpikeData, dist_um: float, max_lag: int
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+    """Pairs of units within `dist_um` (pairs, 2), their similarity, and each unit's highest similarity."""
+    from scipy.spatial import cKDTree
+
+    metric = np.full(sd.N, np.nan)
+    if sd.N < 2:
+        return np.empty((0, 2), dtype=np.int64), np.empty(0), metric
+    pairs = cKDTree(_positions(sd)).query_pairs(dist_um, output_type="ndarray").astype(np.int64)
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    templates = _templates(sd) if len(pairs) else []
+    similarity = np.array([cosine_over_lags(templates[a], templates[b], max_lag) for a, b in pairs])
+    for column in pairs.T:
+        np.fmax.at(metric, column, similarity)
+    return pairs, similarity, metric
+
+
+def _positions(sd: SpikeData) -> FloatArray:
+    locations = sd.metadata.get("channel_locations")
+    positions = np.full((sd.N, 2), np.nan)
+    for i, values in enumerate(sd.neuron_attributes):
+        if "x" in values and "y" in values:
+            positions[i] = values["x"], values["y"]
+        elif "channel" in values and locations is not None:
+            positions[i] = np.asarray(locations)[values["channel"], :2]
+    unknown = ~np.isfinite(positions).all(axis=1)
+    if unknown.any():
+        raise ValueError(
+            f"{unknown.sum()} of {sd.N} units have no position; expected the neuron attributes 'x' and 'y' in "
+            "micrometres, or 'channel' with metadata['channel_locations']"
+        )
+    return positions
+
+
+def _templates(sd: SpikeData) -> list[FloatArray]:
+    if not all("template" in values for values in sd.neuron_attributes):
+        if not sd.raw_data.size:
+            raise EmptyWaveformMetricsError(
+                "duplicates cannot be merged: not every unit has the neuron attribute 'template' and raw_data is empty",
+                metric_name="template",
+            )
+        sd, _ = compute_waveform_metrics(sd)
+    shapes = [np.shape(values.get("template", np.empty((0, 0)))) for values in sd.neuron_attributes]
+    shape = max(shapes)
+    # A unit without a single fitting window has no template, and is like no other.
+    templates = [np.asarray(v.get("template", np.full(shape, np.nan)), np.float64) for v in sd.neuron_attributes]
+    if len({template.shape for template in templates}) > 1:
+        raise ValueError(f"templates must have one shape (samples, channels), got {sorted(set(shapes))}")
+    return templates
+
+
+def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
+    """Highest cosine similarity of two templates (samples, channels) over shifts of up to `max_lag` samples.
+
+    What a shift moves out of the window counts as zero. NaN where a template is zero or NaN.
+    """
+    norm = np.linalg.norm(a) * np.linalg.norm(b)
+    if not norm > 0:
+        return float("nan")
+    n = len(a)
+    lags = range(-min(max_lag, n - 1), min(max_lag, n - 1) + 1)
+    return max(float(np.vdot(a[max(0, lag) : n + lag], b[max(0, -lag) : n - lag])) for lag in lags) / float(norm)
+
+
+class _Groups:
+    """Units merged so far: the train and the members of each group, by its best unit."""
+
+    def __init__(self, sd: SpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
+        self._sd = sd
+        self._threshold = isi_threshold_ms
+        self._delta = delta_ms
+        self._starts = _epochs.starts_ms(sd.metadata)
+        self._group_of = list(range(sd.N))
+        self._frames = [values.get("spike_train_samples") for values in sd.neuron_attributes]
+        self.trains = dict(enumerate(sd.train))
+        self.members = {unit: [unit] for unit in range(sd.N)}
+
+    def try_merge(self, a: int, b: int, max_rate: float, max_increase: float) -> None:
+        """Merge the groups of two units where the merged train looks like one neuron's."""
+        a, b = self._group_of[a], self._group_of[b]
+        if a == b:
+            return
+        best, other = (a, b) if self._quality(a, b) >= self._quality(b, a) else (b, a)
+        new = ~coincident(self.trains[other], self.trains[best], self._delta)
+        times = np.concatenate([self.trains[best], self.trains[other][new]])
+        order = np.argsort(times, kind="stable")
+        times = times[order]
+        rate = self._violations(times) / max(len(times), 1)
+        both = self._violations(self.trains[a]) + self._violations(self.trains[b])
+        before = both / max(len(self.trains[a]) + len(self.trains[b]), 1)
+        if rate > max_rate or rate - before > max_increase:
+            return
+        self._frames[best] = self._merged_frames(best, other, new, order)
+        self.trains[best] = times
+        del self.trains[other]
+        self.members[best] += self.members.pop(other)
+        for unit in self.members[best]:
+            self._group_of[unit] = best
+
+    def merged(self) -> SpikeData:
+        """Build the data with one unit per group."""
+        return self._sd.replace(
+            train=[self.trains[unit] for unit in sorted(self.trains)],
+            neuron_attributes=[self._attributes(unit) for unit in sorted(self.trains)],
+        )
+
+    def _attributes(self, unit: int) -> dict[str, Any]:
+        values = dict(self._sd.neuron_attributes[unit])
+        if len(self.members[unit]) == 1:
+            return values
+        values.pop("spike_train_samples", None)
+        if self._frames[unit] is not None:
+            values["spike_train_samples"] = self._frames[unit]
+        ids = self._sd.unit_ids
+        taken_in = [
+            id_ for other in self.members[unit] for id_ in self._sd.neuron_attributes[other].get("merged_from", [])
+        ]
+        return {**values, "merged_from": taken_in + [ids[other] for other in self.members[unit] if other != unit]}
+
+    def _quality(self, unit: int, rival: int) -> float:
+        snr, other = (self._sd.neuron_attributes[i].get("snr", np.nan) for i in (unit, rival))
+        return float(snr) if np.isfinite(snr) and np.isfinite(other) else len(self.trains[unit])
+
+    def _violations(self, times: FloatArray) -> int:
+        return _epochs.count_short_intervals(times, self._threshold, 0.0, self._starts)
+
+    def _merged_frames(
+        self, best: int, other: int, new: NDArray[np.bool_], order: NDArray[np.int64]
+    ) -> NDArray[Any] | None:
+        """Merge the ``spike_train_samples``; None where a unit has none, or not one per spike."""
+        frames = [self._frames[best], self._frames[other]]
+        if any(f is None or len(f) != len(self.trains[u]) for f, u in zip(frames, (best, other), strict=True)):
+            return None
+        return np.concatenate([np.asarray(frames[0]), np.asarray(frames[1])[new]])[order]
+
+
+def coincident(times: FloatArray, reference: FloatArray, delta_ms: float) -> NDArray[np.bool_]:
+    """Which of `times` lie within `delta_ms` of a time in `reference`; both ascending."""
+    nearest = np.searchsorted(reference, times)
+    padded = np.concatenate([[-np.inf], reference, [np.inf]])
+    near: NDArray[np.bool_] = np.minimum(times - padded[nearest], padded[nearest + 1] - times) <= delta_ms
+    return near

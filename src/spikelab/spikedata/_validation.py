@@ -1,0 +1,135 @@
+"""What the constructor and the selections of ``SpikeData`` accept."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+FloatArray = NDArray[np.float64]
+
+
+def finite_time(value: float, name: str) -> float:
+    """`value` as a float; ValueError where it is not finite."""
+    value = float(value)
+    if not math.isfinite(value):
+        raise ValueError(f"{name!r} must be a finite time in ms, got {value}")
+    return value
+
+
+def sorted_trains(train: Sequence[ArrayLike], n_units: int | None) -> list[FloatArray]:
+    """Sorted float64 copies, padded with empty trains to `n_units`."""
+    trains = [_sorted_train(times, unit) for unit, times in enumerate(train)]
+    if n_units is None:
+        return trains
+    if n_units < len(trains):
+        raise ValueError(f"N={n_units} is less than the {len(trains)} spike trains given")
+    return trains + [np.empty(0) for _ in range(n_units - len(trains))]
+
+
+def _sorted_train(times: ArrayLike, unit: int) -> FloatArray:
+    array = np.array(times, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"unit {unit}: expected a one-dimensional sequence of spike times, got shape {array.shape}")
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise ValueError(f"unit {unit}: spike time {array[~finite][0]} is not a finite number of ms")
+    array.sort()
+    return array
+
+
+def attributes(values: Sequence[Mapping[str, Any]] | None, n_units: int) -> list[dict[str, Any]]:
+    """One dict per unit, each a copy."""
+    if values is None:
+        return [{} for _ in range(n_units)]
+    if len(values) != n_units:
+        raise ValueError(f"neuron_attributes has {len(values)} entries for {n_units} units; expected one per unit")
+    return [dict(value) for value in values]
+
+
+def raw_traces(
+    raw_data: ArrayLike | None, raw_time: float | ArrayLike | None, start_time: float, fs_hz: float | None
+) -> tuple[NDArray[Any], FloatArray]:
+    """Traces (channels, samples) and the time of each sample in ms."""
+    if raw_data is None:
+        if raw_time is not None:
+            raise ValueError("raw_time was given without raw_data")
+        return np.empty((0, 0), dtype=np.float32), np.empty(0)
+    traces = np.asarray(raw_data)
+    if traces.ndim != 2:
+        raise ValueError(f"raw_data must have shape (channels, samples), got {traces.shape}")
+    if raw_time is None:
+        if fs_hz is None:
+            raise ValueError("raw_data needs raw_time: the time of each sample in ms, or the sampling rate in kHz")
+        raw_time = fs_hz / 1000
+    times = np.asarray(raw_time, dtype=np.float64)
+    if times.ndim == 0:
+        if not (math.isfinite(times) and times > 0):
+            raise ValueError(f"raw_time as a sampling rate must be a positive number of kHz, got {times}")
+        return traces, start_time + np.arange(traces.shape[1]) / times
+    if times.shape != (traces.shape[1],):
+        raise ValueError(f"raw_time has shape {times.shape} for {traces.shape[1]} samples of raw_data")
+    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise ValueError("raw_time must be finite and increasing, in ms")
+    return traces, times
+
+
+def data_length(length: float | None, start: float, trains: Sequence[FloatArray], raw_time: FloatArray) -> float:
+    """Return the length in ms: as given, else up to the last spike or the end of the raw data; check every spike."""
+    if length is None:
+        last = max([start, *(float(times[-1]) for times in trains if len(times)), _end_of_raw(raw_time, start)])
+        length = span(start, last)
+    length = finite_time(length, "length")
+    if length < 0:
+        raise ValueError(f"'length' must not be negative, got {length} ms")
+    end = start + length
+    for unit, times in enumerate(trains):
+        if len(times) and (times[0] < start or times[-1] > end):
+            outside = times[0] if times[0] < start else times[-1]
+            raise ValueError(f"unit {unit}: spike time {outside} ms is outside of the data, [{start}, {end}] ms")
+    return length
+
+
+def _end_of_raw(raw_time: FloatArray, start: float) -> float:
+    if len(raw_time) < 2:
+        return float(raw_time[-1]) if len(raw_time) else start
+    return float(raw_time[-1] + (raw_time[-1] - raw_time[0]) / (len(raw_time) - 1))
+
+
+def span(start: float, end: float) -> float:
+    """Find the length that reaches `end` from `start`: rounding must not leave a spike at `end` outside."""
+    length = end - start
+    while start + length < end:
+        length = math.nextafter(length, math.inf)
+    return length
+
+
+def unit_index(
+    units: ArrayLike | Iterable[Any], n_units: int, values: Sequence[Mapping[str, Any]], by: str | None
+) -> list[int]:
+    """Find the indices of the units that `units` names."""
+    wanted = [units] if np.isscalar(units) else list(units)  # type: ignore[arg-type]
+    if by is None:
+        selection = np.asarray(wanted) if wanted else np.empty(0, dtype=np.int64)
+        index = [int(i) for i in np.arange(n_units)[selection]]
+    else:
+        index = _index_by_attribute(wanted, values, by)
+    if len(set(index)) < len(index):
+        raise ValueError("a unit is named twice; each may be kept once")
+    return index
+
+
+def _index_by_attribute(wanted: Sequence[Any], values: Sequence[Mapping[str, Any]], by: str) -> list[int]:
+    having: dict[Any, list[int]] = {}
+    for i, value in enumerate(values):
+        if by in value:
+            having.setdefault(value[by], []).append(i)
+    missing = [value for value in wanted if value not in having]
+    if missing:
+        raise ValueError(f"no unit has {by!r} in {missing}; there are {list(having)[:20]}")
+    return [i for value in wanted for i in having[value]]

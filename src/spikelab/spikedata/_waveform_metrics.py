@@ -1,0 +1,194 @@
+"""Signal-to-noise ratio and variability of the waveforms, from attributes or from the traces themselves.
+
+All voltages are in microvolts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
+from spikelab.spikedata import _epochs
+
+if TYPE_CHECKING:
+    from spikelab.spikedata.spikedata import SpikeData
+
+FloatArray = NDArray[np.float64]
+
+POS_PEAK_THRESH = 2.0  # a template is positive where its maximum is this many times the depth of its minimum
+NOISE_CHUNKS, NOISE_CHUNK_SAMPLES = 20, 10_000
+MAX_GATHERED = 1 << 23  # values held at once while waveforms are averaged
+
+
+def waveform_metric(sd: SpikeData, name: Literal["snr", "std_norm"], *, required: bool, **window: Any) -> FloatArray:
+    """``snr`` or ``std_norm`` per unit: the neuron attribute where every unit has it, else from the raw data.
+
+    Without either: EmptyWaveformMetricsError where `required`, else NaN.
+    """
+    if all(name in values for values in sd.neuron_attributes):
+        return np.array([values[name] for values in sd.neuron_attributes], dtype=np.float64)
+    if not required and not sd.raw_data.size:
+        return np.full(sd.N, np.nan)
+    return _metrics_of(sd, name, **window)[1][name]
+
+
+def compute_waveform_metrics(
+    sd: SpikeData,
+    ms_before: float = 1.0,
+    ms_after: float = 2.0,
+    at_peak: bool = True,
+    window_ms_before: float = 0.5,
+    window_ms_after: float = 1.5,
+) -> tuple[SpikeData, dict[str, FloatArray]]:
+    """Average the waveforms of `raw_data` and measure them on each unit's main channel.
+
+    Every spike whose window fits into the data and into its epoch is averaged. The template is positive where its
+    maximum is at least twice the depth of its minimum; the main channel has the deepest minimum (highest maximum).
+
+    - snr = amplitude / noise; amplitude = max |template|, noise = median absolute deviation / 0.6745 of 20 random
+      chunks of 10 000 samples (0 where the noise is 0).
+    - std_norm = population standard deviation at the peak / amplitude, or its mean over the window around the peak
+      (inf where the amplitude is 0).
+
+    Parameters
+    ----------
+    sd : SpikeData
+        With `raw_data` in microvolts.
+    ms_before, ms_after : float
+        Window of the waveforms in ms: ``int(ms_before * fs) + int(ms_after * fs) + 1`` samples.
+    at_peak : bool, default True
+        Whether std_norm is taken at the peak.
+    window_ms_before, window_ms_after : float
+        Window around the peak in ms for ``at_peak=False``.
+
+    Returns
+    -------
+    SpikeData
+        With the neuron attributes channel, template, template_full, template_windowed, template_peak_ind, amplitude,
+        amplitudes, peak_inds, has_pos_peak, snr, std_norm, std_norms_all. A unit without a fitting window keeps its
+        attributes but for snr and std_norm, which are NaN.
+    dict
+        ``snr`` and ``std_norm``, arrays of shape (N,).
+
+    Raises
+    ------
+    EmptyWaveformMetricsError
+        There are no raw data.
+    """
+    return _metrics_of(sd, None, ms_before, ms_after, at_peak, window_ms_before, window_ms_after)
+
+
+def _metrics_of(
+    sd: SpikeData,
+    name: str | None,
+    ms_before: float = 1.0,
+    ms_after: float = 2.0,
+    at_peak: bool = True,
+    window_ms_before: float = 0.5,
+    window_ms_after: float = 1.5,
+) -> tuple[SpikeData, dict[str, FloatArray]]:
+    if sd.raw_data.size == 0 or len(sd.raw_time) < 2:
+        raise EmptyWaveformMetricsError(
+            f"{name or 'waveform metrics'} cannot be computed: not every unit has the neuron attribute and raw_data is "
+            "empty. Attach raw_data (channels, samples) in microvolts, or leave this criterion out (None)",
+            metric_name=name,
+        )
+    rate = (len(sd.raw_time) - 1) / (sd.raw_time[-1] - sd.raw_time[0])  # kHz
+    n_before, n_after, std_before, std_after = (
+        int(ms * rate + 1e-6) for ms in (ms_before, ms_after, window_ms_before, window_ms_after)
+    )
+    noise = noise_levels(sd.raw_data)
+    attributes = []
+    for times, values in zip(sd.train, sd.neuron_attributes, strict=True):
+        frames = _fitting_frames(sd, times, n_before, n_after)
+        if len(frames) == 0:
+            attributes.append({**values, "snr": np.nan, "std_norm": np.nan})
+            continue
+        mean, std = mean_and_std(sd.raw_data, frames, n_before, n_after)
+        around = None if at_peak else (std_before, std_after)
+        attributes.append({**values, "template_peak_ind": n_before, **_describe(mean, std, noise, around)})
+    metrics = {key: np.array([values[key] for values in attributes], dtype=np.float64) for key in ("snr", "std_norm")}
+    return sd.replace(neuron_attributes=attributes), metrics
+
+
+def noise_levels(traces: NDArray[Any]) -> FloatArray:
+    """Noise per channel: median absolute deviation / 0.6745 over 20 random chunks (seeded), or all if shorter."""
+    n_samples = traces.shape[1]
+    if n_samples > NOISE_CHUNKS * NOISE_CHUNK_SAMPLES:
+        starts = np.sort(np.random.default_rng(0).integers(0, n_samples - NOISE_CHUNK_SAMPLES + 1, NOISE_CHUNKS))
+        frames = np.concatenate([np.arange(start, start + NOISE_CHUNK_SAMPLES) for start in starts])
+    else:
+        frames = np.arange(n_samples)
+    levels = np.empty(len(traces))
+    for channel, trace in enumerate(traces):
+        sample = trace[frames].astype(np.float64)
+        levels[channel] = np.median(np.abs(sample - np.median(sample))) / 0.6745
+    return levels
+
+
+def _fitting_frames(sd: SpikeData, times: FloatArray, n_before: int, n_after: int) -> NDArray[np.int64]:
+    """Raw samples nearest to `times`, those whose window lies in the data and in one epoch."""
+    clock = sd.raw_time
+    right = np.clip(np.searchsorted(clock, times), 1, len(clock) - 1)
+    frames = np.where(times - clock[right - 1] <= clock[right] - times, right - 1, right)
+    frames = frames.astype(np.int64)[(frames >= n_before) & (frames + n_after < len(clock))]
+    starts = _epochs.starts_ms(sd.metadata)
+    if starts is None:
+        return frames
+    first, last = clock[frames - n_before], clock[frames + n_after]
+    fitting: NDArray[np.int64] = frames[_epochs.epoch_of(first, starts) == _epochs.epoch_of(last, starts)]
+    return fitting
+
+
+def mean_and_std(
+    traces: NDArray[Any], frames: NDArray[np.int64], n_before: int, n_after: int
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and population standard deviation of the windows around `frames`, both (samples, channels)."""
+    offsets = np.arange(-n_before, n_after + 1)
+    reference = traces[:, frames[0] + offsets].astype(np.float64)  # taken off, so that squares do not cancel
+    total, squares = np.zeros_like(reference), np.zeros_like(reference)
+    step = max(1, MAX_GATHERED // reference.size)
+    for i in range(0, len(frames), step):
+        windows = traces[:, frames[i : i + step, None] + offsets] - reference[:, None]
+        total += windows.sum(axis=1)
+        squares += np.einsum("csw,csw->cw", windows, windows)
+    mean = total / len(frames)
+    variance = np.maximum(squares / len(frames) - mean**2, 0)
+    return (reference + mean).T, np.sqrt(variance).T
+
+
+def _describe(
+    mean: FloatArray, std: FloatArray, noise: FloatArray, around_peak: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Neuron attributes of one template; `around_peak` are the samples over which std_norm is averaged."""
+    positive = bool(mean.max() >= POS_PEAK_THRESH * abs(mean.min()))
+    main = int(np.argmax(mean.max(axis=0)) if positive else np.argmin(mean.min(axis=0)))
+    peaks = np.argmax(np.abs(mean), axis=0)
+    channels = np.arange(mean.shape[1])
+    amplitudes = np.abs(mean[peaks, channels])
+    if around_peak is None:
+        deviations = std[peaks, channels]
+    else:
+        before, after = around_peak
+        deviations = np.array(
+            [std[max(0, peak - before) : peak + after + 1, channel].mean() for channel, peak in enumerate(peaks)]
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        std_norms = np.where(amplitudes > 0, deviations / amplitudes, np.inf)
+    template = mean.astype(np.float32)
+    return {
+        "channel": main,
+        "template": template,
+        "template_full": template,
+        "template_windowed": template,
+        "amplitude": float(amplitudes[main]),
+        "amplitudes": amplitudes,
+        "peak_inds": peaks,
+        "has_pos_peak": positive,
+        "snr": float(amplitudes[main] / noise[main]) if noise[main] > 0 else 0.0,
+        "std_norm": float(std_norms[main]),
+        "std_norms_all": std_norms,
+    }

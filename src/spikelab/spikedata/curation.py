@@ -1,0 +1,254 @@
+"""Which units are good enough: metrics of spike trains and waveforms, and thresholds on them.
+
+Every ``curate_by_*`` function takes a :class:`~spikelab.spikedata.SpikeData` and returns the units that pass, with
+``{"metric": (N,), "passed": (N,) bool}`` over the units it was given. A NaN metric fails; a threshold of None passes
+every unit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from spikelab.spikedata import _epochs
+from spikelab.spikedata._history import build_curation_history
+from spikelab.spikedata._merge import curate_by_merge_duplicates
+from spikelab.spikedata._results import CriterionResult
+from spikelab.spikedata._waveform_metrics import compute_waveform_metrics, waveform_metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spikedata.spikedata import SpikeData
+
+__all__ = [
+    "CriterionResult",
+    "build_curation_history",
+    "compute_waveform_metrics",
+    "curate",
+    "curate_by_firing_rate",
+    "curate_by_isi_violations",
+    "curate_by_merge_duplicates",
+    "curate_by_min_spikes",
+    "curate_by_snr",
+    "curate_by_std_norm",
+    "isi_violations",
+]
+
+
+def curate_by_min_spikes(sd: SpikeData, min_spikes: int | None = 30) -> tuple[SpikeData, CriterionResult]:
+    """Keep units with at least `min_spikes` spikes.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    min_spikes : int, optional
+
+    Returns
+    -------
+    SpikeData, dict
+        ``metric`` is the number of spikes.
+    """
+    counts = sd.spike_counts
+    return _keep(sd, counts, np.ones(sd.N, bool) if min_spikes is None else counts >= min_spikes)
+
+
+def curate_by_firing_rate(sd: SpikeData, min_rate_hz: float | None = 0.05) -> tuple[SpikeData, CriterionResult]:
+    """Keep units with a mean rate of at least `min_rate_hz` over the whole length.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    min_rate_hz : float, optional
+        In Hz.
+
+    Returns
+    -------
+    SpikeData, dict
+        ``metric`` is the rate in Hz; NaN where the data have no length.
+    """
+    rates = sd.rates("Hz")
+    return _keep(sd, rates, np.ones(sd.N, bool) if min_rate_hz is None else rates >= min_rate_hz)
+
+
+def curate_by_isi_violations(
+    sd: SpikeData,
+    max_violation: float | None = 0.01,
+    threshold_ms: float = 1.5,
+    min_isi_ms: float = 0.0,
+    method: Literal["percent", "hill"] = "percent",
+) -> tuple[SpikeData, CriterionResult]:
+    """Keep units with few intervals shorter than the refractory period.
+
+    Intervals that cross an epoch boundary (``metadata["rec_chunks_ms"]``) are not counted.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    max_violation : float, optional
+        Highest metric that passes.
+    threshold_ms : float, default 1.5
+        An interval below it is a violation.
+    min_isi_ms : float, default 0.0
+        Shorter intervals than this one are not counted (the sorter's own censored period).
+    method : {"percent", "hill"}
+        ``"percent"``: violations / spikes, a fraction. ``"hill"``: the estimated rate of the contaminating spikes over
+        the unit's, violations / (2 n threshold_s) / (n / duration_s) (Hill et al. 2011, J. Neurosci. 31, 8699).
+
+    Returns
+    -------
+    SpikeData, dict
+        ``metric`` is 0 for a unit with fewer than two spikes.
+    """
+    metric = isi_violations(sd, threshold_ms, min_isi_ms, method)
+    return _keep(sd, metric, np.ones(sd.N, bool) if max_violation is None else metric <= max_violation)
+
+
+def isi_violations(
+    sd: SpikeData, threshold_ms: float = 1.5, min_isi_ms: float = 0.0, method: Literal["percent", "hill"] = "percent"
+) -> NDArray[np.float64]:
+    """Violations of the refractory period per unit, shape (N,); see :func:`curate_by_isi_violations`."""
+    if method not in ("percent", "hill"):
+        raise ValueError(f"'method' must be one of {{'percent', 'hill'}}, got {method!r}")
+    if not threshold_ms > 0:
+        raise ValueError(f"'threshold_ms' must be a positive number of ms, got {threshold_ms}")
+    starts = _epochs.starts_ms(sd.metadata)
+    violations = np.array(
+        [_epochs.count_short_intervals(times, threshold_ms, min_isi_ms, starts) for times in sd.train], dtype=np.float64
+    )
+    counts = np.maximum(sd.spike_counts, 1)  # no spike, no violation: 0 / 1
+    fraction: NDArray[np.float64] = violations / counts
+    if method == "percent":
+        return fraction
+    return fraction * (sd.length / 1000) / (2 * counts * threshold_ms / 1000)
+
+
+def curate_by_snr(
+    sd: SpikeData, min_snr: float | None = 5.0, ms_before: float = 1.0, ms_after: float = 2.0
+) -> tuple[SpikeData, CriterionResult]:
+    """Keep units whose amplitude is at least `min_snr` times the noise of their main channel.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    min_snr : float, optional
+    ms_before, ms_after : float
+        Window in ms, used where the ratio is computed from `raw_data`.
+
+    Returns
+    -------
+    SpikeData, dict
+        ``metric`` is the neuron attribute ``snr`` where every unit has it, else computed from `raw_data`.
+
+    Raises
+    ------
+    EmptyWaveformMetricsError
+        There are neither the attributes nor raw data.
+    """
+    metric = waveform_metric(sd, "snr", required=min_snr is not None, ms_before=ms_before, ms_after=ms_after)
+    return _keep(sd, metric, np.ones(sd.N, bool) if min_snr is None else metric >= min_snr)
+
+
+def curate_by_std_norm(
+    sd: SpikeData,
+    max_std_norm: float | None = 1.0,
+    at_peak: bool = True,
+    window_ms_before: float = 0.5,
+    window_ms_after: float = 1.5,
+    ms_before: float = 1.0,
+    ms_after: float = 2.0,
+) -> tuple[SpikeData, CriterionResult]:
+    """Keep units whose waveforms vary little: standard deviation / amplitude on the main channel.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    max_std_norm : float, optional
+    at_peak : bool, default True
+        Deviation at the peak; else its mean from `window_ms_before` before to `window_ms_after` after the peak.
+    window_ms_before, window_ms_after : float
+        In ms.
+    ms_before, ms_after : float
+        Window of the waveforms in ms. This and the three above are used where the ratio is computed from `raw_data`.
+
+    Returns
+    -------
+    SpikeData, dict
+        ``metric`` is the neuron attribute ``std_norm`` where every unit has it, else computed from `raw_data`.
+
+    Raises
+    ------
+    EmptyWaveformMetricsError
+        There are neither the attributes nor raw data.
+    """
+    metric = waveform_metric(
+        sd,
+        "std_norm",
+        required=max_std_norm is not None,
+        ms_before=ms_before,
+        ms_after=ms_after,
+        at_peak=at_peak,
+        window_ms_before=window_ms_before,
+        window_ms_after=window_ms_after,
+    )
+    return _keep(sd, metric, np.ones(sd.N, bool) if max_std_norm is None else metric <= max_std_norm)
+
+
+def curate(
+    sd: SpikeData,
+    min_spikes: int | None = None,
+    min_rate_hz: float | None = None,
+    isi_max: float | None = None,
+    isi_threshold_ms: float = 1.5,
+    isi_min_ms: float = 0.0,
+    isi_method: Literal["percent", "hill"] = "percent",
+    min_snr: float | None = None,
+    max_std_norm: float | None = None,
+    std_at_peak: bool = True,
+    std_window_ms_before: float = 0.5,
+    std_window_ms_after: float = 1.5,
+    snr_ms_before: float = 1.0,
+    snr_ms_after: float = 2.0,
+) -> tuple[SpikeData, dict[str, CriterionResult]]:
+    """Apply several criteria, each to the units that passed those before it.
+
+    The order is spike_count, firing_rate, isi_violation, snr, std_norm; a threshold of None leaves its criterion out.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    min_spikes, min_rate_hz, isi_max, min_snr, max_std_norm : float, optional
+        Thresholds, see the ``curate_by_*`` functions, as for all other parameters.
+    isi_threshold_ms, isi_min_ms, isi_method
+        Of :func:`curate_by_isi_violations`.
+    std_at_peak, std_window_ms_before, std_window_ms_after
+        Of :func:`curate_by_std_norm`.
+    snr_ms_before, snr_ms_after
+        Window of the waveforms for both waveform criteria.
+
+    Returns
+    -------
+    SpikeData, dict
+        The result of each applied criterion by name; its arrays cover the units that reached the criterion.
+    """
+    results: dict[str, CriterionResult] = {}
+    if min_spikes is not None:
+        sd, results["spike_count"] = curate_by_min_spikes(sd, min_spikes)
+    if min_rate_hz is not None:
+        sd, results["firing_rate"] = curate_by_firing_rate(sd, min_rate_hz)
+    if isi_max is not None:
+        sd, results["isi_violation"] = curate_by_isi_violations(sd, isi_max, isi_threshold_ms, isi_min_ms, isi_method)
+    if min_snr is not None:
+        sd, results["snr"] = curate_by_snr(sd, min_snr, snr_ms_before, snr_ms_after)
+    if max_std_norm is not None:
+        sd, results["std_norm"] = curate_by_std_norm(
+            sd, max_std_norm, std_at_peak, std_window_ms_before, std_window_ms_after, snr_ms_before, snr_ms_after
+        )
+    return sd, results
+
+
+def _keep(
+    sd: SpikeData, metric: NDArray[np.float64] | NDArray[np.int64], passed: NDArray[np.bool_]
+) -> tuple[SpikeData, CriterionResult]:
+    return sd.subset(np.flatnonzero(passed)), {"metric": metric, "passed": passed}

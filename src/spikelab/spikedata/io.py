@@ -1,0 +1,168 @@
+"""Reading and writing :class:`~spikelab.spikedata.SpikeData`.
+
+``.npz`` and ``.h5`` hold the same arrays and one JSON text, ``header``, that says how they belong together: no
+pickled objects, and the same bytes for the same data. ``.pkl`` is Python's own format.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import uuid
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spikedata import _encoding
+from spikelab.spikedata.spikedata import SpikeData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["load", "save"]
+
+HEADER = "header"
+PICKLE_PROTOCOL = 5
+
+
+def save(sd: SpikeData, path: str | Path) -> None:
+    """Write `sd` to a file whose suffix says the format: ``.npz``, ``.h5`` or ``.pkl``.
+
+    An existing file is replaced, and only when the new one is complete. Numbers, text, None, arrays (of anything but
+    objects), and lists, tuples and dicts of these can be written to ``.npz`` and ``.h5``; they come back with the same
+    types and values, and arrays that several attributes share are stored once and shared again.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    path : str or Path
+
+    Raises
+    ------
+    ValueError
+        The suffix is unknown.
+    TypeError
+        ``.npz``, ``.h5``: an attribute or a metadata value is of a type that needs pickling.
+    """
+    path = Path(path)
+    _, write = _format_of(path)
+    with _published(path) as temporary:
+        write(temporary, sd)
+
+
+def load(path: str | Path) -> SpikeData:
+    """Read what :func:`save` wrote.
+
+    Reading a ``.pkl`` executes code that the file contains: open only those you trust. ``.npz`` and ``.h5`` are safe.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    SpikeData
+
+    Raises
+    ------
+    ValueError
+        The suffix is unknown, or the file holds something else.
+    """
+    path = Path(path)
+    read, _ = _format_of(path)
+    return read(path)
+
+
+def _format_of(path: Path) -> tuple[Callable[[Path], SpikeData], Callable[[Path, SpikeData], None]]:
+    try:
+        return _FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise ValueError(f"unknown suffix {path.suffix!r} of {path}; expected one of {', '.join(_FORMATS)}") from None
+
+
+@contextmanager
+def _published(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the same folder that becomes `path` at the end, or vanishes after an error."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_npz(path: Path, sd: SpikeData) -> None:
+    header, arrays = _encoding.encode(sd)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in {HEADER: np.array(header), **arrays}.items():
+            # A fixed date: the same data give the same bytes.
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _read_npz(path: Path) -> SpikeData:
+    with np.load(path, allow_pickle=False) as data:
+        if HEADER not in data:
+            raise ValueError(f"{path} was not written by SpikeData.save: it has no {HEADER!r}")
+        arrays = {name: data[name] for name in data.files}
+    return _encoding.decode(str(arrays.pop(HEADER)), arrays)
+
+
+def _write_h5(path: Path, sd: SpikeData) -> None:
+    import h5py
+
+    header, arrays = _encoding.encode(sd)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(HEADER, data=header, track_times=False)
+        for name, array in arrays.items():
+            native = array.dtype.kind in "biufc" and array.dtype.isnative
+            # h5py does not return text, dates and foreign byte orders as they were: their bytes are stored instead.
+            stored = array if native else np.frombuffer(array.tobytes(), dtype=np.uint8)
+            dataset = file.create_dataset(name, data=stored, track_times=False)
+            if not native:
+                dataset.attrs["numpy"] = json.dumps([array.dtype.str, array.shape])
+
+
+def _read_h5(path: Path) -> SpikeData:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if HEADER not in file:
+            raise ValueError(f"{path} was not written by SpikeData.save: it has no {HEADER!r}")
+        header = file[HEADER].asstr()[()]
+        arrays = {name: _read_dataset(dataset) for name, dataset in file.items() if name != HEADER}
+    return _encoding.decode(header, arrays)
+
+
+def _read_dataset(dataset: Any) -> NDArray[Any]:
+    values = np.asarray(dataset[()])
+    if "numpy" not in dataset.attrs:
+        return values
+    dtype, shape = json.loads(dataset.attrs["numpy"])
+    return np.frombuffer(values.tobytes(), dtype=dtype).reshape(shape).copy()
+
+
+def _write_pickle(path: Path, sd: SpikeData) -> None:
+    with path.open("wb") as file:
+        pickle.dump(sd, file, protocol=PICKLE_PROTOCOL)
+
+
+def _read_pickle(path: Path) -> SpikeData:
+    with path.open("rb") as file:
+        value = pickle.load(file)
+    if not isinstance(value, SpikeData):
+        raise ValueError(f"{path} holds a {type(value).__name__}, not a SpikeData")  # noqa: TRY004  wrong file
+    return value
+
+
+_FORMATS: dict[str, tuple[Callable[[Path], SpikeData], Callable[[Path, SpikeData], None]]] = {
+    ".npz": (_read_npz, _write_npz),
+    ".h5": (_read_h5, _write_h5),
+    ".pkl": (_read_pickle, _write_pickle),
+}

@@ -1,0 +1,226 @@
+"""The supervised child: real crashes, kills, hangs and exceptions, and nothing left behind."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+
+from spikelab.spike_sorting._exceptions import SorterTimeoutError
+from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.backends import _child
+from spikelab.spike_sorting.backends._child import SorterProcessError, run_in_child
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TARGETS = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from spikelab.spike_sorting._types import SpikeTrains
+
+def works(job, folder):
+    print("threads", os.environ["OMP_NUM_THREADS"], "extra", os.environ.get("EXTRA"))
+    print("0 %\\r50 %\\r100 %")
+    return SpikeTrains.from_dict({1: [3, 2], 5: [7]})
+
+def raises(job, folder):
+    try:
+        {}["inner"]
+    except KeyError as inner:
+        raise ValueError("n_samples=2 should be >= n_clusters=6.") from inner
+
+def exits(job, folder):
+    print("so long")
+    os._exit(3)
+
+def segfault(job, folder):
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
+
+def killed(job, folder):
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+def hangs(job, folder):
+    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print("helper", helper.pid)
+    (folder / "helper.pid").write_text(str(helper.pid))
+    time.sleep(600)
+
+def works_silently(job, folder):
+    end = time.monotonic() + job["seconds"]
+    while time.monotonic() < end:
+        sum(range(1000))
+    return SpikeTrains.from_dict({1: [1]})
+
+def talks(job, folder):
+    for i in range(8):
+        time.sleep(job["seconds"] / 8)
+        print("line", i)
+    return SpikeTrains.from_dict({1: [1]})
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Run one of the targets in a child."""
+    (tmp_path / "child_targets.py").write_text(TARGETS, encoding="utf-8")
+    environment = {"PYTHONPATH": str(tmp_path), "EXTRA": "yes"}
+
+    def start(target: str, timeout_s: float | None = 60, **job: object) -> SpikeTrains:
+        run_in_child(
+            {"sorter": "some_sorter", "target": f"child_targets:{target}", **job},
+            tmp_path / "run",
+            tmp_path / "sorter.log",
+            timeout_s,
+            n_threads=3,
+            environment=environment,
+        )
+        return SpikeTrains.load(tmp_path / "run" / _child.RESULT_FILE)
+
+    return start
+
+
+def is_gone(pid: int, within_s: float = 10) -> bool:
+    """Whether a process ends soon (one that its parent has not yet waited for has ended)."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_result_log_and_environment(run, tmp_path: Path) -> None:
+    before = dict(os.environ)
+    trains = run("works")
+    assert trains.unit_ids.tolist() == [1, 5]
+    assert [train.tolist() for train in trains.samples] == [[2, 3], [7]]
+    log = (tmp_path / "sorter.log").read_bytes()
+    assert b"threads 3 extra yes" in log
+    assert b"\r" not in log
+    assert b"\n100 %\n" in log
+    assert b"50 %" not in log
+    assert dict(os.environ) == before
+
+
+def test_exception_comes_back_with_its_text(run, tmp_path: Path) -> None:
+    with pytest.raises(SorterProcessError, match="ValueError: n_samples=2 should be >= n_clusters=6") as caught:
+        run("raises")
+    assert caught.value.error_type == "ValueError"
+    assert caught.value.log_path == tmp_path / "sorter.log"
+    log = (tmp_path / "sorter.log").read_text(encoding="utf-8")
+    assert "Traceback" in log
+    assert "KeyError: 'inner'" in log
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.exit_code, copy.error_type) == (str(caught.value), 1, "ValueError")
+
+
+def test_old_result_is_not_taken_for_a_new_one(run, tmp_path: Path) -> None:
+    run("works")
+    with pytest.raises(SorterProcessError):
+        run("exits")
+    assert not (tmp_path / "run" / _child.RESULT_FILE).exists()
+
+
+def test_exit_code_and_end_of_the_log_are_told(run) -> None:
+    with pytest.raises(SorterProcessError, match=r"exit code 3[\s\S]*so long"):
+        run("exits")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_crash_is_named(run, tmp_path: Path) -> None:
+    with pytest.raises(SorterProcessError, match="SIGSEGV") as caught:
+        run("segfault")
+    assert caught.value.exit_code == -signal.SIGSEGV
+    assert "Segmentation fault" in (tmp_path / "sorter.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_kill_hints_at_memory(run) -> None:
+    with pytest.raises(SorterProcessError, match=r"SIGKILL \(exit code -9\).*out of memory"):
+        run("killed")
+
+
+def test_hang_ends_with_the_whole_tree(run, tmp_path: Path) -> None:
+    with pytest.raises(SorterTimeoutError, match="without output or CPU use") as caught:
+        run("hangs", timeout_s=2)
+    assert (caught.value.sorter, caught.value.timeout_s) == ("some_sorter", 2)
+    assert caught.value.log_path == tmp_path / "sorter.log"
+    assert is_gone(int((tmp_path / "run" / "helper.pid").read_text()))
+    assert not [child for child in psutil.Process().children(recursive=True) if child.is_running()]
+
+
+@pytest.mark.parametrize("target", ["works_silently", "talks"])
+def test_work_is_no_hang(run, target: str) -> None:
+    assert run(target, timeout_s=2, seconds=4).n_units == 1
+
+
+def test_keyboard_interrupt_ends_the_tree(run, tmp_path: Path) -> None:
+    pid_file = tmp_path / "run" / "helper.pid"
+
+    def interrupt_once_it_runs() -> None:
+        while not (pid_file.is_file() and pid_file.read_text()):
+            time.sleep(0.05)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt_once_it_runs)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run("hangs")
+    thread.join()
+    assert is_gone(int(pid_file.read_text()))
+
+
+def test_child_and_grandchild_end_with_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "child_targets.py").write_text(TARGETS, encoding="utf-8")
+    script = f"""
+    from pathlib import Path
+    from spikelab.spike_sorting.backends._child import run_in_child
+    folder = Path({str(tmp_path)!r})
+    run_in_child({{"sorter": "x", "target": "child_targets:hangs"}}, folder / "run", folder / "sorter.log", None,
+                 environment={{"PYTHONPATH": {str(tmp_path)!r}}})
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    pid_file = tmp_path / "run" / "helper.pid"
+    end = time.monotonic() + 60
+    while not (pid_file.is_file() and pid_file.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    (child,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    parent.wait()
+    assert is_gone(child.pid)
+    assert is_gone(int(pid_file.read_text()))
+
+
+def test_heartbeat_has_the_last_line(run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_child, "HEARTBEAT_S", 0.5)
+    with caplog.at_level(logging.INFO, logger=_child.__name__):
+        run("talks", seconds=4)
+    beats = [record.getMessage() for record in caplog.records if "line" in record.getMessage()]
+    assert beats
+    assert all(beat.startswith("some_sorter: ") for beat in beats)
+
+
+def test_job_is_plain_json(run, tmp_path: Path) -> None:
+    run("works", params={"a": [1, None]})
+    job = json.loads((tmp_path / "run" / _child.JOB_FILE).read_text(encoding="utf-8"))
+    assert job["params"] == {"a": [1, None]}
+    assert np.isscalar(job["parent_pid"])

@@ -1,0 +1,47 @@
+"""Fixtures that every test module may use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from simulated import Simulated, save_recording, simulate
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real recordings beside the checkout; skips, visibly, where they are not there."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real recordings are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Simulated:
+    """Eight seconds of eight channels with five units; the same for all tests."""
+    return simulate()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a simulated recording as a SpikeInterface folder and returns its path."""
+
+    def save(name: str = "culture", folder: Path | None = None, **kwargs: object) -> Path:
+        return save_recording(simulate(**kwargs).recording, (folder or tmp_path) / name)  # type: ignore[arg-type]
+
+    return save
+
+
+def assert_same_trains(found: list[np.ndarray], expected: list[np.ndarray], tolerance_ms: float = 0.1) -> None:
+    """Every found train is the expected one, spike for spike."""
+    assert len(found) == len(expected)
+    for train, truth in zip(found, expected, strict=True):
+        np.testing.assert_allclose(train, truth, atol=tolerance_ms)

@@ -1,0 +1,74 @@
+"""Small recordings with known spikes, made in milliseconds: each unit lives on a channel of its own."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from spikeinterface.core import NumpyRecording
+
+FS = 20_000.0
+PITCH_UM = 200.0
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A recording in microvolts and the frames of every unit's troughs, in the order of the units' channels."""
+
+    recording: NumpyRecording
+    frames: list[np.ndarray]
+
+    @property
+    def trains_ms(self) -> list[np.ndarray]:
+        return [frames * 1000 / self.recording.sampling_frequency for frames in self.frames]
+
+
+def spike_shape(fs: float = FS) -> np.ndarray:
+    """A band-limited spike of unit depth; its trough is at the middle."""
+    t = np.arange(-1.5, 1.5, 1000 / fs)
+    shape = -np.exp(-((t / 0.15) ** 2)) + 0.35 * np.exp(-(((t - 0.45) / 0.25) ** 2))
+    return (shape / -shape.min()).astype(np.float32)
+
+
+def simulate(
+    n_units: int = 5,
+    n_channels: int = 8,
+    duration_s: float = 8.0,
+    fs: float = FS,
+    seed: int = 0,
+    amplitude_uv: float = 120.0,
+    noise_uv: float = 5.0,
+    rate_hz: float = 12.0,
+    n_spikes: int | None = None,
+    n_segments: int = 1,
+) -> Simulated:
+    """Noise with spikes of `n_units` units, one per channel, at least 5 ms apart."""
+    rng = np.random.default_rng(seed)
+    n_frames = int(duration_s * fs)
+    traces = rng.normal(0, noise_uv, (n_frames, n_channels)).astype(np.float32)
+    shape = spike_shape(fs)
+    peak = int(np.argmin(shape))
+    frames = []
+    slots = np.arange(int(0.05 * fs), n_frames - int(0.05 * fs), int(0.005 * fs))
+    for unit in range(n_units):
+        count = n_spikes if n_spikes is not None else round(rate_hz * duration_s)
+        chosen = np.sort(rng.choice(slots, size=min(count, len(slots)), replace=False)) + rng.integers(0, 20)
+        for frame in chosen:
+            traces[frame - peak : frame - peak + len(shape), unit] += amplitude_uv * (1 + 0.1 * unit) * shape
+        frames.append(chosen)
+    pieces = np.array_split(traces, n_segments)
+    recording = NumpyRecording(pieces, fs, channel_ids=[f"ch{i}" for i in range(n_channels)])
+    recording.set_dummy_probe_from_locations(np.column_stack([np.arange(n_channels) * PITCH_UM, np.zeros(n_channels)]))
+    recording.set_channel_gains(1.0)
+    recording.set_channel_offsets(0.0)
+    return Simulated(recording, frames)
+
+
+def save_recording(recording: NumpyRecording, folder: Path) -> Path:
+    """Write as a SpikeInterface folder, which warns that a recording in memory has no file to name as its origin."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        recording.save(folder=folder, verbose=False, progress_bar=False, n_jobs=1, chunk_duration="10s")
+    return folder

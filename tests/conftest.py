@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -38,10 +37,3 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
         return save_recording(simulate(**kwargs).recording, (folder or tmp_path) / name)  # type: ignore[arg-type]
 
     return save
-
-
-def assert_same_trains(found: list[np.ndarray], expected: list[np.ndarray], tolerance_ms: float = 0.1) -> None:
-    """Every found train is the expected one, spike for spike."""
-    assert len(found) == len(expected)
-    for train, truth in zip(found, expected, strict=True):
-        np.testing.assert_allclose(train, truth, atol=tolerance_ms)

@@ -72,3 +72,10 @@ def save_recording(recording: NumpyRecording, folder: Path) -> Path:
         warnings.simplefilter("ignore", UserWarning)
         recording.save(folder=folder, verbose=False, progress_bar=False, n_jobs=1, chunk_duration="10s")
     return folder
+
+
+def assert_same_trains(found: list[np.ndarray], expected: list[np.ndarray], tolerance_ms: float = 0.1) -> None:
+    """Every found train is the expected one, spike for spike."""
+    assert len(found) == len(expected)
+    for train, truth in zip(found, expected, strict=True):
+        np.testing.assert_allclose(train, truth, atol=tolerance_ms)

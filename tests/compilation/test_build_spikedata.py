@@ -96,7 +96,9 @@ def test_epochs_remember_their_range_and_origin(make_sort: Make, two_files: Any)
     assert metadata["rec_chunks_ms"] == [[0, 1000], [1000, 2000], [2000, 3000]]
     assert metadata["rec_chunk_names"] == ["a", "a", "b"]
     assert metadata["rec_chunk_source_files"] == ["a.h5", "a.h5", "b.h5"]
-    origins = [(s["source_index"], s["source_start_frame"], s["source_end_frame"]) for s in metadata["rec_chunk_sources"]]
+    origins = [
+        (s["source_index"], s["source_start_frame"], s["source_end_frame"]) for s in metadata["rec_chunk_sources"]
+    ]
     assert origins == [(0, 1_000, 21_000), (0, 50_000, 70_000), (1, 0, 20_000)]
     assert json.loads(json.dumps({k: v for k, v in metadata.items() if k != "channel_locations"}))
     assert sd.neuron_attributes[0]["epoch_templates"].shape == (3, 81, 4)

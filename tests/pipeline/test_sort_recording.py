@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_same_trains
-from simulated import FS, Simulated, save_recording, simulate
+from simulated import FS, Simulated, assert_same_trains, save_recording, simulate
 
 from spikelab.spike_sorting import sort_multistream, sort_recording
 from spikelab.spike_sorting._exceptions import (

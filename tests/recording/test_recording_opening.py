@@ -174,7 +174,7 @@ def test_description_survives(store, in_memory, gaussian, config, tmp_path):
 
     store(in_memory(gaussian(20_000)), tmp_path / "rec")
     recording = open_recording(tmp_path / "rec", config)
-    again = spikeinterface.load(recording.to_dict())
+    again = spikeinterface.load(recording.to_dict(include_annotations=True))
     np.testing.assert_array_equal(again.get_traces(), recording.get_traces())
     assert epochs_of(again) == epochs_of(recording)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,9 @@ def log_to_terminal(level: int) -> None:
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
+    if level <= logging.INFO:  # the log has Python's warnings too
+        warnings.simplefilter("ignore", UserWarning)
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, to us and not to users
 
 
 def main() -> None:

@@ -104,6 +104,8 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     _write_extras(job)
     if job.config.execution.delete_inter:
         _delete_intermediate(job)
+    if all(stage["loaded"] for stage in record["stages"].values()):
+        logger.info("nothing to do: every stage is up to date")
     logger.info(
         "%s: %d of %d units kept; results are in %s", job.name, curation.value.sd_curated.N, units.N, job.results
     )
@@ -124,11 +126,16 @@ def _context(job: Job, versions: Mapping[str, str]) -> Context:
         name=job.name,
         config=config,
         backend=get_backend_class(config.sorter.sorter_name)(config),
-        store=StageStore(job.results, versions, lambda stage, reason: logger.info("%s: %s", stage, reason)),
+        store=StageStore(job.results, versions, _log_start),
         results=job.results,
         intermediate=job.intermediate,
         fingerprint=fingerprint(job.recording_input),
     )
+
+
+def _log_start(stage: str, reason: str) -> None:
+    number = stages.STAGES.index(stage) + 1
+    logger.info("stage %d of %d, %s: runs (%s)", number, len(stages.STAGES), stage, reason)
 
 
 def _without_unseen_files(config: SortingPipelineConfig) -> SortingPipelineConfig:

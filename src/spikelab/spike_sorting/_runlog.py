@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = logging.getLogger("spikelab")
+PYTHON_WARNING = "python_warning"
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
@@ -32,11 +33,15 @@ class _Collect(logging.Handler):
     """Keeps the warnings of a run for its record."""
 
     def __init__(self, messages: list[str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        python_warning = getattr(record, PYTHON_WARNING, None)
+        if python_warning is not None:
+            self.messages.append(python_warning)
+        elif record.levelno == logging.WARNING:
+            self.messages.append(record.getMessage())
 
 
 @contextmanager
@@ -70,10 +75,15 @@ def run_log(path: Path) -> Iterator[list[str]]:
 
 @contextmanager
 def logged_warnings(logger: logging.Logger) -> Iterator[None]:
-    """Python warnings issued in the block also go to the log; they are issued again where the block ends."""
+    """Python warnings of the block also go to the log; they are issued again, for the user, where the block ends."""
     with warnings.catch_warnings(record=True) as caught:
-        yield
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if warning.category is UserWarning:
+                    # At INFO: whoever shows Python's warnings would see this one twice otherwise.
+                    text = str(warning.message)
+                    logger.info("warning: %s", text, extra={PYTHON_WARNING: text})
     for warning in caught:
-        if issubclass(warning.category, UserWarning) and not issubclass(warning.category, DeprecationWarning):
-            logger.log(logging.WARNING, "%s", warning.message, extra={"from_warnings": True})
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -160,11 +160,8 @@ class _Watch:
     def look(self) -> None:
         """Note signs of life, say now and then that work goes on; SorterTimeoutError after too long a silence."""
         now = time.monotonic()
-        n_bytes, (cpu, memory) = self._bytes(), _usage(self.process)
+        cpu, memory = _usage(self.process)
         self.peak_bytes = max(self.peak_bytes, memory)
-        busy = abs(cpu - self.cpu_then) > IDLE_CPU_SHARE * (now - self.last_life) + 0.05
-        if n_bytes != self.bytes_then or busy:
-            self.last_life, self.bytes_then, self.cpu_then = now, n_bytes, cpu
         if now - self.last_beat >= HEARTBEAT_S:
             self.last_beat = now
             logger.info(
@@ -174,7 +171,13 @@ class _Watch:
                 memory / 2**30,
                 _last_line(self.log_path) or "no output yet",
             )
-        if self.timeout_s is not None and now - self.last_life > self.timeout_s:
+        if self.timeout_s is None:
+            return
+        n_bytes = self._bytes()
+        busy = abs(cpu - self.cpu_then) > IDLE_CPU_SHARE * (now - self.last_life) + 0.05
+        if n_bytes != self.bytes_then or busy:
+            self.last_life, self.bytes_then, self.cpu_then = now, n_bytes, cpu
+        if now - self.last_life > self.timeout_s:
             raise SorterTimeoutError(
                 f"{self.sorter} was ended after {self.timeout_s:g} s without output or CPU use. Check the last lines "
                 f"of {self.log_path}, then whether GPU, container or network drive hang; raise sorter_timeout_s if it "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -12,6 +13,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE
@@ -42,6 +45,7 @@ def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
     """Run a sorter of SpikeInterface on our binary recording: the usual target of a job."""
     from spikeinterface.sorters import run_sorter
 
+    _seed_everything(job["seed"])
     binary = BinaryRecording.from_dict(Path(job["recording_path"]), job["recording"])
     sorting = run_sorter(
         job["sorter"],
@@ -54,6 +58,19 @@ def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
         **job["params"],
     )
     return SpikeTrains.from_spikeinterface(sorting)
+
+
+def _seed_everything(seed: int) -> None:
+    """Make generators that a sorter forgets to seed start from `seed`; this process runs nothing else."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what the sorters use
+    unseeded = np.random.default_rng
+    new_seed = seed
+
+    def default_rng(seed: Any = None) -> np.random.Generator:
+        return unseeded(new_seed if seed is None else seed)
+
+    np.random.default_rng = default_rng  # type: ignore[assignment]
 
 
 def _publish_trains(trains: SpikeTrains, path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 X_CENTRE_DISTANCE_UM = 250.0
+LOWEST_CUTOFF_HZ = 10.0  # below, the filter would be longer than a batch
 OWN_PARAMETERS = ("highpass_cutoff", "cluster_init_seed", "x_centers")  # those we set
 FROM_RECORDING = ("fs", "n_chan_bin", "tmin", "tmax")
 LIST_PARAMETERS = """
@@ -87,7 +88,8 @@ class Kilosort4Backend(SpikeInterfaceBackend):
 
     def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Kilosort's high-pass comes with its whitening: it cannot be dropped, but moved out of the way."""
-        cutoff = self.config.recording.freq_min / 10
+        low = self.config.recording.freq_min
+        cutoff = min(low, max(low / 10, LOWEST_CUTOFF_HZ))
         logger.info("kilosort4: its own high-pass cannot be switched off; moved to %g Hz, it changes nothing", cutoff)
         return {"highpass_cutoff": cutoff}
 

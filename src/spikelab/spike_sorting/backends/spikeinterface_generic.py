@@ -78,6 +78,7 @@ class SpikeInterfaceBackend(StandardBackend):
             "recording_path": str(binary.path.absolute()),
             "recording": binary.to_dict(),
             "params": self.sorter_params(binary),
+            "seed": seed_from(None, self.config.execution.random_seed),
             "docker_image": docker,
             "singularity_image": singularity,
         }

@@ -79,7 +79,10 @@ def _files(metadata: dict[str, Any]) -> list[_File]:
 def _one_file(sd: SpikeData, file: _File) -> SpikeData:
     fs = float(sd.metadata["fs_Hz"])
     frames = np.asarray(sd.metadata["rec_chunks_frames"][file.first : file.last])
-    attributes = [_own_attributes(unit, file, frames, sd.metadata["template_full_peak_ind"]) for unit in sd.neuron_attributes or []]
+    attributes = [
+        _own_attributes(unit, file, frames, sd.metadata["template_full_peak_ind"])
+        for unit in sd.neuron_attributes or []
+    ]
     return SpikeData(
         [unit["spike_train_samples"] * 1000.0 / fs for unit in attributes],
         N=sd.N,
@@ -89,9 +92,7 @@ def _one_file(sd: SpikeData, file: _File) -> SpikeData:
     )
 
 
-def _own_attributes(
-    unit: dict[str, Any], file: _File, frames: NDArray[np.int64], full_peak: int
-) -> dict[str, Any]:
+def _own_attributes(unit: dict[str, Any], file: _File, frames: NDArray[np.int64], full_peak: int) -> dict[str, Any]:
     spikes = unit["spike_train_samples"]
     own = {key: value for key, value in unit.items() if key != "epoch_templates"}
     own["spike_train_samples"] = spikes[(spikes >= file.start) & (spikes < file.end)] - file.start

@@ -168,7 +168,7 @@ def _draw_waveforms(
         ax.add_collection(LineCollection(lines, colors="0.7", linewidths=0.4))
     ax.plot(time, template[:, channel], color=color, linewidth=1.8)
     ax.set_xlim(time[0], time[-1])
-    low, high = np.nanmin(drawn, initial=-1.0), np.nanmax(drawn, initial=1.0)
+    low, high = np.nanmin(np.array(drawn), initial=-1.0), np.nanmax(np.array(drawn), initial=1.0)
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     title = f"template and {shown} waveforms" if shown else "template"
     finish(ax, config, x=config.templates_x_label, y="Voltage (uV)", title=title, scale=0.85)

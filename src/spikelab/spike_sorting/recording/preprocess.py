@@ -18,6 +18,8 @@ MIN_FILTER_FRAMES = 100
 PLAUSIBLE_GAIN_UV = (1e-3, 1e3)
 DEFAULT_SPACING_UM = 200.0
 FLIP_ABOUT_MAXIMUM = -1
+# Random chunks of 0.3 s that bad channels are looked for in.
+N_CHUNKS, CHUNK_S = 40, 0.3
 
 
 def to_microvolts(
@@ -140,14 +142,14 @@ def find_bad_channels(filtered: BaseRecording) -> set[str]:
     from spikeinterface.preprocessing import detect_bad_channels
 
     chunk = min(
-        int(0.3 * filtered.get_sampling_frequency()),
+        int(CHUNK_S * filtered.get_sampling_frequency()),
         *(s.get_num_samples() for s in filtered.segments if s.get_num_samples()),
     )
-    options = {"num_chunks_per_segment": 100, "chunk_size": chunk, "seed": 0}
+    options = {"num_chunks_per_segment": N_CHUNKS, "chunk_size": chunk, "seed": 0}
     noisy, _ = detect_bad_channels(
         filtered,
         method="mad",
-        num_random_chunks=100,
+        num_random_chunks=N_CHUNKS,
         chunk_duration_s=chunk / filtered.get_sampling_frequency(),
         seed=0,
     )

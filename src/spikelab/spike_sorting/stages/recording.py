@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
+from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.store import Done
+
+logger = logging.getLogger(__name__)
 
 NAME = "recording"
 # Which run wrote the heavy file beside it; the file is only used together with that run's artifact.
@@ -60,13 +64,14 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
-    binary, report = write_binary(
-        context.backend.load_recording(context.recording_input),
-        context.traces_path,
-        n_jobs=workers,
-        total_memory=execution.total_memory,
-        seed=stage_seed(execution.random_seed, NAME, ""),
-    )
+    with logged_warnings(logger):
+        binary, report = write_binary(
+            context.backend.load_recording(context.recording_input),
+            context.traces_path,
+            n_jobs=workers,
+            total_memory=execution.total_memory,
+            seed=stage_seed(execution.random_seed, NAME, ""),
+        )
     (folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
     return binary, report.to_dict()
 

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from spikelab.spike_sorting.config import CurationConfig, FigureConfig
+from spikelab.spike_sorting.curation import curate_two_rounds
+from spikelab.spike_sorting.figures import (
+    FigureRecording,
+    all_templates_plot,
+    curation_bar_plot,
+    quality_distributions,
+    raster_pop_rate,
+    std_scatter_plot,
+    unit_page,
+)
+from spikelab.spike_sorting.figures.raster import population_rate, raster_points
+from spikelab.spike_sorting.figures.unit_page import nearest_channels
+
+Make = Callable[..., FigureRecording]
+
+
+def bars(recordings: list[FigureRecording], **config: Any) -> Figure:
+    return curation_bar_plot(recordings, FigureConfig(**config))
+
+
+def scatter(recordings: list[FigureRecording], curation: CurationConfig | None = None, **config: Any) -> Figure:
+    return std_scatter_plot(recordings, curation or CurationConfig(), FigureConfig(**config))
+
+
+def templates(recordings: list[FigureRecording], **config: Any) -> Figure:
+    return all_templates_plot(recordings, FigureConfig(**config))
+
+
+def texts(figure: Figure) -> set[str]:
+    return {text.get_text() for text in figure.findobj(mpl.text.Text)}  # type: ignore[union-attr]
+
+
+def dotted(ax: Any) -> list[tuple[float, float]]:
+    """First point of each dotted line, in data or axes coordinates."""
+    return [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_linestyle() == ":"]
+
+
+def drawn_points(figure: Figure) -> np.ndarray:
+    return np.concatenate([line.get_xydata() for line in figure.axes[0].lines if line.get_linestyle() == "None"])
+
+
+def traces(figure: Figure) -> list[Any]:
+    return [line for ax in figure.axes for line in ax.lines if len(line.get_xdata()) > 2]
+
+
+# ---- the numbers that are drawn ---------------------------------------------------------------------------------------
+
+
+def test_bars_are_the_units_after_each_round(make_recording: Make) -> None:
+    figure = bars([make_recording("a"), make_recording("b", n_units=3)])
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [8, 3, 7, 2]
+
+
+def test_scatter_draws_the_units_of_the_second_round_and_its_thresholds(make_recording: Make) -> None:
+    figure = scatter([make_recording()])
+    expected = [(40 + 10 * i, 0.2 + 0.1 * i) for i in range(8)]
+    np.testing.assert_allclose(sorted(drawn_points(figure).tolist()), expected)
+    assert dotted(figure.axes[0]) == [(50, 0), (0, 1.0)]
+    assert "hollow: failed second round" in texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("fields_", "expected"),
+    [
+        ({"spikes_min_second": None}, [(0, 1.0)]),
+        ({"std_norm_max": None}, [(50, 0)]),
+        ({"curate_second": False}, []),
+        ({"spikes_min_second": 5_000, "std_norm_max": 9.0}, [(5_000, 0), (0, 9.0)]),
+    ],
+)
+def test_scatter_shows_the_thresholds_that_were_in_force(
+    make_recording: Make, fields_: dict[str, Any], expected: list[tuple[float, float]]
+) -> None:
+    ax = scatter([make_recording()], CurationConfig(**fields_)).axes[0]
+    assert dotted(ax) == expected
+    for x, y in expected:
+        assert x <= ax.get_xlim()[1]
+        assert y <= ax.get_ylim()[1]
+
+
+def test_templates_are_stacked_by_sign_and_amplitude(make_recording: Make) -> None:
+    figure = templates([make_recording()])
+    negative, positive = figure.axes
+    assert (negative.get_title(), positive.get_title()) == ("negative peaks", "positive peaks")
+    # Units 6, 5, 4, 2, 1, 0 from top to bottom: minimum = row offset - amplitude.
+    minima = [line.get_ydata().min() for line in negative.lines if len(line.get_xdata()) > 2]
+    np.testing.assert_allclose(minima, [-row * 50 - 20 * (unit + 1) for row, unit in enumerate([6, 5, 4, 2, 1, 0])])
+    maxima = [line.get_ydata().max() for line in positive.lines if len(line.get_xdata()) > 2]
+    np.testing.assert_allclose(maxima, [160, -50 + 80])
+    peak = traces(figure)[0]
+    assert peak.get_xdata()[peak.get_ydata().argmin()] == 0
+    assert [line.get_color() for line in traces(figure)[:6]] == ["#000000"] * 5 + ["#FF0000"]
+
+
+def test_distributions_separate_at_the_thresholds(make_recording: Make) -> None:
+    figure = quality_distributions([make_recording()], CurationConfig(), FigureConfig())
+    counts, *_, std = figure.axes[:5]
+    assert sum(bar.get_height() for bar in counts.patches) == 8
+    assert [x for x, _ in dotted(counts)] == [30, 50]
+    failed = [bar for bar in counts.patches if bar.get_facecolor() == to_rgba("#FF0000") and bar.get_height()]
+    assert [bar.get_height() for bar in failed] == [1]
+    assert failed[0].get_x() + failed[0].get_width() <= 50
+    assert [x for x, _ in dotted(std)] == [1.0]
+
+
+def test_distributions_show_no_threshold_of_a_round_that_was_off(make_recording: Make) -> None:
+    curation = CurationConfig(curate_first=False, std_norm_max=None)
+    figure = quality_distributions([make_recording()], curation, FigureConfig())
+    assert [[x for x, _ in dotted(ax)] for ax in figure.axes[:5]] == [[50], [], [], [], []]
+
+
+def test_raster_points_are_the_spikes(make_recording: Make) -> None:
+    sd = make_recording().sd_all
+    times, rows = raster_points(sd)
+    np.testing.assert_array_equal(np.bincount(rows), sd.spike_counts)
+    np.testing.assert_allclose(times[rows == 0], sd.train[0] / 1000)
+
+
+def test_population_rate_counts_every_spike_once(make_recording: Make) -> None:
+    sd = make_recording().sd_all
+    edges, hertz, bin_ms = population_rate(sd)
+    assert bin_ms == 200  # the first of 1, 2, 5, 10, ... that makes at most 500 bins of a minute
+    np.testing.assert_allclose(edges[[0, -1]], [0, 60])
+    assert np.sum(hertz * np.diff(edges)) * sd.N == pytest.approx(sd.spike_counts.sum())
+
+
+def test_raster_marks_epochs(make_recording: Make) -> None:
+    recording = make_recording(metadata={"rec_chunks_ms": [[0, 20_000], [20_000, 60_000]]})
+    figure = raster_pop_rate([recording], FigureConfig())
+    assert [[x for x, _ in dotted(ax)] for ax in figure.axes] == [[20], [20]]
+
+
+def test_unit_page_shows_intervals_footprint_and_waveforms(make_recording: Make) -> None:
+    recording = make_recording()
+    waveforms = np.zeros((150, 81, 6), dtype=np.float32)
+    page = unit_page(recording.sd_all, 2, recording.outcome.unit_metrics[2], FigureConfig(), waveforms=waveforms)
+    isi, footprint, waveform = page.axes
+    assert isi.get_title() == "0 of 59 intervals"  # 60 spikes in a minute, one second apart
+    assert [x for x, _ in dotted(isi)] == [1.5]
+    assert len(footprint.collections[0].get_segments()) == 6
+    assert len(waveform.collections[0].get_segments()) == 100
+    assert waveform.lines[0].get_ydata().min() == -60
+    assert page.get_suptitle().startswith("Unit 2: curated, channel 2 at (35, 0) um\n60 spikes, 1 Hz")
+
+
+def test_a_page_drawn_over_shows_the_next_unit_only(make_recording: Make) -> None:
+    recording = make_recording()
+    rows = recording.outcome.unit_metrics
+    waveforms = np.ones((5, 81, 6), dtype=np.float32)
+    page = unit_page(recording.sd_all, 1, rows[1], FigureConfig(), waveforms=waveforms)
+    again = unit_page(recording.sd_all, 0, rows[0], FigureConfig(), figure=page)
+    assert again is page
+    assert [len(ax.collections) for ax in page.axes] == [0, 1, 0]
+    assert [len(ax.lines) for ax in page.axes] == [1, 1, 1]
+    assert page.axes[2].lines[0].get_color() == "#FF0000"
+    assert "Unit 0: failed spike_count (second round)" in page.get_suptitle()
+
+
+def test_the_nearest_channels_contain_the_main_one() -> None:
+    locations = np.array([[0.0, 10.0 * i] for i in range(100)])
+    np.testing.assert_array_equal(nearest_channels(locations, 0), np.arange(30))
+    assert 50 in nearest_channels(locations, 50)
+
+
+# ---- every field of the configuration ---------------------------------------------------------------------------------
+
+Probe = Callable[[Figure], Any]
+ONE, SEVEN = 1, 7
+EFFECTS: dict[str, tuple[Callable[..., Figure], Any, Probe, Any]] = {
+    "dpi": (bars, 50, lambda f: f.dpi, 50),
+    "font_size": (bars, 20, lambda f: f.axes[0].xaxis.label.get_fontsize(), 20),
+    "bar_x_label": (bars, "Chip", lambda f: f.axes[0].get_xlabel(), "Chip"),
+    "bar_y_label": (bars, "Neurons", lambda f: f.axes[0].get_ylabel(), "Neurons"),
+    "bar_label_rotation": (bars, 45, lambda f: f.axes[0].get_xticklabels()[0].get_rotation(), 45),
+    "bar_total_label": (bars, "before", lambda f: f.axes[0].get_legend().get_texts()[0].get_text(), "before"),
+    "bar_selected_label": (bars, "after", lambda f: f.axes[0].get_legend().get_texts()[1].get_text(), "after"),
+    "scatter_std_max_units_per_recording": (scatter, 3, lambda f: len(drawn_points(f)), 3),
+    "scatter_recording_colors": (scatter, ["#123456"], lambda f: f.axes[0].lines[0].get_color(), "#123456"),
+    "scatter_recording_alpha": (scatter, 0.25, lambda f: f.axes[0].lines[0].get_alpha(), 0.25),
+    "scatter_x_label": (scatter, "n", lambda f: f.axes[0].get_xlabel(), "n"),
+    "scatter_y_label": (scatter, "s", lambda f: f.axes[0].get_ylabel(), "s"),
+    "scatter_x_max_buffer": (scatter, 10.0, lambda f: f.axes[0].get_xlim()[1], 110 + 10.0),
+    "scatter_y_max_buffer": (scatter, 1.0, lambda f: f.axes[0].get_ylim()[1], 1.0 + 1.0),
+    "templates_color_curated": (templates, "#00FF00", lambda f: traces(f)[0].get_color(), "#00FF00"),
+    "templates_color_failed": (templates, "#0000FF", lambda f: traces(f)[5].get_color(), "#0000FF"),
+    "templates_per_column": (templates, 2, lambda f: len(f.axes), 3 + 1),
+    "templates_y_spacing": (templates, 300.0, lambda f: traces(f)[1].get_ydata()[0], -300.0),
+    "templates_y_lim_buffer": (templates, 33.0, lambda f: f.axes[0].get_ylim(), (-250 - 20 - 33.0, 160 + 33.0)),
+    "templates_window_ms_before": (templates, 0.5, lambda f: f.axes[0].get_xlim()[0], -0.5),
+    "templates_window_ms_after": (templates, 1.5, lambda f: f.axes[0].get_xlim()[1], 1.5),
+    "templates_line_ms_before": (templates, 0.7, lambda f: dotted(f.axes[0])[0][0], -0.7),
+    "templates_line_ms_after": (templates, 0.9, lambda f: dotted(f.axes[0])[1][0], 0.9),
+    "templates_x_label": (templates, "t", lambda f: f.axes[0].get_xlabel(), "t"),
+}
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_each_field_has_its_effect(make_recording: Make, name: str) -> None:
+    draw, value, probe, expected = EFFECTS[name]
+    assert probe(draw([make_recording()])) != expected
+    assert probe(draw([make_recording()], **{name: value})) == expected
+
+
+def test_no_field_is_forgotten() -> None:
+    files = {"create_figures", "create_unit_figures"}  # see test_make_figures.py
+    assert set(EFFECTS) | files == {field.name for field in fields(FigureConfig)}
+
+
+# ---- what breaks lesser figures ---------------------------------------------------------------------------------------
+
+
+def draw_all(recordings: list[FigureRecording]) -> list[Figure]:
+    config, curation = FigureConfig(dpi=40), CurationConfig()
+    figures = [
+        curation_bar_plot(recordings, config),
+        std_scatter_plot(recordings, curation, config),
+        all_templates_plot(recordings, config),
+        quality_distributions(recordings, curation, config),
+        raster_pop_rate(recordings, config),
+    ]
+    for recording in recordings[:1]:
+        for index, row in enumerate(recording.outcome.unit_metrics[:1]):
+            figures.append(unit_page(recording.sd_all, index, row, config))
+    for figure in figures:
+        figure.draw_without_rendering()
+    return figures
+
+
+def nan_template() -> dict[str, Any]:
+    empty = np.full((81, 6), np.nan, dtype=np.float32)
+    return {"template": empty, "template_full": empty, "snr": np.nan, "std_norm": np.inf, "amplitude": np.nan}
+
+
+def one_spike(recording: FigureRecording) -> FigureRecording:
+    sd = recording.sd_all
+    lonely = sd.replace(train=[train[:1] for train in sd.train])
+    return FigureRecording("lonely", lonely, curate_two_rounds(lonely, CurationConfig()))
+
+
+ODD: dict[str, Callable[[Make], list[FigureRecording]]] = {
+    "no recordings": lambda make: [],
+    "no units": lambda make: [make(n_units=0)],
+    "no curated units": lambda make: [make(n_units=1)],
+    "NaN and infinity": lambda make: [make(n_units=2, **nan_template())],
+    "one spike per unit": lambda make: [one_spike(make(n_units=2))],
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_recordings_are_drawn(make_recording: Make, odd: str) -> None:
+    recordings = ODD[odd](make_recording)
+    assert len(draw_all(recordings)) == 5 + sum(recording.sd_all.N > 0 for recording in recordings)
+
+
+def test_seven_recordings_have_seven_looks(make_recording: Make) -> None:
+    figure = scatter([make_recording(f"chip{i}") for i in range(7)])
+    looks = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines if len(line.get_xdata()) == 7}
+    assert len(looks) == 7
+    assert {f"chip{i}" for i in range(7)} < texts(figure)
+
+
+def test_seven_recordings_are_drawn_and_labels_do_not_touch(make_recording: Make) -> None:
+    recordings = [make_recording(f"2026-01-0{i}_a_long_name_of_an_experiment_chip1234{i}", n_units=2) for i in range(7)]
+    figure = draw_all(recordings)[0]
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes[:-1], boxes[1:], strict=True))
+    assert boxes[0].x0 >= 0
+    assert boxes[-1].x1 <= figure.bbox.x1
+
+
+def test_points_that_cannot_be_drawn_are_counted(make_recording: Make) -> None:
+    recording = make_recording()
+    recording.outcome.unit_metrics[2]["std_norm"] = np.nan
+    assert "chip1 (1 without std)" in texts(scatter([recording]))
+    limited = texts(scatter([recording], scatter_std_max_units_per_recording=4))
+    assert "chip1 (1 without std, 4 of 7 units)" in limited
+
+
+def test_all_templates_of_many_units_stay_a_drawable_size(make_recording: Make) -> None:
+    figure = templates([make_recording(n_units=40)], templates_per_column=2)
+    assert len({round(ax.get_subplotspec().rowspan.start) for ax in figure.axes}) == 2  # type: ignore[union-attr]
+    assert figure.get_size_inches()[0] < 40
+
+
+def test_callers_may_bring_their_axes(make_recording: Make) -> None:
+    recordings, config, curation = [make_recording()], FigureConfig(), CurationConfig()
+    figure = Figure()
+    axes = figure.subplots(3, 3).ravel()
+    assert curation_bar_plot(recordings, config, ax=axes[0]) is figure
+    assert std_scatter_plot(recordings, curation, config, ax=axes[1]) is figure
+    assert all_templates_plot(recordings, config, ax=axes[2]) is figure
+    assert len([line for line in axes[2].lines if len(line.get_xdata()) > 2]) == 8
+    assert quality_distributions(recordings, curation, config, axes=list(axes[3:8])) is figure
+    rasters = Figure()
+    pair = rasters.subplots(2)
+    assert raster_pop_rate(recordings, config, axes=[(pair[0], pair[1])]) is rasters
+
+
+def test_nothing_global_is_touched(make_recording: Make) -> None:
+    before = dict(mpl.rcParams)
+    draw_all([make_recording()])
+    assert dict(mpl.rcParams) == before

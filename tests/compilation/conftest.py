@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from spikelab.spike_sorting._types import BinaryRecording, Epoch, Waveforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FS = 20_000.0
 N_BEFORE, N_SAMPLES = 40, 81

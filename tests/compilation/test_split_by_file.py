@@ -53,7 +53,7 @@ def test_each_file_has_its_own_metadata(make_sort: Make, two_files: Any) -> None
 
 
 def test_the_templates_of_a_files_epochs_are_weighted_by_spikes(make_sort: Make, two_files: Any) -> None:
-    # Unit 3: three spikes in the first epoch (template times 1), one in the second (times 2), one in the third (times 3).
+    # Unit 3: three spikes in the first epoch (template times 1), one in the second (times 2), one in the third (3).
     first, second = split_by_file(build_spikedata(*make_sort(two_files), CONFIG))
     unit = first.neuron_attributes[0]
     assert unit["template"][40, 0] == pytest.approx(-50 * (3 * 1 + 1 * 2) / 4)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ from hypothesis import strategies as st
 from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LENGTH_MS = 100_000.0
 

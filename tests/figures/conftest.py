@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,9 @@ from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig
 from spikelab.spike_sorting.curation import curate_two_rounds
 from spikelab.spike_sorting.figures import FigureRecording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FS = 20_000.0
 N_BEFORE, N_SAMPLES, N_CHANNELS = 40, 81, 6

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -56,7 +57,7 @@ def traces(figure: Figure) -> list[Any]:
     return [line for ax in figure.axes for line in ax.lines if len(line.get_xdata()) > 2]
 
 
-# ---- the numbers that are drawn ---------------------------------------------------------------------------------------
+# ---- the numbers that are drawn ----
 
 
 def test_bars_are_the_units_after_each_round(make_recording: Make) -> None:
@@ -78,6 +79,7 @@ def test_scatter_draws_the_units_of_the_second_round_and_its_thresholds(make_rec
         ({"spikes_min_second": None}, [(0, 1.0)]),
         ({"std_norm_max": None}, [(50, 0)]),
         ({"curate_second": False}, []),
+        ({"std_norm_max": np.inf}, [(50, 0)]),
         ({"spikes_min_second": 5_000, "std_norm_max": 9.0}, [(5_000, 0), (0, 9.0)]),
     ],
 )
@@ -117,7 +119,7 @@ def test_distributions_separate_at_the_thresholds(make_recording: Make) -> None:
 
 
 def test_distributions_show_no_threshold_of_a_round_that_was_off(make_recording: Make) -> None:
-    curation = CurationConfig(curate_first=False, std_norm_max=None)
+    curation = CurationConfig(curate_first=False, std_norm_max=np.inf)
     figure = quality_distributions([make_recording()], curation, FigureConfig())
     assert [[x for x, _ in dotted(ax)] for ax in figure.axes[:5]] == [[50], [], [], [], []]
 
@@ -175,7 +177,7 @@ def test_the_nearest_channels_contain_the_main_one() -> None:
     assert 50 in nearest_channels(locations, 50)
 
 
-# ---- every field of the configuration ---------------------------------------------------------------------------------
+# ---- every field of the configuration ----
 
 Probe = Callable[[Figure], Any]
 ONE, SEVEN = 1, 7
@@ -219,7 +221,7 @@ def test_no_field_is_forgotten() -> None:
     assert set(EFFECTS) | files == {field.name for field in fields(FigureConfig)}
 
 
-# ---- what breaks lesser figures ---------------------------------------------------------------------------------------
+# ---- what breaks lesser figures ----
 
 
 def draw_all(recordings: list[FigureRecording]) -> list[Figure]:
@@ -276,7 +278,7 @@ def test_seven_recordings_are_drawn_and_labels_do_not_touch(make_recording: Make
     recordings = [make_recording(f"2026-01-0{i}_a_long_name_of_an_experiment_chip1234{i}", n_units=2) for i in range(7)]
     figure = draw_all(recordings)[0]
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
-    assert all(left.x1 < right.x0 for left, right in zip(boxes[:-1], boxes[1:], strict=True))
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
     assert boxes[0].x0 >= 0
     assert boxes[-1].x1 <= figure.bbox.x1
 

@@ -14,6 +14,7 @@ from spikelab.spike_sorting.recording import (
     epochs_of,
     inspect_file,
     list_streams,
+    maxwell_recording,
     open_recording,
     resolve_source,
     set_plugin_path,
@@ -68,6 +69,14 @@ def test_device_shaped_legacy_file(tmp_path, write_legacy, noise_counts):
     np.testing.assert_array_equal(recording.get_traces(channel_ids=[str(channels[5])])[:, 0], sig[channels[5]])
     assert [int(channel) for channel in recording.channel_ids] == channels[:64].tolist()
     assert recording.get_property("electrode").tolist() == list(range(1000, 1064))
+
+
+def test_long_reads_are_made_of_blocks(tmp_path, write_legacy, noise_counts, monkeypatch):
+    monkeypatch.setattr(maxwell_recording, "BLOCK_BYTES", 1028 * 2 * 7)
+    sig = noise_counts(1028, 100)
+    recording = MaxwellRecording(write_legacy(tmp_path / "device.raw.h5", sig, [1020, 3]))
+    np.testing.assert_array_equal(recording.get_traces(start_frame=11, end_frame=99), sig[[1020, 3], 11:99].T)
+    assert recording.get_traces(start_frame=5, end_frame=5).shape == (0, 2)
 
 
 def test_rows_in_the_order_of_the_mapping():
@@ -188,6 +197,22 @@ def test_spikes_without_traces(tmp_path, noise_counts, config):
     assert "no raw traces" in info.problem
 
 
+def test_incomplete_files(tmp_path, noise_counts, config):
+    path = tmp_path / "cut.raw.h5"
+    write_maxwell(path, noise_counts(2, 100), 1e4, _line(2))
+    with h5py.File(path, "a") as file:
+        del file["data_store/data0000/settings"]
+    with pytest.raises(ValueError, match=r"cut\.raw\.h5 \(well000, rec0000\) is incomplete: .*settings"):
+        open_recording(path, config)
+    with h5py.File(path, "a") as file:
+        del file["data_store"]
+    assert not inspect_file(path)[0].readable
+    with h5py.File(path, "a") as file:
+        del file["wells/well000"]
+    with pytest.raises(ValueError, match="has no wells"):
+        open_recording(path, config)
+
+
 @pytest.fixture
 def plugin_state(monkeypatch):
     """Restore the environment and HDF5's list of plugin folders."""
@@ -201,7 +226,7 @@ def plugin_state(monkeypatch):
 
 def test_compressed_file_says_which_plugin_is_missing(shared_data, tmp_path, plugin_state):
     config = RecordingConfig(stream_id="well000", rec_name="rec0000", freq_max=4500)
-    with pytest.raises(HDF5PluginMissingError, match="filter 401.*is not set") as error:
+    with pytest.raises(HDF5PluginMissingError, match=r"filter 401.*is not set") as error:
         open_recording(shared_data / COMPRESSED, config)
     assert error.value.configured_path is None
     config.hdf5_plugin_path = str(tmp_path / "nowhere")

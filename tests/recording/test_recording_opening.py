@@ -388,6 +388,9 @@ def test_nwb_with_several_series(nwb_file, gaussian, config):
         open_recording(path, RecordingConfig(electrical_series_path="x"))
     recording = open_recording(path, RecordingConfig(electrical_series_path="acquisition/second"))
     np.testing.assert_allclose(recording.get_traces(), _filter(gaussian(20_000, seed=1)), atol=0.2)
+    by_stream = open_recording(path, RecordingConfig(stream_id="acquisition/second"))
+    np.testing.assert_array_equal(by_stream.get_traces(), recording.get_traces())
+    assert list_streams(path) == ["acquisition/first", "acquisition/second"]
     infos = inspect_file(path)
     assert [i.stream_id for i in infos] == ["acquisition/first", "acquisition/second"]
     assert all(i.n_samples == 20_000 for i in infos)
@@ -396,6 +399,58 @@ def test_nwb_with_several_series(nwb_file, gaussian, config):
 def test_nwb_without_series(nwb_file, config):
     with pytest.raises(ValueError, match="no ElectricalSeries"):
         open_recording(nwb_file(), config)
+
+
+@pytest.fixture
+def open_ephys(tmp_path, noise_counts):
+    """A recording folder as Open Ephys writes it: two streams, described by ``structure.oebin``."""
+    folder = tmp_path / "2024-01-01 session"
+    recording = folder / "Record Node 101" / "experiment1" / "recording1"
+    streams = []
+    for name in ("A", "B"):
+        data = recording / "continuous" / name
+        data.mkdir(parents=True)
+        (noise_counts(2, 20_000).T.astype(np.int16)).tofile(data / "continuous.dat")
+        np.save(data / "timestamps.npy", np.arange(20_000) / FS)
+        np.save(data / "sample_numbers.npy", np.arange(20_000))
+        channels = [{"channel_name": f"CH{i}", "bit_volts": 0.5, "units": "uV"} for i in range(2)]
+        streams.append(
+            {
+                "folder_name": f"{name}/",
+                "sample_rate": FS,
+                "source_processor_name": "p",
+                "source_processor_id": 1,
+                "recorded_processor": "Record Node",
+                "recorded_processor_id": 101,
+                "num_channels": 2,
+                "channels": channels,
+                "stream_name": name,
+            }
+        )
+    description = {"GUI version": "0.6.0", "continuous": streams, "events": [], "spikes": []}
+    (recording / "structure.oebin").write_text(json.dumps(description))
+    return folder
+
+
+def test_open_ephys_folder_is_one_recording(open_ephys, noise_counts, config):
+    streams = list_streams(open_ephys)
+    assert streams is not None
+    assert len(streams) == 2
+    with pytest.raises(ValueError, match="several streams; set stream_id"):
+        open_recording(open_ephys, config)
+    with pytest.raises(ValueError, match="no stream 'C'"):
+        open_recording(open_ephys, RecordingConfig(stream_id="C"))
+    with pytest.warns(UserWarning, match="does not say where its electrodes are"):
+        recording = open_recording(open_ephys, RecordingConfig(stream_id=streams[1]))
+    assert recording.get_annotation("spikelab_source_format") == "openephysbinary"
+    np.testing.assert_allclose(recording.get_traces(), _filter(noise_counts(2, 20_000).T * 0.5), atol=0.02)
+    assert [i.n_samples for i in inspect_file(open_ephys)] == [20_000, 20_000]
+
+
+def test_stream_of_a_format_without_streams(headerless):
+    path, _, fields = headerless
+    with pytest.raises(ValueError, match="has no streams to choose from"):
+        open_recording(path, RecordingConfig(**fields, stream_id="well000"))
 
 
 def test_every_format_has_a_reader():

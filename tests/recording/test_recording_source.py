@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.recording import fingerprint, inspect_file, list_streams, resolve_source, write_maxwell
 from spikelab.spike_sorting.recording.source import natural_key, safe_name, stem_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LINE = np.column_stack([np.arange(2.0), np.zeros(2)])
 

@@ -123,6 +123,12 @@ def test_isi_violation_details():
         sd.curate_by_isi_violations(threshold_ms=0)
 
 
+def test_the_limit_itself_passes():
+    sd = units(np.r_[0, 1, np.arange(10, 990, 10)], snr=[5.0], std_norm=[1.0])
+    assert sd.curate_by_isi_violations(0.01)[1]["metric"] == [0.01]
+    assert sd.curate(min_spikes=100, min_rate_hz=100, isi_max=0.01, min_snr=5, max_std_norm=1)[0].N == 1
+
+
 def test_an_interval_across_files_is_no_violation():
     # Frame times rounded differently from the epoch's start must still fall into their epoch.
     fs = 19_753.77

@@ -155,6 +155,13 @@ def test_small_ones(suffix, sd, tmp_path):
     assert SpikeData.load(path) == sd
 
 
+@pytest.mark.parametrize("suffix", PORTABLE)
+def test_integers_of_any_size(suffix, tmp_path):
+    sd = SpikeData([[], []], neuron_attributes=[{"a": 2**63, "b": 2**70}, {"a": -1, "b": -(2**70)}])
+    sd.save(tmp_path / f"spikes{suffix}")
+    assert SpikeData.load(tmp_path / f"spikes{suffix}") == sd
+
+
 def test_npz_is_readable_by_numpy_alone(tmp_path):
     path = tmp_path / "spikes.npz"
     sd = sorted_like()

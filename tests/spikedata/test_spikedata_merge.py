@@ -116,6 +116,25 @@ def test_groups_grow():
     assert sorted(again.neuron_attributes[0]["merged_from"]) == [0, 2, 3]
 
 
+def test_members_follow_when_groups_are_taken_in():
+    trains = [TIMES[k::4] for k in range(4)]
+    attributes = [unit(k, snr=1.0 + k) for k in range(4)]  # each merge finds a better unit
+    merged, _ = SpikeData(trains, length=10_000, neuron_attributes=attributes).curate_by_merge_duplicates()
+    assert merged.unit_ids == [3]
+    assert sorted(merged.neuron_attributes[0]["merged_from"]) == [0, 1, 2]
+    np.testing.assert_array_equal(merged.train[0], TIMES)
+
+
+def test_the_most_similar_pair_goes_first():
+    # 0 is like 1 and more like 2; 1 and 2 fire too close together to be one neuron with 0 taken in by either.
+    waves = [template(), template(shift=4), template(shift=1)]
+    trains = [TIMES, TIMES + 10, TIMES + 11]
+    attributes = [unit(k, snr=5.0 - k, wave=wave) for k, wave in enumerate(waves)]
+    merged, _ = SpikeData(trains, length=10_000, neuron_attributes=attributes).curate_by_merge_duplicates(max_lag=0)
+    assert merged.unit_ids == [0, 1]
+    assert merged.neuron_attributes[0]["merged_from"] == [2]
+
+
 def test_positions_from_channels_and_templates_from_raw_data():
     rng = np.random.default_rng(0)
     raw = rng.normal(0, 1, (3, 200_000)).astype(np.float32)

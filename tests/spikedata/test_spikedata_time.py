@@ -45,6 +45,13 @@ def test_subtime_never_rounds_a_spike_out_of_the_data(times, start, shift_to):
     assert len(middle.train[0]) == sum(start <= t < 5e6 + start / 3 for t in times)
 
 
+def test_subtime_from_a_negative_start():
+    start, end = -7302.132862361297, 0.948287005965597  # start + (end - start) is less than end by 6e-14
+    before_end = np.nextafter(end, 0)
+    sd = SpikeData([[before_end]], length=8000, start_time=start)
+    np.testing.assert_array_equal(sd.subtime(start, end).train[0], [before_end])
+
+
 def test_subtime_of_everything_keeps_everything():
     sd = SpikeData(
         [[0, 5, 10]], length=10, metadata={"rec_chunks_ms": [[0.0, 4.0], [4.0, 10.0]], "rec_chunk_sources": ["a", "b"]}
@@ -102,6 +109,9 @@ def test_subtime_drops_frames_that_cannot_be_known():
     sd = SpikeData([[1, 2], [3]], length=10, neuron_attributes=[{"spike_train_samples": [10, 20]}] * 2)
     shifted = sd.subtime(0.5, 9, shift_to=0)  # no sampling rate
     assert shifted.neuron_attributes == [{}, {}]
+    first, second = sd.subtime(0.5, 9).neuron_attributes
+    np.testing.assert_array_equal(first["spike_train_samples"], [10, 20])
+    assert second == {}  # two frames for one spike
 
 
 def with_epochs(fs_hz=20_000.0, bounds=(0, 1000, 1700, 4000), frames=((0, 999, 1000, 1001, 1699, 3999), ())):
@@ -260,7 +270,7 @@ def test_bins_at_the_edges():
     np.testing.assert_array_equal(sd.binned(), [1, 3])  # the very end belongs to the last bin
     assert sd.raster().shape == (1, 80)
     assert SpikeData([[0.3]], length=0.3).raster(0.1).shape == (1, 3)  # 0.3 / 0.1 is not 3 in floating point
-    assert SpikeData([], length=1.1).raster(0.1).shape == (0, 11)
+    assert SpikeData([], length=2.1).raster(0.3).shape == (0, 7)  # nor is 2.1 / 0.3 seven
     np.testing.assert_array_equal(SpikeData([[0, 0]]).binned(), [2])  # no length
     for bad in (0, -1, np.nan):
         with pytest.raises(ValueError, match="'bin_size' must be a positive"):

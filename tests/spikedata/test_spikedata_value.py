@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import spikelab
@@ -36,9 +36,10 @@ def test_default_length_reaches_the_last_spike():
 
 
 @settings(deadline=None)
-@given(st.floats(-1e9, 1e9), st.lists(st.floats(0, 1e9), min_size=1))
-def test_default_length_never_excludes_a_spike(start, offsets):
-    times = [start + offset for offset in offsets]
+@given(st.floats(-1e4, 1e4), st.lists(st.floats(-1e4, 1e6), min_size=1))
+@example(start=-34.1, times=[44.19])  # -34.1 + (44.19 + 34.1) < 44.19 in floating point
+def test_default_length_never_excludes_a_spike(start, times):
+    times = [max(time, start) for time in times]
     sd = SpikeData([times], start_time=start)
     assert sd.end_time >= max(times)
     assert sd.subset([0]) == sd

@@ -92,6 +92,20 @@ def test_only_windows_that_fit_are_averaged():
     assert values["std_norm"] == pytest.approx(5 / 15)
 
 
+def test_the_first_and_the_last_window_that_fit():
+    sd = recording([bump(0, -50)], noise=1)
+    for frame, fits in [(19, False), (20, True), (59_959, True), (59_960, False)]:
+        _, metrics = sd.replace(train=[[frame / FS]]).compute_waveform_metrics()
+        assert np.isfinite(metrics["snr"][0]) == fits
+
+
+@pytest.mark.parametrize("rate", [7.8125, 10.0, 12.5, 19.75377, 20.0, 25.0, 30.0])
+def test_the_window_does_not_suffer_from_rounding(rate):
+    sd = SpikeData([[510]], start_time=500, raw_data=np.ones((1, 1000)), raw_time=rate)
+    (values,) = sd.compute_waveform_metrics()[0].neuron_attributes
+    assert values["template"].shape == (int(rate) + int(2 * rate) + 1, 1)
+
+
 def test_a_unit_without_a_window_is_nan_and_fails():
     sd = recording([bump(1, -80)]).replace(
         train=[[1.0, 2999.9], []], neuron_attributes=[{"unit_id": 4}, {"unit_id": 5}]

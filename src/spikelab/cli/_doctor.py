@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spikelab import __version__
 from spikelab.cli._table import table
+from spikelab.spike_sorting._resources import available_cores
 
 Check = tuple[str, str, str]  # name, state, details or what to do
 OK, ABSENT, BROKEN = "ok", "-", "BROKEN"
@@ -31,7 +32,7 @@ def _host() -> list[Check]:
     disk = shutil.disk_usage(Path.cwd())
     return [
         ("python", OK, f"{platform.python_version()} on {platform.platform()}"),
-        ("processor", OK, f"{len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, 'cpu_affinity') else os.cpu_count()} cores"),
+        ("processor", OK, f"{available_cores()} cores"),
         ("memory", OK, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB available"),
         ("disk", OK if disk.free > 10 * 2**30 else BROKEN, f"{disk.free / 2**30:.1f} GiB free in {Path.cwd()}"),
     ]

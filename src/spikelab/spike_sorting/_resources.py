@@ -9,6 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def available_cores() -> int:
+    """Cores that this process may use: a container or a batch system may grant fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def peak_memory_mib() -> float:
     """Peak resident memory of this process so far, in MiB."""
     if sys.platform == "win32":

@@ -23,6 +23,7 @@ from spikelab.spike_sorting._exceptions import (
     ResourceSortFailure,
 )
 from spikelab.spike_sorting._inputs import Job
+from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.stages import Context, Done, StageStore
@@ -98,8 +99,8 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     files = stages.ensure_waveform_files(context, recording, sorting, waveforms)
     compilation = stages.compilation_stage(context, recording, units, curation, files)
     _note(record, "compilation", compilation)
-    if job.config.figures.create_figures:
-        _note(record, "figures", stages.figures_stage(context, recording, units, curation))
+    if job.config.figures.create_figures or job.config.figures.create_unit_figures:
+        _note(record, "figures", stages.figures_stage(context, recording, units, curation, files))
     record["units"] = {"sorted": units.N, "curated": curation.value.sd_curated.N}
     _write_extras(job)
     if job.config.execution.delete_inter:
@@ -120,7 +121,7 @@ def _context(job: Job, versions: Mapping[str, str]) -> Context:
 
     if job.config.recording.hdf5_plugin_path is not None:
         set_plugin_path(job.config.recording.hdf5_plugin_path)
-    config = _without_unseen_files(job.config)
+    config = _effective(job.config)
     return Context(
         recording_input=job.recording_input,
         name=job.name,
@@ -138,12 +139,16 @@ def _log_start(stage: str, reason: str) -> None:
     logger.info("stage %d of %d, %s: runs (%s)", number, len(stages.STAGES), stage, reason)
 
 
-def _without_unseen_files(config: SortingPipelineConfig) -> SortingPipelineConfig:
-    """Per-unit waveform files that would be deleted unseen are not written; those that are compiled are."""
-    wanted = config.compilation.compile_waveforms or (
+def _effective(config: SortingPipelineConfig) -> SortingPipelineConfig:
+    """What this host can do and what somebody will see; nothing of it changes a result.
+
+    There are no more workers than cores. Per-unit waveform files that would be deleted unseen are not written; those
+    that are to be compiled are.
+    """
+    files = config.compilation.compile_waveforms or (
         config.waveform.save_waveform_files and not config.execution.delete_inter
     )
-    return config.override(save_waveform_files=wanted)
+    return config.override(save_waveform_files=files, n_jobs=min(config.execution.n_jobs, available_cores()))
 
 
 def _sorting_with_smaller_batches(

@@ -74,7 +74,7 @@ def cut(sd: SpikeData, start: float, end: float, new_start: float, allowance: fl
     kept = [_range(times, start, end, to_end, allowance) for times in sd.train]
     trains = [times[part] for times, part in zip(sd.train, kept, strict=True)]
     in_raw = _range(sd.raw_time, start, end, to_end, TOLERANCE_MS)
-    frames_per_ms = _frames_per_ms(sd.metadata)
+    shift_frames = (new_start - start) * _frames_per_ms(sd.metadata) if shifted else 0.0
     metadata, epochs = _cut_metadata(sd.metadata, start, end, new_start - start)
     if start > sd.start_time or not to_end:
         metadata.pop(SOURCES_KEY, None)  # they name frames of the original files, which fit whole epochs only
@@ -85,7 +85,7 @@ def cut(sd: SpikeData, start: float, end: float, new_start: float, allowance: fl
         length=length,
         start_time=new_start,
         neuron_attributes=[
-            _cut_attributes(values, len(times), part, (new_start - start) * frames_per_ms, epochs)
+            _cut_attributes(values, len(times), part, shift_frames, epochs)
             for values, times, part in zip(sd.neuron_attributes, sd.train, kept, strict=True)
         ],
         metadata=metadata,

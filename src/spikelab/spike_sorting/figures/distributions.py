@@ -55,8 +55,9 @@ def quality_distributions(
 ) -> Figure:
     """Draw one histogram per metric over all units of all recordings, curated units below, failed ones on top.
 
-    Thresholds that were in force are dotted. Spike count and firing rate have a logarithmic axis where they span
-    more than a factor of 50. Values that are not finite, and zeros on a logarithmic axis, are counted in the title.
+    Thresholds that were in force are dotted. Spike count and firing rate have a logarithmic axis where they and their
+    thresholds span more than a factor of 50. Values that are not finite, and zeros on a logarithmic axis, are counted
+    in the title.
 
     Parameters
     ----------
@@ -96,10 +97,10 @@ def _explain(ax: Axes, config: FigureConfig) -> None:
 
 
 def thresholds(metric: _Metric, curation: CurationConfig) -> list[float]:
-    """Thresholds of a metric that were in force."""
+    """Thresholds of a metric that were in force and can be drawn."""
     rounds = ((curation.curate_first, metric.first_field), (curation.curate_second, metric.second_field))
     values = [getattr(curation, field) for on, field in rounds if on and field is not None]
-    return [float(value) for value in values if value is not None]
+    return [float(value) for value in values if value is not None and np.isfinite(value)]
 
 
 def _draw(
@@ -113,7 +114,7 @@ def _draw(
     failed = _pool(r.metric(metric.name, set(r.sd_all.unit_ids) - r.curated_ids) for r in recordings)
     values = np.concatenate([curated, failed])
     lines = thresholds(metric, curation)
-    log = metric.log and _wide(values)
+    log = metric.log and _wide(np.concatenate([values, lines]))
     drawable = np.isfinite(values) & ((values > 0) | (not log))
     missing = int(np.sum(~drawable))
     title = f"{missing} of {len(values)} units not drawn" if missing else ""

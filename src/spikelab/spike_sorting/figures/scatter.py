@@ -52,8 +52,8 @@ def std_scatter_plot(
     ax = axes_for(config, ax, 7.5, 5.0)
     drawn = [_draw(ax, index, recording, config) for index, recording in enumerate(recordings)]
     points = np.concatenate([np.empty((0, 2)), *drawn])
-    spikes_min = curation.spikes_min_second if curation.curate_second else None
-    std_max = curation.std_norm_max if curation.curate_second else None
+    spikes_min = _in_force(curation, curation.spikes_min_second)
+    std_max = _in_force(curation, curation.std_norm_max)
     if spikes_min is not None:
         ax.axvline(spikes_min, color="0.3", linestyle=":", linewidth=1.2)
     if std_max is not None:
@@ -67,6 +67,12 @@ def std_scatter_plot(
     if not len(points):
         say(ax, config, "no units after the first round")
     return figure_of(ax)
+
+
+def _in_force(curation: CurationConfig, threshold: float | None) -> float | None:
+    """Return a threshold of the second round, or None where there is none to draw."""
+    drawable = curation.curate_second and threshold is not None and np.isfinite(threshold)
+    return threshold if drawable else None
 
 
 def _draw(ax: Axes, index: int, recording: FigureRecording, config: FigureConfig) -> NDArray[np.float64]:

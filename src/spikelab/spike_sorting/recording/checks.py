@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BoolArray = NDArray[np.bool_]
 Range = tuple[int, int]
 
-N_BLOCKS, BLOCK_FRAMES = 20, 10_000
+N_BLOCKS, BLOCK_FRAMES = 20, 5_000
 SATURATED_FRACTION = 0.5
 VOLT_LIKE_UV = 1.0
 IMPOSSIBLE_NOISE_UV = 1000.0
@@ -83,7 +83,7 @@ class Look:
 
 
 def sampled_ranges(n_frames: int, seed: int) -> list[Range]:
-    """Return up to 20 seeded blocks of 10 000 frames; all frames of a recording that is no longer than that."""
+    """Return up to 20 seeded blocks of 5 000 frames; all frames of a recording that is no longer than that."""
     if n_frames <= N_BLOCKS * BLOCK_FRAMES:
         return [(start, min(start + BLOCK_FRAMES, n_frames)) for start in range(0, n_frames, BLOCK_FRAMES)]
     starts = np.random.default_rng(seed).integers(0, n_frames - BLOCK_FRAMES + 1, N_BLOCKS)
@@ -130,8 +130,9 @@ def look_at(
 
 
 def _filtered_statistics(traces: NDArray[np.float32]) -> tuple[Any, Any]:
-    middle = np.median(traces, axis=0)
-    return np.abs(traces).max(), np.median(np.abs(traces - middle), axis=0) / 0.6745
+    by_channel = np.ascontiguousarray(traces.T)  # several times faster to sort
+    centred = by_channel - np.median(by_channel, axis=1, keepdims=True)
+    return np.abs(by_channel).max(), np.median(np.abs(centred), axis=1) / 0.6745
 
 
 def _stored_statistics(traces: NDArray[Any]) -> tuple[Any, ...]:
@@ -174,21 +175,29 @@ def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
         Always.
     """
     pieces = getattr(recording, "raw_pieces", ()) or (recording,)
-    stored = ~np.isfinite(read_stored(pieces, start, end).astype(np.float64))
-    bad = stored if stored.any() else ~np.isfinite(recording.get_traces(0, start, end))
+    # The filter carries them over from the margins of the chunk.
+    margin = int(recording.get_sampling_frequency())
+    first, last = max(0, start - margin), min(int(recording.get_num_samples()), end + margin)
+    bad = ~np.isfinite(read_stored(pieces, first, last).astype(np.float64))
+    if not bad.any():
+        raise ValueError(
+            f"frames {start} to {end} are NaN or infinite after filtering: such samples lie within a second of what is "
+            "kept, or values are too large. Leave out more with rec_chunks, or repair the file"
+        )
     frames, channels = np.nonzero(bad)
-    frame = start + int(frames[0])
-    names = _names(recording, np.isin(np.arange(bad.shape[1]), channels))
-    epoch = next((e for e in epochs_of(recording) if e.start_frame <= frame < e.end_frame), None)
-    where = (
-        ""
-        if epoch is None or not epoch.source_file
-        else (f" (frame {frame - epoch.start_frame + epoch.source_start_frame} of {epoch.source_file})")
-    )
+    names = _some(_names(recording, np.isin(np.arange(bad.shape[1]), channels)))
     raise ValueError(
-        f"{len(frames)} samples between frames {start} and {end} are NaN or infinite, on {_some(names)}; the first is "
-        f"frame {frame}{where}. Leave them out with rec_chunks or bad_channels, or repair the file"
+        f"{len(frames)} samples between frames {first} and {last} are NaN or infinite, on {names}; the first is "
+        f"{_origin(recording, first + int(frames[0]))}. Leave them out with rec_chunks or bad_channels, or repair the file"
     )
+
+
+def _origin(recording: BaseRecording, frame: int) -> str:
+    """Name a frame by its place in the recording and in its file."""
+    epoch = next((e for e in epochs_of(recording) if e.start_frame <= frame < e.end_frame), None)
+    if epoch is None or not epoch.source_file:
+        return f"frame {frame}"
+    return f"frame {frame} (frame {frame - epoch.start_frame + epoch.source_start_frame} of {epoch.source_file})"
 
 
 def judge(
@@ -211,6 +220,8 @@ def judge(
         If all channels are flat or on a rail.
     """
     flat = look.constant & silent
+    # A dead channel that was re-referenced is not silent: what is stored decides.
+    flat |= _constant_throughout(recording, look.constant & ~silent)
     dead = flat | look.on_rail
     if dead.all():
         raise SaturatedSignalError(
@@ -239,6 +250,20 @@ def judge(
             "start_time_s and end_time_s"
         )
     return _names(recording, flat), _names(recording, look.on_rail & ~flat), messages
+
+
+def _constant_throughout(recording: BaseRecording, candidates: BoolArray) -> BoolArray:
+    """Say which of the candidate channels never change in what is stored; nothing is read where there are none."""
+    pieces = getattr(recording, "raw_pieces", ()) or (recording,)
+    constant, n_frames = candidates.copy(), int(recording.get_num_samples())
+    values: NDArray[Any] | None = None
+    for start in range(0, n_frames, BLOCK_FRAMES):
+        if not constant.any():
+            break
+        traces = read_stored(pieces, start, min(start + BLOCK_FRAMES, n_frames))
+        values = traces[0] if values is None else values
+        constant &= (traces == values).all(axis=0)
+    return constant
 
 
 def _doubts_about_the_unit(look: Look, alive: BoolArray) -> list[str]:

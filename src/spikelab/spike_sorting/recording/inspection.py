@@ -7,17 +7,16 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, NWB, Format
+from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
-from spikelab.spike_sorting.recording.readers import FORMATS, electrical_series, read_file, stream_ids
+from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting.config import RecordingConfig
 
 # What one unreadable stream may raise; the others are still listed.
 STREAM_ERRORS = (OSError, ValueError, LookupError, TypeError, AssertionError, RuntimeError, ImportError, struct.error)
@@ -34,7 +33,7 @@ class StreamInfo:
     format : str
         Its format.
     stream_id, rec_name : str or None
-        What to set to sort it; for NWB, `stream_id` is the value for ``electrical_series_path``.
+        What to set to sort it. For NWB, `stream_id` is the ElectricalSeries.
     n_channels, n_samples : int or None
         Size; None where it cannot be read.
     sampling_frequency : float or None
@@ -115,8 +114,6 @@ def _inspect(file: Path, known: Format) -> list[StreamInfo]:
     try:
         if known is MAXWELL:
             return _inspect_maxwell(file, blank)
-        if known is NWB:
-            return [_attempt(replace(blank, stream_id=series), _open_series) for series in electrical_series(file)]
         streams: Sequence[str | None] = stream_ids(file, known) or [None]
         return [_attempt(replace(blank, stream_id=stream), _open_stream) for stream in streams]
     except STREAM_ERRORS as error:
@@ -156,22 +153,10 @@ def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
     )
 
 
-def _open_series(info: StreamInfo) -> StreamInfo:
-    return _described(info, _config(electrical_series_path=info.stream_id))
-
-
 def _open_stream(info: StreamInfo) -> StreamInfo:
-    return _described(info, _config(stream_id=info.stream_id))
-
-
-def _config(**fields: Any) -> RecordingConfig:
     from spikelab.spike_sorting.config import RecordingConfig
 
-    return RecordingConfig(**fields)
-
-
-def _described(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
-    recording = read_file(info.file, info.format, config)
+    recording = read_file(info.file, info.format, RecordingConfig(stream_id=info.stream_id))
     return replace(
         info,
         n_channels=int(recording.get_num_channels()),

@@ -87,12 +87,14 @@ def choose(
     ValueError
         If there are several and none was asked for, or if there is no such well or recording.
     """
+    if not recordings:
+        raise ValueError(f"{path} has no wells")
     table = "; ".join(f"{well}: {', '.join(names) or 'nothing'}" for well, names in recordings.items())
     wells = [well for well, names in recordings.items() if rec_name is None or rec_name in names]
     if stream_id is None and len(wells) == 1:
         stream_id = wells[0]
     elif stream_id is None and not wells:
-        raise ValueError(f"{path} has no recording {rec_name!r}. It has {table or 'no wells'}")
+        raise ValueError(f"{path} has no recording {rec_name!r}. It has {table}")
     elif stream_id is None:
         raise ValueError(
             f"{path} has several wells; set stream_id to one of them, or use sort_multistream. It has {table}"
@@ -146,10 +148,13 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
     Raises
     ------
     ValueError
-        If the recording has no raw traces (only spikes were stored), or no connected channel.
+        If the recording has no raw traces (only spikes were stored), no connected channel, or lacks a part.
     """
-    settings, mapping, dataset, stored = _parts(path, file, well, rec_name)
-    raw = file[dataset]
+    try:
+        settings, mapping, dataset, stored = _parts(path, file, well, rec_name)
+        raw = file[dataset]
+    except KeyError as error:
+        raise ValueError(f"{path} ({well}, {rec_name}) is incomplete: {error.args[0]}") from error
     mapped = np.asarray(mapping["channel"], dtype=np.int64)
     connected = mapping[mapped >= 0]
     if not len(connected):

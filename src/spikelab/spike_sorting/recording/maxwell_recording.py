@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONTACT_SIZE_UM = {"width": 5.45, "height": 9.3}
+# Read at a time, so that few channels of a file with a thousand rows cost little memory.
+BLOCK_BYTES = 1 << 25
 
 
 class MaxwellRecording(BaseRecording):  # type: ignore[misc]  # SpikeInterface has no types
@@ -97,13 +99,19 @@ class _MaxwellSegment(BaseRecordingSegment):  # type: ignore[misc]  # SpikeInter
         self, start_frame: int | None = None, end_frame: int | None = None, channel_indices: Any = None
     ) -> NDArray[Any]:
         """Read counts, shape (frames, channels)."""
+        start, end, _ = slice(start_frame, end_frame).indices(self._layout.n_frames)
+        columns = self._columns if channel_indices is None else self._columns[channel_indices]
+        traces = np.empty((len(columns), max(end - start, 0)), dtype=self._dataset.dtype)
+        step = max(1, BLOCK_BYTES // ((self._last - self._first) * self._dataset.dtype.itemsize))
+        for first in range(start, end, step):
+            last = min(first + step, end)
+            traces[:, first - start : last - start] = self._read_rows(first, last)[columns]
+        return traces.T
+
+    def _read_rows(self, start: int, end: int) -> NDArray[Any]:
         try:
-            block = self._dataset[self._first : self._last, start_frame:end_frame]
+            return np.asarray(self._dataset[self._first : self._last, start:end])
         except OSError as error:
             raise ValueError(
-                f"{self._path}: frames {start_frame} to {end_frame} cannot be read, the file is corrupt ({error})"
+                f"{self._path}: frames {start} to {end} cannot be read, the file is corrupt ({error})"
             ) from error
-        columns = self._columns if channel_indices is None else self._columns[channel_indices]
-        traces: NDArray[Any] = block[columns].T
-        assert traces.shape[1] == len(columns), "as many columns as channels"
-        return traces

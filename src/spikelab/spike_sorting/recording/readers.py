@@ -62,18 +62,22 @@ def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseReco
         If the data are compressed with a filter that is not installed.
     """
     known = FORMATS[format_name]
+    if config.stream_id is not None and known not in (MAXWELL, NWB) and not known.has_streams:
+        raise ValueError(f"{path} ({known.name}) has no streams to choose from: leave stream_id out")
     reader = _READERS.get(known.name)
     recording = _read_with_spikeinterface(path, known, config) if reader is None else reader(path, config)
     return recording if config.probe_path is None else with_probe(recording, Path(config.probe_path))
 
 
 def stream_ids(path: Path, known: Format) -> list[str] | None:
-    """List the streams of the recording at `path` that SpikeInterface lists; None where the format has none."""
+    """List wells, ElectricalSeries or streams of the recording at `path`; None where the format has none."""
     if known is MAXWELL:
         from spikelab.spike_sorting.recording.maxwell import list_recordings
 
         with open_hdf5(path) as file:
             return list(list_recordings(file))
+    if known is NWB:
+        return electrical_series(path)
     if not known.has_streams:
         return None
     try:
@@ -140,7 +144,7 @@ def electrical_series(path: Path) -> list[str]:
 def _read_nwb(path: Path, config: RecordingConfig) -> BaseRecording:
     from spikeinterface.extractors.extractor_classes import NwbRecordingExtractor
 
-    series, wanted = electrical_series(path), config.electrical_series_path
+    series, wanted = electrical_series(path), config.electrical_series_path or config.stream_id
     if not series:
         raise ValueError(f"{path} has no ElectricalSeries")
     if wanted is None and len(series) > 1:

@@ -25,12 +25,13 @@ def figures_stage(
     recording: Done[BinaryRecording],
     units: SpikeData,
     curation: Done[CurationOutcome],
+    waveforms_folder: Path | None,
 ) -> Done[Path]:
     """Draw ``<results>/figures``; the artifact is the note that it was done."""
     target = context.results / FOLDER
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
-        n_figures = draw([(context.name, units, curation.value)], context.config, target)
+        n_figures = draw([(context.name, units, curation.value)], context.config, target, waveforms_folder)
         return {"files": n_figures}
 
     def load(folder: Path) -> Path:  # noqa: ARG001 - the harness's signature
@@ -40,15 +41,25 @@ def figures_stage(
 
     return context.store.load_or_run(
         NAME,
-        settings=context.settings("figures") | context.settings("curation"),
+        settings=context.settings("figures") | context.settings("curation") | _windows(context),
         inputs={"recording": recording.run_id, "curation": curation.run_id},
         run=run,
         load=load,
+        forced_by=context.forced_by("recompile_single_recording"),
     )
 
 
+def _windows(context: Context) -> dict[str, Any]:
+    """The compiled window, which the templates are drawn in."""
+    waveform = context.settings("waveform")
+    return {name: waveform[name] for name in ("compiled_ms_before", "compiled_ms_after")}
+
+
 def draw(
-    recordings: Sequence[tuple[str, SpikeData, CurationOutcome]], config: SortingPipelineConfig, target: Path
+    recordings: Sequence[tuple[str, SpikeData, CurationOutcome]],
+    config: SortingPipelineConfig,
+    target: Path,
+    waveforms_folder: Path | None = None,
 ) -> int:
     """Draw all figures of one or several recordings into `target`, which is replaced as a whole; returns how many."""
     from spikelab.spike_sorting.figures import make_figures
@@ -56,6 +67,6 @@ def draw(
     temporary = target.with_name(f".{target.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    written = make_figures(recordings, config, temporary)
+    written = make_figures(recordings, config, temporary, waveforms_folder=waveforms_folder)
     replace_folder(temporary, target)
     return len(written)

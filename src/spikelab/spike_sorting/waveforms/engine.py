@@ -165,7 +165,7 @@ def look_and_centre(
     label = "finding main channels"
     for unit, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
         if len(few[unit]):
-            template = sums.sum(axis=0) * (scale_uv(source) / len(few[unit]))
+            template = sums * (scale_uv(source) / len(few[unit]))
             positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
     centred = centre_trains(source, trains.samples, channels, positive, pool)
     spikes = tuple(new if len(seen) else old for new, old, seen in zip(centred, trains.samples, few, strict=True))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting._types import FloatArray, IntArray
 
 
-def polarity_and_channel(template: FloatArray, pos_peak_thresh: float) -> tuple[bool, int]:
+def polarity_and_channel(template: NDArray[np.floating], pos_peak_thresh: float) -> tuple[bool, int]:
     """Whether the unit's peak is positive, and the channel it is largest on.
 
     Positive if ``max >= pos_peak_thresh * |min|``; the channel of the maximum then, else that of the minimum.

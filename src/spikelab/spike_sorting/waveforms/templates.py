@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 SumArray = NDArray[np.float64]
 WindowSink = Callable[[int, FloatArray], None]
 """Takes (unit index, windows): the next windows of that unit in time order, (n, samples, channels) microvolts."""
+EpochSink = Callable[[int, int, SumArray], None]
+"""Takes (epoch index, index of the first unit, sums of the units from there on) in the source's own unit."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def unit_sums(
     block_bytes: int,
     label: str,
     squares: bool = True,
+    epoch_sink: EpochSink | None = None,
     sink: WindowSink | None = None,
 ) -> Iterator[tuple[int, SumArray, SumArray]]:
     """Yield (unit index, sums, sums of squares) over the windows of each unit, in the source's own unit.
@@ -110,25 +115,35 @@ def unit_sums(
         What the progress bar says.
     squares : bool
         Whether squares are summed as well; otherwise the third item is empty.
+    epoch_sink : callable, optional
+        Is handed the sums over each epoch.
     sink : callable, optional
-        Is handed the windows themselves as well.
+        Is handed the windows themselves.
 
     Yields
     ------
-    tuple of (int, numpy.ndarray (epochs, samples, channels), numpy.ndarray (samples, channels))
+    tuple of (int, numpy.ndarray (samples, channels), numpy.ndarray (samples, channels))
+        The arrays are overwritten when the next item is asked for.
     """
-    n_epochs, shape = len(source.epochs), (window.n_samples, source.n_channels)
-    step = max(1, block_bytes // max(1, 8 * shape[0] * shape[1] * (n_epochs + squares)))
+    shape, n_arrays = (window.n_samples, source.n_channels), 1 + squares + (epoch_sink is not None)
+    step = min(len(trains), max(1, block_bytes // max(1, 8 * shape[0] * shape[1] * n_arrays)))
+    sums, squared = np.empty((step, *shape)), np.empty((step, *(shape if squares else (0, 0))))
+    earlier = None if epoch_sink is None else np.empty_like(sums)
     for start in range(0, len(trains), step):
         block = trains[start : start + step]
-        sums = np.zeros((n_epochs, len(block), *shape))
-        squared = np.zeros((len(block), *(shape if squares else (0, 0))))
-        for visit in visit_spikes(source, block, window.n_before, window.n_after, label):
-            pool.run(len(block), partial(_add_units, visit, window.n_before, sums[visit.epoch], squared))
-            if sink is not None:
-                pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink))
+        sums[:], squared[:] = 0, 0
+        visits = visit_spikes(source, block, window.n_before, window.n_after, label)
+        for epoch, epoch_visits in groupby(visits, attrgetter("epoch")):
+            if earlier is not None:
+                earlier[:] = sums
+            for visit in epoch_visits:
+                pool.run(len(block), partial(_add_units, visit, window.n_before, sums, squared))
+                if sink is not None:
+                    pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink))
+            if epoch_sink is not None and earlier is not None:
+                epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)])
         for unit in range(len(block)):
-            yield start + unit, sums[:, unit], squared[unit]
+            yield start + unit, sums[unit], squared[unit]
 
 
 def _add_units(visit: Visit, n_before: int, sums: SumArray, squares: SumArray, units: slice) -> None:
@@ -154,23 +169,23 @@ def average_windows(
     sink: WindowSink | None = None,
 ) -> Averages:
     """Mean and population standard deviation of the windows of each unit; parameters as in :func:`unit_sums`."""
-    epochs, scale = source.epochs, scale_uv(source)
-    shape = (len(trains), window.n_samples, source.n_channels)
+    shape, scale = (len(trains), window.n_samples, source.n_channels), scale_uv(source)
     templates, stds = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    by_epoch = np.full((len(epochs), *shape), np.nan, dtype=np.float32) if len(epochs) > 1 else None
-    starts = [epoch.start_frame for epoch in epochs]
-    label = "averaging waveforms"
-    for unit, sums, squares in unit_sums(source, trains, window, pool, block_bytes=block_bytes, label=label, sink=sink):
+    by_epoch = None if len(source.epochs) == 1 else np.full((len(source.epochs), *shape), np.nan, dtype=np.float32)
+
+    def divide_epoch(index: int, first_unit: int, sums: SumArray) -> None:
+        epoch = source.epochs[index]
+        for unit, total in enumerate(sums, first_unit):
+            low, high = np.searchsorted(trains[unit], (epoch.start_frame, epoch.end_frame))
+            if by_epoch is not None and high > low:
+                by_epoch[index, unit] = total * (scale / (high - low))
+
+    epoch_sink, label = None if by_epoch is None else divide_epoch, "averaging waveforms"
+    for unit, total, squares in unit_sums(
+        source, trains, window, pool, block_bytes=block_bytes, label=label, epoch_sink=epoch_sink, sink=sink
+    ):
         count = len(trains[unit])
-        if count == 0:
-            continue
-        total = sums.sum(axis=0)
-        templates[unit] = total * (scale / count)
-        variance = np.maximum(squares - total * total / count, 0) / count
-        stds[unit] = np.sqrt(variance) * abs(scale)
-        if by_epoch is not None:
-            counts = np.diff(np.searchsorted(trains[unit], starts), append=0)
-            counts[-1] = count - counts[:-1].sum()
-            for epoch in np.flatnonzero(counts):
-                by_epoch[epoch, unit] = sums[epoch] * (scale / counts[epoch])
+        if count:
+            templates[unit] = total * (scale / count)
+            stds[unit] = np.sqrt(np.maximum(squares - total * total / count, 0) / count) * abs(scale)
     return Averages(templates, stds, by_epoch)

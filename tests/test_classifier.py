@@ -233,6 +233,24 @@ def test_signatures_of_one_sorter_are_not_anothers() -> None:
     assert isinstance(classify_rt_sort_failure(NOTHING, AttributeError(text)), errors.InsufficientActivityError)
 
 
+@pytest.mark.parametrize(
+    ("sorter", "text"),
+    [
+        (
+            "simple",
+            "ValueError: Found array with 0 sample(s) (shape=(0, 50)) while a minimum of 1 is required by TruncatedSVD.",
+        ),
+        ("tridesclous2", '["subsampling_factor"] = all_peaks.size / peaks.size\nZeroDivisionError: division by zero'),
+        ("lupin", "AssertionError: Prototype should have a negative peak"),
+        ("spykingcircus2", "AssertionError: Prototype should have a negative peak"),
+    ],
+)
+def test_sorters_of_spikeinterface_on_noise(sorter: str, text: str) -> None:
+    error = classify_failure(sorter, NOTHING, SorterProcessError(text, 1, "SpikeSortingError"))
+    assert isinstance(error, errors.InsufficientActivityError)
+    assert error.sorter == sorter
+
+
 def test_rt_sort_model() -> None:
     error = classify_rt_sort_failure(NOTHING, RuntimeError("Error(s) in loading state_dict for ModelSpikeSorter"))
     assert isinstance(error, errors.ModelLoadingError)

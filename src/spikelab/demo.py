@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
     from spikeinterface import BaseRecording, BaseSorting
 
     from spikelab.spikedata import SpikeData
@@ -105,7 +106,12 @@ def simulate(duration_s: float) -> tuple[BaseRecording, BaseSorting]:
         num_units=N_UNITS,
         probe=probe,
         generate_sorting_kwargs={"firing_rates": (2.0, 10.0), "refractory_period_ms": 3.0},
-        generate_unit_locations_kwargs={"margin_um": 0.0, "minimum_z": 5.0, "maximum_z": 25.0, "minimum_distance": 25.0},
+        generate_unit_locations_kwargs={
+            "margin_um": 0.0,
+            "minimum_z": 5.0,
+            "maximum_z": 25.0,
+            "minimum_distance": 25.0,
+        },
         noise_kwargs={"noise_levels": NOISE_UV, "strategy": "tile_pregenerated"},
         seed=SEED,
     )
@@ -116,9 +122,7 @@ def compare(found: SpikeData, truth: BaseSorting) -> Comparison:
     from spikeinterface.comparison import compare_sorter_to_ground_truth
     from spikeinterface.core import NumpySorting
 
-    trains = {
-        int(unit["unit_id"]): np.asarray(unit["spike_train_samples"]) for unit in found.neuron_attributes or []
-    }
+    trains = {int(unit["unit_id"]): np.asarray(unit["spike_train_samples"]) for unit in found.neuron_attributes or []}
     true_ids = [int(unit) for unit in truth.unit_ids]
     n_spikes = np.array([len(truth.get_unit_spike_train(unit)) for unit in truth.unit_ids])
     if not trains:

@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from simulated import FS, simulate
 from spikeinterface.core import NumpyRecording
 
+from simulated import FS, simulate
 from spikelab.spike_sorting import _run, sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
@@ -57,6 +57,10 @@ class Seen:
             for path in self.results.rglob("*")
             if path.is_file() and path.name not in skipped and "stages" not in path.parts and path.suffix != ".out"
         }
+
+    def metrics(self) -> str:
+        """The table of the units' metrics."""
+        return (self.results / "stages" / "curation" / "unit_metrics.csv").read_text()
 
     def names(self) -> set[str]:
         """Names of everything in both folders."""
@@ -104,6 +108,7 @@ def odd_recording(kind: str) -> Any:
 
 
 FIGURES: dict[str, Any] = {"create_figures": True}
+EVERY_SPIKE: dict[str, Any] = {"kilosort_params": {"exclude_ms": 0.2}}
 EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "first_n_mins"): Effect("first_n_mins", 0.05),
     ("recording", "mea_y_max"): Effect("mea_y_max", 500.0),
@@ -132,8 +137,8 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("curation", "curate_second"): Effect("curate_second", False, also={"spikes_min_second": 1000}),
     ("curation", "curation_epoch"): Effect("curation_epoch", 0, also={"spikes_min_first": 35}, recording="segments"),
     ("curation", "fr_min"): Effect("fr_min", 1000.0),
-    ("curation", "isi_viol_max"): Effect("isi_viol_max", None, also={"kilosort_params": {"exclude_ms": 0.2}}, recording="bursts"),
-    ("curation", "isi_violation_method"): Effect("isi_violation_method", "hill", lambda seen: (seen.results / "stages/curation/unit_metrics.csv").read_text(), {"kilosort_params": {"exclude_ms": 0.2}}, "bursts"),
+    ("curation", "isi_viol_max"): Effect("isi_viol_max", None, also=EVERY_SPIKE, recording="bursts"),
+    ("curation", "isi_violation_method"): Effect("isi_violation_method", "hill", Seen.metrics, EVERY_SPIKE, "bursts"),
     ("curation", "snr_min"): Effect("snr_min", 1000),
     ("curation", "spikes_min_first"): Effect("spikes_min_first", 1000),
     ("curation", "spikes_min_second"): Effect("spikes_min_second", 1000),
@@ -155,7 +160,9 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("figures", "bar_label_rotation"): Effect("bar_label_rotation", 45, Seen.files, FIGURES),
     ("figures", "bar_total_label"): Effect("bar_total_label", "All", Seen.files, FIGURES),
     ("figures", "bar_selected_label"): Effect("bar_selected_label", "Kept", Seen.files, FIGURES),
-    ("figures", "scatter_std_max_units_per_recording"): Effect("scatter_std_max_units_per_recording", 1, Seen.files, FIGURES),
+    ("figures", "scatter_std_max_units_per_recording"): Effect(
+        "scatter_std_max_units_per_recording", 1, Seen.files, FIGURES
+    ),
     ("figures", "scatter_recording_colors"): Effect("scatter_recording_colors", ["#000000"], Seen.files, FIGURES),
     ("figures", "scatter_recording_alpha"): Effect("scatter_recording_alpha", 0.3, Seen.files, FIGURES),
     ("figures", "scatter_x_label"): Effect("scatter_x_label", "spikes", Seen.files, FIGURES),
@@ -163,7 +170,9 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("figures", "scatter_x_max_buffer"): Effect("scatter_x_max_buffer", 900.0, Seen.files, FIGURES),
     ("figures", "scatter_y_max_buffer"): Effect("scatter_y_max_buffer", 2.0, Seen.files, FIGURES),
     ("figures", "templates_color_curated"): Effect("all_templates_color_curated", "#00ff00", Seen.files, FIGURES),
-    ("figures", "templates_color_failed"): Effect("all_templates_color_failed", "#00ff00", Seen.files, {**FIGURES, "snr_min": 20}),
+    ("figures", "templates_color_failed"): Effect(
+        "all_templates_color_failed", "#00ff00", Seen.files, {**FIGURES, "snr_min": 30}
+    ),
     ("figures", "templates_per_column"): Effect("all_templates_per_column", 1, Seen.files, FIGURES),
     ("figures", "templates_y_spacing"): Effect("all_templates_y_spacing", 500.0, Seen.files, FIGURES),
     ("figures", "templates_y_lim_buffer"): Effect("all_templates_y_lim_buffer", 300.0, Seen.files, FIGURES),
@@ -299,7 +308,9 @@ def test_electrical_series_is_chosen(tmp_path: Path) -> None:
     for i in range(2):
         region = nwb.create_electrode_table_region(list(range(8)), "all")
         traces = simulate(duration_s=SECONDS, seed=i).recording.get_traces()
-        nwb.add_acquisition(pynwb.ecephys.ElectricalSeries(name=f"s{i}", data=traces, electrodes=region, rate=FS, conversion=1e-6))
+        nwb.add_acquisition(
+            pynwb.ecephys.ElectricalSeries(name=f"s{i}", data=traces, electrodes=region, rate=FS, conversion=1e-6)
+        )
     path = tmp_path / "two.nwb"
     with pynwb.NWBHDF5IO(path, "w") as io:
         io.write(nwb)
@@ -438,5 +449,3 @@ def test_sorter_timeout_reaches_the_child(tmp_path: Path, monkeypatch: pytest.Mo
                 sorter_timeout_s=timeout,
             )  # fmt: skip
     assert seen == [None, 12.0]
-
-

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulated import save_recording, simulate
 
+from simulated import save_recording, simulate
 from spikelab.spike_sorting import sort_recording
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated import FS, Simulated, assert_same_trains, save_recording, simulate
 
+from simulated import FS, Simulated, assert_same_trains, save_recording, simulate
 from spikelab.spike_sorting import sort_multistream, sort_recording
 from spikelab.spike_sorting._exceptions import (
     EmptyWaveformMetricsError,
@@ -127,9 +127,7 @@ def test_two_segments_are_epochs_of_one_result(tmp_path: Path) -> None:
 
 def test_chunks_land_on_the_right_clock(simulated: Simulated, tmp_path: Path) -> None:
     pieces = [(0.5, 2.0), (3.0, 4.5), (6.0, 7.5)]
-    (found,) = sort_recording(
-        [simulated.recording], rec_chunks_s=pieces, results_folders=[tmp_path / "out"], **LOOSE
-    )
+    (found,) = sort_recording([simulated.recording], rec_chunks_s=pieces, results_folders=[tmp_path / "out"], **LOOSE)
     assert found.length == 4500.0
     edge = 5.0  # ms; a spike at a cut may be lost
     for epoch, (start, end) in zip(found.split_epochs(), pieces, strict=True):
@@ -190,7 +188,9 @@ def test_biological_outcome_is_remembered(saved: Saved, tmp_path: Path, monkeypa
     with pytest.raises(InsufficientActivityError):
         sort_recording([path], recompute_sorting=True, **LOOSE)
     assert calls == [1]
-    assert json.loads((tmp_path / "sorted_threshold_culture" / "run.json").read_text())["status"] == "biological failure"
+    assert (
+        json.loads((tmp_path / "sorted_threshold_culture" / "run.json").read_text())["status"] == "biological failure"
+    )
 
 
 def test_flat_recording_is_said_to_be_flat(tmp_path: Path) -> None:
@@ -278,9 +278,7 @@ def test_scratch_removes_only_what_the_run_wrote(simulated: Simulated, tmp_path:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     (scratch / "mine.txt").write_text("keep")
-    sort_recording(
-        [simulated.recording], results_folders=[tmp_path / "out"], intermediate_folders=[scratch], **LOOSE
-    )
+    sort_recording([simulated.recording], results_folders=[tmp_path / "out"], intermediate_folders=[scratch], **LOOSE)
     assert [entry.name for entry in scratch.iterdir()] == ["mine.txt"]
 
 

@@ -65,7 +65,9 @@ def test_missing_file_makes_it_run_again(stage: Counter, tmp_path: Path) -> None
     assert stage().value == "2"
 
 
-def test_unreadable_manifest_makes_it_run_again(stage: Counter, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_manifest_makes_it_run_again(
+    stage: Counter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stage()
     (tmp_path / "stages" / "stage" / MANIFEST).write_text("{ half")
     with caplog.at_level(logging.WARNING):

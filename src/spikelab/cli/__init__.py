@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from spikelab import __version__
 from spikelab.cli import _exit_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SETTING = click.option(
     "--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Change one setting, e.g. --set snr_min=8."
@@ -58,9 +61,7 @@ def sort(
         from spikelab.cli._settings import parse_settings
         from spikelab.cli._sort import sort_files
 
-        text, code = sort_files(
-            files, sorter, config_file, parse_settings(settings), streams, results, intermediate
-        )
+        text, code = sort_files(files, sorter, config_file, parse_settings(settings), streams, results, intermediate)
         click.echo(text)
     sys.exit(code)
 
@@ -102,9 +103,7 @@ def doctor() -> None:
 @CONFIG
 @SETTING
 @click.option("--describe", is_flag=True, help="What each setting means, its unit and range, instead of TOML.")
-def show_config(
-    sorter: str | None, config_file: Path | None, settings: tuple[str, ...], describe: bool
-) -> None:
+def show_config(sorter: str | None, config_file: Path | None, settings: tuple[str, ...], describe: bool) -> None:
     """Print the complete configuration as TOML, ready for --config."""
     with errors_as_exit_codes():
         if describe:
@@ -149,5 +148,3 @@ def log_to_terminal(level: int) -> None:
 def main() -> None:
     """Entry point of the ``spikelab`` command."""
     cli()
-
-

@@ -7,12 +7,15 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spikelab import __version__
 from spikelab.cli._table import table
 from spikelab.spike_sorting._resources import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Check = tuple[str, str, str]  # name, state, details or what to do
 OK, ABSENT, BROKEN = "ok", "-", "BROKEN"
@@ -68,7 +71,9 @@ def _sorters() -> list[Check]:
     rows.append(("kilosort4", OK if kilosort4 else ABSENT, "" if kilosort4 else "pip install 'spikelab[kilosort4]'"))
     matlab, path = shutil.which("matlab"), os.environ.get("KILOSORT_PATH")
     ready = matlab is not None and path is not None
-    missing = [what for what, there in (("matlab on PATH", matlab), ("KILOSORT_PATH or sorter_path", path)) if not there]
+    missing = [
+        what for what, there in (("matlab on PATH", matlab), ("KILOSORT_PATH or sorter_path", path)) if not there
+    ]
     rows.append(("kilosort2", OK if ready else ABSENT, "" if ready else f"needs {' and '.join(missing)}, or docker"))
     rows += [(f"spikeinterface:{name}", OK, "") for name in installed_sorters() if not name.startswith("kilosort")]
     return rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikelab.cli._table import table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spikelab.spike_sorting.recording import StreamInfo
 
 HEADER = ("file", "stream", "recording", "channels", "rate (Hz)", "duration (s)", "state")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 def build_config(sorter: str | None, config_file: Path | None, settings: dict[str, Any]) -> SortingPipelineConfig:

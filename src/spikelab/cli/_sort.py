@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelab.cli._exit_codes import code_for, gravest
 from spikelab.cli._settings import build_config
 from spikelab.cli._table import table
-from spikelab.spike_sorting._batch import Outcome
 from spikelab.spike_sorting._inputs import Job, plan_jobs
-from spikelab.spike_sorting.config import SortingPipelineConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from spikelab.spike_sorting._batch import Outcome
+    from spikelab.spike_sorting.config import SortingPipelineConfig
 
 
 def sort_files(

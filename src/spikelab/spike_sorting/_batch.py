@@ -14,14 +14,15 @@ anything else                it is noted and the next recording is sorted
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, SortBatchError
 from spikelab.spike_sorting._inputs import Job, n_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from spikelab.spike_sorting._run import Sorted
     from spikelab.spikedata import SpikeData
 
@@ -63,12 +64,12 @@ def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Ou
             outcomes.append(Outcome(job, error=error))
             stopped = isinstance(error, EnvironmentSortFailure) and number < len(jobs)
             if stopped:
-                logger.error("the batch stops: the remaining recordings would fail the same way")
+                logger.warning("the batch stops: the remaining recordings would fail the same way")
     return outcomes
 
 
 def raise_failures(
-    outcomes: Sequence[Outcome], results: object, on_failure: str, name: Callable[[Job], object]
+    outcomes: Sequence[Outcome], results: list[Any] | dict[str, Any], on_failure: str, name: Callable[[Job], object]
 ) -> None:
     """Raise what failed: the error itself for a single recording, else a `SortBatchError`.
 

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.recording.source import fingerprint, resolve_source, safe_name, stem_of
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.config import SortingPipelineConfig
 
 
 @dataclass(frozen=True)

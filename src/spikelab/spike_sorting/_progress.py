@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +53,11 @@ class Progress:
             left = (now - self._start) * (self.total - self.done) / max(self.done, 1e-12)
             logger.info("%s: %.0f %%, about %.0f s left", self.label, 100 * self.done / max(self.total, 1e-12), left)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()

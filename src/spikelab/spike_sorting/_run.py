@@ -8,7 +8,6 @@ import logging
 import platform
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,16 +21,18 @@ from spikelab.spike_sorting._exceptions import (
     HostOutOfMemoryError,
     ResourceSortFailure,
 )
-from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
-from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.stages import Context, Done, StageStore
 from spikelab.spike_sorting.stages.store import now, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from spikelab.spike_sorting._inputs import Job
     from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spikedata import SpikeData
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting._inputs import Job
+if TYPE_CHECKING:
+    from spikelab.spike_sorting._inputs import Job
 
 TEMPLATE = '''"""Repeat the sort that wrote this folder; edit config_used.toml to change it."""
 
@@ -23,16 +25,12 @@ if __name__ == "__main__":
         intermediate_folders=[{intermediate!r}],
     )
 '''
+IN_MEMORY = "# The recording was given in memory: put it, or a path to it, in place of the dots.\n"
 
 
 def repeat_script(job: Job) -> str:
     """Source of a script that repeats `job` in its own results folder."""
     if isinstance(job.recording_input, Path):
-        recording = repr(str(job.recording_input.resolve()))
-    else:
-        recording = "..."  # replaced below: a recording that was in memory cannot be opened again by name
-    script = TEMPLATE.format(recording=recording, intermediate=str(job.intermediate))
-    if recording == "...":
-        note = "# The recording was given in memory: put it, or a path to it, in place of the dots.\n"
-        script = script.replace('if __name__ == "__main__":', note + 'if __name__ == "__main__":')
-    return script
+        return TEMPLATE.format(recording=repr(str(job.recording_input.resolve())), intermediate=str(job.intermediate))
+    script = TEMPLATE.format(recording="...", intermediate=str(job.intermediate))
+    return script.replace('if __name__ == "__main__":', IN_MEMORY + 'if __name__ == "__main__":')

@@ -288,6 +288,13 @@ _BIOLOGY = (
         sorters=("kilosort4",),
     ),
     Signature(
+        r"Found array with 0 sample\(s\).*TruncatedSVD|all_peaks\.size / peaks\.size"
+        r"|Prototype should have a negative peak",
+        InsufficientActivityError,
+        f"The sorter detected no spikes. {_LOOK_FIRST}",
+        sorters=("simple", "tridesclous2", "lupin", "spykingcircus2"),
+    ),
+    Signature(
         r"'NoneType' object has no attribute 'sort_offline'",
         InsufficientActivityError,
         f"RT-Sort found no propagation sequence. {_LOOK_FIRST}",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from spikeinterface import BaseRecording, BaseSorting
 
 FloatArray = NDArray[np.float32]
@@ -250,7 +251,10 @@ class SpikeTrains:
         except ValueError:
             numbers = list(range(len(ids)))
         return cls.from_dict(
-            {number: sorting.get_unit_spike_train(unit, segment_index=0) for number, unit in zip(numbers, ids, strict=True)}
+            {
+                number: sorting.get_unit_spike_train(unit, segment_index=0)
+                for number, unit in zip(numbers, ids, strict=True)
+            }
         )
 
     def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:

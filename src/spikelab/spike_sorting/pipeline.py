@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from spikelab.spike_sorting._validation import validate_config
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,9 @@ def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPi
         return present
     missing = [stream for stream in streams if present is not None and stream not in present]
     if missing:
-        raise ValueError(f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present or ())}")
+        raise ValueError(
+            f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present or ())}"
+        )
     return streams
 
 

@@ -70,7 +70,7 @@ def _seed_everything(seed: int) -> None:
     def default_rng(seed: Any = None) -> np.random.Generator:
         return unseeded(new_seed if seed is None else seed)
 
-    np.random.default_rng = default_rng  # type: ignore[assignment]
+    np.random.default_rng = default_rng
 
 
 def _publish_trains(trains: SpikeTrains, path: Path) -> None:

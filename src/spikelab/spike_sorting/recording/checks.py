@@ -188,7 +188,8 @@ def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
     names = _some(_names(recording, np.isin(np.arange(bad.shape[1]), channels)))
     raise ValueError(
         f"{len(frames)} samples between frames {first} and {last} are NaN or infinite, on {names}; the first is "
-        f"{_origin(recording, first + int(frames[0]))}. Leave them out with rec_chunks or bad_channels, or repair the file"
+        f"{_origin(recording, first + int(frames[0]))}. Leave them out with rec_chunks or "
+        "bad_channels, or repair the file"
     )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._types import BinaryRecording
-from spikelab.spike_sorting.stages.context import Context
-from spikelab.spike_sorting.stages.store import Done
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.stages.context import Context
+    from spikelab.spike_sorting.stages.store import Done
     from spikelab.spikedata import SpikeData
 
 NAME = "compilation"

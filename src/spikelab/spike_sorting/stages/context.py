@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.config import SortingPipelineConfig
-
 if TYPE_CHECKING:
     from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.stages.store import StageStore
 
 

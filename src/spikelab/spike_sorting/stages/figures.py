@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._types import BinaryRecording
-from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.store import Done, replace_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.stages.context import Context
     from spikelab.spikedata import SpikeData
 
 NAME = "figures"

@@ -6,13 +6,16 @@ import hashlib
 import json
 import logging
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
-from spikelab.spike_sorting.stages.store import Done
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting.stages.store import Done
 
 logger = logging.getLogger(__name__)
 

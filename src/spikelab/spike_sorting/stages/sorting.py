@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.store import Done
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting.stages.context import Context
+    from spikelab.spike_sorting.stages.store import Done
 
 NAME = "sorting"
 # RT-Sort settings that say where and how, not what.

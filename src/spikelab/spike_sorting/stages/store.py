@@ -14,15 +14,17 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure
 from spikelab.spike_sorting._resources import Usage, measure
 from spikelab.spike_sorting.stages.failures import failure_from_dict, failure_to_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -145,17 +147,17 @@ class StageStore:
         assert reason is not None
         if self.on_start is not None:
             self.on_start(stage, reason)
-        manifest = self._run(stage, settings, dict(inputs), run)
+        manifest = self._run(stage, settings, inputs, run)
         return Done(load(folder), manifest.run_id, False, reason, manifest.usage, manifest.info)
 
     def _run(
         self,
         stage: str,
-        settings: dict[str, Any],
-        inputs: dict[str, str],
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
         run: Callable[[Path, str], dict[str, Any] | None],
     ) -> Manifest:
-        manifest = Manifest(stage, uuid.uuid4().hex, settings, inputs, versions=self.versions)
+        manifest = Manifest(stage, uuid.uuid4().hex, dict(settings), dict(inputs), versions=self.versions)
         with _publish(self.folder / stage) as temporary, measure() as usage:
             try:
                 manifest.info = run(temporary, manifest.run_id) or {}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.recording import OWNER, _owner, ensure_traces
-from spikelab.spike_sorting.stages.store import Done
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting.stages.store import Done
 
 NAME = "waveforms"
 # The compiled window is cut out later; the other three change where waveforms go, not what they are.
@@ -23,9 +26,7 @@ NOT_KEYED = (
 )
 
 
-def waveforms_stage(
-    context: Context, recording: Done[BinaryRecording], sorting: Done[SpikeTrains]
-) -> Done[Waveforms]:
+def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting: Done[SpikeTrains]) -> Done[Waveforms]:
     """Templates and metrics; per-unit waveform files, where asked for, are heavy."""
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:

@@ -58,8 +58,9 @@ def test_filter_is_switched_off_and_whitening_kept(params_of) -> None:
     few = params_of("spikeinterface:lupin", locations=grid(4, 4, 30.0))
     assert few["preprocessing_dict"] == {}
     circus = params_of("spikeinterface:spykingcircus2")
-    assert circus["apply_preprocessing"] is False
-    assert "apply_whitening" not in circus
+    assert circus["filtering"]["coeff"] == [[1, 0, 0, 1, 0, 0]]
+    assert {"apply_preprocessing", "apply_whitening"}.isdisjoint(circus)  # reference and whitening stay
+    assert params_of("spikeinterface:simple")["apply_preprocessing"] is False
     assert params_of("spikeinterface:mountainsort5")["filter"] is False
 
 
@@ -80,8 +81,8 @@ def test_seed_and_workers_reach_the_sorter(params_of) -> None:
 
 
 def test_users_parameters_win_and_nested_ones_are_merged(params_of) -> None:
-    params = params_of("spikeinterface:spykingcircus2", {"apply_preprocessing": True, "general": {"ms_before": 0.7}})
-    assert params["apply_preprocessing"] is True
+    params = params_of("spikeinterface:spykingcircus2", {"filtering": {"freq_min": 200}, "general": {"ms_before": 0.7}})
+    assert params["filtering"] == {"freq_min": 200, "freq_max": 7000, "ftype": "bessel", "filter_order": 2}
     assert params["general"] == {"ms_before": 0.7, "ms_after": 1.5, "radius_um": 100.0}
     assert params_of("spikeinterface:lupin", {"preprocessing_dict": None})["preprocessing_dict"] is None
 

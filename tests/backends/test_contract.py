@@ -17,11 +17,6 @@ from spikelab.spike_sorting.waveforms import waveforms_from_extractor
 if TYPE_CHECKING:
     from spikelab.spike_sorting._types import BinaryRecording
 
-pytestmark = pytest.mark.filterwarnings(
-    # numba, while it compiles SpikeInterface's kernels
-    "ignore::numba.core.errors.NumbaWarning",
-)
-
 SORTERS = [
     "threshold",
     "third_party",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOG_NAMES = re.compile(
     r"(kilosort\w*|rt_?sort|sorter|\w+_compiled)\.log|spikeinterface_log\.json|spike_sorters_log\.txt|run_kilosort\w*\.(sh|bat)"
 )
-MAX_LOG_BYTES = 4 * 2**20
+MAX_LOG_BYTES = 2**19  # of each end
 
 
 class Source(NamedTuple):

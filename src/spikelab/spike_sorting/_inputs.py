@@ -118,7 +118,7 @@ def _short_hash(entry: Any) -> str:
 
 def _base_folder(entry: Any) -> Path:
     if isinstance(entry, Path):
-        parent = entry.resolve().parent
+        parent = entry.absolute().parent  # of a link, the folder that the link is in
         if os.access(parent, os.W_OK):
             return parent
     return Path.cwd()

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 RUN_RECORD = "run.json"
 MIN_BATCH = 2
+# No permission, a read-only disk, a file where a folder should be.
+CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 HEAVY_FOLDERS = ("recording", "sorting", "waveforms")
 
 
@@ -201,10 +203,10 @@ def _known_errors(job: Job) -> Iterator[None]:
             raise DiskExhaustionError(
                 f"{job.name}: the disk is full; free space where {job.intermediate} and {job.results} are"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and _is_ours(error, job):
+        if error.errno in CANNOT_WRITE and _is_ours(error, job):
             raise EnvironmentSortFailure(
-                f"{job.name}: cannot write to {error.filename}; give folders that can be written as results_folders "
-                "and intermediate_folders"
+                f"{job.name}: cannot write to {error.filename} ({error.strerror}); give folders that can be written as "
+                "results_folders and intermediate_folders"
             ) from error
         raise
 

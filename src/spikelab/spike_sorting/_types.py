@@ -110,6 +110,8 @@ class BinaryRecording:
         Where the recording came from.
     n_clipped : int
         Samples that did not fit into int16 and were clipped.
+    source_gains_uv : numpy.ndarray, shape (channels,), or None
+        Microvolts per count of the file that the recording came from; None where that was microvolts already.
     """
 
     path: Path
@@ -124,6 +126,7 @@ class BinaryRecording:
     source_file: str = ""
     source_format: str = ""
     n_clipped: int = 0
+    source_gains_uv: NDArray[np.float64] | None = None
 
     @property
     def duration_s(self) -> float:
@@ -155,12 +158,13 @@ class BinaryRecording:
             "source_file": self.source_file,
             "source_format": self.source_format,
             "n_clipped": self.n_clipped,
+            "source_gains_uv": None if self.source_gains_uv is None else self.source_gains_uv.tolist(),
         }
 
     @classmethod
     def from_dict(cls, path: Path, values: Mapping[str, Any]) -> BinaryRecording:
         """Undo :meth:`to_dict`; `path` is the ``.dat`` file, which need not exist yet."""
-        electrodes = values["electrodes"]
+        electrodes, gains = values["electrodes"], values["source_gains_uv"]
         return cls(
             **{
                 **values,
@@ -169,6 +173,7 @@ class BinaryRecording:
                 "locations": np.asarray(values["locations"], dtype=np.float64).reshape(-1, 2),
                 "electrodes": None if electrodes is None else np.asarray(electrodes, dtype=np.int64),
                 "epochs": tuple(Epoch(**epoch) for epoch in values["epochs"]),
+                "source_gains_uv": None if gains is None else np.asarray(gains, dtype=np.float64),
             }
         )
 

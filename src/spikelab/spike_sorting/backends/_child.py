@@ -1,7 +1,8 @@
 """Run a sorter in a process of its own, so that a crash, an OOM kill or a hang is an error and a log.
 
 The child is a fresh interpreter (no fork) in a session of its own; it reads a job file, leaves its spikes or its error
-in a folder, and writes all it says to one log. It ends its whole process group when its parent disappears.
+in a folder, and writes all it says to one log. It ends its whole process group when its parent disappears. A container
+that it started belongs to the container daemon and is not ended with it.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ def end_tree(process: psutil.Popen) -> None:
         with suppress(psutil.NoSuchProcess):
             victim.kill()
     psutil.wait_procs(victims, timeout=10)
-    process.wait(timeout=10)
+    with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):  # stuck in the kernel: nothing more to be done
+        process.wait(timeout=10)
 
 
 @dataclass

@@ -37,6 +37,7 @@ FILTER_OFF: dict[str, dict[str, Any]] = {
     "spykingcircus": {"filter": False},
     "waveclus": {"enable_detect_filter": False, "enable_sort_filter": False},
 }
+PASS_THROUGH = [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]  # a filter, as second-order sections, that changes nothing
 DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
 SEED_PARAMETERS = ("seed", "cluster_init_seed", "whitening_seed")
 
@@ -153,9 +154,9 @@ class SpikeInterfaceBackend(StandardBackend):
         if "preprocessing_dict" in defaults:  # replaces filter and reference, keeps the whitening
             reference = binary.n_channels >= CHANNELS_FOR_COMMON_REFERENCE
             return {"preprocessing_dict": {"common_reference": {"dtype": "float32"}} if reference else {}}
+        if "filtering" in defaults:  # without its preprocessing spykingcircus2 would lose its reference as well
+            return {"filtering": {**defaults["filtering"], "coeff": PASS_THROUGH}}
         if "apply_preprocessing" in defaults:
-            if name == "spykingcircus2" and binary.n_channels >= CHANNELS_FOR_COMMON_REFERENCE:
-                logger.info("%s: its common reference is switched off together with its filter", name)
             return {"apply_preprocessing": False}
         if name in FILTER_OFF:
             return {key: value for key, value in FILTER_OFF[name].items() if key in defaults}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.config import CompilationConfig, SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
+Scale: TypeAlias = "float | NDArray[np.float64]"
 CURATED = "sorted_spikedata_curated"
 RAW = "sorted_spikedata"
 
@@ -40,8 +41,8 @@ def compile_results(
         The units that passed curation, and all units.
     recording : BinaryRecording
         What was sorted. With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by its
-        ``gain_uv``, which gives counts of the binary; pickles, the npz of the ``SpikeData`` and the attributes in
-        them stay in microvolts.
+        ``source_gains_uv``, which gives counts of the original file; pickles, the npz of the ``SpikeData`` and the
+        attributes in them stay in microvolts.
     config : SortingPipelineConfig
         ``compilation`` chooses the files, ``waveform.scale_compiled_waveforms`` the unit of their voltages.
     folder : Path
@@ -77,9 +78,17 @@ def compile_results(
     if config.compilation.save_raw_pkl:
         written += _save_spikedata(sd_all, folder / RAW)
     if config.compilation.compile_single_recording:
-        scale = 1.0 if config.waveform.scale_compiled_waveforms else 1.0 / recording.gain_uv
+        scale = _scale(recording, config)
         written += _compile(sd_curated, config.compilation, folder, scale, waveforms_folder)
     return written
+
+
+def _scale(recording: BinaryRecording, config: SortingPipelineConfig) -> Scale:
+    """What microvolts are multiplied by in the compiled files."""
+    if config.waveform.scale_compiled_waveforms or recording.source_gains_uv is None:
+        return 1.0
+    scale: Scale = 1.0 / recording.source_gains_uv
+    return scale
 
 
 def _save_spikedata(sd: SpikeData, stem: Path) -> list[Path]:
@@ -90,7 +99,7 @@ def _save_spikedata(sd: SpikeData, stem: Path) -> list[Path]:
 
 
 def _compile(
-    sd: SpikeData, config: CompilationConfig, folder: Path, scale: float, waveforms_folder: Path | None
+    sd: SpikeData, config: CompilationConfig, folder: Path, scale: Scale, waveforms_folder: Path | None
 ) -> list[Path]:
     ordered = sd.subset(sorted_order(sd))
     written = _write_units(ordered, config, folder, scale)
@@ -104,7 +113,7 @@ def _compile(
     return written
 
 
-def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: float) -> list[Path]:
+def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: Scale) -> list[Path]:
     units = compiled_units(sd, config, scale=scale)
     shared = {
         "locations": np.array(sd.metadata["channel_locations"], dtype=np.float64),
@@ -144,13 +153,13 @@ def _struct_array(units: list[dict[str, Any]]) -> NDArray[np.void]:
     return array
 
 
-def _copy_waveforms(ordered: SpikeData, folder: Path, scale: float, waveforms_folder: Path) -> list[Path]:
+def _copy_waveforms(ordered: SpikeData, folder: Path, scale: Scale, waveforms_folder: Path) -> list[Path]:
     written = []
     for index, unit in enumerate(ordered.neuron_attributes or []):
         waveforms = np.load(waveforms_folder / f"waveforms_{unit['unit_id']}.npy", mmap_mode="r")
         target = folder / ("positive_peaks" if unit["has_pos_peak"] else "negative_peaks")
         target.mkdir(exist_ok=True)
-        scaled = waveforms if scale == 1.0 else waveforms * np.float32(scale)
+        scaled = waveforms * np.asarray(scale, dtype=np.float32)
         path = target / f"waveforms_{index}.npy"
         _replace(path, partial(np.save, arr=scaled))
         written.append(path)

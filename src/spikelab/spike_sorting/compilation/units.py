@@ -28,7 +28,9 @@ def sorted_order(sd: SpikeData) -> list[int]:
     )
 
 
-def compiled_units(sd: SpikeData, config: CompilationConfig, *, scale: float = 1.0) -> list[dict[str, Any]]:
+def compiled_units(
+    sd: SpikeData, config: CompilationConfig, *, scale: float | NDArray[np.float64] = 1.0
+) -> list[dict[str, Any]]:
     """Describe each unit as the compiled files do.
 
     Parameters
@@ -37,7 +39,7 @@ def compiled_units(sd: SpikeData, config: CompilationConfig, *, scale: float = 1
         Units in the order in which they are to be listed (see :func:`sorted_order`).
     config : CompilationConfig
         ``save_spike_times``, ``save_electrodes`` and ``save_dl_data`` choose the fields.
-    scale : float
+    scale : float or numpy.ndarray, shape (channels,)
         Voltages (template, amplitudes) are multiplied by it.
 
     Returns
@@ -52,7 +54,9 @@ def compiled_units(sd: SpikeData, config: CompilationConfig, *, scale: float = 1
     return [_unit(unit, index, config, scale) for index, unit in enumerate(sd.neuron_attributes or [])]
 
 
-def _unit(unit: dict[str, Any], index: int, config: CompilationConfig, scale: float) -> dict[str, Any]:
+def _unit(
+    unit: dict[str, Any], index: int, config: CompilationConfig, scale: float | NDArray[np.float64]
+) -> dict[str, Any]:
     compiled: dict[str, Any] = {"unit_id": int(unit["unit_id"])}
     if config.save_spike_times:
         compiled["spike_train"] = np.array(unit["spike_train_samples"], dtype=np.int64)
@@ -73,5 +77,5 @@ def _unit(unit: dict[str, Any], index: int, config: CompilationConfig, scale: fl
     return compiled
 
 
-def _scaled(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
-    return np.array(values, dtype=np.float32) * np.float32(scale)
+def _scaled(values: NDArray[np.float32], scale: float | NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32) * np.asarray(scale, dtype=np.float32)

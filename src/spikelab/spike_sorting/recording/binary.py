@@ -240,6 +240,7 @@ def _describe(recording: BaseRecording, path: Path, lsb: float, n_clipped: int) 
         source_file=recording.get_annotation("spikelab_source_file") or "",
         source_format=recording.get_annotation("spikelab_source_format") or "",
         n_clipped=n_clipped,
+        source_gains_uv=recording.get_property("source_gain_uv"),
     )
 
 

@@ -19,6 +19,7 @@ from spikelab.spike_sorting.recording.source import Source, resolve_source, stem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting._types import Epoch
@@ -78,9 +79,16 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     recording = _concatenate(files, epochs)
     preprocess.require_locations(recording, _label(resolved))
     preprocess.flip_y(recording, config.mea_y_max)
+    recording.set_property("source_gain_uv", _source_gains(files[0].raw, config))
     annotate_epochs(recording, epochs)
     recording.annotate(spikelab_source_file=_source_file(resolved), spikelab_source_format=resolved.format)
     return recording
+
+
+def _source_gains(raw: BaseRecording, config: RecordingConfig) -> NDArray[np.float64]:
+    """Microvolts per count of the file, per channel; 1 where it holds microvolts."""
+    gains = raw.get_channel_gains() if config.gain_to_uv is None else config.gain_to_uv
+    return np.broadcast_to(np.asarray(1.0 if gains is None else gains, dtype=np.float64), raw.get_num_channels())
 
 
 def _label(source: Source) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._runlog import logged_warnings
@@ -13,8 +14,6 @@ from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from spikelab.spike_sorting.stages.store import Done
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ NAME = "recording"
 # Which run wrote the heavy file beside it; the file is only used together with that run's artifact.
 OWNER = "owner.json"
 # Settings that say where and how, not what.
-NOT_KEYED = ("hdf5_plugin_path",)
+NOT_KEYED = ("hdf5_plugin_path", "probe_path")
 
 
 def recording_stage(context: Context) -> Done[BinaryRecording]:
@@ -40,7 +39,11 @@ def recording_stage(context: Context) -> Done[BinaryRecording]:
 
     return context.store.load_or_run(
         NAME,
-        settings={"input": context.fingerprint, **context.settings("recording", leave_out=NOT_KEYED)},
+        settings={
+            "input": context.fingerprint,
+            "probe": _probe_digest(context),
+            **context.settings("recording", leave_out=NOT_KEYED),
+        },
         inputs={},
         run=run,
         load=load,
@@ -77,6 +80,14 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
         )
     (folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
     return binary, report.to_dict()
+
+
+def _probe_digest(context: Context) -> str | None:
+    """Content of the probe file, for its name may stay while the probe changes."""
+    path = context.config.recording.probe_path
+    if path is None or not Path(path).is_file():
+        return None
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
 
 
 def _owner(folder: Path) -> str | None:

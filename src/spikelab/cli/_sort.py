@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from spikelab.cli._exit_codes import code_for, gravest
 from spikelab.cli._settings import build_config
 from spikelab.cli._table import table
@@ -31,11 +33,21 @@ def sort_files(
     from spikelab.spike_sorting.pipeline import run_jobs
 
     config = build_config(sorter, config_file, settings)
+    _require_known_sorter(config)
     jobs = [job for one in _configs(files, config, streams) for job in plan_jobs(files, one)]
     jobs = [_moved(job, results, intermediate, alone=len(jobs) == 1) for job in jobs]
     outcomes = run_jobs(jobs)
     text = table(("recording", "outcome", "units kept", "results"), [_row(outcome) for outcome in outcomes])
     return text, gravest([code_for(outcome.error) for outcome in outcomes if outcome.error is not None])
+
+
+def _require_known_sorter(config: SortingPipelineConfig) -> None:
+    from spikelab.spike_sorting.backends import get_backend_class
+
+    try:
+        get_backend_class(config.sorter.sorter_name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _configs(

@@ -69,6 +69,7 @@ class Sorted:
 
 def sort_one(job: Job) -> Sorted:
     """Sort one recording, or load what is there of it."""
+    _require_input(job)
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
     with _known_errors(job):
         job.results.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,14 @@ def sort_one(job: Job) -> Sorted:
                 record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
                 _write_record(job.results, record)
     return results
+
+
+def _require_input(job: Job) -> None:
+    """Refuse a path that is not there, before a folder is made for it."""
+    if isinstance(job.recording_input, Path) and not job.recording_input.exists():
+        error = FileNotFoundError(f"there is no file or folder {job.recording_input}")
+        logger.error("%s failed: %s", job.name, error)
+        raise error
 
 
 def _sort(job: Job, record: dict[str, Any]) -> Sorted:

@@ -71,13 +71,15 @@ def _extract(
     binary = ensure_traces(context, recording)
     shutil.rmtree(context.waveforms_folder, ignore_errors=True)
     context.waveforms_folder.mkdir(parents=True)
+    execution = context.config.execution
+    seed = stage_seed(execution.random_seed, NAME, recording.info["content"])
     extractor = context.backend.extract_waveforms(
         binary.to_spikeinterface(),
         sorting.value.to_spikeinterface(binary.sampling_frequency),
         context.waveforms_folder,
         folder if folder is not None else context.waveforms_folder / "curation",
         rec_path=context.recording_input,
-        rng=stage_seed(context.config.execution.random_seed, NAME, recording.info["content"]),
+        rng=seed,
     )
     (context.waveforms_folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
-    return waveforms_from_extractor(extractor)
+    return waveforms_from_extractor(extractor, context.config.waveform, seed=seed, n_jobs=execution.n_jobs)

@@ -1,0 +1,157 @@
+"""The commands as a user types them: output, files and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spikelab import __version__
+from spikelab.cli import cli
+from spikelab.cli._exit_codes import code_for, gravest
+from spikelab.cli._settings import parse_settings
+from spikelab.spike_sorting import _exceptions as errors
+from spikelab.spike_sorting.config import KILOSORT4
+
+LOOSE = ["--sorter", "threshold", "--set", "spikes_min_first=5", "--set", "spikes_min_second=5"]
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Result]]:
+    """Call a command in this process; the terminal log it sets up is taken down again."""
+    import logging
+    import warnings
+
+    logger = logging.getLogger("spikelab")
+    before = logger.handlers, logger.level, logger.propagate
+    with warnings.catch_warnings():
+        yield lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    logger.handlers, logger.level, logger.propagate = before
+
+
+def test_sort_says_what_became_of_each_recording(run: Callable[..., Result], saved: Callable[..., Path]) -> None:
+    path = saved("culture")
+    done = run("sort", path, *LOOSE, "--results", path.parent / "out")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0].split() == ["recording", "outcome", "units", "kept", "results"]
+    assert done.stdout.splitlines()[1].split() == ["culture", "done", "5", "of", "5", str(path.parent / "out")]
+    assert "results are in" in done.stderr
+    again = run("sort", path, *LOOSE, "--results", path.parent / "out")
+    assert "nothing to do" in again.stderr
+
+
+def test_sort_of_several_goes_on_and_ends_with_the_gravest_code(
+    run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path
+) -> None:
+    fine, silent = saved("fine", duration_s=3.0), saved("silent", n_units=0, duration_s=3.0)
+    done = run("sort", silent, tmp_path / "missing.h5", fine, *LOOSE, "--results", tmp_path / "all")
+    assert done.exit_code == 3  # bad input is graver than biology
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [
+        "InsufficientActivityError",
+        "FileNotFoundError",
+        "done",
+    ]
+    assert (tmp_path / "all" / "sorted_threshold_fine" / "sorted.npz").exists()
+    assert run("sort", silent, *LOOSE, "--results", tmp_path / "one").exit_code == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "snr_mim=3"], "snr_min"),
+        (["--set", "isi_violation_method=x"], "must be one of"),
+        (["--set", "snr_min"], "expected FIELD=VALUE"),
+        (["--sorter", "nothing"], "Unknown sorter"),
+        (["--config", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_mistakes_are_usage_errors(run: Callable[..., Result], arguments: list[str], message: str) -> None:
+    done = run("sort", "recording.h5", "--sorter", "threshold", *arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+
+
+def test_show_config_round_trips(run: Callable[..., Result], tmp_path: Path) -> None:
+    from spikelab.spike_sorting._toml import config_from_toml
+
+    shown = run("show-config", "--sorter", "kilosort4", "--set", "snr_min=7", "--set", "fr_min=none")
+    assert shown.exit_code == 0
+    (tmp_path / "run.toml").write_text(shown.stdout)
+    assert config_from_toml(tmp_path / "run.toml") == KILOSORT4.override(snr_min=7, fr_min=None)
+    assert tomllib.loads(run("show-config", "--config", tmp_path / "run.toml").stdout)["curation"]["snr_min"] == 7
+    assert "snr_min" in run("show-config", "--describe").stdout
+
+
+def test_inspect_lists_what_is_there(run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path) -> None:
+    done = run("inspect", saved("culture", duration_s=3.0))
+    assert done.exit_code == 0
+    assert "20000" in done.stdout
+    missing = run("inspect", tmp_path / "nothing.h5")
+    assert missing.exit_code == 3
+    assert "nothing.h5" in missing.stderr
+
+
+def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:
+    done = run("doctor")
+    assert done.exit_code == 0
+    assert "spikeinterface:tridesclous2" in done.stdout
+    assert "kilosort2" in done.stdout
+
+
+def test_demo_finds_most_neurons(run: Callable[..., Result], tmp_path: Path) -> None:
+    done = run("demo", "--folder", tmp_path, "--duration", 10, "--sorter", "threshold")
+    assert done.exit_code == 0, done.output
+    assert "mean accuracy" in done.stdout
+    assert (tmp_path / "results" / "sorted.npz").exists()
+
+
+def test_help_and_version_are_instant_and_load_nothing_heavy() -> None:
+    code = (
+        "import sys, spikelab, spikelab.cli, spikelab.spike_sorting.config\n"
+        "heavy = {'numpy', 'spikeinterface', 'torch', 'matplotlib', 'numba', 'scipy', 'pandas'} & set(sys.modules)\n"
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    version = subprocess.run(
+        [sys.executable, "-m", "spikelab.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert __version__ in version.stdout
+
+
+def test_settings_are_toml_values_or_words() -> None:
+    parsed = parse_settings(["a=1", "b=2.5", "c=true", "d=none", "e=well000", "f=[[0, 5]]", "g=", "h={NT = 3}", "i=False"])
+    assert parsed == {
+        "a": 1, "b": 2.5, "c": True, "d": None, "e": "well000", "f": [[0, 5]], "g": "", "h": {"NT": 3}, "i": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InsufficientActivityError("", sorter="x"), 10),
+        (errors.DockerEnvironmentError("", reason="daemon_down"), 11),
+        (errors.GPUOutOfMemoryError("", sorter="x"), 12),
+        (errors.EmptyWaveformMetricsError(""), 10),
+        (ValueError(), 3),
+        (FileNotFoundError(), 3),
+        (RuntimeError(), 1),
+        (
+            errors.SortBatchError(
+                "", [ValueError(), errors.SaturatedSignalError("")], results=[], failures=[], not_attempted=[]
+            ),
+            3,
+        ),
+    ],
+)
+def test_exit_codes(error: Exception, code: int) -> None:
+    assert code_for(error) == code
+
+
+def test_gravest_code() -> None:
+    assert [gravest(codes) for codes in ([], [10], [10, 3], [3, 1, 10], [1, 12], [12, 11])] == [0, 10, 3, 1, 12, 11]

@@ -80,7 +80,7 @@ def _load_built_in(sorter_name: str) -> type[SorterBackend]:
             raise
         raise SorterNotInstalledError(
             f"The sorter {sorter_name!r} is not part of this version of spikelab. Use 'kilosort4' on a GPU or "
-            "'spikeinterface:lupin' without one, or install a later version.",
+            "'spikeinterface:tridesclous2' without one, or install a later version.",
             sorter=sorter_name,
         ) from error
     backend: type[SorterBackend] = getattr(module, class_name)

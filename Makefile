@@ -11,7 +11,7 @@ demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, c
 	$(VENV)/bin/spikelab demo
 
 test: $(DEV) lint  ## everything CI runs
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8
 
 test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
 	$(PIP) install -q -c constraints.txt -e ".[kilosort4]"

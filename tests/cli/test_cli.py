@@ -125,7 +125,9 @@ def test_help_and_version_are_instant_and_load_nothing_heavy() -> None:
 
 
 def test_settings_are_toml_values_or_words() -> None:
-    parsed = parse_settings(["a=1", "b=2.5", "c=true", "d=none", "e=well000", "f=[[0, 5]]", "g=", "h={NT = 3}", "i=False"])
+    parsed = parse_settings(
+        ["a=1", "b=2.5", "c=true", "d=none", "e=well000", "f=[[0, 5]]", "g=", "h={NT = 3}", "i=False"]
+    )
     assert parsed == {
         "a": 1, "b": 2.5, "c": True, "d": None, "e": "well000", "f": [[0, 5]], "g": "", "h": {"NT": 3}, "i": False,
     }  # fmt: skip

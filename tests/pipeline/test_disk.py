@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from simulated import save_recording, simulate
 
+from simulated import save_recording, simulate
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import DiskExhaustionError, EnvironmentSortFailure
 
@@ -59,9 +59,7 @@ def test_folder_that_cannot_be_written(open_folder: Path, closed: str) -> None:
 def test_results_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("in the way")
     with pytest.raises(EnvironmentSortFailure, match="results"):
-        sort_recording(
-            [simulate(duration_s=2.0).recording], sorter="threshold", results_folders=[tmp_path / "results"]
-        )
+        sort_recording([simulate(duration_s=2.0).recording], sorter="threshold", results_folders=[tmp_path / "results"])
 
 
 @pytest.fixture

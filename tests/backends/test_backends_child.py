@@ -25,6 +25,7 @@ from spikelab.spike_sorting.backends import _child
 from spikelab.spike_sorting.backends._child import SorterProcessError, run_in_child
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 TARGETS = """
@@ -173,6 +174,15 @@ def test_work_is_no_hang(run, target: str) -> None:
     assert run(target, timeout_s=2, seconds=4).n_units == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_keyboard_interrupt_ends_the_tree(run, tmp_path: Path) -> None:
     pid_file = tmp_path / "run" / "helper.pid"
 
@@ -192,6 +202,7 @@ def test_keyboard_interrupt_ends_the_tree(run, tmp_path: Path) -> None:
 def test_child_and_grandchild_end_with_a_killed_parent(tmp_path: Path) -> None:
     (tmp_path / "child_targets.py").write_text(TARGETS, encoding="utf-8")
     script = f"""
+    from collections.abc import Iterator
     from pathlib import Path
     from spikelab.spike_sorting.backends._child import run_in_child
     folder = Path({str(tmp_path)!r})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spikelab.spike_sorting._types import Epoch
 from spikelab.spike_sorting.compilation import build_spikedata, split_by_file
-from spikelab.spike_sorting.compilation.split import combine_templates
+from spikelab.spikedata._epochs import combine_templates
 from spikelab.spike_sorting.config import SortingPipelineConfig
 
 Make = Callable[..., Any]

@@ -12,6 +12,7 @@ from spikelab.spike_sorting._types import Epoch, SpikeTrains, Waveforms
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.waveforms import _kernels, chunks, compute_waveforms, engine
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
+from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels
 from spikelab.spike_sorting.waveforms.templates import Window, average_windows, draw, fitting
 
 BREAKS = (20_011, 20_075, 41_000)  # the second epoch is shorter than a window
@@ -117,6 +118,52 @@ def test_epoch_templates_are_the_means_within_each_epoch(make_binary, make_cultu
     assert compute(make_binary(counts), trains, config).epoch_templates is None
 
 
+@pytest.mark.parametrize("kind", ["binary", "array"])
+@pytest.mark.parametrize("at_peak", [True, False])
+def test_metrics_of_an_epoch_are_those_of_its_spikes_and_traces_alone(
+    make_binary, make_array, make_culture, config, kind, at_peak
+):
+    counts, trains = make_culture()
+    source = make_binary(counts, BREAKS) if kind == "binary" else make_array(counts * 0.1, BREAKS)
+    result = compute(source, trains, replace(config, std_at_peak=at_peak))
+    assert result.epoch_snr.shape == result.epoch_std_norm.shape == (4, 5)
+    assert result.epoch_snr.dtype == result.epoch_std_norm.dtype == np.float32
+    for index, epoch in enumerate(source.epochs):
+        traces = counts[epoch.start_frame : epoch.end_frame] * 0.1
+        noise = np.median(np.abs(traces - np.median(traces, axis=0)), axis=0) / 0.6745
+        for row, (spikes, channel) in enumerate(zip(result.spikes, result.main_channels, strict=True)):
+            frames = spikes[(spikes - 40 >= epoch.start_frame) & (spikes + 40 < epoch.end_frame)] - epoch.start_frame
+            if len(frames) == 0:
+                assert result.epoch_snr[index, row] == 0
+                assert result.epoch_std_norm[index, row] == np.inf
+                continue
+            windows = np.array([traces[frame - 40 : frame + 41, channel] for frame in frames])
+            template, std = windows.mean(axis=0), windows.std(axis=0)
+            peak = np.abs(template).argmax()
+            amplitude = abs(template[peak])
+            spread = std[peak] if at_peak else std[peak - 10 : peak + 31].mean()  # 0.5 ms before to 1.5 ms after
+            assert result.epoch_snr[index, row] == pytest.approx(amplitude / noise[channel], rel=1e-4)
+            assert result.epoch_std_norm[index, row] == pytest.approx(spread / amplitude, rel=1e-3)
+    whole = compute(make_binary(counts), trains, config)
+    assert whole.epoch_snr is None
+    assert whole.epoch_std_norm is None
+
+
+def test_noise_of_a_long_epoch_is_taken_from_that_epoch(make_binary):
+    rng = np.random.default_rng(0)
+    counts = rng.normal(0, np.repeat([100, 300], 250_000)[:, None], (500_000, 2))
+    noise = epoch_noise_levels(make_binary(counts, (250_000,)), seed=3)
+    np.testing.assert_allclose(noise, [[10, 10], [30, 30]], rtol=0.02)
+
+
+def test_waveforms_come_back_from_their_file(make_binary, make_culture, config, tmp_path):
+    counts, trains = make_culture()
+    for breaks in ((), BREAKS):
+        result = compute(make_binary(counts, breaks), trains, config)
+        result.save(tmp_path / "waveforms.npz")
+        assert_same(Waveforms.load(tmp_path / "waveforms.npz"), result)
+
+
 def test_workers_chunks_and_memory_change_no_bit(make_binary, make_array, make_culture, config, monkeypatch):
     counts, trains = make_culture()
     for source in (make_binary(counts, BREAKS), make_array(counts * 0.1, BREAKS)):
@@ -196,13 +243,13 @@ def test_running_sums_take_no_more_memory_than_they_may(make_binary):
     rng = np.random.default_rng(0)
     source = make_binary(rng.integers(-100, 100, (4_000, 32)))
     trains, window, block = [rng.integers(100, 3_900, 3) for _ in range(300)], Window(40, 40), 500_000
-    results_bytes = 2 * 300 * window.n_samples * 32 * 4
+    results_bytes, channels = 2 * 300 * window.n_samples * 32 * 4, np.zeros(300, dtype=np.int64)
     with UnitPool(1) as pool:
         for train in trains:
             train.sort()
-        average_windows(source, trains[:1], window, pool, block_bytes=block)  # compiles
+        average_windows(source, trains[:1], channels, window, pool, block_bytes=block)  # compiles
         tracemalloc.start()
-        average_windows(source, trains, window, pool, block_bytes=block)
+        average_windows(source, trains, channels, window, pool, block_bytes=block)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < results_bytes + 1.5 * block  # all units' sums at once would be four times the results

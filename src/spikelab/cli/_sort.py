@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from spikelab.cli._exit_codes import code_for, gravest
 from spikelab.cli._settings import build_config
 from spikelab.cli._table import table
-from spikelab.spike_sorting._inputs import Job, plan_jobs
+from spikelab.spike_sorting._inputs import Job, Request, plan_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +33,8 @@ def sort_files(
 
     config = build_config(sorter, config_file, settings)
     _require_known_sorter(config)
-    jobs = [job for one in _configs(files, config, streams) for job in plan_jobs(files, one)]
-    jobs = [_moved(job, results, intermediate, alone=len(jobs) == 1) for job in jobs]
-    outcomes = run_jobs(jobs)
+    requests = [(file, one) for one in _configs(files, config, streams) for file in files]
+    outcomes = run_jobs(_jobs(requests, results, intermediate))
     text = table(("recording", "outcome", "units kept", "results"), [_row(outcome) for outcome in outcomes])
     return text, gravest([code_for(outcome.error) for outcome in outcomes if outcome.error is not None])
 
@@ -62,16 +60,17 @@ def _configs(
     return [config.override(stream_id=name) for name in dict.fromkeys(names)]
 
 
-def _moved(job: Job, results: Path | None, intermediate: Path | None, *, alone: bool) -> Job:
-    """The job with the folders that the command line asks for."""
-    if results is not None:
-        job = replace(job, results=results.absolute() if alone else results.absolute() / job.results.name)
-    if intermediate is not None:
-        folder = intermediate.absolute() if alone else intermediate.absolute() / job.intermediate.name
-        job = replace(job, intermediate=folder)
-    elif results is not None:
-        job = replace(job, intermediate=job.results / "intermediate")
-    return job
+def _jobs(requests: Sequence[Request], results: Path | None, intermediate: Path | None) -> list[Job]:
+    """Jobs in the folders that the command line names: of one recording the folders, of several their parents."""
+    if results is not None and intermediate is None:
+        intermediate = results / "intermediate"
+    if len(requests) == 1:
+        return plan_jobs(requests, _one(intermediate), _one(results))
+    return plan_jobs(requests, intermediate_base=intermediate, results_base=results)
+
+
+def _one(folder: Path | None) -> list[Path] | None:
+    return None if folder is None else [folder]
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:

@@ -60,7 +60,7 @@ def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Ou
             logger.info("recording %d of %d: %s", number, len(jobs), job.name)
         try:
             outcomes.append(Outcome(job, sort_one(job)))
-        except Exception as error:  # noqa: BLE001 - whatever went wrong with one recording must not end the others
+        except Exception as error:  # noqa: BLE001 - what went wrong with one recording must not end the others
             outcomes.append(Outcome(job, error=error))
             stopped = isinstance(error, EnvironmentSortFailure) and number < len(jobs)
             if stopped:

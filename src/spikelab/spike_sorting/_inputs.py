@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
+from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.recording.source import fingerprint, resolve_source, safe_name, stem_of
 
-if TYPE_CHECKING:
-    from spikelab.spike_sorting.config import SortingPipelineConfig
+Request: TypeAlias = tuple[Any, SortingPipelineConfig]
 
 
 @dataclass(frozen=True)
@@ -44,35 +44,44 @@ def as_list(recording_files: Any) -> list[Any]:
 
 
 def plan_jobs(
-    recording_inputs: Sequence[Any],
-    config: SortingPipelineConfig,
+    requests: Sequence[Request],
     intermediate_folders: Sequence[Any] | None = None,
     results_folders: Sequence[Any] | None = None,
+    *,
+    intermediate_base: Path | None = None,
+    results_base: Path | None = None,
 ) -> list[Job]:
     """Give every input its folders.
+
+    Parameters
+    ----------
+    requests : sequence of (recording, SortingPipelineConfig)
+        What is to be sorted, and how.
+    intermediate_folders, results_folders : sequence of path, optional
+        One folder per request.
+    intermediate_base, results_base : Path, optional
+        Where folders are made for those that have none given; by default beside the recording.
 
     Raises
     ------
     ValueError
-        If an input is given twice, a list of folders has the wrong length, or two inputs would share a folder.
+        If a recording is given twice, a list of folders has the wrong length, or two jobs would share a folder.
     TypeError
-        If an entry is neither a path nor a recording.
+        If a recording is neither a path nor a SpikeInterface recording.
     """
-    _refuse_strangers(recording_inputs)
-    _refuse_twins(recording_inputs)
-    count = len(recording_inputs)
-    given_results = _folders("results_folders", results_folders, count)
-    given_intermediate = _folders("intermediate_folders", intermediate_folders, count)
-    names = _names(recording_inputs, config)
-    sorter = safe_name(config.sorter.sorter_name)
+    _refuse_strangers(requests)
+    _refuse_twins(requests)
+    given_results = _folders("results_folders", results_folders, len(requests))
+    given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
+    names = _names(requests)
     jobs = []
-    for i, entry in enumerate(recording_inputs):
-        base = _base_folder(entry)
-        results = given_results[i] or base / f"sorted_{sorter}_{names[i]}"
-        intermediate = given_intermediate[i] or base / f"inter_{sorter}_{names[i]}"
+    for i, (entry, config) in enumerate(requests):
+        sorter, beside = safe_name(config.sorter.sorter_name), _base_folder(entry)
+        results = given_results[i] or (results_base or beside) / f"sorted_{sorter}_{names[i]}"
+        intermediate = given_intermediate[i] or (intermediate_base or beside) / f"inter_{sorter}_{names[i]}"
         if results == intermediate:
             intermediate = results / "intermediate"
-        jobs.append(Job(entry, names[i], config, results, intermediate))
+        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
     for attribute in ("results", "intermediate"):
         folders = Counter(getattr(job, attribute) for job in jobs)
         if shared := [folder for folder, uses in folders.items() if uses > 1]:
@@ -94,26 +103,30 @@ def overview_folder(jobs: Sequence[Job]) -> Path:
     return jobs[0].results.parent / f"sorted_{sorter}_overview"
 
 
-def _names(recording_inputs: Sequence[Any], config: SortingPipelineConfig) -> list[str]:
-    chosen = [safe_name(str(name)) for name in (config.recording.stream_id, config.recording.rec_name) if name]
-    names = ["_".join([_stem(entry), *chosen]) for entry in recording_inputs]
-    places = [(_base_folder(entry), name) for entry, name in zip(recording_inputs, names, strict=True)]
-    uses = Counter(places)
+def _names(requests: Sequence[Request]) -> list[str]:
+    """A name for each request; where names are the same, they get a short hash of what they are for."""
+    names = [_name(entry, config) for entry, config in requests]
+    uses = Counter(names)
     return [
-        f"{name}_{_short_hash(entry)}" if uses[place] > 1 else name
-        for entry, name, place in zip(recording_inputs, names, places, strict=True)
+        f"{name}_{_short_hash(entry, config)}" if uses[name] > 1 else name
+        for (entry, config), name in zip(requests, names, strict=True)
     ]
 
 
-def _stem(entry: Any) -> str:
-    if isinstance(entry, Path):
-        return stem_of(entry)
-    return safe_name(entry.get_annotation("name") or "recording")
+def _name(entry: Any, config: SortingPipelineConfig) -> str:
+    stem = stem_of(entry) if isinstance(entry, Path) else safe_name(entry.get_annotation("name") or "recording")
+    chosen = (config.recording.stream_id, config.recording.rec_name)
+    return "_".join([stem, *(safe_name(str(name)) for name in chosen if name)])
 
 
-def _short_hash(entry: Any) -> str:
-    identity = str(entry.resolve()) if isinstance(entry, Path) else fingerprint(entry)
+def _short_hash(entry: Any, config: SortingPipelineConfig) -> str:
+    identity = f"{_identity(entry)} {config.recording.stream_id} {config.recording.rec_name}"
     return hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
+
+
+def _identity(entry: Any) -> str:
+    """The same for the same recording: where a file really is, what is in a recording in memory."""
+    return str(entry.resolve()) if isinstance(entry, Path) else fingerprint(entry)
 
 
 def _base_folder(entry: Any) -> Path:
@@ -134,17 +147,21 @@ def _folders(name: str, folders: Sequence[Any] | None, count: int) -> list[Path 
     return [None if folder is None else Path(folder).absolute() for folder in folders]
 
 
-def _refuse_strangers(recording_inputs: Sequence[Any]) -> None:
-    for entry in recording_inputs:
+def _refuse_strangers(requests: Sequence[Request]) -> None:
+    for entry, _ in requests:
         if not isinstance(entry, Path) and not hasattr(entry, "get_traces"):
             raise TypeError(
                 f"recording_files: expected paths or SpikeInterface recordings, got {type(entry).__name__} ({entry!r})"
             )
 
 
-def _refuse_twins(recording_inputs: Sequence[Any]) -> None:
-    identities = [entry.resolve() if isinstance(entry, Path) else id(entry) for entry in recording_inputs]
+def _refuse_twins(requests: Sequence[Request]) -> None:
+    if len(requests) == 1:
+        return
+    identities = [
+        (_identity(entry), config.recording.stream_id, config.recording.rec_name) for entry, config in requests
+    ]
     for identity, uses in Counter(identities).items():
         if uses > 1:
-            twin = recording_inputs[identities.index(identity)]
+            twin = requests[identities.index(identity)][0]
             raise ValueError(f"recording_files: the same recording is given {uses} times: {twin}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import platform
-import shutil
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,17 @@ from spikelab.spike_sorting._exceptions import (
     HostOutOfMemoryError,
     ResourceSortFailure,
 )
+from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore
 from spikelab.spike_sorting.stages.store import now, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from spikelab.spike_sorting._inputs import Job
-    from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-    from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spikedata import SpikeData
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RUN_RECORD = "run.json"
-MIN_BATCH = 2
+# How a run can end for good; after anything else the same call needs the intermediate files again.
+FINAL = ("done", "biological failure")
 # No permission, a read-only disk, a file where a folder should be.
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
-HEAVY_FOLDERS = ("recording", "sorting", "waveforms")
 
 
 @dataclass(frozen=True)
@@ -57,35 +58,47 @@ class Sorted:
         Units before curation.
     n_curated : int
         Units after it.
-    figure_data : (SpikeData, CurationOutcome) or None
-        All units and what became of them; kept only where figures are wanted, for it is large.
+    figure_data : FigureData or None
+        Kept only where figures are wanted, for it is large.
     """
 
     results: list[SpikeData]
     n_units: int
     n_curated: int
-    figure_data: tuple[SpikeData, CurationOutcome] | None = None
+    figure_data: FigureData | None = None
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """What figures of several recordings are drawn from: all units, what became of them, and the run they are of."""
+
+    run_id: str
+    units: SpikeData
+    curation: CurationOutcome
 
 
 def sort_one(job: Job) -> Sorted:
     """Sort one recording, or load what is there of it."""
     _require_input(job)
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
-    with _known_errors(job):
-        job.results.mkdir(parents=True, exist_ok=True)
-        with run_log(job.results / job.config.execution.out_file) as warnings:
-            try:
-                results = _sort(job, record)
-            except BaseException as error:
-                record |= {"status": _status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
-                _log_failure(job, error)
-                raise
-            else:
-                record["status"] = "done"
-            finally:
-                record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
-                _write_record(job.results, record)
-    return results
+    record |= {"pid": os.getpid(), "host": _host()}
+    log = job.results / job.config.execution.out_file
+    with _known_errors(job), locked(job.results, job.intermediate), run_log(log) as warnings:
+        _write_record(job.results, record)
+        try:
+            done = _sort(job, record)
+        except BaseException as error:
+            record |= {"status": _status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
+            _log_failure(job, error)
+            raise
+        else:
+            record["status"] = "done"
+        finally:
+            record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
+            _write_record(job.results, record)
+            if job.config.execution.delete_inter and record["status"] in FINAL:
+                stages.delete_scratch(job.intermediate)
+    return done
 
 
 def _require_input(job: Job) -> None:
@@ -99,32 +112,50 @@ def _require_input(job: Job) -> None:
 def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     from spikelab.spike_sorting.compilation import split_by_file
 
-    versions = _versions(job.config)
-    record |= {"sorter": job.config.sorter.sorter_name, "versions": versions, "host": _host()}
-    logger.info("sorting %s with %s; results go to %s", job.name, job.config.sorter.sorter_name, job.results)
-    context = _context(job, versions)
+    config = job.config
+    record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
+    logger.info("sorting %s with %s; results go to %s", job.name, config.sorter.sorter_name, job.results)
+    context = _context(job, record["versions"])
     recording = _note(record, "recording", stages.recording_stage(context))
-    sorting = _note(record, "sorting", _sorting_with_smaller_batches(context, recording, record["attempts"]))
+    sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
+    record["attempts"] = sorting.info["attempts"]
     waveforms = _note(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
+    waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
+    if not config.execution.delete_inter:
+        waveform_files()  # somebody wants to see them
     units = stages.all_units(context, recording, waveforms)
     curation = _note(record, "curation", stages.curation_stage(context, units, waveforms))
-    files = stages.ensure_waveform_files(context, recording, sorting, waveforms)
-    compilation = stages.compilation_stage(context, recording, units, curation, files)
+    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files)
     _note(record, "compilation", compilation)
-    if job.config.figures.create_figures or job.config.figures.create_unit_figures:
-        _note(record, "figures", stages.figures_stage(context, recording, units, curation, files))
-    record["units"] = {"sorted": units.N, "curated": curation.value.sd_curated.N}
     _write_extras(job)
-    if job.config.execution.delete_inter:
-        _delete_intermediate(job)
+    curated = curation.value.sd_curated
+    record["units"] = {"sorted": units.N, "curated": curated.N}
+    figures_run_id = _draw(record, context, recording, units, curation, waveform_files)
     if all(stage["loaded"] for stage in record["stages"].values()):
         logger.info("nothing to do: every stage is up to date")
-    logger.info(
-        "%s: %d of %d units kept; results are in %s", job.name, curation.value.sd_curated.N, units.N, job.results
-    )
-    curated = curation.value.sd_curated
-    figure_data = (units, curation.value) if job.config.figures.create_figures else None
+    logger.info("%s: %d of %d units kept; results are in %s", job.name, curated.N, units.N, job.results)
+    figure_data = None if figures_run_id is None else FigureData(figures_run_id, units, curation.value)
     return Sorted(split_by_file(curated), units.N, curated.N, figure_data)
+
+
+def _draw(
+    record: dict[str, Any],
+    context: Context,
+    recording: Done[BinaryRecording],
+    units: SpikeData,
+    curation: Done[CurationOutcome],
+    waveform_files: Callable[[], Path | None],
+) -> str | None:
+    """Draw the figures that are wanted; returns their run id. Results that are complete do not fail for a figure."""
+    wanted = context.config.figures
+    if not (wanted.create_figures or wanted.create_unit_figures):
+        return None
+    try:
+        figures = stages.figures_stage(context, recording, units, curation, waveform_files)
+    except Exception as error:  # noqa: BLE001 - whatever a figure trips over
+        logger.warning("the figures could not be drawn: %s: %s", type(error).__name__, error, exc_info=True)
+        return None
+    return _note(record, "figures", figures).run_id
 
 
 def _context(job: Job, versions: Mapping[str, str]) -> Context:
@@ -155,48 +186,14 @@ def _effective(config: SortingPipelineConfig) -> SortingPipelineConfig:
     """What this host can do and what somebody will see; nothing of it changes a result.
 
     There are no more workers than cores. Per-unit waveform files that would be deleted unseen are not written; those
-    that are to be compiled are.
+    that are to be compiled or drawn are.
     """
-    files = config.compilation.compile_waveforms or (
-        config.waveform.save_waveform_files and not config.execution.delete_inter
+    files = (
+        config.compilation.compile_waveforms
+        or config.figures.create_unit_figures
+        or (config.waveform.save_waveform_files and not config.execution.delete_inter)
     )
     return config.override(save_waveform_files=files, n_jobs=min(config.execution.n_jobs, available_cores()))
-
-
-def _sorting_with_smaller_batches(
-    context: Context, recording: Done[BinaryRecording], attempts: list[dict[str, Any]]
-) -> Done[SpikeTrains]:
-    """Run the sorter; when a resource runs out, again with its batch halved, never the same command twice."""
-    retries = context.config.execution.resource_retries
-    for retry in range(retries + 1):
-        try:
-            done = stages.sorting_stage(context, recording)
-        except ResourceSortFailure as error:
-            attempts.append({"sorter_params": context.backend.config.sorter.sorter_params, "error": str(error)})
-            smaller = smaller_batch(context.backend)
-            if smaller is None or retry == retries or isinstance(error, DiskExhaustionError):
-                raise
-            logger.warning("%s", error)
-            logger.warning("trying again with %s = %d", *smaller)
-            context = replace(context, backend=_with_batch(context.backend, *smaller))
-        else:
-            attempts.append({"sorter_params": context.backend.config.sorter.sorter_params, "error": None})
-            return done
-    raise AssertionError("unreachable")
-
-
-def smaller_batch(backend: SorterBackend) -> tuple[str, int] | None:
-    """Name and halved value of the sorter's batch setting; None where it has none, or cannot go lower."""
-    name = backend.batch_parameter
-    if name is None:
-        return None
-    batch = (backend.config.sorter.sorter_params or {}).get(name, backend.batch_default)
-    return (name, int(batch) // 2) if batch and int(batch) >= MIN_BATCH else None
-
-
-def _with_batch(backend: SorterBackend, name: str, batch: int) -> SorterBackend:
-    params = {**(backend.config.sorter.sorter_params or {}), name: batch}
-    return type(backend)(backend.config.override(sorter_params=params))
 
 
 @contextmanager
@@ -269,14 +266,6 @@ def _write_extras(job: Job) -> None:
     write_atomically(job.results / "config_used.toml", config_to_toml(job.config))
     if job.config.execution.save_script:
         write_atomically(job.results / "sort_again.py", repeat_script(job))
-
-
-def _delete_intermediate(job: Job) -> None:
-    """Remove what this run wrote into the intermediate folder, and the folder itself where nothing else is in it."""
-    for name in HEAVY_FOLDERS:
-        shutil.rmtree(job.intermediate / name, ignore_errors=True)
-    if job.intermediate.is_dir() and not any(job.intermediate.iterdir()):
-        job.intermediate.rmdir()
 
 
 def _versions(config: SortingPipelineConfig) -> dict[str, str]:

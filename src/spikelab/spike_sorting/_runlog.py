@@ -19,16 +19,20 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 class _Forward(logging.Handler):
     """Passes on what would have gone to the user's handlers had we not lowered our own level."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, handlers: list[logging.Handler], level: int, *, propagate: bool) -> None:
         super().__init__(level)
+        self.handlers, self.propagate = handlers, propagate
 
     def emit(self, record: logging.LogRecord) -> None:
+        for handler in self.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
         parent = ROOT.parent
-        if parent is None:
+        if not self.propagate or parent is None:
             return
         if parent.hasHandlers():
             parent.callHandlers(record)
-        elif logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+        elif not self.handlers and logging.lastResort is not None and record.levelno >= logging.lastResort.level:
             logging.lastResort.handle(record)
 
 
@@ -58,21 +62,17 @@ def run_log(path: Path) -> Iterator[list[str]]:
     file_handler = logging.FileHandler(path, mode="a", encoding="utf-8")
     file_handler.setLevel(logging.INFO)
     file_handler.setFormatter(logging.Formatter(FORMAT))
-    level, propagate = ROOT.level, ROOT.propagate
-    handlers = [file_handler, _Collect(messages)]
-    if propagate:
-        handlers.append(_Forward(ROOT.getEffectiveLevel()))
-    for handler in handlers:
-        ROOT.addHandler(handler)
+    level, propagate, handlers = ROOT.level, ROOT.propagate, ROOT.handlers
+    forward = _Forward(handlers, ROOT.getEffectiveLevel(), propagate=propagate)
+    ROOT.handlers = [file_handler, _Collect(messages), forward]
     ROOT.setLevel(min(logging.INFO, ROOT.getEffectiveLevel()))
     ROOT.propagate = False
     try:
         yield messages
     finally:
+        ROOT.handlers = handlers
         ROOT.setLevel(level)
         ROOT.propagate = propagate
-        for handler in handlers:
-            ROOT.removeHandler(handler)
         file_handler.close()
 
 

@@ -108,6 +108,9 @@ class BinaryRecording:
         Unbroken stretches; they tile [0, n_samples).
     source_file, source_format : str
         Where the recording came from.
+    source_files : tuple of str
+        Every file that was concatenated, in order, also one of which nothing is kept; ``Epoch.source_index`` counts
+        them.
     n_clipped : int
         Samples that did not fit into int16 and were clipped.
     source_gains_uv : numpy.ndarray, shape (channels,), or None
@@ -125,6 +128,7 @@ class BinaryRecording:
     epochs: tuple[Epoch, ...]
     source_file: str = ""
     source_format: str = ""
+    source_files: tuple[str, ...] = ()
     n_clipped: int = 0
     source_gains_uv: NDArray[np.float64] | None = None
 
@@ -157,6 +161,7 @@ class BinaryRecording:
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "source_file": self.source_file,
             "source_format": self.source_format,
+            "source_files": list(self.source_files),
             "n_clipped": self.n_clipped,
             "source_gains_uv": None if self.source_gains_uv is None else self.source_gains_uv.tolist(),
         }
@@ -173,6 +178,7 @@ class BinaryRecording:
                 "locations": np.asarray(values["locations"], dtype=np.float64).reshape(-1, 2),
                 "electrodes": None if electrodes is None else np.asarray(electrodes, dtype=np.int64),
                 "epochs": tuple(Epoch(**epoch) for epoch in values["epochs"]),
+                "source_files": tuple(values["source_files"]),
                 "source_gains_uv": None if gains is None else np.asarray(gains, dtype=np.float64),
             }
         )
@@ -312,6 +318,9 @@ class Waveforms:
         Spikes behind each template.
     epoch_templates : numpy.ndarray of float32, shape (epochs, units, samples, channels), or None
         Mean over the averaged spikes of each epoch; NaN where an epoch has none. None with a single epoch.
+    epoch_snr, epoch_std_norm : numpy.ndarray of float32, shape (epochs, units), or None
+        On the main channel, from the template, the standard deviation and the noise of each epoch alone; 0 and infinity
+        where an epoch has no averaged spike. None with a single epoch.
     """
 
     unit_ids: IntArray
@@ -329,6 +338,8 @@ class Waveforms:
     std_norm: FloatArray
     n_averaged: IntArray
     epoch_templates: FloatArray | None = field(default=None, repr=False)
+    epoch_snr: FloatArray | None = field(default=None, repr=False)
+    epoch_std_norm: FloatArray | None = field(default=None, repr=False)
 
     @property
     def n_units(self) -> int:
@@ -337,9 +348,8 @@ class Waveforms:
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` without pickled objects."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
-        if self.epoch_templates is None:
-            del arrays["epoch_templates"]
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
+        arrays = {name: value for name, value in values.items() if value is not None}
         np.savez(
             path,
             spike_times=np.concatenate([np.empty(0, np.int64), *self.spikes]),

@@ -65,7 +65,8 @@ def sort_recording(
         For several recordings, after all that could be sorted were: its ``results`` hold what succeeded.
     """
     config = _complete_config(config, sorter, kwargs)
-    jobs = plan_jobs(as_list(recording_files), config, intermediate_folders, results_folders)
+    requests = [(entry, config) for entry in as_list(recording_files)]
+    jobs = plan_jobs(requests, intermediate_folders, results_folders)
     outcomes = run_jobs(jobs)
     results = _aligned(outcomes)
     raise_failures(outcomes, results, config.execution.on_failure, lambda job: job.recording_input)
@@ -107,7 +108,8 @@ def sort_multistream(
             raise ValueError(f"sort_multistream sets '{keyword}' for each stream itself; leave it out")
     config = _complete_config(config, sorter, kwargs)
     streams = checked_streams(recording, stream_ids, config)
-    jobs = [job for stream in streams for job in plan_jobs(as_list(recording), config.override(stream_id=stream))]
+    (entry,) = as_list(recording)
+    jobs = plan_jobs([(entry, config.override(stream_id=stream)) for stream in streams])
     outcomes = run_jobs(jobs)
     results = {stream: outcome.aligned for stream, outcome in zip(streams, outcomes, strict=True)}
     raise_failures(outcomes, results, config.execution.on_failure, lambda job: job.config.recording.stream_id)
@@ -159,11 +161,18 @@ def _aligned(outcomes: Sequence[Outcome]) -> list[Any]:
 
 def _overview_figures(outcomes: Sequence[Outcome]) -> None:
     """Figures of all recordings together, where there are several and figures are wanted."""
-    from spikelab.spike_sorting.stages import draw
+    from spikelab.spike_sorting.stages import draw_overview
 
-    drawn = [(o.job, *o.done.figure_data) for o in outcomes if o.done is not None and o.done.figure_data is not None]
-    if len(drawn) > 1:
-        jobs = [job for job, _, _ in drawn]
-        folder = overview_folder(jobs)
-        draw([(job.name, units, curation) for job, units, curation in drawn], jobs[0].config, folder)
-        logger.info("figures of all recordings together are in %s", folder)
+    drawn = [(o.job, o.done.figure_data) for o in outcomes if o.done is not None and o.done.figure_data is not None]
+    if len(drawn) < 2 or not drawn[0][0].config.figures.create_figures:
+        return
+    jobs = [job for job, _ in drawn]
+    folder = overview_folder(jobs)
+    recordings = [(job.name, data.units, data.curation) for job, data in drawn]
+    try:
+        new = draw_overview(recordings, [data.run_id for _, data in drawn], jobs[0].config, folder)
+    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
+        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
+    else:
+        if new:
+            logger.info("figures of all recordings together are in %s", folder)

@@ -23,6 +23,10 @@ TOLERANCE_MS = 1e-6
 # Metadata with one entry per epoch.
 EPOCH_KEYS = ("rec_chunks_ms", "rec_chunks_frames", "rec_chunk_names", "rec_chunk_source_files")
 SOURCES_KEY = "rec_chunk_sources"  # likewise: file, segment and frames that an epoch came from
+FILES_KEY = "source_files"  # every file of a concatenation
+# Attributes with one entry per epoch.
+EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
+TEMPLATES = ("template", "template_windowed", "template_full")
 
 
 def chunks_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
@@ -99,42 +103,98 @@ def split(sd: SpikeData) -> list[SpikeData]:
     chunks = chunks_ms(sd.metadata)
     if chunks is None:
         return [sd.replace()]
+    return [piece(sd, epoch, epoch + 1, epoch) for epoch in range(len(chunks))]
+
+
+def piece(sd: SpikeData, first: int, last: int, index: int) -> SpikeData:
+    """Epochs [first, last) as one object that starts at 0 and has templates of its own.
+
+    Metadata gain `index` as ``epoch_index`` and lose what tells of other epochs and files.
+    """
+    chunks = chunks_ms(sd.metadata)
+    if chunks is None:
+        return sd.replace(metadata=_own_metadata(sd, sd.metadata, first, last, index))
     if chunks[0, 0] < sd.start_time - TOLERANCE_MS or chunks[-1, 1] > sd.end_time + TOLERANCE_MS:
         raise ValueError(
             f"metadata['rec_chunks_ms'] spans [{chunks[0, 0]}, {chunks[-1, 1]}] ms, "
             f"but the data are [{sd.start_time}, {sd.end_time}] ms"
         )
-    return [_one_epoch(sd, index, float(start), float(end)) for index, (start, end) in enumerate(chunks)]
+    own = cut(sd, float(chunks[first, 0]), float(chunks[last - 1, 1]), 0.0, allowance=TOLERANCE_MS)
+    edges = np.append(chunks[first:last, 0] - chunks[first, 0] - TOLERANCE_MS, np.inf)
+    return own.replace(
+        metadata=_own_metadata(sd, own.metadata, first, last, index),
+        neuron_attributes=[
+            _own_attributes(values, np.diff(np.searchsorted(times, edges)))
+            for values, times in zip(own.neuron_attributes, own.train, strict=True)
+        ],
+    )
 
 
-def _one_epoch(sd: SpikeData, index: int, start: float, end: float) -> SpikeData:
-    piece = cut(sd, start, end, 0.0, allowance=TOLERANCE_MS)
-    metadata = {key: value for key, value in piece.metadata.items() if key not in EPOCH_KEYS}
+def _own_metadata(sd: SpikeData, cut_metadata: dict[str, Any], first: int, last: int, index: int) -> dict[str, Any]:
+    gone = (FILES_KEY,) if last - first > 1 else (FILES_KEY, *EPOCH_KEYS)
+    metadata = {key: value for key, value in cut_metadata.items() if key not in gone}
     metadata["epoch_index"] = index
     if SOURCES_KEY in sd.metadata:
-        metadata[SOURCES_KEY] = [sd.metadata[SOURCES_KEY][index]]
-    for per_epoch, own in (("rec_chunk_names", "epoch_name"), ("rec_chunk_source_files", "source_file")):
-        if per_epoch in sd.metadata:
-            metadata[own] = sd.metadata[per_epoch][index]
-    attributes = [
-        _own_template(own, whole.get("epoch_templates"), index)
-        for own, whole in zip(piece.neuron_attributes, sd.neuron_attributes, strict=True)
-    ]
-    return piece.replace(metadata=metadata, neuron_attributes=attributes)
+        metadata[SOURCES_KEY] = sources = sd.metadata[SOURCES_KEY][first:last]
+        if "source_file" in sources[0]:
+            metadata["source_file"] = sources[0]["source_file"]
+    if "rec_chunk_source_files" in sd.metadata:
+        metadata["source_file"] = sd.metadata["rec_chunk_source_files"][first]
+    if "rec_chunk_names" in sd.metadata and last - first == 1:
+        metadata["epoch_name"] = sd.metadata["rec_chunk_names"][first]
+    return metadata
 
 
-def _own_template(values: dict[str, Any], epoch_templates: NDArray[Any] | None, index: int) -> dict[str, Any]:
-    """Put the epoch's template in the place of the whole recording's, as far as the epoch's window reaches."""
-    if epoch_templates is None:
-        return values
-    own = epoch_templates[index]
-    windows: dict[str, Any] = {
-        name: own[_window_of(values[name], values.get("template_full"), len(own))]
-        for name in ("template", "template_windowed", "template_full")
-        if name in values and len(values[name]) <= len(own)
-    }
-    rest = {name: value for name, value in values.items() if name != "epoch_templates"}
-    return {**rest, "template": own, **windows}
+def _own_attributes(values: dict[str, Any], counts: NDArray[np.int64]) -> dict[str, Any]:
+    """Put what is known of the epochs themselves, in which the unit has `counts` spikes, in the place of the whole."""
+    own = dict(values)
+    if "epoch_templates" in values:
+        template = combine_templates(values["epoch_templates"], counts)
+        own |= _own_templates(values, template)
+    if len(counts) > 1:
+        return own
+    for name in EPOCH_ATTRIBUTES:
+        only = own.pop(name, None)
+        if only is not None and name != "epoch_templates":
+            own[name.removeprefix("epoch_")] = float(only[0])
+    return own
+
+
+def combine_templates(templates: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
+    """Mean of epoch templates weighted by spikes.
+
+    Parameters
+    ----------
+    templates : numpy.ndarray, shape (epochs, samples, channels)
+        NaN where an epoch has none.
+    counts : numpy.ndarray of int, shape (epochs,)
+        Spikes of the unit in each epoch.
+
+    Returns
+    -------
+    numpy.ndarray, shape (samples, channels)
+        NaN where no epoch has a template.
+    """
+    if len(templates) == 1:
+        only: NDArray[Any] = templates[0]
+        return only
+    valid = np.isfinite(templates).all(axis=(1, 2)) & (counts > 0)
+    if not valid.any():
+        return np.full_like(templates[0], np.nan)
+    return np.average(templates[valid], axis=0, weights=counts[valid]).astype(templates.dtype)
+
+
+def _own_templates(values: dict[str, Any], own: NDArray[Any]) -> dict[str, Any]:
+    """Cut the windows of a unit's templates out of `own`, as far as it reaches."""
+    windows: dict[str, Any] = {"template": own}
+    parts: dict[int, NDArray[Any]] = {}  # templates of one length are one array, as they are in `values`
+    for name in TEMPLATES:
+        if name in values and len(values[name]) <= len(own):
+            n_samples = len(values[name])
+            if n_samples not in parts:
+                parts[n_samples] = own[_window_of(values[name], values.get("template_full"), len(own))]
+            windows[name] = parts[n_samples]
+    return windows
 
 
 def _window_of(template: NDArray[Any], full: NDArray[Any] | None, n_samples: int) -> slice:
@@ -167,8 +227,9 @@ def _cut_attributes(
     samples = values.pop("spike_train_samples", None)
     if samples is not None and len(samples) == n_spikes and np.isfinite(shift_frames):
         values["spike_train_samples"] = np.asarray(samples)[part] + round(shift_frames)
-    if epochs is not None and "epoch_templates" in values:
-        values["epoch_templates"] = values["epoch_templates"][epochs]
+    for name in EPOCH_ATTRIBUTES if epochs is not None else ():
+        if name in values:
+            values[name] = np.asarray(values[name])[epochs]
     return values
 
 

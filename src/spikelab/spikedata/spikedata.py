@@ -192,8 +192,9 @@ class SpikeData:
 
         Every epoch keeps all units, starts at 0 and has its own length, raw data, ``spike_train_samples`` (relative
         to the epoch's start) and, from the attribute ``epoch_templates``, its own ``template``, ``template_full`` and
-        ``template_windowed``: NaN for a unit without an averaged spike in that epoch. Other attributes (``snr``,
-        ``amplitude``, a ``template_full`` longer than the epoch templates) stay those of the whole. Metadata gain
+        ``template_windowed``: NaN for a unit without an averaged spike in that epoch. Its ``snr`` and ``std_norm`` are
+        taken from ``epoch_snr`` and ``epoch_std_norm``. Other attributes (``amplitude``, a ``template_full`` longer
+        than the epoch templates) stay those of the whole. Metadata gain
         ``epoch_index`` and, where known, ``epoch_name``; ``source_file`` is taken from ``rec_chunk_source_files``
         where there is such a list.
 

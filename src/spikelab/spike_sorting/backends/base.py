@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, SpikeSortingClassifiedError
+from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class StandardBackend(SorterBackend):
     @property
     def workers(self) -> int:
         """Workers that the configuration allows on this host."""
-        return max(1, min(int(self.config.execution.n_jobs), os.cpu_count() or 1))
+        return max(1, min(int(self.config.execution.n_jobs), available_cores()))
 
     def clean_trains(self, trains: SpikeTrains, binary: BinaryRecording) -> SpikeTrains:
         """Without spikes outside the recording and without units that have none left.

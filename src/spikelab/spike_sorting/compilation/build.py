@@ -37,11 +37,13 @@ def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: So
         (the same object where the two windows are equal), template_peak_ind (sample of the spike in `template`),
         amplitude and amplitudes (uV, whole window), peak_inds (sample of the largest magnitude in `template`, per
         channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames) and, with several epochs,
-        epoch_templates (epochs, samples, channels) over the whole window, NaN where an epoch has no averaged spike.
+        epoch_templates (epochs, samples, channels) over the whole window, NaN where an epoch has no averaged spike, and
+        epoch_snr and epoch_std_norm (epochs,), 0 and infinity there.
 
         ``metadata``: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples,
         template_full_peak_ind, rec_chunk_sources (per epoch the file, segment and frame it came from) and, with
-        several epochs, rec_chunks_frames, rec_chunks_ms, rec_chunk_names, rec_chunk_source_files.
+        several epochs, rec_chunks_frames, rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files,
+        source_files: every one of them, also one of which nothing was kept.
 
     Raises
     ------
@@ -99,6 +101,9 @@ def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, win
     }
     if waveforms.epoch_templates is not None:
         attributes["epoch_templates"] = waveforms.epoch_templates[:, unit]
+    if waveforms.epoch_snr is not None and waveforms.epoch_std_norm is not None:
+        attributes["epoch_snr"] = waveforms.epoch_snr[:, unit]
+        attributes["epoch_std_norm"] = waveforms.epoch_std_norm[:, unit]
     return attributes
 
 
@@ -111,6 +116,8 @@ def _metadata(recording: BinaryRecording, waveforms: Waveforms) -> dict[str, Any
         "n_samples": int(recording.n_samples),
         "template_full_peak_ind": int(waveforms.n_before),
     }
+    if len(recording.source_files) > 1:
+        metadata["source_files"] = list(recording.source_files)
     return metadata | epoch_metadata(recording.epochs, recording.sampling_frequency)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.config import CompilationConfig, SortingPipelineConfig
+    from spikelab.spike_sorting.config import CompilationConfig, SortingPipelineConfig, WaveformConfig
     from spikelab.spikedata import SpikeData
 
 Scale: TypeAlias = "float | NDArray[np.float64]"
@@ -44,7 +45,7 @@ def compile_results(
         ``source_gains_uv``, which gives counts of the original file; pickles, the npz of the ``SpikeData`` and the
         attributes in them stay in microvolts.
     config : SortingPipelineConfig
-        ``compilation`` chooses the files, ``waveform.scale_compiled_waveforms`` the unit of their voltages.
+        ``compilation`` chooses the files, ``waveform`` the window and the unit of their voltages.
     folder : Path
         Results folder; made where it is missing.
     waveforms_folder : Path, optional
@@ -60,7 +61,8 @@ def compile_results(
         - with ``compile_single_recording``: ``sorted.npz`` (``compile_to_npz``) and ``sorted.mat``
           (``compile_to_mat``) with ``units``, ``locations`` (channels, 2) and ``fs``; with several epochs also
           ``chunk{i}/`` folders with the same files for that epoch: its spikes on its own clock, its own templates;
-          with ``compile_waveforms`` ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy``.
+          with ``compile_waveforms`` ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy``, over the
+          compiled window.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def compile_results(
         written += _save_spikedata(sd_all, folder / RAW)
     if config.compilation.compile_single_recording:
         scale = _scale(recording, config)
-        written += _compile(sd_curated, config.compilation, folder, scale, waveforms_folder)
+        written += _compile(sd_curated, config, folder, scale, waveforms_folder)
     return written
 
 
@@ -99,17 +101,17 @@ def _save_spikedata(sd: SpikeData, stem: Path) -> list[Path]:
 
 
 def _compile(
-    sd: SpikeData, config: CompilationConfig, folder: Path, scale: Scale, waveforms_folder: Path | None
+    sd: SpikeData, config: SortingPipelineConfig, folder: Path, scale: Scale, waveforms_folder: Path | None
 ) -> list[Path]:
     ordered = sd.subset(sorted_order(sd))
-    written = _write_units(ordered, config, folder, scale)
+    written = _write_units(ordered, config.compilation, folder, scale)
     if "rec_chunks_ms" in ordered.metadata:
         for index, epoch in enumerate(ordered.split_epochs()):
-            written += _write_units(epoch, config, folder / f"chunk{index}", scale)
-    if config.compile_waveforms:
+            written += _write_units(epoch, config.compilation, folder / f"chunk{index}", scale)
+    if config.compilation.compile_waveforms:
         if waveforms_folder is None:
             raise ValueError("compile_waveforms=True needs the per-unit waveform files; set save_waveform_files=True")
-        written += _copy_waveforms(ordered, folder, scale, waveforms_folder)
+        written += _copy_waveforms(ordered, config.waveform, folder, scale, waveforms_folder)
     return written
 
 
@@ -153,13 +155,18 @@ def _struct_array(units: list[dict[str, Any]]) -> NDArray[np.void]:
     return array
 
 
-def _copy_waveforms(ordered: SpikeData, folder: Path, scale: Scale, waveforms_folder: Path) -> list[Path]:
+def _copy_waveforms(
+    ordered: SpikeData, config: WaveformConfig, folder: Path, scale: Scale, waveforms_folder: Path
+) -> list[Path]:
+    """Write the compiled window of every unit's waveforms."""
+    fs, n_before = ordered.metadata["fs_Hz"], ordered.metadata["template_full_peak_ind"]
     written = []
     for index, unit in enumerate(ordered.neuron_attributes or []):
         waveforms = np.load(waveforms_folder / f"waveforms_{unit['unit_id']}.npy", mmap_mode="r")
         target = folder / ("positive_peaks" if unit["has_pos_peak"] else "negative_peaks")
         target.mkdir(exist_ok=True)
-        scaled = waveforms * np.asarray(scale, dtype=np.float32)
+        window = compiled_window(config, fs, n_before, waveforms.shape[1])
+        scaled = waveforms[:, window] * np.asarray(scale, dtype=np.float32)
         path = target / f"waveforms_{index}.npy"
         _replace(path, partial(np.save, arr=scaled))
         written.append(path)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .outcome import CurationOutcome, RoundResults
-from .rounds import curate_two_rounds
+from .rounds import curate_two_rounds, require_epoch
 
-__all__ = ["CurationOutcome", "RoundResults", "curate_two_rounds"]
+__all__ = ["CurationOutcome", "RoundResults", "curate_two_rounds", "require_epoch"]

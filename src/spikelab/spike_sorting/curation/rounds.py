@@ -32,9 +32,9 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
     sd_all : SpikeData
         All units of the sort.
     config : CurationConfig
-        Thresholds. With ``curation_epoch`` spike_count, firing_rate and isi_violation are those of this epoch alone
-        (its spikes, its duration), snr and std_norm those of the whole sort; what passes is kept with its spikes in
-        all epochs.
+        Thresholds. With ``curation_epoch`` all metrics are those of this epoch alone: its spikes, its duration, and
+        its own snr and std_norm where the units have ``epoch_snr`` and ``epoch_std_norm``. What passes is kept with
+        its spikes in all epochs.
 
     Returns
     -------
@@ -65,13 +65,22 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
 
 def _judged(sd: SpikeData, epoch: int | None) -> SpikeData:
     """Choose the data that the metrics look at: everything, or one epoch."""
-    if epoch is None:
-        return sd
-    n_epochs = len(sd.metadata.get("rec_chunks_ms", ()))
-    if not 0 <= epoch < n_epochs:
-        there_are = f"there are {n_epochs}, counted from 0" if n_epochs else "the recording has no epochs"
-        raise ValueError(f"'curation_epoch' is {epoch}, but {there_are}; set it to None to curate on everything")
-    return sd.split_epochs()[epoch]
+    require_epoch(epoch, len(sd.metadata.get("rec_chunks_ms", ())))
+    return sd if epoch is None else sd.split_epochs()[epoch]
+
+
+def require_epoch(curation_epoch: int | None, n_epochs: int) -> None:
+    """Check that there is an epoch `curation_epoch` among the `n_epochs` of a recording; None needs none.
+
+    Raises
+    ------
+    ValueError
+        If there is not, or the recording is one unbroken stretch.
+    """
+    if curation_epoch is None or (n_epochs > 1 and 0 <= curation_epoch < n_epochs):
+        return
+    there_are = f"there are {n_epochs}, counted from 0" if n_epochs > 1 else "the recording has no epochs"
+    raise ValueError(f"'curation_epoch' is {curation_epoch}, but {there_are}; set it to None to curate on everything")
 
 
 def _first_round(sd: SpikeData, ids: IntArray, config: CurationConfig) -> tuple[SpikeData, RoundResults]:

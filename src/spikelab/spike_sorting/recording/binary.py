@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHUNK_SAMPLES = 4_000_000
+CHUNK_SAMPLES = 10_000_000
 MIN_CHUNK_S, MAX_CHUNK_S = 0.25, 10.0
 # One worker's peak: the chunk as read, as float32, and four copies in float64 inside the filter.
 WORKER_BYTES_PER_SAMPLE = 44
-INT16_MIN, INT16_MAX = -32768, 32767
+INT16_MAX = 32767
 # Room above the largest sampled value: what was not sampled may be larger.
 HEADROOM = 2.0
 SMALLEST_LSB_UV = 0.1
@@ -200,15 +200,17 @@ def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: f
 
 def _convert(recording: BaseRecording, chunk: Range, lsb: float) -> _Chunk:
     """Turn one chunk into counts: rounded, not truncated, and clipped."""
-    traces = recording.get_traces(0, *chunk)
-    max_abs = float(np.abs(traces).max())
-    if not np.isfinite(max_abs):
+    from spikelab.spike_sorting.recording._kernels import to_counts
+
+    traces = np.ascontiguousarray(recording.get_traces(0, *chunk), dtype=np.float32)
+    n_channels = traces.shape[1]
+    counts = np.empty(traces.shape, dtype=np.int16)
+    largest, poison = np.zeros(n_channels, np.float32), np.zeros(n_channels, np.float32)
+    n_clipped, silent = np.zeros(n_channels, np.int64), np.ones(n_channels, dtype=bool)
+    to_counts(traces, np.float32(1 / lsb), counts, largest, poison, n_clipped, silent)
+    if np.isnan(poison).any():
         refuse_non_finite(recording, *chunk)
-    counts = np.rint(traces * np.float32(1 / lsb))
-    n_clipped = int(np.count_nonzero((counts > INT16_MAX) | (counts < INT16_MIN)))
-    np.clip(counts, INT16_MIN, INT16_MAX, out=counts)
-    integers = np.ascontiguousarray(counts, dtype=np.int16)
-    return _Chunk(integers, n_clipped, max_abs, np.asarray(~integers.any(axis=0)))
+    return _Chunk(counts, int(n_clipped.sum()), float(largest.max()), silent)
 
 
 def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *, check: bool) -> RecordingReport:
@@ -239,6 +241,7 @@ def _describe(recording: BaseRecording, path: Path, lsb: float, n_clipped: int) 
         epochs=epochs_of(recording),
         source_file=recording.get_annotation("spikelab_source_file") or "",
         source_format=recording.get_annotation("spikelab_source_format") or "",
+        source_files=tuple(recording.get_annotation("spikelab_source_files") or ()),
         n_clipped=n_clipped,
         source_gains_uv=recording.get_property("source_gain_uv"),
     )

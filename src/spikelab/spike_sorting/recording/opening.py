@@ -49,7 +49,8 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     -------
     BaseRecording
         float32 microvolts, one segment. Annotations: ``spikelab_epochs`` (read by :func:`.epochs_of`),
-        ``spikelab_source_file``, ``spikelab_source_format``. Property ``electrode`` where the format has it.
+        ``spikelab_source_file``, ``spikelab_source_files`` (every file, in order; "" in memory) and
+        ``spikelab_source_format``. Property ``electrode`` where the format has it.
 
     Raises
     ------
@@ -81,7 +82,11 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     preprocess.flip_y(recording, config.mea_y_max)
     recording.set_property("source_gain_uv", _source_gains(files[0].raw, config))
     annotate_epochs(recording, epochs)
-    recording.annotate(spikelab_source_file=_source_file(resolved), spikelab_source_format=resolved.format)
+    recording.annotate(
+        spikelab_source_file=_source_file(resolved),
+        spikelab_source_files=[file.path for file in files],
+        spikelab_source_format=resolved.format,
+    )
     return recording
 
 

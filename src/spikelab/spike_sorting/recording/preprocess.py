@@ -82,14 +82,12 @@ def _per_channel(recording: BaseRecording, override: float | None, own: Any) -> 
 
 
 def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where: str) -> BaseRecording:
-    """Apply a zero-phase Butterworth band-pass of order 5 in float32, with SpikeInterface's margins.
-
-    Chunks are filtered with ``5 / freq_min`` seconds on either side; segments are filtered each on its own.
+    """Apply a zero-phase Butterworth band-pass of order 5; segments are filtered each on its own.
 
     Parameters
     ----------
     recording : BaseRecording
-        float32 microvolts.
+        float32 microvolts, from :func:`to_microvolts` or elsewhere.
     freq_min, freq_max : float
         In Hz.
     where : str
@@ -100,7 +98,9 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
     ValueError
         If `freq_max` is not below half the sampling rate, or a segment is too short to filter.
     """
-    from spikeinterface.preprocessing import bandpass_filter
+    from spikeinterface.preprocessing.normalize_scale import ScaleRecording
+
+    from spikelab.spike_sorting.recording.bandpass import BandPassRecording
 
     fs = recording.get_sampling_frequency()
     if freq_max >= fs / 2:
@@ -112,7 +112,11 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
         n_frames = recording.get_num_samples(segment)
         if 0 < n_frames < MIN_FILTER_FRAMES:
             raise ValueError(f"{where} has {n_frames} frames in segment {segment}, too few to filter")
-    return bandpass_filter(recording, freq_min=freq_min, freq_max=freq_max, dtype="float32", ignore_low_freq_error=True)
+    if isinstance(recording, ScaleRecording) and recording.get_dtype() == "float32":
+        # The filter is linear and takes offsets away: it can as well have the counts, which saves passes over memory.
+        gains = np.ravel(recording.to_dict()["kwargs"]["gain"])
+        return BandPassRecording(recording.get_parent(), freq_min, freq_max, gains)
+    return BandPassRecording(recording, freq_min, freq_max)
 
 
 def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:

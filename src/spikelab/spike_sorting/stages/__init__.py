@@ -8,8 +8,9 @@
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
-from spikelab.spike_sorting.stages.figures import draw, figures_stage
+from spikelab.spike_sorting.stages.figures import draw_overview, figures_stage
 from spikelab.spike_sorting.stages.recording import recording_stage
+from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage
 from spikelab.spike_sorting.stages.store import Done, StageStore
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
@@ -24,7 +25,8 @@ __all__ = [
     "all_units",
     "compilation_stage",
     "curation_stage",
-    "draw",
+    "delete_scratch",
+    "draw_overview",
     "ensure_waveform_files",
     "figures_stage",
     "recording_stage",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._fields import plain
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spikelab.spike_sorting.backends.base import SorterBackend
     from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.stages.store import StageStore
@@ -26,7 +29,7 @@ class Context:
     config : SortingPipelineConfig
         As the user gave it; settings of stages are slices of it.
     backend : SorterBackend
-        Drives the sorter; on a retry its configuration has a smaller batch than `config`.
+        Drives the sorter.
     store : StageStore
         Loads or runs.
     results, intermediate : Path
@@ -52,7 +55,7 @@ class Context:
     @property
     def sorter_folder(self) -> Path:
         """Scratch of the sorter."""
-        return self.intermediate / "sorting"
+        return self.intermediate / "sorting" / "output"
 
     @property
     def waveforms_folder(self) -> Path:
@@ -66,19 +69,7 @@ class Context:
     def settings(self, group: str, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
         """One group of the configuration as a plain dict: the slice that a stage's key is made of."""
         values = asdict(getattr(self.config, group))
-        return {name: _jsonable(value) for name, value in values.items() if name not in leave_out}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if hasattr(value, "item"):  # numpy scalars
-        return value.item()
-    return value
+        return {name: plain(value) for name, value in values.items() if name not in leave_out}
 
 
 def stage_seed(random_seed: int | None, stage: str, content: str) -> int:

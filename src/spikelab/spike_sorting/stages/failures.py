@@ -7,11 +7,12 @@ from typing import Any
 
 from spikelab.spike_sorting import _exceptions
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure, SpikeSortingClassifiedError
+from spikelab.spike_sorting._fields import plain
 
 
 def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[str, Any]:
     """Class name, message and attributes; the sorter's log is copied beside the manifest, so that it survives."""
-    attributes = {name: value for name, value in vars(failure).items() if not name.startswith("_")}
+    attributes = {name: _plain(value) for name, value in vars(failure).items() if not name.startswith("_")}
     log_path = attributes.get("log_path")
     if log_path is not None:
         source = Path(log_path)
@@ -31,3 +32,11 @@ def failure_from_dict(record: dict[str, Any], folder: Path) -> SpikeSortingClass
         return BiologicalSortFailure(record["message"])
     error: SpikeSortingClassifiedError = error_class(record["message"], **attributes)
     return error
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold; of anything else, its text."""
+    try:
+        return plain(value)
+    except TypeError:
+        return str(value)

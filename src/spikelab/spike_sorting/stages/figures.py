@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.stages.store import Done, replace_folder
+from spikelab.spike_sorting.stages.published import move_into, published, record_published
+from spikelab.spike_sorting.stages.store import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.stages.context import Context
+    from spikelab.spike_sorting.stages.store import Done
     from spikelab.spikedata import SpikeData
+
+    Drawn = tuple[str, SpikeData, CurationOutcome]
 
 NAME = "figures"
 FOLDER = "figures"
+# In the overview folder: what its figures were drawn from.
+OVERVIEW_RECORD = "overview.json"
 
 
 def figures_stage(
@@ -26,48 +33,63 @@ def figures_stage(
     recording: Done[BinaryRecording],
     units: SpikeData,
     curation: Done[CurationOutcome],
-    waveforms_folder: Path | None,
-) -> Done[Path]:
-    """Draw ``<results>/figures``; the artifact is the note that it was done."""
+    waveforms_folder: Callable[[], Path | None],
+) -> Done[list[Path]]:
+    """Draw into ``<results>/figures``; the artifact is the list of files."""
     target = context.results / FOLDER
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
-        n_figures = draw([(context.name, units, curation.value)], context.config, target, waveforms_folder)
-        return {"files": n_figures}
-
-    def load(folder: Path) -> Path:  # noqa: ARG001 - the harness's signature
-        if not target.is_dir():
-            raise FileNotFoundError(target)
-        return target
+        files = waveforms_folder() if context.config.figures.create_unit_figures else None
+        written = _draw([(context.name, units, curation.value)], context.config, target, files)
+        record_published(folder, context.store.folder / NAME, written, target)
+        return {"files": len(written)}
 
     return context.store.load_or_run(
         NAME,
         settings=context.settings("figures") | context.settings("curation") | _windows(context),
         inputs={"recording": recording.run_id, "curation": curation.run_id},
         run=run,
-        load=load,
+        load=lambda folder: published(folder, target),
         forced_by=context.forced_by("recompile_single_recording"),
+        writes_outside=True,
     )
+
+
+def draw_overview(
+    recordings: Sequence[Drawn], run_ids: Sequence[str], config: SortingPipelineConfig, target: Path
+) -> bool:
+    """Draw all recordings together into `target`, unless that was done from the same runs; returns whether it drew.
+
+    Parameters
+    ----------
+    recordings : sequence of (name, SpikeData of all units, CurationOutcome)
+    run_ids : sequence of str
+        Runs of their figures stages.
+    config : SortingPipelineConfig
+    target : Path
+        The overview folder.
+    """
+    made_from = json.dumps({"run_ids": list(run_ids)})
+    record = target / OVERVIEW_RECORD
+    if record.is_file() and record.read_text(encoding="utf-8") == made_from:
+        return False
+    _draw(recordings, config, target, None)
+    write_atomically(record, made_from)
+    return True
+
+
+def _draw(
+    recordings: Sequence[Drawn], config: SortingPipelineConfig, target: Path, waveforms_folder: Path | None
+) -> list[Path]:
+    from spikelab.spike_sorting.figures import make_figures
+
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as temporary:
+        make_figures(recordings, config, Path(temporary), waveforms_folder=waveforms_folder)
+        return move_into(Path(temporary), target)
 
 
 def _windows(context: Context) -> dict[str, Any]:
     """The compiled window, which the templates are drawn in."""
     waveform = context.settings("waveform")
     return {name: waveform[name] for name in ("compiled_ms_before", "compiled_ms_after")}
-
-
-def draw(
-    recordings: Sequence[tuple[str, SpikeData, CurationOutcome]],
-    config: SortingPipelineConfig,
-    target: Path,
-    waveforms_folder: Path | None = None,
-) -> int:
-    """Draw all figures of one or several recordings into `target`, which is replaced as a whole; returns how many."""
-    from spikelab.spike_sorting.figures import make_figures
-
-    temporary = target.with_name(f".{target.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    written = make_figures(recordings, config, temporary, waveforms_folder=waveforms_folder)
-    replace_folder(temporary, target)
-    return len(written)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.store import Done
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "recording"
-# Which run wrote the heavy file beside it; the file is only used together with that run's artifact.
-OWNER = "owner.json"
 # Settings that say where and how, not what.
 NOT_KEYED = ("hdf5_plugin_path", "probe_path")
 
@@ -57,7 +55,7 @@ def ensure_traces(context: Context, recording: Done[BinaryRecording]) -> BinaryR
     binary = recording.value
     size = 2 * binary.n_samples * binary.n_channels
     path = context.traces_path
-    if _owner(path.parent) != recording.run_id or not path.exists() or path.stat().st_size != size:
+    if owner(path.parent) != recording.run_id or not path.exists() or path.stat().st_size != size:
         _write_traces(context, recording.run_id)
     return binary
 
@@ -67,8 +65,7 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
 
     execution = context.config.execution
     folder = context.traces_path.parent
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    empty_folder(folder)
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
     with logged_warnings(logger):
         binary, report = write_binary(
@@ -78,7 +75,7 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
             total_memory=execution.total_memory,
             seed=stage_seed(execution.random_seed, NAME, ""),
         )
-    (folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+    set_owner(folder, run_id)
     return binary, report.to_dict()
 
 
@@ -88,13 +85,6 @@ def _probe_digest(context: Context) -> str | None:
     if path is None or not Path(path).is_file():
         return None
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
-
-
-def _owner(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / OWNER).read_text(encoding="utf-8"))["run_id"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
 
 
 def _content_digest(binary: BinaryRecording) -> str:

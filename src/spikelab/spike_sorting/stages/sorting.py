@@ -1,39 +1,53 @@
-"""Sorting: run the sorter on the binary recording and keep its spikes and its log."""
+"""Sorting: run the sorter on the binary recording, with smaller batches if need be, and keep its spikes and its log."""
 
 from __future__ import annotations
 
+import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
+from spikelab.spike_sorting._exceptions import (
+    DiskExhaustionError,
+    ResourceSortFailure,
+    SpikeSortingClassifiedError,
+)
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.stages.recording import ensure_traces
+from spikelab.spike_sorting.stages.scratch import empty_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from spikelab.spike_sorting.backends.base import SorterBackend
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import Done
+
+logger = logging.getLogger(__name__)
 
 NAME = "sorting"
 # RT-Sort settings that say where and how, not what.
 NOT_KEYED = ("device", "num_processes", "delete_inter", "verbose", "save_rt_sort_pickle")
+MIN_BATCH = 2
 
 
-def sorting_stage(context: Context, recording: Done[BinaryRecording]) -> Done[SpikeTrains]:
-    """Which unit fired when, as the sorter has it."""
+def sorting_stage(
+    context: Context, recording: Done[BinaryRecording], attempts: list[dict[str, Any]]
+) -> Done[SpikeTrains]:
+    """Which unit fired when, as the sorter has it.
 
-    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001
+    Every try of the sorter is added to `attempts`, with the parameters it had and how it ended; the artifact
+    remembers them.
+    """
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)
-        shutil.rmtree(context.sorter_folder, ignore_errors=True)
-        context.sorter_folder.mkdir(parents=True)
         try:
-            trains = _sort(context, binary)
+            trains = _with_smaller_batches(context, binary, attempts)
         finally:
             for log in sorted(context.sorter_folder.rglob("*.log")):
                 shutil.copyfile(log, folder / log.name)
         trains.save(folder / "spikes.npz")
-        return {"n_units": trains.n_units, "n_spikes": sum(map(len, trains.samples))}
+        return {"n_units": trains.n_units, "n_spikes": sum(map(len, trains.samples)), "attempts": attempts}
 
     return context.store.load_or_run(
         NAME,
@@ -52,15 +66,51 @@ def _settings(context: Context) -> dict[str, Any]:
     return settings | {"random_seed": context.config.execution.random_seed}
 
 
-def _sort(context: Context, binary: BinaryRecording) -> SpikeTrains:
+def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: list[dict[str, Any]]) -> SpikeTrains:
+    """Run the sorter; when a resource runs out, again with its batch halved: never the same command twice."""
+    backend = context.backend
+    retries_left = context.config.execution.resource_retries
+    while True:
+        attempt: dict[str, Any] = {"sorter_params": backend.config.sorter.sorter_params, "error": None}
+        attempts.append(attempt)
+        try:
+            return _sort(context, backend, binary)
+        except ResourceSortFailure as error:
+            attempt["error"] = f"{type(error).__name__}: {error}"
+            smaller = smaller_batch(backend)
+            if smaller is None or retries_left == 0 or isinstance(error, DiskExhaustionError):
+                raise
+            retries_left -= 1
+            logger.warning("%s", error)
+            logger.warning("trying again with %s = %d", *smaller)
+            backend = _with_batch(backend, *smaller)
+
+
+def smaller_batch(backend: SorterBackend) -> tuple[str, int] | None:
+    """Name and halved value of the sorter's batch setting; None where it has none, or cannot go lower."""
+    name = backend.batch_parameter
+    if name is None:
+        return None
+    batch = (backend.config.sorter.sorter_params or {}).get(name) or backend.batch_default
+    return (name, int(batch) // 2) if batch and int(batch) >= MIN_BATCH else None
+
+
+def _with_batch(backend: SorterBackend, name: str, batch: int) -> SorterBackend:
+    params = {**(backend.config.sorter.sorter_params or {}), name: batch}
+    return type(backend)(backend.config.override(sorter_params=params))
+
+
+def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording) -> SpikeTrains:
+    empty_folder(context.sorter_folder.parent)  # the mark that it is ours stays out of the sorter's reach
+    context.sorter_folder.mkdir()
     try:
-        sorting = context.backend.sort(
+        sorting = backend.sort(
             binary.to_spikeinterface(), context.recording_input, context.traces_path, context.sorter_folder
         )
     except SpikeSortingClassifiedError:
         raise
     except Exception as error:
-        classified = context.backend.classify(context.sorter_folder, error)
+        classified = backend.classify(context.sorter_folder, error)
         if classified is None:
             raise
         raise classified from error

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure
-from spikelab.spike_sorting._resources import Usage, measure
+from spikelab.spike_sorting._resources import Usage
 from spikelab.spike_sorting.stages.failures import failure_from_dict, failure_to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -103,6 +101,7 @@ class StageStore:
         load: Callable[[Path], T],
         forced_by: str | None = None,
         retry_failure: bool = False,
+        writes_outside: bool = False,
     ) -> Done[T]:
         """Load the artifact of `stage`, or make and publish it.
 
@@ -122,6 +121,9 @@ class StageStore:
             Name of the setting that demands a new run.
         retry_failure : bool
             Run again what ended in a remembered failure.
+        writes_outside : bool
+            The stage replaces files outside its folder, one by one: its old artifact is void from the start of a run,
+            for a run that is cut short leaves a mixture.
 
         Raises
         ------
@@ -130,6 +132,7 @@ class StageStore:
         """
         settings = json.loads(json.dumps(settings))
         folder = self.folder / stage
+        _recover(folder)
         manifest = Manifest.read(folder)
         reason = _why_run(manifest, settings, inputs, forced_by)
         if reason is None and manifest is not None and manifest.failure is not None:
@@ -147,6 +150,8 @@ class StageStore:
         assert reason is not None
         if self.on_start is not None:
             self.on_start(stage, reason)
+        if writes_outside:
+            (folder / MANIFEST).unlink(missing_ok=True)
         manifest = self._run(stage, settings, inputs, run)
         return Done(load(folder), manifest.run_id, False, reason, manifest.usage, manifest.info)
 
@@ -158,15 +163,21 @@ class StageStore:
         run: Callable[[Path, str], dict[str, Any] | None],
     ) -> Manifest:
         manifest = Manifest(stage, uuid.uuid4().hex, dict(settings), dict(inputs), versions=self.versions)
-        with _publish(self.folder / stage) as temporary, measure() as usage:
+        folder = self.folder / stage
+        temporary = _beside(folder, "new")
+        temporary.mkdir(parents=True)
+        usage = Usage()
+        try:
             try:
                 manifest.info = run(temporary, manifest.run_id) or {}
             except BiologicalSortFailure as failure:
                 # A biological outcome is a result: it is recorded, so that the same call raises it again at once.
                 manifest.failure = failure_to_dict(failure, temporary)
-                _write_manifest(temporary, manifest, usage)
+                _publish(temporary, folder, manifest, usage)
                 raise
-            _write_manifest(temporary, manifest, usage)
+            _publish(temporary, folder, manifest, usage)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # what did not become the artifact
         return manifest
 
     def _log_other_versions(self, manifest: Manifest) -> None:
@@ -176,36 +187,28 @@ class StageStore:
                 logger.info("%s: made with %s %s, this is %s; kept", manifest.stage, name, before, version)
 
 
-def _write_manifest(folder: Path, manifest: Manifest, usage: Usage) -> None:
+def _publish(temporary: Path, folder: Path, manifest: Manifest, usage: Usage) -> None:
+    """Complete the artifact in `temporary` by its manifest, and put it in the place of `folder`."""
     manifest.usage = usage.so_far()
-    (folder / MANIFEST).write_text(json.dumps(vars(manifest), indent=1), encoding="utf-8")
-
-
-@contextmanager
-def _publish(folder: Path) -> Iterator[Path]:
-    """An empty temporary folder that becomes `folder`, provided that its manifest was written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a run that was killed
-        shutil.rmtree(leftover)
-    temporary = folder.parent / f".{folder.name}.new"
-    temporary.mkdir()
-    try:
-        yield temporary
-    finally:
-        if (temporary / MANIFEST).exists():
-            replace_folder(temporary, folder)
-        else:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def replace_folder(new: Path, folder: Path) -> None:
-    """Put the finished folder `new` in the place of `folder`."""
-    old = folder.parent / f".{folder.name}.old"
+    write_atomically(temporary / MANIFEST, json.dumps(vars(manifest), indent=1))
+    old = _beside(folder, "old")
     if folder.exists():
         folder.rename(old)
-    new.rename(folder)
-    if old.exists():
-        shutil.rmtree(old)
+    temporary.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}")
+
+
+def _recover(folder: Path) -> None:
+    """Finish, or undo, what a killed run left half done."""
+    for kind in ("new", "old"):
+        leftover = _beside(folder, kind)
+        if not folder.exists() and Manifest.read(leftover) is not None:
+            leftover.rename(folder)  # complete: the run was killed between the two renames
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _why_run(
@@ -236,7 +239,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a small text file that is either old or new, never half."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105 - says "atomic" where Path.replace does not
+    temporary.replace(path)
 
 
 def now() -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import Context, stage_seed
-from spikelab.spike_sorting.stages.recording import OWNER, _owner, ensure_traces
+from spikelab.spike_sorting.stages.recording import ensure_traces
+from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,12 +50,14 @@ def ensure_waveform_files(
     sorting: Done[SpikeTrains],
     waveforms: Done[Waveforms],
 ) -> Path | None:
-    """The folder of the per-unit waveform files, written again where they are gone; None where nobody wants them."""
+    """Folder of the per-unit waveform files, written again where they are gone; None where nobody wants them."""
     if not context.config.waveform.save_waveform_files:
         return None
-    if _owner(context.waveforms_folder) != waveforms.run_id:
+    folder = context.waveforms_folder
+    names = [f"waveforms_{unit}.npy" for unit in waveforms.value.unit_ids]
+    if owner(folder) != waveforms.run_id or not all((folder / name).is_file() for name in names):
         _extract(context, recording, sorting, waveforms.run_id, None)
-    return context.waveforms_folder
+    return folder
 
 
 def _extract(
@@ -69,8 +70,7 @@ def _extract(
     from spikelab.spike_sorting.waveforms import waveforms_from_extractor
 
     binary = ensure_traces(context, recording)
-    shutil.rmtree(context.waveforms_folder, ignore_errors=True)
-    context.waveforms_folder.mkdir(parents=True)
+    empty_folder(context.waveforms_folder)
     execution = context.config.execution
     seed = stage_seed(execution.random_seed, NAME, recording.info["content"])
     extractor = context.backend.extract_waveforms(
@@ -81,5 +81,5 @@ def _extract(
         rec_path=context.recording_input,
         rng=seed,
     )
-    (context.waveforms_folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+    set_owner(context.waveforms_folder, run_id)
     return waveforms_from_extractor(extractor, context.config.waveform, seed=seed, n_jobs=execution.n_jobs)

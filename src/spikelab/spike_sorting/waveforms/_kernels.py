@@ -57,6 +57,30 @@ def centre_spikes(
 
 
 @compiled
+def _add_rows(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], d: NDArray[Any], sums: NDArray[np.float64]) -> None:
+    for channel in range(sums.size):
+        first, second = np.float64(a[channel]), np.float64(b[channel])
+        third, fourth = np.float64(c[channel]), np.float64(d[channel])
+        sums[channel] = sums[channel] + first + second + third + fourth
+
+
+@compiled
+def _add_rows_and_squares(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    c: NDArray[Any],
+    d: NDArray[Any],
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    for channel in range(sums.size):
+        first, second = np.float64(a[channel]), np.float64(b[channel])
+        third, fourth = np.float64(c[channel]), np.float64(d[channel])
+        sums[channel] = sums[channel] + first + second + third + fourth
+        squares[channel] = squares[channel] + first * first + second * second + third * third + fourth * fourth
+
+
+@compiled
 def add_windows(
     traces: NDArray[Any],
     base: int,
@@ -67,25 +91,56 @@ def add_windows(
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
 ) -> None:
-    """Add each spike's window to ``sums[u]`` and, unless `squares` is empty, its squares to ``squares[u]``."""
-    n_samples, n_channels = sums.shape[1], sums.shape[2]
+    """Add each spike's window to ``sums[u]`` and, unless `squares` is empty, its squares to ``squares[u]``.
+
+    Sample by sample, four spikes at a time: the sums of one sample stay in the fastest cache, and are loaded and
+    stored once for four spikes.
+    """
     for unit in range(first.size):
-        for spike in range(first[unit], last[unit]):
-            start = frames[spike] - n_before - base
-            for sample in range(n_samples):
+        fours = first[unit] + (last[unit] - first[unit]) // 4 * 4
+        for sample in range(sums.shape[1]):
+            shift = sample - n_before - base
+            for spike in range(first[unit], fours, 4):
+                a, b = traces[frames[spike] + shift], traces[frames[spike + 1] + shift]
+                c, d = traces[frames[spike + 2] + shift], traces[frames[spike + 3] + shift]
                 if squares.size:
-                    for channel in range(n_channels):
-                        value = np.float64(traces[start + sample, channel])
-                        sums[unit, sample, channel] += value
-                        squares[unit, sample, channel] += value * value
+                    _add_rows_and_squares(a, b, c, d, sums[unit, sample], squares[unit, sample])
                 else:
-                    for channel in range(n_channels):
-                        sums[unit, sample, channel] += np.float64(traces[start + sample, channel])
+                    _add_rows(a, b, c, d, sums[unit, sample])
+            for spike in range(fours, last[unit]):
+                row = traces[frames[spike] + shift]
+                for channel in range(row.size):
+                    value = np.float64(row[channel])
+                    sums[unit, sample, channel] += value
+                    if squares.size:
+                        squares[unit, sample, channel] += value * value
+
+
+@compiled
+def mean_and_std(
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    count: int,
+    scale: float,
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+) -> None:
+    """Write mean and population standard deviation, times `scale`, of `count` windows from their sums."""
+    for sample in range(sums.shape[0]):
+        for channel in range(sums.shape[1]):
+            total = sums[sample, channel]
+            mean[sample, channel] = total * (scale / count)
+            deviations = max(squares[sample, channel] - total * total / count, 0.0)
+            std[sample, channel] = np.sqrt(deviations / count) * abs(scale)
 
 
 @compiled
 def count_values(traces: NDArray[np.int16], first_channel: int, counts: NDArray[np.int32]) -> None:
-    """Count how often each int16 value occurs; ``counts[c, value + 32768]`` for channel ``first_channel + c``."""
+    """Count how often each int16 value occurs; ``counts[c, value + 32768]`` for channel ``first_channel + c``.
+
+    A row of `counts` may be longer than the 65 536 values. It should be: rows a power of two apart share the same few
+    lines of the cache.
+    """
     for frame in range(traces.shape[0]):
         for channel in range(counts.shape[0]):
             counts[channel, np.int64(traces[frame, first_channel + channel]) + 32768] += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._types import Epoch, IntArray, TraceSource
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 64 * 2**20
 MIN_CHUNK_FRAMES = 1000
 
 

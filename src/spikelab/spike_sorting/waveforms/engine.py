@@ -15,9 +15,9 @@ from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
 from spikelab.spike_sorting._validation import parse_memory
 from spikelab.spike_sorting.waveforms.centring import centre_trains
-from spikelab.spike_sorting.waveforms.chunks import UnitPool
+from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, UnitPool
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
-from spikelab.spike_sorting.waveforms.noise import noise_levels
+from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
 from spikelab.spike_sorting.waveforms.sinks import FolderSink, MemorySink
 from spikelab.spike_sorting.waveforms.templates import (
     Averages,
@@ -79,8 +79,8 @@ def compute_waveforms(
 ) -> Waveforms:
     """Centre every spike and measure every unit.
 
-    The recording is read in time order, chunk by chunk; memory holds one chunk, the results and the running sums of as
-    many units as `total_memory` allows. The result depends on the recording, the spikes, `config` and `seed` alone:
+    The recording is read in time order, chunk by chunk; memory holds one chunk, the results and, in what is left of
+    `total_memory`, the running sums of as many units as fit, at least one. The result depends on the recording, the spikes, `config` and `seed` alone:
     units do not interact, and workers, memory and chunks change no bit of it.
 
     A unit without a spike whose window fits into its epoch has a template of zeros, SNR 0, std_norm infinity, main
@@ -118,7 +118,7 @@ def compute_waveforms(
             sorter=sorter,
         )
     window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
-    block_bytes = min(MAX_BLOCK_BYTES, parse_memory(total_memory) // 4)
+    block_bytes = _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
     with UnitPool(n_jobs) as pool, ExitStack() as stack:
         units = look_and_centre(source, _inside(trains, source.n_samples), window, config, seed, pool, block_bytes)
         chosen = {
@@ -133,12 +133,19 @@ def compute_waveforms(
             _warn_if_large(shapes, parse_memory(total_memory))
             sinks.append(MemorySink(shapes, keep))
         averages = average_windows(
-            source, list(chosen.values()), window, pool, block_bytes=block_bytes, sink=_fan_out(list(chosen), sinks)
+            source,
+            list(chosen.values()),
+            units.channels,
+            window,
+            pool,
+            block_bytes=block_bytes,
+            sink=_fan_out(list(chosen), sinks),
         )
     return measure(
         units,
         averages,
         noise_levels(source, seed),
+        epoch_noise_levels(source, seed),
         config,
         n_before=window.n_before,
         n_averaged=[len(frames) for frames in chosen.values()],
@@ -183,13 +190,14 @@ def measure(
     units: CentredUnits,
     averages: Averages,
     noise: FloatArray,
+    epoch_noise: FloatArray | None,
     config: WaveformConfig,
     *,
     n_before: int,
     n_averaged: Sequence[int],
     sampling_frequency: float,
 ) -> Waveforms:
-    """Derive the metrics of every unit from its template, its std and the noise."""
+    """Derive the metrics of every unit from its template, its std and the noise, over all and epoch by epoch."""
     shape = (len(units.unit_ids), len(noise))
     amplitudes, ratios = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     peak_inds = np.zeros(shape, dtype=np.int64)
@@ -205,6 +213,7 @@ def measure(
             n_after=spread.n_after,
         )
     rows = np.arange(shape[0])
+    epoch_snr, epoch_std_norm = _epoch_metrics(averages, units.channels, epoch_noise, config, spread)
     return Waveforms(
         unit_ids=units.unit_ids,
         spikes=units.spikes,
@@ -221,7 +230,39 @@ def measure(
         std_norm=ratios[rows, units.channels],
         n_averaged=np.array(n_averaged, dtype=np.int64),
         epoch_templates=averages.epoch_templates,
+        epoch_snr=epoch_snr,
+        epoch_std_norm=epoch_std_norm,
     )
+
+
+def _epoch_metrics(
+    averages: Averages, channels: IntArray, noise: FloatArray | None, config: WaveformConfig, spread: Window
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """SNR and std_norm on each unit's main channel, both of shape (epochs, units); None with a single epoch."""
+    if averages.epoch_templates is None or averages.epoch_stds is None or noise is None:
+        return None, None
+    snr, ratios = np.zeros((2, len(noise), len(channels)), dtype=np.float32)
+    for epoch, (templates, stds) in enumerate(zip(averages.epoch_templates, averages.epoch_stds, strict=True)):
+        # Side by side, as if the units were channels; zeros, where there is no spike, have SNR 0 and std_norm infinity.
+        main = np.nan_to_num(templates[np.arange(len(channels)), :, channels].T)
+        amplitudes, peak_inds = peaks(main)
+        snr[epoch] = signal_to_noise(amplitudes, noise[epoch, channels])
+        ratios[epoch] = std_norms(
+            stds.T,
+            amplitudes,
+            peak_inds,
+            at_peak=config.std_at_peak,
+            n_before=spread.n_before,
+            n_after=spread.n_after,
+        )
+    return snr, ratios
+
+
+def _running_sums_bytes(source: TraceSource, n_units: int, window: Window, total_memory: int) -> int:
+    """What is left of `total_memory` beside one chunk and the results, up to where more is of no use."""
+    n_epoch_templates = len(source.epochs) if len(source.epochs) > 1 else 0
+    results = 4 * n_units * window.n_samples * source.n_channels * (2 + n_epoch_templates)
+    return min(MAX_BLOCK_BYTES, max(0, total_memory - results - CHUNK_BYTES))
 
 
 def _warn_if_large(shapes: Mapping[int, tuple[int, int, int]], allowed: int) -> None:

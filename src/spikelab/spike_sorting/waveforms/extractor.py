@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._types import FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
+from spikelab.spike_sorting._types import FloatArray, SpikeTrains, Waveforms
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.engine import (
     MAX_BLOCK_BYTES,
@@ -19,13 +19,11 @@ from spikelab.spike_sorting.waveforms.engine import (
     compute_waveforms,
     measure,
 )
-from spikelab.spike_sorting.waveforms.noise import noise_levels
+from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
 from spikelab.spike_sorting.waveforms.templates import Averages, Window, average_windows, gather
 from spikelab.spike_sorting.waveforms.traces import trace_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from spikeinterface import BaseRecording, BaseSorting
 
     from spikelab.spike_sorting.config import WaveformConfig
@@ -201,8 +199,8 @@ def waveforms_from_extractor(
 ) -> Waveforms:
     """Gather a :class:`Waveforms` from any object with the attributes that the specification asks of an extractor.
 
-    Spikes, templates, main channels and polarity are taken as they are; noise and, with several epochs, the epoch
-    templates are measured on ``extractor.recording``.
+    Spikes, templates, main channels and polarity are taken as they are; noise and, with several epochs, what is known
+    of each epoch are measured on ``extractor.recording``.
 
     Parameters
     ----------
@@ -214,9 +212,9 @@ def waveforms_from_extractor(
     seed, n_jobs : int
         As in :func:`compute_waveforms`.
     """
-    own = getattr(extractor, "waveforms_result", None)
-    if isinstance(own, Waveforms):
-        return own
+    result = getattr(extractor, "waveforms_result", None)
+    if isinstance(result, Waveforms):
+        return result
     if config is None:
         from spikelab.spike_sorting.config import WaveformConfig as Defaults
 
@@ -227,24 +225,28 @@ def waveforms_from_extractor(
         np.stack([np.asarray(extractor.get_computed_template(unit, "average"), np.float32) for unit in originals]),
         np.stack([np.asarray(extractor.get_computed_template(unit, "std"), np.float32) for unit in originals]),
         None,
+        None,
     )
     window = Window(int(extractor.peak_ind), averages.templates.shape[1] - 1 - int(extractor.peak_ind))
     chosen = [
         averaged_spikes(spikes, unit, source.epochs, window, config.max_waveforms_per_unit, seed)
         for unit, spikes in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
     ]
-    if len(source.epochs) > 1:
-        averages = replace(averages, epoch_templates=_epoch_templates(source, chosen, window, n_jobs))
     units = CentredUnits(
         trains.unit_ids,
         trains.samples,
         np.array([extractor.chans_max_all[unit] for unit in originals], dtype=np.int64),
         np.array([extractor.use_pos_peak[unit] for unit in originals], dtype=np.bool_),
     )
+    if len(source.epochs) > 1:
+        with UnitPool(n_jobs) as pool:
+            own = average_windows(source, chosen, units.channels, window, pool, block_bytes=MAX_BLOCK_BYTES)
+        averages = replace(averages, epoch_templates=own.epoch_templates, epoch_stds=own.epoch_stds)
     return measure(
         units,
         averages,
         noise_levels(source, seed),
+        epoch_noise_levels(source, seed),
         config,
         n_before=window.n_before,
         n_averaged=[len(frames) for frames in chosen],
@@ -262,8 +264,3 @@ def _numbered(sorting: BaseSorting) -> tuple[list[Any], SpikeTrains]:
         return sorted(originals, key=int), trains
     except ValueError:
         return originals, trains
-
-
-def _epoch_templates(source: TraceSource, chosen: Sequence[IntArray], window: Window, n_jobs: int) -> FloatArray | None:
-    with UnitPool(n_jobs) as pool:
-        return average_windows(source, chosen, window, pool, block_bytes=MAX_BLOCK_BYTES).epoch_templates

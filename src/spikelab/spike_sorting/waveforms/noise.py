@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting._types import BinaryRecording, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
 from spikelab.spike_sorting.waveforms._kernels import count_values
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 
@@ -19,23 +19,32 @@ N_STRETCHES = 20
 STRETCH_FRAMES = 10_000
 MAD_TO_STD = 0.6745  # median |x| of a standard normal
 CHANNELS_AT_A_TIME = 128  # 33 MB of counts
+N_VALUES, PADDING = 2**16, 80  # the padding keeps the channels in different lines of the cache
 
 
-def noise_levels(source: TraceSource, seed: int) -> FloatArray:
+def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None) -> FloatArray:
     """Noise per channel: MAD about the median / 0.6745, in microvolts, shape (channels,).
 
     Over 20 seeded stretches of 10 000 frames that do not overlap, or the whole recording where it is no longer than
-    that. Exact: the counts of a binary are tallied, not approximated.
+    that; with `epoch`, the same within that epoch. Exact: the counts of a binary are tallied, not approximated.
     """
-    stretches = noise_stretches(source.n_samples, seed)
+    start, n_samples = (0, source.n_samples) if epoch is None else (epoch.start_frame, epoch.n_frames)
+    stretches = [(start + a, start + b) for a, b in noise_stretches(n_samples, seed)]
     noise = np.zeros(source.n_channels, dtype=np.float32)
     if not stretches:
         return noise
     mad = _mad_of_counts if isinstance(source, BinaryRecording) else _mad_of_values
-    for start in range(0, source.n_channels, CHANNELS_AT_A_TIME):
-        channels = slice(start, min(start + CHANNELS_AT_A_TIME, source.n_channels))
+    for first in range(0, source.n_channels, CHANNELS_AT_A_TIME):
+        channels = slice(first, min(first + CHANNELS_AT_A_TIME, source.n_channels))
         noise[channels] = mad(source, stretches, channels) * abs(scale_uv(source)) / MAD_TO_STD
     return noise
+
+
+def epoch_noise_levels(source: TraceSource, seed: int) -> FloatArray | None:
+    """:func:`noise_levels` of each epoch, shape (epochs, channels); None with a single epoch."""
+    if len(source.epochs) == 1:
+        return None
+    return np.stack([noise_levels(source, seed, epoch) for epoch in source.epochs])
 
 
 def noise_stretches(n_samples: int, seed: int) -> list[tuple[int, int]]:
@@ -56,14 +65,14 @@ def _mad_of_values(source: TraceSource, stretches: Sequence[tuple[int, int]], ch
 
 
 def _mad_of_counts(source: TraceSource, stretches: Sequence[tuple[int, int]], channels: slice) -> NDArray[np.float64]:
-    tally = np.zeros((channels.stop - channels.start, 2**16), dtype=np.int32)
+    tally = np.zeros((channels.stop - channels.start, N_VALUES + PADDING), dtype=np.int32)
     for start, end in stretches:
         count_values(read_raw(source, start, end), channels.start, tally)
     return np.array([_mad_of_tally(row) for row in tally])
 
 
 def _mad_of_tally(tally: NDArray[np.int32]) -> float:
-    values = np.flatnonzero(tally)
+    values = np.flatnonzero(tally != 0)  # many times faster on bool
     counts = tally[values]
     deviations = np.abs(values - _weighted_median(values, counts))
     order = np.argsort(deviations, kind="stable")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, TraceSource
-from spikelab.spike_sorting.waveforms._kernels import add_windows
+from spikelab.spike_sorting.waveforms._kernels import add_windows, mean_and_std
 from spikelab.spike_sorting.waveforms.centring import epoch_limits
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spikes
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
@@ -20,8 +20,9 @@ from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 SumArray = NDArray[np.float64]
 WindowSink = Callable[[int, FloatArray], None]
 """Takes (unit index, windows): the next windows of that unit in time order, (n, samples, channels) microvolts."""
-EpochSink = Callable[[int, int, SumArray], None]
-"""Takes (epoch index, index of the first unit, sums of the units from there on) in the source's own unit."""
+EpochSink = Callable[[int, int, SumArray, SumArray], None]
+"""Takes (epoch index, index of the first unit, sums over the epoch of the units from there on, their sums of squares up
+to the end of the epoch) in the source's own unit."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ class Averages:
         Population standard deviations of the same windows.
     epoch_templates : numpy.ndarray of float32, shape (epochs, units, samples, channels), or None
         Means within each epoch, NaN where there is no window; None with a single epoch.
+    epoch_stds : numpy.ndarray of float32, shape (epochs, units, samples), or None
+        Population standard deviations within each epoch, on the unit's main channel alone; likewise.
     """
 
     templates: FloatArray
     stds: FloatArray
     epoch_templates: FloatArray | None
+    epoch_stds: FloatArray | None
 
 
 def fitting(frames: IntArray, epochs: Sequence[Epoch], window: Window) -> IntArray:
@@ -116,7 +120,7 @@ def unit_sums(
     squares : bool
         Whether squares are summed as well; otherwise the third item is empty.
     epoch_sink : callable, optional
-        Is handed the sums over each epoch.
+        Is handed the sums over each epoch; needs `squares`.
     sink : callable, optional
         Is handed the windows themselves.
 
@@ -141,7 +145,7 @@ def unit_sums(
                 if sink is not None:
                     pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink))
             if epoch_sink is not None and earlier is not None:
-                epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)])
+                epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)], squared)
         for unit in range(len(block)):
             yield start + unit, sums[unit], squared[unit]
 
@@ -162,30 +166,58 @@ def _hand_over(visit: Visit, window: Window, scale: float, offset: int, sink: Wi
 def average_windows(
     source: TraceSource,
     trains: Sequence[IntArray],
+    channels: IntArray,
     window: Window,
     pool: UnitPool,
     *,
     block_bytes: int,
     sink: WindowSink | None = None,
 ) -> Averages:
-    """Mean and population standard deviation of the windows of each unit; parameters as in :func:`unit_sums`."""
+    """Mean and population standard deviation of the windows of each unit.
+
+    `channels` are the main channels, shape (units,); other parameters as in :func:`unit_sums`.
+    """
     shape, scale = (len(trains), window.n_samples, source.n_channels), scale_uv(source)
     templates, stds = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    by_epoch = None if len(source.epochs) == 1 else np.full((len(source.epochs), *shape), np.nan, dtype=np.float32)
-
-    def divide_epoch(index: int, first_unit: int, sums: SumArray) -> None:
-        epoch = source.epochs[index]
-        for unit, total in enumerate(sums, first_unit):
-            low, high = np.searchsorted(trains[unit], (epoch.start_frame, epoch.end_frame))
-            if by_epoch is not None and high > low:
-                by_epoch[index, unit] = total * (scale / (high - low))
-
-    epoch_sink, label = None if by_epoch is None else divide_epoch, "averaging waveforms"
+    by_epoch = _EpochAverages(source, trains, channels, window) if len(source.epochs) > 1 else None
     for unit, total, squares in unit_sums(
-        source, trains, window, pool, block_bytes=block_bytes, label=label, epoch_sink=epoch_sink, sink=sink
+        source,
+        trains,
+        window,
+        pool,
+        block_bytes=block_bytes,
+        label="averaging waveforms",
+        epoch_sink=by_epoch,
+        sink=sink,
     ):
         count = len(trains[unit])
         if count:
-            templates[unit] = total * (scale / count)
-            stds[unit] = np.sqrt(np.maximum(squares - total * total / count, 0) / count) * abs(scale)
-    return Averages(templates, stds, by_epoch)
+            mean_and_std(total, squares, count, scale, templates[unit], stds[unit])
+    if by_epoch is None:
+        return Averages(templates, stds, None, None)
+    return Averages(templates, stds, by_epoch.templates, by_epoch.stds)
+
+
+class _EpochAverages:
+    """An epoch sink that fills the ``epoch_templates`` and ``epoch_stds`` of :class:`Averages`."""
+
+    def __init__(self, source: TraceSource, trains: Sequence[IntArray], channels: IntArray, window: Window) -> None:
+        shape = (len(source.epochs), len(trains), window.n_samples)
+        self.templates = np.full((*shape, source.n_channels), np.nan, dtype=np.float32)
+        self.stds = np.full(shape, np.nan, dtype=np.float32)
+        self._epochs, self._trains, self._channels, self._scale = source.epochs, trains, channels, scale_uv(source)
+        self._earlier_squares = np.zeros(shape[1:])
+
+    def __call__(self, index: int, first_unit: int, sums: SumArray, squares: SumArray) -> None:
+        epoch = self._epochs[index]
+        for row, (total, squared) in enumerate(zip(sums, squares, strict=False)):
+            unit = first_unit + row
+            low, high = np.searchsorted(self._trains[unit], (epoch.start_frame, epoch.end_frame))
+            count, channel = high - low, self._channels[unit]
+            if not count:
+                continue
+            self.templates[index, unit] = total * (self._scale / count)
+            own = squared[:, channel] - self._earlier_squares[unit]
+            self._earlier_squares[unit] = squared[:, channel]
+            deviations = np.maximum(own - total[:, channel] ** 2 / count, 0)
+            self.stds[index, unit] = np.sqrt(deviations / count) * abs(self._scale)

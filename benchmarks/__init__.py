@@ -1,0 +1,1 @@
+"""What spikelab costs, measured beside SpikeInterface and scipy on the same recordings; see README.md."""

@@ -1,0 +1,87 @@
+"""One task in one fresh process: CPU seconds, wall seconds and the memory that it added at its peak."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._resources import cpu_seconds, peak_memory_mib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# One core for everything: the libraries read these when they are loaded.
+LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA")
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a task cost.
+
+    Attributes
+    ----------
+    cpu_s, wall_s : list of float
+        Of each repetition, after the warm-up.
+    cold_cpu_s : float
+        CPU seconds from the start of the process to the end of the warm-up: imports and compilation.
+    added_mib : float
+        Peak memory of the process less the memory it held after the warm-up.
+    """
+
+    cpu_s: list[float]
+    wall_s: list[float]
+    cold_cpu_s: float
+    added_mib: float
+
+    @property
+    def cpu(self) -> float:
+        """Median CPU seconds."""
+        return statistics.median(self.cpu_s)
+
+    @property
+    def wall(self) -> float:
+        """Median wall seconds."""
+        return statistics.median(self.wall_s)
+
+
+def measure(task: str, *, repeats: int = 1, **arguments: Any) -> Cost:
+    """Run ``benchmarks.tasks.<task>(**arguments)`` in a process of its own."""
+    job = json.dumps({"task": task, "repeats": repeats, "arguments": arguments})
+    command = [sys.executable, "-W", "ignore", "-m", __name__, job]
+    done = subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _run(task: str, repeats: int, arguments: dict[str, Any]) -> Cost:
+    """In the child: ``prepare`` makes the warm-up and returns the work."""
+    prepare: Callable[..., Callable[[], Any]] = getattr(importlib.import_module("benchmarks.tasks"), task)
+    work = prepare(**arguments)
+    cold, before = cpu_seconds(), _memory_mib()
+    cpu, wall = [], []
+    for _ in range(repeats):
+        start = cpu_seconds(), time.perf_counter()
+        work()
+        cpu.append(cpu_seconds() - start[0])
+        wall.append(time.perf_counter() - start[1])
+    return Cost(cpu, wall, cold, peak_memory_mib() - before)
+
+
+def _memory_mib() -> float:
+    import psutil
+
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", type=json.loads)
+    print(json.dumps(asdict(_run(**parser.parse_args().job))))

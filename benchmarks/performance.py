@@ -1,0 +1,164 @@
+"""One core, three recordings: spikelab, SpikeInterface and scipy side by side.
+
+Writes ``results/performance.md`` and ``results/performance.png``::
+
+    python -m benchmarks.performance
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.checking import check
+from benchmarks.measuring import Cost, measure
+from benchmarks.recordings import Size, make_recording
+from benchmarks.reporting import RESULTS, conditions, markdown, write
+
+SETS = {"A": Size(64, 120, 25), "B": Size(256, 60, 100), "C": Size(1000, 20, 200)}
+WARM_UP = Size(64, 5, 4)
+
+READ = "reading every sample once"
+SCIPY = "scipy sosfiltfilt, float32 traces"
+SCIPY_32 = "scipy sosfiltfilt, float32 throughout"
+PIPELINE = "**spikelab: whole pipeline, sorter excepted**"
+PIPELINE_2 = "spikelab: the same with two workers"
+POST_SORT = "**spikelab: after the sorter**"
+ANALYZER = "SpikeInterface: analyzer, filtered binary"
+ANALYZER_LAZY = "SpikeInterface: analyzer, filtered lazily"
+
+
+class Target(NamedTuple):
+    """At most `most` times the CPU seconds (or wall seconds) of `rival`."""
+
+    ours: str
+    rival: str
+    most: float | None
+    sets: str = "ABC"
+    wall: bool = False
+
+
+TARGETS = (
+    Target(POST_SORT, ANALYZER_LAZY, 0.15, "A"),
+    Target(POST_SORT, ANALYZER_LAZY, 0.12, "C"),
+    Target(POST_SORT, ANALYZER, None),
+    Target(POST_SORT, SCIPY, 0.5),
+    Target(POST_SORT, SCIPY_32, None),
+    Target(PIPELINE, SCIPY, 1.5),
+    Target(PIPELINE, SCIPY_32, None),
+    Target(PIPELINE_2, PIPELINE, 0.65, wall=True),
+)
+
+
+def measure_set(size: Size, scratch: Path, repeats: int) -> tuple[dict[str, Cost], float]:
+    """Cost of everything on one recording, and the largest error of our templates."""
+    paths = {"recording": str(make_recording(scratch, size)), "warm_up": str(scratch / WARM_UP.name)}
+    folder = {"folder": str(scratch / "sorted")}
+    costs = {
+        READ: measure("memmap_pass", repeats=repeats, **paths),
+        SCIPY: measure("sosfiltfilt", repeats=repeats, **paths),
+        SCIPY_32: measure("sosfiltfilt", repeats=repeats, **paths, dtype="float32"),
+        PIPELINE_2: measure("pipeline", repeats=repeats, **paths, **folder, n_jobs=2),
+        PIPELINE: measure("pipeline", repeats=repeats, **paths, **folder),
+        POST_SORT: measure("post_sort", repeats=repeats, **paths, **folder),
+    }
+    error = check(Path(paths["recording"]), scratch / "sorted")
+    costs[ANALYZER] = measure("analyzer", repeats=repeats, **paths, **folder)
+    costs[ANALYZER_LAZY] = measure("analyzer", repeats=repeats, **paths)
+    return costs, error
+
+
+def costs_table(measured: dict[str, dict[str, Cost]]) -> str:
+    """CPU seconds with their range, and added memory, of every task on every set."""
+    rows = []
+    for task in (READ, SCIPY, SCIPY_32, ANALYZER_LAZY, ANALYZER, PIPELINE, PIPELINE_2, POST_SORT):
+        cells = [task]
+        for costs in measured.values():
+            cost = costs[task]
+            cells += [f"{cost.cpu:.2f} ({min(cost.cpu_s):.2f} to {max(cost.cpu_s):.2f})", f"{cost.added_mib:.0f}"]
+        rows.append(cells)
+    header = ["CPU seconds: median (range); MiB added"]
+    for name in measured:
+        header += [name, "MiB"]
+    return markdown(header, rows)
+
+
+def targets_table(measured: dict[str, dict[str, Cost]]) -> str:
+    """Ratios, each within this run, beside what they should be."""
+    rows = []
+    for target in TARGETS:
+        kind = "wall seconds" if target.wall else "CPU seconds"
+        row = [f"{target.ours.strip('*')} / {target.rival.strip('*')}, {kind}"]
+        for name, costs in measured.items():
+            ours, rival = costs[target.ours], costs[target.rival]
+            row.append(f"{ours.wall / rival.wall if target.wall else ours.cpu / rival.cpu:.3f}")
+            if target.most is not None and name in target.sets:
+                row[-1] += f" (at most {target.most:g})"
+        rows.append(row)
+    return markdown(["ratio", *measured], rows)
+
+
+def cold_table(measured: dict[str, dict[str, Cost]]) -> str:
+    """Imports, compilation and warm-up of a fresh process, which the table above leaves out."""
+    tasks = (PIPELINE, ANALYZER_LAZY)
+    return markdown(
+        ["CPU seconds of a process before it is warm", *measured],
+        [[task.strip("*"), *(f"{costs[task].cold_cpu_s:.1f}" for costs in measured.values())] for task in tasks],
+    )
+
+
+def draw(measured: dict[str, dict[str, Cost]], path: Path) -> None:
+    """Bars of CPU seconds, one group per recording, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    tasks = [READ, SCIPY, ANALYZER_LAZY, ANALYZER, PIPELINE, POST_SORT]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, task in enumerate(tasks):
+        heights = [costs[task].cpu for costs in measured.values()]
+        places = [group + (index - len(tasks) / 2) * 0.13 for group in range(len(measured))]
+        bars = axes.bar(places, heights, 0.13, label=task.strip("*"), color=f"C{index}")
+        axes.bar_label(bars, fmt="%.3g", fontsize=7)
+    axes.set_xticks(range(len(measured)), [f"{name}: {SETS[name]}" for name in measured])
+    axes.set(yscale="log", ylabel="CPU seconds, one core")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measure the sets, check the outputs, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", default="ABC", help="which recordings (default: ABC)")
+    parser.add_argument("--repeats", type=int, default=3, help="after the warm-up (default: 3)")
+    parser.add_argument("--shrink", type=float, default=1, help="divide every duration by this, to try things out")
+    parser.add_argument("--scratch", type=Path, help="where 3 GB may be written for a while")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
+    args = parser.parse_args()
+    measured, errors = {}, {}
+    for name in args.sets:
+        with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+            make_recording(Path(folder), WARM_UP)
+            size = replace(SETS[name], seconds=SETS[name].seconds / args.shrink)
+            measured[name], errors[name] = measure_set(size, Path(folder), args.repeats)
+    parts = [
+        "# Performance on one core",
+        "; ".join(f"{name}: {SETS[name]}" for name in measured) + f"; {args.repeats} repeats. {conditions()}",
+        targets_table(measured),
+        costs_table(measured),
+        "MiB: peak of a process less what it held after its warm-up.",
+        cold_table(measured),
+        "Templates and standard deviations differ from a float64 reference by at most "
+        + ", ".join(f"{error:.1e} ({name})" for name, error in errors.items())
+        + " of their largest value; every spike is at its peak.",
+        "![CPU seconds](performance.png)",
+    ]
+    write(args.out / "performance.md", parts)
+    draw(measured, args.out / "performance.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""A zero-phase band-pass for recordings of many channels.
+
+What comes out is what :func:`scipy.signal.sosfiltfilt` makes of the whole segment, Butterworth of order 5 in double
+precision, to one part in a million. It is computed chunk by chunk: on either side, as many frames more are filtered and
+thrown away as the filter needs to forget where it started.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
+
+from spikelab.spike_sorting.recording._kernels import TILE, sweep
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from spikeinterface import BaseRecording
+
+ORDER = 5
+# How much of its state the filter may remember at the first frame that is kept.
+MEMORY = 1e-6
+# Frames that sosfiltfilt continues the signal by, mirrored about its end points: three times the filter's coefficients.
+EXTENSION = 3 * (2 * ORDER + 1)
+
+
+class BandPassRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
+    """Band-passed traces in float32.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Traces of any number type.
+    freq_min, freq_max : float
+        In Hz; `freq_max` is below half the sampling rate.
+    gain_to_uv : sequence of float, shape (channels,), optional
+        Microvolts per unit of `recording`; what is filtered is then in microvolts, and says so. Offsets need not be
+        known: the filter takes them away.
+    """
+
+    def __init__(
+        self, recording: BaseRecording, freq_min: float, freq_max: float, gain_to_uv: ArrayLike | None = None
+    ) -> None:
+        super().__init__(recording, dtype="float32")
+        self.annotate(is_filtered=True)
+        gains = np.ones(recording.get_num_channels())
+        if gain_to_uv is not None:
+            gains = np.asarray(gain_to_uv, dtype=np.float64)
+            self.set_channel_gains(1.0)
+        if gain_to_uv is not None or recording.get_channel_offsets() is not None:
+            self.set_channel_offsets(0.0)
+        gain, poles = design(freq_min, freq_max, recording.get_sampling_frequency())
+        self.margin_frames = margin_frames(poles)
+        for segment in recording.segments:
+            self.add_recording_segment(_Segment(segment, gains, gain, poles, self.margin_frames))
+        self._kwargs = {
+            "recording": recording,
+            "freq_min": float(freq_min),
+            "freq_max": float(freq_max),
+            "gain_to_uv": None if gain_to_uv is None else gains.tolist(),
+        }
+
+
+class _Segment(BasePreprocessorSegment):  # type: ignore[misc]
+    def __init__(
+        self, parent: Any, gains: NDArray[np.float64], gain: float, poles: NDArray[np.float64], margin: int
+    ) -> None:
+        super().__init__(parent)
+        self._gains, self._margin = gains, margin
+        self._filter = partial(zero_phase, gain=gain, poles=poles)
+
+    def get_traces(self, start_frame: int | None, end_frame: int | None, channel_indices: Any) -> NDArray[np.float32]:
+        n_frames = self.get_num_samples()
+        start = 0 if start_frame is None else start_frame
+        end = n_frames if end_frame is None else end_frame
+        first, last = max(start - self._margin, 0), min(end + self._margin, n_frames)
+        stored = self.parent_recording_segment.get_traces(first, last, channel_indices)
+        chosen = slice(None) if channel_indices is None else channel_indices
+        return self._filter(stored, self._gains[chosen], keep=(start - first, end - first))
+
+
+def design(freq_min: float, freq_max: float, sampling_frequency: float) -> tuple[float, NDArray[np.float64]]:
+    """Design the Butterworth band-pass.
+
+    Its zeros are at plus and minus one, as many as it has pairs of poles, so that each section can have one of each.
+
+    Returns
+    -------
+    gain : float
+    poles : numpy.ndarray, shape (order, 2)
+        ``a1, a2`` of sections ``(1 - z^-2) / (1 + a1 z^-1 + a2 z^-2)``.
+    """
+    from scipy.signal import butter
+
+    sections = butter(ORDER, [freq_min, freq_max], btype="bandpass", fs=sampling_frequency, output="sos")
+    return float(sections[:, 0].prod()), np.ascontiguousarray(sections[:, 4:])
+
+
+def margin_frames(poles: NDArray[np.float64]) -> int:
+    """Return after how many frames the slowest pole has faded to `MEMORY`; at 300 Hz, some 25 ms."""
+    slowest = max(np.abs(np.roots([1.0, a1, a2])).max() for a1, a2 in poles)
+    return int(np.ceil(np.log(MEMORY) / np.log(slowest)))
+
+
+def zero_phase(
+    stored: NDArray[Any],
+    gains: NDArray[np.float64],
+    *,
+    gain: float,
+    poles: NDArray[np.float64],
+    keep: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Filter forwards and backwards and return the frames [start, end) of `keep`.
+
+    Parameters
+    ----------
+    stored : numpy.ndarray, shape (frames, channels)
+        Any number type; NaN and infinite values make NaN of their channel.
+    gains : numpy.ndarray, shape (channels,)
+        Factors of the result.
+    gain, poles
+        From :func:`design`.
+    keep : tuple of int
+        Frames to return.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (end - start, channels)
+    """
+    start, end = keep
+    filtered = np.empty((end - start, stored.shape[1]), dtype=np.float32)
+    if not filtered.size:
+        return filtered
+    for low in range(0, stored.shape[1], TILE):
+        tile = slice(low, low + TILE)
+        traces, extension = _extended(stored[:, tile])
+        scale = np.full(traces.shape[1], gain)
+        sweep(traces, scale * gains[tile], poles, False, len(traces))
+        sweep(traces, scale, poles, True, len(traces) - extension - start)
+        filtered[:, tile] = traces[extension + start : extension + end]
+    return filtered
+
+
+def _extended(stored: NDArray[Any]) -> tuple[NDArray[np.float32], int]:
+    """Return the frames in single precision, continued on either side as sosfiltfilt does, and by how many frames."""
+    n_frames, n_channels = stored.shape
+    extension = min(EXTENSION, n_frames - 1)
+    traces = np.empty((n_frames + 2 * extension, n_channels), dtype=np.float32)
+    body = traces[extension : extension + n_frames]
+    with np.errstate(invalid="ignore", over="ignore"):
+        body[:] = stored
+        traces[:extension] = 2 * body[0] - body[extension:0:-1]
+        traces[extension + n_frames :] = 2 * body[-1] - body[n_frames - 1 - extension : n_frames - 1][::-1]
+    return traces, extension

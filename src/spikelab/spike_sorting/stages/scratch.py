@@ -1,0 +1,61 @@
+"""Heavy folders: made by us, marked as ours, and only then emptied or deleted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Says that a folder is ours, and which run's artifact its content belongs to once it is complete.
+OWNER = "owner.json"
+FOLDERS = ("recording", "sorting", "waveforms")
+
+
+def empty_folder(folder: Path) -> None:
+    """Make `folder`, or empty it where it is ours.
+
+    Raises
+    ------
+    EnvironmentSortFailure
+        If there is something in it that we did not write.
+    """
+    if folder.exists() and not is_ours(folder):
+        raise EnvironmentSortFailure(
+            f"{folder} holds something that spikelab did not write, and would be overwritten: give another folder as "
+            "intermediate_folders"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    set_owner(folder, None)
+
+
+def set_owner(folder: Path, run_id: str | None) -> None:
+    """Mark `folder` as ours; with the run id of an artifact when its content is complete."""
+    (folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+
+
+def owner(folder: Path) -> str | None:
+    """Run id of the artifact that the content of `folder` belongs to; None where it is not complete or not ours."""
+    try:
+        run_id: str | None = json.loads((folder / OWNER).read_text(encoding="utf-8"))["run_id"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return run_id
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether we made `folder`; an empty one is anybody's."""
+    return (folder / OWNER).is_file() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def delete_scratch(intermediate: Path) -> None:
+    """Delete our folders in `intermediate`, and nothing else."""
+    for name in FOLDERS:
+        folder = intermediate / name
+        if (folder / OWNER).is_file():
+            shutil.rmtree(folder, ignore_errors=True)

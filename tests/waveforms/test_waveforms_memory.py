@@ -1,0 +1,42 @@
+"""How much memory the process takes, measured from outside of the code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CHILD = """
+import json, sys
+from pathlib import Path
+import numpy as np, psutil
+from spikelab.spike_sorting._resources import peak_memory_mib
+from spikelab.spike_sorting._types import BinaryRecording, Epoch, SpikeTrains
+from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.waveforms import compute_waveforms
+
+def added(n_samples, n_channels=100, n_units=300):
+    path = Path(sys.argv[1]) / f"{n_samples}.dat"
+    with path.open("wb") as file:
+        file.truncate(2 * n_samples * n_channels)
+    binary = BinaryRecording(path, n_samples, n_channels, 20_000.0, 0.1, tuple(map(str, range(n_channels))),
+                             np.zeros((n_channels, 2)), None, (Epoch(0, n_samples),))
+    trains = SpikeTrains.from_dict({u: np.arange(100 + u, n_samples - 100, 20_000) for u in range(n_units)})
+    compute_waveforms(binary, trains, WaveformConfig(), seed=1, n_jobs=2, total_memory=sys.argv[2])
+    return peak_memory_mib() - before
+
+before = 0
+added(30_000, n_units=2)
+before = psutil.Process().memory_info().rss / 2**20
+print(json.dumps([added(400_000), added(2_000_000)]))
+"""
+
+
+@pytest.mark.parametrize("total_mib", [110, 200])
+def test_total_memory_bounds_the_process_and_length_adds_nothing(tmp_path, total_mib):
+    # Results take 19 MiB and a chunk up to 64, the running sums of all units would take 40 more.
+    command = [sys.executable, "-c", CHILD, str(tmp_path), f"{total_mib}M"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    short, long = json.loads(done.stdout.splitlines()[-1])
+    assert short < total_mib
+    assert long < 1.1 * short

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._resources import cpu_seconds, peak_memory_mib
+from spikelab.spike_sorting._resources import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,20 +66,21 @@ def _run(task: str, repeats: int, arguments: dict[str, Any]) -> Cost:
     """In the child: ``prepare`` makes the warm-up and returns the work."""
     prepare: Callable[..., Callable[[], Any]] = getattr(importlib.import_module("benchmarks.tasks"), task)
     work = prepare(**arguments)
-    cold, before = cpu_seconds(), _memory_mib()
+    cold, before = cpu_seconds(), _memory_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again
     cpu, wall = [], []
     for _ in range(repeats):
         start = cpu_seconds(), time.perf_counter()
         work()
         cpu.append(cpu_seconds() - start[0])
         wall.append(time.perf_counter() - start[1])
-    return Cost(cpu, wall, cold, peak_memory_mib() - before)
+    return Cost(cpu, wall, cold, _memory_mib("VmHWM") - before)
 
 
-def _memory_mib() -> float:
-    import psutil
-
-    return float(psutil.Process().memory_info().rss) / 2**20
+def _memory_mib(field: str) -> float:
+    """Read from Linux: its ``ru_maxrss`` would start at the peak of the parent process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith(field))
 
 
 if __name__ == "__main__":

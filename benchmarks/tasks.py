@@ -175,7 +175,7 @@ def _round_trip(sd: SpikeData) -> None:
 
 
 def _many_spikes(units: int, spikes: int) -> SpikeData:
-    """One hour of Poisson spikes; neighbours are close and alike, so that merging has pairs to try."""
+    """One hour of Poisson spikes; units come in pairs that are close and alike, so that merging has work."""
     from spikelab.spikedata import SpikeData
 
     rng = np.random.default_rng(0)
@@ -186,8 +186,8 @@ def _many_spikes(units: int, spikes: int) -> SpikeData:
             "unit_id": unit,
             "snr": 10.0,
             "std_norm": 0.3,
-            "x": float(unit % columns) * 30,
-            "y": float(unit // columns) * 30 + 10 * (unit % 2),
+            "x": 60.0 * (unit // 2 % columns) + 15.0 * (unit % 2),
+            "y": 60.0 * (unit // 2 // columns),
             "template": shapes[unit // 2],
         }
         for unit in range(units)

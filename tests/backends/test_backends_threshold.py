@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting._types import BinaryRecording
-from spikelab.spike_sorting.backends import threshold
+from spikelab.spike_sorting.backends import base
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend, ThresholdParams, detect_spikes, noise_counts
+from spikelab.spike_sorting.waveforms import noise as noise_module
 
 LOCATIONS = np.array([[0.0, 0.0], [30.0, 0.0], [90.0, 0.0]])
 
@@ -72,7 +73,7 @@ def test_noise_is_the_normalised_mad(tmp_path: Path, make_binary) -> None:
 
 
 def test_noise_of_a_long_recording_looks_at_all_of_it(tmp_path: Path, make_binary, monkeypatch) -> None:
-    monkeypatch.setattr(threshold, "NOISE_CHUNK_FRAMES", 100)
+    monkeypatch.setattr(noise_module, "STRETCH_FRAMES", 100)
     counts = np.random.default_rng(0).normal(0, 10, (5000, 3))
     counts[2500:] *= 3
     noise = noise_counts(make_binary(np.round(counts), tmp_path / "t.dat", LOCATIONS))
@@ -96,6 +97,13 @@ def test_silence_is_insufficient_activity(tmp_path: Path, make_binary, make_conf
     with pytest.raises(InsufficientActivityError, match="Check first") as caught:
         ThresholdBackend(make_config("threshold")).sort(recording, None, tmp_path / "x.dat", tmp_path)
     assert (caught.value.sorter, caught.value.threshold_crossings) == ("threshold", 0)
+
+
+def test_there_are_no_more_workers_than_cores_that_may_be_used(make_config, monkeypatch) -> None:
+    config = make_config("threshold").override(n_jobs=8)
+    for cores, workers in ((3, 3), (100, 8)):
+        monkeypatch.setattr(base, "available_cores", lambda cores=cores: cores)
+        assert ThresholdBackend(config).workers == workers
 
 
 def test_unknown_parameter_names_the_nearest(small_recording: BinaryRecording, make_config, tmp_path: Path) -> None:

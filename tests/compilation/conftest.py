@@ -37,7 +37,13 @@ def make_sort() -> Callable[..., Sort]:
     return _make_sort
 
 
-def _make_sort(epochs: tuple[Epoch, ...] = ONE_FILE, *, electrodes: bool = True, n_units: int = 4) -> Sort:
+def _make_sort(
+    epochs: tuple[Epoch, ...] = ONE_FILE,
+    *,
+    electrodes: bool = True,
+    n_units: int = 4,
+    source_files: tuple[str, ...] = (),
+) -> Sort:
     recording = BinaryRecording(
         path=Path("traces.dat"),
         n_samples=60_000,
@@ -51,6 +57,7 @@ def _make_sort(epochs: tuple[Epoch, ...] = ONE_FILE, *, electrodes: bool = True,
         epochs=epochs,
         source_file="a.h5",
         source_format="maxwell",
+        source_files=source_files,
     )
     return recording, _waveforms(dict(list(UNITS.items())[:n_units]), epochs)
 
@@ -80,7 +87,14 @@ def _waveforms(units: dict[int, tuple[int, bool, float, list[int]]], epochs: tup
         std_norm=np.full(n, 0.25, dtype=np.float32),
         n_averaged=np.array([len(unit[3]) for unit in units.values()], dtype=np.int64),
         epoch_templates=_epoch_templates(templates, units, epochs) if len(epochs) > 1 else None,
+        epoch_snr=_per_epoch(20, n, epochs) if len(epochs) > 1 else None,
+        epoch_std_norm=_per_epoch(0.5, n, epochs) if len(epochs) > 1 else None,
     )
+
+
+def _per_epoch(first: float, n_units: int, epochs: tuple[Epoch, ...]) -> np.ndarray:
+    """`first` in the first epoch, one more in each that follows."""
+    return np.tile(first + np.arange(len(epochs), dtype=np.float32)[:, None], n_units)
 
 
 def _epoch_templates(

@@ -151,6 +151,20 @@ def test_waveform_files_are_sorted_by_polarity(make_sort: Make, tmp_path: Path) 
     assert [np.load(tmp_path / "out" / name)[0, 0, 0] for name in names[3:]] == ORDER
 
 
+def test_compiled_waveforms_have_the_compiled_window(make_sort: Make, tmp_path: Path) -> None:
+    source = tmp_path / "waveforms"
+    source.mkdir()
+    samples = np.arange(81, dtype=np.float32)[None, :, None]
+    for unit in ORDER:
+        np.save(source / f"waveforms_{unit}.npy", np.broadcast_to(samples, (2, 81, 4)))
+    window = {"compiled_waveforms_ms_before": 0.5, "compiled_waveforms_ms_after": 1.0}
+    compiled(make_sort(), tmp_path / "out", source, compile_waveforms=True, **window)
+    waveforms = np.load(tmp_path / "out" / "negative_peaks" / "waveforms_0.npy")
+    assert waveforms.shape == (2, 31, 4)
+    assert waveforms[0, :, 0].tolist() == list(range(30, 61))  # 10 samples before the peak at 40, 20 after it
+    assert units_of(tmp_path / "out" / "sorted.npz")[0]["template"].shape == (31, 4)
+
+
 def test_compiling_waveforms_needs_them(make_sort: Make, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="save_waveform_files"):
         compiled(make_sort(), tmp_path, compile_waveforms=True)

@@ -79,6 +79,69 @@ def test_the_compiled_window_stays_the_compiled_window(make_sort: Make, two_file
     assert unit["template"][unit["template_peak_ind"], 0] == pytest.approx(-150)
 
 
+def test_each_file_knows_its_position(make_sort: Make, two_files: Any) -> None:
+    first, second = split_by_file(build_spikedata(*make_sort(two_files, source_files=("a.h5", "b.h5")), CONFIG))
+    assert (first.metadata["epoch_index"], second.metadata["epoch_index"]) == (0, 1)
+    assert "source_files" not in first.metadata
+
+
+def test_a_file_of_one_epoch_is_that_epoch(make_sort: Make, two_files: Any) -> None:
+    sd = build_spikedata(*make_sort(two_files), CONFIG)
+    _, second = split_by_file(sd)
+    epoch = sd.split_epochs()[2]
+    epoch.metadata["epoch_index"] = 1  # the third epoch, the second file
+    assert second == epoch
+    unit = second.neuron_attributes[0]
+    assert (unit["snr"], unit["std_norm"]) == (22.0, 2.5)
+    assert not {"epoch_templates", "epoch_snr", "epoch_std_norm"} & set(unit)
+
+
+def test_a_file_of_several_epochs_keeps_their_metrics(make_sort: Make, two_files: Any) -> None:
+    first, _ = split_by_file(build_spikedata(*make_sort(two_files), CONFIG))
+    unit = first.neuron_attributes[0]
+    assert (unit["snr"], unit["std_norm"]) == (5.0, 0.25)
+    assert unit["epoch_snr"].tolist() == [20, 21]
+    assert unit["epoch_std_norm"].tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("kept", "silent"),
+    [
+        ((Epoch(0, 20_000, "b", "b.h5", 0, 0, 1), Epoch(20_000, 60_000, "c", "c.h5", 0, 0, 2)), 0),
+        ((Epoch(0, 20_000, "a", "a.h5", 0, 0, 0), Epoch(20_000, 60_000, "c", "c.h5", 0, 0, 2)), 1),
+        ((Epoch(0, 20_000, "a", "a.h5", 0, 0, 0), Epoch(20_000, 60_000, "b", "b.h5", 0, 0, 1)), 2),
+    ],
+)
+def test_a_file_of_which_nothing_was_kept_has_its_place(make_sort: Make, kept: Any, silent: int) -> None:
+    files = ("a.h5", "b.h5", "c.h5")
+    results = split_by_file(build_spikedata(*make_sort(kept, source_files=files), CONFIG))
+    assert [result.metadata["source_file"] for result in results] == list(files)
+    assert [result.metadata["epoch_index"] for result in results] == [0, 1, 2]
+    empty = results.pop(silent)
+    assert [result.length for result in results] == [1000.0, 2000.0]
+    assert empty.length == 0
+    assert empty.metadata["n_samples"] == 0
+    assert empty.unit_ids == results[0].unit_ids
+    assert [len(train) for train in empty.train] == [0] * 4
+    for unit, other in zip(empty.neuron_attributes, results[0].neuron_attributes, strict=True):
+        assert set(unit) == set(other)
+        assert len(unit["spike_train_samples"]) == 0
+        assert np.isnan(unit["template"]).all()
+        assert unit["template"].shape == other["template"].shape
+        assert (unit["snr"], unit["std_norm"]) == (0.0, np.inf)
+    assert set(empty.metadata) == set(results[0].metadata) - {"epoch_name"}
+
+
+def test_the_only_file_that_is_left_keeps_its_place(make_sort: Make) -> None:
+    recording, waveforms = make_sort((Epoch(0, 60_000, "b", "b.h5", 0, 0, 1),), source_files=("a.h5", "b.h5"))
+    whole = build_spikedata(recording, waveforms, CONFIG)
+    empty, only = split_by_file(whole)
+    assert (empty.length, only.length) == (0, 3000.0)
+    assert [result.metadata["source_file"] for result in (empty, only)] == ["a.h5", "b.h5"]
+    assert only.train[0].tolist() == whole.train[0].tolist()
+    assert only.metadata["epoch_index"] == 1
+
+
 def test_data_cut_in_time_are_refused(make_sort: Make, two_files: Any) -> None:
     sd = build_spikedata(*make_sort(two_files), CONFIG)
     cut = sd.replace(metadata={**sd.metadata, "rec_chunks_frames": [[0, 20_000], [20_000, 40_000]]})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig
-from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
+from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds, require_epoch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +139,32 @@ def test_metrics_of_one_epoch_decide_for_all(epoch: int | None, kept: list[int])
     assert len(outcome.sd_curated.train[-1]) == 120
     row = outcome.unit_metrics[2]
     assert (row["spike_count"], row["firing_rate"]) == ((120, 1.2) if epoch is None else (60, 1.2))
+
+
+@pytest.mark.parametrize(("epoch", "kept"), [(None, [0, 1, 2]), (0, [0]), (1, [2])])
+def test_snr_and_std_norm_are_those_of_the_epoch_as_well(epoch: int | None, kept: list[int]) -> None:
+    sd = sd_of({unit: (even(120), 10.0, 0.5, None) for unit in range(3)}, EPOCHS)
+    per_epoch = {0: ([10.0, 1.0], [0.5, 0.5]), 1: ([10.0, 10.0], [2.0, 2.0]), 2: ([0.0, 10.0], [np.inf, 0.5])}
+    sd = sd.replace(
+        neuron_attributes=[
+            {**unit, "epoch_snr": np.float32(snr), "epoch_std_norm": np.float32(std_norm)}
+            for unit, (snr, std_norm) in zip(sd.neuron_attributes, per_epoch.values(), strict=True)
+        ]
+    )
+    outcome = curate_two_rounds(sd, CurationConfig(curation_epoch=epoch))
+    assert outcome.sd_curated.unit_ids == kept
+    if epoch is not None:
+        assert [row["snr"] for row in outcome.unit_metrics] == [snr[epoch] for snr, _ in per_epoch.values()]
+        assert [row["std_norm"] for row in outcome.unit_metrics] == [std[epoch] for _, std in per_epoch.values()]
+        assert outcome.sd_curated.neuron_attributes[0]["snr"] == 10.0  # the kept units are those of the whole sort
+
+
+def test_an_epoch_is_required_without_any_data() -> None:
+    require_epoch(None, 1)
+    require_epoch(1, 2)
+    for epoch, n_epochs, message in ((0, 1, "has no epochs"), (2, 2, "there are 2"), (-1, 2, "there are 2")):
+        with pytest.raises(ValueError, match=message):
+            require_epoch(epoch, n_epochs)
 
 
 def test_an_interval_across_an_epoch_boundary_is_no_violation() -> None:

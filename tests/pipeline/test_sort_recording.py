@@ -114,6 +114,32 @@ def test_folder_of_recordings_returns_one_result_per_file(saved: Saved, tmp_path
     assert [Path(result.metadata["source_file"]).name for result in found] == ["day2", "day10"]
 
 
+def test_a_file_that_a_cut_leaves_out_has_its_place(saved: Saved, tmp_path: Path) -> None:
+    folder = tmp_path / "days"
+    folder.mkdir()
+    for name, seed in (("day1", 1), ("day2", 2)):
+        save_recording(simulate(seed=seed, duration_s=3.0).recording, folder / name)
+    for _ in range(2):  # sorted, then loaded
+        first, second = sort_recording([folder], end_time_s=2.5, **LOOSE)
+        assert (first.length, second.length) == (2500.0, 0.0)
+        assert [Path(result.metadata["source_file"]).name for result in (first, second)] == ["day1", "day2"]
+        assert first.N == second.N == 5
+        assert second.spike_counts.sum() == 0
+
+
+def test_curation_epoch_judges_all_metrics_on_that_epoch(tmp_path: Path) -> None:
+    whole = simulate(n_segments=2)
+    snr = {}
+    for epoch in (None, 0, 1):
+        results = tmp_path / f"{epoch}"
+        (found,) = sort_recording([whole.recording], results_folders=[results], curation_epoch=epoch, **LOOSE)
+        rows = (results / "stages" / "curation" / "unit_metrics.csv").read_text().splitlines()
+        snr[epoch] = [float(row.split(",")[rows[0].split(",").index("snr")]) for row in rows[1:]]
+    assert snr[None] == [unit["snr"] for unit in found.neuron_attributes]
+    assert np.array_equal([snr[0], snr[1]], np.transpose([unit["epoch_snr"] for unit in found.neuron_attributes]))
+    assert snr[0] != snr[1] != snr[None]
+
+
 def test_two_segments_are_epochs_of_one_result(tmp_path: Path) -> None:
     whole = simulate(n_segments=2)
     (found,) = sort_recording([whole.recording], results_folders=[tmp_path / "out"], **LOOSE)

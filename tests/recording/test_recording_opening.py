@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 from scipy.signal import iirfilter, sosfiltfilt
 
+from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.config import RecordingConfig
-from spikelab.spike_sorting.recording import epochs_of, inspect_file, list_streams, open_recording, write_maxwell
+from spikelab.spike_sorting.recording import (
+    epochs_of,
+    inspect_file,
+    list_streams,
+    open_recording,
+    write_binary,
+    write_maxwell,
+)
 
 FS = 20_000.0
 
@@ -252,11 +260,16 @@ def test_same_ids_in_another_order_are_matched(store, tmp_path, in_memory, gauss
     np.testing.assert_array_equal(recording.get_traces(end_frame=4000), recording.get_traces(start_frame=4000))
 
 
-def test_file_outside_what_is_kept_is_left_out_with_a_warning(folder_of):
+def test_file_outside_what_is_kept_is_left_out_with_a_warning(folder_of, tmp_path):
     folder = folder_of((4, 20_000), (4, 20_000), (4, 0))
     with pytest.warns(UserWarning, match=r"nothing of .*rec 2\.raw\.h5, .*rec 3\.raw\.h5 is kept"):
         recording = open_recording(folder, RecordingConfig(end_time_s=0.5))
     assert [e.source_index for e in epochs_of(recording)] == [0]
+    files = recording.get_annotation("spikelab_source_files")
+    assert files == [str(folder / f"rec {i}.raw.h5") for i in (1, 2, 3)]
+    binary, _ = write_binary(recording, tmp_path / "traces.dat", n_jobs=1, total_memory="1G", seed=0)
+    assert binary.source_files == tuple(files)
+    assert BinaryRecording.from_dict(binary.path, binary.to_dict()).source_files == tuple(files)
 
 
 # Formats

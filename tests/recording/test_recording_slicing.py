@@ -22,8 +22,8 @@ def test_first_minutes_come_before_other_cuts():
     assert kept_ranges(10**7, FS, config) == [(round(10 * FS), round(30 * FS))]
 
 
-def test_first_minutes_longer_than_recording_keep_all():
-    assert kept_ranges(1000, FS, RecordingConfig(first_n_mins=60)) == [(0, 1000)]
+def test_first_minutes_as_long_as_the_recording_keep_all():
+    assert kept_ranges(60_000, 1000.0, RecordingConfig(first_n_mins=1)) == [(0, 60_000)]
 
 
 def test_seconds_are_rounded_with_the_exact_rate():
@@ -33,6 +33,17 @@ def test_seconds_are_rounded_with_the_exact_rate():
 
 def test_window_trims_pieces():
     config = RecordingConfig(rec_chunks_s=[(0, 2), (3, 5)], start_time_s=1, end_time_s=4)
+    with pytest.warns(UserWarning) as caught:
+        assert kept_ranges(100_000, 10_000, config) == [(10_000, 20_000), (30_000, 40_000)]
+    assert [str(warning.message) for warning in caught] == [
+        f"the piece {asked} s of rec_chunks_s reaches out of start_time_s and end_time_s (1 to 4 s), "
+        f"and is clipped to {kept} s"
+        for asked, kept in (("0 to 2", "1 to 2"), ("3 to 5", "3 to 4"))
+    ]
+
+
+def test_pieces_inside_the_window_are_kept_without_a_word():
+    config = RecordingConfig(rec_chunks_s=[(1, 2), (3, 4)], start_time_s=1, end_time_s=4)
     assert kept_ranges(100_000, 10_000, config) == [(10_000, 20_000), (30_000, 40_000)]
 
 
@@ -44,7 +55,7 @@ def test_piece_outside_window_is_an_error():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"end_time_s": 20}, {"rec_chunks_s": [(0, 20)]}, {"rec_chunks": [(0, 200_000)]}],
+    [{"end_time_s": 20}, {"rec_chunks_s": [(0, 20)]}, {"rec_chunks": [(0, 200_000)]}, {"first_n_mins": 1}],
     ids=lambda f: next(iter(f)),
 )
 def test_end_past_recording_is_clipped_with_a_warning(fields):
@@ -81,7 +92,7 @@ def test_frames_and_times_do_not_mix(fields):
 @pytest.mark.parametrize("name", ["rec_chunks", "rec_chunks_s"])
 @pytest.mark.parametrize("pieces", [[(0, 5), (4, 6)], [(5, 6), (0, 1)]])
 def test_pieces_must_ascend(name, pieces):
-    with pytest.raises(ValueError, match="ascending"):
+    with pytest.raises(ValueError, match="must ascend"):
         kept_ranges(100_000, 10_000, RecordingConfig(**{name: pieces}))
 
 

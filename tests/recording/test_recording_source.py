@@ -154,3 +154,19 @@ def test_fingerprint_of_a_folder(store, tmp_path, in_memory, gaussian):
     first = fingerprint(tmp_path / "rec")
     (tmp_path / "rec").rename(tmp_path / "moved")
     assert fingerprint(tmp_path / "moved") == first
+
+
+def test_fingerprint_of_a_folder_with_results_in_it(store, tmp_path, in_memory, gaussian):
+    folder = store(in_memory(gaussian(1000)), tmp_path / "rec")
+    results = folder / "sorted"
+    first = fingerprint(folder)
+    (results / "stages").mkdir(parents=True)
+    (results / "stages" / "manifest.json").write_text("{}")
+    assert fingerprint(folder) != first
+    assert fingerprint(folder, leave_out=[results]) == first
+    assert fingerprint(folder, leave_out=[tmp_path / "other" / ".." / "rec" / "sorted"]) == first
+    # A folder that holds the recording is no reason to leave the recording out.
+    nothing = fingerprint(folder, leave_out=[folder, tmp_path])
+    (folder / "traces_cached_seg0.raw").write_bytes(b"other")
+    assert fingerprint(folder, leave_out=[folder, tmp_path]) != nothing
+    assert fingerprint(folder, leave_out=[results]) != first

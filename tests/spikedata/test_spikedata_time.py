@@ -74,7 +74,14 @@ def test_subtime_cuts_what_goes_with_the_spikes():
     sd = SpikeData(
         [frames / 10],
         length=10,
-        neuron_attributes=[{"spike_train_samples": frames, "epoch_templates": np.arange(12.0).reshape(3, 2, 2)}],
+        neuron_attributes=[
+            {
+                "spike_train_samples": frames,
+                "epoch_templates": np.arange(12.0).reshape(3, 2, 2),
+                "epoch_snr": np.array([1.0, 2.0, 3.0]),
+                "epoch_std_norm": [0.1, 0.2, 0.3],
+            }
+        ],
         metadata={
             "fs_Hz": 10_000.0,
             "n_samples": 100,
@@ -91,6 +98,8 @@ def test_subtime_cuts_what_goes_with_the_spikes():
     values = piece.neuron_attributes[0]
     np.testing.assert_array_equal(values["spike_train_samples"], [10, 45])
     np.testing.assert_array_equal(values["epoch_templates"], np.arange(4.0, 12).reshape(2, 2, 2))
+    np.testing.assert_array_equal(values["epoch_snr"], [2, 3])
+    np.testing.assert_array_equal(values["epoch_std_norm"], [0.2, 0.3])
     np.testing.assert_array_equal(piece.raw_data, raw[:, 25:80])
     np.testing.assert_allclose(piece.raw_time, 1 + np.arange(55) / 10)
     assert piece.metadata == {
@@ -190,6 +199,19 @@ def test_first_and_last_frames_stay_in_their_epoch(fs_hz, cuts, data):
         np.testing.assert_array_equal(piece.neuron_attributes[0]["spike_train_samples"], expected)
         np.testing.assert_allclose(piece.train[0], np.array(expected) * 1000 / fs_hz, atol=2e-6)
         assert piece.metadata["n_samples"] == end - start
+
+
+def test_split_epochs_have_their_own_metrics():
+    values = {
+        "snr": 6.0,
+        "std_norm": 0.5,
+        "epoch_snr": np.float32([7, 0]),
+        "epoch_std_norm": np.float32([0.25, np.inf]),
+    }
+    sd = SpikeData([[1]], length=10, neuron_attributes=[values], metadata={"rec_chunks_ms": [(0, 5), (5, 10)]})
+    first, second = (piece.neuron_attributes[0] for piece in sd.split_epochs())
+    assert first == {"snr": 7.0, "std_norm": 0.25}
+    assert second == {"snr": 0.0, "std_norm": np.inf}
 
 
 def test_a_full_template_beyond_the_epoch_templates_stays():

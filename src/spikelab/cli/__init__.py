@@ -68,7 +68,7 @@ def sort(
 
 @cli.command()
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="Where to work.")
-@click.option("--sorter", help="Sorter to run.  [default: a CPU sorter that is always there]")
+@click.option("--sorter", help="Sorter to run.  [default: spikeinterface:tridesclous2, on the CPU]")
 @click.option("--duration", default=60.0, show_default=True, help="Seconds to simulate.")
 def demo(folder: Path, sorter: str | None, duration: float) -> None:
     """Simulate a recording with known neurons, sort it, and compare."""

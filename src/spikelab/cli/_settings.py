@@ -50,7 +50,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    words = {"none": None, "true": True, "false": False}
+    words = {"none": None, "true": True, "false": False, "yes": True, "no": False}
     if text.lower() in words:
         return words[text.lower()]
     try:

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikelab.spike_sorting._exceptions import (
+        BiologicalSortFailure,
+        EnvironmentSortFailure,
+        ResourceSortFailure,
+        SortBatchError,
+        SpikeSortingClassifiedError,
+    )
+    from spikelab.spike_sorting._toml import config_from_toml, config_to_toml
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
 
-__all__ = ["sort_multistream", "sort_recording"]
+# Lazy, so that `import spikelab.spike_sorting.config` does not load SpikeInterface.
+_MODULES = {
+    "sort_recording": "pipeline",
+    "sort_multistream": "pipeline",
+    "config_from_toml": "_toml",
+    "config_to_toml": "_toml",
+    "SpikeSortingClassifiedError": "_exceptions",
+    "BiologicalSortFailure": "_exceptions",
+    "EnvironmentSortFailure": "_exceptions",
+    "ResourceSortFailure": "_exceptions",
+    "SortBatchError": "_exceptions",
+}
+
+__all__ = [
+    "BiologicalSortFailure",
+    "EnvironmentSortFailure",
+    "ResourceSortFailure",
+    "SortBatchError",
+    "SpikeSortingClassifiedError",
+    "config_from_toml",
+    "config_to_toml",
+    "sort_multistream",
+    "sort_recording",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that `import spikelab.spike_sorting.config` does not load SpikeInterface.
-    if name in __all__:
-        from spikelab.spike_sorting import pipeline
-
-        return getattr(pipeline, name)
-    raise AttributeError(f"module 'spikelab.spike_sorting' has no attribute {name!r}")
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

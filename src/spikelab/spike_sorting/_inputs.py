@@ -114,7 +114,8 @@ def _names(requests: Sequence[Request]) -> list[str]:
 
 
 def _name(entry: Any, config: SortingPipelineConfig) -> str:
-    stem = stem_of(entry) if isinstance(entry, Path) else safe_name(entry.get_annotation("name") or "recording")
+    # A recording in memory has no name that would tell it from the next one.
+    stem = stem_of(entry) if isinstance(entry, Path) else f"recording_{fingerprint(entry)[:8]}"
     chosen = (config.recording.stream_id, config.recording.rec_name)
     return "_".join([stem, *(safe_name(str(name)) for name in chosen if name)])
 

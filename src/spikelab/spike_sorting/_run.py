@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import traceback
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +44,7 @@ RUN_RECORD = "run.json"
 # How a run can end for good; after anything else the same call needs the intermediate files again.
 FINAL = ("done", "biological failure")
 # No permission, a read-only disk, a file where a folder should be.
-CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+CANNOT_WRITE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,22 @@ class FigureData:
 
 
 def sort_one(job: Job) -> Sorted:
-    """Sort one recording, or load what is there of it."""
-    _require_input(job)
+    """Sort one recording, or load what is there of it; a failure is logged and raised."""
+    try:
+        _require_input(job)
+        return _sort_with_record(job)
+    except Exception as error:
+        logger.error("%s failed: %s: %s", job.name, type(error).__name__, error)  # noqa: TRY400 - its trace is in the log
+        raise
+
+
+def _require_input(job: Job) -> None:
+    """Refuse a path that is not there, before a folder is made for it."""
+    if isinstance(job.recording_input, Path) and not job.recording_input.exists():
+        raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
+
+
+def _sort_with_record(job: Job) -> Sorted:
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
     record |= {"pid": os.getpid(), "host": _host()}
     log = job.results / job.config.execution.out_file
@@ -89,7 +104,7 @@ def sort_one(job: Job) -> Sorted:
             done = _sort(job, record)
         except BaseException as error:
             record |= {"status": _status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
-            _log_failure(job, error)
+            _trace_to_log(log, error)
             raise
         else:
             record["status"] = "done"
@@ -101,14 +116,6 @@ def sort_one(job: Job) -> Sorted:
     return done
 
 
-def _require_input(job: Job) -> None:
-    """Refuse a path that is not there, before a folder is made for it."""
-    if isinstance(job.recording_input, Path) and not job.recording_input.exists():
-        error = FileNotFoundError(f"there is no file or folder {job.recording_input}")
-        logger.error("%s failed: %s", job.name, error)
-        raise error
-
-
 def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     from spikelab.spike_sorting.compilation import split_by_file
 
@@ -116,6 +123,8 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
     logger.info("sorting %s with %s; results go to %s", job.name, config.sorter.sorter_name, job.results)
     context = _context(job, record["versions"])
+    if context.store.is_missing(stages.SORTING) or config.execution.recompute_sorting:
+        context.backend.check_installed()  # now, rather than after hours of filtering
     recording = _note(record, "recording", stages.recording_stage(context))
     sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
     record["attempts"] = sorting.info["attempts"]
@@ -133,9 +142,17 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     figures_run_id = _draw(record, context, recording, units, curation, waveform_files)
     if all(stage["loaded"] for stage in record["stages"].values()):
         logger.info("nothing to do: every stage is up to date")
+    if curated.N < units.N:
+        logger.info("not kept: %s", why_not_kept(curation.value))
     logger.info("%s: %d of %d units kept; results are in %s", job.name, curated.N, units.N, job.results)
     figure_data = None if figures_run_id is None else FigureData(figures_run_id, units, curation.value)
     return Sorted(split_by_file(curated), units.N, curated.N, figure_data)
+
+
+def why_not_kept(outcome: CurationOutcome) -> str:
+    """How many units failed which criterion, for example ``3 by snr, 1 by spike_count``."""
+    counts = Counter(row["failed_criterion"] for row in outcome.unit_metrics if row["failed_criterion"] is not None)
+    return ", ".join(f"{count} by {criterion}" for criterion, count in counts.most_common())
 
 
 def _draw(
@@ -149,10 +166,11 @@ def _draw(
     """Draw the figures that are wanted; returns their run id. Results that are complete do not fail for a figure."""
     wanted = context.config.figures
     if not (wanted.create_figures or wanted.create_unit_figures):
+        stages.discard_outdated(context, curation)
         return None
     try:
         figures = stages.figures_stage(context, recording, units, curation, waveform_files)
-    except Exception as error:  # noqa: BLE001 - whatever a figure trips over
+    except Exception as error:
         logger.warning("the figures could not be drawn: %s: %s", type(error).__name__, error, exc_info=True)
         return None
     return _note(record, "figures", figures).run_id
@@ -247,12 +265,11 @@ def _status_of(error: BaseException) -> str:
     return "failed"
 
 
-def _log_failure(job: Job, error: BaseException) -> None:
-    logger.error("%s failed: %s: %s", job.name, type(error).__name__, error)
-    trace = "".join(traceback.format_exception(error))
-    logger.debug(trace)
-    with (job.results / job.config.execution.out_file).open("a", encoding="utf-8") as log:
-        log.write(trace)
+def _trace_to_log(path: Path, error: BaseException) -> None:
+    """Where it happened, for those who have to find out why; a terminal is spared it."""
+    text = "interrupted\n" if isinstance(error, KeyboardInterrupt) else "".join(traceback.format_exception(error))
+    with path.open("a", encoding="utf-8") as log:
+        log.write(text)
 
 
 def _write_record(results: Path, record: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -78,8 +79,9 @@ def run_log(path: Path) -> Iterator[list[str]]:
 
 @contextmanager
 def logged_warnings(logger: logging.Logger) -> Iterator[None]:
-    """Python warnings of the block also go to the log; they are issued again, for the user, where the block ends."""
+    """Warnings to the user that are issued in the block also go to the log; they are issued again where it ends."""
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)  # what the user filters out is still logged
         try:
             yield
         finally:
@@ -88,5 +90,17 @@ def logged_warnings(logger: logging.Logger) -> Iterator[None]:
                     # At INFO: whoever shows Python's warnings would see this one twice otherwise.
                     text = str(warning.message)
                     logger.info("warning: %s", text, extra={PYTHON_WARNING: text})
+    place = _place_outside()
     for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        warnings.warn_explicit(warning.message, warning.category, *place)
+
+
+def _place_outside() -> tuple[str, int]:
+    """File and line of the caller of this package: a warning is about what they did, not about our code."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "spikelab",
+        "contextlib",
+    ):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno

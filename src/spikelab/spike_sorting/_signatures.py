@@ -289,7 +289,7 @@ _BIOLOGY = (
     ),
     Signature(
         r"Found array with 0 sample\(s\).*TruncatedSVD|all_peaks\.size / peaks\.size"
-        r"|Prototype should have a negative peak",
+        r"|Prototype should have a negative peak|k must be less than or equal to the number of training points",
         InsufficientActivityError,
         f"The sorter detected no spikes. {_LOOK_FIRST}",
         sorters=("simple", "tridesclous2", "lupin", "spykingcircus2"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.config import RecordingConfig, RTSortConfig, SortingPipelineConfig, WaveformConfig
 
-__all__ = ["parse_memory", "validate_config"]
+__all__ = ["parse_memory", "require_cuts", "validate_config"]
 
 
 def validate_config(config: SortingPipelineConfig) -> None:
@@ -66,6 +66,20 @@ def _cuts(recording: RecordingConfig) -> Iterator[str]:
         yield from _range("start_time_s, end_time_s", 0 if start is None else start, end)
     yield from _ranges("rec_chunks", recording.rec_chunks)
     yield from _ranges("rec_chunks_s", recording.rec_chunks_s)
+
+
+def require_cuts(recording: RecordingConfig) -> None:
+    """Check the settings that cut a recording in time, as far as they can be checked without it.
+
+    Raises
+    ------
+    ValueError
+        "Invalid time range" for a negative start, or a start at or after the end; "frame-based" where `rec_chunks` is
+        combined with a cut by time; also where pieces overlap or are not ascending.
+    """
+    problems = list(_cuts(recording))
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def _range(name: str, start: float, end: float | None) -> Iterator[str]:

@@ -129,6 +129,13 @@ def _complete_config(
     """The configuration of this call, checked before any file is touched."""
     from spikelab.spike_sorting.backends import get_backend_class
 
+    if config is not None and not isinstance(config, SortingPipelineConfig):
+        raise TypeError(
+            f"config must be a SortingPipelineConfig, got {config!r}; config_from_toml(path) reads one from a file, "
+            "sorter=... names a sorter"
+        )
+    for name in set(kwargs) & {"results_folder", "intermediate_folder"}:
+        raise TypeError(f"Unknown parameter '{name}': did you mean '{name}s', a list with one folder per recording?")
     config = (preset_for(sorter) if config is None else config).override(**kwargs)
     get_backend_class(config.sorter.sorter_name)  # an unknown one is refused here
     validate_config(config)

@@ -120,6 +120,9 @@ class SorterBackend(ABC):
             ``ms_to_samples(ms)`` and ``root_folder``.
         """
 
+    def check_installed(self) -> None:  # noqa: B027 - most need nothing that could be missing
+        """Raise an `EnvironmentSortFailure` that says what to install where the sorter cannot run on this host."""
+
     @classmethod
     def needs_gpu(cls, config: SortingPipelineConfig) -> bool:  # noqa: ARG003 - for those that do
         """Whether a sort with `config` cannot run without a GPU."""

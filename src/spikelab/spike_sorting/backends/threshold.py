@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NOISE_CHUNKS, NOISE_CHUNK_FRAMES = 20, 10_000
-MAD_TO_STD = 0.6745
-
 
 @dataclass(frozen=True)
 class ThresholdParams:
@@ -133,24 +130,16 @@ def detect_spikes(
 
 
 def noise_counts(binary: BinaryRecording) -> NDArray[np.float64]:
-    """MAD / 0.6745 per channel, in counts, over 20 evenly spread chunks of 10 000 frames (all of it if shorter).
+    """Noise of each channel as the waveform engine measures it, in counts.
 
     Returns
     -------
     noise : numpy.ndarray, shape (channels,)
         Infinite for a channel without any noise, which therefore has no spikes.
     """
-    if binary.n_samples <= NOISE_CHUNKS * NOISE_CHUNK_FRAMES:
-        sample = np.asarray(binary.counts)
-    else:
-        starts = np.linspace(0, binary.n_samples - NOISE_CHUNK_FRAMES, NOISE_CHUNKS).astype(np.int64)
-        sample = np.concatenate([binary.counts[start : start + NOISE_CHUNK_FRAMES] for start in starts])
-    if not len(sample):
-        return np.full(binary.n_channels, np.inf)
-    noise = np.empty(binary.n_channels)
-    for channel in range(binary.n_channels):  # channel by channel: the deviations of all would double the memory
-        values = sample[:, channel].astype(np.float32)
-        noise[channel] = np.median(np.abs(values - np.median(values))) / MAD_TO_STD
+    from spikelab.spike_sorting.waveforms.noise import noise_levels
+
+    noise = noise_levels(binary, seed=0).astype(np.float64) / binary.gain_uv
     noise[noise == 0] = np.inf
     return noise
 

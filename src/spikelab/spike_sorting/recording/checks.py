@@ -130,9 +130,17 @@ def look_at(
 
 
 def _filtered_statistics(traces: NDArray[np.float32]) -> tuple[Any, Any]:
-    by_channel = np.ascontiguousarray(traces.T)  # several times faster to sort
-    centred = by_channel - np.median(by_channel, axis=1, keepdims=True)
-    return np.abs(by_channel).max(), np.median(np.abs(centred), axis=1) / 0.6745
+    values = np.array(traces.T, dtype=np.float32, order="C")  # a copy, in which channels are contiguous
+    max_abs = np.maximum(values.max(), -values.min())
+    values -= _medians(values)[:, np.newaxis]
+    return max_abs, _medians(np.abs(values, out=values)).astype(np.float64) / 0.6745
+
+
+def _medians(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median of each row, the larger of two, and shuffle the rows; many times faster than `numpy.median`."""
+    middle = rows.shape[1] // 2
+    rows.partition(middle, axis=1)
+    return rows[:, middle].copy()
 
 
 def _stored_statistics(traces: NDArray[Any]) -> tuple[Any, ...]:

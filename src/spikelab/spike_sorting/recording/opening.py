@@ -217,8 +217,10 @@ def _concatenate(files: Sequence[_File], epochs: Sequence[Epoch]) -> BaseRecordi
 
 
 def _piece(recording: BaseRecording, epoch: Epoch) -> BaseRecording:
-    segment = recording.select_segments([epoch.source_segment])
-    return segment.frame_slice(epoch.source_start_frame, epoch.source_start_frame + epoch.n_frames)
+    if recording.get_num_segments() > 1:
+        # select_segments takes the segments away from its parent, which may be the user's: so from a wrapper.
+        recording = recording.select_channels(recording.channel_ids).select_segments([epoch.source_segment])
+    return recording.frame_slice(epoch.source_start_frame, epoch.source_start_frame + epoch.n_frames)
 
 
 def _warn(message: str) -> None:

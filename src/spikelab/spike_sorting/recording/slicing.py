@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from spikelab.spike_sorting._validation import require_cuts
 
+if TYPE_CHECKING:
     from spikelab.spike_sorting.config import RecordingConfig
 
 Range = tuple[int, int]
@@ -35,88 +34,53 @@ def kept_ranges(n_frames: int, sampling_frequency: float, config: RecordingConfi
     Raises
     ------
     ValueError
-        "Invalid time range" for a negative start, or a start at or after the end; "frame-based" where `rec_chunks` is
-        combined with a cut by time; also where pieces overlap or are not ascending.
+        "Invalid time range" for one that lies outside the recording; also where the settings contradict each other, see
+        :func:`.require_cuts`.
 
     Warns
     -----
     UserWarning
-        Where an end lies past the recording; it is clipped.
+        Where a range is clipped: an end past the recording, a piece that reaches out of ``start_time_s`` and
+        ``end_time_s``.
     """
+    require_cuts(config)
     if config.rec_chunks:
-        _refuse_cuts_by_time(config)
-        ranges = [(int(start), int(end)) for start, end in config.rec_chunks]
-        _require_ascending("rec_chunks", ranges)
-        return [_clipped(start, end, n_frames, 1.0, "frames") for start, end in ranges]
+        return [_clipped(int(start), int(end), n_frames, 1.0, "frames") for start, end in config.rec_chunks]
+    fs = sampling_frequency
     if config.first_n_mins is not None:
-        n_frames = min(n_frames, round(config.first_n_mins * 60 * sampling_frequency))
-    window = _window(n_frames, sampling_frequency, config)
+        _, n_frames = _from_seconds(0, config.first_n_mins * 60, n_frames, fs)
+    window = 0, n_frames
+    if config.start_time_s is not None or config.end_time_s is not None:
+        window = _from_seconds(config.start_time_s or 0, config.end_time_s, n_frames, fs)
     if not config.rec_chunks_s:
         return [window]
-    pieces = [(float(start), float(end)) for start, end in config.rec_chunks_s]
-    _require_ascending("rec_chunks_s", pieces)
-    return [_within(_from_seconds(start, end, n_frames, sampling_frequency), window) for start, end in pieces]
+    return [_within(_from_seconds(start, end, n_frames, fs), window, fs) for start, end in config.rec_chunks_s]
 
 
-def _refuse_cuts_by_time(config: RecordingConfig) -> None:
-    by_time = {
-        "first_n_mins": config.first_n_mins,
-        "start_time_s": config.start_time_s,
-        "end_time_s": config.end_time_s,
-        "rec_chunks_s": config.rec_chunks_s or None,
-    }
-    given = [name for name, value in by_time.items() if value is not None]
-    if given:
-        raise ValueError(f"rec_chunks is frame-based and cannot be combined with {', '.join(given)}; use rec_chunks_s")
-
-
-def _window(n_frames: int, sampling_frequency: float, config: RecordingConfig) -> Range:
-    if config.start_time_s is None and config.end_time_s is None:
-        return 0, n_frames
-    start = 0.0 if config.start_time_s is None else config.start_time_s
-    end = n_frames / sampling_frequency if config.end_time_s is None else config.end_time_s
-    return _from_seconds(start, end, n_frames, sampling_frequency)
-
-
-def _from_seconds(start: float, end: float, n_frames: int, sampling_frequency: float) -> Range:
-    if not 0 <= start < end:
-        raise ValueError(f"Invalid time range: {start:g} to {end:g} s; the start must be 0 or more and below the end")
-    return _clipped(
-        round(start * sampling_frequency), round(end * sampling_frequency), n_frames, sampling_frequency, "s"
-    )
+def _from_seconds(start: float, end: float | None, n_frames: int, fs: float) -> Range:
+    return _clipped(round(start * fs), n_frames if end is None else round(end * fs), n_frames, fs, "s")
 
 
 def _clipped(start: int, end: int, n_frames: int, per_unit: float, unit: str) -> Range:
     """Move the end of a range to the recording's; `per_unit` and `unit` are for messages."""
-    length = n_frames / per_unit
-    if not 0 <= start < min(end, n_frames):
-        raise ValueError(
-            f"Invalid time range: {start / per_unit:g} to {end / per_unit:g} {unit} of a recording of {length:g} {unit}"
-        )
+    asked, length = f"{start / per_unit:g} to {end / per_unit:g} {unit}", f"{n_frames / per_unit:g} {unit}"
+    if not start < min(end, n_frames):
+        raise ValueError(f"Invalid time range: {asked} of a recording of {length}")
     if end > n_frames:
-        warnings.warn(
-            f"the range {start / per_unit:g} to {end / per_unit:g} {unit} ends past the recording, and is clipped to "
-            f"{length:g} {unit}",
-            UserWarning,
-            stacklevel=2,
-        )
+        _warn(f"the range {asked} ends past the recording, and is clipped to {length}")
     return start, min(end, n_frames)
 
 
-def _within(piece: Range, window: Range) -> Range:
+def _within(piece: Range, window: Range, fs: float) -> Range:
     start, end = max(piece[0], window[0]), min(piece[1], window[1])
+    asked = f"the piece {piece[0] / fs:g} to {piece[1] / fs:g} s of rec_chunks_s"
+    limits = f"start_time_s and end_time_s ({window[0] / fs:g} to {window[1] / fs:g} s)"
     if start >= end:
-        raise ValueError(
-            f"Invalid time range: frames {piece[0]} to {piece[1]} of rec_chunks_s lie outside start_time_s and "
-            f"end_time_s (frames {window[0]} to {window[1]})"
-        )
+        raise ValueError(f"Invalid time range: {asked} lies outside {limits}")
+    if (start, end) != piece:
+        _warn(f"{asked} reaches out of {limits}, and is clipped to {start / fs:g} to {end / fs:g} s")
     return start, end
 
 
-def _require_ascending(name: str, pieces: Sequence[tuple[float, float]]) -> None:
-    for (_, end), (start, _) in itertools.pairwise(pieces):
-        if start < end:
-            raise ValueError(
-                f"{name} must be ascending without overlap, but one piece starts at {start:g} and the one "
-                f"before it ends at {end:g}"
-            )
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)

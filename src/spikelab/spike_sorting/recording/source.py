@@ -23,7 +23,7 @@ from spikelab.spike_sorting.recording.formats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from spikeinterface import BaseRecording
 
@@ -177,7 +177,7 @@ def _with_names(stem: str, config: RecordingConfig | None) -> str:
     return "_".join([stem, *(safe_name(str(name)) for name in chosen if name is not None)])
 
 
-def fingerprint(source: Any) -> str:
+def fingerprint(source: Any, leave_out: Sequence[Path] = ()) -> str:
     """Return a short text that changes when the recording does, but not when it is moved.
 
     Of files: size, modification time and a hash of sampled blocks. In memory: type, shape, rate, channels and sampled
@@ -186,6 +186,8 @@ def fingerprint(source: Any) -> str:
     Parameters
     ----------
     source : str, Path, BaseRecording or Source
+    leave_out : sequence of Path, optional
+        Folders inside a folder that is a recording which are no part of it, for example those of results.
 
     Returns
     -------
@@ -193,23 +195,35 @@ def fingerprint(source: Any) -> str:
         32 hexadecimal digits.
     """
     resolved = resolve_source(source)
+    if resolved.recording is not None:
+        parts = _describe_memory(resolved.recording)
+    else:
+        parts = _describe_files(resolved.files, leave_out)
     digest = hashlib.blake2b(digest_size=16)
-    parts = _describe_memory(resolved.recording) if resolved.recording is not None else _describe_files(resolved.files)
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
 
 
-def _describe_files(paths: Iterable[Path]) -> Iterator[bytes]:
+def _describe_files(paths: Iterable[Path], leave_out: Sequence[Path]) -> Iterator[bytes]:
     for path in paths:
         if path.is_file():
             yield from _describe_file(path, sample=True)
             continue
-        inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
+        inside = sorted(_files_below(path, leave_out))
         step = max(1, len(inside) // MAX_SAMPLED_FILES)
         for i, entry in enumerate(inside):
             yield entry.relative_to(path).as_posix().encode()
             yield from _describe_file(entry, sample=i % step == 0)
+
+
+def _files_below(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
+    root = folder.resolve()
+    gone = [path for path in (Path(entry).resolve() for entry in leave_out) if root in path.parents]
+    for entry in folder.rglob("*"):
+        below = root / entry.relative_to(folder)
+        if entry.is_file() and not any(below.is_relative_to(path) for path in gone):
+            yield entry
 
 
 def _describe_file(path: Path, *, sample: bool) -> Iterator[bytes]:

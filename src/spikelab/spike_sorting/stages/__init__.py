@@ -8,16 +8,18 @@
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
-from spikelab.spike_sorting.stages.figures import draw_overview, figures_stage
+from spikelab.spike_sorting.stages.figures import discard_outdated, draw_overview, figures_stage
 from spikelab.spike_sorting.stages.recording import recording_stage
 from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage
 from spikelab.spike_sorting.stages.store import Done, StageStore
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
 
+SORTING = "sorting"
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
 
 __all__ = [
+    "SORTING",
     "STAGES",
     "Context",
     "Done",
@@ -26,6 +28,7 @@ __all__ = [
     "compilation_stage",
     "curation_stage",
     "delete_scratch",
+    "discard_outdated",
     "draw_overview",
     "ensure_waveform_files",
     "figures_stage",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.stages.published import move_into, published, record_published
-from spikelab.spike_sorting.stages.store import write_atomically
+from spikelab.spike_sorting.stages.store import Manifest, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
     Drawn = tuple[str, SpikeData, CurationOutcome]
+
+logger = logging.getLogger(__name__)
 
 NAME = "figures"
 FOLDER = "figures"
@@ -53,6 +57,16 @@ def figures_stage(
         forced_by=context.forced_by("recompile_single_recording"),
         writes_outside=True,
     )
+
+
+def discard_outdated(context: Context, curation: Done[CurationOutcome]) -> None:
+    """Delete figures of an earlier run that show another outcome, where no new ones are wanted."""
+    folder = context.store.folder / NAME
+    manifest = Manifest.read(folder)
+    if manifest is not None and manifest.inputs.get("curation") != curation.run_id:
+        logger.info("figures of an earlier outcome are deleted; create_figures draws new ones")
+        record_published(folder, folder, [], context.results / FOLDER)
+        shutil.rmtree(folder)
 
 
 def draw_overview(

@@ -5,10 +5,8 @@ touched and none that is out of date stays.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from contextlib import suppress
+from pathlib import Path
 
 FILES = "files.json"
 
@@ -18,6 +16,9 @@ def record_published(record: Path, before: Path, written: list[Path], target: Pa
     names = sorted(path.relative_to(target).as_posix() for path in written)
     for name in set(_names(before)) - set(names):
         (target / name).unlink(missing_ok=True)
+        for folder in list((target / name).parents)[: len(Path(name).parts) - 1]:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
     (record / FILES).write_text(json.dumps(names, indent=1), encoding="utf-8")
 
 

@@ -91,6 +91,10 @@ class StageStore:
         self.versions = dict(versions or {})
         self.on_start = on_start
 
+    def is_missing(self, stage: str) -> bool:
+        """Whether `stage` has no artifact at all, not even an outdated one."""
+        return Manifest.read(self.folder / stage) is None
+
     def load_or_run(
         self,
         stage: str,

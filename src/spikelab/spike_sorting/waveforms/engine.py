@@ -80,8 +80,8 @@ def compute_waveforms(
     """Centre every spike and measure every unit.
 
     The recording is read in time order, chunk by chunk; memory holds one chunk, the results and, in what is left of
-    `total_memory`, the running sums of as many units as fit, at least one. The result depends on the recording, the spikes, `config` and `seed` alone:
-    units do not interact, and workers, memory and chunks change no bit of it.
+    `total_memory`, the running sums of as many units as fit, at least one. The result depends on the recording, the
+    spikes, `config` and `seed` alone: units do not interact, and workers, memory and chunks change no bit of it.
 
     A unit without a spike whose window fits into its epoch has a template of zeros, SNR 0, std_norm infinity, main
     channel 0, and its spikes stay where they were. Spikes outside the recording are left out, with a warning.

@@ -129,6 +129,12 @@ def draw(measured: dict[str, dict[str, Cost]], sizes: dict[str, Size], path: Pat
     figure.savefig(path, dpi=120)
 
 
+def described(sizes: dict[str, Size], repeats: int) -> str:
+    """Say what was measured, and on what."""
+    recordings = "; ".join(f"{name}: {size}" for name, size in sizes.items())
+    return f"{recordings}; {repeats} repeats, of the analyzer one. {conditions()}"
+
+
 def main() -> None:
     """Measure the sets, check the outputs, write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -146,7 +152,7 @@ def main() -> None:
             measured[name], errors[name] = measure_set(sizes[name], Path(folder), args.repeats)
     parts = [
         "# Performance on one core",
-        "; ".join(f"{name}: {size}" for name, size in sizes.items()) + f"; {args.repeats} repeats (of the analyzer one). {conditions()}",
+        described(sizes, args.repeats),
         targets_table(measured),
         costs_table(measured),
         "MiB: peak of a process less what it held after its warm-up.",

@@ -69,7 +69,7 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
 
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "recording.raw.h5"
+    path = folder / "demo.raw.h5"
     truth = write_demo_recording(path, duration_s)
     results = folder / "results"
     (found,) = sort_recording([path], sorter=sorter, results_folders=[results], create_figures=True, n_jobs=2)
@@ -131,12 +131,14 @@ def compare(found: SpikeData, truth: BaseSorting) -> Comparison:
     sorting = NumpySorting.from_unit_dict(trains, truth.sampling_frequency)
     comparison = compare_sorter_to_ground_truth(truth, sorting, delta_time=MATCH_WINDOW_MS, exhaustive_gt=True)
     performance = comparison.get_performance(method="by_unit")
-    best = np.array([int(unit) for unit in comparison.best_match_12])
+    accuracy = performance["accuracy"].to_numpy(float)
+    # The best of the found ones may still have no spike in common.
+    best = np.where(accuracy > 0, [int(unit) for unit in comparison.best_match_12], -1)
     return Comparison(
         true_ids=np.array(true_ids),
         n_spikes=n_spikes,
         best_ids=best,
-        accuracy=performance["accuracy"].to_numpy(float),
+        accuracy=accuracy,
         recall=performance["recall"].to_numpy(float),
         precision=performance["precision"].to_numpy(float),
         n_found=len(trains),
@@ -158,10 +160,13 @@ def format_table(comparison: Comparison) -> str:
             strict=True,
         )
     ]
-    well = int((comparison.accuracy >= GOOD_ACCURACY).sum())
-    lines.append("")
-    lines.append(
-        f"{comparison.n_found} units found for {len(comparison.true_ids)} true ones, {well} of them with accuracy >= "
-        f"{GOOD_ACCURACY}; mean accuracy {comparison.accuracy.mean():.3f}"
-    )
+    well = comparison.accuracy >= GOOD_ACCURACY
+    matched = {int(unit) for unit in comparison.best_ids[well]}
+    missed = ", ".join(str(unit) for unit in comparison.true_ids[~well]) or "none"
+    lines += [
+        "",
+        f"{int(well.sum())} of {len(well)} true units were found with accuracy >= {GOOD_ACCURACY} (missed: {missed}); "
+        f"{comparison.n_found - len(matched)} found units are none of them",
+        f"mean accuracy {comparison.accuracy.mean():.3f}",
+    ]
     return "\n".join(lines)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from spikelab.spike_sorting._types import Epoch
 from spikelab.spike_sorting.compilation import build_spikedata, split_by_file
-from spikelab.spikedata._epochs import combine_templates
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spikedata._epochs import combine_templates
 
 Make = Callable[..., Any]
 CONFIG = SortingPipelineConfig()

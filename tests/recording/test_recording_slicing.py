@@ -33,7 +33,7 @@ def test_seconds_are_rounded_with_the_exact_rate():
 
 def test_window_trims_pieces():
     config = RecordingConfig(rec_chunks_s=[(0, 2), (3, 5)], start_time_s=1, end_time_s=4)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="reaches out of") as caught:
         assert kept_ranges(100_000, 10_000, config) == [(10_000, 20_000), (30_000, 40_000)]
     assert [str(warning.message) for warning in caught] == [
         f"the piece {asked} s of rec_chunks_s reaches out of start_time_s and end_time_s (1 to 4 s), "

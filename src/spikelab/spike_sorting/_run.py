@@ -118,6 +118,7 @@ def _sort_with_record(job: Job) -> Sorted:
 
 def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     from spikelab.spike_sorting.compilation import split_by_file
+    from spikelab.spike_sorting.curation import require_epoch
 
     config = job.config
     record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
@@ -126,6 +127,8 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     if context.store.is_missing(stages.SORTING) or config.execution.recompute_sorting:
         context.backend.check_installed()  # now, rather than after hours of filtering
     recording = _note(record, "recording", stages.recording_stage(context))
+    if config.curation.curation_epoch is not None:
+        require_epoch(config.curation.curation_epoch, len(recording.value.epochs))
     sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
     record["attempts"] = sorting.info["attempts"]
     waveforms = _note(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
@@ -191,7 +194,7 @@ def _context(job: Job, versions: Mapping[str, str]) -> Context:
         store=StageStore(job.results, versions, _log_start),
         results=job.results,
         intermediate=job.intermediate,
-        fingerprint=fingerprint(job.recording_input),
+        fingerprint=fingerprint(job.recording_input, leave_out=(job.results, job.intermediate)),
     )
 
 

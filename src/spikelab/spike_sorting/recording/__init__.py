@@ -6,6 +6,7 @@
     formats.py     which format a file or folder has (a table)
     readers.py     one opened file per format
     preprocess.py  microvolts, band-pass, reference, bad channels, geometry
+    bandpass.py    the band-pass; its inner loops, and those of binary.py, are in _kernels.py
     slicing.py     which frames are kept
     epochs.py      where the kept pieces came from
     opening.py     all of these together: ``open_recording``

@@ -7,28 +7,16 @@ one by one in time order, in float64, so the sums do not depend on the chunk siz
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from spikelab.spike_sorting._numba import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting._types import IntArray
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-
-
-def compiled(function: Kernel) -> Kernel:
-    """Compile on first use; keep the machine code on disk where some cache folder can be written."""
-    kernel: Any
-    try:
-        kernel = njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba's word for: no place for a cache (read-only install, no home folder)
-        kernel = njit(nogil=True)(function)
-    return cast("Kernel", kernel)
 
 
 @compiled

@@ -163,10 +163,9 @@ def format_table(comparison: Comparison) -> str:
     well = comparison.accuracy >= GOOD_ACCURACY
     matched = {int(unit) for unit in comparison.best_ids[well]}
     missed = ", ".join(str(unit) for unit in comparison.true_ids[~well]) or "none"
-    lines += [
-        "",
-        f"{int(well.sum())} of {len(well)} true units were found with accuracy >= {GOOD_ACCURACY} (missed: {missed}); "
-        f"{comparison.n_found - len(matched)} found units are none of them",
-        f"mean accuracy {comparison.accuracy.mean():.3f}",
-    ]
+    found = (
+        f"{int(well.sum())} of {len(well)} true units were found with accuracy >= {GOOD_ACCURACY} (missed: {missed})"
+    )
+    lines += ["", f"{found}; {comparison.n_found - len(matched)} found units are none of them"]
+    lines += [f"mean accuracy {comparison.accuracy.mean():.3f}"]
     return "\n".join(lines)

@@ -35,6 +35,7 @@ def added(n_samples, n_channels=100, n_units=1000):
 before = 0
 added(30_000, n_units=2)
 before = psutil.Process().memory_info().rss / 2**20
+added(400_000)  # what the allocator keeps for the next time is not a matter of length
 print(json.dumps([added(400_000), added(2_000_000)]))
 """
 

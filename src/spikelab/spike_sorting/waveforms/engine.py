@@ -144,8 +144,8 @@ def compute_waveforms(
     return measure(
         units,
         averages,
-        noise_levels(source, seed),
-        epoch_noise_levels(source, seed),
+        noise_levels(source, seed, n_jobs=n_jobs),
+        epoch_noise_levels(source, seed, n_jobs=n_jobs),
         config,
         n_before=window.n_before,
         n_averaged=[len(frames) for frames in chosen.values()],

@@ -8,6 +8,7 @@ import numpy as np
 
 from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
 from spikelab.spike_sorting.waveforms._kernels import count_values
+from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 
 if TYPE_CHECKING:
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 N_STRETCHES = 20
 STRETCH_FRAMES = 10_000
 MAD_TO_STD = 0.6745  # median |x| of a standard normal
-CHANNELS_AT_A_TIME = 128  # 33 MB of counts
+CHANNELS_AT_A_TIME = 128  # by all threads: 33 MB of counts
 N_VALUES, PADDING = 2**16, 80  # the padding keeps the channels in different lines of the cache
 
 
-def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None) -> FloatArray:
+def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, n_jobs: int = 1) -> FloatArray:
     """Noise per channel: MAD about the median / 0.6745, in microvolts, shape (channels,).
 
     Over 20 seeded stretches of 10 000 frames that do not overlap, or the whole recording where it is no longer than
     that; with `epoch`, the same within that epoch. Exact: the counts of a binary are tallied, not approximated.
+    `n_jobs` threads share the channels.
     """
     start, n_samples = (0, source.n_samples) if epoch is None else (epoch.start_frame, epoch.n_frames)
     stretches = [(start + a, start + b) for a, b in noise_stretches(n_samples, seed)]
@@ -34,17 +36,23 @@ def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None) -> 
     if not stretches:
         return noise
     mad = _mad_of_counts if isinstance(source, BinaryRecording) else _mad_of_values
-    for first in range(0, source.n_channels, CHANNELS_AT_A_TIME):
-        channels = slice(first, min(first + CHANNELS_AT_A_TIME, source.n_channels))
-        noise[channels] = mad(source, stretches, channels) * abs(scale_uv(source)) / MAD_TO_STD
+    at_a_time = max(1, CHANNELS_AT_A_TIME // n_jobs)
+
+    def measure(part: slice) -> None:
+        for first in range(part.start, part.stop, at_a_time):
+            channels = slice(first, min(first + at_a_time, part.stop))
+            noise[channels] = mad(source, stretches, channels) * abs(scale_uv(source)) / MAD_TO_STD
+
+    with UnitPool(n_jobs) as pool:
+        pool.run(source.n_channels, measure)
     return noise
 
 
-def epoch_noise_levels(source: TraceSource, seed: int) -> FloatArray | None:
+def epoch_noise_levels(source: TraceSource, seed: int, *, n_jobs: int = 1) -> FloatArray | None:
     """:func:`noise_levels` of each epoch, shape (epochs, channels); None with a single epoch."""
     if len(source.epochs) == 1:
         return None
-    return np.stack([noise_levels(source, seed, epoch) for epoch in source.epochs])
+    return np.stack([noise_levels(source, seed, epoch, n_jobs=n_jobs) for epoch in source.epochs])
 
 
 def noise_stretches(n_samples: int, seed: int) -> list[tuple[int, int]]:

@@ -170,10 +170,11 @@ def look_and_centre(
     channels = np.zeros(trains.n_units, dtype=np.int64)
     positive = np.zeros(trains.n_units, dtype=np.bool_)
     label = "finding main channels"
-    for unit, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
-        if len(few[unit]):
-            template = sums * (scale_uv(source) / len(few[unit]))
-            positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
+    for units, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
+        for unit, total in zip(range(units.start, units.stop), sums, strict=True):
+            if len(few[unit]):
+                template = total * (scale_uv(source) / len(few[unit]))
+                positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
     centred = centre_trains(source, trains.samples, channels, positive, pool)
     spikes = tuple(new if len(seen) else old for new, old, seen in zip(centred, trains.samples, few, strict=True))
     return CentredUnits(trains.unit_ids, spikes, channels, positive)

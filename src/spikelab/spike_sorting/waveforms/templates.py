@@ -99,8 +99,8 @@ def unit_sums(
     squares: bool = True,
     epoch_sink: EpochSink | None = None,
     sink: WindowSink | None = None,
-) -> Iterator[tuple[int, SumArray, SumArray]]:
-    """Yield (unit index, sums, sums of squares) over the windows of each unit, in the source's own unit.
+) -> Iterator[tuple[slice, SumArray, SumArray]]:
+    """Yield (units, sums, sums of squares) over the windows of each unit, block by block, in the source's own unit.
 
     Running sums are kept for as many units at a time as fit into `block_bytes`; each block is one pass through the
     recording in time order. They are exact for the counts of a binary and float64 otherwise, so that no result
@@ -126,7 +126,7 @@ def unit_sums(
 
     Yields
     ------
-    tuple of (int, numpy.ndarray (samples, channels), numpy.ndarray (samples, channels))
+    tuple of (slice, numpy.ndarray (units, samples, channels), numpy.ndarray (units, samples, channels))
         The arrays are overwritten when the next item is asked for.
     """
     shape, n_arrays = (window.n_samples, source.n_channels), 1 + squares + (epoch_sink is not None)
@@ -135,7 +135,7 @@ def unit_sums(
     earlier = None if epoch_sink is None else np.empty_like(sums)
     for start in range(0, len(trains), step):
         block = trains[start : start + step]
-        sums[:], squared[:] = 0, 0
+        pool.run(len(block), partial(_clear, sums, squared))
         visits = visit_spikes(source, block, window.n_before, window.n_after, label)
         for epoch, epoch_visits in groupby(visits, attrgetter("epoch")):
             if earlier is not None:
@@ -146,8 +146,11 @@ def unit_sums(
                     pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink))
             if epoch_sink is not None and earlier is not None:
                 epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)], squared)
-        for unit in range(len(block)):
-            yield start + unit, sums[unit], squared[unit]
+        yield slice(start, start + len(block)), sums[: len(block)], squared[: len(block)]
+
+
+def _clear(sums: SumArray, squares: SumArray, units: slice) -> None:
+    sums[units], squares[units] = 0, 0
 
 
 def _add_units(visit: Visit, n_before: int, sums: SumArray, squares: SumArray, units: slice) -> None:
@@ -180,7 +183,8 @@ def average_windows(
     shape, scale = (len(trains), window.n_samples, source.n_channels), scale_uv(source)
     templates, stds = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     by_epoch = _EpochAverages(source, trains, channels, window) if len(source.epochs) > 1 else None
-    for unit, total, squares in unit_sums(
+    counts = [len(train) for train in trains]
+    for units, sums, squares in unit_sums(
         source,
         trains,
         window,
@@ -190,12 +194,25 @@ def average_windows(
         epoch_sink=by_epoch,
         sink=sink,
     ):
-        count = len(trains[unit])
-        if count:
-            mean_and_std(total, squares, count, scale, templates[unit], stds[unit])
+        results = counts[units], templates[units], stds[units]
+        pool.run(len(sums), partial(_mean_and_std, sums, squares, scale, *results))
     if by_epoch is None:
         return Averages(templates, stds, None, None)
     return Averages(templates, stds, by_epoch.templates, by_epoch.stds)
+
+
+def _mean_and_std(
+    sums: SumArray,
+    squares: SumArray,
+    scale: float,
+    counts: Sequence[int],
+    templates: FloatArray,
+    stds: FloatArray,
+    units: slice,
+) -> None:
+    for unit in range(units.start, units.stop):
+        if counts[unit]:
+            mean_and_std(sums[unit], squares[unit], counts[unit], scale, templates[unit], stds[unit])
 
 
 class _EpochAverages:

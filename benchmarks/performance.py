@@ -24,6 +24,8 @@ WARM_UP = Size(64, 5, 4)
 READ = "reading every sample once"
 SCIPY = "scipy sosfiltfilt, float32 traces"
 SCIPY_32 = "scipy sosfiltfilt, float32 throughout"
+BAND_PASS = "spikelab: band-pass filter alone"
+BAND_PASS_SI = "SpikeInterface: band-pass filter alone"
 PIPELINE = "**spikelab: whole pipeline, sorter excepted**"
 PIPELINE_2 = "spikelab: the same with two workers"
 POST_SORT = "**spikelab: after the sorter**"
@@ -41,6 +43,7 @@ class Target(NamedTuple):
 
 
 TARGETS = (
+    Target(BAND_PASS, BAND_PASS_SI, {"C": 0.2}),
     Target(POST_SORT, ANALYZER_LAZY, {"A": 0.15, "C": 0.12}),
     Target(POST_SORT, ANALYZER, {}),
     Target(POST_SORT, SCIPY, dict.fromkeys(SETS, 0.5)),
@@ -59,6 +62,8 @@ def measure_set(size: Size, scratch: Path, repeats: int) -> tuple[dict[str, Cost
         READ: measure("memmap_pass", repeats=repeats, **paths),
         SCIPY: measure("sosfiltfilt", repeats=repeats, **paths),
         SCIPY_32: measure("sosfiltfilt", repeats=repeats, **paths, dtype="float32"),
+        BAND_PASS: measure("band_pass", repeats=repeats, **paths, whose="spikelab"),
+        BAND_PASS_SI: measure("band_pass", repeats=repeats, **paths, whose="spikeinterface"),
         PIPELINE_2: measure("pipeline", repeats=repeats, **paths, **folder, n_jobs=2),
         PIPELINE: measure("pipeline", repeats=repeats, **paths, **folder),
         POST_SORT: measure("post_sort", repeats=repeats, **paths, **folder),
@@ -72,7 +77,7 @@ def measure_set(size: Size, scratch: Path, repeats: int) -> tuple[dict[str, Cost
 def costs_table(measured: dict[str, dict[str, Cost]]) -> str:
     """CPU seconds with their range, and added memory, of every task on every set."""
     rows = []
-    for task in (READ, SCIPY, SCIPY_32, ANALYZER_LAZY, ANALYZER, PIPELINE, PIPELINE_2, POST_SORT):
+    for task in measured[next(iter(measured))]:
         cells = [task]
         for costs in measured.values():
             cost = costs[task]

@@ -128,6 +128,27 @@ def sosfiltfilt(recording: str, warm_up: str, dtype: str = "float64") -> Callabl
     return work
 
 
+def band_pass(recording: str, warm_up: str, whose: str) -> Callable[[], Any]:
+    """Read, scale and band-pass every chunk, by the filter of "spikelab" or of "spikeinterface"."""
+    from spikeinterface import load
+    from spikeinterface.preprocessing import bandpass_filter
+
+    from spikelab.spike_sorting.recording.bandpass import BandPassRecording
+
+    def work(of: str = recording) -> None:
+        counts, band = load(of), (FILTER.freq_min, FILTER.freq_max)
+        if whose == "spikelab":
+            filtered = BandPassRecording(counts, *band, gain_to_uv=np.full(counts.get_num_channels(), GAIN_UV))
+        else:
+            filtered = bandpass_filter(counts, *band, dtype="float32")
+        n_frames = counts.get_num_samples()
+        for start in range(0, n_frames, FILTER_CHUNK_FRAMES):
+            filtered.get_traces(0, start, min(start + FILTER_CHUNK_FRAMES, n_frames))
+
+    work(warm_up)
+    return work
+
+
 def memmap_pass(recording: str, warm_up: str) -> Callable[[], Any]:
     """Look at every count once: the least that anything can cost."""
 

@@ -263,3 +263,12 @@ def test_plain_values_are_python_values() -> None:
     assert type(found["a"][0]) is int
     with pytest.raises(TypeError, match="cannot hold a builtin_function"):
         plain([print])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("out_file", "logs/run.out"), ("out_file", "/tmp/log"), ("out_file", "run.json"), ("total_memory", 16)],
+)
+def test_names_and_amounts_that_only_look_right_are_refused(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=setting):
+        validate_config(SortingPipelineConfig.from_kwargs(**{setting: value}))

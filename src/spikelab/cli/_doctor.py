@@ -66,17 +66,23 @@ def _torch() -> list[Check]:
 def _sorters() -> list[Check]:
     from spikeinterface.sorters import installed_sorters
 
-    rows: list[Check] = []
-    kilosort4 = importlib.util.find_spec("kilosort") is not None
-    rows.append(("kilosort4", OK if kilosort4 else ABSENT, "" if kilosort4 else "pip install 'spikelab[kilosort4]'"))
-    matlab, path = shutil.which("matlab"), os.environ.get("KILOSORT_PATH")
-    ready = matlab is not None and path is not None
-    missing = [
-        what for what, there in (("matlab on PATH", matlab), ("KILOSORT_PATH or sorter_path", path)) if not there
-    ]
-    rows.append(("kilosort2", OK if ready else ABSENT, "" if ready else f"needs {' and '.join(missing)}, or docker"))
-    rows += [(f"spikeinterface:{name}", OK, "") for name in installed_sorters() if not name.startswith("kilosort")]
-    return rows
+    from spikelab.spike_sorting.backends import list_sorters
+
+    others = [f"spikeinterface:{name}" for name in installed_sorters() if name not in list_sorters()]
+    return [(name, *_sorter_state(name)) for name in (*list_sorters(), *others)]
+
+
+def _sorter_state(name: str) -> tuple[str, str]:
+    """Whether a sorter can run here, and what to do if not: the first sentence of what a sort would say."""
+    from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+    from spikelab.spike_sorting.backends import get_backend_class
+    from spikelab.spike_sorting.config import preset_for
+
+    try:
+        get_backend_class(name)(preset_for(name)).check_installed()
+    except EnvironmentSortFailure as error:
+        return ABSENT, str(error).partition(". ")[0]
+    return OK, ""
 
 
 def _docker() -> list[Check]:

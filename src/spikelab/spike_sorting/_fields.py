@@ -18,6 +18,9 @@ T = TypeVar("T")
 MEMORY = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<prefix>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
 
 
+LEAST_MEMORY = 1_000_000
+
+
 def parse_memory(value: str | int) -> int:
     """Convert an amount of memory to bytes.
 
@@ -165,18 +168,33 @@ class PathLike:
 
 
 @dataclass(frozen=True)
+class FileName:
+    """The name of a file, without folders, that is none of those that are taken."""
+
+    taken: tuple[str, ...] = ()
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, str | os.PathLike):
+            return False
+        text = os.fspath(value)
+        return text not in ("", ".", "..", *self.taken) and not set(text) & {"/", "\\", ":"}
+
+    def __str__(self) -> str:
+        return f"the name of a file, without folders, other than {', '.join(self.taken)}"
+
+
+@dataclass(frozen=True)
 class Memory:
-    """An amount of memory that :func:`parse_memory` understands."""
+    """An amount of memory that :func:`parse_memory` understands, of a megabyte at least: 16 is not 16 gigabytes."""
 
     def accepts(self, value: Any) -> bool:
         try:
-            parse_memory(value)
+            return parse_memory(value) >= LEAST_MEMORY
         except ValueError:
             return False
-        return True
 
     def __str__(self) -> str:
-        return "an amount of memory such as '16G', '500M' or a number of bytes"
+        return "an amount of memory such as '16G', '500M' or a number of bytes, at least 1M"
 
 
 @dataclass(frozen=True)

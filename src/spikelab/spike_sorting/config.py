@@ -17,6 +17,7 @@ from spikelab.spike_sorting._fields import (
     Boolean,
     Constraint,
     Either,
+    FileName,
     ListOf,
     Memory,
     OneOf,
@@ -45,6 +46,7 @@ LABEL = Text(r"(?s).*", "a string")
 PATH = nullable(PathLike())
 PARAMETERS = nullable(Parameters())
 DEVICE = Text(r"cpu|mps|cuda(:\d+)?", "'cpu', 'cuda', 'cuda:N' or 'mps'")
+LOG_NAME = FileName(("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat"))
 DTYPE = Text(r"[<>=]?[iuf][1248]|u?int(8|16|32|64)|float(16|32|64)", "a number type such as 'int16' or '<f4'")
 
 
@@ -217,7 +219,12 @@ class CurationConfig:
         None, "Compute the metrics on this epoch only; None on all of the recording.", nullable(INDEX)
     )
     fr_min: float | None = option(0.05, "Smallest firing rate.", THRESHOLD, "Hz")
-    isi_viol_max: float | None = option(0.01, "Largest rate of ISI violations (below 1.5 ms).", THRESHOLD)
+    isi_viol_max: float | None = option(
+        0.01,
+        "Largest rate of ISI violations (intervals below 1.5 ms); 0.01 is 1 % of the spikes.",
+        THRESHOLD,
+        "fraction",
+    )
     isi_violation_method: str = option(
         "percent",
         "Violations per spike, or per chance (Hill et al. 2011).",
@@ -312,7 +319,7 @@ class ExecutionConfig:
         True, "Write the binary recording with all workers; otherwise with one.", BOOLEAN
     )
     save_script: bool = option(False, "Write a script that repeats the call.", BOOLEAN)
-    out_file: AnyPath = option("sort_with_kilosort2.out", "Name of the log in the results folder.", PathLike())
+    out_file: AnyPath = option("sort_with_kilosort2.out", "Name of the log in the results folder.", LOG_NAME)
     random_seed: int = option(1, "Seed of everything random, the sorter included.", Range(0, 2**32 - 1, integer=True))
     recompute_recording: bool = option(False, "Do the recording and all after it again.", BOOLEAN)
     recompute_sorting: bool = option(False, "Do the sorting and all after it again.", BOOLEAN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -400,13 +401,29 @@ def test_workers_of_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert workers == [1, 2, 1, 1]
 
 
-def test_force_flags() -> None:
-    """Shown in test_sort_recording.py: test_a_change_runs_its_stage_and_those_after."""
-    from spikelab.spike_sorting import stages
+@pytest.mark.parametrize(
+    ("flag", "before", "stage"),
+    [
+        ("recompute_recording", None, "recording"),
+        ("recompute_sorting", "recording", "sorting"),
+        ("reextract_waveforms", "sorting", "waveforms"),
+        ("recurate_first", "waveforms", "curation"),
+        ("recurate_second", "waveforms", "curation"),
+        ("recompile_single_recording", "curation", "compilation"),
+    ],
+)
+def test_force_flags(tmp_path: Path, flag: str, before: str | None, stage: str) -> None:
+    def run_ids() -> dict[str, str]:
+        seen = sort_once(tmp_path, recording, **settings)
+        record = json.loads((seen.results / "run.json").read_text())
+        return {name: stage["run_id"] for name, stage in record["stages"].items()}
 
-    source = "".join(Path(str(getattr(stages, name).__file__)).read_text() for name in stages.STAGES)
-    for (_, flag), test in QUIET.items():
-        assert test != "test_force_flags" or f'"{flag}"' in source
+    recording, settings = odd_recording("plain"), {}
+    first = run_ids()
+    settings = {flag: True}
+    second = run_ids()
+    assert second[stage] != first[stage]
+    assert before is None or second[before] == first[before]
 
 
 def test_on_failure(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,14 +26,13 @@ LOOSE = ["--sorter", "threshold", "--set", "spikes_min_first=5", "--set", "spike
 @pytest.fixture
 def run() -> Iterator[Callable[..., Result]]:
     """Call a command in this process; the terminal log it sets up is taken down again."""
-    import logging
-    import warnings
-
     logger = logging.getLogger("spikelab")
+    show = warnings.showwarning
     before = logger.handlers, logger.level, logger.propagate
     with warnings.catch_warnings():
         yield lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
     logger.handlers, logger.level, logger.propagate = before
+    warnings.showwarning = show
 
 
 def test_sort_says_what_became_of_each_recording(run: Callable[..., Result], saved: Callable[..., Path]) -> None:
@@ -58,6 +59,16 @@ def test_sort_of_several_goes_on_and_ends_with_the_gravest_code(
     ]
     assert (tmp_path / "all" / "sorted_threshold_fine" / "sorted.npz").exists()
     assert run("sort", silent, *LOOSE, "--results", tmp_path / "one").exit_code == 10
+
+
+def test_quiet_leaves_warnings_and_the_table(run: Callable[..., Result], saved: Callable[..., Path]) -> None:
+    path = saved("culture", duration_s=1.5)
+    warnings.simplefilter("default", UserWarning)  # as it is for users
+    done = run("sort", path, *LOOSE, "-q", "--results", path.parent / "out")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("warning: the recording is only 1.5 s long")
+    assert len(done.stderr.splitlines()) == 1
+    assert "done" in done.stdout
 
 
 @pytest.mark.parametrize(

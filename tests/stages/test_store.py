@@ -103,15 +103,19 @@ def test_biological_failure_is_remembered(stage: Counter, tmp_path: Path) -> Non
         runs.append(1)
         log = tmp_path / "sorter.log"
         log.write_text("no spikes at all")
-        raise InsufficientActivityError("silent", sorter="threshold", threshold_crossings=3, log_path=log)
+        raise InsufficientActivityError(f"silent: {log}", sorter="threshold", threshold_crossings=3, log_path=log)
 
     arguments: dict[str, Any] = {"settings": {}, "inputs": {}, "run": silent, "load": lambda folder: None}
-    with pytest.raises(InsufficientActivityError):
+    with pytest.raises(InsufficientActivityError) as first:
         stage.store.load_or_run("stage", **arguments)
     (tmp_path / "sorter.log").unlink()
     with pytest.raises(InsufficientActivityError, match="silent") as raised:
         stage.store.load_or_run("stage", **arguments)
     assert len(runs) == 1
+    copy = tmp_path / "stages" / "stage" / "sorter.log"
+    for error in (first.value, raised.value):  # neither names the original, which goes with the scratch
+        assert str(error) == f"silent: {copy}"
+        assert Path(str(error.log_path)) == copy  # type: ignore[attr-defined]
     assert (raised.value.sorter, raised.value.threshold_crossings) == ("threshold", 3)
     assert Path(str(raised.value.log_path)).read_text() == "no spikes at all"
     with pytest.raises(InsufficientActivityError):

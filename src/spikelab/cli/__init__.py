@@ -142,7 +142,14 @@ def log_to_terminal(level: int) -> None:
     logger.propagate = False
     if level <= logging.INFO:  # the log has Python's warnings too
         warnings.simplefilter("ignore", UserWarning)
+    else:
+        warnings.showwarning = show_warning  # type: ignore[assignment]  # it only needs the message
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, to us and not to users
+
+
+def show_warning(message: Warning | str, *_: object) -> None:
+    """Show a warning as a user of the command line wants it: without a place in the code."""
+    click.echo(f"warning: {message}", err=True)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure
 from spikelab.spike_sorting._resources import Usage
-from spikelab.spike_sorting.stages.failures import failure_from_dict, failure_to_dict
+from spikelab.spike_sorting.stages.failures import failure_from_dict, failure_to_dict, point_at_copied_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -178,6 +178,7 @@ class StageStore:
                 # A biological outcome is a result: it is recorded, so that the same call raises it again at once.
                 manifest.failure = failure_to_dict(failure, temporary)
                 _publish(temporary, folder, manifest, usage)
+                point_at_copied_log(failure, folder)
                 raise
             _publish(temporary, folder, manifest, usage)
         finally:

@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def available_cores() -> int:
@@ -50,9 +45,3 @@ class Usage:
             "cpu_s": round(cpu_seconds() - self._cpu, 3),
             "peak_memory_mib": round(peak_memory_mib(), 1),
         }
-
-
-@contextmanager
-def measure() -> Iterator[Usage]:
-    """Measure the block."""
-    yield Usage()

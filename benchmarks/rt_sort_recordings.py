@@ -1,0 +1,153 @@
+"""Recordings with known neurons for the sorters, on disk. Everything follows from a recipe and a seed.
+
+``make(RECIPES["hard"], seed=1, folder=scratch)`` writes, or finds again, a folder with
+
+- ``recording/``: a SpikeInterface binary folder, int16 at 0.195 uV, unfiltered; ``spikeinterface.load`` opens it,
+- ``truth.npz``: the true spikes, see :func:`load_truth`; a spike's frame is at the trough of its main channel,
+- ``facts.json``: what is known of each unit, the recipe and a digest of the traces, see :func:`load_facts`,
+- ``templates.npz``: ``templates`` (units, samples, channels), mean waveforms in microvolts before any filter, whose
+  sample ``n_before`` is at the spike's frame.
+
+From the shell: ``python -m benchmarks.rt_sort_recordings FOLDER hard_1 grid_101 ...``
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.rt_sort_footprints import load_bank
+from benchmarks.rt_sort_recipes import RECIPES, Recipe
+from benchmarks.rt_sort_scenes import Scene, assembled, band_pass, band_pass_templates, generated
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording, BaseSorting
+
+VERSION = 1  # of the generators: a change makes all recordings anew
+GAIN_UV = 0.195
+FACTS_FILE = "facts.json"
+CHUNK_FRAMES = 20_000
+
+
+def make(recipe: Recipe, seed: int, folder: Path, templates: Path | None = None) -> Path:
+    """Write the recording below `folder`, unless it is there already; return its folder.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    seed : int
+    folder : Path
+        Where all recordings are.
+    templates : Path, optional
+        Measured footprints; by default those of ``../shared/data``.
+    """
+    target = folder / f"{recipe.name}_{seed}"
+    bank, source = load_bank(templates) if recipe.snr else ([], "none")
+    key = json.loads(json.dumps({"recipe": asdict(recipe), "seed": seed, "version": VERSION, "templates": source}))
+    if (target / FACTS_FILE).is_file() and load_facts(target)["key"] == key:
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    scene = assembled(recipe, seed, bank) if recipe.snr else generated(recipe, seed)
+    digest = _write_traces(target, recipe, scene.traces)
+    _write_trains(target / "truth.npz", scene.trains, recipe.fs)
+    np.savez(target / "templates.npz", templates=scene.templates, n_before=scene.n_before)
+    facts = {"key": key, "digest": digest, "units": _facts(scene, recipe, load_recording(target))}
+    (target / FACTS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return target
+
+
+def load_recording(folder: Path) -> BaseRecording:
+    """Open the unfiltered recording that :func:`make` has written."""
+    from spikeinterface import load
+
+    return load(folder / "recording")
+
+
+def load_truth(folder: Path) -> BaseSorting:
+    """Load the true spikes of a recording that :func:`make` has written."""
+    from spikeinterface.core import NpzSortingExtractor, NumpySorting
+
+    return NumpySorting.from_sorting(NpzSortingExtractor(folder / "truth.npz"))
+
+
+def load_facts(folder: Path) -> dict[str, Any]:
+    """``{"key", "digest", "units"}``; the units in the order of the truth."""
+    facts: dict[str, Any] = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+    return facts
+
+
+def _write_traces(target: Path, recipe: Recipe, traces: NDArray[np.float32] | BaseRecording) -> str:
+    """Write the counts; return a digest of them."""
+    from spikeinterface.core import BinaryRecordingExtractor
+
+    raw, digest, contacts = target / "counts.raw", hashlib.sha256(), recipe.contacts
+    with raw.open("wb") as file:
+        for start in range(0, recipe.frames, CHUNK_FRAMES):
+            end = min(start + CHUNK_FRAMES, recipe.frames)
+            chunk = traces[start:end] if isinstance(traces, np.ndarray) else traces.get_traces(0, start, end)
+            counts = np.rint(chunk / GAIN_UV).clip(-32768, 32767).astype("<i2")
+            digest.update(counts.tobytes())
+            counts.tofile(file)
+    recording = BinaryRecordingExtractor(
+        raw, recipe.fs, "int16", num_channels=len(contacts), gain_to_uV=GAIN_UV, offset_to_uV=0.0
+    )
+    recording.set_dummy_probe_from_locations(contacts)
+    recording.save(folder=target / "recording", verbose=False, progress_bar=False, n_jobs=1, chunk_duration="1s")
+    del recording
+    raw.unlink()
+    return digest.hexdigest()[:16]
+
+
+def _write_trains(path: Path, trains: list[NDArray[np.int64]], fs: float) -> None:
+    from spikeinterface.core import NpzSortingExtractor, NumpySorting
+
+    NpzSortingExtractor.write_sorting(NumpySorting.from_unit_dict(dict(enumerate(trains)), fs), path)
+
+
+def _facts(scene: Scene, recipe: Recipe, recording: BaseRecording) -> list[dict[str, Any]]:
+    """Of each unit; SNR is the filtered template's peak over the MAD of the filtered traces, on the main channel."""
+    second = round(recipe.fs)
+    starts = np.linspace(0, recipe.frames - second, 10).astype(int)
+    pieces = [band_pass(recording.get_traces(0, start, start + second) * GAIN_UV, recipe.fs) for start in starts]
+    noise = np.median(np.abs(np.concatenate(pieces)), axis=0) / 0.6745
+    amplitudes = np.abs(band_pass_templates(scene.templates, recipe.fs)).max(axis=1)
+    main = amplitudes.argmax(axis=1)
+    return [
+        {
+            "unit": unit,
+            "snr": round(float(amplitudes[unit, main[unit]] / noise[main[unit]]), 2),
+            "amplitude_uv": round(float(amplitudes[unit, main[unit]]), 1),
+            "noise_uv": round(float(noise[main[unit]]), 2),
+            "main_channel": int(main[unit]),
+            "spikes": len(scene.trains[unit]),
+            **known,
+        }
+        for unit, known in enumerate(scene.facts)
+    ]
+
+
+def main() -> None:
+    """Make some recordings and show their units."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where they go")
+    parser.add_argument("names", nargs="+", help=f"recipe_seed, with a recipe of {', '.join(RECIPES)}")
+    parser.add_argument("--templates", type=Path, help="measured footprints (default: those of ../shared/data)")
+    args = parser.parse_args()
+    for name in args.names:
+        recipe, _, seed = name.rpartition("_")
+        path = make(RECIPES[recipe], int(seed), args.folder, args.templates)
+        snr = [unit["snr"] for unit in load_facts(path)["units"]]
+        print(f"{path}: SNR {', '.join(f'{value:.1f}' for value in sorted(snr))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,9 +20,7 @@ from spikelab.spike_sorting._resources import cpu_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# One core for everything: the libraries read these when they are loaded.
-LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA")
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
+LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA")  # each reads LIBRARY_NUM_THREADS when it is loaded
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,15 @@ class Cost:
         CPU seconds from the start of the process to the end of the warm-up: imports and compilation.
     added_mib : float
         Peak memory of the process less the memory it held after the warm-up.
+    peak_mib : float
+        Peak memory of the process, and of the largest process that it started.
     """
 
     cpu_s: list[float]
     wall_s: list[float]
     cold_cpu_s: float
     added_mib: float
+    peak_mib: float
 
     @property
     def cpu(self) -> float:
@@ -54,17 +56,20 @@ class Cost:
         return statistics.median(self.wall_s)
 
 
-def measure(task: str, *, repeats: int = 1, **arguments: Any) -> Cost:
-    """Run ``benchmarks.tasks.<task>(**arguments)`` in a process of its own."""
-    job = json.dumps({"task": task, "repeats": repeats, "arguments": arguments})
+def measure(
+    task: str, *, repeats: int = 1, module: str = "benchmarks.tasks", threads: int = 1, **arguments: Any
+) -> Cost:
+    """Run ``<module>.<task>(**arguments)`` in a process of its own, with one thread in every library or `threads`."""
+    job = json.dumps({"task": task, "module": module, "repeats": repeats, "arguments": arguments})
     command = [sys.executable, "-W", "ignore", "-m", __name__, job]
-    done = subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
+    limits = {f"{library}_NUM_THREADS": str(threads) for library in LIBRARIES}
+    done = subprocess.run(command, env=os.environ | limits, stdout=subprocess.PIPE, text=True, check=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _run(task: str, repeats: int, arguments: dict[str, Any]) -> Cost:
+def _run(task: str, module: str, repeats: int, arguments: dict[str, Any]) -> Cost:
     """In the child: ``prepare`` makes the warm-up and returns the work."""
-    prepare: Callable[..., Callable[[], Any]] = getattr(importlib.import_module("benchmarks.tasks"), task)
+    prepare: Callable[..., Callable[[], Any]] = getattr(importlib.import_module(module), task)
     work = prepare(**arguments)
     cold, before = cpu_seconds(), _memory_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again
@@ -74,7 +79,9 @@ def _run(task: str, repeats: int, arguments: dict[str, Any]) -> Cost:
         work()
         cpu.append(cpu_seconds() - start[0])
         wall.append(time.perf_counter() - start[1])
-    return Cost(cpu, wall, cold, _memory_mib("VmHWM") - before)
+    peak = _memory_mib("VmHWM")
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+    return Cost(cpu, wall, cold, peak - before, peak + children)
 
 
 def _memory_mib(field: str) -> float:

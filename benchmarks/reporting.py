@@ -26,6 +26,14 @@ def conditions() -> str:
     )
 
 
+def machine() -> str:
+    """Name the processor, the number of its cores, and the versions."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out a table."""
     lines = [header, ["---"] * len(header), *rows]

@@ -55,7 +55,7 @@ def _generated_bank(count: int = 20, fs: float = 30_000.0) -> list[Measured]:
     x, y = np.meshgrid(np.arange(-24, 25, 16.0), np.arange(-250, 251, 20.0))
     sites, rng = np.column_stack([x.ravel(), y.ravel()]), np.random.default_rng(0)
     somata = np.column_stack([rng.uniform(-20, 20, count), rng.uniform(-20, 20, count), rng.uniform(10, 30, count)])
-    templates = generate_templates(sites, somata, fs, ms_before=1.3, ms_after=1.4, seed=0)
+    templates = generate_templates(sites, somata, fs, ms_before=1.3, ms_after=2.4, seed=0)
     return [Measured(np.asarray(template, float), sites, fs) for template in templates]
 
 

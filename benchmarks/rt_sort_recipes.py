@@ -99,3 +99,12 @@ RECIPES = {
         Recipe("wide", 32, 32, units=150, seconds=20),
     )
 }
+
+STREAMS = {
+    recipe.columns * recipe.rows: recipe
+    for recipe in (
+        Recipe("stream_64", 8, 8, units=25, seconds=30),
+        Recipe("stream_256", 16, 16, units=60, seconds=30),
+        Recipe("stream_1000", 40, 25, units=150, seconds=30),
+    )
+}

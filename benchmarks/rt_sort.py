@@ -1,0 +1,152 @@
+"""RT-Sort beside the sorters that SpikeInterface runs on a CPU, on recordings with known neurons.
+
+Every sorter sorts every recording in a process of its own, on one core. Writes ``rt_sort.json`` with every row,
+``rt_sort.md`` and ``rt_sort.png``, again after every row::
+
+    python -m benchmarks.rt_sort
+    python -m benchmarks.rt_sort --families hard --seeds 101 --sorters rt_sort --out /tmp/tuning --keep
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import spikelab
+from benchmarks.measuring import Cost, measure
+from benchmarks.reporting import RESULTS, machine
+from benchmarks.rt_sort_recipes import RECIPES, REPORTING_SEEDS
+from benchmarks.rt_sort_recordings import load_facts, load_truth, make
+from benchmarks.rt_sort_report import draw, report
+from benchmarks.rt_sort_scoring import Score, score
+from benchmarks.rt_sort_tasks import OURS, TASKS
+from spikelab.spike_sorting._types import SpikeTrains
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAMILIES = ("grid", "column", "hard")
+SORTERS = (OURS, "tridesclous2", "spykingcircus2", "lupin", "mountainsort5")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sorter on one recording.
+
+    Attributes
+    ----------
+    family, seed, digest : str, int, str
+        The recording, and a digest of its traces.
+    sorter, version, machine : str
+    cost, score, curated : Cost, Score, Score or None
+        `curated` is the score of what the default curation leaves. None where there is nothing to report.
+    problem : str
+        Why there is nothing.
+    """
+
+    family: str
+    seed: int
+    digest: str
+    sorter: str
+    version: str
+    machine: str
+    cost: Cost | None = None
+    score: Score | None = None
+    curated: Score | None = None
+    problem: str = ""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Row:
+        """Undo ``dataclasses.asdict``."""
+        kinds = {"cost": Cost, "score": Score, "curated": Score}
+        parts = {name: kind(**values[name]) if values[name] else None for name, kind in kinds.items()}
+        return cls(**{**values, **parts})
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a row depends on."""
+        return self.digest, self.sorter, self.version
+
+
+def main() -> None:
+    """Sort, and report after every row."""
+    args = _arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    table = args.out / "rt_sort.json"
+    kept = [Row.from_dict(row) for row in json.loads(table.read_text(encoding="utf-8"))] if args.keep else []
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = args.scratch or Path(temporary)
+        rows: list[Row] = []
+        for row in _rows(args, scratch, {row.key: row for row in kept}):
+            rows.append(row)
+            done = {row.key for row in rows}
+            everything = [*rows, *(row for row in kept if row.key not in done)]
+            table.write_text(json.dumps([asdict(row) for row in everything]), encoding="utf-8")
+            report(everything, args.out / "rt_sort.md")
+            draw(everything, args.out / "rt_sort.png")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default=",".join(FAMILIES), help=f"of {', '.join(RECIPES)}")
+    parser.add_argument("--seeds", default=",".join(map(str, REPORTING_SEEDS)), help="(default: %(default)s)")
+    parser.add_argument("--sorters", default=",".join(SORTERS), help="also kilosort4 (default: %(default)s)")
+    parser.add_argument("--templates", type=Path, help="measured footprints (default: those of ../shared/data)")
+    parser.add_argument("--scratch", type=Path, help="where recordings are made, and stay to be used again")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
+    parser.add_argument("--keep", action="store_true", help="rows in OUT/rt_sort.json of the same data and versions")
+    args = parser.parse_args()
+    args.keep = args.keep and (args.out / "rt_sort.json").is_file()
+    return args
+
+
+def _rows(args: argparse.Namespace, scratch: Path, kept: dict[tuple[str, str, str], Row]) -> Iterator[Row]:
+    for family in args.families.split(","):
+        for seed in map(int, args.seeds.split(",")):
+            folder = make(RECIPES[family], seed, scratch, args.templates)
+            for sorter in args.sorters.split(","):
+                row = Row(family, seed, load_facts(folder)["digest"], sorter, _version(sorter), machine())
+                yield kept[row.key] if row.key in kept else _measured(row, folder, args.templates)
+
+
+def _version(sorter: str) -> str:
+    """What the result may depend on: of ours the code and the models, of the others their packages."""
+    if sorter == OURS:
+        root, digest = Path(spikelab.__file__).parent / "spike_sorting" / "rt_sort", hashlib.sha256()
+        for path in sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in {".py", ".json", ".npz", ".pt"}):
+            digest.update(path.read_bytes())
+        return f"spikelab {spikelab.__version__} {digest.hexdigest()[:12]}"
+    packages = {"mountainsort5": "mountainsort5", "kilosort4": "kilosort"}
+    try:
+        return f"{version(packages[sorter])}" if sorter in packages else f"spikeinterface {version('spikeinterface')}"
+    except ModuleNotFoundError:
+        return "not installed"
+
+
+def _measured(row: Row, folder: Path, templates: Path | None) -> Row:
+    """Sort, curate, compare."""
+    if row.version == "not installed":
+        return replace(row, problem="not installed")
+    recipe = RECIPES[row.family]
+    warm_up = make(recipe.warm_up, 0, folder.parent, templates)
+    spikes, left = folder / f"{row.sorter}.npz", folder / f"{row.sorter}_curated.npz"
+    paths = {"recording": str(folder), "warm_up": str(warm_up), "result": str(spikes)}
+    try:
+        cost = measure("sort", module=TASKS, sorter=row.sorter, probe=recipe.probe, **paths)
+        measure("curate", module=TASKS, recording=str(folder), spikes=str(spikes), result=str(left))
+    except subprocess.CalledProcessError as error:
+        return replace(row, problem=f"failed with exit code {error.returncode}")
+    truth, units = load_truth(folder), load_facts(folder)["units"]
+    scores = [score(truth, SpikeTrains.load(path).to_spikeinterface(recipe.fs), units) for path in (spikes, left)]
+    return replace(row, cost=cost, score=scores[0], curated=scores[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""RT-Sort: neurons found by how their action potentials travel across electrodes."""

@@ -1,0 +1,225 @@
+"""The parameters of :func:`detect_sequences`, by the names of the publication, and ours beside them.
+
+Units are in the field's documentation string. The published values (van der Molen, Lim et al. 2024,
+doi:10.1371/journal.pone.0312438) are in :data:`PUBLISHED`, by probe; :func:`resolve` starts from ours, which were
+chosen by measurement (see docs/rt_sort.md).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SequenceParameters:
+    """What decides which sequences are found and which spikes are theirs.
+
+    Attributes
+    ----------
+    stringent_thresh : float
+        Least probability of a spike at the root electrode and at a codetection beside it.
+    loose_thresh : float
+        Least probability for an electrode to count as taking part.
+    inference_scaling_numerator : float or None
+        Models in the published format only: their input is scaled by this over the median interquartile range.
+    ms_before, ms_after : float
+        Codetections are within this time of the root's spike, in ms.
+    pre_median_ms : float
+        The noise of a channel is measured over this time before, in ms.
+    inner_radius, outer_radius : float
+        Codetections are searched for, and roots compete, within these distances, in um.
+    min_elecs_for_array_noise_n, min_elecs_for_array_noise_f : int, float
+        A spike on this many electrodes at once (this fraction of all, if that is more) is noise of the array.
+    min_elecs_for_seq_noise_n, min_elecs_for_seq_noise_f : int, float
+        The same for the electrodes of a sequence.
+    min_activity_root_cocs : int
+        Electrodes, the root included, that must see a spike.
+    min_activity_hz : float
+        Least rate of an electrode to be a root.
+    max_n_components_latency : int
+        Most components when the latencies of a neighbour are split; 1: they are not.
+    min_coc_n, min_coc_p, min_extend_comp_p : int, float, float
+        Fewest spikes of a branch, as a count and in per cent of the root's; per cent of a branch that must be seen on
+        the next electrode for it to be extended there.
+    elec_patience : int
+        Distances without a split after which a branch is complete.
+    split_coc_clusters_amps : bool
+        Split by the root's amplitude where it is not unimodal.
+    min_amp_dist_p : float
+        ... which is when Hartigan's dip test gives a smaller p.
+    max_n_components_amp : int
+        Most components of that split.
+    min_loose_elec_prob : float
+        Least mean probability of an electrode of a sequence.
+    min_inner_loose_detections : int
+        Fewest loose electrodes within the inner radius, the root included.
+    min_loose_detections_n : int
+        Fewest loose electrodes of a sequence.
+    min_loose_detections_r_spikes, min_loose_detections_r_sequences : float
+        Fraction of a sequence's loose electrodes that a spike, or a sequence to merge with, must share.
+    max_latency_diff_spikes, max_latency_diff_sequences : float
+        Largest weighted mean difference of latencies, in frames.
+    clip_latency_diff_factor : float
+        One electrode's difference counts as at most this many times the largest.
+    max_amp_median_diff_spikes, max_amp_median_diff_sequences : float
+        Largest weighted mean difference of amplitudes, relative, after a common scale.
+    clip_amp_median_diff_factor : float
+        One electrode's difference counts as at most this many times the largest.
+    max_root_amp_median_std_spikes, max_root_amp_median_std_sequences : float
+        Largest deviation of the root's amplitude, in standard deviations of the sequence.
+    repeated_detection_overlap_time : float
+        Of spikes of one sequence, or of sequences at one place, closer than this only the better counts, in ms.
+    min_seq_spikes_n, min_seq_spikes_hz : int, float
+        Fewest spikes of a sequence.
+    relocate_root_min_amp, relocate_root_max_latency : float
+        The root moves to an electrode with at least this fraction of its amplitude that is this much earlier (frames).
+    match_threshold : float
+        A spike explains at least this much energy, in squared standard deviations of the whitened noise: 30 is what
+        noise reaches about once in 10^7 trials.
+    min_scale, max_scale : float
+        A spike is its sequence's template times a factor in this range: spikes in bursts are smaller.
+    scale_std : float
+        Usual deviation of that factor from 1.
+    merge_unimodality : float
+        Two groups of spikes with a score below are one; see :mod:`.splitting`.
+    merge_similarity : float
+        Smallest cosine between the whitened templates of two groups that are merged.
+    min_discriminability : float
+        Norm of a sequence's whitened template: what an ideal observer sees, in standard deviations of noise.
+    max_events : int
+        Spikes that are clustered, at most, over the whole array.
+    learning_s : float
+        Seconds of the recording on which templates are learnt once sequences are known; spread evenly.
+    """
+
+    stringent_thresh: float = 0.275
+    loose_thresh: float = 0.1
+    inference_scaling_numerator: float | None = 12.6
+    ms_before: float = 0.5
+    ms_after: float = 0.5
+    pre_median_ms: float = 50.0
+    inner_radius: float = 50.0
+    outer_radius: float = 100.0
+    min_elecs_for_array_noise_n: int = 100
+    min_elecs_for_array_noise_f: float = 0.1
+    min_elecs_for_seq_noise_n: int = 300
+    min_elecs_for_seq_noise_f: float = 0.05
+    min_activity_root_cocs: int = 2
+    min_activity_hz: float = 0.05
+    max_n_components_latency: int = 1
+    min_coc_n: int = 10
+    min_coc_p: float = 10.0
+    min_extend_comp_p: float = 50.0
+    elec_patience: int = 6
+    split_coc_clusters_amps: bool = False
+    min_amp_dist_p: float = 0.1
+    max_n_components_amp: int = 4
+    min_loose_elec_prob: float = 0.03
+    min_inner_loose_detections: int = 3
+    min_loose_detections_n: int = 4
+    min_loose_detections_r_spikes: float = 1 / 3
+    min_loose_detections_r_sequences: float = 1 / 3
+    max_latency_diff_spikes: float = math.inf
+    max_latency_diff_sequences: float = math.inf
+    clip_latency_diff_factor: float = 2.0
+    max_amp_median_diff_spikes: float = math.inf
+    max_amp_median_diff_sequences: float = math.inf
+    clip_amp_median_diff_factor: float = 2.0
+    max_root_amp_median_std_spikes: float = math.inf
+    max_root_amp_median_std_sequences: float = math.inf
+    repeated_detection_overlap_time: float = 0.2
+    min_seq_spikes_n: int = 10
+    min_seq_spikes_hz: float = 0.05
+    relocate_root_min_amp: float = 0.8
+    relocate_root_max_latency: float = -2.0
+    match_threshold: float = 30.0
+    min_scale: float = 0.5
+    max_scale: float = 1.6
+    scale_std: float = 0.2
+    merge_unimodality: float = 2.2
+    merge_similarity: float = 0.7
+    min_discriminability: float = 6.0
+    max_events: int = 60_000
+    learning_s: float = 180.0
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "mea": {
+        "stringent_thresh": 0.275,
+        "loose_thresh": 0.1,
+        "inference_scaling_numerator": 12.6,
+        "max_n_components_latency": 4,
+        "split_coc_clusters_amps": True,
+        "max_latency_diff_spikes": 3.5,
+        "max_latency_diff_sequences": 3.5,
+        "max_amp_median_diff_spikes": 0.65,
+        "max_amp_median_diff_sequences": 0.65,
+        "max_root_amp_median_std_spikes": 2.5,
+    },
+    "neuropixels": {
+        "stringent_thresh": 0.175,
+        "loose_thresh": 0.075,
+        "inference_scaling_numerator": 15.4,
+        "max_n_components_latency": 4,
+        "split_coc_clusters_amps": True,
+        "max_latency_diff_spikes": 2.5,
+        "max_latency_diff_sequences": 2.5,
+        "max_amp_median_diff_spikes": 0.45,
+        "max_amp_median_diff_sequences": 0.45,
+        "max_root_amp_median_std_spikes": 2.5,
+        "max_root_amp_median_std_sequences": 2.5,
+    },
+}
+"""Where the published values differ from the defaults here, by probe: ``detect_sequences(..., **PUBLISHED["mea"])``."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "mea": {},
+    "neuropixels": {"stringent_thresh": 0.175, "loose_thresh": 0.075, "inference_scaling_numerator": 15.4},
+}
+NAMES = tuple(field.name for field in fields(SequenceParameters))
+
+
+def resolve(probe: str, given: Mapping[str, Any] | None = None) -> SequenceParameters:
+    """Ours for the probe, with `given` on top.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, with the nearest ones, or a value that makes no sense.
+    """
+    given = dict(given or {})
+    for name in given:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.5)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise ValueError(f"Unknown parameter {name!r} of detect_sequences{hint}. There are: {', '.join(NAMES)}")
+    parameters = replace(SequenceParameters(), **{**DEFAULTS[probe], **given})
+    _check(parameters)
+    return parameters
+
+
+def _check(parameters: SequenceParameters) -> None:
+    for name in NAMES:
+        value = getattr(parameters, name)
+        if name == "inference_scaling_numerator" and value is None:
+            continue
+        kind = type(getattr(SequenceParameters, name))
+        allowed = (int, float) if kind is float else (kind,)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or value != value:
+            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+        if name != "relocate_root_max_latency" and value < 0:
+            raise ValueError(f"{name} must not be negative, got {value!r}")
+    for name in ("stringent_thresh", "loose_thresh"):
+        if not 0 < getattr(parameters, name) < 1:
+            raise ValueError(f"{name} is a probability between 0 and 1, got {getattr(parameters, name)!r}")
+    if parameters.loose_thresh > parameters.stringent_thresh:
+        raise ValueError(
+            f"loose_thresh ({parameters.loose_thresh:g}) must not be above stringent_thresh "
+            f"({parameters.stringent_thresh:g})"
+        )
+    if not 0 < parameters.min_scale < 1 < parameters.max_scale:
+        raise ValueError("min_scale must lie between 0 and 1, and max_scale above 1")

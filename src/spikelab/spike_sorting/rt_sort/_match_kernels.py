@@ -1,0 +1,174 @@
+"""Inner loops of the matching: filter outputs, and greedy explanation by blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._numba import compiled, contracted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+
+MAX_SPIKES_PER_BLOCK = 4096
+
+
+@contracted
+def filter_tile(
+    traces: Floats, first: int, block: int, channels: Ints, n: int, spatial: Floats, temporal: Floats, rank: int,
+    course: Floats, total: Floats,
+) -> None:  # fmt: skip
+    """Output of one filter for `block` frames: patterns over the channels, then time courses; `total` (block,)."""
+    n_frames = temporal.shape[1]
+    n_course = block + n_frames - 1
+    total[:] = 0
+    for r in range(rank):
+        course[:] = 0
+        for k in range(n):
+            weight = spatial[k, r]
+            row = traces[channels[k], first : first + n_course]
+            for t in range(n_course):
+                course[t] += weight * row[t]
+        for lag in range(n_frames):
+            weight = temporal[r, lag]
+            shifted = course[lag : lag + block]
+            for t in range(block):
+                total[t] += weight * shifted[t]
+
+
+@compiled
+def filter_tiles(
+    traces: Floats, channels: Ints, n_support: Ints, spatial: Floats, temporal: Floats, ranks: Ints, block: int,
+    part: Ints, outputs: Floats,
+) -> None:  # fmt: skip
+    """Outputs of the filters in `part`, tile by tile; always tiles of one size, so that rounding never differs.
+
+    `traces` is (channels, frames) with the margins of the templates around; `outputs` (templates, tiles * block).
+    """
+    course = np.zeros(block + temporal.shape[2] - 1, dtype=np.float32)
+    total = np.zeros(block, dtype=np.float32)
+    for first in range(0, outputs.shape[1], block):
+        for u in part:
+            filter_tile(traces, first, block, channels[u], n_support[u], spatial[u], temporal[u], ranks[u], course, total)
+            outputs[u, first : first + block] = total
+
+
+@compiled
+def explained(output: float, norm: float, precision: float, low: float, high: float) -> Any:
+    """Energy that a spike explains at its best scale, and that scale; scales far from 1 cost energy."""
+    scale = (output + precision) / (norm + precision)
+    scale = min(max(scale, low), high)
+    return 2 * scale * output - scale * scale * norm - (scale - 1) * (scale - 1) * precision, scale
+
+
+@compiled
+def subtract(
+    outputs: Floats, template: int, frame: int, shift: float, scale: float, answers: Floats, near: Ints, n_near: Ints,
+    near_answer: Ints, stale: Any,
+) -> None:  # fmt: skip
+    """Take a spike out of the outputs of all filters that answer it; `shift` interpolates between frames."""
+    reach = answers.shape[1] // 2
+    n = outputs.shape[1]
+    other = np.int64(-1) if shift >= 0 else np.int64(1)
+    here, beside = np.float32(scale * (1 - abs(shift))), np.float32(scale * abs(shift))
+    first, last = max(1, reach - frame), min(2 * reach, n - frame + reach)
+    for q in range(n_near[template]):
+        u = near[template, q]
+        answer = answers[near_answer[template, q]]
+        stale[u] = True
+        for lag in range(first, last):
+            outputs[u, frame + lag - reach] -= here * answer[lag] + beside * answer[lag + other]
+
+
+@compiled
+def best_frame(
+    output: Floats, n_frames: int, norm: float, precision: float, low: float, high: float
+) -> Any:
+    """The local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
+    most, where = np.float32(-1.0), 0
+    least = low * norm
+    for t in range(1, n_frames):
+        value = output[t]
+        if value < least or output[t - 1] > value or output[t + 1] > value:
+            continue
+        energy, _ = explained(value, norm, precision, low, high)
+        if energy > most:
+            most, where = np.float32(energy), t
+    return most, where
+
+
+@compiled
+def explain_blocks(
+    outputs: Floats, n_blocks: int, block: int, look_ahead: int, norms: Floats, precision: Floats, low: Floats,
+    high: Floats, threshold: float, answers: Floats, near: Ints, n_near: Ints, near_answer: Ints, unit_of: Ints,
+    repeat: int,
+) -> Any:  # fmt: skip
+    """Decide on the spikes of `n_blocks` blocks; column 0 of `outputs` is the frame before the first of them.
+
+    Each block is first explained on a copy that reaches `look_ahead` frames further; the spikes inside the block are
+    then taken out of the outputs for good, and those beyond are found again with their own block.
+    """
+    n_templates = len(norms)
+    room = 256
+    frames, templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    values = np.empty((room, 3), dtype=np.float32)
+    count = 0
+    stale, unused = np.ones(n_templates, dtype=np.bool_), np.ones(n_templates, dtype=np.bool_)
+    most, where = np.zeros(n_templates, dtype=np.float32), np.zeros(n_templates, dtype=np.int64)
+    width = block + look_ahead
+    for index in range(n_blocks):
+        origin = index * block
+        local = outputs[:, origin : origin + width + 2].copy()
+        stale[:] = True
+        begin = count
+        while count - begin < MAX_SPIKES_PER_BLOCK:
+            best, chosen = np.float32(threshold), -1
+            for u in range(n_templates):
+                if stale[u]:
+                    most[u], where[u] = best_frame(local[u], width + 1, norms[u], precision[u], low[u], high[u])
+                    stale[u] = False
+                if most[u] > best:
+                    best, chosen = most[u], u
+            if chosen < 0:
+                break
+            t = where[chosen]
+            before, value, after = local[chosen, t - 1], local[chosen, t], local[chosen, t + 1]
+            curvature = before - 2 * value + after
+            shift = np.float32(0)
+            if curvature < 0:
+                shift = np.float32(min(max(0.5 * (before - after) / curvature, -0.5), 0.5))
+            vertex = value - np.float32(0.25) * (before - after) * shift
+            energy, scale = explained(vertex, norms[chosen], precision[chosen], low[chosen], high[chosen])
+            repeated = False
+            for i in range(count - 1, -1, -1):
+                if frames[i] < origin + t - 2 * block:
+                    break
+                if unit_of[templates[i]] == unit_of[chosen] and abs(frames[i] - origin - t) <= repeat:
+                    repeated = True
+            if count == room:
+                room *= 2
+                more_frames, more_templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+                more_values = np.empty((room, 3), dtype=np.float32)
+                more_frames[:count], more_templates[:count], more_values[:count] = frames[:count], templates[:count], values[:count]
+                frames, templates, values = more_frames, more_templates, more_values
+            frames[count], templates[count] = origin + t, chosen
+            values[count, 0], values[count, 1], values[count, 2] = scale, shift, -1 if repeated else energy
+            count += 1
+            subtract(local, chosen, t, shift, scale, answers, near, n_near, near_answer, stale)
+        kept = begin
+        for i in range(begin, count):
+            if frames[i] - origin <= block:
+                subtract(
+                    outputs, templates[i], frames[i], values[i, 1], values[i, 0], answers, near, n_near, near_answer,
+                    unused,
+                )  # fmt: skip
+                if values[i, 2] >= 0:
+                    frames[kept], templates[kept] = frames[i], templates[i]
+                    values[kept] = values[i]
+                    kept += 1
+        count = kept
+    return frames[:count], templates[:count], values[:count]

@@ -1,0 +1,140 @@
+"""Events of one root electrode -> groups of events that look alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort._template_kernels import gather_windows
+from spikelab.spike_sorting.rt_sort.events import neighbours
+from spikelab.spike_sorting.rt_sort.splitting import split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+    from spikelab.spike_sorting.rt_sort.traces import Traces
+    from spikelab.spike_sorting.rt_sort.whitening import Noise
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+    Peaks = NDArray[np.void]
+
+FEATURE_RADIUS_UM = 60.0
+FEATURE_MS_BEFORE, FEATURE_MS_AFTER = 0.7, 1.0
+N_COURSES = 5  # time courses that every waveform is described by
+N_FOR_COURSES = 3000
+N_DIMENSIONS = 10
+MIN_GROUP = 15
+
+
+def feature_window(sampling_frequency: float) -> tuple[int, int]:
+    """Frames before and after the peak that features look at."""
+    return round(FEATURE_MS_BEFORE * sampling_frequency / 1000), round(FEATURE_MS_AFTER * sampling_frequency / 1000)
+
+
+def choose_events(events: Peaks, most: int, seed: int) -> Peaks:
+    """At most `most` events, the same share of every busy root and all of the quiet ones; in the order of frames."""
+    if len(events) <= most:
+        return events
+    counts = np.bincount(events["channel"])
+    low, high = 1, int(counts.max())
+    while low < high:  # the largest cap per root that fits
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(counts, middle).sum() <= most else (low, middle - 1)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(events))
+    rank = np.empty(len(events), dtype=np.int64)
+    by_root = shuffled[np.argsort(events["channel"][shuffled], kind="stable")]
+    starts = np.cumsum(np.concatenate([[0], counts[:-1]]))
+    rank[by_root] = np.arange(len(events)) - starts[events["channel"][by_root]]
+    return events[rank < low]
+
+
+def time_courses(traces: Traces, events: Peaks, noise: Noise, seed: int) -> Floats:
+    """Principal time courses of the events on their root, shape (courses, frames), orthonormal."""
+    before, after = feature_window(traces.sampling_frequency)
+    rng = np.random.default_rng(seed)
+    some = np.sort(rng.permutation(len(events))[:N_FOR_COURSES])
+    windows = windows_of(traces, events[some], events["channel"][some][:, None].astype(np.int64), before, after)[:, 0]
+    windows /= noise.sigma[events["channel"][some]][:, None]
+    _, _, right = np.linalg.svd(windows, full_matrices=False)
+    return right[: min(N_COURSES, len(right))].astype(np.float32)
+
+
+def windows_of(traces: Traces, events: Peaks, channels: Ints, before: int, after: int) -> Floats:
+    """Windows of events on given channels, shape (events, channels, frames), in microvolts; one pass."""
+    windows = np.zeros((len(events), channels.shape[1], before + after + 1), dtype=np.float32)
+    for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
+        gather_windows(chunk, frames, channels[rows], before, windows[rows])
+    return windows
+
+
+def events_by_chunk(traces: Traces, frames: Ints, before: int, after: int):  # type: ignore[no-untyped-def]
+    """Go through the traces once: slice of `frames` (ascending), the traces around them, and their rows in there.
+
+    Chunks without events are not read. Events whose window leaves the recording must have been left out.
+    """
+    step = max(1, 2**22 // max(1, traces.n_channels))
+    bounds = np.searchsorted(frames, np.arange(0, traces.n_frames + step, step))
+    for index, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        if low < high:
+            start = max(0, index * step - before)
+            chunk = traces.read(start, min(traces.n_frames, (index + 1) * step + after))
+            yield slice(low, high), chunk, frames[low:high] - start
+
+
+def event_features(traces: Traces, events: Peaks, noise: Noise, courses: Floats) -> tuple[Floats, Ints]:
+    """Whitened waveforms around the root, described by the time courses.
+
+    Returns
+    -------
+    features : numpy.ndarray of float32, shape (events, channels, courses)
+        Zero where an electrode has fewer neighbours.
+    near : numpy.ndarray of int64, shape (electrodes, channels)
+        The channels, by root; padded with -1.
+    """
+    before, after = feature_window(traces.sampling_frequency)
+    near = neighbours(traces.locations, FEATURE_RADIUS_UM)
+    features = np.zeros((len(events), near.shape[1], len(courses)), dtype=np.float32)
+    for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
+        roots = events["channel"][rows]
+        windows = np.zeros((len(roots), near.shape[1], before + after + 1), dtype=np.float32)
+        gather_windows(chunk, frames, near[roots], before, windows)
+        projected = windows @ courses.T
+        for root in np.unique(roots):
+            of_root = np.flatnonzero(roots == root)
+            channels = near[root][near[root] >= 0]
+            mixing = noise.root(channels) / noise.sigma[channels]
+            features[rows.start + of_root, : len(channels)] = np.einsum(
+                "dc,nck->ndk", mixing, projected[of_root][:, : len(channels)]
+            )
+    return features, near
+
+
+def group_events(events: Peaks, features: Floats, parameters: SequenceParameters, seed: int) -> Ints:
+    """Label of each event's group, shape (events,), -1 for none; groups have one root."""
+    labels = np.full(len(events), -1, dtype=np.int64)
+    n_groups = 0
+    least = max(2, parameters.min_coc_n)
+    for root in np.unique(events["channel"]):
+        (of_root,) = np.nonzero(events["channel"] == root)
+        if len(of_root) < least:
+            continue
+        here = features[of_root].reshape(len(of_root), -1)
+        inside = split(reduce(here, N_DIMENSIONS), seed=seed) if len(of_root) >= 2 * MIN_GROUP else np.zeros(len(of_root), int)
+        for label in np.unique(inside):
+            members = of_root[inside == label]
+            if len(members) >= least:
+                labels[members] = n_groups
+                n_groups += 1
+    return labels
+
+
+def reduce(features: Floats, n_dimensions: int) -> Floats:
+    """Principal components, shape (n, at most `n_dimensions`)."""
+    centred = features - features.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    n_kept = min(n_dimensions, max(1, len(features) // 3))
+    return np.ascontiguousarray(centred @ vectors[:, ::-1][:, :n_kept])

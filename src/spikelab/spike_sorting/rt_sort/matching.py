@@ -1,0 +1,136 @@
+"""Which sequence fired when: a matched filter per template, and the best explanation first.
+
+Every template has a filter, its whitened self, of low rank: spatial patterns times time courses. The filter's output
+tells how much energy a spike of any size at any frame would explain. The spike that explains most is taken, its
+contribution to every output is subtracted (by a table of how each filter answers each template, so that the traces are
+not touched), and so on until nothing explains more than the threshold. Overlapping spikes come out as several.
+
+Time is cut into blocks, counted from the first frame. A spike is decided on when the block after its own is known,
+with what was decided before already subtracted. Nothing depends on how the frames arrive, so a stream and a whole
+recording give the same spikes.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort._match_kernels import explain_blocks, filter_tiles
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.templates import TemplateBank
+
+    Floats = NDArray[np.float32]
+    Spikes = NDArray[np.void]
+
+BLOCK_MS = 5.0
+LOOK_AHEAD_MS = 2.5
+
+# `shift` is the time of the spike relative to `frame`, in frames within +/-0.5; `energy` what it explains, in squared
+# standard deviations of the whitened noise.
+SPIKE = np.dtype(
+    [("frame", "<i8"), ("template", "<i4"), ("scale", "<f4"), ("shift", "<f4"), ("energy", "<f4")]
+)
+
+
+class Matcher:
+    """Finds the spikes of a bank of templates in frames that come in pieces.
+
+    Parameters
+    ----------
+    bank : TemplateBank
+    n_jobs : int
+        Threads; the result does not depend on them.
+    """
+
+    def __init__(self, bank: TemplateBank, n_jobs: int = 1) -> None:
+        self.bank = bank
+        self.block = max(bank.n_frames + 1, round(BLOCK_MS * bank.sampling_frequency / 1000))
+        self.look_ahead = min(self.block - 1, round(LOOK_AHEAD_MS * bank.sampling_frequency / 1000))
+        self._pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
+        self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
+        self.reset()
+
+    @property
+    def latency_frames(self) -> int:
+        """Frames after a spike by which it has been reported, at most."""
+        return 2 * self.block + self.bank.n_after
+
+    def reset(self) -> None:
+        """Forget all frames; the next one is frame 0."""
+        bank = self.bank
+        # Silence before the first frame, so that its filter outputs exist.
+        self._buffer = np.zeros((bank.n_before, bank.n_channels), dtype=np.float32)
+        self._known = np.zeros((bank.n_templates, 1), dtype=np.float32)  # outputs, from the frame before `_next` on
+        self._next = 0  # first frame that no spike has been decided at
+
+    def push(self, traces_uv: Floats) -> Spikes:
+        """Take the next frames; return the spikes that are decided by now.
+
+        Parameters
+        ----------
+        traces_uv : numpy.ndarray of float32, shape (frames, channels)
+            Band-passed, in microvolts.
+
+        Returns
+        -------
+        numpy.ndarray of `SPIKE`
+            In the order of blocks; frames count from the first one after the last reset.
+        """
+        bank, block = self.bank, self.block
+        self._buffer = np.concatenate([self._buffer, traces_uv])
+        margins = bank.n_before + bank.n_after
+        n_tiles = max(0, (len(self._buffer) - margins) // block)
+        if n_tiles == 0 or bank.n_templates == 0:
+            return np.empty(0, dtype=SPIKE)
+        traces = np.ascontiguousarray(self._buffer[: n_tiles * block + margins].T)
+        self._buffer = self._buffer[n_tiles * block :]
+        n_known = self._known.shape[1]
+        outputs = np.empty((bank.n_templates, n_known + n_tiles * block), dtype=np.float32)
+        outputs[:, :n_known] = self._known
+        self._filter(traces, outputs[:, n_known:])
+        return self._explain(outputs)
+
+    def finish(self) -> Spikes:
+        """Say that there are no more frames; return the last spikes and reset."""
+        end = self._next + self._known.shape[1] - 1 + max(0, len(self._buffer) - self.bank.n_before)
+        silence = np.zeros((3 * self.block + self.bank.n_after, self.bank.n_channels), dtype=np.float32)
+        spikes = self.push(silence)
+        self.reset()
+        return spikes[spikes["frame"] < end]
+
+    def _filter(self, traces: Floats, outputs: Floats) -> None:
+        bank = self.bank
+
+        def run(part: NDArray[np.int64]) -> None:
+            filter_tiles(
+                traces, bank.channels, bank.n_support, bank.spatial, bank.temporal, bank.ranks, self.block, part, outputs
+            )
+
+        if self._pool is None:
+            run(np.arange(bank.n_templates))
+        else:
+            list(self._pool.map(run, self._parts))
+
+    def _explain(self, outputs: Floats) -> Spikes:
+        bank, block = self.bank, self.block
+        n_blocks = (outputs.shape[1] - 1) // block - 1
+        if n_blocks > 0:
+            frames, templates, values = explain_blocks(
+                outputs, n_blocks, block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
+                bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.unit_of,
+                bank.repeat_frames,
+            )  # fmt: skip
+        else:
+            n_blocks, frames, templates, values = 0, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3))
+        spikes = np.empty(len(frames), dtype=SPIKE)
+        spikes["frame"] = frames + self._next - 1
+        spikes["template"] = templates
+        spikes["scale"], spikes["shift"], spikes["energy"] = values.T
+        self._known = outputs[:, n_blocks * block :].copy()
+        self._next += n_blocks * block
+        return spikes

@@ -1,0 +1,290 @@
+"""Which groups of spikes are one neuron: footprint, distribution, drift, bursts and coincidences together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort.splitting import Comparison, compare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.learning import Learnt
+    from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+    from spikelab.spike_sorting.rt_sort.whitening import Noise
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+
+MAX_LAG_MS = 0.5
+PAIR_CHANNELS = 12
+# Groups of one root and its neighbours whose means differ by less than this, in standard deviations of the noise of a
+# single spike, cannot be told apart spike by spike.
+SAME_MEAN = 4.0
+MAX_REACH_UM = 100.0
+ALIKE, NEARLY_EQUAL = 0.85, 0.95  # cosines
+SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
+TOGETHER_MS, REFRACTORY_MS = 0.5, 2.0
+# Coincidences say something from so many expected ones on; one neuron has less than this share of them.
+MIN_EXPECTED, MAX_SHARE = 4.0, 0.3
+
+
+class Pair(NamedTuple):
+    """Two means compared at their best lag.
+
+    Attributes
+    ----------
+    lag : int
+        The second looks most like the first this many frames later.
+    distance : float
+        Between the means, in standard deviations of the noise of one spike, the noise of the means taken out.
+    cosine : float
+        The same as an angle.
+    """
+
+    lag: int
+    distance: float
+    cosine: float
+
+
+def pair_channels(first: Floats, second: Floats, sigma: Floats) -> Ints:
+    """The largest channels of two means (frames, channels), ascending."""
+    size = np.maximum(np.abs(first).max(axis=0), np.abs(second).max(axis=0)) / sigma
+    return np.sort(np.argsort(-size, kind="stable")[:PAIR_CHANNELS])
+
+
+def compare_means(
+    first: Floats, second: Floats, n_first: float, n_second: float, noise: Noise, courses: Floats, origin: int,
+    max_lag: int,
+) -> Pair:  # fmt: skip
+    """Compare two mean waveforms (frames, channels) on their largest channels, in whitened space.
+
+    `courses` (courses, frames) describe the waveform from frame `origin` on.
+    """
+    channels = pair_channels(first, second, noise.sigma)
+    mixing = noise.root(channels) / noise.sigma[channels]
+    n = courses.shape[1]
+    a = (courses @ first[origin : origin + n][:, channels]) @ mixing.T
+    b = np.stack(
+        [
+            (courses @ second[origin + lag : origin + lag + n][:, channels]) @ mixing.T
+            for lag in range(-max_lag, max_lag + 1)
+        ]
+    )
+    noise_a, noise_b = a.size / n_first, a.size / n_second
+    distances = np.sum((b - a) ** 2, axis=(1, 2)) - noise_a - noise_b
+    best = int(np.argmin(distances))
+    size_a = max(float(np.sum(a**2)) - noise_a, 1e-3)
+    size_b = max(float(np.sum(b[best] ** 2)) - noise_b, 1e-3)
+    cosine = float(np.sum(a * b[best])) / np.sqrt(size_a * size_b)
+    return Pair(best - max_lag, float(np.sqrt(max(distances[best], 0))), min(cosine, 1.0))
+
+
+def shift_mean(mean: Floats, lag: int) -> Floats:
+    """Move a mean `lag` frames earlier, repeating its edge."""
+    index = np.clip(np.arange(len(mean)) + lag, 0, len(mean) - 1)
+    return mean[index]
+
+
+def join_means(
+    means: Floats, counts: NDArray[np.float64], positions: NDArray[np.float64], noise: Noise, courses: Floats,
+    origin: int, max_lag: int,
+) -> tuple[Floats, NDArray[np.float64]]:  # fmt: skip
+    """Merge groups whose means cannot be told apart, the nearest first.
+
+    Parameters
+    ----------
+    means : numpy.ndarray of float32, shape (groups, frames, channels)
+    counts : numpy.ndarray of float64, shape (groups,)
+    positions : numpy.ndarray, shape (groups, 2)
+        Of their roots, in um.
+
+    Returns
+    -------
+    means, counts : numpy.ndarray
+        Of the groups that are left.
+    """
+    means, counts, positions = means.copy(), counts.copy(), positions.copy()
+    alive = np.ones(len(means), dtype=bool)
+    pairs: dict[tuple[int, int], Pair] = {}
+
+    def look(i: int, j: int) -> None:
+        if np.linalg.norm(positions[i] - positions[j]) <= MAX_REACH_UM:
+            pair = compare_means(means[i], means[j], counts[i], counts[j], noise, courses, origin, max_lag)
+            if pair.distance <= SAME_MEAN:
+                pairs[i, j] = pair
+
+    for i in range(len(means)):
+        for j in range(i + 1, len(means)):
+            look(i, j)
+    while pairs:
+        (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
+        total = counts[i] + counts[j]
+        means[i] = (counts[i] * means[i] + counts[j] * shift_mean(means[j], pair.lag)) / np.float32(total)
+        positions[i] = (counts[i] * positions[i] + counts[j] * positions[j]) / total
+        counts[i], alive[j] = total, False
+        pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}
+        for k in np.flatnonzero(alive):
+            if k != i:
+                look(min(i, int(k)), max(i, int(k)))
+    return means[alive], counts[alive]
+
+
+class Evidence(NamedTuple):
+    """What speaks for two units being one; see :func:`same_neuron`."""
+
+    score: float
+    lag: int
+
+
+class Units:
+    """Units that are being merged: means, counts, spikes and examples, by index.
+
+    Parameters
+    ----------
+    learnt : Learnt
+    noise : Noise
+    courses : numpy.ndarray of float32, shape (courses, frames)
+        Orthonormal time courses.
+    origin : int
+        Frame of the window at which they begin.
+    sampling_frequency : float
+    duration_s : float
+        Over which the spikes were counted.
+    parameters : SequenceParameters
+    """
+
+    def __init__(
+        self, learnt: Learnt, noise: Noise, courses: Floats, origin: int, sampling_frequency: float,
+        duration_s: float, parameters: SequenceParameters,
+    ) -> None:  # fmt: skip
+        self.noise, self.courses, self.origin = noise, courses, origin
+        self.sampling_frequency, self.duration_s, self.parameters = sampling_frequency, duration_s, parameters
+        self.max_lag = min(
+            round(MAX_LAG_MS * sampling_frequency / 1000), origin, learnt.means.shape[1] - origin - courses.shape[1]
+        )
+        self.means = [mean.copy() for mean in learnt.means]
+        self.counts = [float(count) for count in learnt.counts]
+        self.frames, self.channels = list(learnt.frames), list(learnt.channels)
+        self.examples, self.example_frames = list(learnt.examples), list(learnt.example_frames)
+        self.alive = np.ones(len(self.means), dtype=bool)
+
+    def near(self, i: int, j: int) -> bool:
+        """Whether the main channel of either is a large one of the other."""
+        return bool(self.channels[j][0] in self.channels[i] or self.channels[i][0] in self.channels[j])
+
+    def judge(self, i: int, j: int) -> Evidence:
+        """Compare two units; a score above 0 says that they are one."""
+        pair = compare_means(
+            self.means[i], self.means[j], max(self.counts[i], 1), max(self.counts[j], 1), self.noise, self.courses,
+            self.origin, self.max_lag,
+        )  # fmt: skip
+        common = np.intersect1d(self.channels[i], self.channels[j])
+        common = common[common >= 0]
+        least = self.parameters.merge_similarity
+        if pair.cosine < least or len(common) < min(3, self.noise.n_channels):
+            return Evidence(-np.inf, pair.lag)
+        size = np.maximum(*(np.abs(self.means[k][:, common]).max(axis=0) for k in (i, j))) / self.noise.sigma[common]
+        common = np.sort(common[np.argsort(-size, kind="stable")[:PAIR_CHANNELS]])
+        result = compare(
+            self._features(i, common, 0), self._features(j, common, pair.lag), self.example_frames[i],
+            self.example_frames[j],
+        )  # fmt: skip
+        seen, expected = coincidences(self.frames[i], self.frames[j], self.sampling_frequency, self.duration_s)
+        return Evidence(same_neuron(result, pair, seen, expected, self.parameters), pair.lag)
+
+    def _features(self, i: int, channels: Ints, lag: int) -> Floats:
+        order = np.argsort(self.channels[i], kind="stable")
+        places = order[np.searchsorted(self.channels[i][order], channels)]
+        first = self.origin + lag
+        windows = self.examples[i][:, places, first : first + self.courses.shape[1]]
+        mixing = self.noise.root(channels) / self.noise.sigma[channels]
+        return np.einsum("dc,nck->ndk", mixing, windows @ self.courses.T).reshape(len(windows), -1)
+
+    def join(self, i: int, j: int, lag: int) -> None:
+        """Make unit j part of unit i; its spikes are `lag` frames earlier on i's clock."""
+        total = self.counts[i] + self.counts[j]
+        weight = np.float32(self.counts[j] / total)
+        self.means[i] = (1 - weight) * self.means[i] + weight * shift_mean(self.means[j], lag)
+        self.counts[i] = total
+        self.frames[i] = np.sort(np.concatenate([self.frames[i], self.frames[j] - lag]))
+        self._join_examples(i, j, lag, float(weight))
+        self.alive[j] = False
+
+    def _join_examples(self, i: int, j: int, lag: int, weight: float) -> None:
+        """Examples of both in their shares, on the channels of i."""
+        theirs, most = self.examples[j], max(len(self.examples[i]), len(self.examples[j]), 1)
+        moved = np.zeros((len(theirs), *self.examples[i].shape[1:]), dtype=np.float32)
+        index = np.clip(np.arange(moved.shape[2]) + lag, 0, moved.shape[2] - 1)
+        for place, channel in enumerate(self.channels[i]):
+            (where,) = np.nonzero(self.channels[j] == channel)
+            if channel >= 0 and len(where):
+                moved[:, place] = theirs[:, where[0]][:, index]
+        n_theirs = min(len(theirs), max(1, round(most * weight)))
+        n_ours = min(len(self.examples[i]), max(1, most - n_theirs))
+        some = np.linspace(0, len(theirs) - 1, n_theirs).astype(int)
+        ours = np.linspace(0, len(self.examples[i]) - 1, n_ours).astype(int)
+        self.examples[i] = np.concatenate([self.examples[i][ours], moved[some]])
+        self.example_frames[i] = np.concatenate(
+            [self.example_frames[i][ours], self.example_frames[j][some] - lag]
+        )
+
+
+def same_neuron(
+    result: Comparison, pair: Pair, seen: int, expected: float, parameters: SequenceParameters
+) -> float:
+    """Weigh the evidence that two units are one neuron; above 0: they are.
+
+    Spikes of one neuron have one mode along the line between the two groups. Where they have two, that may be a burst
+    (spikes of the same shape and other sizes: one mode in the angle) or drift (one mode at any time). Either must look
+    alike, and two neurons would now and then fire within the refractory time of each other.
+    """
+    threshold = parameters.merge_unimodality
+    independent = expected >= MIN_EXPECTED and seen > MAX_SHARE * expected
+    score = threshold - result.plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
+    if pair.cosine >= ALIKE and not independent:
+        explained = min(result.angular, result.detrended, result.detrended_angular)
+        score = max(score, threshold - explained + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
+        if pair.cosine >= NEARLY_EQUAL and expected >= MIN_EXPECTED:
+            score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)
+    return float(score)
+
+
+def coincidences(
+    first: Ints, second: Ints, sampling_frequency: float, duration_s: float
+) -> tuple[int, float]:
+    """Pairs of spikes of two units within the refractory time, but not together, and how many chance would make."""
+    near, far = (round(ms * sampling_frequency / 1000) for ms in (TOGETHER_MS, REFRACTORY_MS))
+    second = np.sort(second)
+    first = np.sort(first)
+    count = 0
+    for low, high in ((-far, -near), (near, far)):
+        count += int(np.sum(np.searchsorted(second, first + high) - np.searchsorted(second, first + low)))
+    window_s = 2 * (REFRACTORY_MS - TOGETHER_MS) / 1000
+    return count, len(first) * len(second) * window_s / max(duration_s, 1e-9)
+
+
+def merge_units(units: Units) -> Ints:
+    """Merge units of one neuron, the clearest first; returns the indices of those that are left."""
+    scores: dict[tuple[int, int], Evidence] = {}
+
+    def look(i: int, j: int) -> None:
+        if units.near(i, j):
+            evidence = units.judge(i, j)
+            if evidence.score > 0:
+                scores[i, j] = evidence
+
+    alive = [int(k) for k in np.flatnonzero(units.alive)]
+    for place, i in enumerate(alive):
+        for j in alive[place + 1 :]:
+            look(i, j)
+    while scores:
+        (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
+        units.join(i, j, evidence.lag)
+        scores = {key: value for key, value in scores.items() if not {i, j} & set(key)}
+        for k in np.flatnonzero(units.alive):
+            if k != i:
+                look(min(i, int(k)), max(i, int(k)))
+    return np.flatnonzero(units.alive)

@@ -1,0 +1,118 @@
+"""What RT-Sort reads from: microvolts by frame range, and where the electrodes are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._types import BinaryRecording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting._types import FloatArray
+
+CHUNK_VALUES = 2**22  # of traces in memory at a time: 16 MB
+
+
+@dataclass(frozen=True)
+class Traces:
+    """A recording, or a part of it, band-passed and in microvolts.
+
+    Attributes
+    ----------
+    start, end : int
+        The part, in frames of the recording.
+    n_channels : int
+    sampling_frequency : float
+        In Hz.
+    locations : numpy.ndarray, shape (channels, 2)
+        In micrometres.
+    channel_ids : tuple of str
+    """
+
+    start: int
+    end: int
+    n_channels: int
+    sampling_frequency: float
+    locations: NDArray[np.float64]
+    channel_ids: tuple[str, ...]
+    _read: Callable[[int, int], FloatArray]
+
+    @classmethod
+    def of(cls, recording: Any, window_ms: tuple[float, float] | None = None) -> Traces:
+        """From a SpikeInterface recording (band-passed, one segment, with a probe) or a `BinaryRecording`.
+
+        Raises
+        ------
+        ValueError
+            For a recording of several segments, or without the locations of its contacts.
+        """
+        binary = recording if isinstance(recording, BinaryRecording) else BinaryRecording.from_spikeinterface(recording)
+        if binary is not None:
+            n, fs = binary.n_samples, binary.sampling_frequency
+            start, end = _window(window_ms, n, fs)
+            return cls(start, end, binary.n_channels, fs, binary.locations, binary.channel_ids, binary.read_uv)
+        if recording.get_num_segments() != 1:
+            raise ValueError(
+                f"The recording has {recording.get_num_segments()} segments; concatenate them first "
+                "(spikeinterface.concatenate_recordings)"
+            )
+        if not recording.has_probe():
+            raise ValueError("The recording has no probe: RT-Sort needs to know where the electrodes are (set_probe)")
+        scaled = bool(recording.has_scaleable_traces())
+
+        def read(first: int, last: int) -> FloatArray:
+            traces = recording.get_traces(start_frame=first, end_frame=last, return_in_uV=scaled)
+            return np.ascontiguousarray(traces, dtype=np.float32)
+
+        fs = float(recording.get_sampling_frequency())
+        start, end = _window(window_ms, int(recording.get_num_samples()), fs)
+        locations = np.asarray(recording.get_channel_locations(), dtype=np.float64)[:, :2]
+        ids = tuple(str(channel) for channel in recording.channel_ids)
+        return cls(start, end, len(ids), fs, locations, ids, read)
+
+    @property
+    def n_frames(self) -> int:
+        """Length of the part in frames."""
+        return self.end - self.start
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the part in seconds."""
+        return self.n_frames / self.sampling_frequency
+
+    def read(self, start: int, end: int) -> FloatArray:
+        """Frames [start, end) of the part, shape (frames, channels), float32 microvolts in C order."""
+        return self._read(self.start + start, self.start + end)
+
+    def chunks(self, n_frames: int | None = None) -> Iterator[tuple[int, FloatArray]]:
+        """The part from its start to its end: first frame of the chunk within it, and its traces."""
+        step = n_frames or max(1, CHUNK_VALUES // max(1, self.n_channels))
+        for start in range(0, self.n_frames, step):
+            yield start, self.read(start, min(start + step, self.n_frames))
+
+    def first(self, seconds: float | None) -> Traces:
+        """The first seconds of the part; all of it where None."""
+        if seconds is None:
+            return self
+        end = min(self.end, self.start + max(1, round(seconds * self.sampling_frequency)))
+        return Traces(
+            self.start, end, self.n_channels, self.sampling_frequency, self.locations, self.channel_ids, self._read
+        )
+
+
+def _window(window_ms: tuple[float, float] | None, n_samples: int, sampling_frequency: float) -> tuple[int, int]:
+    if window_ms is None:
+        return 0, n_samples
+    start, end = (round(float(ms) * sampling_frequency / 1000) for ms in window_ms)
+    if start < 0 or start >= min(end, n_samples):
+        raise ValueError(
+            f"recording_window_ms {tuple(window_ms)} leaves nothing of a recording of "
+            f"{1000 * n_samples / sampling_frequency:g} ms: expected 0 <= start < end"
+        )
+    return start, min(end, n_samples)

@@ -1,0 +1,87 @@
+"""The noise between spikes: its size on each channel and how channels share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.traces import Traces
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+
+N_STRETCHES, STRETCH_S = 20, 0.25
+EVERY = 5  # neighbouring samples say nearly the same
+QUIET = 4.0  # samples beyond this many sigma are spikes
+REACH_UM = 150.0  # noise of channels further apart is taken to be independent
+RIDGE = 0.02
+MAD_TO_STD = 0.6745
+SMALLEST_SIGMA_UV = 0.5
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise, white in time, correlated between channels.
+
+    Attributes
+    ----------
+    sigma : numpy.ndarray of float32, shape (channels,)
+        Standard deviation (MAD / 0.6745) in microvolts.
+    correlation : numpy.ndarray of float32, shape (channels, channels)
+    """
+
+    sigma: Floats
+    correlation: Floats
+    _roots: dict[tuple[int, ...], Floats] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.sigma)
+
+    def covariance(self, channels: Ints) -> NDArray[np.float64]:
+        """Correlation of some channels with a ridge, shape (channels, channels)."""
+        matrix = self.correlation[np.ix_(channels, channels)].astype(np.float64)
+        return matrix + RIDGE * np.eye(len(channels))
+
+    def whiten(self, waveform: Floats, channels: Ints) -> Floats:
+        """Filter of a template: its inner product with traces in microvolts is in units of the noise.
+
+        `waveform` is (channels, frames) in microvolts; the result too, in 1 / microvolt.
+        """
+        sigma = self.sigma[channels][:, None]
+        return (np.linalg.solve(self.covariance(channels), waveform / sigma) / sigma).astype(np.float32)
+
+    def root(self, channels: Ints) -> Floats:
+        """Symmetric W such that W @ (traces / sigma) has unit, uncorrelated noise; kept for the next call."""
+        key = tuple(int(channel) for channel in channels)
+        if key not in self._roots:
+            values, vectors = np.linalg.eigh(self.covariance(channels))
+            self._roots[key] = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
+        return self._roots[key]
+
+
+def measure_noise(traces: Traces) -> Noise:
+    """Noise of a recording from up to 20 stretches spread evenly over it; samples of spikes are left out."""
+    length = max(1, round(STRETCH_S * traces.sampling_frequency))
+    starts = np.unique(np.linspace(0, max(0, traces.n_frames - length), N_STRETCHES).astype(int))
+    samples = np.concatenate(
+        [traces.read(int(start), min(int(start) + length, traces.n_frames))[::EVERY] for start in starts]
+    )
+    sigma = np.maximum(np.median(np.abs(samples), axis=0) / MAD_TO_STD, SMALLEST_SIGMA_UV).astype(np.float32)
+    scaled = samples / sigma
+    quiet = np.abs(scaled) < QUIET
+    products = np.where(quiet, scaled, 0).astype(np.float64)
+    both = quiet.astype(np.float64)
+    covariance = (products.T @ products) / np.maximum(both.T @ both, 1)
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-6))
+    correlation = covariance / np.outer(scale, scale)
+    apart = np.linalg.norm(traces.locations[:, None] - traces.locations[None], axis=2)
+    correlation *= np.clip(1 - apart / REACH_UM, 0, 1) ** 0.25  # to zero, and still positive definite in practice
+    np.fill_diagonal(correlation, 1)
+    return Noise(sigma, correlation.astype(np.float32))

@@ -1,1 +1,35 @@
-"""RT-Sort: neurons found by how their action potentials travel across electrodes."""
+"""RT-Sort: neurons by how their spikes travel across electrodes, offline and in real time.
+
+::
+
+    rt_sort = detect_sequences(recording)      # learn
+    sorting = rt_sort.sort_offline(recording)  # apply
+    spikes = rt_sort.stream().push(frames)     # apply while the recording runs
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.rt_sort.detect import detect_sequences
+    from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+    from spikelab.spike_sorting.rt_sort.parameters import PUBLISHED, SequenceParameters
+    from spikelab.spike_sorting.rt_sort.sorter import RTSort, RTSortStream
+
+__all__ = ["PUBLISHED", "ModelSpikeSorter", "RTSort", "RTSortStream", "SequenceParameters", "detect_sequences"]
+_MODULES = {
+    "detect_sequences": "detect",
+    "ModelSpikeSorter": "model",
+    "PUBLISHED": "parameters",
+    "SequenceParameters": "parameters",
+    "RTSort": "sorter",
+    "RTSortStream": "sorter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

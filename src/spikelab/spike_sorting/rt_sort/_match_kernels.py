@@ -104,8 +104,7 @@ def best_frame(
 @compiled
 def explain_blocks(
     outputs: Floats, n_blocks: int, block: int, look_ahead: int, norms: Floats, precision: Floats, low: Floats,
-    high: Floats, threshold: float, answers: Floats, near: Ints, n_near: Ints, near_answer: Ints, unit_of: Ints,
-    repeat: int,
+    high: Floats, threshold: float, answers: Floats, near: Ints, n_near: Ints, near_answer: Ints, repeat: int,
 ) -> Any:  # fmt: skip
     """Decide on the spikes of `n_blocks` blocks; column 0 of `outputs` is the frame before the first of them.
 
@@ -147,7 +146,7 @@ def explain_blocks(
             for i in range(count - 1, -1, -1):
                 if frames[i] < origin + t - 2 * block:
                     break
-                if unit_of[templates[i]] == unit_of[chosen] and abs(frames[i] - origin - t) <= repeat:
+                if templates[i] == chosen and abs(frames[i] - origin - t) <= repeat:
                     repeated = True
             if count == room:
                 room *= 2
@@ -172,3 +171,59 @@ def explain_blocks(
                     kept += 1
         count = kept
     return frames[:count], templates[:count], values[:count]
+
+
+@compiled
+def within_tolerances(
+    traces: Floats, start: int, spikes: Any, first: int, block: int, origin: int, supports: Ints, n_supports: Ints,
+    waveforms: Floats, n_before: int, reach: int, sigma: Floats, limits: Any,
+) -> Any:  # fmt: skip
+    """Which spikes from row `first` on look like their sequence electrode by electrode.
+
+    `spikes` are (frames, templates, scales) with the earlier ones that may still overlap; `traces` begin at frame
+    `start`. From the traces are taken the spikes of the same and of earlier blocks, as a stream knows them.
+    """
+    frames, templates, scales = spikes
+    n_listed, channels, latencies, amplitudes, root_std, most_late, most_off, most_root, clip_late, clip_off = limits
+    window = waveforms.shape[2]
+    good = np.ones(len(frames) - first, dtype=np.bool_)
+    values = np.empty(2 * reach + 1, dtype=np.float32)
+    for i in range(first, len(frames)):
+        u, own_block = templates[i], (frames[i] - origin) // block
+        late, off, weight = 0.0, 0.0, 0.0
+        for k in range(n_listed[u]):
+            channel = channels[u, k]
+            centre = frames[i] + np.int64(latencies[u, k])
+            for q in range(2 * reach + 1):
+                row = centre - reach + q - start
+                values[q] = traces[row, channel] if 0 <= row < len(traces) else 0
+            for j in range(len(frames)):
+                if j == i or (frames[j] - origin) // block > own_block:
+                    continue
+                if abs(frames[j] - centre) > window + reach:
+                    continue
+                v = templates[j]
+                for m in range(n_supports[v]):
+                    if supports[v, m] == channel:
+                        for q in range(2 * reach + 1):
+                            t = centre - reach + q - frames[j] + n_before
+                            if 0 <= t < window:
+                                values[q] -= scales[j] * waveforms[v, m, t]
+                        break
+            sign = np.float32(1)
+            for m in range(n_supports[u]):
+                if supports[u, m] == channel:
+                    at = n_before + np.int64(latencies[u, k])
+                    sign = np.float32(1) if waveforms[u, m, at] >= 0 else np.float32(-1)
+                    break
+            best, where = -np.inf, 0
+            for q in range(2 * reach + 1):
+                if sign * values[q] > best:
+                    best, where = sign * values[q], q
+            size = best / sigma[channel] / scales[i]
+            late += amplitudes[u, k] * min(abs(where - reach), clip_late * most_late)
+            off += amplitudes[u, k] * min(abs(size - amplitudes[u, k]) / amplitudes[u, k], clip_off * most_off)
+            weight += amplitudes[u, k]
+        root = abs(scales[i] - 1) / max(root_std[u], np.float32(0.02))
+        good[i - first] = late <= most_late * weight and off <= most_off * weight and root <= most_root
+    return good

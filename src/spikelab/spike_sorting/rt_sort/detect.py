@@ -1,27 +1,47 @@
-"""Find the sequences of a recording: spikes, events, groups, templates, neurons."""
+"""Find the sequences of a recording.
+
+::
+
+    spikes on single electrodes   detection    the network, once over the recording
+    events at root electrodes     events       codetections
+    groups of events              clustering   by the shape of the spike around the root
+    templates                     merging      groups that cannot be told apart are one
+    neurons                       learning     match, learn, weigh the evidence for one neuron, twice
+    sequences                     sequences    what is left
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting.rt_sort.clustering import (
-    choose_events, event_features, feature_window, group_events, time_courses,
-)  # fmt: skip
-from spikelab.spike_sorting.rt_sort.detection import PEAK, PeakDetector, PeakStream
+    choose_events,
+    event_features,
+    feature_window,
+    group_events,
+    time_courses,
+)
+from spikelab.spike_sorting.rt_sort.detection import PEAK, PeakDetector, PeakStream, inference_scaling
 from spikelab.spike_sorting.rt_sort.events import find_events
 from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
-from spikelab.spike_sorting.rt_sort.merging import Units, join_means, merge_units
+from spikelab.spike_sorting.rt_sort.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
-from spikelab.spike_sorting.rt_sort.templates import build_bank, window_frames
+from spikelab.spike_sorting.rt_sort.sequences import Sequences, describe
+from spikelab.spike_sorting.rt_sort.sorter import RTSort
+from spikelab.spike_sorting.rt_sort.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.traces import Traces
 from spikelab.spike_sorting.rt_sort.whitening import Noise, measure_noise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -30,62 +50,192 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 N_ROUNDS = 2
+SCALING_MS = 50.0
+CHECK_FIRST = (
+    "Check first that the traces are in microvolts (gain, data type) and show spikes by eye, then the positions of "
+    "the electrodes."
+)
 
 
-def all_peaks(traces: Traces, detector: PeakDetector) -> Peaks:
+def detect_sequences(
+    recording: Any,
+    *,
+    probe: Literal["mea", "neuropixels"] = "mea",
+    model_path: str | Path | None = None,
+    device: str = "cpu",
+    num_processes: int | None = None,
+    recording_window_ms: tuple[float, float] | None = None,
+    detection_window_s: float | None = None,
+    seed: int = 0,
+    verbose: bool = False,
+    **params: Any,
+) -> RTSort:
+    """Find the sequences (neurons) of a recording.
+
+    Parameters
+    ----------
+    recording : BaseRecording or BinaryRecording
+        Band-passed, one segment, with the positions of its electrodes. It is read several times: a recording that
+        filters lazily should be saved first.
+    probe : {"mea", "neuropixels"}
+        Bundled model and defaults.
+    model_path : path, optional
+        Folder of another detection model.
+    device : str
+        Where the network runs: "cpu", "cuda" or another device of PyTorch.
+    num_processes : int, optional
+        Threads; all cores where None. The result does not depend on them.
+    recording_window_ms : (float, float), optional
+        Part of the recording to look at.
+    detection_window_s : float, optional
+        Only the first seconds of that part.
+    seed : int
+    verbose : bool
+        Show progress.
+    **params
+        Any field of :class:`~.parameters.SequenceParameters`.
+
+    Returns
+    -------
+    RTSort
+
+    Raises
+    ------
+    InsufficientActivityError
+        If there is no sequence.
+    ModelLoadingError
+        If the detection model cannot be loaded.
+    ValueError
+        For an unknown parameter, or a recording without positions.
+    """
+    parameters = resolve(probe, params)
+    model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
+    traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
+    n_jobs = num_processes or available_cores()
+    peaks = detect_all(traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose)
+    noise = measure_noise(traces)
+    learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
+    events = learner.events(peaks)
+    means, counts = learner.group(events)
+    sequences = learner.refine(means, counts, peaks)
+    logger.info("RT-Sort: %d sequences", sequences.n_sequences)
+    return RTSort(
+        traces.sampling_frequency, traces.channel_ids, np.asarray(traces.locations, float), noise, sequences, parameters
+    )
+
+
+def detect_all(
+    traces: Traces, model: ModelSpikeSorter, parameters: SequenceParameters, *, device: str = "cpu", n_jobs: int = 1,
+    verbose: bool = False,
+) -> Peaks:  # fmt: skip
     """Spikes on single electrodes, in the order of frames; the network sees the recording once."""
+    scaling = 1.0
+    if not model.normalises_by_sigma:
+        first = traces.read(0, max(1, round(SCALING_MS * traces.sampling_frequency / 1000)))
+        scaling = inference_scaling(first, parameters.inference_scaling_numerator)
+    detector = PeakDetector(
+        model, traces.sampling_frequency, device=device, inference_scaling=scaling,
+        min_probability=parameters.min_loose_elec_prob,
+    )  # fmt: skip
     stream = PeakStream(detector, traces.n_channels)
     parts = [np.empty(0, dtype=PEAK)]
+    progress = Progress("RT-Sort: detecting spikes", traces.duration_s, "s")
     for _, chunk in traces.chunks():
         parts.append(stream.feed(chunk))
+        if verbose:
+            progress.update(len(chunk) / traces.sampling_frequency)
     return np.concatenate(parts)
 
 
-def learn_templates(traces, peaks, parameters, seed, n_jobs=1, log=print):
-    import time
-    t0=time.time()
-    fs = traces.sampling_frequency
-    noise = measure_noise(traces)
-    events = find_events(peaks, traces.locations, fs, traces.duration_s, parameters)
-    before, after = window_frames(fs)
-    events = events[(events["frame"] >= before) & (events["frame"] < traces.n_frames - after)]
-    events = choose_events(events, parameters.max_events, seed)
-    log('events',len(events),time.time()-t0);t0=time.time()
-    courses = time_courses(traces, events, noise, seed)
-    features, _ = event_features(traces, events, noise, courses)
-    log('features',time.time()-t0);t0=time.time()
-    labels = group_events(events, features, parameters, seed)
-    log('groups',labels.max()+1,time.time()-t0);t0=time.time()
-    means, counts = mean_events(traces, events, labels)
-    roots = np.array([events["channel"][np.argmax(labels == g)] for g in range(len(counts))], dtype=np.int64)
-    origin = before - feature_window(fs)[0]
-    max_lag = min(origin, round(0.5*fs/1000))
-    log('means',time.time()-t0);t0=time.time()
-    means, counts = join_means(means, counts, traces.locations[roots].astype(float), noise, courses, origin, max_lag)
-    log('joined',len(counts),time.time()-t0);t0=time.time()
-    parts = stretches(traces, parameters.learning_s)
-    seconds = sum(e - s for s, e in parts) / fs
-    state = []
-    for round_ in range(N_ROUNDS):
-        bank = build_bank(means, counts, noise, fs, parameters)
-        log('bank',len(counts),time.time()-t0);t0=time.time()
-        spikes = match(traces, bank, parts, n_jobs)
-        log('match',len(spikes),time.time()-t0);t0=time.time()
-        learnt = learn(traces, bank, spikes, parts, seed)
-        log('learn',time.time()-t0);t0=time.time()
-        units = Units(learnt, noise, courses, origin, fs, seconds, parameters)
-        for u in range(len(units.means)):
-            if learnt.counts[u] < max(parameters.min_seq_spikes_n, parameters.min_seq_spikes_hz*seconds): units.alive[u]=False
-        state.append((bank, spikes, learnt))
-        keep = np.flatnonzero(units.alive)
-        units2 = units
-        left = merge_units(units2)
-        log('merged',len(keep),'->',len(left),time.time()-t0);t0=time.time()
-        means = np.stack([units2.means[u] for u in left]); counts = np.array([units2.counts[u] for u in left])
-        # drop those without power
-        bank = build_bank(means, counts, noise, fs, parameters)
-        good = bank.norms >= parameters.min_discriminability**2
-        log('weak',int((~good).sum()))
-        means, counts = means[good], counts[good]
-    bank = build_bank(means, counts, noise, fs, parameters)
-    return bank, noise, dict(events=events, labels=labels, state=state, courses=courses, origin=origin)
+class Learner:
+    """From events to sequences.
+
+    Parameters
+    ----------
+    traces : Traces
+    noise : Noise
+    parameters : SequenceParameters
+    seed : int
+    n_jobs : int
+        Threads.
+    """
+
+    def __init__(
+        self, traces: Traces, noise: Noise, parameters: SequenceParameters, *, seed: int = 0, n_jobs: int = 1
+    ) -> None:
+        self.traces, self.noise, self.parameters, self.seed, self.n_jobs = traces, noise, parameters, seed, n_jobs
+        fs = traces.sampling_frequency
+        self.before, self.after = window_frames(fs)
+        self.origin = self.before - feature_window(fs)[0]
+        self.reach = max(1, round(parameters.ms_after * fs / 1000))
+        self.parts = stretches(traces, parameters.learning_s)
+        self.seconds = sum(end - start for start, end in self.parts) / fs
+        self.courses: Floats = np.empty((0, 0), dtype=np.float32)
+
+    def events(self, peaks: Peaks) -> Peaks:
+        """Events to cluster; see :func:`events.find_events`."""
+        traces, parameters = self.traces, self.parameters
+        events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.duration_s, parameters)
+        inside = (events["frame"] >= self.before) & (events["frame"] < traces.n_frames - self.after)
+        events = choose_events(events[inside], parameters.max_events, self.seed)
+        logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
+        if len(events) == 0:
+            raise self._nothing(
+                f"of {len(peaks)} spikes on single electrodes none is seen by {parameters.min_activity_root_cocs} "
+                f"electrodes within {parameters.inner_radius:g} um of each other"
+            )
+        return events
+
+    def group(self, events: Peaks) -> tuple[Floats, NDArray[np.float64]]:
+        """Mean waveforms of groups of events that look alike, and their counts."""
+        traces, noise = self.traces, self.noise
+        self.courses = time_courses(traces, events, noise, self.seed)
+        features, _ = event_features(traces, events, noise, self.courses)
+        labels = group_events(events, features, self.parameters, self.seed)
+        if labels.max(initial=-1) < 0:
+            raise self._nothing(f"no {self.parameters.min_coc_n} of {len(events)} events look alike")
+        means, counts = mean_events(traces, events, labels)
+        first = np.unique(labels, return_index=True)[1][-len(counts) :]
+        positions = np.asarray(traces.locations, dtype=np.float64)[events["channel"][first]]
+        max_lag = min(self.origin, round(MAX_LAG_MS * traces.sampling_frequency / 1000))
+        joined = join_means(means, counts, positions, noise, self.courses, self.origin, max_lag)
+        logger.info("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
+        return joined
+
+    def refine(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
+        """Match, learn and merge until the groups are neurons."""
+        for _ in range(N_ROUNDS):
+            units = self._round(means, counts)
+            left = merge_units(units)
+            means = np.stack([units.means[u] for u in left]) if len(left) else means[:0]
+            counts = np.array([units.counts[u] for u in left])
+            bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
+            strong = bank.norms >= self.parameters.min_discriminability**2
+            logger.info("RT-Sort: %d units after merging, %d strong enough", len(left), int(strong.sum()))
+            means, counts, left = means[strong], counts[strong], left[strong]
+            if len(left) == 0:
+                raise self._nothing("no group of events stands out from the noise")
+        clean = [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
+        sequences = describe(
+            clean, counts.astype(np.int64), [units.scales[u] for u in left], [units.frames[u] for u in left], peaks,
+            self.noise.sigma, self.before, self.reach, self.parameters,
+        )  # fmt: skip
+        return sequences
+
+    def _round(self, means: Floats, counts: NDArray[np.float64]) -> Units:
+        fs = self.traces.sampling_frequency
+        bank = build_bank(means, counts, self.noise, fs, self.parameters)
+        spikes = match(self.traces, bank, self.parts, self.n_jobs)
+        learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
+        units = Units(learnt, self.noise, self.courses, self.origin, fs, self.seconds, self.parameters)
+        least = max(self.parameters.min_seq_spikes_n, self.parameters.min_seq_spikes_hz * self.seconds)
+        units.alive &= np.array(units.counts) >= least
+        return units
+
+    def _nothing(self, found: str) -> InsufficientActivityError:
+        return InsufficientActivityError(
+            f"RT-Sort found no sequence in {self.traces.duration_s:.1f} s of {self.traces.n_channels} channels: "
+            f"{found}. {CHECK_FIRST}",
+            sorter="rt_sort",
+            units_at_failure=0,
+        )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort._match_kernels import explain_blocks, filter_tiles
+from spikelab.spike_sorting.rt_sort._match_kernels import explain_blocks, filter_tiles, within_tolerances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK_MS = 5.0
 LOOK_AHEAD_MS = 2.5
+REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expected
 
 # `shift` is the time of the spike relative to `frame`, in frames within +/-0.5; `energy` what it explains, in squared
 # standard deviations of the whitened noise.
@@ -51,6 +52,7 @@ class Matcher:
         self.bank = bank
         self.block = max(bank.n_frames + 1, round(BLOCK_MS * bank.sampling_frequency / 1000))
         self.look_ahead = min(self.block - 1, round(LOOK_AHEAD_MS * bank.sampling_frequency / 1000))
+        self.reach = round(REACH_MS * bank.sampling_frequency / 1000)
         self._pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
         self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
         self.reset()
@@ -67,6 +69,9 @@ class Matcher:
         self._buffer = np.zeros((bank.n_before, bank.n_channels), dtype=np.float32)
         self._known = np.zeros((bank.n_templates, 1), dtype=np.float32)  # outputs, from the frame before `_next` on
         self._next = 0  # first frame that no spike has been decided at
+        self._past = np.zeros((0, bank.n_channels), dtype=np.float32)  # traces that spikes are checked against
+        self._past_start = 0
+        self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come
 
     def push(self, traces_uv: Floats) -> Spikes:
         """Take the next frames; return the spikes that are decided by now.
@@ -82,6 +87,8 @@ class Matcher:
             In the order of blocks; frames count from the first one after the last reset.
         """
         bank, block = self.bank, self.block
+        if bank.tolerances is not None:
+            self._past = np.concatenate([self._past, traces_uv])
         self._buffer = np.concatenate([self._buffer, traces_uv])
         margins = bank.n_before + bank.n_after
         n_tiles = max(0, (len(self._buffer) - margins) // block)
@@ -93,7 +100,8 @@ class Matcher:
         outputs = np.empty((bank.n_templates, n_known + n_tiles * block), dtype=np.float32)
         outputs[:, :n_known] = self._known
         self._filter(traces, outputs[:, n_known:])
-        return self._explain(outputs)
+        spikes = self._explain(outputs)
+        return spikes if bank.tolerances is None else self._check(spikes)
 
     def finish(self) -> Spikes:
         """Say that there are no more frames; return the last spikes and reset."""
@@ -122,8 +130,7 @@ class Matcher:
         if n_blocks > 0:
             frames, templates, values = explain_blocks(
                 outputs, n_blocks, block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
-                bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.unit_of,
-                bank.repeat_frames,
+                bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.repeat_frames,
             )  # fmt: skip
         else:
             n_blocks, frames, templates, values = 0, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3))
@@ -134,3 +141,19 @@ class Matcher:
         self._known = outputs[:, n_blocks * block :].copy()
         self._next += n_blocks * block
         return spikes
+
+    def _check(self, spikes: Spikes) -> Spikes:
+        """Leave out spikes that are too far from their sequence on single electrodes."""
+        bank = self.bank
+        both = np.concatenate([self._recent, spikes])
+        columns = both["frame"], both["template"].astype(np.int64), both["scale"]
+        good = within_tolerances(
+            self._past, self._past_start, columns, len(self._recent), self.block, 0, bank.supports, bank.n_supports,
+            bank.waveforms, bank.n_before, self.reach, bank.sigma, bank.tolerances,
+        )  # fmt: skip
+        horizon = self._next - 2 * (bank.n_frames + self.reach)
+        self._recent = both[both["frame"] >= horizon]
+        n_old = max(0, min(horizon - self._past_start, len(self._past)))
+        self._past = self._past[n_old:]
+        self._past_start += n_old
+        return spikes[good]

@@ -167,7 +167,7 @@ class Units:
         )
         self.means = [mean.copy() for mean in learnt.means]
         self.counts = [float(count) for count in learnt.counts]
-        self.frames, self.channels = list(learnt.frames), list(learnt.channels)
+        self.frames, self.scales, self.channels = list(learnt.frames), list(learnt.scales), list(learnt.channels)
         self.examples, self.example_frames = list(learnt.examples), list(learnt.example_frames)
         self.alive = np.ones(len(self.means), dtype=bool)
 
@@ -210,6 +210,7 @@ class Units:
         self.means[i] = (1 - weight) * self.means[i] + weight * shift_mean(self.means[j], lag)
         self.counts[i] = total
         self.frames[i] = np.sort(np.concatenate([self.frames[i], self.frames[j] - lag]))
+        self.scales[i] = np.concatenate([self.scales[i], self.scales[j]])
         self._join_examples(i, j, lag, float(weight))
         self.alive[j] = False
 

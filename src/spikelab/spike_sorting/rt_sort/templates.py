@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+    from spikelab.spike_sorting.rt_sort.sequences import Tolerances
     from spikelab.spike_sorting.rt_sort.whitening import Noise
 
     Floats = NDArray[np.float32]
@@ -45,8 +46,6 @@ class TemplateBank:
     sampling_frequency : float
     n_channels, n_before, n_after : int
         The window has ``n_before + n_after + 1`` frames.
-    unit_of : numpy.ndarray of int64, shape (templates,)
-        Unit that each template belongs to.
     supports : numpy.ndarray of int64, shape (templates, most)
         Channels of each template, largest first; padded.
     n_supports : numpy.ndarray of int64, shape (templates,)
@@ -68,13 +67,16 @@ class TemplateBank:
     n_near : numpy.ndarray of int64, shape (templates,)
     repeat_frames : int
         Spikes of one unit are further apart than this.
+    sigma : numpy.ndarray of float32, shape (channels,)
+        Noise in microvolts.
+    tolerances : Tolerances or None
+        What single electrodes of a spike are checked against.
     """
 
     sampling_frequency: float
     n_channels: int
     n_before: int
     n_after: int
-    unit_of: Ints
     supports: Ints
     n_supports: Ints
     waveforms: Floats
@@ -93,6 +95,8 @@ class TemplateBank:
     n_near: Ints
     near_answer: Ints
     repeat_frames: int
+    sigma: Floats
+    tolerances: Tolerances | None
 
     @property
     def n_templates(self) -> int:
@@ -153,7 +157,6 @@ def build_bank(
     noise: Noise,
     sampling_frequency: float,
     parameters: SequenceParameters,
-    unit_of: Ints | None = None,
 ) -> TemplateBank:
     """Filters for mean waveforms.
 
@@ -166,11 +169,9 @@ def build_bank(
     noise : Noise
     sampling_frequency : float
     parameters : SequenceParameters
-    unit_of : numpy.ndarray of int64, shape (templates,), optional
-        By default every template is a unit.
     """
     clean = [denoise(mean, count, noise) for mean, count in zip(means, counts, strict=True)]
-    return bank_from_waveforms(clean, noise, sampling_frequency, parameters, unit_of)
+    return bank_from_waveforms(clean, noise, sampling_frequency, parameters)
 
 
 def bank_from_waveforms(
@@ -178,7 +179,7 @@ def bank_from_waveforms(
     noise: Noise,
     sampling_frequency: float,
     parameters: SequenceParameters,
-    unit_of: Ints | None = None,
+    tolerances: Tolerances | None = None,
 ) -> TemplateBank:
     """The same from ``(channels, waveform)`` of each template, see :func:`denoise`."""
     n_before, n_after = window_frames(sampling_frequency)
@@ -207,7 +208,6 @@ def bank_from_waveforms(
         n_channels=noise.n_channels,
         n_before=n_before,
         n_after=n_after,
-        unit_of=np.arange(n, dtype=np.int64) if unit_of is None else unit_of,
         supports=supports,
         n_supports=n_supports,
         waveforms=waveforms,
@@ -226,6 +226,8 @@ def bank_from_waveforms(
         n_near=n_near,
         near_answer=near_answer,
         repeat_frames=round(parameters.repeated_detection_overlap_time * sampling_frequency / 1000),
+        sigma=noise.sigma,
+        tolerances=tolerances,
     )
 
 

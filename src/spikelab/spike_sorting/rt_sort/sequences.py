@@ -1,0 +1,190 @@
+"""Sequences: which electrodes a spike of a neuron reaches, when, how large, and how surely the network sees it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spikelab.spike_sorting._numba import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+    Peaks = NDArray[np.void]
+
+MAX_CHECKED = 12  # electrodes whose latency and amplitude are compared
+MIN_CHECKED_SIZE = 2.0  # ... in sigma: below, noise moves the peak
+MAX_DESCRIBED = 300  # spikes behind a probability
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """One row per sequence. Electrodes are listed largest first and padded; `n_channels` says how many count.
+
+    Attributes
+    ----------
+    root : numpy.ndarray of int64, shape (sequences,)
+        The electrode whose peak is the time of the spike.
+    n_channels : numpy.ndarray of int64, shape (sequences,)
+    channels : numpy.ndarray of int64, shape (sequences, electrodes)
+    waveforms : numpy.ndarray of float32, shape (sequences, electrodes, frames)
+        Mean waveform in microvolts, with the root's peak at the frame that `templates.window_frames` says.
+    latencies : numpy.ndarray of float32, shape (sequences, electrodes)
+        Of the peak after the root's, in frames.
+    amplitudes : numpy.ndarray of float32, shape (sequences, electrodes)
+        Size of the peak in sigma of the electrode's noise.
+    probabilities : numpy.ndarray of float32, shape (sequences, electrodes)
+        Mean over spikes of the network's probability.
+    n_spikes : numpy.ndarray of int64, shape (sequences,)
+        Behind the waveform.
+    root_std : numpy.ndarray of float32, shape (sequences,)
+        Standard deviation of the root's amplitude over spikes, relative to its mean.
+    """
+
+    root: Ints
+    n_channels: Ints
+    channels: Ints
+    waveforms: Floats
+    latencies: Floats
+    amplitudes: Floats
+    probabilities: Floats
+    n_spikes: Ints
+    root_std: Floats
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of sequences."""
+        return len(self.root)
+
+    def tolerances(self, parameters: SequenceParameters) -> Tolerances | None:
+        """What spikes are checked against, None where every limit is infinite."""
+        limits = (
+            parameters.max_latency_diff_spikes, parameters.max_amp_median_diff_spikes,
+            parameters.max_root_amp_median_std_spikes,
+        )  # fmt: skip
+        if not np.isfinite(limits).any():
+            return None
+        n = min(MAX_CHECKED, self.channels.shape[1])
+        counts = np.minimum(np.maximum((self.amplitudes >= MIN_CHECKED_SIZE).sum(axis=1), 1), self.n_channels)
+        return Tolerances(
+            np.minimum(counts, n), self.channels[:, :n], self.latencies[:, :n], self.amplitudes[:, :n], self.root_std,
+            *(np.float32(limit) for limit in limits), np.float32(parameters.clip_latency_diff_factor),
+            np.float32(parameters.clip_amp_median_diff_factor),
+        )  # fmt: skip
+
+
+class Tolerances(NamedTuple):
+    """Electrodes, latencies (frames) and amplitudes (sigma) of each sequence, and how far a spike may be off."""
+
+    n_channels: Ints
+    channels: Ints
+    latencies: Floats
+    amplitudes: Floats
+    root_std: Floats
+    latency: np.float32
+    amplitude: np.float32
+    root: np.float32
+    clip_latency: np.float32
+    clip_amplitude: np.float32
+
+
+def peak_of(waveform: Floats, centre: int, reach: int) -> tuple[int, float]:
+    """Frame and value of the largest deviation within `reach` of `centre`."""
+    low = max(0, centre - reach)
+    part = waveform[low : centre + reach + 1]
+    index = int(np.argmax(np.abs(part)))
+    return low + index, float(part[index])
+
+
+def find_root(
+    channels: Ints, waveform: Floats, sigma: Floats, n_before: int, reach: int, parameters: SequenceParameters
+) -> tuple[int, int]:
+    """Row of the root electrode in a template (channels largest first) and the frame of its peak.
+
+    The root is the largest electrode relative to its noise, or an earlier one that is nearly as large.
+    """
+    size = np.abs(waveform).max(axis=1) / sigma[channels]
+    main = int(np.argmax(size))
+    at, _ = peak_of(waveform[main], n_before, reach)
+    root, root_at = main, at
+    for row in np.flatnonzero(size >= parameters.relocate_root_min_amp * size[main]):
+        frame, _ = peak_of(waveform[row], at, reach)
+        if frame - at <= parameters.relocate_root_max_latency and frame < root_at:
+            root, root_at = int(row), frame
+    return root, root_at
+
+
+def describe(
+    clean: list[tuple[Ints, Floats]], counts: Ints, scales: list[Floats], frames: list[Ints], peaks: Peaks,
+    sigma: Floats, n_before: int, reach: int, parameters: SequenceParameters,
+) -> Sequences:  # fmt: skip
+    """Make sequences of clean waveforms.
+
+    Parameters
+    ----------
+    clean : list of (channels, waveform)
+        From `templates.denoise`; the peak lies near frame `n_before`.
+    counts : numpy.ndarray of int64, shape (sequences,)
+    scales, frames : list of numpy.ndarray
+        Of the spikes of each sequence.
+    peaks : numpy.ndarray of `PEAK`
+        Those of the network, for the probabilities.
+    sigma : numpy.ndarray of float32, shape (channels,)
+    n_before, reach : int
+        Frames.
+    parameters : SequenceParameters
+    """
+    n, most = len(clean), max((len(channels) for channels, _ in clean), default=1)
+    window = clean[0][1].shape[1] if clean else 1
+    channels, n_channels = np.zeros((n, most), dtype=np.int64), np.zeros(n, dtype=np.int64)
+    waveforms = np.zeros((n, most, window), dtype=np.float32)
+    latencies, amplitudes, probabilities = (np.zeros((n, most), dtype=np.float32) for _ in range(3))
+    roots, root_std = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
+    for u, (support, waveform) in enumerate(clean):
+        row, at = find_root(support, waveform, sigma, n_before, reach, parameters)
+        centred = shift(waveform, at - n_before)
+        k = len(support)
+        n_channels[u], channels[u, :k], waveforms[u, :k], roots[u] = k, support, centred, support[row]
+        latencies[u, :k] = np.argmax(np.abs(centred), axis=1) - n_before
+        amplitudes[u, :k] = np.abs(centred).max(axis=1) / sigma[support]
+        some = np.linspace(0, len(frames[u]) - 1, min(MAX_DESCRIBED, len(frames[u]))).astype(int)
+        seen = frames[u][some] + (at - n_before)
+        probabilities[u, :k] = mean_probability(
+            peaks["frame"], peaks["channel"], peaks["logit"], seen, support, reach, len(sigma)
+        )
+        root_std[u] = np.std(scales[u]) if len(scales[u]) > 1 else 0.0
+    return Sequences(roots, n_channels, channels, waveforms, latencies, amplitudes, probabilities, counts, root_std)
+
+
+def shift(waveform: Floats, lag: int) -> Floats:
+    """Move (channels, frames) `lag` frames earlier, repeating the edge."""
+    index = np.clip(np.arange(waveform.shape[1]) + lag, 0, waveform.shape[1] - 1)
+    return waveform[:, index]
+
+
+@compiled
+def mean_probability(
+    frames: Ints, channels: NDArray[np.int32], logits: Floats, spikes: Ints, wanted: Ints, reach: int, n_channels: int
+) -> Floats:
+    """Mean over `spikes` of the largest probability within `reach` frames, shape (wanted,); no peak counts as 0."""
+    place = np.full(n_channels, -1, dtype=np.int64)
+    for k in range(len(wanted)):
+        place[wanted[k]] = k
+    total = np.zeros(len(wanted), dtype=np.float32)
+    best = np.zeros(len(wanted), dtype=np.float32)
+    for s in spikes:
+        best[:] = 0
+        for i in range(np.searchsorted(frames, s - reach), len(frames)):
+            if frames[i] > s + reach:
+                break
+            k = place[channels[i]]
+            if k >= 0:
+                best[k] = max(best[k], 1 / (1 + np.exp(-logits[i])))
+        total += best
+    return total / max(1, len(spikes))

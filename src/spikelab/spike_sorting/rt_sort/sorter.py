@@ -1,0 +1,278 @@
+"""The sorter that :func:`detect_sequences` makes: offline, as a stream, and on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._exceptions import ModelLoadingError
+from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher
+from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+from spikelab.spike_sorting.rt_sort.sequences import Sequences
+from spikelab.spike_sorting.rt_sort.templates import TemplateBank, bank_from_waveforms
+from spikelab.spike_sorting.rt_sort.traces import Traces
+from spikelab.spike_sorting.rt_sort.whitening import Noise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from spikeinterface import BaseSorting
+
+    Floats = NDArray[np.float32]
+    Spikes = NDArray[np.void]
+
+FORMAT = 1
+ARRAYS, SETTINGS = "sequences.npz", "rt_sort.json"
+RATE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class RTSort:
+    """Sequences of one electrode array, ready to sort recordings of it.
+
+    Attributes
+    ----------
+    sampling_frequency : float
+        In Hz.
+    channel_ids : tuple of str
+    locations : numpy.ndarray, shape (channels, 2)
+        In um.
+    noise : Noise
+    sequences : Sequences
+        One per unit; unit ids are their indices.
+    parameters : SequenceParameters
+    """
+
+    sampling_frequency: float
+    channel_ids: tuple[str, ...]
+    locations: NDArray[np.float64] = field(repr=False)
+    noise: Noise = field(repr=False)
+    sequences: Sequences
+    parameters: SequenceParameters = field(repr=False)
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of sequences, which are the units."""
+        return self.sequences.n_sequences
+
+    def bank(self) -> TemplateBank:
+        """Templates and filters of the sequences."""
+        clean = [
+            (channels[:n], waveform[:n])
+            for channels, n, waveform in zip(
+                self.sequences.channels, self.sequences.n_channels, self.sequences.waveforms, strict=True
+            )
+        ]
+        tolerances = self.sequences.tolerances(self.parameters)
+        return bank_from_waveforms(clean, self.noise, self.sampling_frequency, self.parameters, tolerances)
+
+    def sort_offline(
+        self,
+        recording: Any,
+        *,
+        recording_window_ms: tuple[float, float] | None = None,
+        n_jobs: int = 1,
+        verbose: bool = False,
+    ) -> BaseSorting:
+        """Spikes of the sequences in a recording of the same array.
+
+        Parameters
+        ----------
+        recording : BaseRecording or BinaryRecording
+            Band-passed as the one that the sequences were found in.
+        recording_window_ms : (float, float), optional
+            Part to sort; times stay those of the recording.
+        n_jobs : int
+            Threads; the result does not depend on them.
+        verbose : bool
+            Show progress.
+
+        Returns
+        -------
+        sorting : BaseSorting
+            Every sequence is a unit, also one without spikes; times are those of the root electrode's peak.
+
+        Raises
+        ------
+        ValueError
+            If the recording is of another array or another sampling rate.
+        """
+        from spikeinterface.core import NumpySorting
+
+        traces = Traces.of(recording, recording_window_ms)
+        spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose)
+        frames = spikes["frame"] + traces.start
+        trains = {unit: np.sort(frames[spikes["template"] == unit]) for unit in range(self.n_sequences)}
+        return NumpySorting.from_unit_dict(trains, self.sampling_frequency)
+
+    def spikes(self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False) -> Spikes:
+        """The same as an array of :data:`matching.SPIKE`, in the order of frames of `traces`."""
+        self.check(traces)
+        matcher = Matcher(self.bank(), n_jobs)
+        found = [np.empty(0, dtype=SPIKE)]
+        with Progress("RT-Sort: assigning spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
+            for _, chunk in traces.chunks():
+                found.append(matcher.push(chunk))
+                if progress is not None:
+                    progress.update(len(chunk) / traces.sampling_frequency)
+        found.append(matcher.finish())
+        spikes = np.concatenate(found)
+        return spikes[np.argsort(spikes["frame"], kind="stable")]
+
+    def check(self, traces: Traces) -> None:
+        """ValueError where `traces` are not of the array that the sequences were found on."""
+        if traces.n_channels != len(self.channel_ids):
+            raise ValueError(
+                f"The sequences were found on {len(self.channel_ids)} channels, the recording has {traces.n_channels}: "
+                "a saved RTSort sorts recordings of the same array, with the same channels"
+            )
+        if abs(traces.sampling_frequency / self.sampling_frequency - 1) > RATE_TOLERANCE:
+            raise ValueError(
+                f"The sequences were found at {self.sampling_frequency:g} Hz, the recording has "
+                f"{traces.sampling_frequency:g} Hz: detect sequences again at this rate"
+            )
+        if not np.allclose(traces.locations, self.locations, atol=1.0):
+            raise ValueError(
+                "The electrodes of the recording are elsewhere than those that the sequences were found on: "
+                "a saved RTSort sorts recordings of the same electrodes, in the same order"
+            )
+
+    def stream(self, n_jobs: int = 1) -> RTSortStream:
+        """A sorter for frames that arrive while the recording runs."""
+        return RTSortStream(self, n_jobs)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``sequences.npz`` and ``rt_sort.json`` into `folder`, which is made where it is missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {
+            "locations": self.locations, "noise_sigma": self.noise.sigma, "noise_correlation": self.noise.correlation,
+            **{f"sequence_{name}": value for name, value in asdict(self.sequences).items()},
+        }  # fmt: skip
+        partial = folder / f".{ARRAYS}"
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        settings = {
+            "format": FORMAT,
+            "sampling_frequency": self.sampling_frequency,
+            "channel_ids": list(self.channel_ids),
+            "n_sequences": self.n_sequences,
+            "parameters": asdict(self.parameters),
+        }
+        os.replace(partial, folder / ARRAYS)  # noqa: PTH105
+        text = folder / f".{SETTINGS}"
+        text.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        os.replace(text, folder / SETTINGS)  # noqa: PTH105
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RTSort:
+        """Undo :meth:`save`.
+
+        Raises
+        ------
+        ModelLoadingError
+            Where the folder is none of :meth:`save`, or its files are damaged.
+        """
+        folder = Path(folder)
+        try:
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            if settings["format"] != FORMAT:
+                raise ValueError(f"format {settings['format']}, expected {FORMAT}")  # noqa: TRY301
+            with np.load(folder / ARRAYS) as data:
+                arrays = dict(data)
+            sequences = {
+                name.removeprefix("sequence_"): value for name, value in arrays.items() if name.startswith("sequence_")
+            }
+            return cls(
+                float(settings["sampling_frequency"]),
+                tuple(settings["channel_ids"]),
+                arrays["locations"],
+                Noise(arrays["noise_sigma"], arrays["noise_correlation"]),
+                Sequences(**sequences),
+                SequenceParameters(**settings["parameters"]),
+            )
+        except FileNotFoundError as error:
+            raise ModelLoadingError(
+                f"{folder} is no saved RTSort: {error.filename} is missing. Expected {SETTINGS} and {ARRAYS}, which "
+                "RTSort.save(folder) writes; the sorter's output folder of an earlier sort holds them in rt_sort/.",
+                model_path=folder,
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise ModelLoadingError(
+                f"The RTSort in {folder} cannot be read ({type(error).__name__}: {error}): its files are damaged or of "
+                "another version. Detect the sequences again.",
+                model_path=folder,
+            ) from error
+
+
+class RTSortStream:
+    """Takes frames as they come, in pieces of any size, and returns spikes with a bounded delay.
+
+    Given the frames that :meth:`RTSort.sort_offline` reads it returns the same spikes.
+
+    Parameters
+    ----------
+    rt_sort : RTSort
+    n_jobs : int
+        Threads.
+
+    Attributes
+    ----------
+    n_frames : int
+        Frames taken since the start or the last :meth:`reset`.
+    """
+
+    def __init__(self, rt_sort: RTSort, n_jobs: int = 1) -> None:
+        self._matcher = Matcher(rt_sort.bank(), n_jobs)
+        self._fs = rt_sort.sampling_frequency
+        self._n_channels = len(rt_sort.channel_ids)
+        self.n_frames = 0
+
+    @property
+    def latency_ms(self) -> float:
+        """By so much after its peak a spike has been returned, computing time excluded."""
+        return 1000 * self._matcher.latency_frames / self._fs
+
+    def push(self, traces_uv: Floats) -> Spikes:
+        """Take the next frames; return the spikes that are decided by now.
+
+        Parameters
+        ----------
+        traces_uv : numpy.ndarray, shape (frames, channels)
+            Band-passed, in microvolts; any number of frames.
+
+        Returns
+        -------
+        spikes : numpy.ndarray
+            With the fields frame (since the start or the last reset), template (the unit), scale (size relative to
+            the unit's template), shift (of the peak from `frame`, in frames) and energy.
+
+        Raises
+        ------
+        ValueError
+            For another number of channels, or values that are not finite.
+        """
+        traces = np.ascontiguousarray(traces_uv, dtype=np.float32)
+        if traces.ndim != 2 or traces.shape[1] != self._n_channels:  # noqa: PLR2004
+            raise ValueError(f"Expected frames of shape (n, {self._n_channels}), got {traces.shape}")
+        if not np.isfinite(traces).all():
+            raise ValueError("The frames hold values that are not finite; after a gap in the data call reset()")
+        self.n_frames += len(traces)
+        return self._matcher.push(traces)
+
+    def finish(self) -> Spikes:
+        """Say that the recording has ended; return the last spikes. The next frame is frame 0."""
+        self.n_frames = 0
+        return self._matcher.finish()
+
+    def reset(self) -> None:
+        """After a gap in the data: forget what came before. The next frame is frame 0."""
+        self.n_frames = 0
+        self._matcher.reset()

@@ -25,9 +25,9 @@ def filter_tile(
     """Output of one filter for `block` frames: patterns over the channels, then time courses; `total` (block,)."""
     n_frames = temporal.shape[1]
     n_course = block + n_frames - 1
-    total[:] = 0
+    total[:block] = 0
     for r in range(rank):
-        course[:] = 0
+        course[:n_course] = 0
         for k in range(n):
             weight = spatial[k, r]
             row = traces[channels[k], first : first + n_course]
@@ -42,19 +42,21 @@ def filter_tile(
 
 @compiled
 def filter_tiles(
-    traces: Floats, channels: Ints, n_support: Ints, spatial: Floats, temporal: Floats, ranks: Ints, block: int,
+    traces: Floats, channels: Ints, n_support: Ints, spatial: Floats, temporal: Floats, ranks: Ints, tile: int,
     part: Ints, outputs: Floats,
 ) -> None:  # fmt: skip
-    """Outputs of the filters in `part`, tile by tile; always tiles of one size, so that rounding never differs.
+    """Outputs of the filters in `part`, tile by tile, so that the traces of a tile stay in the cache.
 
-    `traces` is (channels, frames) with the margins of the templates around; `outputs` (templates, tiles * block).
+    Every output is the same sum in the same order whatever the tile. `traces` is (channels, frames) with the margins
+    of the templates around; `outputs` (templates, frames).
     """
-    course = np.zeros(block + temporal.shape[2] - 1, dtype=np.float32)
-    total = np.zeros(block, dtype=np.float32)
-    for first in range(0, outputs.shape[1], block):
+    course = np.zeros(tile + temporal.shape[2] - 1, dtype=np.float32)
+    total = np.zeros(tile, dtype=np.float32)
+    for first in range(0, outputs.shape[1], tile):
+        n = min(tile, outputs.shape[1] - first)
         for u in part:
-            filter_tile(traces, first, block, channels[u], n_support[u], spatial[u], temporal[u], ranks[u], course, total)
-            outputs[u, first : first + block] = total
+            filter_tile(traces, first, n, channels[u], n_support[u], spatial[u], temporal[u], ranks[u], course, total)
+            outputs[u, first : first + n] = total[:n]
 
 
 @compiled

@@ -27,6 +27,7 @@ N_COURSES = 5  # time courses that every waveform is described by
 N_FOR_COURSES = 3000
 N_DIMENSIONS = 10
 MIN_GROUP = 15
+MARGIN = 2  # frames around a window that is resampled
 
 
 def feature_window(sampling_frequency: float) -> tuple[int, int]:
@@ -98,11 +99,11 @@ def event_features(traces: Traces, events: Peaks, noise: Noise, courses: Floats)
     before, after = feature_window(traces.sampling_frequency)
     near = neighbours(traces.locations, FEATURE_RADIUS_UM)
     features = np.zeros((len(events), near.shape[1], len(courses)), dtype=np.float32)
-    for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
+    for rows, chunk, frames in events_by_chunk(traces, events["frame"], before + MARGIN, after + MARGIN):
         roots = events["channel"][rows]
-        windows = np.zeros((len(roots), near.shape[1], before + after + 1), dtype=np.float32)
-        gather_windows(chunk, frames, near[roots], before, windows)
-        projected = windows @ courses.T
+        windows = np.zeros((len(roots), near.shape[1], before + after + 1 + 2 * MARGIN), dtype=np.float32)
+        gather_windows(chunk, frames, near[roots], before + MARGIN, windows)
+        projected = resample(windows, events["shift"][rows]) @ courses.T
         for root in np.unique(roots):
             of_root = np.flatnonzero(roots == root)
             channels = near[root][near[root] >= 0]
@@ -111,6 +112,26 @@ def event_features(traces: Traces, events: Peaks, noise: Noise, courses: Floats)
                 "dc,nck->ndk", mixing, projected[of_root][:, : len(channels)]
             )
     return features, near
+
+
+def resample(windows: Floats, shifts: Floats) -> Floats:
+    """Windows (events, channels, frames) at times `shifts` later, within +/-1 frame, without their margins.
+
+    Cubic convolution (Keys 1981): where in a frame a spike happens to fall makes it no other spike.
+    """
+    base = np.floor(shifts).astype(np.int64)
+    x = (shifts - base).astype(np.float32)
+    taps = np.stack(
+        [-x * (1 - x) ** 2, 2 - 5 * x**2 + 3 * x**3, x * (1 + 4 * x - 3 * x**2), -(x**2) * (1 - x)], axis=1
+    ) * np.float32(0.5)
+    n = windows.shape[2] - 2 * MARGIN
+    result = np.zeros((*windows.shape[:2], n), dtype=np.float32)
+    for low in (-1, 0):
+        rows = np.flatnonzero(np.clip(base, -1, 0) == low)
+        for tap in range(4):
+            first = MARGIN + low - 1 + tap
+            result[rows] += taps[rows, tap, None, None] * windows[rows, :, first : first + n]
+    return result
 
 
 def group_events(events: Peaks, features: Floats, parameters: SequenceParameters, seed: int) -> Ints:

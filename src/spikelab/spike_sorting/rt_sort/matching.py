@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK_MS = 5.0
 LOOK_AHEAD_MS = 2.5
+TILE = 600  # frames that are filtered at a time
 REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expected
 
 # `shift` is the time of the spike relative to `frame`, in frames within +/-0.5; `energy` what it explains, in squared
@@ -116,7 +117,7 @@ class Matcher:
 
         def run(part: NDArray[np.int64]) -> None:
             filter_tiles(
-                traces, bank.channels, bank.n_support, bank.spatial, bank.temporal, bank.ranks, self.block, part, outputs
+                traces, bank.channels, bank.n_support, bank.spatial, bank.temporal, bank.ranks, TILE, part, outputs
             )
 
         if self._pool is None:

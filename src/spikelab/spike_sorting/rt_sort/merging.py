@@ -29,6 +29,7 @@ SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
 TOGETHER_MS, REFRACTORY_MS = 0.5, 2.0
 # Coincidences say something from so many expected ones on; one neuron has less than this share of them.
 MIN_EXPECTED, MAX_SHARE = 4.0, 0.3
+JITTER_FLOOR = 0.02
 
 
 class Pair(NamedTuple):
@@ -188,12 +189,14 @@ class Units:
             return Evidence(-np.inf, pair.lag)
         size = np.maximum(*(np.abs(self.means[k][:, common]).max(axis=0) for k in (i, j))) / self.noise.sigma[common]
         common = np.sort(common[np.argsort(-size, kind="stable")[:PAIR_CHANNELS]])
-        result = compare(
-            self._features(i, common, 0), self._features(j, common, pair.lag), self.example_frames[i],
-            self.example_frames[j],
-        )  # fmt: skip
+        first, second = self._features(i, common, 0), self._features(j, common, pair.lag)
+        times = self.example_frames[i], self.example_frames[j]
+        results = [compare(first, second, *times)]
+        if pair.cosine >= ALIKE:
+            jitter = self._jitter(((i, 0), (j, pair.lag)), common)
+            results.append(compare(without(first, jitter), without(second, jitter), *times))
         seen, expected = coincidences(self.frames[i], self.frames[j], self.sampling_frequency, self.duration_s)
-        return Evidence(same_neuron(result, pair, seen, expected, self.parameters), pair.lag)
+        return Evidence(same_neuron(results, pair, seen, expected, self.parameters), pair.lag)
 
     def _features(self, i: int, channels: Ints, lag: int) -> Floats:
         order = np.argsort(self.channels[i], kind="stable")
@@ -202,6 +205,20 @@ class Units:
         windows = self.examples[i][:, places, first : first + self.courses.shape[1]]
         mixing = self.noise.root(channels) / self.noise.sigma[channels]
         return np.einsum("dc,nck->ndk", mixing, windows @ self.courses.T).reshape(len(windows), -1)
+
+    def _jitter(self, units: tuple[tuple[int, int], ...], channels: Ints) -> Floats:
+        """Directions in which features move when a spike falls elsewhere within a frame, (directions, features)."""
+        mixing = self.noise.root(channels) / self.noise.sigma[channels]
+        moves = []
+        for unit, lag in units:
+            mean = self.means[unit][:, channels]
+            for change in (np.gradient(mean, axis=0), np.gradient(np.gradient(mean, axis=0), axis=0)):
+                first = self.origin + lag
+                part = change[first : first + self.courses.shape[1]]
+                moves.append((mixing @ (self.courses @ part).T).ravel())
+        left, values, right = np.linalg.svd(np.stack(moves), full_matrices=False)
+        del left
+        return right[values > JITTER_FLOOR * values[0]].astype(np.float32)
 
     def join(self, i: int, j: int, lag: int) -> None:
         """Make unit j part of unit i; its spikes are `lag` frames earlier on i's clock."""
@@ -233,20 +250,27 @@ class Units:
         )
 
 
+def without(features: Floats, directions: Floats) -> Floats:
+    """Features (spikes, features) with orthonormal `directions` projected out."""
+    return features - (features @ directions.T) @ directions
+
+
 def same_neuron(
-    result: Comparison, pair: Pair, seen: int, expected: float, parameters: SequenceParameters
+    results: list[Comparison], pair: Pair, seen: int, expected: float, parameters: SequenceParameters
 ) -> float:
     """Weigh the evidence that two units are one neuron; above 0: they are.
 
-    Spikes of one neuron have one mode along the line between the two groups. Where they have two, that may be a burst
-    (spikes of the same shape and other sizes: one mode in the angle) or drift (one mode at any time). Either must look
-    alike, and two neurons would now and then fire within the refractory time of each other.
+    Spikes of one neuron have one mode along the line between the two groups. Where they have more, that may be a burst
+    (spikes of the same shape and other sizes: one mode in the angle), drift (one mode at any time) or jitter (one mode
+    apart from where in a frame the spikes fall: the second of `results`). For any of these the two must look alike,
+    and not fire within the refractory time of each other as two neurons do now and then.
     """
     threshold = parameters.merge_unimodality
+    score = threshold - results[0].plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
     independent = expected >= MIN_EXPECTED and seen > MAX_SHARE * expected
-    score = threshold - result.plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
     if pair.cosine >= ALIKE and not independent:
-        explained = min(result.angular, result.detrended, result.detrended_angular)
+        modes = [mode for result in results for mode in (result.angular, result.detrended, result.detrended_angular)]
+        explained = min([*modes, *(result.plain for result in results)])
         score = max(score, threshold - explained + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
         if pair.cosine >= NEARLY_EQUAL and expected >= MIN_EXPECTED:
             score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)

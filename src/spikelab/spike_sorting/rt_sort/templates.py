@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 MS_BEFORE, MS_AFTER = 1.0, 1.5
 MAX_RANK = 6
-RANK_ENERGY = 0.995  # of a filter that its low-rank form keeps
+RANK_ENERGY = 0.99  # of a filter that its low-rank form keeps
 MAX_FILTER_CHANNELS = 40
+FILTER_ENERGY, LEAST_CHANNELS = 0.99, 12
 MAX_CHANNELS = 192
 # A channel belongs to a template if its peak there is this much of the noise, and surely not the noise of a mean.
 FILTER_PEAK, TEMPLATE_PEAK, MEAN_NOISES = 0.4, 0.12, 4.5
@@ -234,7 +235,9 @@ def bank_from_waveforms(
 def filter_channels(support: Ints, waveform: Floats, noise: Noise) -> Ints:
     """Of the support, which come largest first, those that a filter uses."""
     peaks = np.abs(waveform).max(axis=1) / noise.sigma[support]
-    n_used = int(np.sum(peaks >= min(FILTER_PEAK, 0.5 * peaks[0])))
+    energy = np.cumsum(np.sum((waveform / noise.sigma[support][:, None]) ** 2, axis=1))
+    enough = int(np.searchsorted(energy, FILTER_ENERGY * energy[-1])) + 1
+    n_used = min(int(np.sum(peaks >= min(FILTER_PEAK, 0.5 * peaks[0]))), max(enough, LEAST_CHANNELS))
     return support[: min(max(n_used, 1), MAX_FILTER_CHANNELS)]
 
 

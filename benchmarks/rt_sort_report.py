@@ -32,7 +32,7 @@ def report(rows: Sequence[Row], path: Path) -> None:
     parts = ["# RT-Sort beside other sorters", conditions(rows), LEGEND]
     for family in _unique(row.family for row in rows):
         here = [row for row in rows if row.family == family]
-        seeds = ", ".join(str(seed) for seed in _unique(row.seed for row in here))
+        seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in here}))
         parts += [f"## {family}", f"{described(RECIPES[family])} Seeds {seeds}.", family_table(here)]
         if any(row.sorter == OURS and row.score for row in here):
             parts.append(targets_table(here))

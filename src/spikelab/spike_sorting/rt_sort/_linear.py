@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MOST_DIMS = 12  # of the space in which two groups are told apart
 POINTS_PER_DIM = 8
 RIDGE = 0.05
+NO_VARIANCE = 1e-60  # instead of none, to divide by
 N_POWERS = 5  # rounds of power iteration: the principal axes need not be exact
 
 
@@ -30,7 +31,7 @@ def factorised(scatter: Doubles, count: int) -> Doubles:
     n_dims = scatter.shape[0]
     share = n_dims / (n_dims + count)
     factor: Doubles = scatter * ((1.0 - share) / count)
-    sphere = share * np.trace(scatter) / (count * n_dims) + 1e-300
+    sphere = share * np.trace(scatter) / (count * n_dims) + NO_VARIANCE
     for j in range(n_dims):
         factor[j, j] += sphere
     cholesky(factor)
@@ -155,11 +156,15 @@ def leading_axes(within: Doubles, difference: Doubles, size: int) -> Doubles:
     the features of the largest variance.
     """
     n_dims = difference.size
-    order = np.argsort(-np.diag(within), kind="mergesort")
     basis = np.zeros((size, n_dims))
     basis[0] = difference
+    left = np.empty(n_dims)
+    for j in range(n_dims):
+        left[j] = within[j, j]
     for k in range(1, size):
-        basis[k, order[k - 1]] = 1.0
+        largest = np.argmax(left)
+        basis[k, largest] = 1.0
+        left[largest] = -1.0
     orthonormalise(basis)
     for _ in range(N_POWERS):
         images = times_symmetric(basis, within)

@@ -6,6 +6,8 @@ All inner loops are compiled, call neither BLAS nor threads, and give the same n
 ::
 
     unimodality(values)                              score of a sample of numbers (2 and more: bimodal) and where to cut
+    dip_test(values)                                 Hartigan's dip and its p-value
+    mixture_1d(values, max_components)               label of each number: normal distributions, as many as BIC wants
     split(features, seed)                            label of each spike, in the manner of isosplit
     compare(a, b, times_a, times_b)                  are two groups of spikes one unit? As they are, but for their size,
                                                      but for slow drift, but for both
@@ -19,7 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from spikelab.spike_sorting.rt_sort._dip import dip_of, dip_p_value
 from spikelab.spike_sorting.rt_sort._linear import discriminant
+from spikelab.spike_sorting.rt_sort._mixture import fit_mixture
 from spikelab.spike_sorting.rt_sort._partition import absorb_small, k_means, merge_unimodal
 from spikelab.spike_sorting.rt_sort._unimodal import unimodality_of
 
@@ -46,6 +50,13 @@ class Unimodality(NamedTuple):
 
     score: float
     cut: float
+
+
+class Dip(NamedTuple):
+    """Hartigan's dip and the share of uniform samples of the same size whose dip is larger."""
+
+    dip: float
+    p: float
 
 
 class Separation(NamedTuple):
@@ -75,13 +86,14 @@ def unimodality(values: ArrayLike) -> Unimodality:
     Parameters
     ----------
     values : array_like, shape (n,)
-        In any order. Equal values are spread over the space between levels, so that integers are a histogram.
+        In any order. Equal values are spread over the space between levels, so that integers are a histogram; what has
+        but two levels is unimodal.
 
     Returns
     -------
     Unimodality
-        A score: 0 for fewer than 6 values; above 2 for 1 in 100 uniform samples and 1 in 1000 normal ones, of any
-        size. And the value in the middle of the gap between the modes.
+        A score: 0 for fewer than 6 values; above 2 for 1 to 3 in 100 uniform samples and 1 in 1000 normal ones, of
+        any size. And the value in the middle of the gap between the modes.
 
     Notes
     -----
@@ -90,6 +102,59 @@ def unimodality(values: ArrayLike) -> Unimodality:
     Magland & Barnett 2015, arXiv 1508.04841).
     """
     return Unimodality(*unimodality_of(np.asarray(values, dtype=np.float64).ravel()))
+
+
+def dip_test(values: ArrayLike) -> Dip:
+    """Test by Hartigan's dip whether a sample of numbers is unimodal.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        In any order.
+
+    Returns
+    -------
+    Dip
+        Of n different values the dip is 1 / (2 n) and more. p is 1 for fewer than 4 values, and 0 if smaller than
+        0.0005.
+
+    Notes
+    -----
+    Hartigan & Hartigan (1985), The dip test of unimodality, Annals of Statistics 13, 70-84. It is blind to a small
+    mode beside a large one; :func:`unimodality` is not.
+    """
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if not len(sample):
+        return Dip(0.0, 1.0)
+    dip = dip_of(sample)
+    return Dip(dip, dip_p_value(dip, len(sample)))
+
+
+def mixture_1d(values: ArrayLike, max_components: int, least_variance: float = 0.0) -> IntArray:
+    """Label numbers by the normal distribution they are likeliest to be drawn from.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+    max_components : int
+        The number of components is that of the smallest Bayesian information criterion (Schwarz 1978).
+    least_variance : float
+        No component is narrower; about 0.3 for latencies in whole frames. It is no less than 1 / 10 000 of the variance
+        of all values.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n,)
+        From 0, by ascending mean of the values. A component that is nowhere the likeliest has no label.
+
+    Notes
+    -----
+    Starts from quantiles of the sample and of its range. Of more than 64 different values, neighbours count as one.
+    """
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if not len(sample):
+        return np.empty(0, dtype=np.int64)
+    return fit_mixture(sample, max_components, least_variance)
 
 
 def split(
@@ -209,7 +274,7 @@ def of_one_size(points: Doubles) -> Doubles:
     length = float(np.sqrt((mean * mean).sum()))
     if length == 0:
         return points
-    sizes = (points * (mean / length)).sum(axis=1)
+    sizes = np.einsum("ij,j->i", points, mean / length)
     middle = float(np.median(sizes))
     if middle <= 0:
         return points

@@ -9,7 +9,7 @@ number of threads, and so for a stream.
 
     detect_peaks(traces_uv, model, sampling_frequency)      a whole recording in memory -> peaks
     PeakDetector(model, sampling_frequency).detect(...)     a buffer with the sigmas at hand
-    PeakStream(model, sampling_frequency, n_channels)       .feed(frames) -> peaks, in any chunk size
+    PeakStream(detector, n_channels)                        .feed(frames) -> peaks, in any chunk size
 
 Peaks are a structured array of `PEAK`, in the order of frames, then channels.
 """
@@ -92,8 +92,7 @@ class PeakDetector:
         self.reach = max(1, round(LONE_MS * sampling_frequency / 1000))
         self._scale = np.float32(model.input_scale * (1.0 if model.normalises_by_sigma else inference_scaling))
         self._network = Network(model, device)
-        self._phase = model.hop // 2  # which output of a position belongs to the candidate
-        self._offsets, self._taps = window_taps(model, self._phase, sampling_frequency)
+        self._offsets, self._taps = window_taps(model, sampling_frequency)
         margin = max(self.radius, self.reach)
         self.before = max(margin, -int(self._offsets.min()))
         self.after = max(margin, int(self._offsets.max()) + self._taps.shape[1] - 1)
@@ -175,9 +174,9 @@ class PeakDetector:
                 scratch[0, :n_samples] = 0
                 scratch[0, :n_samples, : windows.shape[1]] = windows
                 result = run_layers(scratch[0], scratch[1], network.flat, plan)
-                logits[chosen] = result[self._phase, : windows.shape[1]]
+                logits[chosen] = result[0, : windows.shape[1]]
             else:
-                logits[chosen] = network.logits(windows.T)[:, self._phase]
+                logits[chosen] = network.logits(windows.T)[:, 0]
         return logits
 
     def windows(self, traces: Floats, frames: Ints, channels: Ints, sigma: Floats) -> Floats:
@@ -251,8 +250,7 @@ class PeakStream:
 
     Parameters
     ----------
-    model, sampling_frequency, gate_sigma, gate_sigma_positive, min_probability, inference_scaling, device
-        See :class:`PeakDetector`.
+    detector : PeakDetector
     n_channels : int
 
     Attributes
@@ -328,13 +326,13 @@ def inference_scaling(traces_uv: Floats, numerator: float | None) -> float:
     return numerator / spread if spread > 0 else 1.0
 
 
-def window_taps(model: ModelSpikeSorter, phase: int, sampling_frequency: float) -> tuple[Ints, Floats]:
+def window_taps(model: ModelSpikeSorter, sampling_frequency: float) -> tuple[Ints, Floats]:
     """Where the samples of a window come from: first frame of each, from the candidate, and the weights from there on.
 
     Shapes (samples,) and (samples, taps). At rates other than the model's, a cubic through four frames.
     """
     ratio = sampling_frequency / model.samp_freq
-    samples = np.arange(model.receptive_field) - model.buffer_front_sample - phase
+    samples = np.arange(model.receptive_field) - model.buffer_front_sample
     if abs(ratio - 1) <= RATE_TOLERANCE:
         return samples.astype(np.int64), np.ones((len(samples), 1), dtype=np.float32)
     places = samples * ratio

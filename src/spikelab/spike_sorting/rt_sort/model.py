@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,21 +40,11 @@ INIT_FILE, STATE_FILE = "init_dict.json", "state_dict.pt"
 PUBLISHED_RATES = {21: 20_000.0, 31: 30_000.0}  # Hz, of the models without samp_freq, by their kernel
 
 
-@dataclass(frozen=True)
-class LayerShape:
-    """One convolution: outputs, kernel length in samples of its input, and stride."""
-
-    n_outputs: int
-    kernel: int
-    stride: int = 1
-
-
-# Ours, by the name that stands where the published models have a list of numbers. The first layer sees 81 samples at
-# once: 2 ms before and after the trough at 20 kHz, as the published model does.
-ARCHITECTURES: dict[str, tuple[LayerShape, ...]] = {
-    "strided": (LayerShape(24, 21, 4), LayerShape(32, 7), LayerShape(32, 7), LayerShape(4, 3)),
-    "patch": (LayerShape(64, 81), LayerShape(32, 1), LayerShape(1, 1)),
-}
+# Ours, by the name that stands where the published models have a list of numbers: outputs of each layer. The first one
+# sees the whole window at once, the others what it made of it. At a few candidates per second this costs far less than
+# small kernels one after the other, whose intermediate values neighbouring frames would share.
+ARCHITECTURES: dict[str, tuple[int, ...]] = {"patch-96-48": (96, 48, 1)}
+LayerShape = tuple[int, int]  # outputs, kernel
 
 
 @dataclass(frozen=True)
@@ -66,12 +55,10 @@ class Layer:
     ----------
     weight : numpy.ndarray of float32, shape (outputs, inputs, kernel)
     bias : numpy.ndarray of float32, shape (outputs,)
-    stride : int
     """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
-    stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,19 +94,10 @@ class ModelSpikeSorter:
     samp_freq: float
     normalises_by_sigma: bool
 
-    @cached_property
+    @property
     def receptive_field(self) -> int:
-        """Frames that one position of the last layer sees."""
-        frames, step = 1, 1
-        for layer in self.layers:
-            frames += (layer.weight.shape[2] - 1) * step
-            step *= layer.stride
-        return frames
-
-    @cached_property
-    def hop(self) -> int:
-        """Frames from one position of the last layer to the next, and logits of each position."""
-        return math.prod(layer.stride for layer in self.layers)
+        """Frames that one output depends on."""
+        return 1 + sum(int(layer.weight.shape[2]) - 1 for layer in self.layers)
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelSpikeSorter:
@@ -224,21 +202,28 @@ def _build(init: Any, tensors: Tensors) -> ModelSpikeSorter:
     if init["num_channels_in"] != 1:
         raise ValueError(f"num_channels_in is {init['num_channels_in']}; only models of single channels can be run")
     named = init["architecture_params"]
-    ours = isinstance(named, str)
-    shapes = ARCHITECTURES[named] if ours and named in ARCHITECTURES else _published_shapes(named)
+    ours = isinstance(named, str) and named in ARCHITECTURES
+    front, end = int(init["buffer_front_sample"]), int(init["buffer_end_sample"])
+    shapes = patch_shapes(named, front + end + 1) if ours else _published_shapes(named)
     model = ModelSpikeSorter(
         layers=_layers(shapes, tensors),
         architecture=named if ours else tuple(named),
         sample_size=int(init["sample_size"]),
-        buffer_front_sample=int(init["buffer_front_sample"]),
-        buffer_end_sample=int(init["buffer_end_sample"]),
+        buffer_front_sample=front,
+        buffer_end_sample=end,
         loc_prob_thresh=float(init["loc_prob_thresh"]),
         input_scale=float(init["input_scale"]),
-        samp_freq=float(init.get("samp_freq") or PUBLISHED_RATES.get(shapes[0].kernel, 0.0)),
+        samp_freq=float(init.get("samp_freq") or PUBLISHED_RATES.get(shapes[0][1], 0.0)),
         normalises_by_sigma=ours,
     )
     _check_geometry(model)
     return model
+
+
+def patch_shapes(architecture: str, n_samples: int) -> tuple[LayerShape, ...]:
+    """Outputs and kernel of each layer of an architecture of ours whose windows have `n_samples`."""
+    first, *others = ARCHITECTURES[architecture]
+    return ((first, n_samples), *((n_outputs, 1) for n_outputs in others))
 
 
 def _published_shapes(params: Any) -> tuple[LayerShape, ...]:
@@ -256,16 +241,16 @@ def _published_shapes(params: Any) -> tuple[LayerShape, ...]:
         )
     if any(params[3:]):
         raise ValueError(f"the architecture {params!r} has options that are not known; zeros are expected at its end")
-    return (*(LayerShape(n_hidden, kernel) for _ in range(3)), LayerShape(1, kernel))
+    return (*((n_hidden, kernel) for _ in range(3)), (1, kernel))
 
 
 def _layers(shapes: tuple[LayerShape, ...], tensors: Tensors) -> tuple[Layer, ...]:
     layers = []
     n_inputs = 1
-    for index, shape in enumerate(shapes):
+    for index, (n_outputs, kernel) in enumerate(shapes):
         name = f"model.conv.{2 * index}"
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-        expected = (shape.n_outputs, n_inputs, shape.kernel)
+        expected = (n_outputs, n_inputs, kernel)
         if weight.shape != expected or bias.shape != expected[:1]:
             raise ValueError(
                 f"{name} has weights of shape {weight.shape} and biases of shape {bias.shape}, but the architecture "
@@ -273,15 +258,15 @@ def _layers(shapes: tuple[LayerShape, ...], tensors: Tensors) -> tuple[Layer, ..
             )
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"{name} has weights that are not finite numbers")
-        layers.append(Layer(weight, bias, shape.stride))
-        n_inputs = shape.n_outputs
+        layers.append(Layer(weight, bias))
+        n_inputs = n_outputs
     return tuple(layers)
 
 
 def _check_geometry(model: ModelSpikeSorter) -> None:
     context = model.buffer_front_sample + model.buffer_end_sample
     n_outputs = model.sample_size - context
-    expected = model.receptive_field - model.hop
+    expected = model.receptive_field - 1
     if context != expected or n_outputs < 1 or model.buffer_front_sample < 0 or model.buffer_end_sample < 0:
         raise ValueError(
             f"sample_size {model.sample_size} with buffers of {model.buffer_front_sample} and "

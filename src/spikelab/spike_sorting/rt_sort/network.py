@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 LANES = 64  # windows side by side: eight vector registers
-DENSE_OUTPUTS = 240  # logits of one window in a dense pass, about: long enough to waste little context, and in cache
+DENSE_OUTPUTS = 240  # logits of one window in a dense pass: long enough to waste little context, and in the cache
 
 
 class Network:
@@ -50,22 +50,22 @@ class Network:
     def plan(self, n_samples: int) -> NDArray[np.int64]:
         """What the compiled loop needs to know of each layer, for windows of `n_samples`.
 
-        Outputs, inputs, kernel, stride, positions after it, and where its weights and biases start; shape (layers, 7).
+        Outputs, inputs, kernel, positions after it, and where its weights and biases start; shape (layers, 6).
         """
         rows = []
         place, positions = 0, n_samples
         for layer in self.model.layers:
             n_outputs, n_inputs, kernel = layer.weight.shape
-            positions = (positions - kernel) // layer.stride + 1
+            positions -= kernel - 1
             bias = place + layer.weight.size
-            rows.append((n_outputs, n_inputs, kernel, layer.stride, positions, place, bias))
+            rows.append((n_outputs, n_inputs, kernel, positions, place, bias))
             place = bias + n_outputs
         return np.array(rows, dtype=np.int64)
 
     def scratch(self, n_samples: int) -> Floats:
         """Room for what flows between the layers: two halves, of rows of `LANES` values."""
         plan = self.plan(n_samples)
-        return np.empty((2, max(n_samples, int((plan[:, 0] * plan[:, 4]).max())), LANES), dtype=np.float32)
+        return np.empty((2, max(n_samples, int((plan[:, 0] * plan[:, 3]).max())), LANES), dtype=np.float32)
 
     def logits(self, windows: Floats) -> Floats:
         """Logits of normalised windows.
@@ -73,18 +73,17 @@ class Network:
         Parameters
         ----------
         windows : numpy.ndarray of float32, shape (windows, samples)
-            `samples` is the receptive field, or `hop` more for each further position.
+            At least as many samples as the receptive field.
 
         Returns
         -------
-        numpy.ndarray of float32, shape (windows, positions * hop)
-            In the order of the frames.
+        numpy.ndarray of float32, shape (windows, samples - receptive field + 1)
         """
         if self.device != "cpu":
             return self._torch_logits(windows)
         n_windows, n_samples = windows.shape
         plan, scratch = self.plan(n_samples), self.scratch(n_samples)
-        logits = np.empty((n_windows, plan[-1, 0] * plan[-1, 4]), dtype=np.float32)
+        logits = np.empty((n_windows, plan[-1, 3]), dtype=np.float32)
         for first in range(0, n_windows, LANES):
             group = windows[first : first + LANES]
             scratch[0, :n_samples] = 0
@@ -94,11 +93,11 @@ class Network:
         return logits
 
     @cached_property
-    def _torch_layers(self) -> list[tuple[Any, Any, int]]:
+    def _torch_layers(self) -> list[tuple[Any, Any]]:
         import torch
 
         return [
-            (torch.tensor(layer.weight, device=self.device), torch.tensor(layer.bias, device=self.device), layer.stride)
+            (torch.tensor(layer.weight, device=self.device), torch.tensor(layer.bias, device=self.device))
             for layer in self.model.layers
         ]
 
@@ -107,16 +106,14 @@ class Network:
 
         with torch.inference_mode():
             values = torch.tensor(windows, device=self.device)[:, None]
-            for index, (weight, bias, stride) in enumerate(self._torch_layers):
-                values = torch.nn.functional.conv1d(torch.relu(values) if index else values, weight, bias, stride)
-            logits = values.transpose(1, 2).reshape(len(windows), -1).cpu().numpy()
+            for index, (weight, bias) in enumerate(self._torch_layers):
+                values = torch.nn.functional.conv1d(torch.relu(values) if index else values, weight, bias)
+            logits = values[:, 0].cpu().numpy()
         return np.asarray(logits, dtype=np.float32)
 
 
 def dense_logits(model: ModelSpikeSorter, traces: Floats, device: str = "cpu") -> Floats:
     """Logits of all frames that have their context within `traces`.
-
-    Positions of a network with strides start at the first frame.
 
     Parameters
     ----------
@@ -131,16 +128,12 @@ def dense_logits(model: ModelSpikeSorter, traces: Floats, device: str = "cpu") -
         Output i belongs to frame ``model.buffer_front_sample + i``.
     """
     network = Network(model, device)
-    n_outputs = max(0, (len(traces) - model.receptive_field) // model.hop * model.hop + model.hop)
-    step = max(1, DENSE_OUTPUTS // model.hop) * model.hop
-    size = step + model.receptive_field - model.hop
-    n_windows = -(-n_outputs // step)
-    padded = np.zeros((n_windows * step + size, traces.shape[1]), dtype=np.float32)
-    padded[: len(traces)] = traces[: len(padded)]
-    logits = np.empty((n_windows * step, traces.shape[1]), dtype=np.float32)
-    for first in range(0, len(logits), step):
-        logits[first : first + step] = network.logits(padded[first : first + size].T).T
-    return logits[:n_outputs]
+    n_outputs = max(0, len(traces) - model.receptive_field + 1)
+    logits = np.empty((n_outputs, traces.shape[1]), dtype=np.float32)
+    for first in range(0, n_outputs, DENSE_OUTPUTS):
+        last = min(first + DENSE_OUTPUTS, n_outputs)
+        logits[first:last] = network.logits(traces[first : last + model.receptive_field - 1].T).T
+    return logits
 
 
 @contracted
@@ -154,13 +147,12 @@ def run_layers(source: Floats, target: Floats, flat: Floats, plan: NDArray[np.in
     for layer in range(n_layers):
         n_outputs, n_inputs, kernel = plan[layer, 0], plan[layer, 1], plan[layer, 2]
         n_taps = n_inputs * kernel
-        for position in range(plan[layer, 4]):
-            first = position * plan[layer, 3] * n_inputs
-            seen = source[first : first + n_taps]
+        for position in range(plan[layer, 3]):
+            seen = source[position * n_inputs : position * n_inputs + n_taps]
             for output in range(n_outputs):
-                weights = flat[plan[layer, 5] + output * n_taps :]
+                weights = flat[plan[layer, 4] + output * n_taps :]
                 total = target[position * n_outputs + output]
-                total[:] = flat[plan[layer, 6] + output]
+                total[:] = flat[plan[layer, 5] + output]
                 add_products(seen, weights, total)
                 if layer + 1 < n_layers:
                     for lane in range(LANES):

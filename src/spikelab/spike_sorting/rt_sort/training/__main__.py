@@ -1,0 +1,108 @@
+"""``python -m spikelab.spike_sorting.rt_sort.training``: generate, train, score, write."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.training import scoring
+from spikelab.spike_sorting.rt_sort.training.card import Card
+from spikelab.spike_sorting.rt_sort.training.windows import draw_candidates
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.rt_sort.training.scoring import HeldOut, Score
+
+RATES = {"mea": 20_000.0, "neuropixels": 30_000.0}
+THRESHOLDS = {"mea": 27.5, "neuropixels": 17.5}  # per cent: the stringent ones of the presets
+TRAINING, CALIBRATION = 0, 2  # what sets the random numbers of each use apart
+COMPARED_CHANNELS, N_COMPARED = 8, 4  # the published model takes minutes for these
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--probe", type=click.Choice(list(RATES)), required=True, help="Sets the sampling rate.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder to write  [default: ./PROBE]")
+@click.option("--seed", default=1, help="Of all random numbers.")
+@click.option("--recordings", default=80, help="Training recordings of 32 channels and 4 s.")
+@click.option("--epochs", default=8, help="How often each candidate is seen.")
+@click.option("--held-out-channels", default=16, help="Channels of each held-out recording.")
+@click.option("--held-out-seconds", default=30.0, help="Length of each held-out recording.")
+@click.option("--compare", type=click.Path(path_type=Path), default=None, help="Folder of another model to score.")
+def main(
+    probe: str,
+    out: Path | None,
+    seed: int,
+    recordings: int,
+    epochs: int,
+    held_out_channels: int,
+    held_out_seconds: float,
+    compare: Path | None,
+) -> None:
+    """Train a detection model on generated recordings and score it on others."""
+    import torch
+
+    from spikelab.spike_sorting.rt_sort.training.fitting import blank_model, fit
+
+    torch.set_num_threads(1)  # sums in another order would make other weights
+    started = time.process_time()
+    blank = blank_model(RATES[probe], THRESHOLDS[probe])
+    candidates = draw_candidates(np.random.default_rng([seed, TRAINING]), blank, recordings)
+    click.echo(f"{len(candidates.labels)} candidates, {100 * candidates.labels.mean():.1f} % of them true")
+    model = fit(blank, candidates, epochs, seed, click.echo)
+    minutes = (time.process_time() - started) / 60
+    folder = out or Path(probe)
+    model.save(folder)
+    held_out = scoring.held_out(seed, RATES[probe], held_out_channels, held_out_seconds)
+    card = Card(
+        probe=probe,
+        samp_freq=RATES[probe],
+        command=_command(),
+        n_recordings=recordings,
+        n_candidates=len(candidates.labels),
+        n_epochs=epochs,
+        n_parameters=sum(layer.weight.size + layer.bias.size for layer in model.layers),
+        minutes=minutes,
+        scores={recording.name: _score(recording, model) for recording in held_out},
+        compared=_compare(held_out, model, compare) if compare else {},
+        n_compared=COMPARED_CHANNELS,
+        calibration=scoring.calibration(
+            model, draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8))
+        ),
+    )
+    (folder / "model_card.md").write_text(card.text(), encoding="utf-8")
+    click.echo(card.text())
+
+
+def _score(recording: HeldOut, model: ModelSpikeSorter) -> dict[str, Score]:
+    return {
+        "this model": scoring.score_gated(recording, model),
+        "every extreme": scoring.score_gated(recording, model, 1.0, 1.0),
+        "4 sigma": scoring.score_threshold(recording, model, 4.0),
+        "5 sigma": scoring.score_threshold(recording, model, 5.0),
+    }
+
+
+def _compare(held_out: list[HeldOut], model: ModelSpikeSorter, folder: Path) -> dict[str, dict[str, Score]]:
+    other = ModelSpikeSorter.load(folder)
+    parts = [recording.first_channels(COMPARED_CHANNELS) for recording in held_out[:N_COMPARED]]
+    return {
+        part.name: {"this model": scoring.score_gated(part, model), "published": scoring.score_dense(part, other)}
+        for part in parts
+    }
+
+
+def _command() -> str:
+    """The command line without the folders, which differ from machine to machine and change nothing in the weights."""
+    kept = iter(sys.argv[1:])
+    words = [word for word in kept if word not in ("--out", "--compare") or next(kept, None) is None]
+    return shlex.join(["python", "-m", __package__ or "", *words])
+
+
+if __name__ == "__main__":
+    main(prog_name=f"python -m {__package__}")

@@ -1,0 +1,117 @@
+"""What the network is trained on: the windows that the gate lets through, and whether a true spike is in their middle.
+
+The windows are cut by the very code that detects, sigma track included, so that training sees what will be seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting._numba import compiled
+from spikelab.spike_sorting.rt_sort.detection import PeakDetector
+from spikelab.spike_sorting.rt_sort.noise import block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, draw_recipe, simulate
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+    from spikelab.spike_sorting.rt_sort.training.simulation import Simulation
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+
+# Lower than the gates of detection, so that their place can be chosen afterwards.
+GATE_SIGMA, GATE_SIGMA_POSITIVE = 2.3, 3.0
+TOLERANCE_MS = 0.2
+CERTAIN_SNR, DOUBTFUL_SNR = 4.0, 3.0  # true from the one on, false below the other, not scored between
+VARIED = 0.6  # of the training recordings; the others are plain
+N_CHANNELS, DURATION_S = 32, 4.0  # of a recording
+WARM_UP_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What passes the gate in a recording.
+
+    Attributes
+    ----------
+    windows : numpy.ndarray of float16, shape (candidates, samples)
+    labels : numpy.ndarray of float32, shape (candidates,)
+        1 for a true spike.
+    weights : numpy.ndarray of float32, shape (candidates,)
+        0 where nobody could tell.
+    """
+
+    windows: NDArray[np.float16]
+    labels: Floats
+    weights: Floats
+
+
+def training_recipe(rng: Generator, nominal_hz: float) -> Recipe:
+    """A recording of every kind, or a plain one."""
+    if rng.random() < VARIED:
+        return draw_recipe(rng, nominal_hz)
+    return Recipe(nominal_hz, noise_exponent=float(rng.choice([0.0, 0.5])), rates_hz=(5.0, 90.0))
+
+
+def draw_candidates(rng: Generator, model: ModelSpikeSorter, n_recordings: int) -> Candidates:
+    """Candidates of `n_recordings` new recordings, for a model of this geometry and rate."""
+    parts = []
+    for _ in range(n_recordings):
+        recipe = training_recipe(rng, model.samp_freq)
+        simulation = simulate(rng, recipe, N_CHANNELS, DURATION_S)
+        parts.append(find_candidates(simulation, model, recipe.sampling_frequency))
+    names = ("windows", "labels", "weights")
+    return Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def find_candidates(simulation: Simulation, model: ModelSpikeSorter, sampling_frequency: float) -> Candidates:
+    """Candidates of a recording, without its first blocks and its end."""
+    detector = PeakDetector(model, sampling_frequency, gate_sigma=GATE_SIGMA, gate_sigma_positive=GATE_SIGMA_POSITIVE)
+    traces, size = simulation.traces_uv, detector.n_block_frames
+    sigma = sigma_track(block_sigmas(traces, size))
+    frames, channels, windows = [], [], []
+    for block in range(WARM_UP_BLOCKS, len(sigma) - 2):
+        rows, columns = detector.candidates(traces, block * size, (block + 1) * size, sigma[block])
+        frames.append(rows)
+        channels.append(columns)
+        windows.append(detector.windows(traces, rows, columns, sigma[block]).T.astype(np.float16))
+    places, electrodes = np.concatenate(frames), np.concatenate(channels)
+    signs = np.sign(traces[places, electrodes]).astype(np.int64)
+    tolerance = round(TOLERANCE_MS * sampling_frequency / 1000)
+    return Candidates(np.concatenate(windows), *_label(simulation, places, electrodes, signs, tolerance))
+
+
+def _label(simulation: Simulation, frames: Ints, channels: Ints, signs: Ints, tolerance: int) -> tuple[Floats, Floats]:
+    """Labels and weights: of each true spike, the nearest candidate of its sign; the larger spike has the last word."""
+    span = len(simulation.traces_uv) + 2 * tolerance + 1
+    keys = channels * span + frames
+    order = np.argsort(keys)
+    nearest = np.full(len(simulation.frames), -1, dtype=np.int64)
+    find_nearest(keys[order], signs[order], simulation.channels * span + simulation.frames, simulation.signs,
+                 tolerance, nearest)  # fmt: skip
+    labels, weights = np.zeros(len(frames), dtype=np.float32), np.ones(len(frames), dtype=np.float32)
+    for spike in np.argsort(simulation.snrs):
+        if nearest[spike] >= 0:
+            at, snr = order[nearest[spike]], simulation.snrs[spike]
+            labels[at] = snr >= CERTAIN_SNR
+            weights[at] = snr >= CERTAIN_SNR or snr < DOUBTFUL_SNR
+    return labels, weights
+
+
+@compiled
+def find_nearest(keys: Ints, signs: Ints, true_keys: Ints, true_signs: Ints, tolerance: int, nearest: Ints) -> None:
+    """For each true spike the index of the nearest of the ascending `keys` within `tolerance` that has its sign."""
+    for spike in range(true_keys.size):
+        best = tolerance + 1
+        at = np.searchsorted(keys, true_keys[spike] - tolerance)
+        while at < keys.size and keys[at] <= true_keys[spike] + tolerance:
+            distance = abs(keys[at] - true_keys[spike])
+            if signs[at] == true_signs[spike] and distance < best:
+                best, nearest[spike] = distance, at
+            at += 1

@@ -1,0 +1,142 @@
+"""Gated detection: what is found, and that chunks and threads change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simulated import spike_shape
+from spikelab.spike_sorting.rt_sort.detection import (
+    PEAK,
+    PeakDetector,
+    PeakStream,
+    detect_peaks,
+    inference_scaling,
+    logit,
+)
+from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.network import dense_logits
+from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, simulate
+
+N_CHANNELS = 5
+SIGMA = 8.0
+
+
+def make(fs: float, seconds: float = 1.5, seed: int = 0, sign: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with spikes of ten sigma in the middle channel, and their frames."""
+    rng = np.random.default_rng(seed)
+    n_frames = round(seconds * fs)
+    traces = rng.normal(0, SIGMA, (n_frames, N_CHANNELS)).astype(np.float32)
+    shape = spike_shape(fs) * sign
+    peak = int(np.argmax(np.abs(shape)))
+    frames = np.arange(0.1, seconds - 0.1, 0.02) * fs
+    frames = np.rint(frames + rng.uniform(0, 0.005 * fs, len(frames))).astype(np.int64)
+    for frame in frames:
+        traces[frame - peak : frame - peak + len(shape), 2] += 10 * SIGMA * shape
+    return traces, frames
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelSpikeSorter:
+    return ModelSpikeSorter.load_bundled("mea")
+
+
+@pytest.mark.parametrize("fs", [20_000.0, 19_753.77, 10_000.0, 32_000.0])
+def test_finds_spikes_at_any_rate(model: ModelSpikeSorter, fs: float) -> None:
+    traces, frames = make(fs)
+    peaks = detect_peaks(traces, model, fs, min_probability=0.5)
+    found = peaks["frame"][peaks["channel"] == 2]
+    near = np.abs(found[:, None] - frames).min(axis=0) <= round(0.0002 * fs)
+    assert near.mean() > 0.95
+    assert len(peaks) < 1.3 * len(frames)
+
+
+def test_peaks_are_what_they_say(model: ModelSpikeSorter) -> None:
+    traces, _ = make(20_000.0)
+    peaks = detect_peaks(traces, model, 20_000.0, min_probability=0.1)
+    assert peaks.dtype == PEAK
+    assert np.array_equal(np.lexsort((peaks["channel"], peaks["frame"])), np.arange(len(peaks)))
+    assert (peaks["logit"] >= logit(0.1)).all()
+    np.testing.assert_allclose(peaks["amplitude"], traces[peaks["frame"], peaks["channel"]] / SIGMA, rtol=0.15)
+    assert (np.abs(peaks["shift"]) <= 0.5).all()
+    assert peaks["frame"].min() >= 1000
+
+
+def test_crests_count_where_no_trough_accompanies_them(model: ModelSpikeSorter) -> None:
+    traces, frames = make(20_000.0, sign=-1.0)
+    peaks = detect_peaks(traces, model, 20_000.0, min_probability=0.3)
+    found = peaks[peaks["amplitude"] > 0]
+    assert len(found) > 0.8 * len(frames)
+    assert not len(detect_peaks(traces, model, 20_000.0, gate_sigma=np.inf, gate_sigma_positive=np.inf))
+
+
+def test_logits_are_those_of_the_dense_network(model: ModelSpikeSorter) -> None:
+    traces, _ = make(20_000.0)
+    detector = PeakDetector(model, 20_000.0, min_probability=0.0)
+    sigma = np.full((len(traces) // 1000 + 1, N_CHANNELS), SIGMA, dtype=np.float32)
+    peaks = detector.detect(traces, 0, 1000, len(traces) - detector.after, sigma, 0)
+    dense = dense_logits(model, traces / np.float32(SIGMA))
+    expected = dense[peaks["frame"] - model.buffer_front_sample, peaks["channel"]]
+    np.testing.assert_allclose(peaks["logit"], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("fs", [20_000.0, 13_333.3])
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+def test_a_stream_finds_the_same_to_the_bit(model: ModelSpikeSorter, fs: float, size: int) -> None:
+    traces, _ = make(fs, seconds=0.6)
+    expected = detect_peaks(traces, model, fs)
+    stream = PeakStream(PeakDetector(model, fs), N_CHANNELS)
+    parts = [stream.feed(traces[i : i + size]) for i in range(0, len(traces), size)]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+    assert len(expected) > 10
+
+
+def test_threads_find_the_same(model: ModelSpikeSorter) -> None:
+    traces, _ = make(20_000.0, seconds=4.5)
+    expected = detect_peaks(traces, model, 20_000.0)
+    for n_jobs in (2, 4):
+        np.testing.assert_array_equal(detect_peaks(traces, model, 20_000.0, n_jobs=n_jobs), expected)
+
+
+def test_torch_finds_the_same_spikes(model: ModelSpikeSorter) -> None:
+    pytest.importorskip("torch")
+    traces, _ = make(20_000.0)
+    expected = detect_peaks(traces, model, 20_000.0)
+    found = detect_peaks(traces, model, 20_000.0, device="cpu:0")
+    np.testing.assert_array_equal(found[["frame", "channel"]], expected[["frame", "channel"]])
+    np.testing.assert_allclose(found["logit"], expected["logit"], rtol=1e-3, atol=1e-3)
+
+
+def test_published_model_finds_spikes(shared_data: Path) -> None:
+    """In band-passed noise, at the scaling that suits it."""
+    published = ModelSpikeSorter.load(shared_data / "published_models" / "mea")
+    made = simulate(np.random.default_rng(0), Recipe(20_000.0, rates_hz=(10.0, 10.0), snrs=(10.0, 30.0)), 6, 1.0)
+    scaling = inference_scaling(made.traces_uv[:1000], 12.6)
+    assert scaling == pytest.approx(12.6 / (1.349 * SIGMA), rel=0.1)
+    peaks = detect_peaks(made.traces_uv, published, 20_000.0, min_probability=0.1, inference_scaling=0.4 * scaling)
+    known = (made.frames > 1100) & (made.frames < 19_900)
+    found = [
+        np.abs(peaks["frame"][peaks["channel"] == channel] - frame).min(initial=100) <= 3
+        for frame, channel in zip(made.frames[known], made.channels[known], strict=True)
+    ]
+    assert np.mean(found) > 0.9
+    assert len(peaks) < 1.1 * len(made.frames)
+
+
+def test_without_a_spread_or_a_numerator_nothing_is_scaled() -> None:
+    assert inference_scaling(np.zeros((100, 2), dtype=np.float32), 12.6) == 1.0
+    assert inference_scaling(np.ones((100, 2), dtype=np.float32), None) == 1.0
+
+
+@pytest.mark.parametrize("n_frames", [0, 10, 1000, 1100])
+@pytest.mark.parametrize("n_channels", [0, 1, 3])
+def test_silence_short_recordings_and_no_channels(model: ModelSpikeSorter, n_frames: int, n_channels: int) -> None:
+    assert not len(detect_peaks(np.zeros((n_frames, n_channels), dtype=np.float32), model, 20_000.0))
+
+
+def test_a_buffer_that_is_too_short(model: ModelSpikeSorter) -> None:
+    detector = PeakDetector(model, 20_000.0)
+    with pytest.raises(ValueError, match="need frames 960 to 1140, but the buffer holds 0 to 1100"):
+        detector.detect(np.zeros((1100, 2), np.float32), 0, 1000, 1100, np.ones((2, 2), np.float32), 0)

@@ -66,6 +66,40 @@ def simulate(
     return Simulated(recording, frames)
 
 
+DENSE_PITCH_UM = 40.0
+
+
+def simulate_dense(
+    duration_s: float = 8.0, seed: int = 0, fs: float = FS, rate_hz: float = 8.0, noise_uv: float = 6.0
+) -> Simulated:
+    """Four units on a 4 x 4 grid; their spikes reach the electrodes around, later and smaller the further away."""
+    rng = np.random.default_rng(seed)
+    n_frames = int(duration_s * fs)
+    y, x = np.mgrid[:4, :4]
+    locations = np.column_stack([x.ravel(), y.ravel()]) * DENSE_PITCH_UM
+    traces = rng.normal(0, noise_uv, (n_frames, len(locations))).astype(np.float32)
+    shape = spike_shape(fs)
+    peak = int(np.argmin(shape))
+    slots = np.arange(int(0.06 * fs), n_frames - int(0.06 * fs), int(0.01 * fs))
+    frames = []
+    for channel, width in ((0, 1.0), (3, 1.4), (9, 1.2), (14, 0.8)):
+        distance = np.linalg.norm(locations - locations[channel], axis=1)
+        delays = np.rint(distance / 400 * fs / 1000).astype(int)  # 0.4 m/s
+        times = (np.arange(len(shape)) - peak) / width + peak
+        wave = np.interp(times, np.arange(len(shape)), shape).astype(np.float32)
+        chosen = np.sort(rng.choice(slots, size=round(rate_hz * duration_s), replace=False)) + rng.integers(0, 20)
+        for frame in chosen:
+            for electrode in np.nonzero(distance < 130)[0]:
+                start = frame - peak + delays[electrode]
+                traces[start : start + len(wave), electrode] += 150 * np.exp(-distance[electrode] / 40) * wave
+        frames.append(chosen)
+    recording = NumpyRecording([traces], fs, channel_ids=[f"ch{i}" for i in range(len(locations))])
+    recording.set_dummy_probe_from_locations(locations)
+    recording.set_channel_gains(1.0)
+    recording.set_channel_offsets(0.0)
+    return Simulated(recording, frames)
+
+
 def save_recording(recording: NumpyRecording, folder: Path) -> Path:
     """Write as a SpikeInterface folder, which warns that a recording in memory has no file to name as its origin."""
     with warnings.catch_warnings():

@@ -87,9 +87,7 @@ def subtract(
 
 
 @compiled
-def best_frame(
-    output: Floats, n_frames: int, norm: float, precision: float, low: float, high: float
-) -> Any:
+def best_frame(output: Floats, n_frames: int, norm: float, precision: float, low: float, high: float) -> Any:
     """The local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
     most, where = np.float32(-1.0), 0
     least = low * norm
@@ -104,7 +102,7 @@ def best_frame(
 
 
 @compiled
-def explain_blocks(
+def explain_blocks(  # noqa: C901 - one loop that numba compiles whole
     outputs: Floats, n_blocks: int, block: int, look_ahead: int, norms: Floats, precision: Floats, low: Floats,
     high: Floats, threshold: float, answers: Floats, near: Ints, n_near: Ints, near_answer: Ints, repeat: int,
 ) -> Any:  # fmt: skip
@@ -154,12 +152,16 @@ def explain_blocks(
                 room *= 2
                 more_frames, more_templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
                 more_values = np.empty((room, 3), dtype=np.float32)
-                more_frames[:count], more_templates[:count], more_values[:count] = frames[:count], templates[:count], values[:count]
+                more_frames[:count], more_templates[:count], more_values[:count] = (
+                    frames[:count],
+                    templates[:count],
+                    values[:count],
+                )
                 frames, templates, values = more_frames, more_templates, more_values
             frames[count], templates[count] = origin + t, chosen
             values[count, 0], values[count, 1], values[count, 2] = scale, shift, -1 if repeated else energy
             count += 1
-            subtract(local, chosen, t, shift, scale, answers, near, n_near, near_answer, stale)
+            subtract(local, chosen, t, float(shift), scale, answers, near, n_near, near_answer, stale)
         kept = begin
         for i in range(begin, count):
             if frames[i] - origin <= block:
@@ -176,7 +178,7 @@ def explain_blocks(
 
 
 @compiled
-def within_tolerances(
+def within_tolerances(  # noqa: C901 - the same
     traces: Floats, start: int, spikes: Any, first: int, block: int, origin: int, supports: Ints, n_supports: Ints,
     waveforms: Floats, n_before: int, reach: int, sigma: Floats, limits: Any,
 ) -> Any:  # fmt: skip

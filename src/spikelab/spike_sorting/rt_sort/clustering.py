@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +80,7 @@ def events_by_chunk(traces: Traces, frames: Ints, before: int, after: int):  # t
     """
     step = max(1, 2**22 // max(1, traces.n_channels))
     bounds = np.searchsorted(frames, np.arange(0, traces.n_frames + step, step))
-    for index, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for index, (low, high) in enumerate(itertools.pairwise(bounds)):
         if low < high:
             start = max(0, index * step - before)
             chunk = traces.read(start, min(traces.n_frames, (index + 1) * step + after))
@@ -144,7 +145,11 @@ def group_events(events: Peaks, features: Floats, parameters: SequenceParameters
         if len(of_root) < least:
             continue
         here = features[of_root].reshape(len(of_root), -1)
-        inside = split(reduce(here, N_DIMENSIONS), seed=seed) if len(of_root) >= 2 * MIN_GROUP else np.zeros(len(of_root), int)
+        inside = (
+            split(reduce(here, N_DIMENSIONS), seed=seed)
+            if len(of_root) >= 2 * MIN_GROUP
+            else np.zeros(len(of_root), int)
+        )
         for label in np.unique(inside):
             members = of_root[inside == label]
             if len(members) >= least:

@@ -112,7 +112,7 @@ def detect_sequences(
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
     traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
     n_jobs = num_processes or available_cores()
-    peaks = detect_all(traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose)
+    peaks = detect_all(traces, model, parameters, device=device, verbose=verbose)
     noise = measure_noise(traces)
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
     events = learner.events(peaks)
@@ -125,7 +125,7 @@ def detect_sequences(
 
 
 def detect_all(
-    traces: Traces, model: ModelSpikeSorter, parameters: SequenceParameters, *, device: str = "cpu", n_jobs: int = 1,
+    traces: Traces, model: ModelSpikeSorter, parameters: SequenceParameters, *, device: str = "cpu",
     verbose: bool = False,
 ) -> Peaks:  # fmt: skip
     """Spikes on single electrodes, in the order of frames; the network sees the recording once."""
@@ -216,11 +216,10 @@ class Learner:
             if len(left) == 0:
                 raise self._nothing("no group of events stands out from the noise")
         clean = [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
-        sequences = describe(
+        return describe(
             clean, counts.astype(np.int64), [units.scales[u] for u in left], [units.frames[u] for u in left], peaks,
             self.noise.sigma, self.before, self.reach, self.parameters,
         )  # fmt: skip
-        return sequences
 
     def _round(self, means: Floats, counts: NDArray[np.float64]) -> Units:
         fs = self.traces.sampling_frequency

@@ -68,7 +68,8 @@ def find_events(
     )
     events = peaks[chosen]
     rates = np.bincount(events["channel"], minlength=n_electrodes) / max(duration_s, 1e-9)
-    return events[rates[events["channel"]] >= parameters.min_activity_hz]
+    busy: Peaks = events[rates[events["channel"]] >= parameters.min_activity_hz]
+    return busy
 
 
 @compiled

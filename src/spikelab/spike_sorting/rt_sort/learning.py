@@ -78,7 +78,8 @@ def mean_events(traces: Traces, events: Peaks, labels: Ints) -> tuple[Floats, ND
     counts = np.zeros(n_groups)
     for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
         add_events(chunk, frames, labels[rows], before, sums, counts)
-    return sums / np.maximum(counts, 1)[:, None, None].astype(np.float32), counts
+    sums /= np.maximum(counts, 1)[:, None, None]
+    return sums, counts
 
 
 def match(traces: Traces, bank: TemplateBank, parts: list[tuple[int, int]], n_jobs: int = 1) -> Spikes:
@@ -138,7 +139,8 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
             gathered = np.zeros((len(some), EXAMPLE_CHANNELS, window), dtype=np.float32)
             gather_windows(residual, rows[kept], channels[spikes["template"][some]], before, gathered)
             windows[place[some]] = gathered
-    means = bank.dense() + sums / np.maximum(weights, 1)[:, None, None].astype(np.float32)
+    means = bank.dense()
+    means += sums / np.maximum(weights, 1)[:, None, None]
     _, frames, scales = _by_unit(spikes, n_units)
     examples, example_frames = [], []
     for u in range(n_units):
@@ -163,10 +165,13 @@ def _shifted(own: Floats, scales: Floats, shifts: Floats) -> Floats:
     later = np.concatenate([own[:, 1:], own[:, -1:]], axis=1)
     size = np.abs(shifts)[:, None, None]
     beside = np.where(shifts[:, None, None] >= 0, earlier, later)
-    return scales[:, None, None] * ((1 - size) * own + size * beside)
+    shifted: Floats = scales[:, None, None] * ((1 - size) * own + size * beside)
+    return shifted
 
 
-def _choose_examples(templates: NDArray[np.int32], inside: NDArray[np.bool_], n_units: int, seed: int) -> NDArray[np.bool_]:
+def _choose_examples(
+    templates: NDArray[np.int32], inside: NDArray[np.bool_], n_units: int, seed: int
+) -> NDArray[np.bool_]:
     most = min(MAX_EXAMPLES, max(40, MAX_EXAMPLES_IN_ALL // max(1, n_units)))
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(templates), dtype=bool)

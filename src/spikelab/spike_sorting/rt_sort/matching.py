@@ -34,9 +34,7 @@ REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expe
 
 # `shift` is the time of the spike relative to `frame`, in frames within +/-0.5; `energy` what it explains, in squared
 # standard deviations of the whitened noise.
-SPIKE = np.dtype(
-    [("frame", "<i8"), ("template", "<i4"), ("scale", "<f4"), ("shift", "<f4"), ("energy", "<f4")]
-)
+SPIKE = np.dtype([("frame", "<i8"), ("template", "<i4"), ("scale", "<f4"), ("shift", "<f4"), ("energy", "<f4")])
 
 
 class Matcher:
@@ -131,7 +129,8 @@ class Matcher:
         if n_blocks > 0:
             frames, templates, values = explain_blocks(
                 outputs, n_blocks, block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
-                bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.repeat_frames,
+                bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer,
+                bank.repeat_frames,
             )  # fmt: skip
         else:
             n_blocks, frames, templates, values = 0, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3))
@@ -157,4 +156,5 @@ class Matcher:
         n_old = max(0, min(horizon - self._past_start, len(self._past)))
         self._past = self._past[n_old:]
         self._past_start += n_old
-        return spikes[good]
+        kept: Spikes = spikes[good]
+        return kept

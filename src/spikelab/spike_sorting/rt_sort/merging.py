@@ -204,7 +204,8 @@ class Units:
         first = self.origin + lag
         windows = self.examples[i][:, places, first : first + self.courses.shape[1]]
         mixing = self.noise.root(channels) / self.noise.sigma[channels]
-        return np.einsum("dc,nck->ndk", mixing, windows @ self.courses.T).reshape(len(windows), -1)
+        features: Floats = np.einsum("dc,nck->ndk", mixing, windows @ self.courses.T).reshape(len(windows), -1)
+        return features
 
     def _jitter(self, units: tuple[tuple[int, int], ...], channels: Ints) -> Floats:
         """Directions in which features move when a spike falls elsewhere within a frame, (directions, features)."""
@@ -216,9 +217,9 @@ class Units:
                 first = self.origin + lag
                 part = change[first : first + self.courses.shape[1]]
                 moves.append((mixing @ (self.courses @ part).T).ravel())
-        left, values, right = np.linalg.svd(np.stack(moves), full_matrices=False)
-        del left
-        return right[values > JITTER_FLOOR * values[0]].astype(np.float32)
+        _, values, right = np.linalg.svd(np.stack(moves), full_matrices=False)
+        directions: Floats = right[values > JITTER_FLOOR * values[0]].astype(np.float32)
+        return directions
 
     def join(self, i: int, j: int, lag: int) -> None:
         """Make unit j part of unit i; its spikes are `lag` frames earlier on i's clock."""
@@ -245,14 +246,12 @@ class Units:
         some = np.linspace(0, len(theirs) - 1, n_theirs).astype(int)
         ours = np.linspace(0, len(self.examples[i]) - 1, n_ours).astype(int)
         self.examples[i] = np.concatenate([self.examples[i][ours], moved[some]])
-        self.example_frames[i] = np.concatenate(
-            [self.example_frames[i][ours], self.example_frames[j][some] - lag]
-        )
+        self.example_frames[i] = np.concatenate([self.example_frames[i][ours], self.example_frames[j][some] - lag])
 
 
 def without(features: Floats, directions: Floats) -> Floats:
     """Features (spikes, features) with orthonormal `directions` projected out."""
-    return features - (features @ directions.T) @ directions
+    return features - ((features @ directions.T) @ directions).astype(np.float32)
 
 
 def same_neuron(
@@ -277,9 +276,7 @@ def same_neuron(
     return float(score)
 
 
-def coincidences(
-    first: Ints, second: Ints, sampling_frequency: float, duration_s: float
-) -> tuple[int, float]:
+def coincidences(first: Ints, second: Ints, sampling_frequency: float, duration_s: float) -> tuple[int, float]:
     """Pairs of spikes of two units within the refractory time, but not together, and how many chance would make."""
     near, far = (round(ms * sampling_frequency / 1000) for ms in (TOGETHER_MS, REFRACTORY_MS))
     second = np.sort(second)

@@ -1,4 +1,4 @@
-"""Sequences: which electrodes a spike of a neuron reaches, when, how large, and how surely the network sees it there."""
+"""Sequences: which electrodes a spike reaches, when, how large, and how surely the network sees it there."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ class Sequences:
         counts = np.minimum(np.maximum((self.amplitudes >= MIN_CHECKED_SIZE).sum(axis=1), 1), self.n_channels)
         return Tolerances(
             np.minimum(counts, n), self.channels[:, :n], self.latencies[:, :n], self.amplitudes[:, :n], self.root_std,
-            *(np.float32(limit) for limit in limits), np.float32(parameters.clip_latency_diff_factor),
+            np.float32(limits[0]), np.float32(limits[1]), np.float32(limits[2]),
+            np.float32(parameters.clip_latency_diff_factor),
             np.float32(parameters.clip_amp_median_diff_factor),
         )  # fmt: skip
 
@@ -187,4 +188,5 @@ def mean_probability(
             if k >= 0:
                 best[k] = max(best[k], 1 / (1 + np.exp(-logits[i])))
         total += best
-    return total / max(1, len(spikes))
+    total /= np.float32(max(1, len(spikes)))
+    return total

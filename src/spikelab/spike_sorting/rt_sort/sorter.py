@@ -260,7 +260,7 @@ class RTSortStream:
             For another number of channels, or values that are not finite.
         """
         traces = np.ascontiguousarray(traces_uv, dtype=np.float32)
-        if traces.ndim != 2 or traces.shape[1] != self._n_channels:  # noqa: PLR2004
+        if traces.ndim != 2 or traces.shape[1] != self._n_channels:
             raise ValueError(f"Expected frames of shape (n, {self._n_channels}), got {traces.shape}")
         if not np.isfinite(traces).all():
             raise ValueError("The frames hold values that are not finite; after a gap in the data call reset()")

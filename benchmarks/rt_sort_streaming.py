@@ -49,7 +49,8 @@ def _line(channels: int, folder: Path, threads: int) -> list[str]:
     result = folder / "stream.npz"
     paths = {"recording": str(folder), "result": str(result)}
     probe = STREAMS[channels].probe
-    measure("stream", module=TASKS, threads=threads, probe=probe, learn_s=LEARN_S, step_ms=STEP_MS, **paths)
+    how = {"probe": probe, "learn_s": LEARN_S, "step_ms": STEP_MS, "n_jobs": threads}
+    measure("stream", module=TASKS, threads=threads, **how, **paths)
     with np.load(result) as data:
         steps_ms, spikes, sequences = data["seconds"][FIRST_STEPS:] * 1e3, data["spikes"], int(data["sequences"])
     rate = spikes.sum() / (len(spikes) * STEP_MS / 1e3)

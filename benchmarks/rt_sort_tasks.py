@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.rt_sort_recordings import load_recording
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, SpikeTrains
+from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends import registry
 from spikelab.spike_sorting.backends.base import StandardBackend
 
@@ -38,7 +37,7 @@ def sort(sorter: str, recording: str, warm_up: str, probe: str, result: str) -> 
                 found = _rt_sort(traces, probe, Path(scratch))
             else:
                 found = _spikeinterface(sorter, traces, Path(scratch))
-            SpikeTrains.from_spikeinterface(found).save(Path(result))
+            SpikeTrains.from_spikeinterface(found.remove_empty_units()).save(Path(result))
 
     work(warm_up)
     return work
@@ -49,7 +48,7 @@ def _rt_sort(recording: BaseRecording, probe: str, scratch: Path) -> BaseSorting
     from spikelab.spike_sorting.rt_sort import detect_sequences
 
     binary = _filtered(recording, scratch)
-    return detect_sequences(binary, probe=probe).sort_offline(binary)
+    return detect_sequences(binary, probe=probe, num_processes=1).sort_offline(binary, n_jobs=1)
 
 
 def _filtered(recording: BaseRecording, scratch: Path) -> BinaryRecording:
@@ -115,21 +114,19 @@ def curate(recording: str, spikes: str, result: str) -> Callable[[], Any]:
     return work
 
 
-def stream(recording: str, probe: str, learn_s: float, step_ms: float, result: str) -> Callable[[], Any]:
+def stream(recording: str, probe: str, learn_s: float, step_ms: float, n_jobs: int, result: str) -> Callable[[], Any]:
     """Find sequences in the first seconds, push the rest step by step; seconds and spikes per step go to `result`."""
     from spikelab.spike_sorting.rt_sort import detect_sequences
 
     with tempfile.TemporaryDirectory(dir=Path(result).parent) as scratch:
         binary = _filtered(load_recording(Path(recording)), Path(scratch))
         traces = binary.read_uv(0, binary.n_samples)
-        learn = round(learn_s * binary.sampling_frequency)
-        start = replace(binary, n_samples=learn, epochs=(Epoch(0, learn),))
-        rt_sort = detect_sequences(start, probe=probe)
+        rt_sort = detect_sequences(binary, probe=probe, num_processes=n_jobs, detection_window_s=learn_s)
     step = round(step_ms * binary.sampling_frequency / 1e3)
-    starts = np.arange(learn, len(traces) - step + 1, step)
+    starts = np.arange(round(learn_s * binary.sampling_frequency), len(traces) - step + 1, step)
 
     def work() -> None:
-        running, seconds, spikes = rt_sort.stream(), np.empty(len(starts)), np.empty(len(starts), int)
+        running, seconds, spikes = rt_sort.stream(n_jobs), np.empty(len(starts)), np.empty(len(starts), int)
         for index, start in enumerate(starts):
             frames = np.ascontiguousarray(traces[start : start + step])
             before = time.perf_counter()

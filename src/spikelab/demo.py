@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SORTER = "spikeinterface:tridesclous2"
+DEFAULT_SORTER = "rt_sort"
 SAMPLING_FREQUENCY = 20_000.0
 N_UNITS = 12
 PITCH_UM = 35.0
@@ -72,7 +72,14 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
     path = folder / "demo.raw.h5"
     truth = write_demo_recording(path, duration_s)
     results = folder / "results"
-    (found,) = sort_recording([path], sorter=sorter, results_folders=[results], create_figures=True, n_jobs=2)
+    (found,) = sort_recording(
+        [path],
+        sorter=sorter,
+        results_folders=[results],
+        create_figures=True,
+        n_jobs=2,
+        rt_sort_device="cpu",  # the same on every machine
+    )
     comparison = compare(found, truth)
     return f"{format_table(comparison)}\n\nThe recording is {path}\nThe results are in {results}"
 

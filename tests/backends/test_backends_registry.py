@@ -13,6 +13,7 @@ from spikelab.spike_sorting._exceptions import SorterNotInstalledError
 from spikelab.spike_sorting.backends import get_backend_class, list_sorters, registry
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
+from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ def test_names() -> None:
 
 @pytest.mark.parametrize(
     ("name", "cls"),
-    [("kilosort2", Kilosort2Backend), ("kilosort4", Kilosort4Backend), ("threshold", ThresholdBackend)],
+    [
+        ("kilosort2", Kilosort2Backend),
+        ("kilosort4", Kilosort4Backend),
+        ("rt_sort", RTSortBackend),
+        ("threshold", ThresholdBackend),
+    ],
 )
 def test_classes(name: str, cls: type[SorterBackend]) -> None:
     assert get_backend_class(name) is cls
@@ -50,12 +56,6 @@ def test_spikeinterface_sorters() -> None:
     assert (cls.sorter_label, cls.__mro__[1].__name__) == ("simple", "SpikeInterfaceBackend")
     with pytest.raises(ValueError, match=r"Unknown sorter 'spikeinterface:tridesclous3'.*simple.*tridesclous2'"):
         get_backend_class("spikeinterface:tridesclous3")
-
-
-def test_module_of_a_later_version_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.BUILT_IN, "rt_sort", "spikelab.spike_sorting.backends.not_there_yet:RTSortBackend")
-    with pytest.raises(SorterNotInstalledError, match=r"not part of this version.*kilosort4"):
-        get_backend_class("rt_sort")
 
 
 def test_missing_dependency_of_a_built_in_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

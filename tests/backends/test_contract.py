@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SORTERS = [
     "threshold",
     "third_party",
+    "rt_sort",
     "spikeinterface:simple",
     pytest.param("spikeinterface:tridesclous2", marks=pytest.mark.slow),
 ]

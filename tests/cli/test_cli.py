@@ -78,6 +78,7 @@ def test_quiet_leaves_warnings_and_the_table(run: Callable[..., Result], saved: 
         (["--set", "isi_violation_method=x"], "must be one of"),
         (["--set", "snr_min"], "expected FIELD=VALUE"),
         (["--sorter", "nothing"], "Unknown sorter"),
+        (["--sorter", "rt_sort", "--set", "rt_sort_params={loose_tresh = 0.1}"], "loose_thresh"),
         (["--config", "missing.toml"], "missing.toml"),
     ],
 )
@@ -112,6 +113,9 @@ def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:
     assert done.exit_code == 0
     assert "spikeinterface:tridesclous2" in done.stdout
     assert "kilosort2" in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("rt_sort")]
+    assert row.split()[1:3] == ["ok", "on"]  # the CPU or a GPU
+    assert "CPU" in row
 
 
 def test_demo_finds_most_neurons(run: Callable[..., Result], tmp_path: Path) -> None:

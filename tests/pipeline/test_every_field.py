@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,14 @@ import numpy as np
 import pytest
 from spikeinterface.core import NumpyRecording
 
-from simulated import FS, simulate
-from spikelab.spike_sorting import _run, sort_recording
-from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, SortBatchError
+from simulated import FS, simulate, simulate_dense
+from spikelab.spike_sorting import _progress, _run, sort_recording
+from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
+from spikelab.spike_sorting.backends import rt_sort as rt_sort_backend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort, detect
 from spikelab.spikedata import SpikeData
-
-# Fields of sorters that this version does not have yet.
-NOT_YET = {("rt_sort", name) for name in (
-    "model_path", "probe", "device", "num_processes", "recording_window_ms", "save_rt_sort_pickle", "delete_inter",
-    "verbose", "params", "detection_window_s",
-)}  # fmt: skip
 
 SECONDS = 4.0
 BASE: dict[str, Any] = {
@@ -63,6 +59,11 @@ class Seen:
         """The table of the units' metrics."""
         return (self.results / "stages" / "curation" / "unit_metrics.csv").read_text()
 
+    def sequences(self) -> dict[str, str]:
+        """What RT-Sort learnt."""
+        folder = self.results / "stages" / "sorting" / "rt_sort"
+        return {path.name: digest(path.read_bytes()) for path in folder.iterdir()}
+
     def names(self) -> set[str]:
         """Names of everything in both folders."""
         return {str(path.relative_to(self.results.parent)) for path in self.results.parent.rglob("*")}
@@ -85,6 +86,8 @@ class Effect:
 
 def odd_recording(kind: str) -> Any:
     """Recordings on which single settings show."""
+    if kind == "dense":
+        return simulate_dense(duration_s=SECONDS).recording
     if kind == "segments":
         return simulate(n_segments=2, duration_s=6.0).recording
     if kind == "common":
@@ -110,6 +113,7 @@ def odd_recording(kind: str) -> Any:
 
 FIGURES: dict[str, Any] = {"create_figures": True}
 EVERY_SPIKE: dict[str, Any] = {"kilosort_params": {"exclude_ms": 0.2}}
+RT_SORT: dict[str, Any] = {"sorter": "rt_sort", "rt_sort_device": "cpu"}
 EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "first_n_mins"): Effect("first_n_mins", 0.05),
     ("recording", "mea_y_max"): Effect("mea_y_max", 500.0),
@@ -123,6 +127,16 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "common_reference"): Effect("common_reference", "median", recording="common"),
     ("recording", "bad_channels"): Effect("bad_channels", ["ch1"]),
     ("sorter", "sorter_params"): Effect("kilosort_params", {"detect_threshold": 32}),
+    ("rt_sort", "probe"): Effect("rt_sort_probe", "neuropixels", Seen.sequences, RT_SORT, "dense"),
+    ("rt_sort", "recording_window_ms"): Effect(
+        "rt_sort_recording_window_ms", (0, 3000), also=RT_SORT, recording="dense"
+    ),
+    ("rt_sort", "save_rt_sort_pickle"): Effect("rt_sort_save_pickle", False, Seen.names, RT_SORT, "dense"),
+    ("rt_sort", "delete_inter"): Effect(
+        "rt_sort_delete_inter", True, Seen.names, {**RT_SORT, "delete_inter": False}, "dense"
+    ),
+    ("rt_sort", "params"): Effect("rt_sort_params", {"min_scale": 0.97}, also=RT_SORT, recording="dense"),
+    ("rt_sort", "detection_window_s"): Effect("rt_sort_detection_window_s", 3.0, Seen.sequences, RT_SORT, "dense"),
     ("waveform", "ms_before"): Effect("waveforms_ms_before", 3.0),
     ("waveform", "ms_after"): Effect("waveforms_ms_after", 3.0),
     ("waveform", "pos_peak_thresh"): Effect("pos_peak_thresh", 0.1),
@@ -234,6 +248,10 @@ QUIET: dict[tuple[str, str], str] = {
     ("sorter", "sorter_name"): "test_sorter_name_chooses_the_backend",
     ("sorter", "sorter_path"): "test_sorter_path_and_docker_reach_the_sorter",
     ("sorter", "use_docker"): "test_sorter_path_and_docker_reach_the_sorter",
+    ("rt_sort", "model_path"): "test_rt_sort_model_path",
+    ("rt_sort", "device"): "test_rt_sort_device_and_workers_reach_the_detection",
+    ("rt_sort", "num_processes"): "test_rt_sort_device_and_workers_reach_the_detection",
+    ("rt_sort", "verbose"): "test_rt_sort_verbose_logs_progress",
     ("waveform", "streaming"): "test_without_streaming_waveforms_are_held",
     ("execution", "n_jobs"): "test_workers_of_the_conversion",
     ("execution", "total_memory"): "test_workers_of_the_conversion",
@@ -252,7 +270,7 @@ QUIET: dict[tuple[str, str], str] = {
 
 def test_every_field_is_shown_to_have_an_effect() -> None:
     there_are = {(g.name, f.name) for g in fields(SortingPipelineConfig) for f in fields(g.default_factory)}
-    assert set(EFFECTS) | set(QUIET) | NOT_YET == there_are
+    assert set(EFFECTS) | set(QUIET) == there_are
     assert not set(EFFECTS) & set(QUIET)
     assert {name for name in QUIET.values() if name not in globals()} == set()
 
@@ -365,6 +383,51 @@ def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: py
     with pytest.raises(InterruptedError):
         sort_once(tmp_path / "b", recording, sorter="kilosort2", use_docker="my/image:1")
     assert "my/image:1" in repr(seen)
+
+
+def test_rt_sort_model_path(tmp_path: Path) -> None:
+    recording = odd_recording("dense")
+    plain = sort_once(tmp_path / "a", recording, **RT_SORT)
+    saved = plain.results / "stages" / "sorting" / "rt_sort"
+    few = replace(RTSort.load(saved), parameters=replace(RTSort.load(saved).parameters, min_scale=0.97))
+    few.save(tmp_path / "few")
+    assert sort_once(tmp_path / "b", recording, rt_sort_model_path=saved, **RT_SORT).units() == plain.units()
+    assert sort_once(tmp_path / "c", recording, rt_sort_model_path=tmp_path / "few", **RT_SORT).units() != plain.units()
+    deaf = ModelSpikeSorter.load_bundled("mea")
+    last = deaf.layers[-1]
+    replace(deaf, layers=(*deaf.layers[:-1], replace(last, bias=last.bias - 100))).save(tmp_path / "deaf")
+    with pytest.raises(InsufficientActivityError):
+        sort_once(tmp_path / "d", recording, rt_sort_model_path=tmp_path / "deaf", **RT_SORT)
+
+
+def test_rt_sort_device_and_workers_reach_the_detection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def stop(recording: Any, **kwargs: Any) -> None:
+        seen.append((kwargs["device"], kwargs["num_processes"]))
+        raise InterruptedError
+
+    monkeypatch.setattr(detect, "detect_sequences", stop)
+    monkeypatch.setattr(rt_sort_backend, "usable_device", lambda device: (device, ""))
+    monkeypatch.setattr(rt_sort_backend, "available_cores", lambda: 16)
+    changes = ({}, {"rt_sort_device": "cuda:1"}, {"rt_sort_num_processes": 5})
+    for i, change in enumerate(changes):
+        with pytest.raises(InterruptedError):
+            sort_once(tmp_path / str(i), odd_recording("dense"), **{**RT_SORT, **change})
+    assert seen == [("cpu", 1), ("cuda:1", 1), ("cpu", 5)]
+
+
+def test_rt_sort_verbose_logs_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(_progress, "LOG_INTERVAL_S", 0.0)
+    for verbose in (True, False):
+        caplog.clear()
+        sort_once(tmp_path / str(verbose), odd_recording("dense"), rt_sort_verbose=verbose, **RT_SORT)
+        for work in ("detecting spikes", "assigning spikes"):
+            lines = [line for line in caplog.messages if line.startswith(f"RT-Sort: {work}: 100 %")]
+            assert bool(lines) == verbose
 
 
 def test_without_streaming_waveforms_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

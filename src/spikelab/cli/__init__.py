@@ -38,7 +38,7 @@ def cli() -> None:
 
 @cli.command()
 @FILES
-@click.option("--sorter", help="Sorter to run, e.g. kilosort4 or spikeinterface:tridesclous2.  [default: kilosort2]")
+@click.option("--sorter", help="Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: kilosort2]")
 @CONFIG
 @SETTING
 @click.option("--stream", "streams", multiple=True, help="Stream (well) to sort; may be repeated; 'all' for every one.")
@@ -68,7 +68,7 @@ def sort(
 
 @cli.command()
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="Where to work.")
-@click.option("--sorter", help="Sorter to run.  [default: spikeinterface:tridesclous2, on the CPU]")
+@click.option("--sorter", help="Sorter to run.  [default: rt_sort, on the CPU]")
 @click.option("--duration", default=60.0, show_default=True, help="Seconds to simulate.")
 def demo(folder: Path, sorter: str | None, duration: float) -> None:
     """Simulate a recording with known neurons, sort it, and compare."""

@@ -57,7 +57,7 @@ def _gpu() -> list[Check]:
 
 def _torch() -> list[Check]:
     if importlib.util.find_spec("torch") is None:
-        return [("torch", ABSENT, "only Kilosort 4 needs it: pip install 'spikelab[kilosort4]'")]
+        return [("torch", ABSENT, "for Kilosort 4: pip install 'spikelab[kilosort4]'; RT-Sort on a GPU: [rt-sort]")]
     from importlib.metadata import version
 
     return [("torch", OK, version("torch"))]
@@ -73,16 +73,17 @@ def _sorters() -> list[Check]:
 
 
 def _sorter_state(name: str) -> tuple[str, str]:
-    """Whether a sorter can run here, and what to do if not: the first sentence of what a sort would say."""
+    """Whether a sorter can run here, and how, or what to do if not: the first sentence of what a sort would say."""
     from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
     from spikelab.spike_sorting.backends import get_backend_class
     from spikelab.spike_sorting.config import preset_for
 
     try:
-        get_backend_class(name)(preset_for(name)).check_installed()
+        backend = get_backend_class(name)(preset_for(name))
+        backend.check_installed()
     except EnvironmentSortFailure as error:
         return ABSENT, str(error).partition(". ")[0]
-    return OK, ""
+    return OK, backend.about()
 
 
 def _docker() -> list[Check]:

@@ -29,23 +29,17 @@ def sort_files(
     intermediate: Path | None,
 ) -> tuple[str, int]:
     """Sort what the command line names; returns the table of outcomes and the exit code."""
-    from spikelab.spike_sorting.pipeline import run_jobs
+    from spikelab.spike_sorting.pipeline import require_sorter, run_jobs
 
     config = build_config(sorter, config_file, settings)
-    _require_known_sorter(config)
+    try:
+        require_sorter(config)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     requests = [(file, one) for one in _configs(files, config, streams) for file in files]
     outcomes = run_jobs(_jobs(requests, results, intermediate))
     text = table(("recording", "outcome", "units kept", "results"), [_row(outcome) for outcome in outcomes])
     return text, gravest([code_for(outcome.error) for outcome in outcomes if outcome.error is not None])
-
-
-def _require_known_sorter(config: SortingPipelineConfig) -> None:
-    from spikelab.spike_sorting.backends import get_backend_class
-
-    try:
-        get_backend_class(config.sorter.sorter_name)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _configs(

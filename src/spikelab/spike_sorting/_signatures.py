@@ -182,8 +182,9 @@ _ENVIRONMENT = (
         r"Error\(s\) in loading state_dict|init_dict\.json|state_dict\.pt|PytorchStreamReader failed"
         r"|No module named '?torch'?(?![\w.])",
         ModelLoadingError,
-        "RT-Sort's detection model could not be loaded: PyTorch missing, a wrong folder, or damaged weights. Check "
-        "first that model_path holds init_dict.json and state_dict.pt, then: pip install spikelab[rt-sort].",
+        "RT-Sort's detection model could not be loaded: a wrong folder, damaged weights, or no PyTorch for the GPU. "
+        "Check first that rt_sort_model_path holds init_dict.json and state_dict.pt; for a GPU: pip install "
+        "spikelab[rt-sort], or rt_sort_device='cpu', which needs no PyTorch.",
         sorters=("rt_sort",),
     ),
     Signature(
@@ -226,7 +227,8 @@ _RESOURCE = (
         r"|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|torch\.(cuda\.)?OutOfMemoryError",
         GPUOutOfMemoryError,
         "The GPU ran out of memory. Check first (nvidia-smi) whether another process uses it; then use smaller batches "
-        "(Kilosort2: NT, Kilosort4: batch_size), sort less at once, or raise a very low detection threshold.",
+        "(Kilosort2: NT, Kilosort4: batch_size, RT-Sort: chunk_values, or rt_sort_device='cpu'), sort less at once, or "
+        "raise a very low detection threshold.",
     ),
     Signature(
         r"Unable to allocate .*[KMGTP]iB|Out of memory\. Type.*HELP MEMORY|java\.lang\.OutOfMemoryError"

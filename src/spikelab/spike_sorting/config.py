@@ -135,13 +135,21 @@ class RTSortConfig:
     """RT-Sort (van der Molen, Lim et al. 2024, doi:10.1371/journal.pone.0312438), where it is the sorter."""
 
     model_path: AnyPath | None = option(
-        None, "Folder of the detection model; None takes the bundled one of `probe`.", PATH, flat="rt_sort_model_path"
+        None,
+        "Folder of a detection model, or of a saved RTSort to apply; None: the bundled model of `probe`.",
+        PATH,
+        flat="rt_sort_model_path",
     )
     probe: str = option("mea", "Bundled detection model.", OneOf(("mea", "neuropixels")), flat="rt_sort_probe")
-    device: str = option("cuda", "PyTorch device of the detection.", DEVICE, flat="rt_sort_device")
+    device: str = option(
+        "cuda",
+        "Where the detection runs; on the CPU, with a warning, where PyTorch or the GPU is missing.",
+        DEVICE,
+        flat="rt_sort_device",
+    )
     num_processes: int | None = option(
         None,
-        "Workers; None: by the number of cores.",
+        "Workers, at most one per core; None: as many as n_jobs.",
         nullable(COUNT),
         flat="rt_sort_num_processes",
     )
@@ -153,14 +161,23 @@ class RTSortConfig:
         flat="rt_sort_recording_window_ms",
     )
     save_rt_sort_pickle: bool = option(
-        True, "Keep the RTSort object, to use its sequences again.", BOOLEAN, flat="rt_sort_save_pickle"
+        True,
+        "Keep the RTSort object in stages/sorting/rt_sort, to use its sequences again.",
+        BOOLEAN,
+        flat="rt_sort_save_pickle",
     )
     delete_inter: bool = option(
-        False, "Delete RT-Sort's own intermediate files afterwards.", BOOLEAN, flat="rt_sort_delete_inter"
+        False,
+        "Delete RT-Sort's files in the intermediate folder once the results have them.",
+        BOOLEAN,
+        flat="rt_sort_delete_inter",
     )
     verbose: bool = option(True, "Report progress while sorting.", BOOLEAN, flat="rt_sort_verbose")
     params: dict[str, Any] | None = option(
-        None, "Parameters of detect_sequences, on top of the defaults.", PARAMETERS, flat="rt_sort_params"
+        None,
+        "Parameters of detect_sequences, on top of the defaults; sorter_params come on top of these.",
+        PARAMETERS,
+        flat="rt_sort_params",
     )
     detection_window_s: float | None = option(
         None,

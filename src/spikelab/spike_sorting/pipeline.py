@@ -127,8 +127,6 @@ def _complete_config(
     config: SortingPipelineConfig | None, sorter: str, kwargs: dict[str, Any]
 ) -> SortingPipelineConfig:
     """The configuration of this call, checked before any file is touched."""
-    from spikelab.spike_sorting.backends import get_backend_class
-
     if config is not None and not isinstance(config, SortingPipelineConfig):
         raise TypeError(
             f"config must be a SortingPipelineConfig, got {config!r}; config_from_toml(path) reads one from a file, "
@@ -137,9 +135,16 @@ def _complete_config(
     for name in set(kwargs) & {"results_folder", "intermediate_folder"}:
         raise TypeError(f"Unknown parameter '{name}': did you mean '{name}s', a list with one folder per recording?")
     config = (preset_for(sorter) if config is None else config).override(**kwargs)
-    get_backend_class(config.sorter.sorter_name)  # an unknown one is refused here
     validate_config(config)
+    require_sorter(config)
     return config
+
+
+def require_sorter(config: SortingPipelineConfig) -> None:
+    """ValueError for an unknown sorter, or for settings of its own that it does not have."""
+    from spikelab.spike_sorting.backends import get_backend_class
+
+    get_backend_class(config.sorter.sorter_name)(config).check_settings()
 
 
 def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:

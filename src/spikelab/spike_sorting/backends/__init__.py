@@ -2,7 +2,7 @@
 
 ==================================  ==========================================================================
 ``kilosort2``, ``kilosort4``        through SpikeInterface, in a supervised child process
-``rt_sort``                         propagation-based sorting (a later release)
+``rt_sort``                         RT-Sort, in this process; by how spikes propagate; CPU or GPU
 ``threshold``                       threshold detection without clustering, in seconds; for tests and a first look
 ``spikeinterface:<name>``           any other sorter that SpikeInterface runs
 entry points ``spikelab.sorters``   sorters of other packages

@@ -120,8 +120,27 @@ class SorterBackend(ABC):
             ``ms_to_samples(ms)`` and ``root_folder``.
         """
 
+    def check_settings(self) -> None:  # noqa: B027 - for those that can tell without the recording
+        """Raise ValueError for settings that the sorter does not have; called before any file is touched."""
+
     def check_installed(self) -> None:  # noqa: B027 - most need nothing that could be missing
         """Raise an `EnvironmentSortFailure` that says what to install where the sorter cannot run on this host."""
+
+    def about(self) -> str:
+        """What ``spikelab doctor`` says of a sorter that can run on this host; "" for nothing."""
+        return ""
+
+    def key(self) -> dict[str, Any]:
+        """Settings besides ``config.sorter`` that shape what :meth:`sort` returns, JSON-able; a change runs it anew."""
+        return {}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Files and folders that :meth:`sort` leaves in its output folder and that are kept in ``stages/sorting``."""
+        return ()
+
+    def clean_up(self, output_folder: Path) -> None:  # noqa: B027 - its folder is scratch and goes with delete_inter
+        """Delete what nobody needs in the output folder of :meth:`sort`, after what is `kept` was copied."""
 
     @classmethod
     def needs_gpu(cls, config: SortingPipelineConfig) -> bool:  # noqa: ARG003 - for those that do

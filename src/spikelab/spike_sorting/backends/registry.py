@@ -50,7 +50,7 @@ def get_backend_class(sorter_name: str) -> type[SorterBackend]:
     ValueError
         If there is no such sorter.
     SorterNotInstalledError
-        If the sorter is known but its backend cannot be loaded.
+        If the package of a plugin sorter cannot be loaded.
     """
     if sorter_name in BUILT_IN:
         return _load_built_in(sorter_name)
@@ -79,17 +79,7 @@ def _plugins() -> dict[str, EntryPoint]:
 
 def _load_built_in(sorter_name: str) -> type[SorterBackend]:
     module_name, class_name = BUILT_IN[sorter_name].split(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        raise SorterNotInstalledError(
-            f"The sorter {sorter_name!r} is not part of this version of spikelab. Use 'kilosort4' on a GPU or "
-            "'spikeinterface:tridesclous2' without one, or install a later version.",
-            sorter=sorter_name,
-        ) from error
-    backend: type[SorterBackend] = getattr(module, class_name)
+    backend: type[SorterBackend] = getattr(importlib.import_module(module_name), class_name)
     return backend
 
 

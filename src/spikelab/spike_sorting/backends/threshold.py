@@ -66,9 +66,8 @@ class ThresholdBackend(StandardBackend):
         InsufficientActivityError
             If nothing crosses the threshold.
         """
-        given = self.config.sorter.sorter_params or {}
-        check_param_names(self.sorter_label, [field.name for field in fields(ThresholdParams)], given)
-        params = ThresholdParams(**given)
+        self.check_settings()
+        params = ThresholdParams(**(self.config.sorter.sorter_params or {}))
         binary = self.ensure_binary(recording, recording_dat_path)
         frames, channels = detect_spikes(binary, params, n_jobs=self.workers)
         if not len(frames):
@@ -82,6 +81,11 @@ class ThresholdBackend(StandardBackend):
         logger.info("threshold: %d spikes on %d channels", len(frames), len(np.unique(channels)))
         trains = SpikeTrains.from_dict({int(channel): frames[channels == channel] for channel in np.unique(channels)})
         return trains.to_spikeinterface(binary.sampling_frequency)
+
+    def check_settings(self) -> None:
+        """ValueError for ``sorter_params`` that are not in :class:`ThresholdParams`."""
+        names = [field.name for field in fields(ThresholdParams)]
+        check_param_names(self.sorter_label, names, self.config.sorter.sorter_params or {})
 
 
 def detect_spikes(

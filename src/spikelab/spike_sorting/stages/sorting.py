@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "sorting"
-# RT-Sort settings that say where and how, not what.
-NOT_KEYED = ("device", "num_processes", "delete_inter", "verbose", "save_rt_sort_pickle")
+SPIKES = "spikes.npz"
 MIN_BATCH = 2
 
 
@@ -46,7 +45,8 @@ def sorting_stage(
         finally:
             for log in sorted(context.sorter_folder.rglob("*.log")):
                 shutil.copyfile(log, folder / log.name)
-        trains.save(folder / "spikes.npz")
+        trains.save(folder / SPIKES)
+        _keep(context, folder)
         return {"n_units": trains.n_units, "n_spikes": sum(map(len, trains.samples)), "attempts": attempts}
 
     return context.store.load_or_run(
@@ -54,16 +54,36 @@ def sorting_stage(
         settings=_settings(context),
         inputs={"recording": recording.run_id},
         run=run,
-        load=lambda folder: SpikeTrains.load(folder / "spikes.npz"),
+        load=lambda folder: _load(context, folder),
         forced_by=context.forced_by("recompute_sorting"),
     )
 
 
 def _settings(context: Context) -> dict[str, Any]:
-    settings = context.settings("sorter")
-    if context.config.sorter.sorter_name == "rt_sort":
-        settings |= context.settings("rt_sort", leave_out=NOT_KEYED)
-    return settings | {"random_seed": context.config.execution.random_seed}
+    return {
+        **context.settings("sorter"),
+        **context.backend.key(),
+        "random_seed": context.config.execution.random_seed,
+    }
+
+
+def _keep(context: Context, folder: Path) -> None:
+    """Copy what the sorter wants kept beside its spikes."""
+    for name in context.backend.kept:
+        made = context.sorter_folder / name
+        if made.is_dir():
+            shutil.copytree(made, folder / name)
+        else:
+            shutil.copyfile(made, folder / name)
+    context.backend.clean_up(context.sorter_folder)
+
+
+def _load(context: Context, folder: Path) -> SpikeTrains:
+    """Read the artifact; one that was made when less was to be kept is incomplete."""
+    for name in context.backend.kept:
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{name} of the sorter {context.backend.sorter_label}")
+    return SpikeTrains.load(folder / SPIKES)
 
 
 def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: list[dict[str, Any]]) -> SpikeTrains:

@@ -1,0 +1,258 @@
+"""RT-Sort, in this process: it is ours, its memory is bounded, and on the CPU it needs no PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import pickle
+import shutil
+import warnings
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from spikelab.spike_sorting._fields import Range, plain
+from spikelab.spike_sorting._resources import available_cores
+from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.backends.base import StandardBackend, seed_from
+
+if TYPE_CHECKING:
+    from spikeinterface import BaseRecording, BaseSorting
+
+    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.rt_sort import RTSort
+
+logger = logging.getLogger(__name__)
+
+SAVED_FOLDER, SAVED_PICKLE = "rt_sort", "rt_sort.pickle"
+CPU = "cpu"
+CHUNK = "chunk_values"
+# Settings that say where and how, not what.
+NOT_KEYED = ("model_path", "device", "num_processes", "save_rt_sort_pickle", "delete_inter", "verbose", "params")
+
+
+class RTSortBackend(StandardBackend):
+    """RT-Sort; ``config.rt_sort`` holds its settings.
+
+    ``config.sorter.sorter_params`` are taken as well, on top of ``config.rt_sort.params``: a single parameter can be
+    changed without writing those of the preset again.
+
+    Where ``model_path`` is the folder of a saved `RTSort`, its sequences are applied instead of new ones being found.
+    Parameters that are given then replace those that it was saved with; those that only matter while sequences are
+    found, `probe` and `detection_window_s` among them, have nothing to do.
+
+    Unit ids are the indices of the sequences; a sequence without spikes is not a unit.
+    """
+
+    sorter_label: ClassVar[str] = "rt_sort"
+    batch_parameter: ClassVar[str | None] = CHUNK
+    batch_default: ClassVar[int | None] = 2**19
+
+    def sort(
+        self,
+        recording: BaseRecording,
+        rec_path: Any,  # noqa: ARG002 - part of the interface
+        recording_dat_path: Path,
+        output_folder: Path,
+    ) -> BaseSorting:
+        """Find the sequences, or load them, and sort with them; parameters as in :meth:`SorterBackend.sort`.
+
+        `output_folder` gets the `RTSort`, as the folder ``rt_sort`` and as ``rt_sort.pickle``, unless
+        ``save_rt_sort_pickle`` is off.
+
+        Raises
+        ------
+        InsufficientActivityError
+            If there is no sequence, or none has a spike.
+        ModelLoadingError
+            If ``model_path`` is neither a detection model nor a saved `RTSort`.
+        ValueError
+            For an unknown parameter, or a saved `RTSort` of another array.
+        """
+        settings = self.config.rt_sort
+        binary = self.ensure_binary(recording, recording_dat_path)
+        rt_sort = self._load_sequences() if self.applies_saved else self._find_sequences(binary)
+        if settings.save_rt_sort_pickle:
+            save(rt_sort, Path(output_folder))
+        sorting = rt_sort.sort_offline(
+            binary,
+            recording_window_ms=settings.recording_window_ms,
+            n_jobs=self.workers,
+            verbose=settings.verbose,
+            **self._chunk(),
+        )
+        trains = self.clean_trains(SpikeTrains.from_spikeinterface(sorting), binary)
+        logger.info("rt_sort: %d of %d sequences have spikes", trains.n_units, rt_sort.n_sequences)
+        return trains.to_spikeinterface(binary.sampling_frequency)
+
+    def _find_sequences(self, binary: BinaryRecording) -> RTSort:
+        from spikelab.spike_sorting.rt_sort import detect_sequences
+
+        settings = self.config.rt_sort
+        device, why_not = usable_device(settings.device)
+        if why_not:
+            logger.warning(
+                "rt_sort runs on the CPU instead of %r: %s. Nothing is wrong with that; rt_sort_device='cpu' asks for "
+                "it",
+                settings.device,
+                why_not,
+            )
+        return detect_sequences(
+            binary,
+            probe=settings.probe,  # type: ignore[arg-type]  # validated
+            model_path=settings.model_path,
+            device=device,
+            num_processes=self.workers,
+            recording_window_ms=settings.recording_window_ms,
+            detection_window_s=settings.detection_window_s,
+            seed=seed_from(None, self.config.execution.random_seed),
+            verbose=settings.verbose,
+            **self._chunk(),
+            **self.params,
+        )
+
+    def _load_sequences(self) -> RTSort:
+        from spikelab.spike_sorting.rt_sort import RTSort
+        from spikelab.spike_sorting.rt_sort.parameters import resolve
+
+        settings = self.config.rt_sort
+        assert settings.model_path is not None
+        saved = RTSort.load(settings.model_path)
+        logger.info("rt_sort: applies the %d sequences in %s", saved.n_sequences, settings.model_path)
+        return replace(saved, parameters=resolve(settings.probe, {**asdict(saved.parameters), **self.params}))
+
+    @property
+    def applies_saved(self) -> bool:
+        """Whether ``model_path`` is the folder of a saved `RTSort`."""
+        from spikelab.spike_sorting.rt_sort.sorter import SETTINGS
+
+        path = self.config.rt_sort.model_path
+        return path is not None and (Path(path) / SETTINGS).is_file()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of `detect_sequences` that the configuration sets."""
+        given = {**(self.config.rt_sort.params or {}), **(self.config.sorter.sorter_params or {})}
+        given.pop(CHUNK, None)
+        return given
+
+    def _chunk(self) -> dict[str, int]:
+        """How much of the traces is in memory, and on the device, at a time; nothing where it is not set."""
+        chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
+        return {} if chunk is None else {CHUNK: int(chunk)}
+
+    @property
+    def workers(self) -> int:
+        """Workers that the configuration allows on this host: ``num_processes``, else ``n_jobs``."""
+        wanted = self.config.rt_sort.num_processes or self.config.execution.n_jobs
+        return max(1, min(int(wanted), available_cores()))
+
+    def check_settings(self) -> None:
+        """ValueError for parameters that `detect_sequences` does not have, or values that make no sense."""
+        from spikelab.spike_sorting.rt_sort.parameters import resolve
+
+        resolve(self.config.rt_sort.probe, self.params)
+        chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
+        if chunk is not None and not Range(1, integer=True).accepts(chunk):
+            raise ValueError(f"{CHUNK!r} in sorter_params must be an integer >= 1, got {chunk!r}")
+
+    def check_installed(self) -> None:
+        """ModelLoadingError where the detection model, or the saved `RTSort`, cannot be loaded."""
+        from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort
+
+        settings = self.config.rt_sort
+        if settings.model_path is None:
+            ModelSpikeSorter.load_bundled(settings.probe)  # type: ignore[arg-type]  # validated
+        elif self.applies_saved:
+            RTSort.load(settings.model_path)
+        else:
+            ModelSpikeSorter.load(settings.model_path)
+
+    def about(self) -> str:
+        """Where the detection network runs."""
+        device, why_not = usable_device(self.config.rt_sort.device)
+        return f"on the CPU; no GPU can be used: {why_not}" if why_not else f"on {device}, or on the CPU"
+
+    def key(self) -> dict[str, Any]:
+        """Its settings, with the content of ``model_path`` instead of the path."""
+        settings = {name: plain(value) for name, value in asdict(self.config.rt_sort).items() if name not in NOT_KEYED}
+        return {
+            **settings,
+            "params": plain(self.params),
+            "content of rt_sort_model_path": content_key(self.config.rt_sort.model_path),
+        }
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The saved `RTSort`."""
+        return (SAVED_FOLDER, SAVED_PICKLE) if self.config.rt_sort.save_rt_sort_pickle else ()
+
+    def clean_up(self, output_folder: Path) -> None:
+        """With ``config.rt_sort.delete_inter``, delete what :meth:`sort` has left there."""
+        if self.config.rt_sort.delete_inter:
+            shutil.rmtree(output_folder / SAVED_FOLDER, ignore_errors=True)
+            (output_folder / SAVED_PICKLE).unlink(missing_ok=True)
+
+
+def save(rt_sort: RTSort, folder: Path) -> None:
+    """Write `rt_sort` as ``rt_sort/`` (npz and json, to be loaded by :meth:`RTSort.load`) and ``rt_sort.pickle``."""
+    rt_sort.save(folder / SAVED_FOLDER)
+    partial = folder / f".{SAVED_PICKLE}"
+    with partial.open("wb") as file:
+        pickle.dump(rt_sort, file)
+    partial.replace(folder / SAVED_PICKLE)
+
+
+def usable_device(device: str) -> tuple[str, str]:
+    """Where the network can run.
+
+    Parameters
+    ----------
+    device : str
+        What is wanted: "cpu", "cuda", "cuda:N" or "mps".
+
+    Returns
+    -------
+    device : str
+        The same, or "cpu".
+    why_not : str
+        Why it is not what was wanted; "" where it is.
+    """
+    if device == CPU:
+        return CPU, ""
+    if importlib.util.find_spec("torch") is None:
+        return CPU, "PyTorch is not installed (pip install 'spikelab[rt-sort]')"
+    if version("torch").endswith("+cpu"):  # known without importing it
+        return CPU, "the PyTorch that is installed is one for the CPU only"
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return CPU, f"PyTorch cannot be imported ({error})"
+    with warnings.catch_warnings(action="ignore"):  # PyTorch warns of a missing driver; we say it ourselves
+        if device == "mps":
+            return (device, "") if torch.backends.mps.is_available() else (CPU, "PyTorch finds no Apple GPU")
+        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(device.partition(":")[2] or 0)
+    if number < n_devices:
+        return device, ""
+    found = f"only {n_devices}" if n_devices else "no"
+    return CPU, f"PyTorch finds {found} GPU that it can use (check nvidia-smi)"
+
+
+def content_key(folder: str | Path | None) -> str | None:
+    """A hash of the files of a model or of a saved `RTSort`; None without a folder, or where it holds neither."""
+    from spikelab.spike_sorting.rt_sort.model import INIT_FILE, STATE_FILE
+    from spikelab.spike_sorting.rt_sort.sorter import ARRAYS, SETTINGS
+
+    if folder is None:
+        return None
+    for names in ((ARRAYS, SETTINGS), (INIT_FILE, STATE_FILE)):
+        paths = [Path(folder) / name for name in names]
+        if all(path.is_file() for path in paths):
+            digest = hashlib.blake2b(digest_size=8)
+            for path in paths:
+                digest.update(path.read_bytes())
+            return digest.hexdigest()
+    return None

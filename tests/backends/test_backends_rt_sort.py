@@ -465,7 +465,6 @@ def test_electrodes_far_apart_are_a_clear_outcome(tmp_path: Path, monkeypatch: p
     assert DENSE_PITCH_UM < 50
 
 
-@pytest.mark.xfail(reason="detect_sequences and sort_offline are to take chunk_values")
 def test_chunk_changes_nothing(
     sorted_once: tuple[Path, Trains], small_recording: BinaryRecording, tmp_path: Path
 ) -> None:

@@ -12,14 +12,11 @@ from sklearn.metrics import adjusted_rand_score
 
 from spikelab.spike_sorting.rt_sort._linear import discriminant
 from spikelab.spike_sorting.rt_sort.splitting import (
-    angular_separation,
     by_size,
     compare,
     detrended,
-    detrended_separation,
     dip_test,
     mixture_1d,
-    separation,
     split,
     unimodality,
 )
@@ -314,7 +311,9 @@ class TestCompare:
         for _ in range(30):
             both = spikes.of(sum(sizes))
             both = both[np.argsort(both @ spikes.direction())]
-            scores.append(separation(both[: sizes[0]], both[sizes[0] :]).score)
+            times = np.arange(len(both))
+            groups = both[: sizes[0]], both[sizes[0] :]
+            scores.append(compare(*groups, times[: sizes[0]], times[sizes[0] :]).plain)
         assert np.mean(np.array(scores) > 2) <= 0.07
 
     @pytest.mark.parametrize(("sizes", "distance"), [((300, 300), 5), ((300, 30), 9), ((30, 30), 8)])
@@ -352,22 +351,15 @@ class TestCompare:
         result = compare(spikes.of(300), spikes.of(300, other), *[np.flatnonzero(t) for t in (turn, ~turn)])
         assert min(result[:4]) > 2
 
-    def test_each_answer_alone_is_that_of_compare(self):
-        spikes = Spikes()
-        a, b = spikes.of(80), spikes.of(50, spikes.mean + 5 * spikes.direction())
-        times = spikes.rng.random(80), spikes.rng.random(50)
-        result = compare(a, b, *times, window=15)
-        assert separation(a, b) == (result.plain, result.d_prime)
-        assert angular_separation(a, b).score == result.angular
-        assert detrended_separation(a, b, *times, window=15).score == result.detrended
-
     def test_precision_and_the_order_of_groups_hardly_matter(self):
         spikes = Spikes()
         a = spikes.of(80).astype(np.float32)
         b = spikes.of(50, spikes.mean + 5 * spikes.direction()).astype(np.float32)
-        score, d_prime = separation(a, b)
-        assert separation(b, a) == pytest.approx((score, d_prime), rel=1e-6)
-        assert separation(a.astype(float), b.astype(float)) == (score, d_prime)
+        times = np.arange(80), np.arange(50)
+        score, *_, d_prime = compare(a, b, *times)
+        swapped, precise = compare(b, a, *times[::-1]), compare(a.astype(float), b.astype(float), *times)
+        assert (swapped.plain, swapped.d_prime) == pytest.approx((score, d_prime), rel=1e-6)
+        assert (precise.plain, precise.d_prime) == (score, d_prime)
 
     @pytest.mark.parametrize("n_dims", [1, 2, 12, 13])
     def test_any_number_of_features(self, n_dims):

@@ -10,6 +10,7 @@ import numpy as np
 from spikelab.spike_sorting.rt_sort._template_kernels import gather_windows
 from spikelab.spike_sorting.rt_sort.events import neighbours
 from spikelab.spike_sorting.rt_sort.splitting import split
+from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def events_by_chunk(traces: Traces, frames: Ints, before: int, after: int):  # t
 
     Chunks without events are not read. Events whose window leaves the recording must have been left out.
     """
-    step = max(1, 2**22 // max(1, traces.n_channels))
+    step = frames_at_a_time(traces.n_channels)
     bounds = np.searchsorted(frames, np.arange(0, traces.n_frames + step, step))
     for index, (low, high) in enumerate(itertools.pairwise(bounds)):
         if low < high:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,12 +28,12 @@ from spikelab.spike_sorting.rt_sort.clustering import (
     group_events,
     time_courses,
 )
-from spikelab.spike_sorting.rt_sort.detection import PEAK, PeakDetector, PeakStream, inference_scaling
+from spikelab.spike_sorting.rt_sort.detection import CHUNK_VALUES, PEAK, PeakDetector, PeakStream, inference_scaling
 from spikelab.spike_sorting.rt_sort.events import find_events
 from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
 from spikelab.spike_sorting.rt_sort.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
-from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
+from spikelab.spike_sorting.rt_sort.parameters import NOT_APPLIED, SequenceParameters, resolve
 from spikelab.spike_sorting.rt_sort.sequences import Sequences, describe
 from spikelab.spike_sorting.rt_sort.sorter import RTSort
 from spikelab.spike_sorting.rt_sort.templates import build_bank, denoise, window_frames
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 N_ROUNDS = 2
+READS = 8  # chunks of the network that are read at a time
 SCALING_MS = 50.0
 CHECK_FIRST = (
     "Check first that the traces are in microvolts (gain, data type) and show spikes by eye, then the positions of "
@@ -68,6 +70,7 @@ def detect_sequences(
     detection_window_s: float | None = None,
     seed: int = 0,
     verbose: bool = False,
+    chunk_values: int = CHUNK_VALUES,
     **params: Any,
 ) -> RTSort:
     """Find the sequences (neurons) of a recording.
@@ -92,6 +95,9 @@ def detect_sequences(
     seed : int
     verbose : bool
         Show progress.
+    chunk_values : int
+        Values of the traces that the network works on at a time; fewer need less memory. The result does not depend
+        on it.
     **params
         Any field of :class:`~.parameters.SequenceParameters`.
 
@@ -109,10 +115,13 @@ def detect_sequences(
         For an unknown parameter, or a recording without positions.
     """
     parameters = resolve(probe, params)
+    idle = sorted(NOT_APPLIED & set(params))
+    if idle:
+        logger.warning("RT-Sort: without effect in this version: %s", ", ".join(idle))
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
     traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
     n_jobs = num_processes or available_cores()
-    peaks = detect_all(traces, model, parameters, device=device, verbose=verbose)
+    peaks = detect_all(traces, model, parameters, device=device, verbose=verbose, chunk_values=chunk_values)
     noise = measure_noise(traces)
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
     events = learner.events(peaks)
@@ -126,7 +135,7 @@ def detect_sequences(
 
 def detect_all(
     traces: Traces, model: ModelSpikeSorter, parameters: SequenceParameters, *, device: str = "cpu",
-    verbose: bool = False,
+    verbose: bool = False, chunk_values: int = CHUNK_VALUES,
 ) -> Peaks:  # fmt: skip
     """Spikes on single electrodes, in the order of frames; the network sees the recording once."""
     scaling = 1.0
@@ -135,15 +144,15 @@ def detect_all(
         scaling = inference_scaling(first, parameters.inference_scaling_numerator)
     detector = PeakDetector(
         model, traces.sampling_frequency, device=device, inference_scaling=scaling,
-        min_probability=parameters.min_loose_elec_prob,
+        min_probability=parameters.min_loose_elec_prob, chunk_values=chunk_values,
     )  # fmt: skip
     stream = PeakStream(detector, traces.n_channels)
     parts = [np.empty(0, dtype=PEAK)]
-    progress = Progress("RT-Sort: detecting spikes", traces.duration_s, "s")
-    for _, chunk in traces.chunks():
-        parts.append(stream.feed(chunk))
-        if verbose:
-            progress.update(len(chunk) / traces.sampling_frequency)
+    with Progress("RT-Sort: detecting spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
+        for _, chunk in traces.chunks(READS * chunk_values):
+            parts.append(stream.feed(chunk))
+            if progress is not None:
+                progress.update(len(chunk) / traces.sampling_frequency)
     return np.concatenate(parts)
 
 

@@ -65,6 +65,8 @@ class PeakDetector:
         What a model that wants microvolts is fed is multiplied by; see :func:`inference_scaling`.
     device : str
         Where the network runs: "cpu", or a device of PyTorch.
+    chunk_values : int
+        Values of the traces whose windows are on the device at a time; the result does not depend on it.
 
     Attributes
     ----------
@@ -82,8 +84,10 @@ class PeakDetector:
         min_probability: float = MIN_PROBABILITY,
         inference_scaling: float = 1.0,
         device: str = "cpu",
+        chunk_values: int = CHUNK_VALUES,
     ) -> None:
         self.model = model
+        self.chunk_values = chunk_values
         self.sampling_frequency = sampling_frequency
         self.n_block_frames = block_frames(sampling_frequency)
         self.gate_sigma, self.gate_sigma_positive = np.float32(gate_sigma), np.float32(gate_sigma_positive)
@@ -124,7 +128,7 @@ class PeakDetector:
                 f"Peaks from {first} to {last} need frames {first - self.before} to {last + self.after}, but the "
                 f"buffer holds {start} to {start + len(traces_uv)}"
             )
-        step = max(1, CHUNK_VALUES // max(1, traces_uv.shape[1]))
+        step = max(1, self.chunk_values // max(1, traces_uv.shape[1]))
         parts: list[Peaks] = []
         for block in range(first // self.n_block_frames, (last - 1) // self.n_block_frames + 1):
             low = max(first, block * self.n_block_frames)

@@ -10,6 +10,7 @@ import numpy as np
 from spikelab.spike_sorting.rt_sort._template_kernels import add_events, gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher
 from spikelab.spike_sorting.rt_sort.templates import window_frames
+from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def match(traces: Traces, bank: TemplateBank, parts: list[tuple[int, int]], n_jo
     """Spikes in some parts of the recording, in the order of frames."""
     found = [np.empty(0, dtype=SPIKE)]
     matcher = Matcher(bank, n_jobs)
-    step = max(1, 2**22 // max(1, traces.n_channels))
+    step = frames_at_a_time(traces.n_channels)
     for start, end in parts:
         for first in range(start, end, step):
             spikes = matcher.push(traces.read(first, min(first + step, end)))
@@ -184,7 +185,7 @@ def _choose_examples(
 def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[int, int]]):  # type: ignore[no-untyped-def]
     """Chunks of the parts without their spikes; a window of margin on both sides, zeros beyond the recording."""
     window = bank.n_frames
-    step = max(1, 2**22 // max(1, traces.n_channels))
+    step = frames_at_a_time(traces.n_channels)
     for begin, stop in parts:
         for start in range(begin, stop, step):
             end = min(start + step, stop)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class SequenceParameters:
     """What decides which sequences are found and which spikes are theirs.
 
+    Those in :data:`NOT_APPLIED` are accepted, but have no effect yet.
+
     Attributes
     ----------
     stringent_thresh : float
@@ -182,6 +184,30 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "mea": {},
     "neuropixels": {"stringent_thresh": 0.175, "loose_thresh": 0.075, "inference_scaling_numerator": 15.4},
 }
+NOT_APPLIED = frozenset(
+    {
+        "loose_thresh",
+        "pre_median_ms",
+        "min_elecs_for_seq_noise_n",
+        "min_elecs_for_seq_noise_f",
+        "max_n_components_latency",
+        "min_coc_p",
+        "min_extend_comp_p",
+        "elec_patience",
+        "split_coc_clusters_amps",
+        "min_amp_dist_p",
+        "max_n_components_amp",
+        "min_inner_loose_detections",
+        "min_loose_detections_n",
+        "min_loose_detections_r_spikes",
+        "min_loose_detections_r_sequences",
+        "max_latency_diff_sequences",
+        "max_amp_median_diff_sequences",
+        "max_root_amp_median_std_sequences",
+    }
+)
+"""Accepted and checked, but without effect in this version; :func:`detect_sequences` says so where they are given."""
+
 NAMES = tuple(field.name for field in fields(SequenceParameters))
 
 

@@ -17,7 +17,7 @@ from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Sequences
 from spikelab.spike_sorting.rt_sort.templates import TemplateBank, bank_from_waveforms
-from spikelab.spike_sorting.rt_sort.traces import Traces
+from spikelab.spike_sorting.rt_sort.traces import READ_VALUES, Traces
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class RTSort:
         recording_window_ms: tuple[float, float] | None = None,
         n_jobs: int = 1,
         verbose: bool = False,
+        chunk_values: int | None = None,
     ) -> BaseSorting:
         """Spikes of the sequences in a recording of the same array.
 
@@ -92,6 +93,8 @@ class RTSort:
             Threads; the result does not depend on them.
         verbose : bool
             Show progress.
+        chunk_values : int, optional
+            As for :func:`detect_sequences`: an eighth of the values of the traces that are read at a time.
 
         Returns
         -------
@@ -106,18 +109,21 @@ class RTSort:
         from spikeinterface.core import NumpySorting
 
         traces = Traces.of(recording, recording_window_ms)
-        spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose)
+        read = READ_VALUES if chunk_values is None else 8 * chunk_values
+        spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose, read_values=read)
         frames = spikes["frame"] + traces.start
         trains = {unit: np.sort(frames[spikes["template"] == unit]) for unit in range(self.n_sequences)}
         return NumpySorting.from_unit_dict(trains, self.sampling_frequency)
 
-    def spikes(self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False) -> Spikes:
+    def spikes(
+        self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False, read_values: int = READ_VALUES
+    ) -> Spikes:
         """The same as an array of :data:`matching.SPIKE`, in the order of frames of `traces`."""
         self.check(traces)
         matcher = Matcher(self.bank(), n_jobs)
         found = [np.empty(0, dtype=SPIKE)]
         with Progress("RT-Sort: assigning spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
-            for _, chunk in traces.chunks():
+            for _, chunk in traces.chunks(read_values):
                 found.append(matcher.push(chunk))
                 if progress is not None:
                     progress.update(len(chunk) / traces.sampling_frequency)

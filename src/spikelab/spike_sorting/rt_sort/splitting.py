@@ -11,8 +11,6 @@ All inner loops are compiled, call neither BLAS nor threads, and give the same n
     split(features, seed)                            label of each spike, in the manner of isosplit
     compare(a, b, times_a, times_b)                  are two groups of spikes one unit? As they are, but for their size,
                                                      but for slow drift, but for both
-    separation, angular_separation,
-    detrended_separation                             one of the answers of `compare`
 """
 
 from __future__ import annotations
@@ -57,13 +55,6 @@ class Dip(NamedTuple):
 
     dip: float
     p: float
-
-
-class Separation(NamedTuple):
-    """Unimodality of two groups together, and how far they are apart along the same line."""
-
-    score: float
-    d_prime: float
 
 
 class Comparison(NamedTuple):
@@ -240,27 +231,6 @@ def compare(
         detrended_angular=unimodality_of(detrended(angle[order], window))[0],
         d_prime=d_prime_of(along, len(a)),
     )
-
-
-def separation(a: NDArray[Any], b: NDArray[Any]) -> Separation:
-    """`plain` of :func:`compare`."""
-    along = discriminant(joined(a, b), len(a))
-    return Separation(unimodality_of(along)[0], d_prime_of(along, len(a)))
-
-
-def angular_separation(a: NDArray[Any], b: NDArray[Any]) -> Separation:
-    """`angular` of :func:`compare`."""
-    along = discriminant(of_one_size(joined(a, b)), len(a))
-    return Separation(unimodality_of(along)[0], d_prime_of(along, len(a)))
-
-
-def detrended_separation(
-    a: NDArray[Any], b: NDArray[Any], times_a: NDArray[Any], times_b: NDArray[Any], window: int = DRIFT_WINDOW
-) -> Separation:
-    """`detrended` of :func:`compare`; d' is that before drift was taken off."""
-    along = discriminant(joined(a, b), len(a))
-    order = np.argsort(np.concatenate([times_a, times_b]), kind="stable")
-    return Separation(unimodality_of(detrended(along[order], window))[0], d_prime_of(along, len(a)))
 
 
 def joined(a: NDArray[Any], b: NDArray[Any]) -> Doubles:

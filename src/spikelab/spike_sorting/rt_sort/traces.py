@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._types import FloatArray
 
-CHUNK_VALUES = 2**22  # of traces in memory at a time: 16 MB
+READ_VALUES = 2**22  # of traces in memory at a time: 16 MB
+
+
+def frames_at_a_time(n_channels: int, values: int = READ_VALUES) -> int:
+    """Frames that are read at a time."""
+    return max(1, values // max(1, n_channels))
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,9 @@ class Traces:
         """Frames [start, end) of the part, shape (frames, channels), float32 microvolts in C order."""
         return self._read(self.start + start, self.start + end)
 
-    def chunks(self, n_frames: int | None = None) -> Iterator[tuple[int, FloatArray]]:
+    def chunks(self, values: int = READ_VALUES) -> Iterator[tuple[int, FloatArray]]:
         """The part from its start to its end: first frame of the chunk within it, and its traces."""
-        step = n_frames or max(1, CHUNK_VALUES // max(1, self.n_channels))
+        step = frames_at_a_time(self.n_channels, values)
         for start in range(0, self.n_frames, step):
             yield start, self.read(start, min(start + step, self.n_frames))
 

@@ -44,11 +44,14 @@ def sort(sorter: str, recording: str, warm_up: str, probe: str, result: str) -> 
 
 
 def _rt_sort(recording: BaseRecording, probe: str, scratch: Path) -> BaseSorting:
-    """Filter as the pipeline does, find the sequences, sort with them."""
+    """Filter as the pipeline does, find the sequences with the preset of the probe, sort with them."""
+    from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS
     from spikelab.spike_sorting.rt_sort import detect_sequences
 
+    preset = RT_SORT_NEUROPIXELS if probe == "neuropixels" else RT_SORT_MEA
     binary = _filtered(recording, scratch)
-    return detect_sequences(binary, probe=probe, num_processes=1).sort_offline(binary, n_jobs=1)
+    rt_sort = detect_sequences(binary, probe=probe, num_processes=1, **(preset.rt_sort.params or {}))
+    return rt_sort.sort_offline(binary, n_jobs=1)
 
 
 def _filtered(recording: BaseRecording, scratch: Path) -> BinaryRecording:

@@ -95,6 +95,12 @@ def test_silence_is_insufficient_activity(simulated) -> None:
         detect_sequences(silent, num_processes=1)
 
 
+def test_electrodes_far_apart_are_said_to_be(simulated) -> None:
+    apart = simulated.recording.select_channels(simulated.recording.channel_ids[[0, 3, 12, 15]])
+    with pytest.raises(InsufficientActivityError, match=r"no electrode has 1 others within 50 um"):
+        detect_sequences(apart, num_processes=1)
+
+
 def test_an_unknown_parameter_is_named(simulated) -> None:
     with pytest.raises(ValueError, match="stringent_thresh"):
         detect_sequences(simulated.recording, stringent_tresh=0.2)

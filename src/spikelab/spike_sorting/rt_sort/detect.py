@@ -29,7 +29,7 @@ from spikelab.spike_sorting.rt_sort.clustering import (
     time_courses,
 )
 from spikelab.spike_sorting.rt_sort.detection import CHUNK_VALUES, PEAK, PeakDetector, PeakStream, inference_scaling
-from spikelab.spike_sorting.rt_sort.events import find_events
+from spikelab.spike_sorting.rt_sort.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
 from spikelab.spike_sorting.rt_sort.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
@@ -189,6 +189,14 @@ class Learner:
         events = choose_events(events[inside], parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
         if len(events) == 0:
+            near = neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius)
+            if near.shape[1] < parameters.min_activity_root_cocs:
+                raise self._nothing(
+                    f"no electrode has {parameters.min_activity_root_cocs - 1} others within "
+                    f"{parameters.inner_radius:g} um (inner_radius), so no spike can be seen by "
+                    f"{parameters.min_activity_root_cocs} of them. RT-Sort is for dense arrays: take another sorter, "
+                    "such as 'spikeinterface:tridesclous2', or widen inner_radius if spikes do reach that far"
+                )
             raise self._nothing(
                 f"of {len(peaks)} spikes on single electrodes none is seen by {parameters.min_activity_root_cocs} "
                 f"electrodes within {parameters.inner_radius:g} um of each other"

@@ -18,17 +18,18 @@ test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
 	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(DEV)  ## style, types and layers
-	$(VENV)/bin/ruff check src tests benchmarks
-	$(VENV)/bin/ruff format --check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks examples
+	$(VENV)/bin/ruff format --check src tests benchmarks examples
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 format: $(DEV)
-	$(VENV)/bin/ruff check --fix src tests benchmarks
-	$(VENV)/bin/ruff format src tests benchmarks
+	$(VENV)/bin/ruff check --fix src tests benchmarks examples
+	$(VENV)/bin/ruff format src tests benchmarks examples
 
 docs: $(DEV)  ## write the parts of the documentation that come from the code
 	$(VENV)/bin/python -m spikelab.spike_sorting._reference docs/configuration.md
+	$(VENV)/bin/python -m spikelab.spike_sorting.rt_sort._reference docs/rt_sort_parameters.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -42,14 +42,15 @@ def load_bank(path: Path | None) -> tuple[list[Measured], str]:
     path = TEMPLATES if path is None else path
     if not path.is_file():
         print(f"No footprints at {path}: SpikeInterface's generated ones are used")
-        return _generated_bank(), "generated"
+        return generated_bank(), "generated"
     with np.load(path) as data:
         fs, count = float(data["sampling_frequency"]), len(data["labels"])
         bank = [Measured(data[f"templates_{i}"].astype(float), data[f"positions_{i}"], fs) for i in range(count)]
     return bank, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _generated_bank(count: int = 20, fs: float = 30_000.0) -> list[Measured]:
+def generated_bank(count: int = 20, fs: float = 30_000.0) -> list[Measured]:
+    """SpikeInterface's generated footprints, which everybody has."""
     from spikeinterface.core.generate import generate_templates
 
     x, y = np.meshgrid(np.arange(-24, 25, 16.0), np.arange(-250, 251, 20.0))

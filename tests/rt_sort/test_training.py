@@ -15,7 +15,7 @@ from spikelab.spike_sorting.rt_sort.training import scoring
 from spikelab.spike_sorting.rt_sort.training.__main__ import main
 from spikelab.spike_sorting.rt_sort.training.fitting import blank_model
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, Simulation, draw_recipe, simulate
-from spikelab.spike_sorting.rt_sort.training.windows import find_candidates
+from spikelab.spike_sorting.rt_sort.training.windows import find_candidates, training_recipe
 
 
 def test_spikes_are_where_they_are_said_to_be() -> None:
@@ -86,3 +86,21 @@ def test_the_whole_command(tmp_path: Path) -> None:
             assert "Calibration" in card
     assert (tmp_path / "one" / "state_dict.pt").read_bytes() == (tmp_path / "other" / "state_dict.pt").read_bytes()
     assert ModelSpikeSorter.load(tmp_path / "one").samp_freq == 20_000.0
+
+
+def test_recordings_of_ones_own_kind(tmp_path: Path) -> None:
+    arguments = ["--probe", "mea", "--rate", "12500", "--band", "200", "3000", "--filter", "causal", "--recordings",
+                 "1", "--epochs", "1", "--held-out-channels", "2", "--held-out-seconds", "1.5"]  # fmt: skip
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert ModelSpikeSorter.load(tmp_path).samp_freq == 12_500.0
+    assert "the pass-band is 200 to 3000 Hz,\nall filters are causal" in (tmp_path / "model_card.md").read_text()
+    drawn = [training_recipe(np.random.default_rng(seed), 12_500.0, {"causal": True}) for seed in range(20)]
+    assert all(recipe.causal for recipe in drawn)
+    assert len({recipe.low_hz for recipe in drawn}) > 1  # what is not fixed is still drawn
+
+
+def test_a_band_beyond_the_rate_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--probe", "mea", "--rate", "8000", "--band", "300", "6000"])
+    assert result.exit_code == 2
+    assert "half the sampling rate" in result.output

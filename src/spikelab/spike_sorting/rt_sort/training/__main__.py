@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -26,8 +26,17 @@ COMPARED_CHANNELS, N_COMPARED = 8, 4  # the published model takes minutes for th
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--probe", type=click.Choice(list(RATES)), required=True, help="Sets the sampling rate.")
+@click.option("--probe", type=click.Choice(list(RATES)), required=True, help="Sets sampling rate and threshold.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder to write  [default: ./PROBE]")
+@click.option("--rate", type=click.FloatRange(2000.0), default=None, help="Sampling rate in Hz, if not the probe's.")
+@click.option("--band", nargs=2, type=float, default=None, help="Pass-band in Hz, two numbers  [default: several]")
+@click.option(
+    "--filter",
+    "phase",
+    type=click.Choice(["zero-phase", "causal"]),
+    default=None,
+    help="Kind of filter  [default: both]",
+)
 @click.option("--seed", default=1, help="Of all random numbers.")
 @click.option("--recordings", default=80, help="Training recordings of 32 channels and 4 s.")
 @click.option("--epochs", default=8, help="How often each candidate is seen.")
@@ -37,6 +46,9 @@ COMPARED_CHANNELS, N_COMPARED = 8, 4  # the published model takes minutes for th
 def main(
     probe: str,
     out: Path | None,
+    rate: float | None,
+    band: tuple[float, float] | None,
+    phase: str | None,
     seed: int,
     recordings: int,
     epochs: int,
@@ -51,17 +63,20 @@ def main(
 
     torch.set_num_threads(1)  # sums in another order would make other weights
     started = time.process_time()
-    blank = blank_model(RATES[probe], THRESHOLDS[probe])
-    candidates = draw_candidates(np.random.default_rng([seed, TRAINING]), blank, recordings)
+    rate = rate or RATES[probe]
+    fixed = _fixed(rate, band, phase)
+    blank = blank_model(rate, THRESHOLDS[probe])
+    candidates = draw_candidates(np.random.default_rng([seed, TRAINING]), blank, recordings, fixed)
     click.echo(f"{len(candidates.labels)} candidates, {100 * candidates.labels.mean():.1f} % of them true")
     model = fit(blank, candidates, epochs, seed, click.echo)
     minutes = (time.process_time() - started) / 60
     folder = out or Path(probe)
     model.save(folder)
-    held_out = scoring.held_out(seed, RATES[probe], held_out_channels, held_out_seconds)
+    held_out = scoring.held_out(seed, rate, held_out_channels, held_out_seconds, fixed)
     card = Card(
         probe=probe,
-        samp_freq=RATES[probe],
+        samp_freq=rate,
+        fixed=fixed,
         command=_command(),
         n_recordings=recordings,
         n_candidates=len(candidates.labels),
@@ -72,11 +87,26 @@ def main(
         compared=_compare(held_out, model, compare) if compare else {},
         n_compared=COMPARED_CHANNELS,
         calibration=scoring.calibration(
-            model, draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8))
+            model, draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8), fixed)
         ),
     )
     (folder / "model_card.md").write_text(card.text(), encoding="utf-8")
     click.echo(card.text())
+
+
+def _fixed(rate: float, band: tuple[float, float] | None, phase: str | None) -> dict[str, Any]:
+    """Fields of the recipes that all recordings share."""
+    fixed: dict[str, Any] = {}
+    if band is not None:
+        if not 0 < band[0] < band[1] < rate / 2:
+            raise click.BadParameter(
+                f"{band[0]:g} {band[1]:g}: expected 0 < LOW < HIGH < {rate / 2:g} Hz, half the sampling rate",
+                param_hint="--band",
+            )
+        fixed["low_hz"], fixed["high_hz"] = band
+    if phase is not None:
+        fixed["causal"] = phase == "causal"
+    return fixed
 
 
 def _score(recording: HeldOut, model: ModelSpikeSorter) -> dict[str, Score]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ with {packages}: {n_recordings} generated recordings, {n_candidates:,} candidate
 All of it is generated; nothing was recorded from an animal or a culture. Waveforms come from SpikeInterface's
 generator, narrow and broad, also as axons and as crests. Spikes fire at 3 to 90 per second and channel, alone or in
 bursts in which they get smaller, and overlap as they happen to. Noise is white or coloured, shared between channels or
-not, with background spikes below twice its size. Sampling rates are within 15 % of the nominal one, pass-bands
-differ, filters are zero-phase or causal. There are stimulation artefacts, movement and glitches. A spike counts as
+not, with background spikes below twice its size. Sampling rates are within 15 % of the nominal one, {bands},
+{filters}. There are stimulation artefacts, movement and glitches. A spike counts as
 true from four times the noise on; those of three to four times were left out.
 
 ## Scores
@@ -67,6 +67,8 @@ class Card:
     probe : str
     samp_freq : float
         In Hz.
+    fixed : mapping of str to Any
+        Fields of the recipes that were not drawn.
     command : str
         What makes the same weights.
     n_recordings, n_candidates, n_epochs, n_parameters : int
@@ -83,6 +85,7 @@ class Card:
 
     probe: str
     samp_freq: float
+    fixed: Mapping[str, Any]
     command: str
     n_recordings: int
     n_candidates: int
@@ -98,6 +101,8 @@ class Card:
         """The page, in Markdown."""
         values = vars(self) | {
             "khz": self.samp_freq / 1000,
+            "bands": self._bands(),
+            "filters": self._filters(),
             "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
             "scores": _score_table(self.scores),
             "compared": "",
@@ -109,6 +114,16 @@ class Card:
         if self.compared:
             values["compared"] = COMPARED.format(n_channels=self.n_compared, table=_score_table(self.compared))
         return TEXT.format(**values)
+
+    def _bands(self) -> str:
+        if "low_hz" not in self.fixed:
+            return "pass-bands differ"
+        return f"the pass-band is {self.fixed['low_hz']:g} to {self.fixed['high_hz']:g} Hz"
+
+    def _filters(self) -> str:
+        if "causal" not in self.fixed:
+            return "filters are zero-phase or causal"
+        return f"all filters are {'causal' if self.fixed['causal'] else 'zero-phase'}"
 
 
 def _score_table(scores: Table) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -23,6 +23,8 @@ from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, Simulatio
 from spikelab.spike_sorting.rt_sort.training.windows import CERTAIN_SNR, DOUBTFUL_SNR, WARM_UP_BLOCKS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
@@ -74,8 +76,13 @@ class HeldOut:
         return replace(self, simulation=part)
 
 
-def held_out(seed: int, nominal_hz: float, n_channels: int, duration_s: float) -> list[HeldOut]:
-    """Plain recordings in white and in coloured noise, one with many overlaps, and some of every kind."""
+def held_out(
+    seed: int, nominal_hz: float, n_channels: int, duration_s: float, fixed: Mapping[str, Any] | None = None
+) -> list[HeldOut]:
+    """Plain recordings in white and in coloured noise, one with many overlaps, and some of every kind.
+
+    `fixed` are fields of all recipes, as in training.
+    """
     rng = np.random.default_rng([seed, HELD_OUT])
     recipes = {
         "white noise": Recipe(nominal_hz, rates_hz=(20.0, 20.0)),
@@ -84,7 +91,9 @@ def held_out(seed: int, nominal_hz: float, n_channels: int, duration_s: float) -
         **{f"varied {i + 1}": draw_recipe(rng, nominal_hz) for i in range(N_VARIED)},
     }
     return [
-        HeldOut(name, recipe.sampling_frequency, simulate(rng, recipe, n_channels, duration_s))
+        HeldOut(
+            name, recipe.sampling_frequency, simulate(rng, replace(recipe, **(fixed or {})), n_channels, duration_s)
+        )
         for name, recipe in recipes.items()
     ]
 

@@ -5,8 +5,8 @@ The windows are cut by the very code that detects, sigma track included, so that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from spikelab.spike_sorting.rt_sort.noise import block_sigmas, sigma_track
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, draw_recipe, simulate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
@@ -52,18 +54,22 @@ class Candidates:
     weights: Floats
 
 
-def training_recipe(rng: Generator, nominal_hz: float) -> Recipe:
-    """A recording of every kind, or a plain one."""
+def training_recipe(rng: Generator, nominal_hz: float, fixed: Mapping[str, Any]) -> Recipe:
+    """A recording of every kind, or a plain one; `fixed` are fields of the recipe that are not drawn."""
     if rng.random() < VARIED:
-        return draw_recipe(rng, nominal_hz)
-    return Recipe(nominal_hz, noise_exponent=float(rng.choice([0.0, 0.5])), rates_hz=(5.0, 90.0))
+        recipe = draw_recipe(rng, nominal_hz)
+    else:
+        recipe = Recipe(nominal_hz, noise_exponent=float(rng.choice([0.0, 0.5])), rates_hz=(5.0, 90.0))
+    return replace(recipe, **fixed)
 
 
-def draw_candidates(rng: Generator, model: ModelSpikeSorter, n_recordings: int) -> Candidates:
+def draw_candidates(
+    rng: Generator, model: ModelSpikeSorter, n_recordings: int, fixed: Mapping[str, Any] | None = None
+) -> Candidates:
     """Candidates of `n_recordings` new recordings, for a model of this geometry and rate."""
     parts = []
     for _ in range(n_recordings):
-        recipe = training_recipe(rng, model.samp_freq)
+        recipe = training_recipe(rng, model.samp_freq, fixed or {})
         simulation = simulate(rng, recipe, N_CHANNELS, DURATION_S)
         parts.append(find_candidates(simulation, model, recipe.sampling_frequency))
     names = ("windows", "labels", "weights")

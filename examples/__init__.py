@@ -1,0 +1,1 @@
+"""Scripts that show what spikelab does; each makes its own recording and needs nothing else."""

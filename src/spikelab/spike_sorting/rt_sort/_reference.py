@@ -1,0 +1,96 @@
+"""The table of the parameters of :func:`detect_sequences`, for the documentation.
+
+``python -m spikelab.spike_sorting.rt_sort._reference [FILE]`` writes it as Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.rt_sort.parameters import DEFAULTS, NAMES, NOT_APPLIED, PUBLISHED, SequenceParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROBES = ("mea", "neuropixels")
+FIRST_OF_OURS = "match_threshold"  # it and those after it are not in the publication
+
+INTRODUCTION = """\
+# Parameters of RT-Sort
+
+Keywords of `detect_sequences`, keys of `rt_sort_params`, and fields of `SequenceParameters`. *Default* is what
+spikelab uses: one value, or that for `probe="mea"` / `probe="neuropixels"`. *Published* is what the publication
+(van der Molen, Lim et al. 2024) gives for the two probes; all of them at once are
+`detect_sequences(recording, probe="mea", **PUBLISHED["mea"])`. `inf` switches a limit off. Those marked *no effect* are
+accepted and checked, so that published settings can be given as they are, but this version does not use them: what they
+steered is decided by the evidence that [RT-Sort](rt_sort.md) describes. A warning names those that are given. This page
+is generated from `spikelab.spike_sorting.rt_sort.parameters` by `make docs`.
+"""
+
+
+def render_markdown() -> str:
+    """Write the table of all parameters as Markdown; those that share a meaning share a row."""
+    split = NAMES.index(FIRST_OF_OURS)
+    return "\n".join(
+        [
+            INTRODUCTION,
+            "## Those of the publication",
+            "",
+            "| Parameter | Default | Published | | Meaning |",
+            "|---|---|---|---|---|",
+            *(_row(names, published=True) for names in _rows(NAMES[:split])),
+            "",
+            "## Those of spikelab",
+            "",
+            "| Parameter | Default | Meaning |",
+            "|---|---|---|",
+            *(_row(names, published=False) for names in _rows(NAMES[split:])),
+            "",
+        ]
+    )
+
+
+def _rows(names: Sequence[str]) -> list[list[str]]:
+    return [list(together) for _, together in groupby(names, meanings().__getitem__)]
+
+
+def _row(names: list[str], *, published: bool) -> str:
+    cells = [", ".join(f"`{name}`" for name in names), _values(names, DEFAULTS)]
+    if published:
+        idle = [name for name in names if name in NOT_APPLIED]
+        which = "" if idle == names else ": " + ", ".join(f"`{name}`" for name in idle)
+        cells += [_values(names, PUBLISHED), f"no effect{which}" if idle else ""]
+    return f"| {' | '.join([*cells, meanings()[names[0]]])} |"
+
+
+def _values(names: list[str], by_probe: dict[str, dict[str, Any]]) -> str:
+    """Values of the parameters, comma between them; those of the two probes with a slash where they differ."""
+    both = [[by_probe[probe].get(name, getattr(SequenceParameters, name)) for probe in PROBES] for name in names]
+    texts = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in values] for values in both]
+    return ", ".join(" / ".join(dict.fromkeys(values)) for values in texts)
+
+
+def meanings() -> dict[str, str]:
+    """What each parameter means, from the Attributes section of the docstring of `SequenceParameters`."""
+    text = (SequenceParameters.__doc__ or "").split("----------\n", 1)[1]
+    found: dict[str, str] = {}
+    for names, doc in re.findall(r"^ {4}(\w[\w, ]*) : .*\n((?: {8}.*\n)+)", text, flags=re.MULTILINE):
+        line = " ".join(doc.split()).replace("``", "`").replace(":mod:`.splitting`", "`rt_sort/splitting.py`")
+        found |= dict.fromkeys(names.split(", "), line)
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the table to the file that is named, or to the standard output."""
+    if arguments:
+        Path(arguments[0]).write_text(render_markdown(), encoding="utf-8")
+    else:
+        sys.stdout.write(render_markdown())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -233,7 +233,8 @@ _RESOURCE = (
     Signature(
         r"Unable to allocate .*[KMGTP]iB|Out of memory\. Type.*HELP MEMORY|java\.lang\.OutOfMemoryError"
         r"|DefaultCPUAllocator|Cannot allocate memory|std::bad_alloc|(?<![\w.])MemoryError"
-        r"|exit (code|status) (-9|137)(?!\d)|exited with code 137(?!\d)|died with <Signals\.SIGKILL",
+        r"|exit (code|status) (-9|137)(?!\d)|exited with code 137(?!\d)|died with <Signals\.SIGKILL"
+        r"|\.sh: line \d+: +\d+ Killed ",  # what bash says of a MATLAB that the kernel killed
         HostOutOfMemoryError,
         "The host ran out of memory (not the GPU), or the operating system or the cluster killed the sorter for it. "
         "Check first what the other processes of the host or job use; then smaller batches, fewer workers (n_jobs), or "

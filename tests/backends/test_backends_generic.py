@@ -19,7 +19,7 @@ from spikelab.spike_sorting._exceptions import (
     SorterNotInstalledError,
 )
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.backends import _child, get_backend_class, kilosort4
+from spikelab.spike_sorting.backends import _child, get_backend_class, kilosort4, spikeinterface_generic
 from spikelab.spike_sorting.backends.base import StandardBackend, merge_params, seed_from
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
@@ -134,6 +134,13 @@ def test_missing_sorter_says_what_to_install(make_config, small_recording, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def containers_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is a docker daemon here is not looked at."""
+    monkeypatch.setattr(spikeinterface_generic, "check_container", lambda container, sorter, gpu: None)
+    monkeypatch.setattr(spikeinterface_generic, "remove_containers", lambda engine, folder: None)
+
+
 def started_jobs(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Catch jobs instead of running them; each finds unit 3 with two spikes, one of them outside."""
     jobs: list[dict] = []
@@ -146,6 +153,7 @@ def started_jobs(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     return jobs
 
 
+@pytest.mark.usefixtures("containers_work")
 def test_job(make_config, small_recording, tmp_path: Path, monkeypatch, caplog) -> None:
     jobs = started_jobs(monkeypatch)
     config = make_config("kilosort4", {"torch_device": "cpu"}, sorter_timeout_s=60.0, use_docker="some/image:tag")
@@ -154,19 +162,12 @@ def test_job(make_config, small_recording, tmp_path: Path, monkeypatch, caplog) 
     assert sorting.get_unit_spike_train(3).tolist() == [5]
     assert "2 spikes outside" in caplog.text
     (job,) = jobs
-    assert (job["sorter"], job["docker_image"], job["singularity_image"]) == ("kilosort4", "some/image:tag", False)
+    assert (job["sorter"], job["container"]) == ("kilosort4", {"engine": "docker", "image": "some/image:tag"})
     assert job["params"]["torch_device"] == "cpu"
     assert job["params"]["highpass_cutoff"] == 30.0
     assert BinaryRecording.from_dict(Path(job["recording_path"]), job["recording"]).epochs == small_recording.epochs
     assert job["timeout_s"] == 60.0
     assert job["log_path"].parent == tmp_path / "out"
-
-
-def test_image_file_is_singularitys(make_config, small_recording, tmp_path: Path, monkeypatch) -> None:
-    jobs = started_jobs(monkeypatch)
-    config = make_config("kilosort2", use_docker="/images/ks2.sif")
-    Kilosort2Backend(config).sort(small_recording.to_spikeinterface(), None, tmp_path / "x", tmp_path / "out")
-    assert (jobs[0]["docker_image"], jobs[0]["singularity_image"]) == (False, "/images/ks2.sif")
 
 
 def test_nothing_found_is_insufficient_activity(make_config, small_recording) -> None:
@@ -183,6 +184,7 @@ def test_kilosort4_without_its_packages(make_config, monkeypatch) -> None:
     monkeypatch.setattr(kilosort4, "version", missing)
     with pytest.raises(SorterNotInstalledError, match=r"pip install spikelab\[kilosort4\]"):
         Kilosort4Backend(make_config("kilosort4")).check_installed()
+    monkeypatch.setattr(spikeinterface_generic, "check_container", lambda container, sorter, gpu: None)
     Kilosort4Backend(make_config("kilosort4", use_docker=True)).check_installed()
 
 

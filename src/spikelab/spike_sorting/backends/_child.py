@@ -2,7 +2,7 @@
 
 The child is a fresh interpreter (no fork) in a session of its own; it reads a job file, leaves its spikes or its error
 in a folder, and writes all it says to one log. It ends its whole process group when its parent disappears. A container
-that it started belongs to the container daemon and is not ended with it.
+that it started belongs to a daemon; :mod:`._container` ends it.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE
+from spikelab.spike_sorting.backends._container import DOCKER, SINGULARITY, remove_containers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ PARENT_POLL_S = 0.5
 def main(job_path: Path) -> int:
     """Run the job; 0 with ``spikes.npz``, or 1 with ``error.json``."""
     job = json.loads(job_path.read_text(encoding="utf-8"))
-    threading.Thread(target=_end_with_parent, args=(job["parent_pid"],), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(job,), daemon=True).start()
     folder = Path(job["folder"])
     try:
         module, name = job["target"].split(":")
@@ -47,14 +48,15 @@ def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
 
     _seed_everything(job["seed"])
     binary = BinaryRecording.from_dict(Path(job["recording_path"]), job["recording"])
+    container = job["container"] or {"engine": None, "image": False}
     sorting = run_sorter(
         job["sorter"],
         binary.to_spikeinterface(),
         folder=folder / "sorter",
         remove_existing_folder=True,
         verbose=True,
-        docker_image=job["docker_image"],
-        singularity_image=job["singularity_image"],
+        docker_image=container["image"] if container["engine"] == DOCKER else False,
+        singularity_image=container["image"] if container["engine"] == SINGULARITY else False,
         **job["params"],
     )
     return SpikeTrains.from_spikeinterface(sorting)
@@ -88,14 +90,16 @@ def _write_error(error: BaseException, path: Path) -> None:
     temporary.replace(path)
 
 
-def _end_with_parent(parent_pid: int) -> None:
-    """End this process and all it started when the parent is gone.
+def _end_with_parent(job: dict[str, Any]) -> None:
+    """End this process and all it started, its container too, when the parent is gone.
 
     Linux could send a signal by itself (PR_SET_PDEATHSIG), but to this process alone, which would orphan MATLAB and
     workers, and already when the *thread* ends that started it.
     """
-    while _is_alive(parent_pid):
+    while _is_alive(job["parent_pid"]):
         time.sleep(PARENT_POLL_S)
+    if job.get("container"):
+        remove_containers(job["container"]["engine"], Path(job["folder"]))
     if sys.platform != "win32" and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

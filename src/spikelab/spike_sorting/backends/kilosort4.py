@@ -50,10 +50,8 @@ class Kilosort4Backend(SpikeInterfaceBackend):
         """Only where ``torch_device`` asks for one; "auto" falls back to the CPU."""
         return str((config.sorter.sorter_params or {}).get("torch_device", "auto")).startswith("cuda")
 
-    def check_installed(self) -> None:
+    def check_host(self) -> None:
         """SorterNotInstalledError without the packages kilosort and torch; a warning without a GPU."""
-        if self.config.sorter.use_docker:
-            return
         for package in ("kilosort", "torch"):
             try:
                 version(package)
@@ -77,8 +75,10 @@ class Kilosort4Backend(SpikeInterfaceBackend):
         return {**dict.fromkeys(names), **Kilosort4Sorter._si_default_params}
 
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Seed, no drift correction and evenly spread template centres on planar arrays, no second high-pass."""
+        """Seed, no drift correction and evenly spread template centres on planar arrays, no second reference."""
         params = super().own_params(binary, defaults)
+        if self.config.recording.common_reference is not None:
+            params["do_CAR"] = False
         if is_planar(binary.locations) and "x_centers" in defaults:
             width = float(np.ptp(binary.locations[:, 0]))
             params["x_centers"] = max(1, round(width / X_CENTRE_DISTANCE_UM))

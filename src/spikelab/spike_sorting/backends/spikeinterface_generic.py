@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +15,15 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends import _child
-from spikelab.spike_sorting.backends.base import StandardBackend, merge_params, seed_from
+from spikelab.spike_sorting.backends._container import (
+    PARAMETERS,
+    Container,
+    check_container,
+    container_for,
+    environment_for,
+    remove_containers,
+)
+from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names, merge_params, seed_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,8 +71,8 @@ class SpikeInterfaceBackend(StandardBackend):
         ------
         ValueError
             For a name in ``sorter_params`` that the installed version does not have.
-        SorterNotInstalledError
-            If the sorter is missing on this host.
+        EnvironmentSortFailure
+            If the sorter or its container cannot run on this host.
         SorterProcessError, SorterTimeoutError
             If the sorter failed, or hung.
         InsufficientActivityError
@@ -71,8 +80,8 @@ class SpikeInterfaceBackend(StandardBackend):
         """
         self.check_installed()
         binary = self.ensure_binary(recording, recording_dat_path)
-        docker, singularity = self._container()
-        folder = _child.run_folder(output_folder)
+        container = self.container()
+        folder = _child.run_folder(output_folder).resolve()
         job = {
             "sorter": self.spikeinterface_name,
             "target": "spikelab.spike_sorting.backends._child_main:run_spikeinterface",
@@ -80,17 +89,20 @@ class SpikeInterfaceBackend(StandardBackend):
             "recording": binary.to_dict(),
             "params": self.sorter_params(binary),
             "seed": seed_from(None, self.config.execution.random_seed),
-            "docker_image": docker,
-            "singularity_image": singularity,
+            "container": None if container is None else asdict(container),
         }
-        _child.run_in_child(
-            job,
-            folder.absolute(),
-            Path(output_folder) / _child.LOG_FILE,
-            self.config.execution.sorter_timeout_s,
-            n_threads=self.workers,
-            environment=self.environment(),
-        )
+        try:
+            _child.run_in_child(
+                job,
+                folder,
+                Path(output_folder) / _child.LOG_FILE,
+                self.config.execution.sorter_timeout_s,
+                n_threads=self.workers,
+                environment={**self.environment(), **environment_for(container, folder)},
+            )
+        finally:
+            if container is not None:
+                remove_containers(container.engine, folder)
         trains = self.clean_trains(SpikeTrains.load(folder / _child.RESULT_FILE), binary)
         return trains.to_spikeinterface(binary.sampling_frequency)
 
@@ -98,12 +110,29 @@ class SpikeInterfaceBackend(StandardBackend):
         """Further environment variables of the sorter's process."""
         return {}
 
-    def check_installed(self) -> None:
-        """SorterNotInstalledError, with what to install, where the sorter cannot run on this host."""
-        from spikeinterface.sorters.sorterlist import sorter_dict
+    def container(self) -> Container | None:
+        """Where the sorter runs: a container, as ``use_docker`` says, or None for this host."""
+        return container_for(self.spikeinterface_name, self.config.sorter.use_docker)
 
-        sorter = sorter_dict[self.spikeinterface_name]
-        if self.config.sorter.use_docker or sorter.is_installed():
+    def check_settings(self) -> None:
+        """ValueError for names in ``sorter_params`` that the installed version does not have, or no such image."""
+        self.container()
+        given = self.config.sorter.sorter_params
+        if given:
+            check_param_names(self.spikeinterface_name, self._known_params(self.default_params()), given)
+
+    def check_installed(self) -> None:
+        """EnvironmentSortFailure, with what to install or start, where the sorter cannot run on this host."""
+        container = self.container()
+        if container is None:
+            self.check_host()
+        else:
+            check_container(container, self.spikeinterface_name, gpu=self._sorter().gpu_capability != "not-supported")
+
+    def check_host(self) -> None:
+        """SorterNotInstalledError, with what to install, where the sorter cannot run without a container."""
+        sorter = self._sorter()
+        if sorter.is_installed():
             return
         advice = (
             " ".join(sorter.installation_mesg.split()) or "See SpikeInterface's documentation for how to install it."
@@ -113,6 +142,12 @@ class SpikeInterfaceBackend(StandardBackend):
             "(use_docker=True).",
             sorter=self.spikeinterface_name,
         )
+
+    def _sorter(self) -> Any:
+        """SpikeInterface's class of the sorter."""
+        from spikeinterface.sorters.sorterlist import sorter_dict
+
+        return sorter_dict[self.spikeinterface_name]
 
     def default_params(self) -> dict[str, Any]:
         """Parameters of the installed version with their defaults."""
@@ -130,9 +165,13 @@ class SpikeInterfaceBackend(StandardBackend):
         """
         defaults = self.default_params()
         given = self.config.sorter.sorter_params or {}
-        params = merge_params(self.spikeinterface_name, defaults, given)
+        params = merge_params(self.spikeinterface_name, self._known_params(defaults), given)
         ours = self.own_params(binary, defaults)
         return ours | {name: params[name] for name in given}
+
+    def _known_params(self, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The sorter's parameters, and those of its container where it runs in one."""
+        return defaults if self.container() is None else {**dict.fromkeys(PARAMETERS), **defaults}
 
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """Where we deviate from the sorter's defaults: filter, drift, seed, workers."""
@@ -167,13 +206,6 @@ class SpikeInterfaceBackend(StandardBackend):
         if isinstance(freq_max, int | float) and freq_max >= nyquist:
             return {"freq_max": math.floor(0.9 * nyquist)}
         return {}
-
-    def _container(self) -> tuple[bool | str, bool | str]:
-        """SpikeInterface's docker_image and singularity_image; an image file (.sif) is singularity's."""
-        image = self.config.sorter.use_docker
-        if isinstance(image, str) and image.endswith(".sif"):
-            return False, image
-        return image, False
 
 
 @cache

@@ -1,0 +1,1 @@
+% By this file SpikeInterface and spikelab know the folder of Kilosort 2.

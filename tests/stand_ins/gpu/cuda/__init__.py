@@ -1,0 +1,1 @@
+"""Stands in for the packages cuda-python and cuda-bindings."""

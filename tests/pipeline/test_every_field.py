@@ -363,7 +363,7 @@ def test_sorter_name_chooses_the_backend(tmp_path: Path) -> None:
 
 def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
-    from spikelab.spike_sorting.backends import _child
+    from spikelab.spike_sorting.backends import _child, spikeinterface_generic
 
     recording = simulate(duration_s=SECONDS).recording
     matlab = tmp_path / "bin" / "matlab"
@@ -380,6 +380,7 @@ def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: py
         raise InterruptedError
 
     monkeypatch.setattr(_child, "run_in_child", stop)
+    monkeypatch.setattr(spikeinterface_generic, "check_container", lambda *args, **kwargs: None)
     with pytest.raises(InterruptedError):
         sort_once(tmp_path / "b", recording, sorter="kilosort2", use_docker="my/image:1")
     assert "my/image:1" in repr(seen)

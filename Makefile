@@ -5,7 +5,7 @@ PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check
 BASE   := $(VENV)/.base-installed
 DEV    := $(VENV)/.dev-installed
 
-.PHONY: demo test test-slow lint format docs clean
+.PHONY: demo test test-slow lint format docs docs-pictures clean
 
 demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, compare
 	$(VENV)/bin/spikelab demo
@@ -18,18 +18,23 @@ test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
 	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(DEV)  ## style, types and layers
-	$(VENV)/bin/ruff check src tests benchmarks examples
-	$(VENV)/bin/ruff format --check src tests benchmarks examples
+	$(VENV)/bin/ruff check src tests benchmarks examples docs/conf.py
+	$(VENV)/bin/ruff format --check src tests benchmarks examples docs/conf.py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 format: $(DEV)
-	$(VENV)/bin/ruff check --fix src tests benchmarks examples
-	$(VENV)/bin/ruff format src tests benchmarks examples
+	$(VENV)/bin/ruff check --fix src tests benchmarks examples docs/conf.py
+	$(VENV)/bin/ruff format src tests benchmarks examples docs/conf.py
 
-docs: $(DEV)  ## write the parts of the documentation that come from the code
+docs: $(DEV)  ## write the parts of the documentation that come from the code, and build the site: docs/_build/html
 	$(VENV)/bin/python -m spikelab.spike_sorting._reference docs/configuration.md
 	$(VENV)/bin/python -m spikelab.spike_sorting.rt_sort._reference docs/rt_sort_parameters.md
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+docs-pictures: $(DEV)  ## draw the pictures of the documentation again
+	$(VENV)/bin/python -m examples.propagating_unit docs/images/propagating_unit.png
+	$(VENV)/bin/python -m examples.tutorial_pictures docs/images
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,4 +48,4 @@ $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@ $(BASE)
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build dist docs/_build .pytest_cache .mypy_cache .ruff_cache

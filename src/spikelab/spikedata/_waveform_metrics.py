@@ -48,7 +48,7 @@ def compute_waveform_metrics(
     Every spike whose window fits into the data and into its epoch is averaged. The template is positive where its
     maximum is at least twice the depth of its minimum; the main channel has the deepest minimum (highest maximum).
 
-    - snr = amplitude / noise; amplitude = max |template|, noise = median absolute deviation / 0.6745 of 20 random
+    - snr = amplitude / noise; amplitude = ``max |template|``, noise = median absolute deviation / 0.6745 of 20 random
       chunks of 10 000 samples (0 where the noise is 0).
     - std_norm = population standard deviation at the peak / amplitude, or its mean over the window around the peak
       (inf where the amplitude is 0).

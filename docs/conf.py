@@ -1,0 +1,73 @@
+"""How Sphinx builds the documentation: ``make docs``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from spikelab import __version__
+
+# Pages show files of the repository to readers there. On the site, some of these have a page of their own.
+PAGES_OF_FILES = {
+    "CHANGELOG.md": "/changelog.md",
+    "benchmarks/README.md": "/benchmarks/how.md",
+    "benchmarks/results/rt_sort.md": "/benchmarks/rt_sort.md",
+    "benchmarks/results/rt_sort_streaming.md": "/benchmarks/rt_sort_streaming.md",
+    "benchmarks/results/performance.md": "/benchmarks/performance.md",
+    "benchmarks/results/scale.md": "/benchmarks/scale.md",
+}
+OPTIONAL = ("report", "handoffs", "kilosort", "failures")
+# [text](../file), and not ![picture](../file)
+LINK_OUT = re.compile(r"(?<!!)\[([^\]]+)\]\((?:(?:\.\./)+|(?=results/))((?!images/)[^)]+)\)")
+
+project = "spikelab"
+author = "the spikelab authors"
+release = version = __version__
+
+extensions = [
+    "myst_parser",  # pages are Markdown
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",  # docstrings are numpydoc
+    "sphinxcontrib.mermaid",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
+myst_fence_as_directive = ["mermaid"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings have the types, with shapes and units
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"spikelab {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("source-read", adapt)
+    app.connect("include-read", lambda app, path, _, source: adapt(app, str(path), source))
+
+
+def adapt(app, page, source):
+    """Links to files outside of this folder become links to their page, or plain text where they have none."""
+
+    def replaced(found):
+        text, target = found.groups()
+        target = target.replace("results/", "benchmarks/results/") if target.startswith("results/") else target
+        if (Path(app.srcdir) / target.partition("#")[0]).exists():
+            return str(found[0])
+        return f"[{text}]({PAGES_OF_FILES[target]})" if target in PAGES_OF_FILES else text
+
+    source[0] = LINK_OUT.sub(replaced, source[0])
+    if page == "index":
+        source[0] = "\n".join(line for line in source[0].splitlines() if not missing(app, line))
+
+
+def missing(app, line):
+    """Whether a line names a page of the table of contents that this version does not have."""
+    return line in OPTIONAL and not (Path(app.srcdir) / f"{line}.md").exists()

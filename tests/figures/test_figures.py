@@ -11,6 +11,7 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from spikelab.spike_sorting._shown import population_rate
 from spikelab.spike_sorting.config import CurationConfig, FigureConfig
 from spikelab.spike_sorting.curation import curate_two_rounds
 from spikelab.spike_sorting.figures import (
@@ -22,7 +23,7 @@ from spikelab.spike_sorting.figures import (
     std_scatter_plot,
     unit_page,
 )
-from spikelab.spike_sorting.figures.raster import population_rate, raster_points
+from spikelab.spike_sorting.figures.raster import raster_points
 from spikelab.spike_sorting.figures.unit_page import nearest_channels
 
 Make = Callable[..., FigureRecording]

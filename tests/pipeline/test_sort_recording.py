@@ -287,9 +287,10 @@ def test_twins_are_refused(tmp_path: Path) -> None:
 def test_files_of_the_same_name_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = sort_recording([simulate(duration_s=2.0, seed=i).recording for i in range(2)], **LOOSE)
-    folders = sorted(entry.name for entry in tmp_path.iterdir())
+    *folders, overview = sorted((entry.name for entry in tmp_path.iterdir()), key=lambda name: "overview" in name)
     assert len(folders) == 2
     assert all(name.startswith("sorted_threshold_recording_") for name in folders)
+    assert overview == "sorted_threshold_overview"
     assert found[0].N == found[1].N == 5
 
 

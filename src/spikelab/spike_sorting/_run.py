@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.report import Shown, Summary
     from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
@@ -61,12 +62,18 @@ class Sorted:
         Units after it.
     figure_data : FigureData or None
         Kept only where figures are wanted, for it is large.
+    summary : Summary or None
+        What the page of a batch shows of it.
+    wall_s : float or None
+        What its stages took, wherever they ran.
     """
 
     results: list[SpikeData]
     n_units: int
     n_curated: int
     figure_data: FigureData | None = None
+    summary: Summary | None = None
+    wall_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,15 +102,18 @@ def _require_input(job: Job) -> None:
 
 
 def _sort_with_record(job: Job) -> Sorted:
+    from spikelab.spike_sorting.report import Shown
+
+    shown = Shown()
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
     record |= {"pid": os.getpid(), "host": _host()}
     log = job.results / job.config.execution.out_file
     with _known_errors(job), locked(job.results, job.intermediate), run_log(log) as warnings:
         _write_record(job.results, record)
         try:
-            done = _sort(job, record)
+            done = _sort(job, record, shown)
         except BaseException as error:
-            record |= {"status": _status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
+            record |= {"status": status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
             _trace_to_log(log, error)
             raise
         else:
@@ -111,14 +121,16 @@ def _sort_with_record(job: Job) -> Sorted:
         finally:
             record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
             _write_record(job.results, record)
+            _write_report(job, record, shown)
             if job.config.execution.delete_inter and record["status"] in FINAL:
                 stages.delete_scratch(job.intermediate)
     return done
 
 
-def _sort(job: Job, record: dict[str, Any]) -> Sorted:
+def _sort(job: Job, record: dict[str, Any], shown: Shown) -> Sorted:
     from spikelab.spike_sorting.compilation import split_by_file
     from spikelab.spike_sorting.curation import require_epoch
+    from spikelab.spike_sorting.report import summarise
 
     config = job.config
     record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
@@ -127,6 +139,7 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
     if context.store.is_missing(stages.SORTING) or config.execution.recompute_sorting:
         context.backend.check_installed()  # now, rather than after hours of filtering
     recording = _note(record, "recording", stages.recording_stage(context))
+    shown.recording = recording.value
     if config.curation.curation_epoch is not None:
         require_epoch(config.curation.curation_epoch, len(recording.value.epochs))
     sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
@@ -137,6 +150,7 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
         waveform_files()  # somebody wants to see them
     units = stages.all_units(context, recording, waveforms)
     curation = _note(record, "curation", stages.curation_stage(context, units, waveforms))
+    shown.units, shown.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files)
     _note(record, "compilation", compilation)
     _write_extras(job)
@@ -149,7 +163,10 @@ def _sort(job: Job, record: dict[str, Any]) -> Sorted:
         logger.info("not kept: %s", why_not_kept(curation.value))
     logger.info("%s: %d of %d units kept; results are in %s", job.name, curated.N, units.N, job.results)
     figure_data = None if figures_run_id is None else FigureData(figures_run_id, units, curation.value)
-    return Sorted(split_by_file(curated), units.N, curated.N, figure_data)
+    wall_s = sum(stage["wall_s"] for stage in record["stages"].values())
+    return Sorted(
+        split_by_file(curated), units.N, curated.N, figure_data, summarise(units, curation.value), round(wall_s, 3)
+    )
 
 
 def why_not_kept(outcome: CurationOutcome) -> str:
@@ -256,7 +273,8 @@ def _note(record: dict[str, Any], stage: str, done: Done[Any]) -> Done[Any]:
     return done
 
 
-def _status_of(error: BaseException) -> str:
+def status_of(error: BaseException) -> str:
+    """What ``run.json`` calls a run that ended in `error`."""
     for kind, status in (
         (BiologicalSortFailure, "biological failure"),
         (EnvironmentSortFailure, "environment failure"),
@@ -277,6 +295,18 @@ def _trace_to_log(path: Path, error: BaseException) -> None:
 
 def _write_record(results: Path, record: Mapping[str, Any]) -> None:
     write_atomically(results / RUN_RECORD, json.dumps(record, indent=1, default=str))
+
+
+def _write_report(job: Job, record: Mapping[str, Any], shown: Shown) -> None:
+    """The record for people. Results that are complete do not fail for it, nor does it hide why others are not."""
+    from spikelab.spike_sorting.report import write_report
+
+    if record["status"] == "interrupted":
+        return
+    try:
+        write_report(job.results, record, job.config, shown)
+    except Exception as error:
+        logger.warning("the report could not be written: %s: %s", type(error).__name__, error, exc_info=True)
 
 
 def _write_extras(job: Job) -> None:

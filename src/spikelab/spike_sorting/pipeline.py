@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._batch import Outcome, raise_failures, run_batch
 from spikelab.spike_sorting._inputs import Job, as_list, overview_folder, plan_jobs
-from spikelab.spike_sorting._run import sort_one
+from spikelab.spike_sorting._run import sort_one, status_of
 from spikelab.spike_sorting._validation import validate_config
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spikelab.spike_sorting.report import IndexRow
     from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
@@ -117,9 +118,11 @@ def sort_multistream(
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
-    """Sort every job under the failure policy; with several, draw the overview figures."""
+    """Sort every job under the failure policy; with several, draw the overview figures and write their page."""
     outcomes = run_batch(jobs, sort_one)
-    _overview_figures(outcomes)
+    if len(outcomes) > 1:
+        _overview_figures(outcomes)
+        _overview_page(outcomes)
     return outcomes
 
 
@@ -188,3 +191,32 @@ def _overview_figures(outcomes: Sequence[Outcome]) -> None:
     else:
         if new:
             logger.info("figures of all recordings together are in %s", folder)
+
+
+def _overview_page(outcomes: Sequence[Outcome]) -> None:
+    """The page of all recordings, those that failed too."""
+    from spikelab.spike_sorting.report import INDEX, write_index
+
+    folder = overview_folder([outcome.job for outcome in outcomes])
+    try:
+        new = write_index(folder, outcomes[0].job.config.sorter.sorter_name, [_index_row(o) for o in outcomes])
+    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a page
+        logger.warning("the page of all recordings could not be written: %s: %s", type(error).__name__, error)
+    else:
+        if new:
+            logger.info("all recordings are on one page: %s", folder / INDEX)
+
+
+def _index_row(outcome: Outcome) -> IndexRow:
+    from spikelab.spike_sorting.report import IndexRow
+
+    error = outcome.error
+    status = "not attempted" if not outcome.attempted else "done" if error is None else status_of(error)
+    return IndexRow(
+        name=outcome.job.name,
+        status=status,
+        results=outcome.job.results,
+        error="" if error is None else f"{type(error).__name__}: {error}",
+        wall_s=None if outcome.done is None else outcome.done.wall_s,
+        summary=None if outcome.done is None else outcome.done.summary,
+    )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DPI = 100
 MAX_NAME = 28
+FAILED_HATCH = "////"
 
 
 def new_figure(config: FigureConfig, width: float, height: float, *, constrained: bool = True) -> Figure:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, whole_numbers
+from spikelab.spike_sorting._shown import METRICS, Metric, histogram
+from spikelab.spike_sorting.figures._canvas import FAILED_HATCH, figure_of, finish, new_figure, say, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,29 +21,6 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.config import CurationConfig, FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
-
-N_BINS = 30
-LOG_RATIO = 50.0
-METHODS = {"percent": "per spike", "hill": "contamination, Hill"}
-
-
-@dataclass(frozen=True)
-class _Metric:
-    name: str
-    label: str
-    log: bool
-    first_field: str | None
-    second_field: str | None
-    upper: bool = False  # the threshold is the highest value that passes
-
-
-METRICS = (
-    _Metric("spike_count", "Spikes", True, "spikes_min_first", "spikes_min_second"),
-    _Metric("firing_rate", "Firing rate (Hz)", True, "fr_min", None),
-    _Metric("isi_violation", "ISI violations ({method})", False, "isi_viol_max", None, upper=True),
-    _Metric("snr", "SNR", False, "snr_min", None),
-    _Metric("std_norm", "STD / amplitude", False, None, "std_norm_max", upper=True),
-)
 
 
 def quality_distributions(
@@ -90,86 +67,42 @@ def _explain(ax: Axes, config: FigureConfig) -> None:
     """Say what the colours and the dotted lines are."""
     handles = [
         Patch(color=config.templates_color_curated, label="curated"),
-        Patch(color=config.templates_color_failed, label="failed"),
+        Patch(**_failed_look(config), label="failed"),
         Line2D([], [], color="0.4", linestyle=":", label="threshold"),
     ]
     ax.legend(handles=handles, fontsize=config.font_size * 0.9, frameon=False, loc="upper left")
 
 
-def thresholds(metric: _Metric, curation: CurationConfig) -> list[float]:
-    """Thresholds of a metric that were in force and can be drawn."""
-    rounds = ((curation.curate_first, metric.first_field), (curation.curate_second, metric.second_field))
-    values = [getattr(curation, field) for on, field in rounds if on and field is not None]
-    return [float(value) for value in values if value is not None and np.isfinite(value)]
+def _failed_look(config: FigureConfig) -> dict[str, Any]:
+    """Hatched in white, so that it differs from curated units without its colour too."""
+    return {"facecolor": config.templates_color_failed, "edgecolor": "white", "hatch": FAILED_HATCH, "linewidth": 0}
 
 
 def _draw(
     ax: Axes,
-    metric: _Metric,
+    metric: Metric,
     recordings: Sequence[FigureRecording],
     curation: CurationConfig,
     config: FigureConfig,
 ) -> None:
     curated = _pool(r.metric(metric.name, r.curated_ids) for r in recordings)
     failed = _pool(r.metric(metric.name, set(r.sd_all.unit_ids) - r.curated_ids) for r in recordings)
-    values = np.concatenate([curated, failed])
-    lines = thresholds(metric, curation)
-    log = metric.log and _wide(np.concatenate([values, lines]))
-    drawable = np.isfinite(values) & ((values > 0) | (not log))
-    missing = int(np.sum(~drawable))
-    title = f"{missing} of {len(values)} units not drawn" if missing else ""
-    finish(
-        ax,
-        config,
-        x=metric.label.format(method=METHODS[curation.isi_violation_method]),
-        y="Units",
-        title=title,
-        scale=0.9,
-    )
-    if not drawable.any():
+    shown = histogram(metric, curated, failed, curation)
+    finish(ax, config, x=shown.label, y="Units", title=shown.note, scale=0.9)
+    if not len(shown.edges):
         say(ax, config, "no values")
         return
-    bins = _bins(np.concatenate([values[drawable], lines]), log=log)
-    bins = _with_edges(bins, [np.nextafter(line, np.inf) for line in lines] if metric.upper else lines)
-    ax.hist(
-        [curated, failed],
-        bins=bins.tolist(),
-        stacked=True,
-        color=[config.templates_color_curated, config.templates_color_failed],
-    )
-    ax.set_xscale("log" if log else "linear")
-    ax.set_xlim(bins[0], bins[-1])
-    if not log:
+    left, width = shown.edges[:-1], np.diff(shown.edges)
+    ax.bar(left, shown.curated, width, align="edge", color=config.templates_color_curated)
+    ax.bar(left, shown.failed, width, bottom=shown.curated, align="edge", **_failed_look(config))
+    ax.set_xscale("log" if shown.log else "linear")
+    ax.set_xlim(shown.edges[0], shown.edges[-1])
+    if not shown.log:
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     whole_numbers(ax)
-    for line in lines:
+    for line in shown.lines:
         ax.axvline(line, color="0.4", linestyle=":", linewidth=1.4)
 
 
 def _pool(arrays: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.concatenate([np.empty(0), *arrays])
-
-
-def _wide(values: NDArray[np.float64]) -> bool:
-    positive = values[np.isfinite(values) & (values > 0)]
-    return bool(len(positive)) and positive.max() > LOG_RATIO * positive.min()
-
-
-def _bins(values: NDArray[np.float64], *, log: bool) -> NDArray[np.float64]:
-    """Edges around all `values`, the outermost a little further out so that a threshold is never the frame."""
-    if log:
-        low, high = np.log10(values[values > 0].min()), np.log10(values.max())
-        margin = 0.05 * (high - low)
-        return np.logspace(low - margin, high + margin, N_BINS + 1)
-    low, high = min(0.0, values.min()), values.max()
-    return np.linspace(low, high + 0.05 * (high - low) if high > low else low + 1.0, N_BINS + 1)
-
-
-def _with_edges(bins: NDArray[np.float64], wanted: Sequence[float]) -> NDArray[np.float64]:
-    """Put edges where the thresholds are: no bar then holds units from both sides of one."""
-    for edge in wanted:
-        others = [i for i in range(1, len(bins) - 1) if bins[i] not in wanted]
-        if others and bins[0] < edge < bins[-1]:
-            bins[min(others, key=lambda i: abs(bins[i] - edge))] = edge
-            bins.sort()
-    return bins

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting._shown import population_rate
 from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 COLUMNS = 4000
-RATE_BINS = 500
-MIN_BIN_MS = 20.0
 RASTER_POINTS = 150.0  # height of the raster in typographic points, less the gaps between units
 
 
@@ -94,14 +93,3 @@ def raster_points(sd: SpikeData) -> tuple[NDArray[np.float64], NDArray[np.int64]
         times.append(train[first] / 1000)
         rows.append(np.full(len(first), row, dtype=np.int64))
     return np.concatenate(times), np.concatenate(rows)
-
-
-def population_rate(sd: SpikeData) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Bin edges (s), mean rate per unit (Hz) and the bin's width (ms): the width gives about 500 bins."""
-    nice = np.array([1, 2, 5])[:, None] * 10.0 ** np.arange(1, 9)
-    wanted = max(MIN_BIN_MS, sd.length / RATE_BINS)
-    bin_ms = float(np.sort(nice, axis=None)[np.searchsorted(np.sort(nice, axis=None), wanted)])
-    counts = sd.binned(bin_ms) if sd.length > 0 else np.zeros(1, dtype=np.int64)
-    edges = np.append(np.arange(len(counts)) * bin_ms, max(sd.length, 1.0))
-    hertz = counts / max(sd.N, 1) / (np.diff(edges) / 1000)
-    return (edges + sd.start_time) / 1000, hertz, bin_ms

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.figures.recordings import FigureRecording
 
 COLUMN_WIDTH = 2.3
-COLUMNS_PER_ROW = 16
+COLUMNS_PER_ROW = 10
 LINE_MARGIN_MS = 0.1
 ROW_HEIGHT = 0.17
 
@@ -72,7 +72,7 @@ def all_templates_plot(
 
 
 def _grid(columns: Sequence[_Column], config: FigureConfig) -> list[Axes]:
-    """Make one axes per column of traces, at most 16 side by side, wide enough for their titles."""
+    """Make one axes per column of traces, at most 10 side by side, wide enough for their titles."""
     letters = max(len(line) for column in columns for line in column.title.split("\n"))
     width = max(COLUMN_WIDTH, 0.3 + letters * 0.0075 * config.font_size)
     height = 1.4 + ROW_HEIGHT * max([len(column.traces) for column in columns] + [12])

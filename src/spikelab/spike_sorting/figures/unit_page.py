@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
+from spikelab.spike_sorting._shown import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
 from spikelab.spike_sorting.figures._canvas import finish, new_figure, say, whole_numbers
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.config import FigureConfig
     from spikelab.spikedata import SpikeData
 
-MAX_ISI_MS = 50.0
-ISI_BIN_MS = 0.5
-REFRACTORY_MS = 1.5
 MAX_CHANNELS = 30
 MAX_WAVEFORMS = 100
 METRICS = (
@@ -101,15 +99,15 @@ def _title(unit: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 def _draw_isi(ax: Axes, sd: SpikeData, index: int, color: str, config: FigureConfig) -> None:
     intervals = sd.subset([index]).interspike_intervals()[0]
-    shown = intervals[intervals <= MAX_ISI_MS]
-    counts, edges = np.histogram(shown, np.arange(0, MAX_ISI_MS + ISI_BIN_MS, ISI_BIN_MS))
+    counts, edges = isi_histogram(intervals)
+    n_shown = int(counts.sum())
     ax.stairs(counts, edges, fill=True, color=color)
     ax.axvline(REFRACTORY_MS, color="0.2", linestyle=":", linewidth=1.2)
     ax.set_xlim(0, MAX_ISI_MS)
     ax.set_ylim(0, max(1.0, counts.max() * 1.05))
-    title = f"{len(shown)} of {len(intervals)} intervals"
+    title = f"{n_shown} of {len(intervals)} intervals"
     finish(ax, config, x="Inter-spike interval (ms)", y="Intervals", title=title, scale=0.85)
-    if not len(shown):
+    if not n_shown:
         say(ax, config, f"none up to {MAX_ISI_MS:g} ms")
 
 

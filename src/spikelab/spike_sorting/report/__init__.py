@@ -1,0 +1,19 @@
+"""Pages for people: ``report.html`` of one recording, ``index.html`` of a batch. HTML that needs no network."""
+
+from __future__ import annotations
+
+from ._content import Shown
+from .batch_index import INDEX, IndexRow, Summary, summarise, write_index
+from .recording_report import REPORT, render_report, write_report
+
+__all__ = [
+    "INDEX",
+    "REPORT",
+    "IndexRow",
+    "Shown",
+    "Summary",
+    "render_report",
+    "summarise",
+    "write_index",
+    "write_report",
+]

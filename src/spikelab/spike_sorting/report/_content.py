@@ -1,0 +1,307 @@
+"""What a report says, as plain values for its template: gathered from the run's record and the artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from spikelab.spike_sorting._fields import option_of, plain
+from spikelab.spike_sorting._flat import flat_name, groups
+from spikelab.spike_sorting._shown import METRICS, histogram
+from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.report import _plots
+from spikelab.spike_sorting.report._probe import probe_map
+from spikelab.spike_sorting.report._words import duration, figure, memory, sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.config import CurationConfig
+    from spikelab.spikedata import SpikeData
+
+TRACES_SHOWN, TRACE_SECONDS = 12, 0.5
+CRITERIA = {metric.name: metric for metric in METRICS}
+
+
+class Outcome(Protocol):
+    """The part of a curation's outcome that is shown."""
+
+    @property
+    def sd_first(self) -> SpikeData:
+        """Units after the first round."""
+        ...
+
+    @property
+    def sd_curated(self) -> SpikeData:
+        """Units after the second round."""
+        ...
+
+    @property
+    def unit_metrics(self) -> list[dict[str, Any]]:
+        """One row per unit of the sort: unit_id, the metrics, failed_round, failed_criterion."""
+        ...
+
+
+@dataclass
+class Shown:
+    """What a run has to show so far; a run that fails early has little.
+
+    Attributes
+    ----------
+    recording : BinaryRecording or None
+    units : SpikeData or None
+        Every unit of the sort.
+    outcome : CurationOutcome or None
+    """
+
+    recording: BinaryRecording | None = None
+    units: SpikeData | None = None
+    outcome: Outcome | None = None
+
+
+# ---- the recording and the run ----
+
+
+def facts(record: Mapping[str, Any], shown: Shown) -> list[tuple[str, str]]:
+    """What was sorted, in a few lines."""
+    lines = [("Sorter", str(record.get("sorter", "")))]
+    if shown.recording is not None:
+        lines += _recording_facts(shown.recording)
+    report = record.get("stages", {}).get("recording", {}).get("report") or {}
+    if noise := report.get("noise_uv"):
+        lines.append(("Noise", f"median {figure(float(np.median(noise)))} uV over channels"))
+    for name in ("flat_channels", "saturated_channels"):
+        if report.get(name):
+            lines.append((name.replace("_", " ").capitalize(), ", ".join(map(str, report[name]))))
+    if finished := record.get("finished"):
+        lines.append(("Finished", str(finished).replace("T", " ")))
+    return [(name, value) for name, value in lines if value]
+
+
+def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
+    files = [Path(file).name for file in recording.source_files if file] or [Path(recording.source_file).name]
+    shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    lines = [
+        ("Recording", shown or "in memory"),
+        ("Format", recording.source_format),
+        ("Length", duration(recording.duration_s)),
+        ("Channels", f"{figure(recording.n_channels)} at {recording.sampling_frequency:g} Hz"),
+    ]
+    if len(recording.epochs) > 1:
+        lines.append(("Epochs", figure(len(recording.epochs))))
+    if recording.n_clipped:
+        lines.append(("Clipped", f"{figure(recording.n_clipped)} samples did not fit into the binary recording"))
+    return lines
+
+
+def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each stage cost, in this run or in the earlier one that it was loaded from."""
+    stages = record.get("stages", {})
+    total = sum(float(stage.get("wall_s") or 0) for stage in stages.values()) or 1.0
+    return [
+        {
+            "name": name,
+            "how": _how(stage),
+            "wall": duration(stage.get("wall_s")),
+            "cpu": duration(stage.get("cpu_s")),
+            "memory": memory(stage.get("peak_memory_mib")),
+            "share": round(100 * float(stage.get("wall_s") or 0) / total, 1),
+        }
+        for name, stage in stages.items()
+    ]
+
+
+def _how(stage: Mapping[str, Any]) -> str:
+    if stage.get("loaded"):
+        return "kept from an earlier run"
+    reason = stage.get("reason", "")
+    return "ran" if reason in ("", "not done yet") else f"ran again: {reason}"
+
+
+def total_wall_s(record: Mapping[str, Any]) -> float:
+    """Seconds that the stages took, wherever they ran."""
+    return sum(float(stage.get("wall_s") or 0) for stage in record.get("stages", {}).values())
+
+
+def attempt_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tries of the sorter, where there was more than one or one failed."""
+    attempts = record.get("attempts") or []
+    if len(attempts) < 2 and not any(attempt.get("error") for attempt in attempts):
+        return []
+    return [
+        {
+            "number": index,
+            "details": _described({k: v for k, v in attempt.items() if k != "error"}),
+            "error": attempt.get("error"),
+        }
+        for index, attempt in enumerate(attempts, start=1)
+    ]
+
+
+def _described(values: Mapping[str, Any]) -> str:
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            parts += [f"{key} = {item}" for key, item in value.items()]
+        elif value is not None:
+            parts.append(f"{name.replace('_', ' ')} = {value}")
+    return ", ".join(parts) or "as configured"
+
+
+def all_warnings(record: Mapping[str, Any]) -> list[str]:
+    """Warnings of this run, and those of the recording's stage where that was loaded."""
+    report = record.get("stages", {}).get("recording", {}).get("report") or {}
+    return list(dict.fromkeys([*record.get("warnings", []), *report.get("warnings", [])]))
+
+
+def changed_settings(config: SortingPipelineConfig) -> list[dict[str, str]]:
+    """Settings that are not those of the sorter's preset."""
+    preset = preset_for(config.sorter.sorter_name)
+    rows = []
+    for group, group_type in groups(SortingPipelineConfig).items():
+        for declared in fields(group_type):
+            value = plain(getattr(getattr(config, group), declared.name))
+            default = plain(getattr(getattr(preset, group), declared.name))
+            if value != default:
+                about = option_of(declared)
+                unit = f" {about.unit}" if about.unit and value is not None else ""
+                rows.append(
+                    {
+                        "name": f"{group}.{declared.name}",
+                        "keyword": flat_name(declared),
+                        "value": f"{value}{unit}",
+                        "default": f"{default}",
+                        "doc": about.doc,
+                    }
+                )
+    return rows
+
+
+def traces(shown: Shown) -> str:
+    """Half a second of the filtered recording on up to twelve channels: what there is to be sorted."""
+    recording = shown.recording
+    if recording is None or not recording.path.is_file() or not recording.n_samples:
+        return ""
+    length = min(int(TRACE_SECONDS * recording.sampling_frequency), recording.n_samples)
+    start = (recording.n_samples - length) // 2
+    values = recording.read_uv(start, start + length).astype(np.float64)
+    chosen = np.unique(np.linspace(0, recording.n_channels - 1, TRACES_SHOWN).astype(np.int64))
+    picked = [(recording.channel_ids[channel], values[:, channel]) for channel in chosen]
+    return _plots.traces_picture(picked, round(length / recording.sampling_frequency, 3))
+
+
+# ---- the units ----
+
+
+def criteria_rows(outcome: Outcome, curation: CurationConfig) -> list[dict[str, Any]]:
+    """Every criterion that was in force, and how many units ended at it, in the order in which they apply."""
+    failed: dict[tuple[str, str], int] = {}
+    for row in outcome.unit_metrics:
+        if row.get("failed_criterion") is not None:
+            key = (row.get("failed_round") or "", row["failed_criterion"])
+            failed[key] = failed.get(key, 0) + 1
+    rows = []
+    for which in ("first", "second"):
+        for metric in METRICS:
+            value = metric.threshold(curation, which)
+            if value is not None:
+                sign = "at most" if metric.upper else "at least"
+                count = failed.pop((which, metric.name), 0)
+                rows.append(_criterion(metric.label(curation), f"{sign} {value:g}", which, count))
+    rows += [_criterion(_criterion_name(name), "", which, count) for (which, name), count in failed.items()]
+    most = max([row["failed"] for row in rows] + [1])
+    return [row | {"share": round(100 * row["failed"] / most)} for row in rows]
+
+
+def _criterion_name(name: str) -> str:
+    """A criterion in words: the metric's label without what stands in brackets."""
+    return CRITERIA[name].text.partition(" (")[0] if name in CRITERIA else name.replace("_", " ")
+
+
+def _criterion(label: str, limit: str, which: str, failed: int) -> dict[str, Any]:
+    return {"label": label, "limit": limit, "round": which, "failed": failed}
+
+
+def distributions(outcome: Outcome, curation: CurationConfig) -> list[dict[str, str]]:
+    """A histogram of every metric."""
+    kept = set(outcome.sd_curated.unit_ids)
+
+    def values(metric: str, *, curated: bool) -> NDArray[np.float64]:
+        rows = (row for row in outcome.unit_metrics if (row["unit_id"] in kept) == curated)
+        return np.array([row[metric] for row in rows], dtype=np.float64)
+
+    pictures = []
+    for metric in METRICS:
+        shown = histogram(metric, values(metric.name, curated=True), values(metric.name, curated=False), curation)
+        pictures.append({"label": shown.label, "svg": _plots.distribution(shown), "note": shown.note})
+    return pictures
+
+
+def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
+    """Key and heading of the table's columns of numbers."""
+    metrics = [(metric.name, metric.label(curation)) for metric in METRICS]
+    return [*metrics, ("amplitude", "Amplitude (uV)"), ("x", "x (um)"), ("y", "y (um)")]
+
+
+def unit_rows(units: SpikeData, outcome: Outcome) -> list[dict[str, Any]]:
+    """One row per unit of the sort, pictures included."""
+    metrics = {row["unit_id"]: row for row in outcome.unit_metrics}
+    intervals = units.interspike_intervals()
+    return [
+        _unit_row(unit, metrics[unit["unit_id"]], intervals[index], units.metadata)
+        for index, unit in enumerate(units.neuron_attributes)
+    ]
+
+
+def _unit_row(
+    unit: dict[str, Any], metrics: dict[str, Any], intervals: Any, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    kept = bool(metrics["passed"])
+    kind = "kept" if kept else "failed"
+    values = {metric.name: metrics[metric.name] for metric in METRICS}
+    values |= {name: unit[name] for name in ("amplitude", "x", "y")}
+    criterion = metrics.get("failed_criterion") or ""
+    return {
+        "id": unit["unit_id"],
+        "kind": kind,
+        "criterion": criterion,
+        "verdict": "kept" if kept else _criterion_name(criterion),
+        "merged_into": metrics.get("merged_into"),
+        "failed_metric": criterion if criterion in CRITERIA else "",
+        "peak": "positive" if unit["has_pos_peak"] else "negative",
+        "channel": unit["channel_id"],
+        "electrode": unit.get("electrode"),
+        "values": {name: (figure(value), sort_key(value)) for name, value in values.items()},
+        "template": _plots.template_thumbnail(unit, metadata, kind),
+        "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, kind),
+    }
+
+
+def unit_content(units: SpikeData, outcome: Outcome, curation: CurationConfig) -> dict[str, Any]:
+    """All that a finished sort has to show."""
+    curated = outcome.sd_curated
+    return {
+        "n_units": units.N,
+        "n_first": outcome.sd_first.N,
+        "n_curated": curated.N,
+        "n_spikes": int(curated.spike_counts.sum()),
+        "criteria": criteria_rows(outcome, curation),
+        "distributions": distributions(outcome, curation),
+        "activity": _plots.activity(curated),
+        "probe": probe_map(
+            units.metadata["channel_locations"], units.neuron_attributes, set(outcome.sd_curated.unit_ids)
+        ),
+        "columns": unit_columns(curation),
+        "rows": unit_rows(units, outcome),
+    }
+
+
+def files(results: Path, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of (path in the results folder, what it is) those that are there."""
+    return [(name, about) for name, about in wanted if (results / name).exists()]

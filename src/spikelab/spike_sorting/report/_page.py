@@ -1,0 +1,81 @@
+"""From values to a page: one file that needs nothing else, and that is written again only when it would differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab import __version__
+from spikelab.spike_sorting.report import _words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+MARK = '<meta name="spikelab-made-from" content="{}">'
+HEAD_BYTES = 1000  # the mark stands in them
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "figure": _words.figure,
+        "duration": _words.duration,
+        "memory": _words.memory,
+        "plural": _words.plural,
+        "drawn": Markup,
+    }
+    environment.globals |= {"version": __version__, "include_raw": _include_raw}
+    return environment
+
+
+def _include_raw(name: str) -> str:
+    """A style sheet or script as it is."""
+    from markupsafe import Markup
+
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that `template` makes of `values`."""
+    return _environment().get_template(template).render(**values)
+
+
+def digest(content: Any) -> str:
+    """Identity of what a page is made from."""
+    text = json.dumps([__version__, content], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def is_made_from(page: Path, made_from: str) -> bool:
+    """Whether `page` is there and was made from the same."""
+    try:
+        with page.open("rb") as file:
+            return MARK.format(made_from).encode() in file.read(HEAD_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def partial_name(page: Path) -> Path:
+    """Where `page` is written before it takes its place."""
+    return page.with_name(f".{page.name}.new")
+
+
+def write_page(page: Path, text: str) -> None:
+    """Put `text` in the place of `page`, at once."""
+    temporary = partial_name(page)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(page)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""The pictures of a report, drawn as SVG without matplotlib: small, sharp at any size, and quick to make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._shown import MAX_ISI_MS, REFRACTORY_MS, Histogram, isi_histogram, population_rate
+from spikelab.spike_sorting.report._png import data_uri, grey_png
+from spikelab.spike_sorting.report._svg import Frame, drawing, log_ticks, number, polyline, ticks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spikedata import SpikeData
+
+    FloatArray = NDArray[np.float64]
+
+RASTER_COLUMNS = 1200
+THUMB_WIDTH, THUMB_HEIGHT = 96.0, 44.0
+THUMB_CHANNELS = 4
+SPARK_BINS = 60
+TRACE_COLUMNS = 500
+
+
+def distribution(shown: Histogram) -> str:
+    """A histogram over units, curated ones below and failed ones on top, thresholds dotted."""
+    if not len(shown.edges):
+        return ""
+    total = shown.curated + shown.failed
+    top = float(max(total.max(), 1))
+    edges = (float(shown.edges[0]), float(shown.edges[-1]))
+    left = 34.0 + 7 * max(0, len(f"{top:.0f}") - 2)
+    frame = Frame(280, 170, edges, (0, top * 1.05), left=left, x_log=shown.log)
+    x_ticks = log_ticks(*edges) if shown.log else ticks(*edges, 4)
+    content = (
+        frame.bars(shown.edges, 0, shown.curated, "kept")
+        + frame.bars(shown.edges, shown.curated, total, "failed")
+        + "".join(frame.line_at(line, "threshold") for line in shown.lines)
+        + frame.axes(shown.label, "Units", x_ticks, ticks(0, top, 4, whole=True))
+    )
+    return drawing(frame.width, frame.height, content, label=f"Histogram of {shown.label}", kind="distribution")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Raster and population rate over the same stretch of time.
+
+    Attributes
+    ----------
+    raster : str
+        Data URI of a picture, one row per unit; "" without units.
+    raster_height : int
+        Pixels to show it at.
+    n_units : int
+    bin_s : float
+        Seconds per column of the raster.
+    rate : str
+        SVG path of the mean rate in a box of 1000 by 100, 100 being `rate_max`.
+    rate_max : float
+        Hz per unit.
+    rate_bin_ms : float
+    times, boundaries : list of (float, str)
+        Place in percent and text of time ticks, and of the epochs that start there.
+    """
+
+    raster: str
+    raster_height: int
+    n_units: int
+    bin_s: float
+    rate: str
+    rate_max: float
+    rate_bin_ms: float
+    times: list[tuple[float, str]]
+    boundaries: list[tuple[float, str]]
+
+
+def activity(sd: SpikeData) -> Activity:
+    """Raster (the darker, the more spikes) and population rate of the units in `sd`."""
+    edges, hertz, bin_ms = population_rate(sd)
+    top = float(hertz.max()) or 1.0
+    x = (edges - edges[0]) / (edges[-1] - edges[0]) * 1000
+    y = 100 - hertz / top * 100
+    steps = "".join(f"V{number(value)}H{number(right)}" for value, right in zip(y, x[1:], strict=True))
+    seconds = sd.length / 1000
+    return Activity(
+        raster=data_uri(grey_png(_darkness(sd))) if sd.N else "",
+        raster_height=int(np.clip(sd.N * 10, 40, 420)),
+        n_units=sd.N,
+        bin_s=seconds / RASTER_COLUMNS,
+        rate=f"M0 100{steps}V100Z",
+        rate_max=top,
+        rate_bin_ms=bin_ms,
+        times=_time_ticks(sd),
+        boundaries=_boundaries(sd),
+    )
+
+
+def _darkness(sd: SpikeData) -> NDArray[np.uint8]:
+    """One row per unit; a single spike is grey enough to be seen, the fullest bins are black."""
+    counts = sd.raster(max(sd.length, 1.0) / RASTER_COLUMNS).astype(np.float64)
+    spikes = counts[counts > 0]
+    full = max(float(np.percentile(spikes, 99)) if len(spikes) else 1.0, 1.0)
+    share = np.where(counts > 0, 0.45 + 0.55 * np.clip((counts - 1) / max(full - 1, 1), 0, 1), 0)
+    pixels: NDArray[np.uint8] = np.rint(255 * (1 - share)).astype(np.uint8)
+    return pixels
+
+
+def _time_ticks(sd: SpikeData) -> list[tuple[float, str]]:
+    start, seconds = sd.start_time / 1000, max(sd.length / 1000, 1e-3)
+    return [(100 * (tick - start) / seconds, f"{tick:g}") for tick in ticks(start, start + seconds, 5)]
+
+
+def _boundaries(sd: SpikeData) -> list[tuple[float, str]]:
+    chunks = sd.metadata.get("rec_chunks_ms", [])
+    names = sd.metadata.get("rec_chunk_names") or [""] * len(chunks)
+    places = zip(chunks[1:], names[1:], strict=False)
+    return [(100 * (start - sd.start_time) / max(sd.length, 1e-9), str(name)) for (start, _), name in places]
+
+
+def sparkline(sd: SpikeData) -> str:
+    """The population rate as a line of its own height: when there was activity, not how much."""
+    counts = sd.binned(max(sd.length, 1.0) / SPARK_BINS).astype(np.float64)
+    top = counts.max() if sd.N and counts.max() > 0 else 1.0
+    points = zip(np.linspace(1, 119, len(counts)), 27 - counts / top * 25, strict=True)
+    return drawing(120, 28, f'<path class="line" d="{polyline(points)}"/>', label="population rate", kind="spark")
+
+
+def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
+    """The template on its main channel, and pale behind it on the next three by amplitude, at the same scale."""
+    template = np.asarray(unit["template_full"], dtype=np.float64)
+    main = unit["channel"]
+    span = np.ptp(template, axis=0)
+    order = np.argsort(-np.nan_to_num(span, nan=-1.0), kind="stable")
+    others = [int(channel) for channel in order if channel != main][: THUMB_CHANNELS - 1]
+    shown = template[:, [*others, main]]
+    finite = shown[np.isfinite(shown)]
+    if not len(finite):
+        return _nothing("no template")
+    low, high = min(0.0, finite.min()), max(0.0, finite.max())
+    scale = (THUMB_HEIGHT - 6) / (high - low or 1.0)
+    x = np.linspace(2, THUMB_WIDTH - 2, len(template))
+    zero = 3 + high * scale
+    lines = [f'<path class="zero" d="M0 {number(zero)}H{number(THUMB_WIDTH)}"/>']
+    for channel in (*others, main):
+        values = template[:, channel]
+        keep = np.isfinite(values)
+        points = zip(x[keep], zero - values[keep] * scale, strict=True)
+        lines.append(f'<path class="{"line " + kind if channel == main else "line pale"}" d="{polyline(points)}"/>')
+    milliseconds = len(template) * 1000 / metadata["fs_Hz"]
+    label = f"template of unit {unit['unit_id']}, {milliseconds:.2g} ms"
+    return drawing(THUMB_WIDTH, THUMB_HEIGHT, "".join(lines), label=label, kind="thumb")
+
+
+def isi_thumbnail(unit_id: Any, intervals: FloatArray, kind: str) -> str:
+    """Histogram of the intervals up to 50 ms; the dotted line is the refractory period."""
+    counts, edges = isi_histogram(intervals)
+    top = int(counts.max())
+    if not top:
+        return _nothing(f"none up to {MAX_ISI_MS:g} ms")
+    frame = Frame(THUMB_WIDTH, THUMB_HEIGHT, (0, MAX_ISI_MS), (0, float(top)), left=2, right=2, top=2, bottom=3)
+    base = f'<path class="axis" d="M2 {THUMB_HEIGHT - 3}H{THUMB_WIDTH - 2}"/>'
+    content = _skyline(frame, counts, edges, kind) + base + frame.line_at(REFRACTORY_MS, "threshold")
+    label = f"inter-spike intervals of unit {unit_id} up to {MAX_ISI_MS:g} ms, largest bin {top}"
+    return drawing(THUMB_WIDTH, THUMB_HEIGHT, content, label=label, kind="thumb")
+
+
+def _skyline(frame: Frame, counts: NDArray[np.int64], edges: FloatArray, kind: str) -> str:
+    """All bars as one outline: half the text of separate bars."""
+    x, y = frame.x(edges), frame.y(counts)
+    base = number(float(frame.y(0)))
+    data = [f"M{number(x[0])} {base}"]
+    last = ""
+    for index, value in enumerate(y):
+        now = number(value)
+        if now != last:
+            data.append(f"{f'H{number(x[index])}' if index else ''}V{now}")
+        last = now
+    return f'<path class="{kind}" d="{"".join(data)}H{number(x[-1])}V{base}Z"/>'
+
+
+def _nothing(words: str) -> str:
+    return f'<span class="none">{words}</span>'
+
+
+def traces_picture(channels: list[tuple[str, FloatArray]], seconds: float) -> str:
+    """Filtered traces (uV) one below the other at one scale, as the lowest and highest value of up to 500 columns."""
+    row, left, width = 34.0, 70.0, 800.0
+    peak = max([float(np.abs(trace).max(initial=0.0)) for _, trace in channels] + [1e-9])
+    scale = 0.5 * row / peak
+    parts = []
+    for index, (name, trace) in enumerate(channels):
+        base = row * (index + 0.7)
+        edges = np.unique(np.linspace(0, len(trace), TRACE_COLUMNS + 1).astype(np.int64))[:-1]
+        low, high = np.minimum.reduceat(trace, edges), np.maximum.reduceat(trace, edges)
+        x = left + edges / max(len(trace), 1) * (width - left)
+        points = zip(np.repeat(x, 2), (base - np.column_stack([low, high]) * scale).ravel(), strict=True)
+        parts.append(
+            f'<text class="tick" x="{left - 6:g}" y="{number(base + 3)}" text-anchor="end">{escape(name)}</text>'
+        )
+        parts.append(f'<path class="line thin" d="{polyline(points)}"/>')
+    height = row * (len(channels) + 0.8)
+    bar = max(ticks(0, peak, 2))
+    parts.append(f'<path class="axis thick" d="M{left:g} {number(height - 4)}v{number(-bar * scale)}"/>')
+    words = f"{bar:g} uV; {seconds:g} s from left to right"
+    parts.append(f'<text class="tick" x="{left + 6:g}" y="{number(height - 6)}">{words}</text>')
+    return drawing(width, height, "".join(parts), label="filtered traces", kind="wide")

@@ -1,0 +1,163 @@
+"""The probe from above: its electrodes, and the units where their amplitudes lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.report._svg import Frame, drawing, number, ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
+
+    FloatArray: TypeAlias = NDArray[np.float64]
+
+NEAR_UM = 100.0
+LONG = 4.0  # times longer than wide: a column, which is laid down
+FEW, MANY = 100, 40  # electrodes that a small map has room for, units that large marks have room for
+SMALL_SIDE, LARGE_SIDE, LAID_SIDE, SHORT_SIDE, MARGIN = 440.0, 680.0, 900.0, 130.0, 44.0
+LARGEST_RADIUS, SMALLEST_RADIUS, LARGEST_DOT = 11.0, 3.5, 4.5
+
+
+@dataclass(frozen=True)
+class ProbeMap:
+    """A drawing and what has to be said below it."""
+
+    svg: str
+    notes: list[str]
+
+
+def unit_position(unit: Mapping[str, Any], locations: FloatArray) -> tuple[float, float]:
+    """Centre of mass of a unit's squared amplitudes over the electrodes within 100 um of its main one, in um.
+
+    Units of one main electrode are told apart by it. Where there are no amplitudes, the main electrode's place.
+    """
+    main = np.array([unit["x"], unit["y"]], dtype=np.float64)
+    amplitudes = np.asarray(unit.get("amplitudes", ()), dtype=np.float64)
+    if amplitudes.shape != (len(locations),):
+        return float(main[0]), float(main[1])
+    near = np.linalg.norm(locations - main, axis=1) <= NEAR_UM
+    weights = np.where(near & np.isfinite(amplitudes), amplitudes, 0.0) ** 2
+    if not weights.sum() > 0:
+        return float(main[0]), float(main[1])
+    x, y = weights @ locations / weights.sum()
+    return float(x), float(y)
+
+
+def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: set[Any]) -> ProbeMap | None:
+    """Draw the electrodes as dots and the units as marks whose area is their amplitude; None without electrodes.
+
+    Kept units are full, others hollow; positive peaks are squares. Scales are equal unless the probe is a column, which
+    is laid down and stretched across.
+    """
+    locations = np.asarray(locations, dtype=np.float64).reshape(-1, 2)
+    if not len(locations):
+        return None
+    places = np.array([unit_position(unit, locations) for unit in units]).reshape(-1, 2)
+    frame, laid, stretched = _frame(locations)
+    order = (1, 0) if laid else (0, 1)
+    x, y = frame.x(locations[:, order[0]]), frame.y(locations[:, order[1]])
+    dots = "".join(f"M{number(a)} {number(b)}h0" for a, b in zip(x, y, strict=True))
+    names = ("y (um)", "x (um)") if laid else ("x (um)", "y (um)")
+    content = (
+        f'<path class="electrodes" style="stroke-width:{_dot(x, y):.2g}" d="{dots}"/>'
+        + _marks(frame, places[:, order], units, kept)
+        + frame.axes(*names, ticks(*frame.x_range, 6), ticks(*frame.y_range, 3 if laid else 5))
+    )
+    notes = ["The column is laid down: y runs from left to right."] if laid else []
+    notes += ["Not to scale: stretched across."] if stretched else []
+    label = f"map of {len(locations)} electrodes and {len(units)} units"
+    return ProbeMap(drawing(frame.width, frame.height, content, label=label, kind="probe"), notes)
+
+
+def _dot(x: FloatArray, y: FloatArray) -> float:
+    """Diameter of an electrode's dot in pixels: at most half of the way to the next one."""
+    from scipy.spatial import cKDTree
+
+    points = np.column_stack([x, y])
+    if len(points) < 2:
+        return LARGEST_DOT
+    distances = np.asarray(cKDTree(points).query(points, k=2)[0])
+    return float(np.clip(0.5 * np.median(distances[:, 1]), 0.8, LARGEST_DOT))
+
+
+def mini_map(locations: FloatArray, units: Sequence[Mapping[str, Any]]) -> str:
+    """The probe and its units as a stamp, each stretched to fill it."""
+    locations = np.asarray(locations, dtype=np.float64).reshape(-1, 2)
+    if not len(locations):
+        return ""
+    low, high = locations.min(axis=0), locations.max(axis=0)
+    margin = np.maximum(0.08 * (high - low), 1.0)
+    (x0, y0), (x1, y1) = low - margin, high + margin
+    if y1 - y0 > LONG * (x1 - x0):
+        locations, (x0, y0), (x1, y1) = locations[:, ::-1], (y0, x0), (y1, x1)
+        units = [{**unit, "x": unit["y"], "y": unit["x"]} for unit in units]
+    frame = Frame(120, 60, (x0, x1), (y0, y1), left=0, right=0, top=0, bottom=0)
+    spots = {
+        (round(float(x)), round(float(y)))
+        for x, y in zip(frame.x(locations[:, 0]), frame.y(locations[:, 1]), strict=True)
+    }
+    dots = "".join(f"M{x} {y}h0" for x, y in sorted(spots))
+    marks = []
+    for unit in units:
+        x, y = unit_position(unit, locations)
+        marks.append(_mark(float(frame.x(x)), float(frame.y(y)), 2.5, bool(unit["has_pos_peak"])))
+    content = f'<path class="electrodes" d="{dots}"/><g class="kept">{"".join(marks)}</g>'
+    return drawing(120, 60, content, label=f"{len(units)} units on the probe", kind="mini")
+
+
+def _frame(locations: FloatArray) -> tuple[Frame, bool, bool]:
+    """The plot area, whether a tall probe is laid down, and whether it is stretched."""
+    low, high = locations.min(axis=0), locations.max(axis=0)
+    pad = np.maximum(0.04 * (high - low), 10.0)
+    low, high = low - pad, high + pad
+    extent = high - low
+    laid = bool(extent[1] > LONG * extent[0])
+    along, across = (1, 0) if laid else (0, 1)
+    long_side = SMALL_SIDE if len(locations) <= FEW else LARGE_SIDE
+    if extent[along] > LONG * extent[across]:
+        long_side = LAID_SIDE
+    scale = long_side / max(extent[along], extent[across])
+    width, height = extent[along] * scale, extent[across] * scale
+    stretched = bool(height < SHORT_SIDE or width < SHORT_SIDE)
+    width, height = max(width, SHORT_SIDE), max(height, SHORT_SIDE)
+    frame = Frame(
+        width + MARGIN + 14,
+        height + 42,
+        (float(low[along]), float(high[along])),
+        (float(low[across]), float(high[across])),
+        left=MARGIN,
+        right=14.0,
+    )
+    return frame, laid, stretched
+
+
+def _marks(frame: Frame, places: FloatArray, units: Sequence[Mapping[str, Any]], kept: set[Any]) -> str:
+    """One mark per unit, large ones first so that small ones lie on top."""
+    amplitudes = np.array([unit["amplitude"] for unit in units], dtype=np.float64)
+    amplitudes = np.where(np.isfinite(amplitudes), amplitudes, 0.0)
+    largest = LARGEST_RADIUS if len(units) <= MANY else 0.75 * LARGEST_RADIUS
+    radius = np.maximum(largest * np.sqrt(amplitudes / max(amplitudes.max(initial=0.0), 1e-9)), SMALLEST_RADIUS)
+    marks = []
+    for index in np.argsort(-radius, kind="stable"):
+        unit = units[index]
+        x, y, r = float(frame.x(places[index, 0])), float(frame.y(places[index, 1])), float(radius[index])
+        kind = "kept" if unit["unit_id"] in kept else "failed"
+        title = f"unit {unit['unit_id']}, {kind}, {unit['amplitude']:.3g} uV, channel {unit['channel_id']}"
+        mark = f'<g class="unit {kind}"><title>{escape(title)}</title>{_mark(x, y, r, bool(unit["has_pos_peak"]))}</g>'
+        marks.append(f'<a href="#unit-{escape(str(unit["unit_id"]))}">{mark}</a>')
+    return "".join(marks)
+
+
+def _mark(x: float, y: float, r: float, positive: bool) -> str:
+    if positive:
+        side = r * 1.77  # of the same area as the circle
+        corner = f'x="{number(x - side / 2)}" y="{number(y - side / 2)}"'
+        return f'<rect {corner} width="{number(side)}" height="{number(side)}"/>'
+    return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(r)}"/>'

@@ -1,0 +1,112 @@
+"""Numbers and outcomes as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+# What a status of run.json means to somebody who did not watch: badge, one sentence, what to do.
+STATUSES = {
+    "done": ("done", "", ()),
+    "biological failure": (
+        "nothing to sort",
+        "The recording itself could not be sorted; the software and the machine are not to blame.",
+        (
+            "Look at the traces first: a wrong data type or gain (gain_to_uv) is more common than a silent culture.",
+            "The same call gives the same answer at once. recompute_sorting=True tries again.",
+        ),
+    ),
+    "environment failure": (
+        "stopped",
+        "Something on this machine is missing or misconfigured. No recording can be sorted until it is fixed.",
+        (
+            "Do what the message says, then make the same call again: finished stages are not done twice.",
+            "spikelab doctor shows which sorters, GPU, plugins and containers work here.",
+        ),
+    ),
+    "resource failure": (
+        "out of resources",
+        "Memory, disk or time ran out before the recording was sorted.",
+        (
+            "Free what ran out, or ask for less: a smaller batch of the sorter, a lower total_memory, fewer n_jobs.",
+            "The same call goes on where it stopped: finished stages are not done twice.",
+        ),
+    ),
+    "failed": (
+        "failed",
+        "The run ended in an error that was not recognised.",
+        (
+            "The log below has where it happened.",
+            "The same call goes on where it stopped: finished stages are not done twice.",
+        ),
+    ),
+    "interrupted": ("interrupted", "The run was interrupted.", ("The same call goes on where it stopped.",)),
+    "running": ("running", "The run had not ended when this was written.", ()),
+    "not attempted": (
+        "not attempted",
+        "The batch stopped before this recording: it would have failed the same way.",
+        (),
+    ),
+}
+GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
+TONES = {"done": GOOD, "biological failure": NEUTRAL, "not attempted": NEUTRAL}
+
+
+def status_words(status: str) -> tuple[str, str, tuple[str, ...]]:
+    """Badge, meaning and advice of a status."""
+    return STATUSES.get(status, (status, "", ()))
+
+
+def tone(status: str) -> str:
+    """How a status is coloured."""
+    return TONES.get(status, BAD)
+
+
+def figure(value: Any, digits: int = 3) -> str:
+    """A number for reading: whole numbers with thin spaces, others to a few digits, what is not finite as a word."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    value = float(value)
+    if math.isnan(value):
+        return "n/a"
+    if math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
+    if value == round(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{value:#.{digits}g}".rstrip(".") if abs(value) < 10**digits else f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``0.5 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return "\N{EN DASH}"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def memory(mib: float | None) -> str:
+    """MiB as ``350 MiB`` or ``2.5 GiB``."""
+    if mib is None:
+        return "\N{EN DASH}"
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.3g} GiB"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """``1 unit``, ``2 units``."""
+    return f"{figure(count)} {one if count == 1 else many or one + 's'}"
+
+
+def sort_key(value: Any) -> str:
+    """What a table's cell is sorted by: "" for what is not a number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and math.isinf(value):
+        return "1e308" if value > 0 else "-1e308"
+    return str(value)

@@ -33,7 +33,7 @@ def distribution(shown: Histogram) -> str:
     total = shown.curated + shown.failed
     top = float(max(total.max(), 1))
     edges = (float(shown.edges[0]), float(shown.edges[-1]))
-    left = 34.0 + 7 * max(0, len(f"{top:.0f}") - 2)
+    left = 40.0 + 7 * max(0, len(f"{top:.0f}") - 2)
     frame = Frame(280, 170, edges, (0, top * 1.05), left=left, x_log=shown.log)
     x_ticks = log_ticks(*edges) if shown.log else ticks(*edges, 4)
     content = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.report._svg import Frame, drawing, number, ticks
+from spikelab.spike_sorting.report._words import figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 NEAR_UM = 100.0
 LONG = 4.0  # times longer than wide: a column, which is laid down
 FEW, MANY = 100, 40  # electrodes that a small map has room for, units that large marks have room for
-SMALL_SIDE, LARGE_SIDE, LAID_SIDE, SHORT_SIDE, MARGIN = 440.0, 680.0, 900.0, 130.0, 44.0
+SMALL_SIDE, LARGE_SIDE, LAID_SIDE, SHORT_SIDE, MARGIN = 440.0, 680.0, 900.0, 130.0, 50.0
 LARGEST_RADIUS, SMALLEST_RADIUS, LARGEST_DOT = 11.0, 3.5, 4.5
 
 
@@ -149,7 +150,8 @@ def _marks(frame: Frame, places: FloatArray, units: Sequence[Mapping[str, Any]],
         unit = units[index]
         x, y, r = float(frame.x(places[index, 0])), float(frame.y(places[index, 1])), float(radius[index])
         kind = "kept" if unit["unit_id"] in kept else "failed"
-        title = f"unit {unit['unit_id']}, {kind}, {unit['amplitude']:.3g} uV, channel {unit['channel_id']}"
+        outcome = "kept" if kind == "kept" else "not kept"
+        title = f"unit {unit['unit_id']}, {outcome}, {figure(unit['amplitude'])} uV, channel {unit['channel_id']}"
         mark = f'<g class="unit {kind}"><title>{escape(title)}</title>{_mark(x, y, r, bool(unit["has_pos_peak"]))}</g>'
         marks.append(f'<a href="#unit-{escape(str(unit["unit_id"]))}">{mark}</a>')
     return "".join(marks)

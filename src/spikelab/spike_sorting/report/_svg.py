@@ -106,7 +106,7 @@ class Frame:
         parts.append(text((self.left + end) / 2, self.height - 4, x_label, anchor="middle", kind="label"))
         middle = (self.top + base) / 2
         parts.append(
-            f'<text class="label" text-anchor="middle" transform="translate(10 {number(middle)}) rotate(-90)">'
+            f'<text class="label" text-anchor="middle" transform="translate(13 {number(middle)}) rotate(-90)">'
             f"{escape(y_label)}</text>"
         )
         return "".join(parts)

@@ -54,7 +54,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   }
   form.elements.order.addEventListener("change", () => sort(form.elements.order.value, order.ascending));
   form.elements.reverse.addEventListener("click", () => sort(order.column, !order.ascending));
-  form.addEventListener("input", (event) => { if (event.target.name !== "order") filter(); });
+  form.elements.words.addEventListener("input", filter);
+  for (const select of form.querySelectorAll("select:not([name=order])")) select.addEventListener("change", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => { filter(); sort(headings[0].dataset.column, true); }));
 

@@ -1,0 +1,330 @@
+"""What the pages say, and when they are written."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gallery import CASES, Case, make_case, record_of, square
+from simulated import simulate
+from spikelab.spike_sorting import sort_recording
+from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
+from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.report import IndexRow, Shown, render_report, summarise, write_index, write_report
+from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
+from spikelab.spike_sorting.report._probe import probe_map, unit_position
+from spikelab.spike_sorting.report._svg import log_ticks, polyline, ticks
+from spikelab.spike_sorting.report._words import duration, figure, memory
+from spikelab.spikedata import SpikeData
+
+LOOSE: dict[str, Any] = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
+CONFIG = SortingPipelineConfig()
+
+
+def page_of(case: Case, config: SortingPipelineConfig = CONFIG, **record: Any) -> str:
+    return render_report(Path("/results"), record_of(case, **record), config, case.shown)
+
+
+def words(html: str) -> str:
+    """What a reader sees, on one line."""
+    text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+
+
+# ---- the page of a recording ----
+
+
+def test_every_unit_is_in_the_table_with_two_pictures() -> None:
+    html = page_of(make_case())
+    assert re.findall(r'<tr id="unit-(\d+)"', html) == [str(i) for i in range(12)]
+    assert html.count('class="thumb"') == 24
+
+
+def test_kept_units_and_criteria_are_counted() -> None:
+    case = make_case()
+    failed = [row["failed_criterion"] for row in case.outcome.unit_metrics if not row["passed"]]
+    text = words(page_of(case))
+    assert f"{case.outcome.sd_curated.N} of 12 units kept" in text
+    assert f"first ISI violations (per spike) at most 0.01 {failed.count('isi_violation')}" in text
+    assert f"first SNR at least 5 {failed.count('snr')}" in text
+
+
+def test_a_criterion_that_was_off_is_not_listed() -> None:
+    config = CONFIG.override(snr_min=None, curate_second=False)
+    text = words(page_of(make_case(config=config), config))
+    assert "SNR at least" not in text
+    assert "second Spikes" not in text
+
+
+def test_a_criterion_that_is_not_ours_is_listed() -> None:
+    case = make_case()
+    row = next(row for row in case.outcome.unit_metrics if row["passed"])
+    row |= {"passed": False, "failed_round": "merge", "failed_criterion": "merge_duplicates", "merged_into": 3}
+    text = words(page_of(case))
+    assert "merge merge duplicates 1" in text
+    assert "merge duplicates into 3" in text
+
+
+def test_200_units_are_small_and_quick() -> None:
+    (case,) = CASES["200_units"]()
+    page_of(make_case())  # the template is compiled once
+    start = time.process_time()
+    html = page_of(case)
+    assert time.process_time() - start < 5
+    assert len(html.encode()) < 3_000_000
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_page_reaches_for_the_network(name: str) -> None:
+    for case in CASES[name]()[:1]:
+        html = page_of(case)
+        assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*//', html)
+        assert "url(" not in html
+        drawn = re.sub(r"<script.*?</script>|base64,[^\"]*", "", html, flags=re.DOTALL)
+        assert not re.search(r"\b(nan|NaN|inf)\b", drawn)
+
+
+def test_names_and_messages_cannot_break_the_page() -> None:
+    case = make_case('<img src=x onerror="alert(1)">')
+    hostile = "</pre><script>alert(2)</script>"
+    html = page_of(case, warnings=[hostile], error={"class": hostile, "message": hostile})
+    assert "<img src=x" not in html
+    assert "<script>alert" not in html
+
+
+def test_settings_that_differ_from_the_preset_are_shown() -> None:
+    config = CONFIG.override(sorter_name="rt_sort", snr_min=8, fr_min=None)
+    text = words(page_of(make_case(), config))
+    assert "curation.snr_min 8 5.0 Smallest signal-to-noise ratio" in text
+    assert "curation.fr_min None 0.05" in text
+    assert "sorter.sorter_name" not in text
+
+
+def test_retries_and_warnings_are_shown() -> None:
+    attempts = [
+        {"sorter_params": {"batch_size": 60000}, "error": "GPUOutOfMemoryError: out of memory", "wall_s": 12.5},
+        {"sorter_params": {"batch_size": 30000}, "error": None},
+    ]
+    text = words(page_of(make_case(), attempts=attempts, warnings=["3 samples were clipped"]))
+    assert "failed batch_size = 60000, wall s = 12.5 GPUOutOfMemoryError: out of memory" in text
+    assert "done batch_size = 30000" in text
+    assert "3 samples were clipped" in text
+    assert "Failures and retries" not in page_of(make_case())
+
+
+def test_a_record_that_lacks_almost_everything_is_drawn() -> None:
+    html = render_report(Path("/results"), {"status": "failed"}, CONFIG, Shown())
+    assert "No stage was finished" in words(html)
+
+
+def test_warnings_of_a_recording_that_was_loaded_stay() -> None:
+    case = make_case()
+    record = record_of(case)
+    record["stages"]["recording"]["report"]["warnings"] = ["the values look like volts"]
+    assert "the values look like volts" in words(render_report(Path("/r"), record, CONFIG, case.shown))
+
+
+# ---- the pictures ----
+
+
+def test_raster_is_dark_where_there_are_spikes() -> None:
+    sd = SpikeData([[100.0, 100.5, 900.0], [500.0]], length=1000)
+    shown = activity(sd)
+    with Image.open(io.BytesIO(base64.b64decode(shown.raster.partition(",")[2]))) as image:
+        pixels = np.asarray(image)
+    assert pixels.shape == (2, 1200)
+    assert np.flatnonzero(pixels[0] < 255).tolist() == [120, 1080]
+    assert np.flatnonzero(pixels[1] < 255).tolist() == [600]
+    assert pixels[0, 120] <= pixels[0, 1080]
+    assert shown.rate_max == pytest.approx(2 / 2 / 0.02)
+
+
+def test_a_unit_lies_between_the_electrodes_that_see_it() -> None:
+    locations = square(2, 40.0)
+    unit = {"x": 0.0, "y": 0.0, "amplitudes": np.array([100.0, 100.0, 0.0, 0.0])}
+    assert unit_position(unit, locations) == (20.0, 0.0)
+    assert unit_position({"x": 40.0, "y": 0.0}, locations) == (40.0, 0.0)
+    assert unit_position({**unit, "amplitudes": np.full(4, np.nan)}, locations) == (0.0, 0.0)
+
+
+def test_a_far_electrode_does_not_move_a_unit() -> None:
+    locations = np.array([[0.0, 0.0], [0.0, 500.0]])
+    assert unit_position({"x": 0.0, "y": 0.0, "amplitudes": np.array([10.0, 10.0])}, locations) == (0.0, 0.0)
+
+
+def test_a_column_is_laid_down_and_says_so() -> None:
+    column = np.column_stack([np.zeros(100), np.arange(100) * 20.0])
+    laid, flat = probe_map(column, [], set()), probe_map(square(), [], set())
+    assert laid is not None
+    assert flat is not None
+    assert any("laid down" in note for note in laid.notes)
+    assert flat.notes == []
+    assert probe_map(np.empty((0, 2)), [], set()) is None
+
+
+def test_intervals_beyond_the_histogram_are_said_to_be() -> None:
+    assert "none up to 50 ms" in isi_thumbnail(1, np.array([60.0, 1000.0]), "kept")
+    assert "largest bin 2" in isi_thumbnail(1, np.array([4.1, 4.2, 60.0]), "kept")
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0, 60, 5) == [0, 20, 40, 60]
+    assert ticks(0, 3, 4, whole=True) == [0, 1, 2, 3]
+    assert ticks(5, 5) == [5]
+    assert log_ticks(0.05, 20) == pytest.approx([0.1, 1, 10])
+    assert log_ticks(25, 400) == pytest.approx([50, 100, 200])
+
+
+def test_lines_do_not_drift_by_rounding() -> None:
+    points = [(0.03 * i, 0.07 * i) for i in range(1000)]
+    steps = re.findall(r"[ml]([-\d.e]+) ([-\d.e]+)", polyline(points))
+    end = np.array(steps, dtype=float).sum(axis=0)
+    np.testing.assert_allclose(end, points[-1], atol=0.06)
+
+
+def test_numbers_are_words_for_readers() -> None:
+    assert [figure(v) for v in (float("nan"), float("inf"), None, 12, 4.2, 0.01234)] == [
+        "n/a", "\N{INFINITY}", "\N{EN DASH}", "12", "4.20", "0.0123",
+    ]  # fmt: skip
+    assert [duration(v) for v in (0.5, 61, 3720, None)] == ["0.5 s", "1 min 1 s", "1 h 2 min", "\N{EN DASH}"]
+    assert [memory(v) for v in (350.2, 2560)] == ["350 MiB", "2.5 GiB"]
+
+
+# ---- in the pipeline ----
+
+
+def test_a_second_call_does_not_touch_the_page(tmp_path: Path) -> None:
+    recording = simulate(duration_s=3.0).recording
+    page = tmp_path / "out" / "report.html"
+    sort_recording([recording], results_folders=[tmp_path / "out"], **LOOSE)
+    assert "5 of 5 units kept" in words(page.read_text())
+    before = page.stat().st_mtime_ns
+    sort_recording([recording], results_folders=[tmp_path / "out"], **LOOSE)
+    assert page.stat().st_mtime_ns == before
+    sort_recording([recording], results_folders=[tmp_path / "out"], **{**LOOSE, "snr_min": 1000})
+    assert "0 of 5 units kept" in words(page.read_text())
+    page.unlink()
+    sort_recording([recording], results_folders=[tmp_path / "out"], **{**LOOSE, "snr_min": 1000})
+    assert page.exists()
+
+
+def test_paths_in_the_page_are_relative(tmp_path: Path) -> None:
+    sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert str(tmp_path) not in html
+    links = re.findall(r'<li><a href="([^"]+)"', html)
+    assert "sorted_spikedata_curated.npz" in links
+    assert all((tmp_path / "out" / link).exists() for link in links)
+
+
+def test_a_silent_recording_gets_a_page_that_explains(tmp_path: Path) -> None:
+    silent = simulate(n_units=0, duration_s=3.0).recording
+    with pytest.raises(InsufficientActivityError):
+        sort_recording([silent], results_folders=[tmp_path / "out"], **LOOSE)
+    page = tmp_path / "out" / "report.html"
+    html = page.read_text()
+    assert "nothing to sort" in words(html)
+    assert "InsufficientActivityError" in words(html)
+    assert "gain_to_uv" in words(html)
+    assert 'aria-label="filtered traces"' in html
+    before = page.stat().st_mtime_ns
+    with pytest.raises(InsufficientActivityError):
+        sort_recording([silent], results_folders=[tmp_path / "out"], **LOOSE)
+    assert page.stat().st_mtime_ns == before
+
+
+def test_retries_of_the_sorter_reach_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(self: Any, *_: Any) -> None:
+        raise GPUOutOfMemoryError("no GPU memory left", sorter="threshold")
+
+    monkeypatch.setattr(ThresholdBackend, "sort", no_memory)
+    monkeypatch.setattr(ThresholdBackend, "batch_parameter", "detect_threshold", raising=False)
+    monkeypatch.setattr(ThresholdBackend, "batch_default", 8, raising=False)
+    with pytest.raises(GPUOutOfMemoryError):
+        sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
+    text = words((tmp_path / "out" / "report.html").read_text())
+    assert "out of resources" in text
+    assert text.count("GPUOutOfMemoryError: no GPU memory left") == 3
+
+
+def test_a_report_that_cannot_be_written_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from spikelab.spike_sorting import report
+
+    def fail(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(report, "write_report", fail)
+    (found,) = sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
+    assert found.N == 5
+    assert "the report could not be written: OSError: no room" in caplog.text
+
+
+def test_a_batch_has_one_page(tmp_path: Path) -> None:
+    inputs = [simulate(duration_s=3.0, seed=1).recording, simulate(duration_s=3.0, n_units=0).recording]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(SortBatchError):
+        sort_recording(inputs, results_folders=folders, **LOOSE)
+    page = tmp_path / "sorted_threshold_overview" / "index.html"
+    html = page.read_text()
+    assert "1 of 2 sorted" in words(html)
+    assert "nothing to sort" in words(html)
+    links = re.findall(r'<a href="([^"#]+report.html)"', html)
+    assert [(page.parent / link).resolve() for link in links] == [folder / "report.html" for folder in folders]
+    before = page.stat().st_mtime_ns
+    with pytest.raises(SortBatchError):
+        sort_recording(inputs, results_folders=folders, **LOOSE)
+    assert page.stat().st_mtime_ns == before
+
+
+def test_index_of_what_was_not_attempted(tmp_path: Path) -> None:
+    case = make_case()
+    rows = [
+        IndexRow("a b/ü", "done", tmp_path / "a b", "", 3.0, summarise(case.units, case.outcome)),
+        IndexRow("c", "environment failure", tmp_path / "c", "EnvironmentSortFailure: no MATLAB"),
+        IndexRow("d", "not attempted", tmp_path / "d"),
+    ]
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "report.html").write_text("")
+    assert write_index(tmp_path / "overview", "kilosort2", rows)
+    assert not write_index(tmp_path / "overview", "kilosort2", rows)
+    html = (tmp_path / "overview" / "index.html").read_text()
+    assert 'href="../a%20b/report.html"' in html
+    assert html.count("report.html") == 1
+    assert "not attempted" in words(html)
+    assert "no MATLAB" in words(html)
+
+
+def test_a_partial_page_of_a_killed_run_is_swept_away(tmp_path: Path) -> None:
+    case = make_case()
+    assert write_report(tmp_path, record_of(case), CONFIG, case.shown)
+    (tmp_path / ".report.html.new").write_text("half")
+    assert not write_report(tmp_path, record_of(case), CONFIG, case.shown)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_page_needs_no_matplotlib() -> None:
+    import subprocess
+    import sys
+
+    script = (
+        "import spikelab.spike_sorting.report, sys; sys.exit(any(m in sys.modules for m in ('matplotlib', 'jinja2')))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_run_record_is_unchanged_by_the_page(tmp_path: Path) -> None:
+    sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
+    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
+    assert list(stages) == ["recording", "sorting", "waveforms", "curation", "compilation"]

@@ -1,0 +1,179 @@
+"""The pages in a real browser: nothing on the console, sorting and filtering clicked, narrow windows, print."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gallery import CASES, draw_case, make_case, record_of
+from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.report import Shown, write_report
+
+TABLE = "unit-table"
+ONE_RECORDING = [name for name in CASES if not name.startswith(("seven", "plate"))]
+
+
+def written(folder: Path, name: str = "typical", **settings: Any) -> Path:
+    """The page of a case, without its figures."""
+    (case,) = CASES[name]()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = SortingPipelineConfig.from_kwargs(sorter_name="kilosort4", **settings)
+    write_report(folder, record_of(case), config, case.shown)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def typical(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("typical"))
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batch")
+    draw_case(folder, CASES["seven_recordings"]())
+    return folder / "index.html"
+
+
+@pytest.mark.parametrize("name", ONE_RECORDING)
+@pytest.mark.parametrize("width", [1200, 400])
+def test_console_is_clean_and_nothing_is_wider_than_the_window(
+    browser: Any, tmp_path: Path, name: str, width: int
+) -> None:
+    browser.open(written(tmp_path, name), width)
+    assert browser.console() == []
+    assert browser.overflow() == 0
+    cut = """return [...document.querySelectorAll('h1, h2, p, li, dd, label, button, select, pre, output')]
+        .filter(element => element.offsetParent && element.getBoundingClientRect().right > innerWidth + 1
+            && !element.closest('.scroll')).map(element => element.outerHTML.slice(0, 80))"""
+    assert browser.run(cut) == []
+
+
+def test_pictures_of_the_page_are_inside_of_their_frames(browser: Any, typical: Path) -> None:
+    browser.open(typical)
+    outside = """return [...document.querySelectorAll('svg.distribution, svg.probe')].flatMap(svg => {
+        const frame = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('text, circle, rect')].map(part => [part, part.getBoundingClientRect()])
+            .filter(([part, box]) => box.left < frame.left - 1 || box.right > frame.right + 1
+                || box.top < frame.top - 1 || box.bottom > frame.bottom + 1).map(([part]) => part.outerHTML)})"""
+    assert browser.run(outside) == []
+
+
+@pytest.mark.parametrize("name", ["200_units", "array_2d", "neuropixels_column", "typical"])
+def test_labels_of_an_axis_do_not_touch(browser: Any, tmp_path: Path, name: str) -> None:
+    browser.open(written(tmp_path, name))
+    touching = """return [...document.querySelectorAll('svg.distribution, svg.probe, .times')].flatMap(frame => {
+        const parts = [...frame.querySelectorAll('text, span')];
+        const boxes = parts.map(part => [part.textContent, part.getBoundingClientRect()]);
+        return boxes.flatMap(([a, p], i) => boxes.slice(i + 1)
+            .filter(([b, q]) => p.left < q.right && q.left < p.right && p.top < q.bottom - 2 && q.top < p.bottom - 2)
+            .map(([b]) => `${a} | ${b}`))})"""
+    assert browser.run(touching) == []
+
+
+def test_a_click_on_a_heading_sorts(browser: Any, typical: Path) -> None:
+    browser.open(typical)
+    ids = browser.column(TABLE, "id")
+    assert ids == sorted(ids, key=int)
+    heading = browser.find(f"#{TABLE} [data-column=snr]")
+    heading.find_element("css selector", "button").click()
+    snr = [float(value) for value in browser.column(TABLE, "snr")]
+    assert snr == sorted(snr, reverse=True)
+    assert heading.get_attribute("aria-sort") == "descending"
+    heading.find_element("css selector", "button").click()
+    assert [float(value) for value in browser.column(TABLE, "snr")] == sorted(snr)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert browser.run("return document.querySelectorAll('[aria-sort]').length") == 1
+
+
+def test_what_has_no_value_comes_last_in_both_orders(browser: Any, tmp_path: Path) -> None:
+    browser.open(written(tmp_path, "nan_metrics"))
+    button = browser.find(f"#{TABLE} [data-column=snr] button")
+    for _ in range(2):
+        button.click()
+        values = browser.column(TABLE, "snr")
+        assert values[-6:] == [""] * 6
+        assert "" not in values[:-6]
+
+
+def test_filters_narrow_the_table_and_are_taken_back(browser: Any, typical: Path) -> None:
+    browser.open(typical)
+    kept = [row["unit_id"] for row in make_case().outcome.unit_metrics if row["passed"]]
+    output = browser.find("output")
+    assert output.text == "12 of 12 shown"
+    browser.find("select[name=kind] option[value=kept]").click()
+    assert [int(value) for value in browser.column(TABLE, "id")] == kept
+    assert output.text == f"{len(kept)} of 12 shown"
+    browser.find("button[type=reset]").click()
+    browser.run("return new Promise(resolve => setTimeout(resolve, 50))")
+    assert output.text == "12 of 12 shown"
+    browser.find("input[type=search]").send_keys("snr")
+    shown = {row["unit_id"] for row in make_case().outcome.unit_metrics if row["failed_criterion"] == "snr"}
+    assert {int(value) for value in browser.column(TABLE, "id")} == shown != set()
+    browser.find("input[type=search]").send_keys(" nothing like it")
+    assert browser.column(TABLE, "id") == []
+
+
+def test_keyboard_alone_sorts(browser: Any, typical: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(typical)
+    browser.find(f"#{TABLE} [data-column=amplitude] button").send_keys(Keys.ENTER)
+    values = [float(value) for value in browser.column(TABLE, "amplitude")]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_unit_on_the_map_leads_to_its_row_even_where_it_is_filtered_out(browser: Any, typical: Path) -> None:
+    browser.open(typical)
+    browser.find("select[name=kind] option[value=failed]").click()
+    assert "0" not in browser.column(TABLE, "id")
+    browser.run("document.querySelector('svg.probe a[href=\"#unit-0\"]').dispatchEvent(new MouseEvent('click'))")
+    browser.run("return new Promise(resolve => setTimeout(resolve, 200))")
+    assert "0" in browser.column(TABLE, "id")
+    assert browser.run("return document.querySelector('tr:target').id") == "unit-0"
+
+
+def test_a_narrow_window_has_its_own_way_to_sort(browser: Any, typical: Path) -> None:
+    browser.open(typical, 400)
+    assert browser.run("return getComputedStyle(document.querySelector('thead')).display")
+    browser.find(f"form[data-for={TABLE}] select[name=order] option[value=snr]").click()
+    snr = [float(value) for value in browser.column(TABLE, "snr")]
+    assert snr == sorted(snr)
+    browser.find("button[name=reverse]").click()
+    assert [float(value) for value in browser.column(TABLE, "snr")] == sorted(snr, reverse=True)
+
+
+def test_print_has_every_unit(browser: Any, typical: Path) -> None:
+    browser.open(typical)
+    pdf = browser.pdf()
+    assert pdf.startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.run("return document.querySelector('.controls').offsetHeight") == 0
+    assert len(browser.column(TABLE, "id")) == 12
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_page_of_a_batch(browser: Any, batch: Path, width: int) -> None:
+    browser.open(batch, width)
+    assert browser.console() == []
+    assert browser.overflow() == 0
+    loaded = "return [...document.images].filter(image => image.complete && !image.naturalWidth).length"
+    assert browser.run(loaded) == 0
+    browser.find("select[name=status] option[value='nothing to sort']").click()
+    assert browser.column("recording-table", "name") == ["culture_2_day2"]
+
+
+def test_page_of_a_failure(browser: Any, tmp_path: Path) -> None:
+    case = make_case()
+    record = record_of(
+        case, status="biological failure", error={"class": "InsufficientActivityError", "message": "x" * 500}
+    )
+    write_report(tmp_path, record, SortingPipelineConfig(), Shown(case.recording))
+    for width in (1200, 400):
+        browser.open(tmp_path / "report.html", width)
+        assert browser.console() == []
+        assert browser.overflow() == 0

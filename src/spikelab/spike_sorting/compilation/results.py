@@ -76,7 +76,7 @@ def compile_results(
     ``sorted.mat``, whose header carries a date, files made from equal input are equal byte by byte.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".{RAW}*.tmp"):  # of a run that was killed while it saved: the name is never used again
+    for leftover in folder.glob(f".{RAW}*.tmp"):  # of a run that was killed while it saved
         leftover.unlink()
     written = _save_spikedata(sd_curated, folder / CURATED)
     if config.compilation.save_raw_pkl:

@@ -48,7 +48,7 @@ class Seen:
 
     def files(self) -> dict[str, str]:
         """Names and contents of what was written, logs and records left out."""
-        skipped = {"run.json", "config_used.toml"}
+        skipped = {"run.json", "report.html", "config_used.toml"}
         return {
             str(path.relative_to(self.results)): digest(path.read_bytes())
             for path in self.results.rglob("*")

@@ -53,6 +53,6 @@ def test_silence_has_the_smallest_sigma() -> None:
 def test_a_stream_computes_the_same(traces: np.ndarray, size: int) -> None:
     rate = 19_753.77
     expected = noise.sigma_track(noise.block_sigmas(traces, noise.block_frames(rate)))
-    stream = noise.SigmaStream(traces.shape[1], rate)
+    stream = noise.SigmaStream(traces.shape[1], noise.block_frames(rate))
     rows = [stream.feed(traces[i : i + size]) for i in range(0, len(traces), size)]
     np.testing.assert_array_equal(np.concatenate(rows), expected)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 MAX_SPIKES_PER_BLOCK = 4096
+SEEN = 0.5  # an electrode sees a spike that has this much of its size there
 
 
 @contracted
@@ -188,13 +189,15 @@ def within_tolerances(  # noqa: C901 - the same
     `start`. From the traces are taken the spikes of the same and of earlier blocks, as a stream knows them.
     """
     frames, templates, scales = spikes
-    n_listed, channels, latencies, amplitudes, root_std, most_late, most_off, most_root, clip_late, clip_off = limits
+    n_listed, channels, latencies, amplitudes, root_std, most_late, most_off, most_root, clip_late, clip_off, share = (
+        limits
+    )
     window = waveforms.shape[2]
     good = np.ones(len(frames) - first, dtype=np.bool_)
     values = np.empty(2 * reach + 1, dtype=np.float32)
     for i in range(first, len(frames)):
         u, own_block = templates[i], (frames[i] - origin) // block
-        late, off, weight = 0.0, 0.0, 0.0
+        late, off, weight, n_seen = 0.0, 0.0, 0.0, 0
         for k in range(n_listed[u]):
             channel = channels[u, k]
             centre = frames[i] + np.int64(latencies[u, k])
@@ -228,6 +231,8 @@ def within_tolerances(  # noqa: C901 - the same
             late += amplitudes[u, k] * min(abs(where - reach), clip_late * most_late)
             off += amplitudes[u, k] * min(abs(size - amplitudes[u, k]) / amplitudes[u, k], clip_off * most_off)
             weight += amplitudes[u, k]
+            n_seen += size >= SEEN * amplitudes[u, k]
         root = abs(scales[i] - 1) / max(root_std[u], np.float32(0.02))
         good[i - first] = late <= most_late * weight and off <= most_off * weight and root <= most_root
+        good[i - first] &= n_seen >= share * n_listed[u]
     return good

@@ -136,26 +136,27 @@ def resample(windows: Floats, shifts: Floats) -> Floats:
     return result
 
 
-def group_events(events: Peaks, features: Floats, parameters: SequenceParameters, seed: int) -> Ints:
-    """Label of each event's group, shape (events,), -1 for none; groups have one root."""
+def group_events(events: Peaks, features: Floats, branches: Ints, parameters: SequenceParameters, seed: int) -> Ints:
+    """Label of each event's group, shape (events,), -1 for none; groups have one root and are of one branch."""
     labels = np.full(len(events), -1, dtype=np.int64)
     n_groups = 0
     least = max(2, parameters.min_coc_n)
     for root in np.unique(events["channel"]):
-        (of_root,) = np.nonzero(events["channel"] == root)
-        if len(of_root) < least:
-            continue
-        here = features[of_root].reshape(len(of_root), -1)
-        inside = (
-            split(reduce(here, N_DIMENSIONS), seed=seed)
-            if len(of_root) >= 2 * MIN_GROUP
-            else np.zeros(len(of_root), int)
-        )
-        for label in np.unique(inside):
-            members = of_root[inside == label]
-            if len(members) >= least:
-                labels[members] = n_groups
-                n_groups += 1
+        for branch in np.unique(branches[(events["channel"] == root) & (branches >= 0)]):
+            (members,) = np.nonzero((events["channel"] == root) & (branches == branch))
+            if len(members) < least:
+                continue
+            here = features[members].reshape(len(members), -1)
+            inside = (
+                split(reduce(here, N_DIMENSIONS), seed=seed)
+                if len(members) >= 2 * MIN_GROUP
+                else np.zeros(len(members), dtype=np.int64)
+            )
+            for label in np.unique(inside):
+                alike = members[inside == label]
+                if len(alike) >= least:
+                    labels[alike] = n_groups
+                    n_groups += 1
     return labels
 
 

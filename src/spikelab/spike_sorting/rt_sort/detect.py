@@ -21,6 +21,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting._progress import Progress
 from spikelab.spike_sorting._resources import available_cores
+from spikelab.spike_sorting.rt_sort.branches import branches_of
 from spikelab.spike_sorting.rt_sort.clustering import (
     choose_events,
     event_features,
@@ -33,7 +34,7 @@ from spikelab.spike_sorting.rt_sort.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
 from spikelab.spike_sorting.rt_sort.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
-from spikelab.spike_sorting.rt_sort.parameters import NOT_APPLIED, SequenceParameters, resolve
+from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
 from spikelab.spike_sorting.rt_sort.sequences import Sequences, describe
 from spikelab.spike_sorting.rt_sort.sorter import RTSort
 from spikelab.spike_sorting.rt_sort.templates import build_bank, denoise, window_frames
@@ -115,9 +116,6 @@ def detect_sequences(
         For an unknown parameter, or a recording without positions.
     """
     parameters = resolve(probe, params)
-    idle = sorted(NOT_APPLIED & set(params))
-    if idle:
-        logger.warning("RT-Sort: without effect in this version: %s", ", ".join(idle))
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
     traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
     n_jobs = num_processes or available_cores()
@@ -125,7 +123,7 @@ def detect_sequences(
     noise = measure_noise(traces)
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
     events = learner.events(peaks)
-    means, counts = learner.group(events)
+    means, counts = learner.group(events, peaks)
     sequences = learner.refine(means, counts, peaks)
     logger.info("RT-Sort: %d sequences", sequences.n_sequences)
     return RTSort(
@@ -144,7 +142,7 @@ def detect_all(
         scaling = inference_scaling(first, parameters.inference_scaling_numerator)
     detector = PeakDetector(
         model, traces.sampling_frequency, device=device, inference_scaling=scaling,
-        min_probability=parameters.min_loose_elec_prob, chunk_values=chunk_values,
+        min_probability=parameters.min_loose_elec_prob, chunk_values=chunk_values, block_ms=parameters.pre_median_ms,
     )  # fmt: skip
     stream = PeakStream(detector, traces.n_channels)
     parts = [np.empty(0, dtype=PEAK)]
@@ -185,7 +183,7 @@ class Learner:
         """Events to cluster; see :func:`events.find_events`."""
         traces, parameters = self.traces, self.parameters
         events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.duration_s, parameters)
-        inside = (events["frame"] >= self.before) & (events["frame"] < traces.n_frames - self.after)
+        inside = traces.inside(events["frame"], self.before, self.after)
         events = choose_events(events[inside], parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
         if len(events) == 0:
@@ -203,12 +201,13 @@ class Learner:
             )
         return events
 
-    def group(self, events: Peaks) -> tuple[Floats, NDArray[np.float64]]:
+    def group(self, events: Peaks, peaks: Peaks) -> tuple[Floats, NDArray[np.float64]]:
         """Mean waveforms of groups of events that look alike, and their counts."""
         traces, noise = self.traces, self.noise
         self.courses = time_courses(traces, events, noise, self.seed)
         features, _ = event_features(traces, events, noise, self.courses)
-        labels = group_events(events, features, self.parameters, self.seed)
+        branches = branches_of(events, peaks, traces.locations, traces.sampling_frequency, self.parameters)
+        labels = group_events(events, features, branches, self.parameters, self.seed)
         if labels.max(initial=-1) < 0:
             raise self._nothing(f"no {self.parameters.min_coc_n} of {len(events)} events look alike")
         means, counts = mean_events(traces, events, labels)
@@ -222,7 +221,7 @@ class Learner:
     def refine(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
         """Match, learn and merge until the groups are neurons."""
         for _ in range(N_ROUNDS):
-            units = self._round(means, counts)
+            units = self._round(means, counts, peaks)
             left = merge_units(units)
             means = np.stack([units.means[u] for u in left]) if len(left) else means[:0]
             counts = np.array([units.counts[u] for u in left])
@@ -230,20 +229,31 @@ class Learner:
             strong = bank.norms >= self.parameters.min_discriminability**2
             logger.info("RT-Sort: %d units after merging, %d strong enough", len(left), int(strong.sum()))
             means, counts, left = means[strong], counts[strong], left[strong]
-            if len(left) == 0:
+            sequences = self._describe(
+                means, counts, [units.scales[u] for u in left], [units.frames[u] for u in left], peaks
+            )
+            seen = sequences.seen_by_network(self.traces.locations, self.parameters)
+            logger.info("RT-Sort: %d of them seen by the network", int(seen.sum()))
+            means, counts, sequences = means[seen], counts[seen], sequences.subset(seen)
+            if len(counts) == 0:
                 raise self._nothing("no group of events stands out from the noise")
+        return sequences
+
+    def _describe(
+        self, means: Floats, counts: NDArray[np.float64], scales: list[Floats], frames: list[Ints], peaks: Peaks
+    ) -> Sequences:
         clean = [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
         return describe(
-            clean, counts.astype(np.int64), [units.scales[u] for u in left], [units.frames[u] for u in left], peaks,
-            self.noise.sigma, self.before, self.reach, self.parameters,
+            clean, counts.astype(np.int64), scales, frames, peaks, self.noise.sigma, self.before, self.reach,
+            self.parameters,
         )  # fmt: skip
 
-    def _round(self, means: Floats, counts: NDArray[np.float64]) -> Units:
+    def _round(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Units:
         fs = self.traces.sampling_frequency
         bank = build_bank(means, counts, self.noise, fs, self.parameters)
         spikes = match(self.traces, bank, self.parts, self.n_jobs)
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
-        units = Units(learnt, self.noise, self.courses, self.origin, fs, self.seconds, self.parameters)
+        units = Units(learnt, self.noise, self.courses, self.origin, fs, self.seconds, self.parameters, peaks)
         least = max(self.parameters.min_seq_spikes_n, self.parameters.min_seq_spikes_hz * self.seconds)
         units.alive &= np.array(units.counts) >= least
         return units

@@ -23,7 +23,7 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort._gate import find_extremes, gather
 from spikelab.spike_sorting.rt_sort.network import LANES, Network, run_layers
-from spikelab.spike_sorting.rt_sort.noise import SigmaStream, block_frames, block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.noise import BLOCK_MS, SigmaStream, block_frames, block_sigmas, sigma_track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +67,8 @@ class PeakDetector:
         Where the network runs: "cpu", or a device of PyTorch.
     chunk_values : int
         Values of the traces whose windows are on the device at a time; the result does not depend on it.
+    block_ms : float
+        Length of the blocks in which the noise is measured; see :mod:`noise`.
 
     Attributes
     ----------
@@ -85,11 +87,12 @@ class PeakDetector:
         inference_scaling: float = 1.0,
         device: str = "cpu",
         chunk_values: int = CHUNK_VALUES,
+        block_ms: float = BLOCK_MS,
     ) -> None:
         self.model = model
         self.chunk_values = chunk_values
         self.sampling_frequency = sampling_frequency
-        self.n_block_frames = block_frames(sampling_frequency)
+        self.n_block_frames = block_frames(sampling_frequency, block_ms)
         self.gate_sigma, self.gate_sigma_positive = np.float32(gate_sigma), np.float32(gate_sigma_positive)
         self.min_logit = logit(min_probability)
         self.radius = max(1, round(RADIUS_MS * sampling_frequency / 1000))
@@ -269,7 +272,7 @@ class PeakStream:
 
     def __init__(self, detector: PeakDetector, n_channels: int) -> None:
         self.detector = detector
-        self._noise = SigmaStream(n_channels, detector.sampling_frequency)
+        self._noise = SigmaStream(n_channels, detector.n_block_frames)
         self._buffer = np.empty((0, n_channels), dtype=np.float32)
         self._start = 0
         self._next = max(detector.n_block_frames, detector.before)

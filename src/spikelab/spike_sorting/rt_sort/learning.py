@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort._template_kernels import add_events, gather_windows, subtract_spikes
-from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher
+from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.templates import window_frames
 from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
 
@@ -60,13 +60,16 @@ class Learnt:
 
 
 def stretches(traces: Traces, seconds: float) -> list[tuple[int, int]]:
-    """Frame ranges, spread evenly over the recording, of so many seconds in all; everything if that is all."""
+    """Frame ranges, spread evenly over the recording, of so many seconds in all; everything if that is all.
+
+    None reaches across a break.
+    """
     wanted = round(seconds * traces.sampling_frequency)
     if traces.n_frames <= wanted:
-        return [(0, traces.n_frames)]
+        return traces.pieces()
     length = wanted // N_STRETCHES
     starts = np.linspace(0, traces.n_frames - length, N_STRETCHES).astype(int)
-    return [(int(start), int(start) + length) for start in starts]
+    return [piece for start in starts for piece in traces.pieces(int(start), int(start) + length)]
 
 
 def mean_events(traces: Traces, events: Peaks, labels: Ints) -> tuple[Floats, NDArray[np.float64]]:
@@ -87,15 +90,9 @@ def match(traces: Traces, bank: TemplateBank, parts: list[tuple[int, int]], n_jo
     """Spikes in some parts of the recording, in the order of frames."""
     found = [np.empty(0, dtype=SPIKE)]
     matcher = Matcher(bank, n_jobs)
-    step = frames_at_a_time(traces.n_channels)
     for start, end in parts:
-        for first in range(start, end, step):
-            spikes = matcher.push(traces.read(first, min(first + step, end)))
-            spikes["frame"] += start
-            found.append(spikes)
-        spikes = matcher.finish()
-        spikes["frame"] += start
-        found.append(spikes)
+        found += [later(matcher.push(chunk), start) for _, chunk in traces.chunks(start=start, end=end)]
+        found.append(later(matcher.finish(), start))
     spikes = np.concatenate(found)
     return spikes[np.argsort(spikes["frame"], kind="stable")]
 

@@ -37,6 +37,12 @@ REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expe
 SPIKE = np.dtype([("frame", "<i8"), ("template", "<i4"), ("scale", "<f4"), ("shift", "<f4"), ("energy", "<f4")])
 
 
+def later(spikes: Spikes, n_frames: int) -> Spikes:
+    """The same spikes, so many frames later."""
+    spikes["frame"] += n_frames
+    return spikes
+
+
 class Matcher:
     """Finds the spikes of a bank of templates in frames that come in pieces.
 

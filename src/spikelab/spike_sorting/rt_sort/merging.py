@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from spikelab.spike_sorting.rt_sort.sequences import (
+    MAX_CHECKED,
+    MAX_DESCRIBED,
+    MIN_CHECKED_SIZE,
+    mean_probability,
+)
 from spikelab.spike_sorting.rt_sort.splitting import Comparison, compare
 
 if TYPE_CHECKING:
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Ints = NDArray[np.int64]
+    Peaks = NDArray[np.void]
 
 MAX_LAG_MS = 0.5
 PAIR_CHANNELS = 12
@@ -155,11 +162,13 @@ class Units:
     duration_s : float
         Over which the spikes were counted.
     parameters : SequenceParameters
+    peaks : numpy.ndarray of `PEAK`
+        What the network sees, in the order of frames.
     """
 
     def __init__(
         self, learnt: Learnt, noise: Noise, courses: Floats, origin: int, sampling_frequency: float,
-        duration_s: float, parameters: SequenceParameters,
+        duration_s: float, parameters: SequenceParameters, peaks: Peaks,
     ) -> None:  # fmt: skip
         self.noise, self.courses, self.origin = noise, courses, origin
         self.sampling_frequency, self.duration_s, self.parameters = sampling_frequency, duration_s, parameters
@@ -171,6 +180,7 @@ class Units:
         self.frames, self.scales, self.channels = list(learnt.frames), list(learnt.scales), list(learnt.channels)
         self.examples, self.example_frames = list(learnt.examples), list(learnt.example_frames)
         self.alive = np.ones(len(self.means), dtype=bool)
+        self.peaks = peaks
 
     def near(self, i: int, j: int) -> bool:
         """Whether the main channel of either is a large one of the other."""
@@ -185,7 +195,8 @@ class Units:
         common = np.intersect1d(self.channels[i], self.channels[j])
         common = common[common >= 0]
         least = self.parameters.merge_similarity
-        if pair.cosine < least or len(common) < min(3, self.noise.n_channels):
+        alike = pair.cosine >= least and len(common) >= min(3, self.noise.n_channels)
+        if not alike or not self.tolerated(i, j, pair.lag):
             return Evidence(-np.inf, pair.lag)
         size = np.maximum(*(np.abs(self.means[k][:, common]).max(axis=0) for k in (i, j))) / self.noise.sigma[common]
         common = np.sort(common[np.argsort(-size, kind="stable")[:PAIR_CHANNELS]])
@@ -197,6 +208,30 @@ class Units:
             results.append(compare(without(first, jitter), without(second, jitter), *times))
         seen, expected = coincidences(self.frames[i], self.frames[j], self.sampling_frequency, self.duration_s)
         return Evidence(same_neuron(results, pair, seen, expected, self.parameters), pair.lag)
+
+    def tolerated(self, i: int, j: int, lag: int) -> bool:
+        """Whether the published tolerances between sequences let two units be one."""
+        return within_sequence_tolerances(
+            self.means[i], shift_mean(self.means[j], lag), max(deviation(self.scales[i]), deviation(self.scales[j])),
+            self.noise.sigma, self.parameters, self.sampling_frequency,
+        ) and self._share_electrodes(i, j, lag)  # fmt: skip
+
+    def _share_electrodes(self, i: int, j: int, lag: int) -> bool:
+        share = self.parameters.min_loose_detections_r_sequences
+        if not share:
+            return True
+        first, second = self._loose(i, 0), self._loose(j, lag)
+        return len(first & second) >= share * max(len(first), len(second))
+
+    def _loose(self, i: int, lag: int) -> set[int]:
+        """Electrodes on which the network sees the unit."""
+        channels = self.channels[i][self.channels[i] >= 0]
+        some = np.linspace(0, len(self.frames[i]) - 1, min(MAX_DESCRIBED, len(self.frames[i]))).astype(int)
+        seen = mean_probability(
+            self.peaks["frame"], self.peaks["channel"], self.peaks["logit"], self.frames[i][some] - lag, channels,
+            max(1, round(self.parameters.ms_after * self.sampling_frequency / 1000)), self.noise.n_channels,
+        )  # fmt: skip
+        return {int(channel) for channel in channels[seen >= self.parameters.loose_thresh]}
 
     def _features(self, i: int, channels: Ints, lag: int) -> Floats:
         order = np.argsort(self.channels[i], kind="stable")
@@ -247,6 +282,51 @@ class Units:
         ours = np.linspace(0, len(self.examples[i]) - 1, n_ours).astype(int)
         self.examples[i] = np.concatenate([self.examples[i][ours], moved[some]])
         self.example_frames[i] = np.concatenate([self.example_frames[i][ours], self.example_frames[j][some] - lag])
+
+
+def deviation(scales: Floats) -> float:
+    """Standard deviation of the sizes of a unit's spikes, relative to their mean."""
+    return float(np.std(scales)) if len(scales) > 1 else 0.0
+
+
+def within_sequence_tolerances(
+    first: Floats, second: Floats, size_std: float, sigma: Floats, parameters: SequenceParameters,
+    sampling_frequency: float,
+) -> bool:  # fmt: skip
+    """Compare two means (frames, channels) electrode by electrode; True where all limits are infinite.
+
+    Latencies and amplitudes are compared on the electrodes where the first is at least 2 sigma, amplitudes after a
+    common scale, and the size of the whole in standard deviations `size_std` of it, no less than ``scale_std``.
+    """
+    limits = (
+        parameters.max_latency_diff_sequences, parameters.max_amp_median_diff_sequences,
+        parameters.max_root_amp_median_std_sequences,
+    )  # fmt: skip
+    if not np.isfinite(limits).any():
+        return True
+    sizes = np.abs(first).max(axis=0) / sigma
+    channels = np.argsort(-sizes, kind="stable")[:MAX_CHECKED]
+    channels = channels[sizes[channels] >= min(MIN_CHECKED_SIZE, sizes[channels[0]])]
+    reach = max(1, round(parameters.ms_after * sampling_frequency / 1000))
+    latencies, amplitudes = np.zeros((2, len(channels))), np.zeros((2, len(channels)))
+    for k, channel in enumerate(channels):
+        at = int(np.argmax(np.abs(first[:, channel])))
+        sign = np.sign(first[at, channel])
+        latencies[0, k], amplitudes[0, k] = at, abs(first[at, channel])
+        low = max(0, at - reach)
+        other = sign * second[low : at + reach + 1, channel]
+        latencies[1, k], amplitudes[1, k] = low + int(np.argmax(other)), max(float(other.max()), 0.0)
+    weights = amplitudes[0] / sigma[channels]
+    scale = float(np.sum(amplitudes[0] * amplitudes[1]) / np.sum(amplitudes[0] ** 2))
+    late = np.minimum(np.abs(latencies[1] - latencies[0]), parameters.clip_latency_diff_factor * limits[0])
+    relative = np.abs(amplitudes[1] / max(scale, 1e-6) - amplitudes[0]) / amplitudes[0]
+    off = np.minimum(relative, parameters.clip_amp_median_diff_factor * limits[1])
+    apart = abs(scale - 1) / max(size_std, parameters.scale_std)
+    return bool(
+        np.average(late, weights=weights) <= limits[0]
+        and np.average(off, weights=weights) <= limits[1]
+        and apart <= limits[2]
+    )
 
 
 def without(features: Floats, directions: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""The noise of each channel while the recording runs: a track of MAD sigmas in blocks of 50 ms.
+"""The noise of each channel while the recording runs: a track of MAD sigmas in blocks, of 50 ms by default.
 
 The recording is cut into blocks, counted from its first frame. The sigma that applies within a block is the median of
 those of up to `N_PAST` blocks before it: it never looks ahead, and depends on nothing but the frames, so that a stream
@@ -7,10 +7,10 @@ no amplitude exceeds).
 
 ::
 
-    block_frames(sampling_frequency)                 frames of a block
+    block_frames(sampling_frequency, block_ms)       frames of a block
     block_sigmas(traces_uv, n_block_frames)          sigma of each whole block, (blocks, channels)
     sigma_track(sigmas)                              what applies in each block: one more row than `sigmas`
-    SigmaStream(n_channels, sampling_frequency)      the same, fed in pieces
+    SigmaStream(n_channels, n_block_frames)          the same, fed in pieces
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ IGNORED_BITS = 11
 TILE = 64  # channels that are searched together
 
 
-def block_frames(sampling_frequency: float) -> int:
-    """Frames of a block of 50 ms."""
-    return max(1, round(sampling_frequency * BLOCK_MS / 1000))
+def block_frames(sampling_frequency: float, block_ms: float = BLOCK_MS) -> int:
+    """Frames of a block."""
+    return max(1, round(sampling_frequency * block_ms / 1000))
 
 
 def block_sigmas(traces_uv: Floats, n_block_frames: int) -> Floats:
@@ -90,9 +90,7 @@ class SigmaStream:
 
     Parameters
     ----------
-    n_channels : int
-    sampling_frequency : float
-        In Hz.
+    n_channels, n_block_frames : int
 
     Attributes
     ----------
@@ -101,8 +99,8 @@ class SigmaStream:
         Frames fed so far.
     """
 
-    def __init__(self, n_channels: int, sampling_frequency: float) -> None:
-        self.n_block_frames = block_frames(sampling_frequency)
+    def __init__(self, n_channels: int, n_block_frames: int) -> None:
+        self.n_block_frames = n_block_frames
         self.n_frames = 0
         self._block = np.empty((self.n_block_frames, n_channels), dtype=np.float32)
         self._past = np.empty((0, n_channels), dtype=np.float32)

@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 class SequenceParameters:
     """What decides which sequences are found and which spikes are theirs.
 
-    Those in :data:`NOT_APPLIED` are accepted, but have no effect yet.
-
     Attributes
     ----------
     stringent_thresh : float
         Least probability of a spike at the root electrode and at a codetection beside it.
     loose_thresh : float
-        Least probability for an electrode to count as taking part.
+        Least mean probability of a spike at an electrode that takes part in a sequence ("loose electrode"), and of one
+        spike whose latency there is looked at.
     inference_scaling_numerator : float or None
         Models in the published format only: their input is scaled by this over the median interquartile range.
     ms_before, ms_after : float
         Codetections are within this time of the root's spike, in ms.
     pre_median_ms : float
-        The noise of a channel is measured over this time before, in ms.
+        The noise of a channel is measured in blocks of this length, in ms: the median of the nine blocks before.
     inner_radius, outer_radius : float
         Codetections are searched for, and roots compete, within these distances, in um.
     min_elecs_for_array_noise_n, min_elecs_for_array_noise_f : int, float
         A spike on this many electrodes at once (this fraction of all, if that is more) is noise of the array.
     min_elecs_for_seq_noise_n, min_elecs_for_seq_noise_f : int, float
-        The same for the electrodes of a sequence.
+        The same for the loose electrodes of a sequence.
     min_activity_root_cocs : int
-        Electrodes, the root included, that must see a spike.
+        Electrodes within the inner radius, the root included, that must see an event.
     min_activity_hz : float
         Least rate of an electrode to be a root.
     max_n_components_latency : int
-        Most components when the latencies of a neighbour are split; 1: they are not.
+        Most components when the events of a root are split by the latency on a neighbour; 1: they are not. See
+        :mod:`.branches`.
     min_coc_n, min_coc_p, min_extend_comp_p : int, float, float
         Fewest spikes of a branch, as a count and in per cent of the root's; per cent of a branch that must be seen on
         the next electrode for it to be extended there.
@@ -63,8 +63,11 @@ class SequenceParameters:
         Fewest loose electrodes within the inner radius, the root included.
     min_loose_detections_n : int
         Fewest loose electrodes of a sequence.
-    min_loose_detections_r_spikes, min_loose_detections_r_sequences : float
-        Fraction of a sequence's loose electrodes that a spike, or a sequence to merge with, must share.
+    min_loose_detections_r_spikes : float
+        Fraction of a sequence's electrodes (up to 12, of 2 sigma and more) that must see a spike: half of the size
+        that it should have there.
+    min_loose_detections_r_sequences : float
+        Fraction of the loose electrodes that two sequences must share to be merged.
     max_latency_diff_spikes, max_latency_diff_sequences : float
         Largest weighted mean difference of latencies, in frames.
     clip_latency_diff_factor : float
@@ -74,7 +77,8 @@ class SequenceParameters:
     clip_amp_median_diff_factor : float
         One electrode's difference counts as at most this many times the largest.
     max_root_amp_median_std_spikes, max_root_amp_median_std_sequences : float
-        Largest deviation of the root's amplitude, in standard deviations of the sequence.
+        Largest deviation of the size, in standard deviations of the sequence (between sequences no less than
+        `scale_std`).
     repeated_detection_overlap_time : float
         Of spikes of one sequence, or of sequences at one place, closer than this only the better counts, in ms.
     min_seq_spikes_n, min_seq_spikes_hz : int, float
@@ -82,8 +86,8 @@ class SequenceParameters:
     relocate_root_min_amp, relocate_root_max_latency : float
         The root moves to an electrode with at least this fraction of its amplitude that is this much earlier (frames).
     match_threshold : float
-        A spike explains at least this much energy, in squared standard deviations of the whitened noise: 30 is what
-        noise reaches about once in 10^7 trials.
+        A spike explains at least this much energy, in squared standard deviations of a filter's output in noise: 20
+        is what noise reaches about four times in 10^6 trials.
     min_scale, max_scale : float
         A spike is its sequence's template times a factor in this range: spikes in bursts are smaller.
     scale_std : float
@@ -101,7 +105,7 @@ class SequenceParameters:
     """
 
     stringent_thresh: float = 0.275
-    loose_thresh: float = 0.1
+    loose_thresh: float = 0.07
     inference_scaling_numerator: float | None = 12.6
     ms_before: float = 0.5
     ms_after: float = 0.5
@@ -123,10 +127,10 @@ class SequenceParameters:
     min_amp_dist_p: float = 0.1
     max_n_components_amp: int = 4
     min_loose_elec_prob: float = 0.03
-    min_inner_loose_detections: int = 3
-    min_loose_detections_n: int = 4
-    min_loose_detections_r_spikes: float = 1 / 3
-    min_loose_detections_r_sequences: float = 1 / 3
+    min_inner_loose_detections: int = 1
+    min_loose_detections_n: int = 1
+    min_loose_detections_r_spikes: float = 0.0
+    min_loose_detections_r_sequences: float = 0.0
     max_latency_diff_spikes: float = math.inf
     max_latency_diff_sequences: float = math.inf
     clip_latency_diff_factor: float = 2.0
@@ -140,13 +144,13 @@ class SequenceParameters:
     min_seq_spikes_hz: float = 0.05
     relocate_root_min_amp: float = 0.8
     relocate_root_max_latency: float = -2.0
-    match_threshold: float = 30.0
+    match_threshold: float = 20.0
     min_scale: float = 0.5
     max_scale: float = 1.6
     scale_std: float = 0.2
     merge_unimodality: float = 2.2
     merge_similarity: float = 0.7
-    min_discriminability: float = 6.0
+    min_discriminability: float = 4.5
     max_events: int = 60_000
     learning_s: float = 180.0
 
@@ -158,6 +162,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "inference_scaling_numerator": 12.6,
         "max_n_components_latency": 4,
         "split_coc_clusters_amps": True,
+        "min_inner_loose_detections": 3,
+        "min_loose_detections_n": 4,
+        "min_loose_detections_r_spikes": 1 / 3,
+        "min_loose_detections_r_sequences": 1 / 3,
         "max_latency_diff_spikes": 3.5,
         "max_latency_diff_sequences": 3.5,
         "max_amp_median_diff_spikes": 0.65,
@@ -170,6 +178,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "inference_scaling_numerator": 15.4,
         "max_n_components_latency": 4,
         "split_coc_clusters_amps": True,
+        "min_inner_loose_detections": 3,
+        "min_loose_detections_n": 4,
+        "min_loose_detections_r_spikes": 1 / 3,
+        "min_loose_detections_r_sequences": 1 / 3,
         "max_latency_diff_spikes": 2.5,
         "max_latency_diff_sequences": 2.5,
         "max_amp_median_diff_spikes": 0.45,
@@ -182,31 +194,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "mea": {},
-    "neuropixels": {"stringent_thresh": 0.175, "loose_thresh": 0.075, "inference_scaling_numerator": 15.4},
+    "neuropixels": {"stringent_thresh": 0.175, "inference_scaling_numerator": 15.4},
 }
-NOT_APPLIED = frozenset(
-    {
-        "loose_thresh",
-        "pre_median_ms",
-        "min_elecs_for_seq_noise_n",
-        "min_elecs_for_seq_noise_f",
-        "max_n_components_latency",
-        "min_coc_p",
-        "min_extend_comp_p",
-        "elec_patience",
-        "split_coc_clusters_amps",
-        "min_amp_dist_p",
-        "max_n_components_amp",
-        "min_inner_loose_detections",
-        "min_loose_detections_n",
-        "min_loose_detections_r_spikes",
-        "min_loose_detections_r_sequences",
-        "max_latency_diff_sequences",
-        "max_amp_median_diff_sequences",
-        "max_root_amp_median_std_sequences",
-    }
-)
-"""Accepted and checked, but without effect in this version; :func:`detect_sequences` says so where they are given."""
 
 NAMES = tuple(field.name for field in fields(SequenceParameters))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -62,13 +62,39 @@ class Sequences:
         """Number of sequences."""
         return len(self.root)
 
+    def subset(self, chosen: NDArray[np.bool_]) -> Sequences:
+        """Those that `chosen`, shape (sequences,), says."""
+        return Sequences(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+    def loose(self, loose_thresh: float) -> NDArray[np.bool_]:
+        """Which listed electrodes take part: the network sees the spike there, shape (sequences, electrodes)."""
+        listed = np.arange(self.channels.shape[1]) < self.n_channels[:, None]
+        return listed & (self.probabilities >= loose_thresh)
+
+    def seen_by_network(self, locations: NDArray[np.float64], parameters: SequenceParameters) -> NDArray[np.bool_]:
+        """Which sequences the network sees on enough electrodes, and not on too many, shape (sequences,).
+
+        What matches the noise now and then is no neuron: the network is not in its templates' thrall.
+        """
+        loose = self.loose(parameters.loose_thresh)
+        apart = np.linalg.norm(locations[self.channels] - locations[self.root][:, None], axis=2)
+        n_loose = loose.sum(axis=1)
+        n_inner = (loose & (apart <= parameters.inner_radius)).sum(axis=1)
+        too_many = max(parameters.min_elecs_for_seq_noise_n, parameters.min_elecs_for_seq_noise_f * len(locations))
+        seen: NDArray[np.bool_] = (
+            (n_loose >= parameters.min_loose_detections_n)
+            & (n_inner >= parameters.min_inner_loose_detections)
+            & (n_loose < too_many)
+        )
+        return seen
+
     def tolerances(self, parameters: SequenceParameters) -> Tolerances | None:
         """What spikes are checked against, None where every limit is infinite."""
         limits = (
             parameters.max_latency_diff_spikes, parameters.max_amp_median_diff_spikes,
             parameters.max_root_amp_median_std_spikes,
         )  # fmt: skip
-        if not np.isfinite(limits).any():
+        if not np.isfinite(limits).any() and not parameters.min_loose_detections_r_spikes:
             return None
         n = min(MAX_CHECKED, self.channels.shape[1])
         counts = np.minimum(np.maximum((self.amplitudes >= MIN_CHECKED_SIZE).sum(axis=1), 1), self.n_channels)
@@ -77,6 +103,7 @@ class Sequences:
             np.float32(limits[0]), np.float32(limits[1]), np.float32(limits[2]),
             np.float32(parameters.clip_latency_diff_factor),
             np.float32(parameters.clip_amp_median_diff_factor),
+            np.float32(parameters.min_loose_detections_r_spikes),
         )  # fmt: skip
 
 
@@ -93,6 +120,7 @@ class Tolerances(NamedTuple):
     root: np.float32
     clip_latency: np.float32
     clip_amplitude: np.float32
+    share: np.float32
 
 
 def peak_of(waveform: Floats, centre: int, reach: int) -> tuple[int, float]:

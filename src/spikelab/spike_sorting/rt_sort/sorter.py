@@ -13,7 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting._progress import Progress
-from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher
+from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Sequences
 from spikelab.spike_sorting.rt_sort.templates import TemplateBank, bank_from_waveforms
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Spikes = NDArray[np.void]
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS, SETTINGS = "sequences.npz", "rt_sort.json"
 RATE_TOLERANCE = 1e-3
 
@@ -123,11 +123,12 @@ class RTSort:
         matcher = Matcher(self.bank(), n_jobs)
         found = [np.empty(0, dtype=SPIKE)]
         with Progress("RT-Sort: assigning spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
-            for _, chunk in traces.chunks(read_values):
-                found.append(matcher.push(chunk))
-                if progress is not None:
-                    progress.update(len(chunk) / traces.sampling_frequency)
-        found.append(matcher.finish())
+            for start, end in traces.pieces():
+                for _, chunk in traces.chunks(read_values, start, end):
+                    found.append(later(matcher.push(chunk), start))
+                    if progress is not None:
+                        progress.update(len(chunk) / traces.sampling_frequency)
+                found.append(later(matcher.finish(), start))
         spikes = np.concatenate(found)
         return spikes[np.argsort(spikes["frame"], kind="stable")]
 
@@ -159,6 +160,7 @@ class RTSort:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
             "locations": self.locations, "noise_sigma": self.noise.sigma, "noise_correlation": self.noise.correlation,
+            "noise_in_time": self.noise.in_time,
             **{f"sequence_{name}": value for name, value in asdict(self.sequences).items()},
         }  # fmt: skip
         partial = folder / f".{ARRAYS}"
@@ -200,7 +202,7 @@ class RTSort:
                 float(settings["sampling_frequency"]),
                 tuple(settings["channel_ids"]),
                 arrays["locations"],
-                Noise(arrays["noise_sigma"], arrays["noise_correlation"]),
+                Noise(arrays["noise_sigma"], arrays["noise_correlation"], arrays["noise_in_time"]),
                 Sequences(**sequences),
                 SequenceParameters(**settings["parameters"]),
             )

@@ -196,7 +196,8 @@ def bank_from_waveforms(
         supports[u, : len(support)], n_supports[u], waveforms[u, : len(support)] = support, len(support), waveform
         used = filter_channels(support, waveform, noise)
         channels[u, : len(used)], n_support[u] = support[: len(used)], len(used)
-        space, course = low_rank(noise.whiten(waveform[: len(used)], support[: len(used)]))
+        space, course = low_rank(noise.whiten(waveform[: len(used)], used))
+        space /= np.float32(noise.gain(noise.root(used) @ (waveform[: len(used)] / noise.sigma[used][:, None])))
         ranks[u] = len(course)
         spatial[u, : len(used), : len(course)], temporal[u, : len(course)] = space, course
         norms[u] = float(np.sum((space @ course) * waveform[: len(used)]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import json
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._types import BinaryRecording
+from spikelab.spike_sorting._types import BinaryRecording, Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._types import FloatArray
 
+logger = logging.getLogger(__name__)
 READ_VALUES = 2**22  # of traces in memory at a time: 16 MB
 
 
@@ -38,6 +42,8 @@ class Traces:
     locations : numpy.ndarray, shape (channels, 2)
         In micrometres.
     channel_ids : tuple of str
+    breaks : tuple of int
+        First frames, of the recording, of its epochs: there is a gap before each, and nothing reaches across it.
     """
 
     start: int
@@ -47,6 +53,7 @@ class Traces:
     locations: NDArray[np.float64]
     channel_ids: tuple[str, ...]
     _read: Callable[[int, int], FloatArray]
+    breaks: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, recording: Any, window_ms: tuple[float, float] | None = None) -> Traces:
@@ -61,7 +68,8 @@ class Traces:
         if binary is not None:
             n, fs = binary.n_samples, binary.sampling_frequency
             start, end = _window(window_ms, n, fs)
-            return cls(start, end, binary.n_channels, fs, binary.locations, binary.channel_ids, binary.read_uv)
+            breaks = tuple(epoch.start_frame for epoch in binary.epochs)
+            return cls(start, end, binary.n_channels, fs, binary.locations, binary.channel_ids, binary.read_uv, breaks)
         if recording.get_num_segments() != 1:
             raise ValueError(
                 f"The recording has {recording.get_num_segments()} segments; concatenate them first "
@@ -79,7 +87,9 @@ class Traces:
         start, end = _window(window_ms, int(recording.get_num_samples()), fs)
         locations = np.asarray(recording.get_channel_locations(), dtype=np.float64)[:, :2]
         ids = tuple(str(channel) for channel in recording.channel_ids)
-        return cls(start, end, len(ids), fs, locations, ids, read)
+        text = recording.get_annotation("spikelab_epochs")
+        breaks = () if text is None else tuple(Epoch(**epoch).start_frame for epoch in json.loads(text))
+        return cls(start, end, len(ids), fs, locations, ids, read, breaks)
 
     @property
     def n_frames(self) -> int:
@@ -95,20 +105,33 @@ class Traces:
         """Frames [start, end) of the part, shape (frames, channels), float32 microvolts in C order."""
         return self._read(self.start + start, self.start + end)
 
-    def chunks(self, values: int = READ_VALUES) -> Iterator[tuple[int, FloatArray]]:
-        """The part from its start to its end: first frame of the chunk within it, and its traces."""
-        step = frames_at_a_time(self.n_channels, values)
-        for start in range(0, self.n_frames, step):
-            yield start, self.read(start, min(start + step, self.n_frames))
+    def chunks(
+        self, values: int = READ_VALUES, start: int = 0, end: int | None = None
+    ) -> Iterator[tuple[int, FloatArray]]:
+        """The part, or frames [start, end) of it, in order: first frame of the chunk within it, and its traces."""
+        step, end = frames_at_a_time(self.n_channels, values), self.n_frames if end is None else end
+        for first in range(start, end, step):
+            yield first, self.read(first, min(first + step, end))
+
+    def pieces(self, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+        """Frames [start, end) of the part, all of it by default, cut at the breaks."""
+        end = self.n_frames if end is None else end
+        inside = [frame - self.start for frame in self.breaks if start < frame - self.start < end]
+        return list(itertools.pairwise([start, *sorted(inside), end]))
+
+    def inside(self, frames: NDArray[np.int64], before: int, after: int) -> NDArray[np.bool_]:
+        """Which frames of the part are that far from its ends and from every break."""
+        bounds = np.array([start for start, _ in self.pieces()] + [self.n_frames])
+        piece = np.clip(np.searchsorted(bounds, frames, side="right") - 1, 0, len(bounds) - 2)
+        far: NDArray[np.bool_] = (frames >= bounds[piece] + before) & (frames < bounds[piece + 1] - after)
+        return far
 
     def first(self, seconds: float | None) -> Traces:
         """The first seconds of the part; all of it where None."""
         if seconds is None:
             return self
         end = min(self.end, self.start + max(1, round(seconds * self.sampling_frequency)))
-        return Traces(
-            self.start, end, self.n_channels, self.sampling_frequency, self.locations, self.channel_ids, self._read
-        )
+        return replace(self, end=end)
 
 
 def _window(window_ms: tuple[float, float] | None, n_samples: int, sampling_frequency: float) -> tuple[int, int]:
@@ -119,5 +142,11 @@ def _window(window_ms: tuple[float, float] | None, n_samples: int, sampling_freq
         raise ValueError(
             f"recording_window_ms {tuple(window_ms)} leaves nothing of a recording of "
             f"{1000 * n_samples / sampling_frequency:g} ms: expected 0 <= start < end"
+        )
+    if end > n_samples:
+        logger.warning(
+            "recording_window_ms ends at %g ms, the recording at %g ms: all of the rest is taken",
+            float(window_ms[1]),
+            1000 * n_samples / sampling_frequency,
         )
     return start, min(end, n_samples)

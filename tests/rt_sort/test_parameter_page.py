@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
 from spikelab.spike_sorting.rt_sort import _reference
-from spikelab.spike_sorting.rt_sort.parameters import NAMES, NOT_APPLIED
+from spikelab.spike_sorting.rt_sort.parameters import NAMES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "rt_sort_parameters.md"
 
@@ -21,15 +20,6 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_parameter_has_a_meaning() -> None:
     assert list(_reference.meanings()) == list(NAMES)
-
-
-def test_those_without_effect_are_marked() -> None:
-    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if "no effect" in line and line[0] == "|"]
-    marked = set()
-    for row in rows:
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        marked |= set(re.findall(r"`(\w+)`", cells[3] if ":" in cells[3] else cells[0]))
-    assert marked == NOT_APPLIED
 
 
 def test_it_is_written_to_a_file_or_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

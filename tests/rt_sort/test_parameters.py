@@ -25,16 +25,16 @@ EFFECTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "inner_radius": (1.0, {"min_activity_root_cocs": 2}),
     "outer_radius": (1.0, {}),
     "min_elecs_for_array_noise_n": (2, {"min_elecs_for_array_noise_f": 0.0}),
-    "min_elecs_for_array_noise_f": (0.125, {"min_elecs_for_array_noise_n": 0}),
+    "min_elecs_for_array_noise_f": (10.0, {"min_elecs_for_array_noise_n": 0}),
     "min_elecs_for_seq_noise_n": (2, {"min_elecs_for_seq_noise_f": 0.0}),
-    "min_elecs_for_seq_noise_f": (0.125, {"min_elecs_for_seq_noise_n": 0}),
+    "min_elecs_for_seq_noise_f": (10.0, {"min_elecs_for_seq_noise_n": 0}),
     "min_activity_root_cocs": (9, {}),
     "min_activity_hz": (500.0, {}),
     "min_coc_n": (50_000, {}),
     "min_loose_elec_prob": (0.9, {}),
     "min_inner_loose_detections": (16, {}),
     "min_loose_detections_n": (16, {}),
-    "min_loose_detections_r_spikes": (1.0, {}),
+    "min_loose_detections_r_spikes": (1.5, {}),  # more than all electrodes
     "max_latency_diff_spikes": (0.01, {}),
     "clip_latency_diff_factor": (0.0, {"max_latency_diff_spikes": 0.01}),
     "max_amp_median_diff_spikes": (0.01, {}),
@@ -43,25 +43,25 @@ EFFECTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "repeated_detection_overlap_time": (200.0, {}),
     "min_seq_spikes_n": (50_000, {}),
     "min_seq_spikes_hz": (500.0, {}),
-    "relocate_root_min_amp": (0.0, {"relocate_root_max_latency": 0.0}),
-    "relocate_root_max_latency": (0.0, {"relocate_root_min_amp": 0.0}),
     "match_threshold": (1e4, {}),
     "min_scale": (0.99, {}),
     "max_scale": (1.01, {}),
     "scale_std": (0.01, {}),
     "min_discriminability": (1e3, {}),
+    "merge_unimodality": (1e3, {"merge_similarity": 0.0}),
+    "merge_similarity": (0.0, {"merge_unimodality": 1e3}),
     "max_events": (100, {}),
     "learning_s": (2.0, {}),
 }
-# These decide about pairs of sequences or need a published model; tested below and in `test_merging`, `test_model`.
+# Tested below, and `inference_scaling_numerator` with the published models.
 ELSEWHERE = {
+    "relocate_root_min_amp",
+    "relocate_root_max_latency",
     "inference_scaling_numerator",
     "min_loose_detections_r_sequences",
     "max_latency_diff_sequences",
     "max_amp_median_diff_sequences",
     "max_root_amp_median_std_sequences",
-    "merge_unimodality",
-    "merge_similarity",
 }
 
 
@@ -76,7 +76,11 @@ def outcome(**params: Any) -> Any:
     except InsufficientActivityError:
         return "nothing"
     sequences = rt_sort.sequences
-    return sequences.root.tolist(), sequences.waveforms.tolist(), rt_sort.spikes(Traces.of(simulated().recording)).tolist()
+    return (
+        sequences.root.tolist(),
+        sequences.waveforms.tolist(),
+        rt_sort.spikes(Traces.of(simulated().recording)).tolist(),
+    )
 
 
 def test_the_tables_are_complete() -> None:
@@ -98,6 +102,25 @@ def test_the_published_values_are_accepted_and_find_the_neurons(probe: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("limits", "moves"),
+    [
+        ({}, True),
+        ({"relocate_root_min_amp": 0.95}, False),
+        ({"relocate_root_max_latency": -6.0}, False),
+    ],
+)
+def test_the_root_moves_to_an_earlier_electrode(limits: dict[str, float], moves: bool) -> None:
+    from spikelab.spike_sorting.rt_sort.sequences import find_root
+
+    frames = np.arange(50)
+    waveform = np.stack([-size * np.exp(-(((frames - at) / 2) ** 2)) for size, at in ((80, 20), (72, 15))])
+    row, frame = find_root(
+        np.array([4, 7]), waveform.astype(np.float32), np.full(8, 8.0, dtype=np.float32), 20, 10, resolve("mea", limits)
+    )
+    assert (row, frame) == ((1, 15) if moves else (0, 20))
+
+
+@pytest.mark.parametrize(
     ("limits", "same"),
     [
         ({}, True),
@@ -111,11 +134,11 @@ def test_the_published_values_are_accepted_and_find_the_neurons(probe: str) -> N
     ],
 )
 def test_tolerances_between_sequences(limits: dict[str, float], same: bool) -> None:
-    """The second mean is half as large, one frame later on its second channel, and smaller there."""
+    """The second mean is half as large, two frames later on two of three channels, and smaller there."""
     from spikelab.spike_sorting.rt_sort.merging import within_sequence_tolerances
 
     frames = np.arange(50)
-    first = np.stack([-80 * np.exp(-(((frames - at) / 2) ** 2)) for at in (20, 24)], axis=1).astype(np.float32)
-    second = 0.5 * np.stack([first[:, 0], 0.8 * np.roll(first[:, 1], 2)], axis=1)
-    sigma = np.full(2, 8.0, dtype=np.float32)
+    first = np.stack([-80 * np.exp(-(((frames - at) / 2) ** 2)) for at in (20, 24, 26)], axis=1).astype(np.float32)
+    second = 0.5 * np.concatenate([first[:, :1], 0.8 * np.roll(first[:, 1:], 2, axis=0)], axis=1)
+    sigma = np.full(3, 8.0, dtype=np.float32)
     assert within_sequence_tolerances(first, second, 0.1, sigma, resolve("mea", limits), 20_000.0) == same

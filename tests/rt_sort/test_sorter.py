@@ -95,10 +95,36 @@ def test_silence_is_insufficient_activity(simulated) -> None:
         detect_sequences(silent, num_processes=1)
 
 
-def test_electrodes_far_apart_are_said_to_be(simulated) -> None:
+def test_electrodes_far_apart_are_said_to_be(simulated, caplog) -> None:
     apart = simulated.recording.select_channels(simulated.recording.channel_ids[[0, 3, 12, 15]])
-    with pytest.raises(InsufficientActivityError, match=r"no electrode has 1 others within 50 um"):
-        detect_sequences(apart, num_processes=1)
+    found = detect_sequences(apart, num_processes=1)
+    assert found.n_sequences >= 2  # two of the units are largest there
+    assert "no two of 4 electrodes are within 50 um" in caplog.text
+    with pytest.raises(InsufficientActivityError, match=r"none is seen by 2 electrodes within 50 um"):
+        detect_sequences(apart, num_processes=1, min_activity_root_cocs=2)
+
+
+def test_nothing_reaches_across_a_break(rt_sort, simulated) -> None:
+    from dataclasses import replace
+
+    from spikelab.spike_sorting.rt_sort.traces import Traces
+
+    whole = Traces.of(simulated.recording)
+    spikes = rt_sort.spikes(whole)
+    at = int(spikes["frame"][len(spikes) // 2])
+    cut = replace(whole, breaks=(0, at + 3))
+    assert cut.pieces() == [(0, at + 3), (at + 3, whole.n_frames)]
+    assert cut.pieces(at - 10, at + 10) == [(at - 10, at + 3), (at + 3, at + 10)]
+    assert cut.inside(np.array([10, at, at + 3, at + 60, whole.n_frames - 1]), 20, 30).tolist() == [
+        False, False, False, True, False,
+    ]  # fmt: skip
+    first = replace(whole, end=at + 3)
+    assert [spike for spike in rt_sort.spikes(cut).tolist() if spike[0] < at + 3] == rt_sort.spikes(first).tolist()
+
+
+def test_a_window_past_the_end_is_said_to_be_cut(rt_sort, simulated, caplog) -> None:
+    rt_sort.sort_offline(simulated.recording, recording_window_ms=(7_900, 60_000))
+    assert "recording_window_ms ends at 60000 ms, the recording at 8000 ms" in caplog.text
 
 
 def test_an_unknown_parameter_is_named(simulated) -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.rt_sort.parameters import DEFAULTS, NAMES, NOT_APPLIED, PUBLISHED, SequenceParameters
+from spikelab.spike_sorting.rt_sort.parameters import DEFAULTS, NAMES, PUBLISHED, SequenceParameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,8 @@ INTRODUCTION = """\
 Keywords of `detect_sequences`, keys of `rt_sort_params`, and fields of `SequenceParameters`. *Default* is what
 spikelab uses: one value, or that for `probe="mea"` / `probe="neuropixels"`. *Published* is what the publication
 (van der Molen, Lim et al. 2024) gives for the two probes; all of them at once are
-`detect_sequences(recording, probe="mea", **PUBLISHED["mea"])`. `inf` switches a limit off. Those marked *no effect* are
-accepted and checked, so that published settings can be given as they are, but this version does not use them: what they
-steered is decided by the evidence that [RT-Sort](rt_sort.md) describes. A warning names those that are given. This page
-is generated from `spikelab.spike_sorting.rt_sort.parameters` by `make docs`.
+`detect_sequences(recording, probe="mea", **PUBLISHED["mea"])`. `inf` switches a limit off. This page is
+generated from `spikelab.spike_sorting.rt_sort.parameters` by `make docs`.
 """
 
 
@@ -40,8 +38,8 @@ def render_markdown() -> str:
             INTRODUCTION,
             "## Those of the publication",
             "",
-            "| Parameter | Default | Published | | Meaning |",
-            "|---|---|---|---|---|",
+            "| Parameter | Default | Published | Meaning |",
+            "|---|---|---|---|",
             *(_row(names, published=True) for names in _rows(NAMES[:split])),
             "",
             "## Those of spikelab",
@@ -61,9 +59,7 @@ def _rows(names: Sequence[str]) -> list[list[str]]:
 def _row(names: list[str], *, published: bool) -> str:
     cells = [", ".join(f"`{name}`" for name in names), _values(names, DEFAULTS)]
     if published:
-        idle = [name for name in names if name in NOT_APPLIED]
-        which = "" if idle == names else ": " + ", ".join(f"`{name}`" for name in idle)
-        cells += [_values(names, PUBLISHED), f"no effect{which}" if idle else ""]
+        cells.append(_values(names, PUBLISHED))
     return f"| {' | '.join([*cells, meanings()[names[0]]])} |"
 
 
@@ -79,7 +75,8 @@ def meanings() -> dict[str, str]:
     text = (SequenceParameters.__doc__ or "").split("----------\n", 1)[1]
     found: dict[str, str] = {}
     for names, doc in re.findall(r"^ {4}(\w[\w, ]*) : .*\n((?: {8}.*\n)+)", text, flags=re.MULTILINE):
-        line = " ".join(doc.split()).replace("``", "`").replace(":mod:`.splitting`", "`rt_sort/splitting.py`")
+        line = " ".join(doc.split()).replace("``", "`")
+        line = re.sub(r":mod:`\.(\w+)`", r"`rt_sort/\1.py`", line)
         found |= dict.fromkeys(names.split(", "), line)
     return found
 

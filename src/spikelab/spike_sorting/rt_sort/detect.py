@@ -186,18 +186,19 @@ class Learner:
         inside = traces.inside(events["frame"], self.before, self.after)
         events = choose_events(events[inside], parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
+        if neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius).shape[1] == 1:
+            logger.warning(
+                "RT-Sort: no two of %d electrodes are within %g um (inner_radius): neurons can only be told apart by "
+                "their waveform on one electrode. Check the positions of the electrodes",
+                traces.n_channels,
+                parameters.inner_radius,
+            )
         if len(events) == 0:
-            near = neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius)
-            if near.shape[1] < parameters.min_activity_root_cocs:
-                raise self._nothing(
-                    f"no electrode has {parameters.min_activity_root_cocs - 1} others within "
-                    f"{parameters.inner_radius:g} um (inner_radius), so no spike can be seen by "
-                    f"{parameters.min_activity_root_cocs} of them. RT-Sort is for dense arrays: take another sorter, "
-                    "such as 'spikeinterface:tridesclous2', or widen inner_radius if spikes do reach that far"
-                )
             raise self._nothing(
                 f"of {len(peaks)} spikes on single electrodes none is seen by {parameters.min_activity_root_cocs} "
-                f"electrodes within {parameters.inner_radius:g} um of each other"
+                f"electrodes within {parameters.inner_radius:g} um of each other (min_activity_root_cocs, inner_radius)"
+                if len(peaks)
+                else "the network sees no spike on any electrode"
             )
         return events
 

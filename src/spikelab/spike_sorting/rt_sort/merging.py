@@ -37,6 +37,7 @@ TOGETHER_MS, REFRACTORY_MS = 0.5, 2.0
 # Coincidences say something from so many expected ones on; one neuron has less than this share of them.
 MIN_EXPECTED, MAX_SHARE = 4.0, 0.3
 JITTER_FLOOR = 0.02
+N_BESIDE = 40  # examples that are compared with the published tolerances
 
 
 class Pair(NamedTuple):
@@ -210,11 +211,36 @@ class Units:
         return Evidence(same_neuron(results, pair, seen, expected, self.parameters), pair.lag)
 
     def tolerated(self, i: int, j: int, lag: int) -> bool:
-        """Whether the published tolerances between sequences let two units be one."""
-        return within_sequence_tolerances(
-            self.means[i], shift_mean(self.means[j], lag), max(deviation(self.scales[i]), deviation(self.scales[j])),
-            self.noise.sigma, self.parameters, self.sampling_frequency,
-        ) and self._share_electrodes(i, j, lag)  # fmt: skip
+        """Whether the published tolerances between sequences let two units be one.
+
+        The examples that are closest in time to those of the other unit are compared, for electrodes move.
+        """
+        limits = sequence_limits(self.parameters)
+        if np.isfinite(limits).any():
+            common = np.intersect1d(self.channels[i], self.channels[j])
+            common = common[common >= 0]
+            first, second = (self._mean_beside(k, other, common) for k, other in ((i, j), (j, i)))
+            size_std = max(deviation(self.scales[i]), deviation(self.scales[j]))
+            if not within_sequence_tolerances(
+                first, shift_mean(second, lag), size_std, self.noise.sigma[common], self.parameters,
+                self.sampling_frequency,
+            ):  # fmt: skip
+                return False
+        return self._share_electrodes(i, j, lag)
+
+    def _mean_beside(self, i: int, j: int, channels: Ints) -> Floats:
+        """Mean (frames, channels) of the examples of unit i that are closest in time to those of unit j."""
+        theirs = np.sort(self.example_frames[j])
+        after = np.clip(np.searchsorted(theirs, self.example_frames[i]), 1, max(len(theirs) - 1, 1))
+        gaps = np.minimum(
+            np.abs(theirs[np.minimum(after, len(theirs) - 1)] - self.example_frames[i]),
+            np.abs(theirs[after - 1] - self.example_frames[i]),
+        )
+        some = np.argsort(gaps, kind="stable")[:N_BESIDE]
+        order = np.argsort(self.channels[i], kind="stable")
+        places = order[np.searchsorted(self.channels[i][order], channels)]
+        mean: Floats = self.examples[i][some][:, places].mean(axis=0).T
+        return mean
 
     def _share_electrodes(self, i: int, j: int, lag: int) -> bool:
         share = self.parameters.min_loose_detections_r_sequences
@@ -289,21 +315,24 @@ def deviation(scales: Floats) -> float:
     return float(np.std(scales)) if len(scales) > 1 else 0.0
 
 
+def sequence_limits(parameters: SequenceParameters) -> tuple[float, float, float]:
+    """Tolerances between sequences: latency, amplitudes, size of the whole."""
+    return (
+        parameters.max_latency_diff_sequences, parameters.max_amp_median_diff_sequences,
+        parameters.max_root_amp_median_std_sequences,
+    )  # fmt: skip
+
+
 def within_sequence_tolerances(
     first: Floats, second: Floats, size_std: float, sigma: Floats, parameters: SequenceParameters,
     sampling_frequency: float,
 ) -> bool:  # fmt: skip
-    """Compare two means (frames, channels) electrode by electrode; True where all limits are infinite.
+    """Compare two means (frames, channels) electrode by electrode.
 
     Latencies and amplitudes are compared on the electrodes where the first is at least 2 sigma, amplitudes after a
     common scale, and the size of the whole in standard deviations `size_std` of it, no less than ``scale_std``.
     """
-    limits = (
-        parameters.max_latency_diff_sequences, parameters.max_amp_median_diff_sequences,
-        parameters.max_root_amp_median_std_sequences,
-    )  # fmt: skip
-    if not np.isfinite(limits).any():
-        return True
+    limits = sequence_limits(parameters)
     sizes = np.abs(first).max(axis=0) / sigma
     channels = np.argsort(-sizes, kind="stable")[:MAX_CHECKED]
     channels = channels[sizes[channels] >= min(MIN_CHECKED_SIZE, sizes[channels[0]])]

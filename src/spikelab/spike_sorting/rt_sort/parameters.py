@@ -116,7 +116,7 @@ class SequenceParameters:
     min_elecs_for_array_noise_f: float = 0.1
     min_elecs_for_seq_noise_n: int = 300
     min_elecs_for_seq_noise_f: float = 0.05
-    min_activity_root_cocs: int = 2
+    min_activity_root_cocs: int = 1
     min_activity_hz: float = 0.05
     max_n_components_latency: int = 1
     min_coc_n: int = 10
@@ -160,6 +160,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "stringent_thresh": 0.275,
         "loose_thresh": 0.1,
         "inference_scaling_numerator": 12.6,
+        "min_activity_root_cocs": 2,
         "max_n_components_latency": 4,
         "split_coc_clusters_amps": True,
         "min_inner_loose_detections": 3,
@@ -176,6 +177,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "stringent_thresh": 0.175,
         "loose_thresh": 0.075,
         "inference_scaling_numerator": 15.4,
+        "min_activity_root_cocs": 2,
         "max_n_components_latency": 4,
         "split_coc_clusters_amps": True,
         "min_inner_loose_detections": 3,

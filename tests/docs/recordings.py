@@ -89,8 +89,17 @@ RECORDINGS: dict[str, Callable[[Path], None]] = {
 """What each is called in the pages, and what writes it."""
 
 
+RESULTS = "sorted_rt_sort_culture"
+"""Results of `culture.raw.h5`, for pages that begin where a sort has ended."""
+
+
 def make_those_named(text: str, folder: Path) -> None:
-    """Write those recordings whose names are in `text`."""
+    """Write those recordings, and results, whose names are in `text`."""
     for name, write in RECORDINGS.items():
         if name in text:
             write(folder / name)
+    if RESULTS in text and not (folder / "culture.raw.h5").exists():
+        from spikelab.spike_sorting import sort_recording
+
+        write_one(folder / "culture.raw.h5")
+        sort_recording([folder / "culture.raw.h5"], sorter="rt_sort", rt_sort_device="cpu")

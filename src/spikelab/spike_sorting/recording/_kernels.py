@@ -19,25 +19,26 @@ if TYPE_CHECKING:
     Traces = NDArray[np.float32]
 
 SECTIONS = 5
-# Channels and frames that are filtered together: with the state of all sections they fit into the first-level cache.
+# Channels and frames that are filtered together: they fit into the first-level cache.
 TILE, BLOCK = 64, 32
 INT16_MIN, INT16_MAX = -32768, 32767
 
 
 @contracted
-def resonate(work: FloatArray, poles: FloatArray, width: int) -> None:
+def resonate(work: FloatArray, state: FloatArray, poles: FloatArray) -> None:
     """Pass a block through all sections ``(1 - z^-2) / (1 + a1 z^-1 + a2 z^-2)``, in transposed direct form II.
 
-    Rows of `work` are `TILE` channels, of which `width` are used: two rows of state per section, then `BLOCK` frames.
-    Four frames at a time, so that the state is read and written a quarter as often.
+    Rows of `work` are the frames of `TILE` channels, rows of `state` two values per section. Four frames at a time, so
+    that the state is read and written a quarter as often.
     """
     for section in range(SECTIONS):
         a1, a2 = poles[section, 0], poles[section, 1]
+        first, second = 2 * section * TILE, (2 * section + 1) * TILE
         for quad in range(BLOCK // 4):
-            for channel in range(width):
-                state = 2 * section * TILE + channel
-                at = (2 * SECTIONS + 4 * quad) * TILE + channel
-                s1, s2 = work[state], work[state + TILE]
+            row = 4 * quad * TILE
+            for channel in range(TILE):
+                at = row + channel
+                s1, s2 = state[first + channel], state[second + channel]
                 x = work[at]
                 y = x + s1
                 s1, s2 = s2 - a1 * y, -x - a2 * y
@@ -54,38 +55,43 @@ def resonate(work: FloatArray, poles: FloatArray, width: int) -> None:
                 y = x + s1
                 s1, s2 = s2 - a1 * y, -x - a2 * y
                 work[at + 3 * TILE] = y
-                work[state], work[state + TILE] = s1, s2
+                state[first + channel], state[second + channel] = s1, s2
     # After silence the state fades into subnormal numbers, which some processors handle a hundred times slower.
-    for row in range(2 * SECTIONS):
-        for channel in range(width):
-            value = work[row * TILE + channel]
-            work[row * TILE + channel] = 0.0 if abs(value) < 1e-30 else value
+    for k in range(2 * SECTIONS * TILE):
+        state[k] = 0.0 if abs(state[k]) < 1e-30 else state[k]
 
 
 @contracted
 def sweep(traces: Traces, scale: FloatArray, poles: FloatArray, backward: bool, n_rows: int) -> None:
-    """Filter `n_rows` frames of up to `TILE` channels in place, from the first on or from the last one back.
+    """Filter `n_rows` frames in place, from the first on or from the last one back.
 
-    The state at the start is the one that the first value, had it been there forever, would have led to: no section
-    passes a constant, so that is the state zero once this value is subtracted from all. The result is times `scale`.
+    A block of frames at a time, so that memory is read in order, and in it `TILE` channels at a time. The state at the
+    start is the one that the first value, had it been there forever, would have led to: no section passes a constant,
+    so that is the state zero once this value is subtracted from all. The result is times `scale`.
     """
-    n_frames, width = traces.shape
+    n_frames, n_channels = traces.shape
+    n_tiles = (n_channels + TILE - 1) // TILE
     start, step = (n_frames - 1, -1) if backward else (0, 1)
-    work = np.zeros((2 * SECTIONS + BLOCK) * TILE, dtype=np.float64)
+    state = np.zeros((n_tiles, 2 * SECTIONS * TILE), dtype=np.float64)
+    work = np.zeros(BLOCK * TILE, dtype=np.float64)
     first = traces[start].astype(np.float64)
     for done in range(0, n_rows, BLOCK):
         n_used = min(BLOCK, n_rows - done)
-        for row in range(n_used):
-            source = traces[start + step * (done + row)]
-            target = work[(2 * SECTIONS + row) * TILE :]
-            for channel in range(width):
-                target[channel] = (source[channel] - first[channel]) * scale[channel]
-        resonate(work, poles, width)
-        for row in range(n_used):
-            source = work[(2 * SECTIONS + row) * TILE :]
-            target = traces[start + step * (done + row)]
-            for channel in range(width):
-                target[channel] = source[channel]
+        for tile in range(n_tiles):
+            low = tile * TILE
+            width = min(TILE, n_channels - low)
+            for row in range(n_used):
+                source = traces[start + step * (done + row), low : low + width]
+                target = work[row * TILE : row * TILE + width]
+                offset, factor = first[low : low + width], scale[low : low + width]
+                for channel in range(width):
+                    target[channel] = (source[channel] - offset[channel]) * factor[channel]
+            resonate(work, state[tile], poles)
+            for row in range(n_used):
+                result = work[row * TILE : row * TILE + width]
+                kept = traces[start + step * (done + row), low : low + width]
+                for channel in range(width):
+                    kept[channel] = result[channel]
 
 
 @compiled

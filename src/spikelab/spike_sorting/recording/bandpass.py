@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
-from spikelab.spike_sorting.recording._kernels import TILE, sweep
+from spikelab.spike_sorting.recording._kernels import sweep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -130,17 +130,12 @@ def zero_phase(
     numpy.ndarray of float32, shape (end - start, channels)
     """
     start, end = keep
-    filtered = np.empty((end - start, stored.shape[1]), dtype=np.float32)
-    if not filtered.size:
-        return filtered
-    for low in range(0, stored.shape[1], TILE):
-        tile = slice(low, low + TILE)
-        traces, extension = _extended(stored[:, tile])
-        scale = np.full(traces.shape[1], gain)
-        sweep(traces, scale * gains[tile], poles, False, len(traces))
-        sweep(traces, scale, poles, True, len(traces) - extension - start)
-        filtered[:, tile] = traces[extension + start : extension + end]
-    return filtered
+    if end <= start or not stored.shape[1]:
+        return np.empty((max(end - start, 0), stored.shape[1]), dtype=np.float32)
+    traces, extension = _extended(stored)
+    sweep(traces, gain * gains, poles, False, len(traces))
+    sweep(traces, np.full(len(gains), gain), poles, True, len(traces) - extension - start)
+    return traces[extension + start : extension + end]
 
 
 def _extended(stored: NDArray[Any]) -> tuple[NDArray[np.float32], int]:

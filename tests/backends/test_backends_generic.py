@@ -199,6 +199,35 @@ def test_kilosort4_in_a_container_checks_its_own_parameters(params_of, monkeypat
     assert (params["Th_of_another_version"], params["cluster_init_seed"]) == (8, 1)
 
 
+@pytest.mark.parametrize(
+    ("n_samples", "given", "batch"),
+    [
+        (240_000, None, None),
+        (60_061, None, None),
+        (60_060, None, 48_048),  # a last batch shorter than a spike is dropped, and one batch is none
+        (20_000, None, 16_000),
+        (20_000, 10_000, 10_000),
+        (20_000, 40_000, 16_000),
+        (305, None, 244),
+    ],
+)
+def test_kilosort4_gets_two_batches(
+    make_config, small_recording, caplog, n_samples: int, given: int | None, batch: int | None
+) -> None:
+    binary = dataclasses.replace(small_recording, n_samples=n_samples)
+    backend = Kilosort4Backend(make_config("kilosort4", None if given is None else {"batch_size": given}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kilosort4, "parameter_names", lambda: ["batch_size", "highpass_cutoff"])
+        params = backend.sorter_params(binary)
+    assert params.get("batch_size") == batch
+    assert ("batch_size is lowered" in caplog.text) == (batch not in (None, given))
+
+
+def test_kilosort4_refuses_a_handful_of_samples(make_config, small_recording) -> None:
+    with pytest.raises(ValueError, match="304 samples, too few for kilosort4, which needs 305"):
+        Kilosort4Backend(make_config("kilosort4")).sorter_params(dataclasses.replace(small_recording, n_samples=304))
+
+
 def test_kilosort4_on_the_cpu_warns(make_config, monkeypatch, caplog) -> None:
     monkeypatch.setattr(kilosort4, "version", lambda package: "2.13.0+cpu")
     Kilosort4Backend(make_config("kilosort4")).check_installed()
@@ -233,6 +262,49 @@ def test_kilosort2_needs_matlab_and_its_code(make_config, tmp_path: Path, monkey
     assert chosen.environment() == {"KILOSORT2_PATH": str(other)}
     assert Kilosort2Backend(make_config("kilosort2", use_docker=True)).environment() == {}
     assert Kilosort2Backend.needs_gpu(make_config("kilosort2"))
+
+
+@pytest.mark.parametrize(("sorter", "name"), [("kilosort2", "car"), ("kilosort4", "do_CAR")])
+def test_reference_is_not_subtracted_twice(params_of, sorter: str, name: str) -> None:
+    assert name not in params_of(sorter)
+    assert params_of(sorter, common_reference="median")[name] is False
+    assert params_of(sorter, {name: True}, common_reference="median")[name] is True
+
+
+def test_kilosort2_whose_cuda_code_is_not_compiled(make_config, tmp_path: Path, monkeypatch, caplog) -> None:
+    matlab_on_path(tmp_path, monkeypatch)
+    (tmp_path / "CUDA").mkdir()
+    for name in ("master_kilosort.m", "CUDA/mexThSpkPC.cu", "CUDA/mexGPUall.m"):
+        (tmp_path / name).touch()
+    backend = Kilosort2Backend(make_config("kilosort2", sorter_path=str(tmp_path)))
+    with pytest.raises(SorterNotInstalledError, match="run mexGPUall"):
+        backend.check_installed()
+    (tmp_path / "CUDA" / "mexThSpkPC.mexa64").touch()
+    backend.check_installed()
+    assert not caplog.text
+    (tmp_path / "preProcess").mkdir()
+    (tmp_path / "preProcess" / "datashift2.m").touch()
+    backend.check_installed()
+    assert "looks like Kilosort 2.5 or later" in caplog.text
+
+
+def test_kilosort2_compiled_needs_no_matlab(make_config, monkeypatch) -> None:
+    monkeypatch.delenv("KILOSORT_PATH", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: "/opt/ks2_compiled" if name == "ks2_compiled" else None)
+    backend = Kilosort2Backend(make_config("kilosort2"))
+    backend.check_installed()
+    assert backend.environment() == {}
+    assert backend.about() == "/opt/ks2_compiled"
+
+
+def test_what_is_said_of_kilosort2(make_config, tmp_path: Path, monkeypatch) -> None:
+    matlab_on_path(tmp_path, monkeypatch)
+    (tmp_path / "master_kilosort.m").touch()
+    assert Kilosort2Backend(make_config("kilosort2", sorter_path=str(tmp_path))).about() == (
+        f"{tmp_path / 'matlab'}, {tmp_path}"
+    )
+    image = Kilosort2Backend(make_config("kilosort2", use_docker="docker://some/image:1"))
+    assert image.about() == "some/image:1 with singularity"
 
 
 def test_kilosort2_high_pass_stays_below_the_band(params_of) -> None:

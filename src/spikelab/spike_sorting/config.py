@@ -125,7 +125,9 @@ class SorterConfig:
         None, "The sorter's own parameters, on top of its defaults.", PARAMETERS, flat="kilosort_params"
     )
     use_docker: bool | str = option(
-        False, "Run the sorter in its container, or the image named.", Either(BOOLEAN, TEXT)
+        False,
+        "Run the sorter in its container: True, 'docker', 'singularity', or the image to run.",
+        Either(BOOLEAN, TEXT),
     )
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 X_CENTRE_DISTANCE_UM = 250.0
+SPIKE_LENGTH = 61  # samples, Kilosort's parameter nt
+SPIKES_IN_RECORDING = 5  # shorter than this many spikes, it cannot be cut into two batches
 LOWEST_CUTOFF_HZ = 10.0  # below, the filter would be longer than a batch
 OWN_PARAMETERS = ("highpass_cutoff", "cluster_init_seed", "x_centers")  # those we set
 FROM_RECORDING = ("fs", "n_chan_bin", "tmin", "tmax")
@@ -43,7 +45,7 @@ class Kilosort4Backend(SpikeInterfaceBackend):
     sorter_label: ClassVar[str] = "kilosort4"
     spikeinterface_name: ClassVar[str] = "kilosort4"
     batch_parameter: ClassVar[str | None] = "batch_size"
-    batch_default: ClassVar[int | None] = 60_000
+    batch_default: ClassVar[int] = 60_000
 
     @classmethod
     def needs_gpu(cls, config: SortingPipelineConfig) -> bool:
@@ -85,6 +87,36 @@ class Kilosort4Backend(SpikeInterfaceBackend):
         if "cluster_init_seed" in params:
             params["cluster_init_seed"] = max(1, params["cluster_init_seed"])  # Kilosort refuses 0
         return params
+
+    def sorter_params(self, binary: BinaryRecording) -> dict[str, Any]:
+        """As for any sorter; the batch is made small enough for Kilosort to see two of them.
+
+        Its whitening leaves the last batch out, and a last batch shorter than a spike is dropped: of a recording of one
+        batch nothing would be left. The first of the two is the larger, for Kilosort learns from that one.
+
+        Raises
+        ------
+        ValueError
+            If the recording is shorter than a few spikes, or `sorter_params` has an unknown name.
+        """
+        params = super().sorter_params(binary)
+        batch = int(params.get("batch_size") or self.batch_default)
+        spike = int(params.get("nt") or SPIKE_LENGTH)
+        if binary.n_samples >= batch + spike:
+            return params
+        if binary.n_samples < SPIKES_IN_RECORDING * spike:
+            raise ValueError(
+                f"the recording has {binary.n_samples} samples, too few for kilosort4, which needs "
+                f"{SPIKES_IN_RECORDING * spike}; check first_n_mins, start_time_s and end_time_s"
+            )
+        smaller = binary.n_samples * 4 // 5
+        logger.warning(
+            "kilosort4: the recording (%.3g s) is not longer than a batch; batch_size is lowered from %d to %d samples",
+            binary.duration_s,
+            batch,
+            smaller,
+        )
+        return {**params, "batch_size": smaller}
 
     def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Kilosort's high-pass comes with its whitening: it cannot be dropped, but moved out of the way."""

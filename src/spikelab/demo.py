@@ -66,6 +66,7 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
         Length of the recording in seconds.
     """
     from spikelab.spike_sorting import sort_recording
+    from spikelab.spikedata import SpikeData
 
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,11 +78,12 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
         sorter=sorter,
         results_folders=[results],
         create_figures=True,
+        save_raw_pkl=True,
         n_jobs=2,
         rt_sort_device="cpu",  # the same on every machine
     )
-    comparison = compare(found, truth)
-    return f"{format_table(comparison)}\n\nThe recording is {path}\nThe results are in {results}"
+    everything = compare(SpikeData.load(results / "sorted_spikedata.npz"), truth)
+    return f"{format_table(compare(found, truth), everything)}\n\nThe recording is {path}\nThe results are in {results}"
 
 
 def write_demo_recording(path: Path, duration_s: float = 60.0) -> BaseSorting:
@@ -152,8 +154,8 @@ def compare(found: SpikeData, truth: BaseSorting) -> Comparison:
     )
 
 
-def format_table(comparison: Comparison) -> str:
-    """The comparison as the text that ``spikelab demo`` prints."""
+def format_table(comparison: Comparison, everything: Comparison) -> str:
+    """The comparison as the text that ``spikelab demo`` prints; `everything` is the same before curation."""
     lines = ["true unit   spikes   found as   accuracy   recall   precision"]
     lines += [
         f"{true:9d}   {count:6d}   {best if best >= 0 else '-':>8}   {accuracy:8.2f}   {recall:6.2f}   {precision:9.2f}"
@@ -174,5 +176,10 @@ def format_table(comparison: Comparison) -> str:
         f"{int(well.sum())} of {len(well)} true units were found with accuracy >= {GOOD_ACCURACY} (missed: {missed})"
     )
     lines += ["", f"{found}; {comparison.n_found - len(matched)} found units are none of them"]
+    lines += [
+        f"true unit {comparison.true_ids[k]} was found (accuracy {everything.accuracy[k]:.2f}), but the curation did not "
+        f"keep it: unit {everything.best_ids[k]} in report.html says why"
+        for k in np.flatnonzero(~well & (everything.accuracy >= GOOD_ACCURACY))
+    ]
     lines += [f"mean accuracy {comparison.accuracy.mean():.3f}"]
     return "\n".join(lines)

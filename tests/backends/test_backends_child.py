@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -62,6 +63,26 @@ def hangs(job, folder):
     (folder / "helper.pid").write_text(str(helper.pid))
     time.sleep(600)
 
+def tidies_up(job, folder):
+    import tempfile
+    handle, name = tempfile.mkstemp()
+    os.write(handle, b"x" * 1000)
+    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    (folder / "helper.pid").write_text(str(helper.pid))
+    try:
+        time.sleep(600)
+    finally:
+        (folder.parent / "tidied").write_text(name)
+
+def does_not_listen(job, folder):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hangs(job, folder)
+
+def leaves_a_temporary_file(job, folder):
+    import tempfile
+    (folder / "where").write_text(tempfile.mkstemp()[1])
+    return SpikeTrains.from_dict({1: [1]})
+
 def works_silently(job, folder):
     end = time.monotonic() + job["seconds"]
     while time.monotonic() < end:
@@ -76,11 +97,16 @@ def talks(job, folder):
 """
 
 
+def search_path(folder: Path) -> str:
+    """Where the child finds the targets, and the package that is tested."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
 @pytest.fixture
 def run(tmp_path: Path):
     """Run one of the targets in a child."""
     (tmp_path / "child_targets.py").write_text(TARGETS, encoding="utf-8")
-    environment = {"PYTHONPATH": str(tmp_path), "EXTRA": "yes"}
+    environment = {"PYTHONPATH": search_path(tmp_path), "EXTRA": "yes"}
 
     def start(target: str, timeout_s: float | None = 60, **job: object) -> SpikeTrains:
         run_in_child(
@@ -169,6 +195,44 @@ def test_hang_ends_with_the_whole_tree(run, tmp_path: Path) -> None:
     assert not [child for child in psutil.Process().children(recursive=True) if child.is_running()]
 
 
+@pytest.fixture
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's folder for temporary files, of this test alone."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody is asked to end there")
+def test_hang_is_asked_to_tidy_up_before_it_is_killed(run, tmp_path: Path, temporary_folder: Path) -> None:
+    with pytest.raises(SorterTimeoutError):
+        run("tidies_up", timeout_s=2)
+    name = (tmp_path / "tidied").read_text()
+    assert name.startswith(str(temporary_folder))
+    assert not list(temporary_folder.iterdir())
+    assert not (tmp_path / "run" / _child.TEMPORARY).exists()
+    assert is_gone(int((tmp_path / "run" / "helper.pid").read_text()))  # although it had a session of its own
+
+
+def test_who_does_not_listen_is_killed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_child, "GRACE_S", 0.5)
+    with pytest.raises(SorterTimeoutError):
+        run("does_not_listen", timeout_s=2)
+    assert is_gone(int((tmp_path / "run" / "helper.pid").read_text()))
+    assert not [child for child in psutil.Process().children(recursive=True) if child.is_running()]
+
+
+def test_temporary_files_go_with_the_sorter(run, tmp_path: Path, temporary_folder: Path) -> None:
+    (temporary_folder / "spikelab-left").symlink_to(tmp_path / "gone")
+    (temporary_folder / "spikelab-used").symlink_to(tmp_path)
+    run("leaves_a_temporary_file")
+    where = (tmp_path / "run" / "where").read_text()
+    assert where.startswith(str(temporary_folder / "spikelab-"))
+    assert not (tmp_path / "run" / _child.TEMPORARY).exists()
+    assert [path.name for path in temporary_folder.iterdir()] == ["spikelab-used"]  # somebody else may use that
+
+
 @pytest.mark.parametrize("target", ["works_silently", "talks"])
 def test_work_is_no_hang(run, target: str) -> None:
     assert run(target, timeout_s=2, seconds=4).n_units == 1
@@ -207,7 +271,7 @@ def test_child_and_grandchild_end_with_a_killed_parent(tmp_path: Path) -> None:
     from spikelab.spike_sorting.backends._child import run_in_child
     folder = Path({str(tmp_path)!r})
     run_in_child({{"sorter": "x", "target": "child_targets:hangs"}}, folder / "run", folder / "sorter.log", None,
-                 environment={{"PYTHONPATH": {str(tmp_path)!r}}})
+                 environment={{"PYTHONPATH": {search_path(tmp_path)!r}}})
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     pid_file = tmp_path / "run" / "helper.pid"

@@ -182,7 +182,9 @@ def test_attempts_are_remembered_with_the_artifact(tmp_path: Path) -> None:
     for _ in range(2):
         sort_into(tmp_path, recording, kilosort_params={"detect_threshold": 6})
         record = json.loads((tmp_path / "out" / "run.json").read_text())
-        assert record["attempts"] == [{"sorter_params": {"detect_threshold": 6}, "error": None}]
+        (attempt,) = record["attempts"]
+        assert (attempt["sorter_params"], attempt["error"]) == ({"detect_threshold": 6}, None)
+        assert attempt["wall_s"] > 0
 
 
 def test_the_record_says_that_a_run_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spikelab.spike_sorting._exceptions import HDF5PluginMissingError, SpikeSortingClassifiedError
-from spikelab.spike_sorting._signatures import SIGNATURES, Signature
+from spikelab.spike_sorting._exceptions import DiskExhaustionError, HDF5PluginMissingError, SpikeSortingClassifiedError
+from spikelab.spike_sorting._signatures import CATEGORIES, SIGNATURES, Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+SPIKEINTERFACE_LOG = "spikeinterface_log.json"
 LOG_NAMES = re.compile(
     r"(kilosort\w*|rt_?sort|sorter|\w+_compiled)\.log|spikeinterface_log\.json|spike_sorters_log\.txt|run_kilosort\w*\.(sh|bat)"
 )
+SORTER_OUTPUT = "sorter_output"  # where SpikeInterface lets the sorter write; its own log is in the folder above
 MAX_LOG_BYTES = 2**19  # of each end
 
 
@@ -58,16 +62,34 @@ def classify_rt_sort_failure(output_folder: str | Path, exc: BaseException) -> S
 def classify_failure(sorter: str, output_folder: str | Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
     """Return a classified exception for a failure of any sorter, or None; see :func:`classify_ks2_failure`."""
     chain = list(exception_chain(exc))
-    for link in chain:
-        if isinstance(link, SpikeSortingClassifiedError):
-            return link
-    sources = [Source(None, "\n".join(map(_describe, chain))), *_logs(Path(output_folder))]
+    folder = Path(output_folder)
+    return _classified(chain) or _first_match(SIGNATURES, sorter, [_as_source(chain), *_logs(folder, chain)], folder)
+
+
+def classify_outside_sorter(exc: BaseException) -> SpikeSortingClassifiedError | None:
+    """Return a classified exception for a failure of a stage other than the sorter's, or None.
+
+    Only the exception chain is looked at, and only for what can strike anywhere: environment and resource.
+    """
+    chain = list(exception_chain(exc))
+    anywhere = [signature for category in CATEGORIES[:2] for signature in category if not signature.sorters]
+    return _classified(chain) or _first_match(anywhere, "", [_as_source(chain)], None)
+
+
+def _classified(chain: list[BaseException]) -> SpikeSortingClassifiedError | None:
+    return next((link for link in chain if isinstance(link, SpikeSortingClassifiedError)), None)
+
+
+def _as_source(chain: list[BaseException]) -> Source:
+    return Source(None, "\n".join(map(_describe, chain)))
+
+
+def _first_match(
+    signatures: Sequence[Signature], sorter: str, sources: list[Source], folder: Path | None
+) -> SpikeSortingClassifiedError | None:
     whole = "\n".join(source.text for source in sources)
-    for signature in SIGNATURES:
-        error = _try(signature, sorter, sources, whole)
-        if error is not None:
-            return error
-    return None
+    errors = (_try(signature, sorter, sources, whole, folder) for signature in signatures)
+    return next((error for error in errors if error is not None), None)
 
 
 def exception_chain(exc: BaseException) -> Iterator[BaseException]:
@@ -85,6 +107,11 @@ def exception_chain(exc: BaseException) -> Iterator[BaseException]:
         todo.extend(linked for linked in (error.__cause__, context) if linked is not None)
 
 
+def cause_of(known: SpikeSortingClassifiedError, exc: BaseException) -> BaseException | None:
+    """What `known` is to be raised from when it is what `exc` means: `exc`, unless it comes out of its own chain."""
+    return known.__cause__ if any(link is known for link in exception_chain(exc)) else exc
+
+
 def _describe(error: BaseException) -> str:
     """Write an exception like a traceback's last line: ``docker.errors.APIError: ...``."""
     kind = type(error)
@@ -92,11 +119,15 @@ def _describe(error: BaseException) -> str:
     return f"{name}: {error}"
 
 
-def _logs(folder: Path) -> list[Source]:
-    if not folder.is_dir():
-        return []
-    paths = sorted(path for path in folder.rglob("*") if LOG_NAMES.fullmatch(path.name) and path.is_file())
-    return [Source(path, _read(path)) for path in paths]
+def _logs(folder: Path, chain: list[BaseException]) -> list[Source]:
+    """Every log in `folder`, SpikeInterface's own above it, and the one that an exception names."""
+    paths = []
+    if folder.is_dir():
+        paths = sorted(path for path in folder.rglob("*") if LOG_NAMES.fullmatch(path.name) and path.is_file())
+    if folder.name == SORTER_OUTPUT:
+        paths.append(folder.parent / SPIKEINTERFACE_LOG)
+    paths += [Path(named) for link in chain if (named := getattr(link, "log_path", None)) is not None]
+    return [Source(path, _read(path)) for path in dict.fromkeys(paths) if path.is_file()]
 
 
 def _read(path: Path) -> str:
@@ -107,10 +138,26 @@ def _read(path: Path) -> str:
         if rest > 0:
             file.seek(-min(rest, MAX_LOG_BYTES), os.SEEK_END)
             text += b"\n" + file.read()
-    return text.decode("utf-8", errors="replace")
+    decoded = text.decode("utf-8", errors="replace")
+    return _unpack_json(decoded) if path.name == SPIKEINTERFACE_LOG else decoded
 
 
-def _try(signature: Signature, sorter: str, sources: list[Source], whole: str) -> SpikeSortingClassifiedError | None:
+def _unpack_json(text: str) -> str:
+    """SpikeInterface's log as the lines that it holds; as it is where it is cut off."""
+    try:
+        log = json.loads(text)
+        return "\n".join(line for name in ("error_trace", "runtime_trace") for line in _lines(log.get(name)))
+    except (ValueError, AttributeError):
+        return text
+
+
+def _lines(value: Any) -> list[str]:
+    return value.splitlines() if isinstance(value, str) else [str(line) for line in value or ()]
+
+
+def _try(
+    signature: Signature, sorter: str, sources: list[Source], whole: str, folder: Path | None
+) -> SpikeSortingClassifiedError | None:
     """Build the error of `signature` where it fits."""
     if signature.sorters and not sorter.startswith(signature.sorters):
         return None
@@ -124,26 +171,35 @@ def _try(signature: Signature, sorter: str, sources: list[Source], whole: str) -
     evidence = signature.evidence(whole) if signature.evidence is not None else {}
     if evidence is None:
         return None
-    numbers = {name: int(value) for name, value in match.groupdict().items() if value is not None}
-    return _build(signature, {**signature.fields, **evidence, **numbers}, sorter, source, sources, match)
-
-
-def _build(
-    signature: Signature,
-    fields: dict[str, Any],
-    sorter: str,
-    source: Source,
-    sources: list[Source],
-    match: re.Match[str],
-) -> SpikeSortingClassifiedError:
-    """Make the error with those of `fields`, `sorter` and `log_path` that its class takes."""
+    parsed = {name: _number_or_text(value) for name, value in match.groupdict().items() if value is not None}
     log_path = source.path or next((s.path for s in sources if s.path is not None and s.path.suffix == ".log"), None)
+    general = {"sorter": sorter, "log_path": log_path, **_surroundings(signature.error, folder)}
+    fields = {**general, **signature.fields, **evidence, **parsed}
+    return _build(signature, fields, _line_of(source.text, match.start()))
+
+
+def _number_or_text(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _surroundings(error: type[SpikeSortingClassifiedError], folder: Path | None) -> dict[str, Any]:
+    """What this host can add to what was read."""
+    if error is HDF5PluginMissingError:
+        return {"configured_path": os.environ.get("HDF5_PLUGIN_PATH")}
+    if error is DiskExhaustionError and folder is not None and folder.is_dir():
+        return {"path": folder, "free_bytes": shutil.disk_usage(folder).free}
+    return {}
+
+
+def _build(signature: Signature, fields: dict[str, Any], line: str) -> SpikeSortingClassifiedError:
+    """Make the error with those of `fields` that its class takes."""
     taken = inspect.signature(signature.error.__init__).parameters
-    general = {"sorter": sorter, "log_path": log_path}
-    if signature.error is HDF5PluginMissingError:
-        general["configured_path"] = os.environ.get("HDF5_PLUGIN_PATH")
-    arguments = {name: value for name, value in (general | fields).items() if name in taken}
-    start = source.text.rfind("\n", 0, match.start()) + 1
-    line = source.text[start:].split("\n", 1)[0].strip(" -")[:300]
-    where = f" ({log_path})" if log_path is not None else ""
-    return signature.error(f"{signature.message} What was found: {line!r}{where}", **arguments)
+    where = f" ({fields['log_path']})" if fields["log_path"] is not None else ""
+    message = f"{signature.message} What was found: {line!r}{where}"
+    return signature.error(message, **{name: value for name, value in fields.items() if name in taken})
+
+
+def _line_of(text: str, position: int) -> str:
+    """The line that a match is in, without the dashes that SpikeInterface's scripts put before a message."""
+    start = text.rfind("\n", 0, position) + 1
+    return text[start:].split("\n", 1)[0].strip(" -")[:300]

@@ -335,14 +335,14 @@ class DiskExhaustionError(ResourceSortFailure):
 
 
 class SorterTimeoutError(ResourceSortFailure):
-    """The sorter gave no sign of life for too long and was ended.
+    """The sorter gave no sign of life for too long and was ended, or a batch system ended it because its time was up.
 
     Attributes
     ----------
     sorter : str
         The sorter that was ended.
     timeout_s : float or None
-        Seconds of silence that were allowed.
+        Seconds of silence that were allowed; None where it was not us who ended it.
     log_path : str, Path or None
         The sorter's log, where it was found.
     """

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import platform
 import traceback
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting._exceptions import (
     BiologicalSortFailure,
-    DiskExhaustionError,
     EnvironmentSortFailure,
-    HostOutOfMemoryError,
     ResourceSortFailure,
 )
+from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
@@ -30,7 +27,7 @@ from spikelab.spike_sorting.stages import Context, Done, StageStore
 from spikelab.spike_sorting.stages.store import now, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from spikelab.spike_sorting._inputs import Job
     from spikelab.spike_sorting._types import BinaryRecording
@@ -44,8 +41,7 @@ logger = logging.getLogger(__name__)
 RUN_RECORD = "run.json"
 # How a run can end for good; after anything else the same call needs the intermediate files again.
 FINAL = ("done", "biological failure")
-# No permission, a read-only disk, a file where a folder should be.
-CANNOT_WRITE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+EARLIER_RUNS = 20
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,12 @@ def _sort_with_record(job: Job) -> Sorted:
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
     record |= {"pid": os.getpid(), "host": _host()}
     log = job.results / job.config.execution.out_file
-    with _known_errors(job), locked(job.results, job.intermediate), run_log(log) as warnings:
+    with (
+        known_errors(job.name, job.results, job.intermediate),
+        locked(job.results, job.intermediate),
+        run_log(log) as warnings,
+    ):
+        record["earlier_runs"] = _earlier_runs(job.results)
         _write_record(job.results, record)
         try:
             done = _sort(job, record, shown)
@@ -234,34 +235,6 @@ def _effective(config: SortingPipelineConfig) -> SortingPipelineConfig:
     return config.override(save_waveform_files=files, n_jobs=min(config.execution.n_jobs, available_cores()))
 
 
-@contextmanager
-def _known_errors(job: Job) -> Iterator[None]:
-    """Give what the operating system refuses its class: a full disk, no memory, no permission to write."""
-    try:
-        yield
-    except MemoryError as error:
-        message = f"{job.name}: this machine's memory ran out ({error}); lower total_memory or n_jobs"
-        raise HostOutOfMemoryError(message) from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskExhaustionError(
-                f"{job.name}: the disk is full; free space where {job.intermediate} and {job.results} are"
-            ) from error
-        if error.errno in CANNOT_WRITE and _is_ours(error, job):
-            raise EnvironmentSortFailure(
-                f"{job.name}: cannot write to {error.filename} ({error.strerror}); give folders that can be written as "
-                "results_folders and intermediate_folders"
-            ) from error
-        raise
-
-
-def _is_ours(error: OSError, job: Job) -> bool:
-    if error.filename is None:
-        return False
-    path = Path(error.filename)
-    return any(folder.is_relative_to(path) or path.is_relative_to(folder) for folder in (job.results, job.intermediate))
-
-
 def _note(record: dict[str, Any], stage: str, done: Done[Any]) -> Done[Any]:
     record["stages"][stage] = {
         "loaded": done.loaded,
@@ -291,6 +264,19 @@ def _trace_to_log(path: Path, error: BaseException) -> None:
     text = "interrupted\n" if isinstance(error, KeyboardInterrupt) else "".join(traceback.format_exception(error))
     with path.open("a", encoding="utf-8") as log:
         log.write(text)
+
+
+def _earlier_runs(results: Path) -> list[dict[str, Any]]:
+    """How the runs before this one in the same folder ended, oldest first: a retry does not hide what it followed."""
+    try:
+        before = json.loads((results / RUN_RECORD).read_text(encoding="utf-8"))
+        runs = [*before.get("earlier_runs", []), {name: before.get(name) for name in ("started", "finished", "status")}]
+        runs[-1] |= {"error": before.get("error"), "attempts": before.get("attempts")}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+    if runs[-1]["status"] == "running":  # it does not: we have its lock
+        runs[-1]["status"] = "killed"
+    return runs[-EARLIER_RUNS:]
 
 
 def _write_record(results: Path, record: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from spikelab.spike_sorting._exceptions import (
     ModelLoadingError,
     NoGoodChannelsError,
     SorterNotInstalledError,
+    SorterTimeoutError,
     SpikeSortingClassifiedError,
 )
 
@@ -42,7 +43,7 @@ class Signature:
     ----------
     pattern : str
         Regular expression, without regard to case; ``.`` does not cross lines. Named groups become fields of the error
-        (as int).
+        (digits as int).
     error : type
         What is raised.
     message : str
@@ -214,7 +215,8 @@ _ENVIRONMENT = (
     Signature(
         r"Torch not compiled with CUDA enabled|No CUDA GPUs are available|Found no NVIDIA driver"
         r"|CUDA driver version is insufficient|no kernel image is available|invalid device function"
-        r"|Unable to find (a )?supported GPU device|requires a NVIDIA GPU capability",
+        r"|Unable to find (a )?supported GPU device|requires a NVIDIA GPU capability|invalid device ordinal"
+        r"|Invalid device string: '?(?P<device>[\w:]+)",
         GPUUnavailableError,
         "No GPU can be used: no device or driver, a PyTorch without CUDA, or a GPU that this build does not support. "
         "Check first: nvidia-smi, then python -c 'import torch; print(torch.cuda.is_available())'.",
@@ -234,6 +236,7 @@ _RESOURCE = (
         r"Unable to allocate .*[KMGTP]iB|Out of memory\. Type.*HELP MEMORY|java\.lang\.OutOfMemoryError"
         r"|DefaultCPUAllocator|Cannot allocate memory|std::bad_alloc|(?<![\w.])MemoryError"
         r"|exit (code|status) (-9|137)(?!\d)|exited with code 137(?!\d)|died with <Signals\.SIGKILL"
+        r"|\boom[-_]kill|Out of memory: Killed process"
         r"|\.sh: line \d+: +\d+ Killed ",  # what bash says of a MATLAB that the kernel killed
         HostOutOfMemoryError,
         "The host ran out of memory (not the GPU), or the operating system or the cluster killed the sorter for it. "
@@ -244,7 +247,13 @@ _RESOURCE = (
         r"No space left on device|Disk quota exceeded|There is not enough space on the disk",
         DiskExhaustionError,
         "A disk is full. Free room where the intermediate folder is, or set intermediate_folders to another disk; "
-        "check /tmp too.",
+        "check first df -h of both, and of /tmp.",
+    ),
+    Signature(
+        r"DUE TO TIME LIMIT|CPU time limit exceeded|exit (code|status) (-24|152|-12|140)(?!\d)",
+        SorterTimeoutError,
+        "The batch system ended the sorter because its time was up. Check first the time limit of the job; then sort "
+        "less at once: what is finished is loaded when the same call runs again.",
     ),
 )
 

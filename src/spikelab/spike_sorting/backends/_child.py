@@ -1,8 +1,9 @@
 """Run a sorter in a process of its own, so that a crash, an OOM kill or a hang is an error and a log.
 
 The child is a fresh interpreter (no fork) in a session of its own; it reads a job file, leaves its spikes or its error
-in a folder, and writes all it says to one log. It ends its whole process group when its parent disappears. A container
-that it started belongs to a daemon; :mod:`._container` ends it.
+in a folder, and writes all it says to one log. Its temporary files are in that folder too. It ends with all that it
+started: on a time-out or Ctrl-C it is asked first, so that it can clean up, and killed if it does not listen; when its
+parent disappears it ends its tree itself. A container that it started belongs to a daemon; :mod:`._container` ends it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import suppress
+import uuid
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +28,15 @@ import psutil
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
 JOB_FILE, ERROR_FILE, RESULT_FILE, LOG_FILE = "job.json", "error.json", "spikes.npz", "sorter.log"
 POLL_S = 0.5
 HEARTBEAT_S = 30.0
+GRACE_S = 5.0  # to clean up, between being asked to end and being killed
+TEMPORARY, TEMPORARY_PREFIX = "tmp", "spikelab-"
 IDLE_CPU_SHARE = 0.02  # of one core; an idle interpreter uses less
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -113,36 +118,81 @@ def run_in_child(
     job_path.write_text(json.dumps({**job, "folder": str(folder), "parent_pid": os.getpid()}), encoding="utf-8")
     command = [sys.executable, "-m", "spikelab.spike_sorting.backends._child_main", str(job_path)]
     sorter = str(job["sorter"])
-    with log_path.open("wb") as log:
-        process = psutil.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(n_threads, environment or {}),
-            **_own_group(),
-        )
-    try:
-        exit_code = _wait(process, _Watch(sorter, process, folder, log_path, timeout_s))
-    finally:
-        end_tree(process)
-        _clean_log(log_path)
+    process: psutil.Popen | None = None
+    members: dict[int, psutil.Process] = {}
+    with _own_temporary_files(folder) as temporary:
+        try:
+            with log_path.open("wb") as log:
+                process = psutil.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=_environment(n_threads, {"TMPDIR": str(temporary), **(environment or {})}),
+                    **_own_group(),
+                )
+            exit_code = _wait(process, _Watch(sorter, process, folder, log_path, timeout_s, members))
+        finally:
+            if process is not None:
+                end_tree(process, members.values())
+            _clean_log(log_path)
     if exit_code != 0 or not (folder / RESULT_FILE).is_file():
         raise _error(sorter, exit_code, folder / ERROR_FILE, log_path)
 
 
-def end_tree(process: psutil.Popen) -> None:
-    """Kill `process` and everything it started, and wait until they are gone."""
-    victims = _tree(process)
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):  # raised where nobody is left
-            os.killpg(process.pid, signal.SIGKILL)  # also reaches grandchildren whose own parent has ended
-    for victim in victims:
-        with suppress(psutil.NoSuchProcess):
-            victim.kill()
+@contextmanager
+def _own_temporary_files(folder: Path) -> Iterator[Path]:
+    """Name a folder inside `folder` for temporary files; emptied with it, however the child ends.
+
+    The name is a short link where the system has them: sockets must have a path of less than about 100 characters.
+    """
+    inside = folder / TEMPORARY
+    inside.mkdir(exist_ok=True)
+    base = Path(tempfile.gettempdir())
+    for old in base.glob(TEMPORARY_PREFIX + "*"):
+        if old.is_symlink() and not old.exists():  # left by a run that was killed, and its folder is gone
+            with suppress(OSError):
+                old.unlink()
+    link = base / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}"
+    try:
+        link.symlink_to(inside.absolute(), target_is_directory=True)
+    except OSError:  # Windows, without the right to
+        link = inside
+    try:
+        yield link
+    finally:
+        if link.is_symlink():
+            link.unlink()
+        shutil.rmtree(inside, ignore_errors=True)
+
+
+def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = ()) -> None:
+    """End `process` and everything it started, and wait until they are gone.
+
+    The process itself is asked first, and has `GRACE_S` to clean up; then all are killed, also those in `seen` that
+    have left the tree since.
+    """
+    victims = [*_tree(process), *seen]
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=GRACE_S)
+    except (psutil.Error, subprocess.TimeoutExpired):
+        pass  # it is gone, or it does not listen
+    finally:  # also where a second Ctrl-C cuts the wait short
+        _kill(process.pid, victims)
     psutil.wait_procs(victims, timeout=10)
     with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):  # stuck in the kernel: nothing more to be done
         process.wait(timeout=10)
+
+
+def _kill(group: int, victims: Iterable[psutil.Process]) -> None:
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):  # raised where nobody is left
+            os.killpg(group, signal.SIGKILL)  # also reaches grandchildren whose own parent has ended
+    for victim in victims:
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
 
 
 @dataclass
@@ -154,6 +204,7 @@ class _Watch:
     folder: Path
     log_path: Path
     timeout_s: float | None
+    members: dict[int, psutil.Process]  # every process of the tree that was ever seen
 
     def __post_init__(self) -> None:
         self.start = self.last_life = self.last_beat = time.monotonic()
@@ -162,7 +213,9 @@ class _Watch:
     def look(self) -> None:
         """Note signs of life, say now and then that work goes on; SorterTimeoutError after too long a silence."""
         now = time.monotonic()
-        cpu, memory = _usage(self.process)
+        tree = _tree(self.process)
+        self.members.update((member.pid, member) for member in tree)
+        cpu, memory = _usage(tree)
         self.peak_bytes = max(self.peak_bytes, memory)
         if now - self.last_beat >= HEARTBEAT_S:
             self.last_beat = now
@@ -231,10 +284,10 @@ def _tree(process: psutil.Popen) -> list[psutil.Process]:
         return []
 
 
-def _usage(process: psutil.Popen) -> tuple[float, int]:
+def _usage(tree: Iterable[psutil.Process]) -> tuple[float, int]:
     """CPU seconds and resident bytes of the child and its descendants."""
     cpu, memory = 0.0, 0
-    for member in _tree(process):
+    for member in tree:
         try:
             times = member.cpu_times()
             cpu += times.user + times.system

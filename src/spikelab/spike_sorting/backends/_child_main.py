@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE
+from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE, TEMPORARY_PREFIX
 from spikelab.spike_sorting.backends._container import DOCKER, SINGULARITY, remove_containers
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PARENT_POLL_S = 0.5
 def main(job_path: Path) -> int:
     """Run the job; 0 with ``spikes.npz``, or 1 with ``error.json``."""
     job = json.loads(job_path.read_text(encoding="utf-8"))
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, args=(job,), daemon=True).start()
     folder = Path(job["folder"])
     try:
@@ -40,6 +42,11 @@ def main(job_path: Path) -> int:
         _write_error(error, folder / ERROR_FILE)
         return 1
     return 0
+
+
+def _leave(signal_number: int, _: object) -> None:
+    """End in order when the parent asks for it: what the sorter does on its way out, it does."""
+    sys.exit(128 + signal_number)
 
 
 def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
@@ -98,6 +105,14 @@ def _end_with_parent(job: dict[str, Any]) -> None:
     """
     while _is_alive(job["parent_pid"]):
         time.sleep(PARENT_POLL_S)
+    import psutil
+
+    for descendant in psutil.Process().children(recursive=True):  # also those in a session of their own
+        with suppress(psutil.NoSuchProcess):
+            descendant.kill()
+    temporary = Path(os.environ.get("TMPDIR", ""))
+    if temporary.name.startswith(TEMPORARY_PREFIX) and temporary.is_symlink():
+        temporary.unlink(missing_ok=True)
     if job.get("container"):
         remove_containers(job["container"]["engine"], Path(job["folder"]))
     if sys.platform != "win32" and os.getpgrp() == os.getpid():

@@ -5,20 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import struct
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spikeinterface import BaseRecording
+
     from spikelab.spike_sorting.stages.store import Done
 
 logger = logging.getLogger(__name__)
 
 NAME = "recording"
+# What readers raise on files that are not what they seem, or damaged.
+WHILE_READING = (OSError, EOFError, struct.error, zlib.error)
+WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
 # Settings that say where and how, not what.
 NOT_KEYED = ("hdf5_plugin_path", "probe_path")
 
@@ -68,15 +79,51 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
     empty_folder(folder)
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
     with logged_warnings(logger):
-        binary, report = write_binary(
-            context.backend.load_recording(context.recording_input),
-            context.traces_path,
-            n_jobs=workers,
-            total_memory=execution.total_memory,
-            seed=stage_seed(execution.random_seed, NAME, ""),
-        )
+        opened = open_input(context)
+        with _damage_is_named(context, WHILE_READING):
+            binary, report = write_binary(
+                opened,
+                context.traces_path,
+                n_jobs=workers,
+                total_memory=execution.total_memory,
+                seed=stage_seed(execution.random_seed, NAME, ""),
+            )
     set_owner(folder, run_id)
     return binary, report.to_dict()
+
+
+def open_input(context: Context) -> BaseRecording:
+    """Open the recording, lazily.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If it cannot be read; whatever its reader raised is the cause.
+    EnvironmentSortFailure
+        If this host lacks what it takes to read it.
+    """
+    with _damage_is_named(context, WHILE_OPENING):
+        return context.backend.load_recording(context.recording_input)
+
+
+@contextmanager
+def _damage_is_named(context: Context, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn what readers raise on damaged files into a ValueError that names the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except errors as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the operating system: its words are clear
+        if (known := classify_outside_sorter(error)) is not None:
+            raise known from cause_of(known, error)
+        what = context.recording_input if isinstance(context.recording_input, Path) else "the recording in memory"
+        raise ValueError(
+            f"{what} cannot be read: {type(error).__name__}: {error}. It is damaged, incomplete, or not what its name "
+            "says; check first whether the program that wrote it still opens it, and compare its size with the "
+            "original's"
+        ) from error
 
 
 def _probe_digest(context: Context) -> str | None:

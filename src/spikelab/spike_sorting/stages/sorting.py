@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._classifier import cause_of
 from spikelab.spike_sorting._exceptions import (
     DiskExhaustionError,
     ResourceSortFailure,
@@ -14,6 +16,7 @@ from spikelab.spike_sorting._exceptions import (
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.scratch import empty_folder
+from spikelab.spike_sorting.stages.store import now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,12 +94,9 @@ def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: l
     backend = context.backend
     retries_left = context.config.execution.resource_retries
     while True:
-        attempt: dict[str, Any] = {"sorter_params": backend.config.sorter.sorter_params, "error": None}
-        attempts.append(attempt)
         try:
-            return _sort(context, backend, binary)
+            return _attempt(context, backend, binary, attempts)
         except ResourceSortFailure as error:
-            attempt["error"] = f"{type(error).__name__}: {error}"
             smaller = smaller_batch(backend)
             if smaller is None or retries_left == 0 or isinstance(error, DiskExhaustionError):
                 raise
@@ -104,6 +104,22 @@ def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: l
             logger.warning("%s", error)
             logger.warning("trying again with %s = %d", *smaller)
             backend = _with_batch(backend, *smaller)
+
+
+def _attempt(
+    context: Context, backend: SorterBackend, binary: BinaryRecording, attempts: list[dict[str, Any]]
+) -> SpikeTrains:
+    """Run the sorter once, and note in `attempts` with what, for how long, and how it ended."""
+    attempt: dict[str, Any] = {"started": now(), "sorter_params": backend.config.sorter.sorter_params, "error": None}
+    attempts.append(attempt)
+    start = time.perf_counter()
+    try:
+        return _sort(context, backend, binary)
+    except BaseException as error:
+        attempt["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        attempt["wall_s"] = round(time.perf_counter() - start, 3)
 
 
 def smaller_batch(backend: SorterBackend) -> tuple[str, int] | None:
@@ -133,5 +149,5 @@ def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording) -> 
         classified = backend.classify(context.sorter_folder, error)
         if classified is None:
             raise
-        raise classified from error
+        raise classified from cause_of(classified, error)
     return SpikeTrains.from_spikeinterface(sorting)

@@ -151,13 +151,10 @@ def test_except_star_picks_the_failures_apart(six: list[Path], sorter: Sorter) -
 
 
 def test_a_plain_except_catches_the_batch(six: list[Path], sorter: Sorter) -> None:
-    try:
+    with pytest.raises(SpikeSortingClassifiedError) as caught:
         sort_recording(six, **LOOSE)
-    except SpikeSortingClassifiedError as error:
-        assert isinstance(error, SortBatchError)
-        assert len(error.failures) == 3
-    else:
-        pytest.fail("nothing was raised")
+    assert isinstance(caught.value, SortBatchError)
+    assert len(caught.value.failures) == 3
 
 
 def test_without_docker_it_stops_at_the_first(six: list[Path], sorter: Sorter) -> None:

@@ -30,6 +30,7 @@ format: $(DEV)
 docs: $(DEV)  ## write the parts of the documentation that come from the code, and build the site: docs/_build/html
 	$(VENV)/bin/python -m spikelab.spike_sorting._reference docs/configuration.md
 	$(VENV)/bin/python -m spikelab.spike_sorting.rt_sort._reference docs/rt_sort_parameters.md
+	$(VENV)/bin/python -m spikelab.spike_sorting._failure_reference docs/failures.md
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 docs-pictures: $(DEV)  ## draw the pictures of the documentation again

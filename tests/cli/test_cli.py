@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import signal
 import subprocess
 import sys
 import tomllib
@@ -29,10 +31,13 @@ def run() -> Iterator[Callable[..., Result]]:
     logger = logging.getLogger("spikelab")
     show = warnings.showwarning
     before = logger.handlers, logger.level, logger.propagate
+    signals = {name: signal.getsignal(name) for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))}
     with warnings.catch_warnings():
         yield lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
     logger.handlers, logger.level, logger.propagate = before
     warnings.showwarning = show
+    for name, handler in signals.items():
+        signal.signal(name, handler)
 
 
 def test_sort_says_what_became_of_each_recording(run: Callable[..., Result], saved: Callable[..., Path]) -> None:
@@ -52,13 +57,64 @@ def test_sort_of_several_goes_on_and_ends_with_the_gravest_code(
     fine, silent = saved("fine", duration_s=3.0), saved("silent", n_units=0, duration_s=3.0)
     done = run("sort", silent, tmp_path / "missing.h5", fine, *LOOSE, "--results", tmp_path / "all")
     assert done.exit_code == 3  # bad input is graver than biology
-    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [
-        "InsufficientActivityError",
-        "FileNotFoundError",
-        "done",
-    ]
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines[1:4]] == ["InsufficientActivityError", "FileNotFoundError", "done"]
+    folders = [line.partition(str(tmp_path / "all"))[1:] for line in lines[1:4]]
+    assert folders[1] == ("", "")  # nothing was made for what is not there
+    assert folders[0][1] == "/sorted_threshold_silent"
+    assert lines[5].startswith("silent: No sample of 3.0 s")
+    assert lines[6] == f"missing.h5: there is no file or folder {tmp_path / 'missing.h5'}"
+    assert lines[-1] == "1 done, 1 cannot be sorted, 1 cannot be read"
     assert (tmp_path / "all" / "sorted_threshold_fine" / "sorted.npz").exists()
     assert run("sort", silent, *LOOSE, "--results", tmp_path / "one").exit_code == 10
+
+
+def test_a_batch_that_stops_says_what_was_not_attempted(
+    run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+
+    def no_docker(self: ThresholdBackend) -> None:
+        raise errors.DockerEnvironmentError("the daemon does not answer", reason="daemon_down")
+
+    monkeypatch.setattr(ThresholdBackend, "check_installed", no_docker)
+    done = run("sort", saved("a", duration_s=2.0), saved("b", duration_s=2.0), *LOOSE, "--results", tmp_path / "all")
+    assert done.exit_code == 11
+    lines = done.stdout.splitlines()
+    assert lines[1].split() == ["a", "DockerEnvironmentError", str(tmp_path / "all" / "sorted_threshold_a")]
+    assert lines[2].split() == ["b", "not", "attempted"]
+    assert lines[-1] == "1 stopped by the environment, 1 not attempted"
+    assert not (tmp_path / "all" / "sorted_threshold_b").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_being_asked_to_end_leaves_the_folders_in_order(
+    saved: Callable[..., Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    slow = (
+        "import signal, time\n"
+        "from spikelab.cli import main\n"
+        "from spikelab.spike_sorting.backends.threshold import ThresholdBackend\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def sort(*args):\n"
+        "    print('sorting', flush=True)\n"
+        "    time.sleep(600)\n"
+        "ThresholdBackend.sort = sort\n"
+        "main()\n"
+    )
+    arguments = ["sort", saved("culture", duration_s=2.0), *LOOSE, "--results", tmp_path / "out"]
+    with subprocess.Popen(
+        [sys.executable, "-c", slow, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "sorting\n"
+        process.send_signal(number)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert "interrupted; the same command continues where it stopped" in complaint
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 def test_quiet_leaves_warnings_and_the_table(run: Callable[..., Result], saved: Callable[..., Path]) -> None:

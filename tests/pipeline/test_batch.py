@@ -30,7 +30,7 @@ from spikelab.spikedata import SpikeData
 LOOSE: dict[str, Any] = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
 NAMES = ["fine", "silent", "saturated", "corrupt", "hungry", "fine too"]
 NOT_SORTED = [1, 2, 3]
-DOCKER_DOWN = "Error while fetching server API version: ('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))"
+DOCKER_DOWN = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 
 
 def saturated(duration_s: float) -> Simulated:

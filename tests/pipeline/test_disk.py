@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulated import save_recording, simulate
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import DiskExhaustionError, EnvironmentSortFailure
+from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 
 is_root = hasattr(os, "geteuid") and os.geteuid() == 0
 NOBODY = 65534
@@ -64,13 +67,13 @@ def test_results_folder_that_is_a_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
+    """A file system of 12 MiB: room for the results of a small recording, and little more."""
     folder = tmp_path / "small"
     folder.mkdir()
     if not is_root or sys.platform != "linux":
         pytest.skip("only root can mount a small disk, on Linux")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr}")
@@ -79,21 +82,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_under_the_scratch_folder(small_disk: Path, tmp_path: Path) -> None:
-    recording = simulate(duration_s=10.0).recording  # 3.2 MB as int16
+    recording = simulate(duration_s=40.0).recording  # 12.8 MB as int16
     with pytest.raises(DiskExhaustionError, match=r"room|space|full") as raised:
         sort_recording(
             [recording], sorter="threshold", results_folders=[tmp_path / "out"], intermediate_folders=[small_disk / "i"]
         )
-    assert raised.value.required_bytes == 10 * 20_000 * 8 * 2
+    assert raised.value.required_bytes == 40 * 20_000 * 8 * 2
     assert not list(small_disk.rglob("*.dat*"))
 
 
-def test_disk_that_fills_up_under_the_results_folder(small_disk: Path, tmp_path: Path) -> None:
+def test_disk_that_fills_up_under_the_results_folder(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recording = simulate(duration_s=4.0, n_channels=64, n_units=60).recording
-    with pytest.raises(DiskExhaustionError):
+    extract = ThresholdBackend.extract_waveforms
+
+    def somebody_else_needs_room(*args: Any, **kwargs: Any) -> Any:
+        (small_disk / "theirs").write_bytes(bytes(shutil.disk_usage(small_disk).free - 100_000))
+        return extract(*args, **kwargs)
+
+    monkeypatch.setattr(ThresholdBackend, "extract_waveforms", somebody_else_needs_room)
+    with pytest.raises(DiskExhaustionError) as raised:
         sort_recording(
             [recording], sorter="threshold", results_folders=[small_disk / "out"],
             intermediate_folders=[tmp_path / "i"], spikes_min_first=1, spikes_min_second=1,
         )  # fmt: skip
+    assert raised.value.path is not None
+    assert Path(raised.value.path).is_relative_to(small_disk)
+    assert isinstance(raised.value.__cause__, OSError)
     # What was finished is there, and the same call elsewhere needs no new sort.
     assert (small_disk / "out" / "stages" / "sorting" / "spikes.npz").exists()

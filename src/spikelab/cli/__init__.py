@@ -7,7 +7,9 @@ tests commands well.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +59,7 @@ def sort(
 ) -> None:
     """Sort FILES: recordings, or folders of recordings to be concatenated."""
     log_to_terminal(logging.WARNING if quiet else logging.INFO)
+    end_in_order()
     with errors_as_exit_codes():
         from spikelab.cli._settings import parse_settings
         from spikelab.cli._sort import sort_files
@@ -73,6 +76,7 @@ def sort(
 def demo(folder: Path, sorter: str | None, duration: float) -> None:
     """Simulate a recording with known neurons, sort it, and compare."""
     log_to_terminal(logging.INFO)
+    end_in_order()
     with errors_as_exit_codes():
         from spikelab.demo import DEFAULT_SORTER, run_demo
 
@@ -124,12 +128,34 @@ def errors_as_exit_codes() -> Iterator[None]:
         yield
     except (click.ClickException, click.exceptions.Exit):
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         click.echo("interrupted; the same command continues where it stopped", err=True)
-        sys.exit(_exit_codes.INTERRUPTED)
+        sys.exit(getattr(interrupt, "exit_code", _exit_codes.INTERRUPTED))
     except Exception as error:  # noqa: BLE001 - the last stop: every error becomes a message and a code
         click.echo(f"error: {_exit_codes.message_for(error)}", err=True)
         sys.exit(_exit_codes.code_for(error))
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that asks this process to end: a batch system's, or that of a closed terminal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def end_in_order() -> None:
+    """Treat being asked to end like Ctrl-C: the sorter is ended, and the folders are left as they should be."""
+
+    def leave(number: int, _: object) -> None:
+        raise Terminated(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP: it stays so
+            signal.signal(number, leave)
 
 
 def log_to_terminal(level: int) -> None:

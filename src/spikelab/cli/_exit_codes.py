@@ -29,6 +29,7 @@ def code_for(error: BaseException) -> int:
         (ResourceSortFailure, RESOURCE),
         (ValueError, BAD_INPUT),
         (FileNotFoundError, BAD_INPUT),
+        (PermissionError, BAD_INPUT),
     ):
         if isinstance(error, kind):
             return code

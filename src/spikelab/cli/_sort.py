@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.cli._exit_codes import code_for, gravest
+from spikelab.cli import _exit_codes as codes
+from spikelab.cli._exit_codes import code_for, gravest, message_for
 from spikelab.cli._settings import build_config
 from spikelab.cli._table import table
 from spikelab.spike_sorting._inputs import Job, Request, plan_jobs
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._batch import Outcome
     from spikelab.spike_sorting.config import SortingPipelineConfig
+
+HEADER = ("recording", "outcome", "units kept", "results")
+DONE, NOT_ATTEMPTED = "done", "not attempted"
+KIND_OF_CODE = {
+    codes.BIOLOGY: "cannot be sorted",
+    codes.BAD_INPUT: "cannot be read",
+    codes.RESOURCE: "ran out of a resource",
+    codes.ENVIRONMENT: "stopped by the environment",
+    codes.OTHER: "failed otherwise",
+}
+KINDS = (DONE, *KIND_OF_CODE.values(), NOT_ATTEMPTED)
 
 
 def sort_files(
@@ -38,8 +51,18 @@ def sort_files(
         raise click.UsageError(str(error)) from error
     requests = [(file, one) for one in _configs(files, config, streams) for file in files]
     outcomes = run_jobs(_jobs(requests, results, intermediate))
-    text = table(("recording", "outcome", "units kept", "results"), [_row(outcome) for outcome in outcomes])
-    return text, gravest([code_for(outcome.error) for outcome in outcomes if outcome.error is not None])
+    return outcome_report(outcomes), gravest([code_for(outcome.error) for outcome in outcomes if outcome.error])
+
+
+def outcome_report(outcomes: Sequence[Outcome]) -> str:
+    """How each recording ended, why those that failed did, and how many of each kind there are."""
+    lines = [table(HEADER, [_row(outcome) for outcome in outcomes])]
+    failed = [(outcome.job.name, outcome.error) for outcome in outcomes if outcome.error is not None]
+    if len(outcomes) > 1:  # of one, the log has just said it
+        lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
+        counts = Counter(_kind(outcome) for outcome in outcomes)
+        lines += ["", ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])]
+    return "\n".join(lines)
 
 
 def _configs(
@@ -68,9 +91,16 @@ def _one(folder: Path | None) -> list[Path] | None:
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:
+    """Name, outcome, units and folder; a failure that came before there was a folder has none."""
+    folder = str(outcome.job.results) if outcome.attempted and outcome.job.results.exists() else ""
     if outcome.done is not None:
         kept = f"{outcome.done.n_curated} of {outcome.done.n_units}"
-        return outcome.job.name, "done", kept, str(outcome.job.results)
-    if outcome.error is not None:
-        return outcome.job.name, type(outcome.error).__name__, "", str(outcome.job.results)
-    return outcome.job.name, "not attempted", "", ""
+        return outcome.job.name, DONE, kept, folder
+    what = NOT_ATTEMPTED if outcome.error is None else type(outcome.error).__name__
+    return outcome.job.name, what, "", folder
+
+
+def _kind(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return DONE if outcome.attempted else NOT_ATTEMPTED
+    return KIND_OF_CODE[code_for(outcome.error)]

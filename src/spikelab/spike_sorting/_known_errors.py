@@ -15,6 +15,7 @@ from spikelab.spike_sorting._exceptions import (
     HostOutOfMemoryError,
     SpikeSortingClassifiedError,
 )
+from spikelab.spike_sorting._host import existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,11 +82,6 @@ def _full_disk(error: OSError, name: str, folders: tuple[Path, Path]) -> DiskExh
         path=path,
         free_bytes=shutil.disk_usage(existing(path)).free,
     )
-
-
-def existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
-    return next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
 
 
 def _is_ours(error: OSError, folders: tuple[Path, Path]) -> bool:

@@ -19,6 +19,8 @@ from spikelab.spike_sorting._exceptions import (
     EnvironmentSortFailure,
     ResourceSortFailure,
 )
+from spikelab.spike_sorting._fields import LEAST_MEMORY, parse_memory
+from spikelab.spike_sorting._host import available_memory
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._resources import available_cores
@@ -42,6 +44,7 @@ RUN_RECORD = "run.json"
 # How a run can end for good; after anything else the same call needs the intermediate files again.
 FINAL = ("done", "biological failure")
 EARLIER_RUNS = 20
+USABLE_SHARE = 0.8  # of the memory that is available; the rest is the libraries' and the system's
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,7 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown) -> Sorted:
     config = job.config
     record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
     logger.info("sorting %s with %s; results go to %s", job.name, config.sorter.sorter_name, job.results)
-    context = _context(job, record["versions"])
-    if context.store.is_missing(stages.SORTING) or config.execution.recompute_sorting:
-        context.backend.check_installed()  # now, rather than after hours of filtering
+    context = stages.looked_at(_context(job, record["versions"]))  # now, rather than after hours of filtering
     recording = _note(record, "recording", stages.recording_stage(context))
     shown.recording = recording.value
     if config.curation.curation_epoch is not None:
@@ -224,15 +225,17 @@ def _log_start(stage: str, reason: str) -> None:
 def _effective(config: SortingPipelineConfig) -> SortingPipelineConfig:
     """What this host can do and what somebody will see; nothing of it changes a result.
 
-    There are no more workers than cores. Per-unit waveform files that would be deleted unseen are not written; those
-    that are to be compiled or drawn are.
+    There are no more workers than cores, and no more memory than there is. Per-unit waveform files that would be
+    deleted unseen are not written; those that are to be compiled or drawn are.
     """
     files = (
         config.compilation.compile_waveforms
         or config.figures.create_unit_figures
         or (config.waveform.save_waveform_files and not config.execution.delete_inter)
     )
-    return config.override(save_waveform_files=files, n_jobs=min(config.execution.n_jobs, available_cores()))
+    memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * available_memory()))
+    workers = min(config.execution.n_jobs, available_cores())
+    return config.override(save_waveform_files=files, n_jobs=workers, total_memory=max(memory, LEAST_MEMORY))
 
 
 def _note(record: dict[str, Any], stage: str, done: Done[Any]) -> Done[Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GPU_UNUSED, GPU_OPTIONAL, GPU_REQUIRED = "unused", "optional", "required"
+
 
 class SorterBackend(ABC):
     """Interface that every spike sorter implements.
@@ -146,6 +148,18 @@ class SorterBackend(ABC):
     def needs_gpu(cls, config: SortingPipelineConfig) -> bool:  # noqa: ARG003 - for those that do
         """Whether a sort with `config` cannot run without a GPU."""
         return False
+
+    def gpu_use(self) -> str:
+        """How :meth:`sort` uses a GPU: "unused", "optional" (one that is there is used) or "required"."""
+        return GPU_REQUIRED if self.needs_gpu(self.config) else GPU_UNUSED
+
+    def device(self) -> str | None:
+        """The device that the configuration asks for, such as "cuda:1"; None where it does not say."""
+        return None
+
+    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:  # noqa: ARG002 - for those that copy the data
+        """Bytes that :meth:`sort` writes into its output folder for a recording of this size, roughly."""
+        return 0
 
     def classify(self, output_folder: Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
         """Say what a failure of :meth:`sort` means; None where nothing recognises it."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
+from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_REQUIRED, GPU_UNUSED
 from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
 
 if TYPE_CHECKING:
@@ -65,6 +66,18 @@ class Kilosort4Backend(SpikeInterfaceBackend):
                 ) from None
         if not self.needs_gpu(self.config) and not may_have_gpu():
             logger.warning("kilosort4 runs on the CPU, because there is no CUDA GPU: expect it to be slow")
+
+    def device(self) -> str:
+        """``torch_device``; "auto" is a GPU where there is one."""
+        return str((self.config.sorter.sorter_params or {}).get("torch_device", "auto"))
+
+    def gpu_use(self) -> str:
+        """Required, optional or unused, as :meth:`device` says."""
+        return {"auto": GPU_OPTIONAL, "cuda": GPU_REQUIRED}.get(self.device().partition(":")[0], GPU_UNUSED)
+
+    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:  # noqa: ARG002 - it reads our binary file
+        """Next to nothing: Kilosort 4 writes no copy of the traces."""
+        return 0
 
     def default_params(self) -> dict[str, Any]:
         """Names that the installed version takes; a value only where SpikeInterface, not Kilosort, sets the default."""

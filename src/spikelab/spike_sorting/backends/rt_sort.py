@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spikelab.spike_sorting._fields import Range, plain
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._types import SpikeTrains
-from spikelab.spike_sorting.backends.base import StandardBackend, seed_from
+from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
@@ -169,6 +169,14 @@ class RTSortBackend(StandardBackend):
             RTSort.load(settings.model_path)
         else:
             ModelSpikeSorter.load(settings.model_path)
+
+    def device(self) -> str:
+        """``rt_sort_device``."""
+        return self.config.rt_sort.device
+
+    def gpu_use(self) -> str:
+        """Optional: without one it runs on the CPU."""
+        return GPU_OPTIONAL if self.device().startswith("cuda") and not usable_device(self.device())[1] else GPU_UNUSED
 
     def about(self) -> str:
         """Where the detection network runs."""

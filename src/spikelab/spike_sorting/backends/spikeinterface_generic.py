@@ -149,6 +149,10 @@ class SpikeInterfaceBackend(StandardBackend):
 
         return sorter_dict[self.spikeinterface_name]
 
+    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:
+        """One copy of the traces: most sorters filter or whiten them into a file of their own."""
+        return 2 * n_samples * n_channels
+
     def default_params(self) -> dict[str, Any]:
         """Parameters of the installed version with their defaults."""
         from spikeinterface.sorters import get_default_sorter_params

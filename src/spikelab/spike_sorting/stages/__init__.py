@@ -5,6 +5,7 @@
     recording -> sorting -> waveforms -> curation -> compilation -> figures
 """
 
+from spikelab.spike_sorting.stages.beforehand import looked_at
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
@@ -15,11 +16,9 @@ from spikelab.spike_sorting.stages.sorting import sorting_stage
 from spikelab.spike_sorting.stages.store import Done, StageStore
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
 
-SORTING = "sorting"
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
 
 __all__ = [
-    "SORTING",
     "STAGES",
     "Context",
     "Done",
@@ -32,6 +31,7 @@ __all__ = [
     "draw_overview",
     "ensure_waveform_files",
     "figures_stage",
+    "looked_at",
     "recording_stage",
     "sorting_stage",
     "waveforms_stage",

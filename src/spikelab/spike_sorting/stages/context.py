@@ -36,6 +36,8 @@ class Context:
         Folders of the finished small things and of the heavy scratch.
     fingerprint : str
         Identity of the input: the root of all keys.
+    sorts : bool
+        Whether the sorter will run.
     """
 
     recording_input: Any
@@ -46,6 +48,7 @@ class Context:
     results: Path
     intermediate: Path
     fingerprint: str
+    sorts: bool = True
 
     @property
     def traces_path(self) -> Path:

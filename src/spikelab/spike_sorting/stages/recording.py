@@ -15,6 +15,7 @@ from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.room import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 
 if TYPE_CHECKING:
@@ -48,17 +49,22 @@ def recording_stage(context: Context) -> Done[BinaryRecording]:
 
     return context.store.load_or_run(
         NAME,
-        settings={
-            "input": context.fingerprint,
-            "probe": _probe_digest(context),
-            **context.settings("recording", leave_out=NOT_KEYED),
-        },
+        settings=recording_settings(context),
         inputs={},
         run=run,
         load=load,
         forced_by=context.forced_by("recompute_recording"),
         retry_failure=context.config.execution.recompute_sorting,
     )
+
+
+def recording_settings(context: Context) -> dict[str, Any]:
+    """What the artifact depends on."""
+    return {
+        "input": context.fingerprint,
+        "probe": _probe_digest(context),
+        **context.settings("recording", leave_out=NOT_KEYED),
+    }
 
 
 def ensure_traces(context: Context, recording: Done[BinaryRecording]) -> BinaryRecording:
@@ -80,6 +86,7 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
     with logged_warnings(logger):
         opened = open_input(context)
+        require_room(context, int(opened.get_num_samples()), int(opened.get_num_channels()), traces=True)
         with _damage_is_named(context, WHILE_READING):
             binary, report = write_binary(
                 opened,

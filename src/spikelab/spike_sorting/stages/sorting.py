@@ -15,6 +15,7 @@ from spikelab.spike_sorting._exceptions import (
 )
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.stages.recording import ensure_traces
+from spikelab.spike_sorting.stages.room import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder
 from spikelab.spike_sorting.stages.store import now
 
@@ -43,6 +44,7 @@ def sorting_stage(
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)
+        require_room(context, binary.n_samples, binary.n_channels, traces=False)
         try:
             trains = _with_smaller_batches(context, binary, attempts)
         finally:
@@ -54,7 +56,7 @@ def sorting_stage(
 
     return context.store.load_or_run(
         NAME,
-        settings=_settings(context),
+        settings=sorting_settings(context),
         inputs={"recording": recording.run_id},
         run=run,
         load=lambda folder: _load(context, folder),
@@ -62,7 +64,8 @@ def sorting_stage(
     )
 
 
-def _settings(context: Context) -> dict[str, Any]:
+def sorting_settings(context: Context) -> dict[str, Any]:
+    """What the artifact depends on, besides the recording."""
     return {
         **context.settings("sorter"),
         **context.backend.key(),

@@ -91,9 +91,15 @@ class StageStore:
         self.versions = dict(versions or {})
         self.on_start = on_start
 
-    def is_missing(self, stage: str) -> bool:
-        """Whether `stage` has no artifact at all, not even an outdated one."""
-        return Manifest.read(self.folder / stage) is None
+    def look(
+        self, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], forced_by: str | None = None
+    ) -> Manifest | None:
+        """The manifest that :meth:`load_or_run` would use, or None where it would run the stage."""
+        settings = json.loads(json.dumps(settings))
+        folder = self.folder / stage
+        _recover(folder)
+        manifest = Manifest.read(folder)
+        return manifest if _why_run(manifest, settings, inputs, forced_by) is None else None
 
     def load_or_run(
         self,

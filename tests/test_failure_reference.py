@@ -1,0 +1,44 @@
+"""The page of failures is complete, true, and what is in the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikelab.cli import _exit_codes
+from spikelab.spike_sorting import _exceptions as errors
+from spikelab.spike_sorting._failure_reference import ADVICE, CATEGORIES, leaf_classes, render_markdown
+from spikelab.spike_sorting._signatures import SIGNATURES
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def test_the_page_in_the_documentation_is_up_to_date() -> None:
+    assert (DOCS / "failures.md").read_text(encoding="utf-8") == render_markdown(), "run: make docs"
+
+
+def test_every_class_is_explained() -> None:
+    assert set(leaf_classes()) == set(ADVICE)
+    page = render_markdown()
+    for kind in (*leaf_classes(), *CATEGORIES):
+        assert kind.__name__ in page
+    for advice in ADVICE.values():
+        assert "first" in advice or "`failures`" in advice or "`reason`" in advice or "doctor" in advice
+    assert page.count("\n| ") > len(SIGNATURES)
+
+
+def test_exit_codes_are_those_of_the_command_line() -> None:
+    rows = [line for line in render_markdown().splitlines() if line.startswith("| ")][1:6]
+    codes = {line.split("|")[1].strip().partition(" ")[0]: int(line.rstrip("| ").rpartition("|")[2]) for line in rows}
+    assert codes == {
+        "biological": _exit_codes.code_for(errors.SaturatedSignalError("")),
+        "bad": _exit_codes.code_for(ValueError()),
+        "resource": _exit_codes.code_for(errors.HostOutOfMemoryError("")),
+        "environment": _exit_codes.code_for(errors.ConcurrentSortError("")),
+        "anything": _exit_codes.code_for(RuntimeError()),
+    }
+
+
+def test_every_reason_of_docker_is_explained() -> None:
+    from typing import get_args
+
+    assert all(f"`{reason}`" in ADVICE[errors.DockerEnvironmentError] for reason in get_args(errors.DockerReason))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from spikelab.spike_sorting.recording.hdf5 import open_hdf5, require_all_filters
 from spikelab.spike_sorting.recording.source import require_headerless_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from spikeinterface import BaseRecording
 
@@ -80,10 +81,19 @@ def stream_ids(path: Path, known: Format) -> list[str] | None:
         return electrical_series(path)
     if not known.has_streams:
         return None
-    try:
+    with _reading(path, known):
         return [str(stream) for stream in _neo_reader(known).get_streams(str(path))[1]]
+
+
+@contextmanager
+def _reading(path: Path, known: Format) -> Iterator[None]:
+    """Give what a reader raises on a file that is not what it seems one class, ValueError, and the file's name."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is incomplete: {error}") from error
     except READER_ERRORS as error:
-        raise ValueError(f"{path} cannot be read as {known.name}: {error}") from error
+        raise ValueError(f"{path} cannot be read as {known.name}: {type(error).__name__}: {error}") from error
 
 
 def _neo_reader(known: Format) -> Any:
@@ -100,10 +110,8 @@ def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig
         require_all_filters(path)
     options = {} if (stream := _chosen_stream(path, known, config)) is None else {"stream_id": stream}
     reader = neo_recording_class_dict.get(known.reader) or recording_extractor_full_dict[known.reader]
-    try:
+    with _reading(path, known):
         return reader(str(path), **options)
-    except READER_ERRORS as error:
-        raise ValueError(f"{path} cannot be read as {known.name}: {error}") from error
 
 
 def _chosen_stream(path: Path, known: Format, config: RecordingConfig) -> str | None:
@@ -152,22 +160,41 @@ def _read_nwb(path: Path, config: RecordingConfig) -> BaseRecording:
     if wanted is not None and wanted not in series:
         raise ValueError(f"{path} has no ElectricalSeries {wanted!r}. It has {series}")
     require_all_filters(path)
-    return NwbRecordingExtractor(str(path), electrical_series_path=wanted or series[0])
+    with _reading(path, NWB):
+        return NwbRecordingExtractor(str(path), electrical_series_path=wanted or series[0])
 
 
 def _read_folder(path: Path, config: RecordingConfig) -> BaseRecording:  # noqa: ARG001  one signature for all readers
     import spikeinterface
 
-    loaded = spikeinterface.load(path)
+    with _reading(path, SPIKEINTERFACE):
+        loaded = spikeinterface.load(path)
     if not isinstance(loaded, spikeinterface.BaseRecording):
         raise ValueError(f"{path} holds a {type(loaded).__name__} of SpikeInterface, not a recording")  # noqa: TRY004  it is the input that is wrong
+    _refuse_broken_frames(path, loaded)
     return loaded
+
+
+def _refuse_broken_frames(path: Path, recording: BaseRecording) -> None:
+    """ValueError where a binary file ends in the middle of a frame: it was cut, and SpikeInterface does not say so."""
+    description = getattr(recording, "_bin_kwargs", recording._kwargs)  # of a folder, what is in its binary.json
+    if not {"file_paths", "num_channels", "dtype"} <= set(description):
+        return
+    frame_bytes = int(description["num_channels"]) * np.dtype(description["dtype"]).itemsize
+    for file in map(Path, description["file_paths"]):
+        size = file.stat().st_size - int(description.get("file_offset") or 0)
+        if size % frame_bytes:
+            raise ValueError(
+                f"{path} is truncated: {file.name} has {size} bytes, not a whole number of frames of {frame_bytes} "
+                "bytes; was the copy interrupted? Compare its size with the original's"
+            )
 
 
 def _read_zarr(path: Path, config: RecordingConfig) -> BaseRecording:  # noqa: ARG001  one signature for all readers
     from spikeinterface.core.zarrextractors import read_zarr_recording
 
-    return read_zarr_recording(path)
+    with _reading(path, ZARR):
+        return read_zarr_recording(path)
 
 
 def _read_headerless(path: Path, config: RecordingConfig) -> BaseRecording:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
+from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "recording"
 # What readers raise on files that are not what they seem, or damaged.
-WHILE_READING = (OSError, EOFError, struct.error, zlib.error)
+WHILE_READING = (OSError, EOFError, struct.error, zlib.error, RuntimeError)
 WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
 # Settings that say where and how, not what.
 NOT_KEYED = ("hdf5_plugin_path", "probe_path")
@@ -118,11 +119,13 @@ def _damage_is_named(context: Context, errors: tuple[type[Exception], ...]) -> I
     """Turn what readers raise on damaged files into a ValueError that names the file."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, SpikeSortingClassifiedError):
         raise
     except errors as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the operating system: its words are clear
+        if isinstance(error, RuntimeError) and "decompress" not in str(error):
+            raise  # it may be anything; what zarr's codecs raise has no class of its own
         if (known := classify_outside_sorter(error)) is not None:
             raise known from cause_of(known, error)
         what = context.recording_input if isinstance(context.recording_input, Path) else "the recording in memory"

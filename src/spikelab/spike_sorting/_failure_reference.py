@@ -57,8 +57,8 @@ except EnvironmentSortFailure as error:      # nothing can be sorted here until 
 ```
 
 All are `SpikeSortingClassifiedError`, which is a `RuntimeError`; the original exception is the `__cause__`. What nobody
-recognises is raised as it is. The log in the results folder has the whole trace, `stages/sorting` the sorter's own log,
-and `run.json` every try of the sorter (`attempts`) and how earlier runs in the same folder ended (`earlier_runs`).
+recognises is raised as it is. The log in the results folder has the whole trace, `log_path` names the sorter's own log,
+and `run.json` has every try of the sorter (`attempts`) and how earlier runs in the same folder ended (`earlier_runs`).
 
 ## What happens in a batch
 

@@ -6,6 +6,7 @@ import ast
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -401,6 +402,30 @@ def test_outside_the_sorter_only_what_can_strike_anywhere_is_recognised() -> Non
     assert isinstance(classify_outside_sorter(MemoryError()), errors.HostOutOfMemoryError)
     assert classify_outside_sorter(ValueError("n_samples=5 should be >= n_clusters=6.")) is None
     assert classify_outside_sorter(KeyError("state_dict.pt")) is None
+
+
+def test_path_of_a_model_is_told() -> None:
+    error = classify_rt_sort_failure(
+        NOTHING, FileNotFoundError(2, "No such file or directory", "/models/my model/init_dict.json")
+    )
+    assert isinstance(error, errors.ModelLoadingError)
+    assert (error.sorter, error.model_path) == ("rt_sort", "/models/my model")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("run_kilosort2.sh: line 4: matlab: command not found", errors.SorterNotInstalledError),
+        ("run_kilosort2.sh: line 4: 12345 Killed  matlab -nosplash", errors.HostOutOfMemoryError),
+        ("Unable to find supported GPU device.", errors.GPUUnavailableError),
+        ("CANCELLED AT 2026-03-01T07:00:00 DUE TO TIME LIMIT", errors.SorterTimeoutError),
+        ("No space left on device", errors.DiskExhaustionError),
+    ],
+)
+def test_sorter_and_log_are_told(tmp_path: Path, words: str, kind: type[Exception]) -> None:
+    error: Any = ks2(tmp_path, HEALTHY + words)
+    assert type(error) is kind
+    assert (error.sorter, error.log_path) == ("kilosort2", tmp_path / "kilosort2.log")
 
 
 def test_plugin_path_at_the_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

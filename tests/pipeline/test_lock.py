@@ -40,6 +40,9 @@ def test_nothing_is_left_in_the_end(tmp_path: Path) -> None:
         assert json.loads((scratch / NOTE).read_text()) == {"pid": os.getpid(), "host": platform.node()}
     assert [path.name for path in results.iterdir()] == ["result"]
     assert not scratch.exists()
+    with locked(results, tmp_path / "new" / "deep"):
+        pass
+    assert not (tmp_path / "new").exists()  # nor the folders that were made on the way
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")

@@ -69,6 +69,7 @@ sort_recording([recording], sorter="supervised", results_folders=[results], inte
                n_jobs=1, spikes_min_first=5, spikes_min_second=5)
 """
 MARK = "SPIKELAB_KILL_TEST"
+PATIENCE_S = 600  # of a machine that does much else
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -105,7 +106,7 @@ class Runs:
                 continue
         return found
 
-    def all_gone(self, within_s: float = 30) -> list[psutil.Process]:
+    def all_gone(self, within_s: float = 60) -> list[psutil.Process]:
         end = time.monotonic() + within_s
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
@@ -131,7 +132,7 @@ def kill(process: subprocess.Popen[str], chance: random.Random, longest_s: float
     return f"{number.name} to {who}"
 
 
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(7200)
 def test_nothing_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
     runs = Runs(tmp_path, save_recording(simulate(duration_s=3.0).recording, tmp_path / "culture"))
     start = time.monotonic()
@@ -150,18 +151,19 @@ def test_nothing_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
         where = tmp_path / f"run{number}"
         process = runs.start(where)
         what = kill(process, chance, length)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         left = runs.all_gone()
         assert not left, f"run {number}, {what}: {left} still there"
         done[f"{what}, exit code {process.returncode}"] += 1
         again = runs.start(where)
-        again.communicate(timeout=120)
+        again.communicate(timeout=PATIENCE_S)
         assert again.returncode == 0, f"run {number}, {what}: {(tmp_path / 'output.txt').read_text()[-3000:]}"
         assert result_bytes(where) == expected, f"run {number}, {what}"
         assert not (where / "inter").exists(), f"run {number}, {what}"
         assert not list((where / "out").rglob(".*")), f"run {number}, {what}"
         assert not list(runs.temporary.iterdir()), f"run {number}, {what}"
         assert not runs.processes()
+        print(f"run {number}: {what}, exit code {process.returncode}", flush=True)
     print(f"{n_runs} kills in {time.monotonic() - start:.0f} s: nothing was left")
     for line, count in sorted(done.items()):
         print(f"  {count:3d}  {line}")

@@ -42,7 +42,9 @@ def locked(results: Path, intermediate: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         for folder in (results, intermediate):
+            missing = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
+            held.callback(_remove_empty, missing or [folder])
             held.enter_context(_locked(folder))
         yield
 
@@ -69,15 +71,22 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _let_go(lock: FileLock | None, folder: Path) -> None:
-    """Leave no lock file behind, nor a folder that holds nothing else."""
-    if lock is not None:
-        if os.name == "posix":  # while it is held, so that nobody else's is removed
+    """Leave no lock file behind."""
+    if lock is None:
+        return
+    if os.name == "posix":  # while it is held, so that nobody else's is removed
+        (folder / LOCK).unlink(missing_ok=True)
+    lock.release()
+    if os.name != "posix":
+        with suppress(OSError):
             (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Leave no folder behind that holds nothing: the system refuses where there is something in it."""
     with suppress(OSError):
-        if os.name != "posix":
-            (folder / LOCK).unlink(missing_ok=True)
-        folder.rmdir()  # refused by the system where something is in it
+        for folder in folders:
+            folder.rmdir()
 
 
 @contextmanager

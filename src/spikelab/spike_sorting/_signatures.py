@@ -180,7 +180,8 @@ _ENVIRONMENT = (
         "folder exists and that the file in it is complete and of this platform.",
     ),
     Signature(
-        r"Error\(s\) in loading state_dict|init_dict\.json|state_dict\.pt|PytorchStreamReader failed"
+        r"Error\(s\) in loading state_dict|'(?P<model_path>[^'\n]+)[/\\](init_dict\.json|state_dict\.pt)'"
+        r"|init_dict\.json|state_dict\.pt|PytorchStreamReader failed"
         r"|No module named '?torch'?(?![\w.])",
         ModelLoadingError,
         "RT-Sort's detection model could not be loaded: a wrong folder, damaged weights, or no PyTorch for the GPU. "

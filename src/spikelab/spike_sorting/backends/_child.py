@@ -37,6 +37,7 @@ POLL_S = 0.5
 HEARTBEAT_S = 30.0
 GRACE_S = 5.0  # to clean up, between being asked to end and being killed
 TEMPORARY, TEMPORARY_PREFIX = "tmp", "spikelab-"
+TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")  # the last two are Windows'
 IDLE_CPU_SHARE = 0.02  # of one core; an idle interpreter uses less
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -121,6 +122,7 @@ def run_in_child(
     process: psutil.Popen | None = None
     members: dict[int, psutil.Process] = {}
     with _own_temporary_files(folder) as temporary:
+        variables = {**dict.fromkeys(TEMPORARY_VARIABLES, str(temporary)), **(environment or {})}
         try:
             with log_path.open("wb") as log:
                 process = psutil.Popen(
@@ -128,7 +130,7 @@ def run_in_child(
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=_environment(n_threads, {"TMPDIR": str(temporary), **(environment or {})}),
+                    env=_environment(n_threads, variables),
                     **_own_group(),
                 )
             exit_code = _wait(process, _Watch(sorter, process, folder, log_path, timeout_s, members))

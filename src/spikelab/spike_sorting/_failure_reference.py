@@ -44,15 +44,22 @@ When a sort fails, the error says what was found, what was expected and what to 
 recognised have a class, so that a script can skip, stop or try again without reading messages:
 
 ```python
-from spikelab.spike_sorting import BiologicalSortFailure, EnvironmentSortFailure, ResourceSortFailure
+from spikelab.spike_sorting import (
+    BiologicalSortFailure,
+    EnvironmentSortFailure,
+    ResourceSortFailure,
+    SortBatchError,
+    sort_recording,
+)
 
 try:
-    (neurons,) = sort_recording(["culture.raw.h5"], sorter="kilosort4")
-except BiologicalSortFailure as error:       # this recording cannot be sorted
+    (neurons,) = sort_recording(["culture.raw.h5"], sorter="rt_sort")
+except BiologicalSortFailure as error:  # this recording cannot be sorted
     print("not sortable:", error)
-except ResourceSortFailure as error:         # memory, disk or time ran out, after retries with smaller batches
+except ResourceSortFailure as error:  # memory, disk or time ran out, after retries with smaller batches
     print("try elsewhere:", error)
-except EnvironmentSortFailure as error:      # nothing can be sorted here until somebody repairs it
+except EnvironmentSortFailure as error:  # nothing can be sorted here until somebody repairs it
+    print("ask whoever keeps this machine:", error)
     raise
 ```
 
@@ -77,11 +84,12 @@ gravest of several failures decides the exit code: environment, resource, anythi
 
 ```python
 try:
-    results = sort_recording(files, sorter="kilosort4")
+    results = sort_recording(["day1.raw.h5", "day2.raw.h5"], sorter="rt_sort")
 except SortBatchError as error:
-    results = error.results                  # aligned with the files, None where there is none
-    for file, why in error.failures: ...     # what failed, and why
-    error.not_attempted                      # what a broken environment kept from being tried
+    results = error.results  # aligned with the files, None where there is none
+    for file, why in error.failures:
+        print(file, type(why).__name__, why)
+    print("not tried, because the environment is broken:", error.not_attempted)
 ```
 
 `except*` picks the errors of a batch apart by class. The wells of `sort_multistream` are such a batch; its `results`

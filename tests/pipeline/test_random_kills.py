@@ -8,6 +8,7 @@ number of runs.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -55,26 +57,44 @@ def run(job, folder):
     helper.wait()
     return SpikeTrains.from_dict({int(c): frames[channels == c] for c in set(channels.tolist())})
 '''
-CALL = """
-import signal, sys
+# Has everything imported, and forks, so that a run costs no more than its work. One line of arguments per run; writes
+# the run's process id and, when it has ended, its exit code.
+SERVER = """
+import importlib, json, os, pkgutil, signal, sys, traceback
+import spikelab.spike_sorting
+from spikelab.cli import end_in_order
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting.backends import registry
+
+for module in pkgutil.walk_packages(spikelab.spike_sorting.__path__, "spikelab.spike_sorting."):
+    if not any(name in module.name for name in ("rt_sort", "figures", "report", "kilosort", "__main__", "_child_main")):
+        importlib.import_module(module.name)
 registry.BUILT_IN["supervised"] = "supervised:SupervisedBackend"
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from spikelab.cli import end_in_order
-end_in_order()
-recording, results, intermediate = sys.argv[1:]
+import supervised
 print("ready", flush=True)
-sort_recording([recording], sorter="supervised", results_folders=[results], intermediate_folders=[intermediate],
-               n_jobs=1, spikes_min_first=5, spikes_min_second=5)
+for line in sys.stdin:
+    recording, results, intermediate = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(2, 1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        end_in_order()
+        try:
+            sort_recording([recording], sorter="supervised", results_folders=[results],
+                           intermediate_folders=[intermediate], n_jobs=1, spikes_min_first=5, spikes_min_second=5)
+        except BaseException as error:
+            traceback.print_exc()
+            os._exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 MARK = "SPIKELAB_KILL_TEST"
-PATIENCE_S = 600  # of a machine that does much else
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 class Runs:
-    """Starts the call, and finds all that it started by a mark in the environment."""
+    """Starts runs, and finds all that they started by a mark in the environment."""
 
     def __init__(self, folder: Path, recording: Path) -> None:
         self.folder, self.recording = folder, recording
@@ -82,31 +102,50 @@ class Runs:
         self.temporary.mkdir()
         (folder / "supervised.py").write_text(SORTER, encoding="utf-8")
         path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-        self.environment = {
-            **os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), MARK: str(folder), "PYTHONWARNINGS": "",
-        }  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), MARK: str(folder)}
+        with (folder / "output.txt").open("a") as log:
+            self.server = subprocess.Popen(
+                [sys.executable, "-c", SERVER],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._answer() == "ready"
 
-    def start(self, where: Path) -> subprocess.Popen[str]:
-        arguments = [str(self.recording), str(where / "out"), str(where / "inter")]
-        command = [sys.executable, "-c", CALL, *arguments]
-        with (self.folder / "output.txt").open("a") as log:
-            process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", (self.folder / "output.txt").read_text()
-        return process
+    def _answer(self) -> str:
+        assert self.server.stdout is not None
+        return self.server.stdout.readline().strip()
+
+    def start(self, where: Path) -> int:
+        """Start a run; returns its process id."""
+        assert self.server.stdin is not None
+        self.server.stdin.write(json.dumps([str(self.recording), str(where / "out"), str(where / "inter")]) + "\n")
+        self.server.stdin.flush()
+        return int(self._answer())
+
+    def exit_code(self) -> int:
+        """Wait for the run that was started last."""
+        return int(self._answer())
+
+    def output(self) -> str:
+        """The end of what runs said."""
+        return (self.folder / "output.txt").read_text()[-3000:]
 
     def processes(self) -> list[psutil.Process]:
         """Every process of these runs that is still there."""
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE:
+                if process.pid != self.server.pid and process.environ().get(MARK) == str(self.folder):
                     found.append(process)
             except psutil.Error:
                 continue
-        return found
+        return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
     def all_gone(self, within_s: float = 60) -> list[psutil.Process]:
+        """What is still there after a while."""
         end = time.monotonic() + within_s
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
@@ -117,18 +156,19 @@ def result_bytes(where: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((where / "out").glob("*.npz"))}
 
 
-def kill(process: subprocess.Popen[str], chance: random.Random, longest_s: float) -> str:
-    """Wait a random time, then send a random signal to the parent or, where there is one, its child."""
+def kill(pid: int, chance: random.Random, longest_s: float) -> str:
+    """Wait a random time, then send a random signal to the run or, where there is one, its child."""
     time.sleep(chance.uniform(0, longest_s))
     number = chance.choice(SIGNALS)
-    victim, who = psutil.Process(process.pid), "parent"
-    try:
+    who = "nobody"
+    with suppress(psutil.Error):
+        victim, role = psutil.Process(pid), "parent"
         children = victim.children()
         if children and chance.random() < 0.4:
-            victim, who = children[0], "child"
-        victim.send_signal(number)
-    except psutil.NoSuchProcess:
-        who = "nobody"
+            victim, role = children[0], "child"
+        if victim.status() != psutil.STATUS_ZOMBIE:
+            victim.send_signal(number)
+            who = role
     return f"{number.name} to {who}"
 
 
@@ -137,11 +177,10 @@ def test_nothing_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
     runs = Runs(tmp_path, save_recording(simulate(duration_s=3.0).recording, tmp_path / "culture"))
     start = time.monotonic()
     for where in ("warm-up", "untouched"):  # the first run compiles
-        untouched = runs.start(tmp_path / where)
-        ready = time.monotonic()
-        untouched.communicate()
-        length = time.monotonic() - ready
-        assert untouched.returncode == 0, (tmp_path / "output.txt").read_text()
+        began = time.monotonic()
+        runs.start(tmp_path / where)
+        assert runs.exit_code() == 0, runs.output()
+        length = time.monotonic() - began
     expected = result_bytes(tmp_path / "untouched")
     assert set(expected) == {"sorted.npz", "sorted_spikedata_curated.npz"}
 
@@ -149,21 +188,22 @@ def test_nothing_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
     n_runs = int(os.environ.get("SPIKELAB_KILLS", "50"))
     for number in range(n_runs):
         where = tmp_path / f"run{number}"
-        process = runs.start(where)
-        what = kill(process, chance, length)
-        process.communicate(timeout=PATIENCE_S)
+        what = kill(runs.start(where), chance, length)
+        what = f"{what}, exit code {runs.exit_code()}"
         left = runs.all_gone()
         assert not left, f"run {number}, {what}: {left} still there"
-        done[f"{what}, exit code {process.returncode}"] += 1
-        again = runs.start(where)
-        again.communicate(timeout=PATIENCE_S)
-        assert again.returncode == 0, f"run {number}, {what}: {(tmp_path / 'output.txt').read_text()[-3000:]}"
+        done[what] += 1
+        began = time.monotonic()
+        runs.start(where)
+        assert runs.exit_code() == 0, f"run {number}, {what}: {runs.output()}"
+        length = 0.5 * length + 0.5 * (time.monotonic() - began)
         assert result_bytes(where) == expected, f"run {number}, {what}"
         assert not (where / "inter").exists(), f"run {number}, {what}"
         assert not list((where / "out").rglob(".*")), f"run {number}, {what}"
         assert not list(runs.temporary.iterdir()), f"run {number}, {what}"
         assert not runs.processes()
-        print(f"run {number}: {what}, exit code {process.returncode}", flush=True)
+        print(f"run {number}: {what}", flush=True)
+    runs.server.communicate()
     print(f"{n_runs} kills in {time.monotonic() - start:.0f} s: nothing was left")
     for line, count in sorted(done.items()):
         print(f"  {count:3d}  {line}")

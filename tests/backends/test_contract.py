@@ -11,7 +11,7 @@ import pytest
 from spikeinterface.core import BaseRecording, BaseSorting, NumpyRecording, NumpySorting
 
 from spikelab.spike_sorting.backends import get_backend_class, registry
-from spikelab.spike_sorting.backends.base import SorterBackend
+from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, SorterBackend
 from spikelab.spike_sorting.waveforms import waveforms_from_extractor
 
 if TYPE_CHECKING:
@@ -128,6 +128,9 @@ def test_class(backend: SorterBackend, sorter: str, make_config) -> None:
     assert backend.sorter_label
     assert (backend.batch_parameter is None) == (backend.batch_default is None)
     assert backend.needs_gpu(config) is False
+    assert other.gpu_use() in (GPU_UNUSED, GPU_OPTIONAL)
+    assert isinstance(other.device(), str | None)
+    assert 0 <= other.scratch_bytes(1000, 4) <= 8 * 1000 * 4
 
 
 def test_load_recording(backend: SorterBackend) -> None:

@@ -78,8 +78,9 @@ def _sorter_state(name: str) -> tuple[str, str]:
     from spikelab.spike_sorting.backends import get_backend_class
     from spikelab.spike_sorting.config import preset_for
 
-    (finding,) = check_sorter(Needs(get_backend_class(name)(preset_for(name))))
-    return finding.state, finding.details
+    backend = get_backend_class(name)(preset_for(name))
+    (finding,) = check_sorter(Needs(backend))
+    return finding.state, finding.details if finding.failure is not None else backend.about()
 
 
 def _docker() -> list[Row]:

@@ -206,9 +206,10 @@ def test_a_sort_that_cannot_run_ends_within_a_second_and_before_anything_is_writ
     monkeypatch.setattr(ThresholdBackend, "gpu_use", lambda self: GPU_REQUIRED)
     monkeypatch.setattr(_checks, "gpus", lambda: _host.Gpus(problem="somebody took it away"))
     monkeypatch.setattr(ThresholdBackend, "load_recording", None)  # would be called to filter it
-    start = time.process_time()
-    with pytest.raises(GPUUnavailableError, match="took it away"):
-        sort_recording([recording], sorter="threshold")
+    for _ in range(2):  # the first call imports
+        start = time.process_time()
+        with pytest.raises(GPUUnavailableError, match="took it away"):
+            sort_recording([recording], sorter="threshold")
     assert time.process_time() - start < 1
     assert not (tmp_path / "inter_threshold_culture").exists()
     left = sorted(path.name for path in (tmp_path / "sorted_threshold_culture").iterdir())

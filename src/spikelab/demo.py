@@ -177,8 +177,8 @@ def format_table(comparison: Comparison, everything: Comparison) -> str:
     )
     lines += ["", f"{found}; {comparison.n_found - len(matched)} found units are none of them"]
     lines += [
-        f"true unit {comparison.true_ids[k]} was found (accuracy {everything.accuracy[k]:.2f}), but the curation did not "
-        f"keep it: unit {everything.best_ids[k]} in report.html says why"
+        f"true unit {comparison.true_ids[k]} was found (accuracy {everything.accuracy[k]:.2f}), but the curation did "
+        f"not keep it: unit {everything.best_ids[k]} in report.html says why"
         for k in np.flatnonzero(~well & (everything.accuracy >= GOOD_ACCURACY))
     ]
     lines += [f"mean accuracy {comparison.accuracy.mean():.3f}"]

@@ -193,7 +193,7 @@ def _kill(group: int, victims: Iterable[psutil.Process]) -> None:
         with suppress(ProcessLookupError, PermissionError):  # raised where nobody is left
             os.killpg(group, signal.SIGKILL)  # also reaches grandchildren whose own parent has ended
     for victim in victims:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             victim.kill()
 
 

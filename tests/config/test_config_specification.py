@@ -34,6 +34,8 @@ ADDED = {
         "common_reference",
         "bad_channels",
     ],
+    "WaveformConfig": ["si_quality_metrics"],
+    "CurationConfig": ["merge_duplicates", "merge_duplicates_params"],
     "ExecutionConfig": ["on_failure", "resource_retries", "sorter_timeout_s"],
 }
 

@@ -57,7 +57,7 @@ class Seen:
 
     def metrics(self) -> str:
         """The table of the units' metrics."""
-        return (self.results / "stages" / "curation" / "unit_metrics.csv").read_text()
+        return (self.results / "unit_metrics.csv").read_text()
 
     def sequences(self) -> dict[str, str]:
         """What RT-Sort learnt."""
@@ -113,6 +113,11 @@ def odd_recording(kind: str) -> Any:
 
 FIGURES: dict[str, Any] = {"create_figures": True}
 EVERY_SPIKE: dict[str, Any] = {"kilosort_params": {"exclude_ms": 0.2}}
+MERGE_ALL: dict[str, Any] = {
+    "merge_duplicates_params": {
+        "dist_um": 500.0, "cosine_threshold": 0.0, "max_violation_rate": 1.0, "max_isi_increase": 1.0,
+    }
+}  # fmt: skip
 RT_SORT: dict[str, Any] = {"sorter": "rt_sort", "rt_sort_device": "cpu"}
 EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "first_n_mins"): Effect("first_n_mins", 0.05),
@@ -147,6 +152,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("waveform", "std_at_peak"): Effect("std_at_peak", False),
     ("waveform", "std_over_window_ms_before"): Effect("std_over_window_ms_before", 1.0, also={"std_at_peak": False}),
     ("waveform", "std_over_window_ms_after"): Effect("std_over_window_ms_after", 0.5, also={"std_at_peak": False}),
+    ("waveform", "si_quality_metrics"): Effect("si_quality_metrics", True, Seen.metrics),
     ("waveform", "save_waveform_files"): Effect("save_waveform_files", False, Seen.names, {"delete_inter": False}),
     ("curation", "curate_first"): Effect("curate_first", False, also={"snr_min": 1000}),
     ("curation", "curate_second"): Effect("curate_second", False, also={"spikes_min_second": 1000}),
@@ -158,6 +164,10 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("curation", "spikes_min_first"): Effect("spikes_min_first", 1000),
     ("curation", "spikes_min_second"): Effect("spikes_min_second", 1000),
     ("curation", "std_norm_max"): Effect("std_norm_max", 1e-9),
+    ("curation", "merge_duplicates"): Effect("merge_duplicates", True, also=MERGE_ALL, recording="dense"),
+    ("curation", "merge_duplicates_params"): Effect(
+        "merge_duplicates_params", {"dist_um": 1.0}, also={"merge_duplicates": True, **MERGE_ALL}, recording="dense"
+    ),
     ("compilation", "compile_single_recording"): Effect("compile_single_recording", False, Seen.names),
     ("compilation", "compile_to_mat"): Effect("compile_to_mat", True, Seen.names),
     ("compilation", "compile_to_npz"): Effect("compile_to_npz", False, Seen.names),

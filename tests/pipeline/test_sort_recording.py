@@ -134,7 +134,7 @@ def test_curation_epoch_judges_all_metrics_on_that_epoch(tmp_path: Path) -> None
     for epoch in (None, 0, 1):
         results = tmp_path / f"{epoch}"
         (found,) = sort_recording([whole.recording], results_folders=[results], curation_epoch=epoch, **LOOSE)
-        rows = (results / "stages" / "curation" / "unit_metrics.csv").read_text().splitlines()
+        rows = (results / "unit_metrics.csv").read_text().splitlines()
         snr[epoch] = [float(row.split(",")[rows[0].split(",").index("snr")]) for row in rows[1:]]
     assert snr[None] == [unit["snr"] for unit in found.neuron_attributes]
     assert np.array_equal([snr[0], snr[1]], np.transpose([unit["epoch_snr"] for unit in found.neuron_attributes]))

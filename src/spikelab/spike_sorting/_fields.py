@@ -213,6 +213,21 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A dictionary with some of the names in `checks`, each with a value that meets its constraint."""
+
+    checks: Mapping[str, Constraint]
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            name in self.checks and self.checks[name].accepts(item) for name, item in value.items()
+        )
+
+    def __str__(self) -> str:
+        return f"a dictionary with any of {', '.join(f'{name} ({check})' for name, check in self.checks.items())}"
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A list or tuple of values that all meet `item`; `text` says what they are.
 

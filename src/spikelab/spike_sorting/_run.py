@@ -94,6 +94,16 @@ def sort_one(job: Job) -> Sorted:
         raise
 
 
+def _from(results: Path, path: Any) -> str | None:
+    """`path` relative to the results folder, so that both can be moved; None of a recording in memory."""
+    if not isinstance(path, Path):
+        return None
+    try:
+        return Path(os.path.relpath(path, results)).as_posix()
+    except ValueError:  # another drive
+        return path.absolute().as_posix()
+
+
 def _require_input(job: Job) -> None:
     """Refuse a path that is not there, before a folder is made for it."""
     if isinstance(job.recording_input, Path) and not job.recording_input.exists():
@@ -106,6 +116,7 @@ def _sort_with_record(job: Job) -> Sorted:
     shown = Shown()
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
     record |= {"pid": os.getpid(), "host": _host()}
+    record |= {name: _from(job.results, getattr(job, name)) for name in ("recording_input", "intermediate")}
     log = job.results / job.config.execution.out_file
     with (
         known_errors(job.name, job.results, job.intermediate),
@@ -139,7 +150,8 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown) -> Sorted:
     config = job.config
     record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
     logger.info("sorting %s with %s; results go to %s", job.name, config.sorter.sorter_name, job.results)
-    context = stages.looked_at(_context(job, record["versions"]))  # now, rather than after hours of filtering
+    # Looked at now, rather than after hours of filtering.
+    context = stages.looked_at(context_of(job, record["versions"]))
     recording = _note(record, "recording", stages.recording_stage(context))
     shown.recording = recording.value
     if config.curation.curation_epoch is not None:
@@ -150,10 +162,14 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown) -> Sorted:
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
     if not config.execution.delete_inter:
         waveform_files()  # somebody wants to see them
-    units = stages.all_units(context, recording, waveforms)
+    quality = stages.quality_stage(context, recording, waveforms)
+    if quality is not None:
+        _note(record, "quality_metrics", quality)
+    metrics = None if quality is None else quality.value
+    units = stages.with_quality(stages.all_units(context, recording, waveforms), metrics)
     curation = _note(record, "curation", stages.curation_stage(context, units, waveforms))
     shown.units, shown.outcome = units, curation.value
-    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files)
+    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, quality)
     _note(record, "compilation", compilation)
     _write_extras(job)
     curated = curation.value.sd_curated
@@ -198,7 +214,8 @@ def _draw(
     return _note(record, "figures", figures).run_id
 
 
-def _context(job: Job, versions: Mapping[str, str]) -> Context:
+def context_of(job: Job, versions: Mapping[str, str]) -> Context:
+    """What the stages of a job may use; opens nothing but looks at the input."""
     from spikelab.spike_sorting.backends import get_backend_class
     from spikelab.spike_sorting.recording import fingerprint, set_plugin_path
 
@@ -218,6 +235,9 @@ def _context(job: Job, versions: Mapping[str, str]) -> Context:
 
 
 def _log_start(stage: str, reason: str) -> None:
+    if stage not in stages.STAGES:
+        logger.info("%s: runs (%s)", stage, reason)
+        return
     number = stages.STAGES.index(stage) + 1
     logger.info("stage %d of %d, %s: runs (%s)", number, len(stages.STAGES), stage, reason)
 

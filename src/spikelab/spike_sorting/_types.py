@@ -183,11 +183,11 @@ class BinaryRecording:
             }
         )
 
-    def to_spikeinterface(self) -> BaseRecording:
+    def to_spikeinterface(self, *, described: bool = True) -> BaseRecording:
         """The same file as a SpikeInterface recording (gains set, locations set, serialisable).
 
-        The description travels along as the annotation ``spikelab_binary``, so that :meth:`from_spikeinterface`
-        finds it again.
+        With `described`, the description travels along as the annotation ``spikelab_binary``, so that
+        :meth:`from_spikeinterface` finds it again; it names the file by its absolute path.
         """
         from spikeinterface.core import BinaryRecordingExtractor
 
@@ -204,11 +204,21 @@ class BinaryRecording:
         recording.set_dummy_probe_from_locations(self.locations)
         if self.electrodes is not None:
             recording.set_property("electrode", self.electrodes)
-        recording.annotate(
-            spikelab_binary=json.dumps({"path": os.fspath(self.path), **self.to_dict()}),
-            spikelab_epochs=json.dumps([asdict(epoch) for epoch in self.epochs]),
-        )
+        if described:
+            recording.annotate(
+                spikelab_binary=json.dumps({"path": os.fspath(self.path), **self.to_dict()}),
+                spikelab_epochs=json.dumps([asdict(epoch) for epoch in self.epochs]),
+            )
         return recording
+
+    def to_segments(self) -> BaseRecording:
+        """The file as a SpikeInterface recording with one segment per epoch, in microvolts by its gain."""
+        from spikeinterface.core import append_recordings
+
+        whole = self.to_spikeinterface(described=False)
+        if len(self.epochs) < 2:
+            return whole
+        return append_recordings([whole.frame_slice(epoch.start_frame, epoch.end_frame) for epoch in self.epochs])
 
     @classmethod
     def from_spikeinterface(cls, recording: BaseRecording) -> BinaryRecording | None:
@@ -275,6 +285,19 @@ class SpikeTrains:
         return NumpySorting.from_unit_dict(
             {int(unit): train for unit, train in zip(self.unit_ids, self.samples, strict=True)}, sampling_frequency
         )
+
+    def to_segments(self, sampling_frequency: float, epochs: Sequence[Epoch]) -> BaseSorting:
+        """As a SpikeInterface ``NumpySorting`` with one segment per epoch, each counting from its own start."""
+        from spikeinterface.core import NumpySorting
+
+        segments = []
+        for epoch in epochs:
+            trains = {}
+            for unit, train in zip(self.unit_ids.tolist(), self.samples, strict=True):
+                first, last = np.searchsorted(train, [epoch.start_frame, epoch.end_frame])
+                trains[unit] = train[first:last] - epoch.start_frame
+            segments.append(trains)
+        return NumpySorting.from_unit_dict(segments, sampling_frequency)
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` without pickled objects: unit_ids, spike_times, spike_clusters."""

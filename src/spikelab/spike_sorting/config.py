@@ -20,6 +20,7 @@ from spikelab.spike_sorting._fields import (
     FileName,
     ListOf,
     Memory,
+    Named,
     OneOf,
     Parameters,
     PathLike,
@@ -46,7 +47,18 @@ LABEL = Text(r"(?s).*", "a string")
 PATH = nullable(PathLike())
 PARAMETERS = nullable(Parameters())
 DEVICE = Text(r"cpu|mps|cuda(:\d+)?", "'cpu', 'cuda', 'cuda:N' or 'mps'")
-LOG_NAME = FileName(("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat"))
+MERGE_PARAMETERS = Named(
+    {
+        "dist_um": NOT_NEGATIVE,
+        "max_violation_rate": NOT_NEGATIVE,
+        "isi_threshold_ms": POSITIVE,
+        "cosine_threshold": Range(0, 1),
+        "max_lag": INDEX,
+        "delta_ms": NOT_NEGATIVE,
+        "max_isi_increase": NOT_NEGATIVE,
+    }
+)
+LOG_NAME = FileName(("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat", "unit_metrics.csv"))
 DTYPE = Text(r"[<>=]?[iuf][1248]|u?int(8|16|32|64)|float(16|32|64)", "a number type such as 'int16' or '<f4'")
 
 
@@ -225,6 +237,11 @@ class WaveformConfig:
         True, "Keep one chunk and the running templates in memory, no more.", BOOLEAN, flat="streaming_waveforms"
     )
     save_waveform_files: bool = option(True, "Write the waveforms of each unit to a file.", BOOLEAN)
+    si_quality_metrics: bool = option(
+        False, "Compute SpikeInterface's quality metrics as well; they are named si_*.", BOOLEAN, shown=False
+    )
+
+    __repr__ = brief_repr
 
 
 @documented
@@ -253,6 +270,17 @@ class CurationConfig:
     spikes_min_first: int | None = option(30, "Fewest spikes, first round.", nullable(INDEX))
     spikes_min_second: int | None = option(50, "Fewest spikes, second round.", nullable(INDEX))
     std_norm_max: float | None = option(1.0, "Largest deviation of the waveform relative to its amplitude.", THRESHOLD)
+    merge_duplicates: bool = option(
+        False, "After both rounds, merge the units that are one neuron found twice.", BOOLEAN, shown=False
+    )
+    merge_duplicates_params: dict[str, Any] | None = option(
+        None,
+        "Parameters of SpikeData.curate_by_merge_duplicates, on top of its defaults.",
+        nullable(MERGE_PARAMETERS),
+        shown=False,
+    )
+
+    __repr__ = brief_repr
 
 
 @documented

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from spikelab.spikedata.spikedata import SpikeData
 
 FloatArray = NDArray[np.float64]
+
+
+class Evidence(TypedDict, total=False):
+    """Why a pair of similar neighbours was merged, or not.
+
+    Units are named by their ids; either may have taken in others before. ``n_spikes`` are those of `kept` and `other`,
+    ``n_coincident`` the spikes of `other` that `kept` has as well, the rates fractions of the spikes whose interval is
+    a violation: of the two taken together, and of the merged train.
+    """
+
+    kept: Any
+    other: Any
+    merged: bool
+    similarity: float
+    n_spikes: list[int]
+    n_coincident: int
+    violation_rate_before: float
+    violation_rate: float
 
 
 def curate_by_merge_duplicates(
@@ -70,14 +88,43 @@ def curate_by_merge_duplicates(
     EmptyWaveformMetricsError
         There are neither templates nor raw data.
     """
+    merged, result, _ = merge_duplicates(
+        sd, dist_um, max_violation_rate, isi_threshold_ms, cosine_threshold, max_lag, delta_ms, max_isi_increase
+    )
+    return merged, result
+
+
+def merge_duplicates(
+    sd: SpikeData,
+    dist_um: float = 24.8,
+    max_violation_rate: float = 0.04,
+    isi_threshold_ms: float = 1.5,
+    cosine_threshold: float = 0.5,
+    max_lag: int = 10,
+    delta_ms: float = 0.4,
+    max_isi_increase: float = 0.04,
+) -> tuple[SpikeData, CriterionResult, list[Evidence]]:
+    """Do what :func:`curate_by_merge_duplicates` does, and return why each pair was merged or not.
+
+    Returns
+    -------
+    SpikeData, dict
+        As there.
+    list of dict
+        One entry per pair that is near and similar enough, in the order in which they were tried; see
+        :class:`Evidence`.
+    """
     pairs, similarity, metric = _similar_neighbours(sd, dist_um, max_lag)
     groups = _Groups(sd, isi_threshold_ms, delta_ms)
+    evidence = []
     for k in np.argsort(-similarity, kind="stable"):
         if similarity[k] >= cosine_threshold:
             a, b = (int(unit) for unit in pairs[k])
-            groups.try_merge(a, b, max_violation_rate, max_isi_increase)
+            tried = groups.try_merge(a, b, max_violation_rate, max_isi_increase)
+            if tried is not None:
+                evidence.append(tried | {"similarity": float(similarity[k])})
     passed = np.array([unit in groups.trains for unit in range(sd.N)], dtype=bool)
-    return groups.merged(), {"metric": metric, "passed": passed}
+    return groups.merged(), {"metric": metric, "passed": passed}, evidence
 
 
 def _similar_neighbours(
@@ -158,11 +205,11 @@ class _Groups:
         self.trains = dict(enumerate(sd.train))
         self.members = {unit: [unit] for unit in range(sd.N)}
 
-    def try_merge(self, a: int, b: int, max_rate: float, max_increase: float) -> None:
-        """Merge the groups of two units where the merged train looks like one neuron's."""
+    def try_merge(self, a: int, b: int, max_rate: float, max_increase: float) -> Evidence | None:
+        """Merge the groups of two units where the merged train looks like one neuron's; None if they are one group."""
         a, b = self._group_of[a], self._group_of[b]
         if a == b:
-            return
+            return None
         best, other = (a, b) if self._quality(a, b) >= self._quality(b, a) else (b, a)
         new = ~coincident(self.trains[other], self.trains[best], self._delta)
         times = np.concatenate([self.trains[best], self.trains[other][new]])
@@ -171,8 +218,20 @@ class _Groups:
         rate = self._violations(times) / max(len(times), 1)
         both = self._violations(self.trains[a]) + self._violations(self.trains[b])
         before = both / max(len(self.trains[a]) + len(self.trains[b]), 1)
-        if rate > max_rate or rate - before > max_increase:
-            return
+        evidence: Evidence = {
+            "kept": self._sd.unit_ids[best],
+            "other": self._sd.unit_ids[other],
+            "merged": not (rate > max_rate or rate - before > max_increase),
+            "n_spikes": [len(self.trains[best]), len(self.trains[other])],
+            "n_coincident": int((~new).sum()),
+            "violation_rate_before": before,
+            "violation_rate": rate,
+        }
+        if evidence["merged"]:
+            self._join(best, other, new, order, times)
+        return evidence
+
+    def _join(self, best: int, other: int, new: NDArray[np.bool_], order: NDArray[np.int64], times: FloatArray) -> None:
         self._frames[best] = self._merged_frames(best, other, new, order)
         self.trains[best] = times
         del self.trains[other]

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from spikelab.spikedata._merge import merge_duplicates
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,14 +40,19 @@ class CurationOutcome:
     Attributes
     ----------
     sd_first, sd_curated : SpikeData
-        Units after the first and after the second round.
+        Units after the first round, and those that are kept.
     first, second : dict of str to NamedResult
         Criteria in the order in which they were applied; empty for a round that is switched off.
     history : dict
-        JSON-able record, see :func:`spikelab.spikedata.curation.build_curation_history`.
+        JSON-able record, see :func:`spikelab.spikedata.curation.build_curation_history`; with ``merge_duplicates`` also
+        ``merges``: the evidence on each pair of units that could have been one.
     unit_metrics : list of dict
         One row per unit of the sort: unit_id, spike_count, firing_rate (Hz), isi_violation, snr, std_norm,
-        passed_first, passed, failed_round and failed_criterion (None for a unit that passed).
+        passed_first, passed, failed_round and failed_criterion (None for a unit that is kept; the first one that
+        failed), failed_criteria (every one whose threshold the unit misses, whether or not it was reached) and
+        merged_into (unit id or None).
+    merged : dict of str to NamedResult
+        ``merge_duplicates``: of the units that passed both rounds, which stayed; empty where it is switched off.
     """
 
     sd_first: SpikeData = field(repr=False)
@@ -53,6 +61,7 @@ class CurationOutcome:
     second: RoundResults = field(repr=False)
     history: dict[str, Any] = field(repr=False)
     unit_metrics: list[dict[str, Any]] = field(repr=False)
+    merged: RoundResults = field(default_factory=dict, repr=False)
 
     def save(self, path: Path) -> None:
         """Write everything but the spikes as JSON.
@@ -68,6 +77,7 @@ class CurationOutcome:
             "curated_unit_ids": self.sd_curated.unit_ids,
             "first": self.first,
             "second": self.second,
+            "merged": self.merged,
             "history": self.history,
             "unit_metrics": self.unit_metrics,
         }
@@ -88,29 +98,63 @@ class CurationOutcome:
         CurationOutcome
         """
         content = json.loads(path.read_text(encoding="utf-8"))
+        history, merged = content["history"], _arrays(content.get("merged", {}))
         return cls(
             sd_first=sd_all.subset(content["first_unit_ids"], by="unit_id"),
-            sd_curated=sd_all.subset(content["curated_unit_ids"], by="unit_id"),
+            sd_curated=_curated(sd_all, content["curated_unit_ids"], merged, history["curation_parameters"]),
             first=_arrays(content["first"]),
             second=_arrays(content["second"]),
-            history=content["history"],
+            history=history,
             unit_metrics=_decode(content["unit_metrics"]),
+            merged=merged,
         )
 
-    def write_csv(self, path: Path) -> None:
+    def write_csv(self, path: Path, units: SpikeData | None = None) -> None:
         """Write `unit_metrics` as a table with one line per unit.
 
         Parameters
         ----------
         path : Path
+        units : SpikeData, optional
+            All units of the sort; where they have them, the table also gets their main channel and its position (um),
+            amplitude (uV), and the metrics whose name starts with ``si_``.
         """
+        attributes = {} if units is None else dict(zip(units.unit_ids, units.neuron_attributes, strict=True))
+        rows = [{**attributes.get(row["unit_id"], {}), **row} for row in self.unit_metrics]
+        described = {name for values in attributes.values() for name in values}
+        about = [name for name in ABOUT_COLUMNS if name in described]
+        measured = sorted(name for name in described if name.startswith(QUALITY_PREFIX))
+        columns = [UNIT_COLUMNS[0], *about, *UNIT_COLUMNS[1:], *measured]
         text = io.StringIO()
-        writer = csv.DictWriter(text, UNIT_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.unit_metrics)
+        writer.writerows(row | {"failed_criteria": "; ".join(row["failed_criteria"])} for row in rows)
         _write(path, text.getvalue())
 
 
+def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Parameters of the merge that the settings of a curation ask for; None where they ask for none."""
+    if not curation_parameters.get("merge_duplicates"):
+        return None
+    return dict(curation_parameters.get("merge_duplicates_params") or {})
+
+
+def _curated(
+    sd_all: SpikeData, curated_ids: list[Any], merged: RoundResults, curation_parameters: dict[str, Any]
+) -> SpikeData:
+    """The units that are kept; merged trains are not stored, but merged again."""
+    parameters = merge_parameters(curation_parameters)
+    if parameters is None:
+        return sd_all.subset(curated_ids, by="unit_id")
+    passed = sd_all.subset(merged[MERGE]["unit_ids"].tolist(), by="unit_id")
+    sd, _, _ = merge_duplicates(passed, **parameters)
+    if sd.unit_ids != curated_ids:
+        raise FileNotFoundError(f"the merged units {curated_ids}; merging gives {sd.unit_ids} now")
+    return sd
+
+
+MERGE = "merge_duplicates"
+QUALITY_PREFIX = "si_"
 UNIT_COLUMNS = (
     "unit_id",
     "spike_count",
@@ -122,7 +166,11 @@ UNIT_COLUMNS = (
     "passed",
     "failed_round",
     "failed_criterion",
+    "failed_criteria",
+    "merged_into",
 )
+# Neuron attributes that say which unit it is.
+ABOUT_COLUMNS = ("channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

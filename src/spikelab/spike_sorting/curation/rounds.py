@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelab.spike_sorting.curation.outcome import CurationOutcome, RoundResults
+from spikelab.spike_sorting.curation.outcome import MERGE, CurationOutcome, RoundResults, merge_parameters
 from spikelab.spikedata import curation as criteria
+from spikelab.spikedata._merge import Evidence, merge_duplicates
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.config import CurationConfig
@@ -25,7 +26,9 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
     First round (``curate_first``): spike_count >= spikes_min_first, firing_rate >= fr_min (Hz, over the duration of
     the recording), isi_violation <= isi_viol_max (intervals under 1.5 ms, ``isi_violation_method``), snr >= snr_min.
     Second round (``curate_second``), on what the first one left: spike_count >= spikes_min_second,
-    std_norm <= std_norm_max. A threshold of None leaves its criterion out; NaN fails.
+    std_norm <= std_norm_max. A threshold of None leaves its criterion out; NaN fails. With ``merge_duplicates``, units
+    that passed both and are one neuron found twice are merged
+    (:func:`~spikelab.spikedata.curation.curate_by_merge_duplicates` with ``merge_duplicates_params``).
 
     Parameters
     ----------
@@ -52,14 +55,18 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
     _, second = _second_round(after_first, ids_first, config)
     ids_curated = _left(ids_first, second)
     sd_first = sd_all.subset(np.isin(ids, ids_first))
-    sd_curated = sd_all.subset(np.isin(ids, ids_curated))
+    sd_curated, merged, evidence = _merge(sd_all.subset(np.isin(ids, ids_curated)), config)
+    history = _history(sd_all, sd_curated, [first, second, merged], config)
+    if merged:
+        history["merges"] = evidence
     return CurationOutcome(
         sd_first=sd_first,
         sd_curated=sd_curated,
         first=first,
         second=second,
-        history=_history(sd_all, sd_curated, first, second, config),
-        unit_metrics=_unit_metrics(judged, ids, first, second, config),
+        history=history,
+        unit_metrics=_unit_metrics(judged, ids, {"first": first, "second": second, "merge": merged}, evidence, config),
+        merged=merged,
     )
 
 
@@ -123,21 +130,35 @@ def _left(ids: IntArray, results: RoundResults) -> IntArray:
     return ids
 
 
+def _merge(sd: SpikeData, config: CurationConfig) -> tuple[SpikeData, RoundResults, list[Evidence]]:
+    """Merge duplicates where that is wanted: the units that are left, and the evidence."""
+    parameters = merge_parameters(asdict(config))
+    if parameters is None:
+        return sd, {}, []
+    merged, result, evidence = merge_duplicates(sd, **parameters)
+    return merged, _with_ids(np.array(sd.unit_ids, dtype=np.int64), {MERGE: result}), evidence
+
+
 def _history(
-    sd_all: SpikeData, sd_curated: SpikeData, first: RoundResults, second: RoundResults, config: CurationConfig
+    sd_all: SpikeData, sd_curated: SpikeData, rounds: list[RoundResults], config: CurationConfig
 ) -> dict[str, Any]:
-    """Both rounds in one record; a criterion that occurs in both has ``_second`` behind its name there."""
-    renamed = {name + SECOND_ROUND_SUFFIX if name in first else name: value for name, value in second.items()}
-    results: Any = {
-        name: {"metric": value["metric"], "passed": value["passed"]} for name, value in {**first, **renamed}.items()
-    }
+    """All rounds in one record; a criterion that was there before has ``_second`` behind its name."""
+    results: Any = {}
+    for criteria_of_round in rounds:
+        for name, value in criteria_of_round.items():
+            unique = name + SECOND_ROUND_SUFFIX if name in results else name
+            results[unique] = {"metric": value["metric"], "passed": value["passed"]}
     return criteria.build_curation_history(sd_all, sd_curated, results, parameters=asdict(config))
 
 
 def _unit_metrics(
-    sd: SpikeData, ids: IntArray, first: RoundResults, second: RoundResults, config: CurationConfig
+    sd: SpikeData,
+    ids: IntArray,
+    rounds: dict[str, RoundResults],
+    evidence: list[Evidence],
+    config: CurationConfig,
 ) -> list[dict[str, Any]]:
-    """Every metric of every unit, and the criterion that it failed."""
+    """Every metric of every unit, the criterion that it failed, and all those that it does not meet."""
     columns = {
         "spike_count": criteria.curate_by_min_spikes(sd, None)[1]["metric"],
         "firing_rate": criteria.curate_by_firing_rate(sd, None)[1]["metric"],
@@ -145,9 +166,11 @@ def _unit_metrics(
         "snr": criteria.curate_by_snr(sd, None)[1]["metric"],
         "std_norm": criteria.curate_by_std_norm(sd, None)[1]["metric"],
     }
+    missed = _missed(columns, config)
+    merged_into = {pair["other"]: pair["kept"] for pair in evidence if pair["merged"]}
     rows = []
     for index, unit in enumerate(ids.tolist()):
-        failed_round, failed_criterion = _failure(unit, {"first": first, "second": second})
+        failed_round, failed_criterion = _failure(unit, rounds)
         rows.append(
             {
                 "unit_id": unit,
@@ -156,9 +179,36 @@ def _unit_metrics(
                 "passed": failed_round is None,
                 "failed_round": failed_round,
                 "failed_criterion": failed_criterion,
+                "failed_criteria": [name for name, units in missed.items() if units[index]],
+                "merged_into": _last(merged_into, unit),
             }
         )
     return rows
+
+
+def _missed(columns: dict[str, Any], config: CurationConfig) -> dict[str, NDArray[np.bool_]]:
+    """Which units miss the threshold of each criterion that is switched on; NaN misses it."""
+    missed: dict[str, NDArray[np.bool_]] = {}
+    for switch, name, sign, threshold in (
+        (config.curate_first, "spike_count", 1, config.spikes_min_first),
+        (config.curate_first, "firing_rate", 1, config.fr_min),
+        (config.curate_first, "isi_violation", -1, config.isi_viol_max),
+        (config.curate_first, "snr", 1, config.snr_min),
+        (config.curate_second, "spike_count", 1, config.spikes_min_second),
+        (config.curate_second, "std_norm", -1, config.std_norm_max),
+    ):
+        if switch and threshold is not None:
+            misses = ~(sign * columns[name] >= sign * threshold)
+            missed[name] = missed[name] | misses if name in missed else misses
+    return missed
+
+
+def _last(merged_into: dict[int, int], unit: int) -> int | None:
+    """The unit in which `unit` is now, after merges of merges."""
+    last = None
+    while unit in merged_into:
+        last = unit = merged_into[unit]
+    return last
 
 
 def _failure(unit: int, rounds: dict[str, RoundResults]) -> tuple[str | None, str | None]:

@@ -89,9 +89,11 @@ def _wiped(figure: Figure) -> Figure:
 
 
 def _title(unit: dict[str, Any], metrics: dict[str, Any]) -> str:
-    verdict = (
-        "curated" if metrics["passed"] else f"failed {metrics['failed_criterion']} ({metrics['failed_round']} round)"
-    )
+    verdict = "curated"
+    if metrics.get("merged_into") is not None:
+        verdict = f"merged into unit {metrics['merged_into']}"
+    elif not metrics["passed"]:
+        verdict = f"failed {metrics['failed_criterion']} ({metrics['failed_round']} round)"
     place = f"channel {unit['channel_id']} at ({unit['x']:g}, {unit['y']:g}) um"
     values = ", ".join(text.format(metrics[name]) for name, text in METRICS)
     return f"Unit {unit['unit_id']}: {verdict}, {place}\n{values}"

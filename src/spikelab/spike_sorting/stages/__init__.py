@@ -3,6 +3,8 @@
 ::
 
     recording -> sorting -> waveforms -> curation -> compilation -> figures
+
+SpikeInterface's quality metrics (``quality.py``) are an artifact of their own beside them, made only where wanted.
 """
 
 from spikelab.spike_sorting.stages.beforehand import looked_at
@@ -10,6 +12,7 @@ from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
 from spikelab.spike_sorting.stages.figures import discard_outdated, draw_overview, figures_stage
+from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
 from spikelab.spike_sorting.stages.recording import recording_stage
 from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage
@@ -32,7 +35,9 @@ __all__ = [
     "ensure_waveform_files",
     "figures_stage",
     "looked_at",
+    "quality_stage",
     "recording_stage",
     "sorting_stage",
     "waveforms_stage",
+    "with_quality",
 ]

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.stages.context import Context
+    from spikelab.spike_sorting.stages.quality import QualityMetrics
     from spikelab.spike_sorting.stages.store import Done
     from spikelab.spikedata import SpikeData
 
 NAME = "compilation"
 # Of the waveform group, what shapes the compiled files.
-WAVEFORM_SETTINGS = ("compiled_ms_before", "compiled_ms_after", "scale_compiled_waveforms")
+WAVEFORM_SETTINGS = ("compiled_ms_before", "compiled_ms_after", "scale_compiled_waveforms", "si_quality_metrics")
+UNIT_METRICS = "unit_metrics.csv"
 
 
 def compilation_stage(
@@ -27,8 +29,12 @@ def compilation_stage(
     units: SpikeData,
     curation: Done[CurationOutcome],
     waveforms_folder: Callable[[], Path | None],
+    quality: Done[QualityMetrics] | None = None,
 ) -> Done[list[Path]]:
-    """Write the results; the artifact is the list of files, each of which is replaced atomically."""
+    """Write the results; the artifact is the list of files, each of which is replaced atomically.
+
+    Where there are `quality` metrics, `units` have them already; here they are an input, so that a change is seen.
+    """
     from spikelab.spike_sorting.compilation import compile_results
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
@@ -42,14 +48,20 @@ def compilation_stage(
             context.results,
             waveforms_folder=waveforms_folder() if wanted else None,
         )
+        curation.value.write_csv(context.results / UNIT_METRICS, units)
+        written.append(context.results / UNIT_METRICS)
         record_published(folder, context.store.folder / NAME, written, context.results)
         return {"files": len(written)}
 
     waveform = context.settings("waveform")
+    settings = context.settings("compilation") | {name: waveform[name] for name in WAVEFORM_SETTINGS}
+    inputs = {"curation": curation.run_id}
+    if quality is not None:
+        inputs["quality_metrics"] = quality.run_id
     return context.store.load_or_run(
         NAME,
-        settings=context.settings("compilation") | {name: waveform[name] for name in WAVEFORM_SETTINGS},
-        inputs={"curation": curation.run_id},
+        settings=settings,
+        inputs=inputs,
         run=run,
         load=lambda folder: published(folder, context.results),
         forced_by=context.forced_by("recompile_single_recording"),

@@ -53,7 +53,7 @@ class Context:
     @property
     def traces_path(self) -> Path:
         """Where the binary recording is, or will be."""
-        return self.intermediate / "recording" / "traces.dat"
+        return traces_path(self.intermediate)
 
     @property
     def sorter_folder(self) -> Path:
@@ -73,6 +73,11 @@ class Context:
         """One group of the configuration as a plain dict: the slice that a stage's key is made of."""
         values = asdict(getattr(self.config, group))
         return {name: plain(value) for name, value in values.items() if name not in leave_out}
+
+
+def traces_path(intermediate: Path) -> Path:
+    """Where the binary recording is in an intermediate folder."""
+    return intermediate / "recording" / "traces.dat"
 
 
 def stage_seed(random_seed: int | None, stage: str, content: str) -> int:

@@ -30,7 +30,6 @@ def curation_stage(context: Context, units: SpikeData, waveforms: Done[Waveforms
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         outcome = curate_two_rounds(units, context.config.curation)
         outcome.save(folder / "curation.json")
-        outcome.write_csv(folder / "unit_metrics.csv")
         return {"n_units": outcome.sd_curated.N}
 
     return context.store.load_or_run(

@@ -15,9 +15,10 @@ from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
-from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
 from spikelab.spike_sorting.stages.room import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
+from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,25 +79,47 @@ def ensure_traces(context: Context, recording: Done[BinaryRecording]) -> BinaryR
     return binary
 
 
+def write_traces_to(context: Context, path: Path) -> bool:
+    """Write the traces once more, to a file that is not the pipeline's; returns whether they are what was sorted."""
+    binary, _ = _write(context, path)
+    manifest = Manifest.read(context.store.folder / NAME)
+    return manifest is not None and manifest.info.get("content") == _content_digest(binary)
+
+
+def traces_in_place(results: Path, intermediate: Path) -> Path | None:
+    """The binary file in `intermediate`, if it is there and complete, and that of `results`."""
+    manifest = Manifest.read(results / STAGES_FOLDER / NAME)
+    path = traces_path(intermediate)
+    if manifest is None or not path.is_file() or owner(path.parent) != manifest.run_id:
+        return None
+    return path
+
+
 def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[str, Any]]:
+    folder = context.traces_path.parent
+    empty_folder(folder)
+    binary, report = _write(context, context.traces_path)
+    set_owner(folder, run_id)
+    return binary, report
+
+
+def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any]]:
     from spikelab.spike_sorting.recording import write_binary
 
     execution = context.config.execution
-    folder = context.traces_path.parent
-    empty_folder(folder)
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
     with logged_warnings(logger):
         opened = open_input(context)
-        require_room(context, int(opened.get_num_samples()), int(opened.get_num_channels()), traces=True)
+        if path == context.traces_path:
+            require_room(context, int(opened.get_num_samples()), int(opened.get_num_channels()), traces=True)
         with _damage_is_named(context, WHILE_READING):
             binary, report = write_binary(
                 opened,
-                context.traces_path,
+                path,
                 n_jobs=workers,
                 total_memory=execution.total_memory,
                 seed=stage_seed(execution.random_seed, NAME, ""),
             )
-    set_owner(folder, run_id)
     return binary, report.to_dict()
 
 

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.store import Done
 
 NAME = "waveforms"
-# The compiled window is cut out later; the other three change where waveforms go, not what they are.
+# The compiled window is cut out later; streaming and files change where waveforms go, not what they are; quality
+# metrics are an artifact of their own.
 NOT_KEYED = (
     "compiled_ms_before",
     "compiled_ms_after",
     "scale_compiled_waveforms",
     "streaming",
     "save_waveform_files",
+    "si_quality_metrics",
 )
 
 

@@ -1,0 +1,94 @@
+"""SpikeInterface's quality metrics: computed where they are wanted, between waveforms and compilation."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.recording import ensure_traces
+from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting._types import BinaryRecording, Waveforms
+    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spikedata import SpikeData
+
+NAME = "quality_metrics"
+FILE = "quality_metrics.json"
+PREFIX = "si_"
+
+# Name of a metric -> unit id -> value.
+QualityMetrics: TypeAlias = "dict[str, dict[int, float]]"
+
+
+def quality_stage(
+    context: Context, recording: Done[BinaryRecording], waveforms: Done[Waveforms]
+) -> Done[QualityMetrics] | None:
+    """All units' metrics by SpikeInterface; None where nobody wants them."""
+    if not context.config.waveform.si_quality_metrics:
+        return None
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
+        from spikelab.spike_sorting.waveforms.quality import compute_quality_metrics
+
+        execution, waveform = context.config.execution, context.config.waveform
+        metrics = compute_quality_metrics(
+            ensure_traces(context, recording),
+            waveforms.value,
+            ms_before=waveform.ms_before,
+            ms_after=waveform.ms_after,
+            seed=stage_seed(execution.random_seed, NAME, recording.info["content"]),
+            n_jobs=execution.n_jobs,
+        )
+        (folder / FILE).write_text(json.dumps(_encode(metrics), indent=1, allow_nan=False), encoding="utf-8")
+        return {"metrics": list(metrics)}
+
+    return context.store.load_or_run(
+        NAME,
+        settings={"random_seed": context.config.execution.random_seed},
+        inputs={"recording": recording.run_id, "waveforms": waveforms.run_id},
+        run=run,
+        load=_read,
+        forced_by=context.forced_by("reextract_waveforms"),
+    )
+
+
+def stored_quality(results: Path, waveforms_run_id: str) -> QualityMetrics | None:
+    """The metrics of a results folder, if there are any of these waveforms."""
+    folder = results / STAGES_FOLDER / NAME
+    manifest = Manifest.read(folder)
+    if manifest is None or manifest.inputs.get("waveforms") != waveforms_run_id:
+        return None
+    return _read(folder)
+
+
+def with_quality(units: SpikeData, metrics: QualityMetrics | None) -> SpikeData:
+    """`units` with the metrics as neuron attributes ``si_<name>``."""
+    if metrics is None:
+        return units
+    return units.replace(
+        neuron_attributes=[
+            {**values, **{PREFIX + name: by_unit[values["unit_id"]] for name, by_unit in metrics.items()}}
+            for values in units.neuron_attributes
+        ]
+    )
+
+
+def _read(folder: Path) -> QualityMetrics:
+    return _decode(json.loads((folder / FILE).read_text(encoding="utf-8")))
+
+
+def _encode(metrics: QualityMetrics) -> dict[str, dict[str, float | str]]:
+    """JSON has neither NaN nor infinity: they become strings."""
+    return {
+        name: {str(unit): value if math.isfinite(value) else str(value) for unit, value in by_unit.items()}
+        for name, by_unit in metrics.items()
+    }
+
+
+def _decode(content: dict[str, dict[str, float | str]]) -> QualityMetrics:
+    return {name: {int(unit): float(value) for unit, value in by_unit.items()} for name, by_unit in content.items()}

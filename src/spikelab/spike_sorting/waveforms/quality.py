@@ -1,0 +1,85 @@
+"""SpikeInterface's quality metrics of our units, on our spikes, main channels and traces."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._types import SpikeTrains
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting._types import BinaryRecording, Waveforms
+
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = ("random_spikes", "templates", "noise_levels", "spike_amplitudes", "spike_locations")
+
+# Sums over chunks, whose last digits depend on the order in which workers finish.
+SUMMED = ("templates", "noise_levels")
+
+
+def compute_quality_metrics(
+    recording: BinaryRecording,
+    waveforms: Waveforms,
+    *,
+    ms_before: float = 2.0,
+    ms_after: float = 2.0,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> dict[str, dict[int, float]]:
+    """All metrics of SpikeInterface that need no principal components, with its default parameters.
+
+    Parameters
+    ----------
+    recording : BinaryRecording
+        With its file in place. Every epoch is a segment, so that no interval and no window crosses a boundary.
+    waveforms : Waveforms
+        Units, centred spikes and main channels.
+    ms_before, ms_after : float
+        Window of the templates.
+    seed, n_jobs : int
+        The metrics depend on the seed and not on the number of workers.
+
+    Returns
+    -------
+    dict of str to dict of int to float
+        Name of the metric -> unit id -> value; NaN where SpikeInterface could not tell.
+    """
+    import spikeinterface.metrics
+    import spikeinterface.postprocessing  # noqa: F401
+    from spikeinterface.core import create_sorting_analyzer, get_noise_levels
+
+    trains = SpikeTrains(waveforms.unit_ids, waveforms.spikes)
+    job: dict[str, Any] = {"n_jobs": n_jobs, "pool_engine": "thread", "progress_bar": False}
+    alone = job | {"n_jobs": 1}
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
+        warnings.simplefilter("always")
+        analyzer = create_sorting_analyzer(
+            trains.to_segments(recording.sampling_frequency, recording.epochs),
+            recording.to_segments(),
+            format="memory",
+            main_channel_indices=waveforms.main_channels,
+            sparsity_kwargs={"method": "radius", "radius_um": 100.0},
+            job_kwargs=job,
+        )
+        window = {"ms_before": ms_before, "ms_after": ms_after}
+        parameters: dict[str, dict[str, Any]] = {
+            "random_spikes": {"seed": seed},
+            "templates": window,
+            "noise_levels": {"random_slices_kwargs": {"seed": seed}},
+        }
+        for name in EXTENSIONS:
+            analyzer.compute(name, **parameters.get(name, {}), **(alone if name in SUMMED else job))
+        # sd_ratio takes noise from random pieces: they are drawn here, with a seed, and kept by the recording.
+        get_noise_levels(analyzer.recording, method="std", random_slices_kwargs={"seed": seed}, **alone)
+        analyzer.compute("quality_metrics", skip_pc_metrics=True, seed=seed, **job)
+        table = analyzer.get_extension("quality_metrics").get_data()
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        logger.debug("SpikeInterface: %s", message)
+    return {
+        str(name): {int(unit): float(value) for unit, value in zip(table.index, table[name], strict=True)}
+        for name in table.columns
+    }

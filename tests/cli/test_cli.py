@@ -181,6 +181,42 @@ def test_demo_finds_most_neurons(run: Callable[..., Result], tmp_path: Path) -> 
     assert (tmp_path / "results" / "sorted.npz").exists()
 
 
+def test_export_and_import_say_where_it_went(run: Callable[..., Result], saved: Callable[..., Path]) -> None:
+    path = saved("culture", duration_s=4.0)
+    results = path.parent / "out"
+    run("sort", path, *LOOSE, "--results", results)
+    done = run("export", results, "--to", "phy", "--units", "all")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == f"written to {results / 'export' / 'phy'}"
+    assert "phy template-gui" in done.stdout
+    assert "written again from" in done.stderr  # the traces: delete_inter is the default
+    back = run("import", results, results / "export" / "phy", "--from", "phy")
+    assert back.exit_code == 0, back.output
+    assert back.stdout.splitlines() == [
+        "5 units kept, 0 of them new",
+        f"written to {results / 'sorted_spikedata_phy.npz'}",
+    ]
+    again = run("export", results, "--to", "phy")
+    assert again.exit_code == 3
+    assert "--overwrite" in again.stderr
+    target = path.parent / "mine.npz"
+    assert run("export", results, target, "--to", "npz", "--units", "phy").stdout.endswith(f"written to {target}\n")
+
+
+def test_mistakes_in_an_export_are_explained(run: Callable[..., Result], tmp_path: Path) -> None:
+    unknown = run("export", tmp_path, "--to", "plexon")
+    assert unknown.exit_code == 2
+    assert "analyzer  SpikeInterface SortingAnalyzer" in unknown.output
+    assert run("export", tmp_path, "--to", "npz", "--units", "best").exit_code == 2
+    assert run("import", tmp_path, tmp_path, "--from", "klusters").exit_code == 2
+    nothing = run("export", tmp_path, "--to", "npz")
+    assert nothing.exit_code == 3
+    assert "no results folder" in nothing.stderr
+    (tmp_path / "bad.toml").write_text("subject = ")
+    bad = run("export", tmp_path, "--to", "nwb", "--metadata", tmp_path / "bad.toml")
+    assert (bad.exit_code, "no valid TOML" in bad.stderr) == (3, True)
+
+
 def test_help_and_version_are_instant_and_load_nothing_heavy() -> None:
     code = (
         "import sys, spikelab, spikelab.cli, spikelab.spike_sorting.config\n"

@@ -69,6 +69,69 @@ def sort(
     sys.exit(code)
 
 
+RESULTS = click.argument("results", type=click.Path(path_type=Path))
+RECORDING = click.option(
+    "--recording", type=click.Path(path_type=Path), help="Where the recording is now, should it have to be read again."
+)
+
+
+@cli.command()
+@RESULTS
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option("--to", required=True, metavar="FORMAT", help="phy, nwb, si, analyzer, mat, npz, h5 or pkl.")
+@click.option(
+    "--units", default="curated", show_default=True, help="curated, all, or phy: those that 'spikelab import' made."
+)
+@click.option("--traces/--no-traces", default=None, help="Filtered traces as well.  [default: phy and analyzer only]")
+@RECORDING
+@click.option(
+    "--metadata",
+    "metadata_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="nwb: subject, session_start_time, ... as TOML.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote.")
+def export(
+    results: Path,
+    target: Path | None,
+    to: str,
+    units: str,
+    traces: bool | None,
+    recording: Path | None,
+    metadata_file: Path | None,
+    overwrite: bool,
+) -> None:
+    """Write the units of the folder RESULTS for another tool, to TARGET or into RESULTS/export."""
+    log_to_terminal(logging.INFO)
+    with errors_as_exit_codes():
+        from spikelab.cli._exchange import export_text
+
+        click.echo(export_text(results, to, target, units, traces, recording, metadata_file, overwrite))
+
+
+@cli.command("import")
+@RESULTS
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "source", required=True, metavar="TOOL", help="phy.")
+@click.option("--keep", multiple=True, default=("good",), show_default=True, help="Groups to keep; may be repeated.")
+@click.option(
+    "--duplicate-ms",
+    default=0.4,
+    show_default=True,
+    help="In merged units, spikes of two sources this close are one; 0 keeps both.",
+)
+@RECORDING
+def import_(
+    results: Path, folder: Path, source: str, keep: tuple[str, ...], duplicate_ms: float, recording: Path | None
+) -> None:
+    """Bring the curation of FOLDER, which was exported from RESULTS, back into RESULTS."""
+    log_to_terminal(logging.INFO)
+    with errors_as_exit_codes():
+        from spikelab.cli._exchange import import_text
+
+        click.echo(import_text(results, folder, source, keep, duplicate_ms, recording))
+
+
 @cli.command()
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="Where to work.")
 @click.option("--sorter", help="Sorter to run.  [default: rt_sort, on the CPU]")

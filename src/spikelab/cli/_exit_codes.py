@@ -30,6 +30,7 @@ def code_for(error: BaseException) -> int:
         (ValueError, BAD_INPUT),
         (FileNotFoundError, BAD_INPUT),
         (PermissionError, BAD_INPUT),
+        (FileExistsError, BAD_INPUT),
     ):
         if isinstance(error, kind):
             return code
@@ -45,6 +46,6 @@ def message_for(error: BaseException) -> str:
     """Our own errors speak for themselves; of others the class is part of the message."""
     from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 
-    if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError):
+    if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError | FileExistsError):
         return str(error)
     return f"{type(error).__name__}: {error}"

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
         SpikeSortingClassifiedError,
     )
     from spikelab.spike_sorting._toml import config_from_toml, config_to_toml
+    from spikelab.spike_sorting.exchange import export_results, import_curation
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
 
 # Lazy, so that `import spikelab.spike_sorting.config` does not load SpikeInterface.
 _MODULES = {
     "sort_recording": "pipeline",
     "sort_multistream": "pipeline",
+    "export_results": "exchange",
+    "import_curation": "exchange",
     "config_from_toml": "_toml",
     "config_to_toml": "_toml",
     "SpikeSortingClassifiedError": "_exceptions",
@@ -37,6 +40,8 @@ __all__ = [
     "SpikeSortingClassifiedError",
     "config_from_toml",
     "config_to_toml",
+    "export_results",
+    "import_curation",
     "sort_multistream",
     "sort_recording",
 ]

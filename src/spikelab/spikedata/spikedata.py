@@ -372,6 +372,28 @@ class SpikeData:
         """See :func:`spikelab.spikedata.curation.compute_waveform_metrics`."""
         return curation.compute_waveform_metrics(self, ms_before, ms_after, at_peak, window_ms_before, window_ms_after)
 
+    # ---- other packages --------------------------------------------------------------------------------------------
+
+    def to_pynapple(self) -> Any:
+        """Convert to a ``pynapple.TsGroup``: times in seconds, one entry per unit.
+
+        Entries are named by ``unit_id`` where these are distinct integers. Its metadata are the attributes that are
+        single values (channel, x, y, snr, amplitude, ...); its ``time_support`` are the epochs, of which an end is
+        half a sample earlier than the next one's start, for pynapple joins intervals that touch.
+
+        Returns
+        -------
+        pynapple.TsGroup
+
+        Raises
+        ------
+        ImportError
+            pynapple is not installed (``pip install 'spikelab[pynapple]'``).
+        """
+        from spikelab.spikedata import _pynapple
+
+        return _pynapple.to_pynapple(self)
+
     # ---- files -----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
+from spikelab.spike_sorting.config import CompilationConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.config import CompilationConfig, SortingPipelineConfig, WaveformConfig
+    from spikelab.spike_sorting._types import BinaryRecording, Epoch
+    from spikelab.spike_sorting.config import SortingPipelineConfig, WaveformConfig
     from spikelab.spikedata import SpikeData
 
 Scale: TypeAlias = "float | NDArray[np.float64]"
@@ -146,6 +147,46 @@ def _write_mat(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) 
     from scipy.io import savemat
 
     savemat(path, {"units": _struct_array(units), **shared}, long_field_names=True)
+
+
+def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:
+    """Write units as a MATLAB file of its own.
+
+    Parameters
+    ----------
+    path : Path
+    sd : SpikeData
+        Listed as in ``sorted.mat``: negative peaks first, by descending amplitude.
+    epochs : sequence of Epoch
+        Of the recording.
+
+    Notes
+    -----
+    The file has ``units``, a struct array with the fields of ``sorted.mat`` with ``save_dl_data`` and snr, std_norm and
+    amplitude (uV); ``locations`` (channels, 2) in micrometres; ``fs`` in Hz; ``n_samples``; and ``epochs``, a struct
+    array with name, source_file, start_frame and end_frame. Frames count from 0, and an epoch ends before its
+    end_frame.
+    """
+    ordered = sd.subset(sorted_order(sd))
+    units = compiled_units(ordered, CompilationConfig(save_dl_data=True))
+    for unit, values in zip(units, ordered.neuron_attributes, strict=True):
+        unit.update({name: float(values[name]) for name in ("amplitude", "snr", "std_norm")})
+    stretches = [
+        {
+            "name": epoch.name,
+            "source_file": Path(epoch.source_file).name,
+            "start_frame": epoch.start_frame,
+            "end_frame": epoch.end_frame,
+        }
+        for epoch in epochs
+    ]
+    shared = {
+        "locations": np.array(sd.metadata["channel_locations"], dtype=np.float64),
+        "fs": float(sd.metadata["fs_Hz"]),
+        "n_samples": float(sd.metadata["n_samples"]),
+        "epochs": _struct_array(stretches),
+    }
+    _write_mat(path, units, shared)
 
 
 def _struct_array(units: list[dict[str, Any]]) -> NDArray[np.void]:

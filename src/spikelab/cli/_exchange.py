@@ -1,0 +1,86 @@
+"""``spikelab export`` and ``spikelab import``: hand results on, and take curation back."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# What to do with what was written.
+NEXT = {
+    "phy": "open it with: phy template-gui {path}/params.py",
+    "nwb": "read it with: pynwb.read_nwb({path!r})",
+    "si": "read it with: spikeinterface.load({path!r})",
+    "analyzer": "read it with: spikeinterface.load_sorting_analyzer('{path}/analyzer')",
+    "mat": "read it with: load('{path}')",
+    "npz": "read it with: spikelab.SpikeData.load({path!r})",
+    "h5": "read it with: spikelab.SpikeData.load({path!r})",
+    "pkl": "read it with: spikelab.SpikeData.load({path!r})",
+}
+
+
+def export_text(
+    results: Path,
+    to: str,
+    target: Path | None,
+    units: str,
+    traces: bool | None,
+    recording: Path | None,
+    metadata_file: Path | None,
+    overwrite: bool,
+) -> str:
+    """Export, and say how to open it and where it went."""
+    from spikelab.spike_sorting.exchange import FORMATS, UNITS, export_results
+
+    if to not in FORMATS:
+        there_are = "\n".join(f"  {name:<9} {chosen.what}" for name, chosen in FORMATS.items())
+        raise click.UsageError(f"Unknown format {to!r} for --to; there are\n{there_are}")
+    if units not in UNITS:
+        raise click.UsageError(f"Unknown --units {units!r}; there are {', '.join(UNITS)}")
+    path = export_results(
+        results,
+        to,
+        target,
+        units=units,  # type: ignore[arg-type]  # checked above
+        traces=traces,
+        recording=recording,
+        metadata=None if metadata_file is None else _metadata(metadata_file),
+        overwrite=overwrite,
+    )
+    return f"{NEXT[to].format(path=str(path))}\nwritten to {path}"
+
+
+def import_text(
+    results: Path, folder: Path, source: str, keep: Sequence[str], duplicate_ms: float, recording: Path | None
+) -> str:
+    """Import, and say what became of the units and where they are."""
+    if source != "phy":
+        raise click.UsageError(f"Unknown tool {source!r} for --from; there is phy")
+    from spikelab.spike_sorting.exchange import import_curation
+    from spikelab.spike_sorting.exchange.export import PHY_UNITS
+
+    curated = import_curation(results, folder, keep=keep, duplicate_ms=duplicate_ms, recording=recording)
+    history = curated.metadata["curation_history"]
+    new = history["phy"]["new_units"]
+    lines = [f"{curated.N} units kept, {len(new)} of them new"]
+    lines += [f"  unit {unit['unit_id']}: {_origin(unit)}" for unit in new]
+    lines.append(f"written to {results.absolute() / PHY_UNITS}.npz")
+    return "\n".join(lines)
+
+
+def _origin(unit: dict[str, Any]) -> str:
+    parts = [f"{count} spikes of unit {source}" for source, count in unit["spikes_from"].items()]
+    text = ", ".join(parts)
+    return f"{text}; {unit['duplicates_removed']} duplicates removed" if unit["duplicates_removed"] else text
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no valid TOML: {error}") from error

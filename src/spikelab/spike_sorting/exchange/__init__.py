@@ -1,0 +1,8 @@
+"""Results to other tools, and curation back from them: what ``spikelab export`` and ``spikelab import`` call."""
+
+from __future__ import annotations
+
+from .export import FORMATS, UNITS, export_results
+from .reimport import import_curation
+
+__all__ = ["FORMATS", "UNITS", "export_results", "import_curation"]

@@ -1,0 +1,260 @@
+"""Results in the formats of other tools."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from spikelab.spike_sorting._resources import available_cores
+from spikelab.spike_sorting._results import Results, TracesUnavailableError
+from spikelab.spike_sorting.handoffs import Handoff
+from spikelab.spike_sorting.handoffs.handoff import link_or_copy
+from spikelab.spike_sorting.stages.context import stage_seed
+from spikelab.spikedata import SpikeData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+logger = logging.getLogger(__name__)
+
+AnyPath: TypeAlias = str | Path
+Units: TypeAlias = Literal["curated", "all", "phy"]
+UNITS = ("curated", "all", "phy")
+EXPORT_FOLDER = "export"
+TRACES = "traces.dat"
+PHY_UNITS = "sorted_spikedata_phy"
+
+
+# In every folder that we wrote, so that nothing else is ever replaced.
+MARK = ".spikelab-export"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One export: what is handed on, where to, and what the user chose."""
+
+    results: Results
+    handoff: Handoff
+    target: Path
+    units: str
+    metadata: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """How results leave.
+
+    Attributes
+    ----------
+    name : str
+        File or folder that is written.
+    is_folder : bool
+    write : callable
+        Writes ``order.target``.
+    traces : {"no", "optional", "wanted", "needed"}
+        Whether the filtered traces are part of it: never, on demand, if they can be had, always.
+    what : str
+        For the list of formats.
+    """
+
+    name: str
+    is_folder: bool
+    write: Callable[[Order], None]
+    traces: Literal["no", "optional", "wanted", "needed"]
+    what: str
+
+
+def export_results(
+    results: AnyPath,
+    to: str,
+    target: AnyPath | None = None,
+    *,
+    units: Units = "curated",
+    traces: bool | None = None,
+    recording: AnyPath | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the units of a finished sort in another format.
+
+    Parameters
+    ----------
+    results : path
+        Results folder of one recording.
+    to : str
+        One of `FORMATS`: phy, nwb, si, analyzer, mat, npz, h5, pkl.
+    target : path, optional
+        File or folder to write; by default in ``<results>/export``.
+    units : {"curated", "all", "phy"}
+        Units that were kept, all of the sort, or those that :func:`import_curation` made.
+    traces : bool, optional
+        Whether the filtered traces go along. By default they do where the format shows them (phy, analyzer). They are
+        a second name of the file in the intermediate folder, which costs no space and stays when that is deleted; a
+        copy on another disk; and where the file was deleted, they are filtered again.
+    recording : path, optional
+        Where the recording is now, should the traces have to be filtered again and it was moved.
+    metadata : mapping, optional
+        nwb only: what the recording does not tell, see :func:`spikelab.spike_sorting.handoffs.nwb.write_nwb`.
+    overwrite : bool
+        Replace what is at `target`, if an export wrote it.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    ValueError
+        For an unknown format or choice, nothing to export, or traces that cannot be had.
+    FileNotFoundError
+        If `results` is no folder of a finished sort.
+    FileExistsError
+        If there is something at `target`.
+    EnvironmentSortFailure
+        If a package is missing; the message names the extra.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"Unknown format {to!r}; there are {', '.join(FORMATS)}")
+    chosen = FORMATS[to]
+    if metadata is not None and to != "nwb":
+        raise ValueError(f"metadata is for nwb; {to} has no place for it")
+    if traces and chosen.traces == "no":
+        raise ValueError(f"{to} holds no traces; nwb, phy and analyzer do")
+    opened = Results.open(results)
+    path = opened.folder / EXPORT_FOLDER / chosen.name if target is None else Path(target).absolute()
+    _require_free(path, overwrite)
+    handoff = _handoff(opened, units)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that what is complete can be renamed, and traces can be linked.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-", ignore_cleanup_errors=True) as scratch:
+        made = Path(scratch) / path.name
+        if chosen.is_folder:
+            made.mkdir()
+        if traces or (traces is None and chosen.traces in ("wanted", "needed")):
+            place = (made if chosen.is_folder else made.parent) / TRACES
+            handoff = _with_traces(opened, handoff, place, recording, traces is None and chosen.traces == "wanted")
+        if chosen.traces == "needed" and not handoff.has_traces:
+            raise ValueError(f"{to} cannot be without traces")
+        chosen.write(Order(opened, handoff, made, units, metadata))
+        _publish(made, path)
+    return path
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{path} exists; give another target, or overwrite it (--overwrite)")
+    if path.is_dir() and not (path / MARK).is_file():
+        raise FileExistsError(f"{path} is a folder that no export wrote; it is not overwritten")
+
+
+def _publish(made: Path, path: Path) -> None:
+    if made.is_dir():
+        (made / MARK).touch()
+        if path.exists():
+            shutil.rmtree(path)
+    made.replace(path)
+
+
+def _handoff(results: Results, units: str) -> Handoff:
+    waveforms = results.waveforms
+    return Handoff(
+        units=units_of(results, units),
+        recording=results.recording,
+        template_stds={int(unit): waveforms.template_stds[row] for row, unit in enumerate(waveforms.unit_ids)},
+        metrics={row["unit_id"]: row for row in results.curation.unit_metrics},
+    )
+
+
+def units_of(results: Results, units: str) -> SpikeData:
+    """The units that `units` names; ValueError where there are none such."""
+    if units not in UNITS:
+        raise ValueError(f"'units' must be one of {{{', '.join(map(repr, UNITS))}}}, got {units!r}")
+    if units == "all":
+        return results.units
+    if units == "curated":
+        return results.curation.sd_curated
+    path = results.folder / f"{PHY_UNITS}.npz"
+    if not path.is_file():
+        raise ValueError(f"there is no {path.name} in {results.folder}; 'spikelab import' makes it from a Phy folder")
+    return SpikeData.load(path)
+
+
+def _with_traces(results: Results, handoff: Handoff, path: Path, recording: AnyPath | None, optional: bool) -> Handoff:
+    """The same with the traces in the file `path`."""
+    try:
+        if results.traces is not None:
+            link_or_copy(results.traces, path)
+        else:
+            results.write_traces(path, recording)
+    except TracesUnavailableError as error:
+        if not optional:
+            raise
+        logger.warning("%s; the export has no traces. Give their place with --recording to have them", error)
+        return handoff
+    return replace(handoff, has_traces=True, recording=replace(handoff.recording, path=path))
+
+
+# ---- formats ---------------------------------------------------------------------------------------------------------
+
+
+def _write_phy(order: Order) -> None:
+    from spikelab.spike_sorting.handoffs.phy import write_phy
+
+    write_phy(order.handoff, order.target, units=order.units, traces=TRACES if order.handoff.has_traces else None)
+
+
+def _write_nwb(order: Order) -> None:
+    from spikelab.spike_sorting.handoffs.nwb import write_nwb
+
+    write_nwb(order.handoff, order.target, metadata=order.metadata, traces=order.handoff.has_traces)
+
+
+def _write_si(order: Order) -> None:
+    from spikelab.spike_sorting.handoffs.spikeinterface import write_sorting
+
+    order.target.rmdir()  # SpikeInterface makes its folders itself
+    write_sorting(order.handoff, order.target)
+
+
+def _write_analyzer(order: Order) -> None:
+    from spikelab.spike_sorting.handoffs.spikeinterface import write_analyzer
+
+    execution = order.results.config.execution
+    seed = stage_seed(execution.random_seed, "analyzer", "")
+    write_analyzer(
+        order.handoff, order.target / "analyzer", order.target / TRACES, seed=seed, n_jobs=workers(order.results)
+    )
+
+
+def _write_mat(order: Order) -> None:
+    from spikelab.spike_sorting.compilation.results import write_mat
+
+    write_mat(order.target, order.handoff.units, order.handoff.recording.epochs)
+
+
+def _write_spikedata(order: Order) -> None:
+    order.handoff.units.save(order.target)
+
+
+def workers(results: Results) -> int:
+    """Workers that the settings allow on this host."""
+    return min(results.config.execution.n_jobs, available_cores())
+
+
+FORMATS: dict[str, Format] = {
+    "phy": Format("phy", True, _write_phy, "wanted", "folder for Phy (phy template-gui params.py)"),
+    "nwb": Format("units.nwb", False, _write_nwb, "optional", "NWB file: units, electrodes, epochs"),
+    "si": Format("spikeinterface", True, _write_si, "no", "SpikeInterface sorting (spikeinterface.load)"),
+    "analyzer": Format("analyzer", True, _write_analyzer, "needed", "SpikeInterface SortingAnalyzer, with traces"),
+    "mat": Format("units.mat", False, _write_mat, "no", "MATLAB file: struct array of units"),
+    "npz": Format("units.npz", False, _write_spikedata, "no", "SpikeData, without pickled objects"),
+    "h5": Format("units.h5", False, _write_spikedata, "no", "SpikeData as HDF5"),
+    "pkl": Format("units.pkl", False, _write_spikedata, "no", "SpikeData as a pickle"),
+}

@@ -1,0 +1,157 @@
+"""Curation that was done in another tool, back into results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelab.spike_sorting._results import Results, TracesUnavailableError
+from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
+from spikelab.spike_sorting.stages.context import stage_seed
+from spikelab.spike_sorting.stages.store import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from spikelab.spike_sorting.handoffs.phy_curation import NewUnit, PhyOutcome
+    from spikelab.spikedata import SpikeData
+
+logger = logging.getLogger(__name__)
+
+AnyPath: TypeAlias = str | Path
+FloatArray = NDArray[np.float64]
+PHY_HISTORY = "curation_phy.json"
+
+
+def import_curation(
+    results: AnyPath,
+    folder: AnyPath,
+    *,
+    keep: Collection[str] = ("good",),
+    duplicate_ms: float = 0.4,
+    recording: AnyPath | None = None,
+) -> SpikeData:
+    """Bring back what was curated in Phy.
+
+    Clusters that are units as they were exported stay as they are. Of merged and split ones the templates and metrics
+    are measured anew on the traces (of the export, the intermediate folder, or filtered again); where those cannot be
+    had, they are those of the unit that most of the spikes came from. New units get new ids.
+
+    Parameters
+    ----------
+    results : path
+        Results folder that the Phy folder was exported from.
+    folder : path
+        That folder, after "save" in Phy.
+    keep : collection of str
+        Groups of clusters that are kept.
+    duplicate_ms : float
+        Of two spikes this close that came from different units of a merge, one is kept. 0 keeps both.
+    recording : path, optional
+        As in :func:`export_results`.
+
+    Returns
+    -------
+    SpikeData
+        Also written to ``sorted_spikedata_phy.npz`` and ``.pkl`` in the results folder, and what was done to
+        ``curation_phy.json``. On the clock of the whole recording, with its epochs: ``split_epochs`` takes it apart.
+        Units have ``phy_cluster``, new ones ``merged_from`` (a list of unit ids) or ``split_from``;
+        ``metadata["curation_history"]`` is the history.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder lacks a file.
+    ValueError
+        If it was exported from other results, or nothing in it is kept.
+    """
+    from spikelab.spike_sorting.handoffs.phy_curation import phy_outcome, read_phy, require_same_spikes
+
+    if isinstance(keep, str):
+        keep = (keep,)
+    opened, folder = Results.open(results), Path(folder).absolute()
+    phy = read_phy(folder)
+    exported = units_of(opened, phy.units)
+    require_same_spikes(phy, exported)
+    outcome = phy_outcome(phy, opened.units, exported, keep, duplicate_ms)
+    if not outcome.unchanged and not outcome.new:
+        counts = Counter(phy.groups.get(cluster, "unsorted") for cluster in np.unique(phy.after).tolist())
+        there_are = ", ".join(f"{count} {group}" for group, count in counts.most_common())
+        raise ValueError(f"no cluster of {folder} is in the group {' or '.join(keep)}; there are {there_are}")
+    measured = _measure(opened, outcome.new, folder, recording) if outcome.new else None
+    curated = _assembled(exported, outcome, measured, phy.unit_ids)
+    for suffix in (".npz", ".pkl"):
+        curated.save(opened.folder / f"{PHY_UNITS}{suffix}")
+    write_atomically(opened.folder / PHY_HISTORY, json.dumps(outcome.history, indent=1))
+    return curated
+
+
+def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyPath | None) -> SpikeData | None:
+    """The new units with templates and metrics of their own; None where there are no traces to measure them on."""
+    from spikelab.spike_sorting.compilation import build_spikedata
+    from spikelab.spike_sorting.waveforms import compute_waveforms
+
+    execution = results.config.execution
+    exported = folder / TRACES
+    with tempfile.TemporaryDirectory(dir=results.folder, prefix=".import-", ignore_cleanup_errors=True) as scratch:
+        path = results.traces or (exported if exported.is_file() else None)
+        if path is None:
+            path = Path(scratch) / TRACES
+            try:
+                results.write_traces(path, recording)
+            except TracesUnavailableError as error:
+                logger.warning("%s; merged and split units keep the templates of the units they came from", error)
+                return None
+        binary = replace(results.recording, path=path)
+        waveforms = compute_waveforms(
+            binary,
+            SpikeTrains.from_dict({unit.unit_id: unit.frames for unit in new}),
+            results.config.waveform,
+            seed=stage_seed(execution.random_seed, "waveforms", "import"),
+            n_jobs=workers(results),
+            total_memory=execution.total_memory,
+            sorter=results.config.sorter.sorter_name,
+        )
+        del binary  # with its memory map, which would keep the file
+        return build_spikedata(results.recording, waveforms, results.config)
+
+
+def _assembled(
+    exported: SpikeData, outcome: PhyOutcome, measured: SpikeData | None, exported_ids: list[int]
+) -> SpikeData:
+    """The kept units: those that are as they were, then the new ones."""
+    from spikelab.spike_sorting.handoffs.phy_curation import origin
+
+    old = exported.subset(outcome.unchanged, by="unit_id") if outcome.unchanged else exported.subset([])
+    sizes = dict(zip(exported.unit_ids, exported.spike_counts.tolist(), strict=True))
+    trains = [*old.train]
+    attributes = [{**unit, "phy_cluster": exported_ids.index(unit["unit_id"])} for unit in old.neuron_attributes]
+    for unit in outcome.new:
+        train, values = _of_parent(unit, exported) if measured is None else _as_measured(unit, measured)
+        trains.append(train)
+        attributes.append({**values, "phy_cluster": unit.cluster, **origin(unit, sizes)})
+    metadata = {**exported.metadata, "curation_history": outcome.history}
+    return exported.replace(train=trains, neuron_attributes=attributes, metadata=metadata)
+
+
+def _as_measured(unit: NewUnit, measured: SpikeData) -> tuple[FloatArray, dict[str, Any]]:
+    index = measured.unit_ids.index(unit.unit_id)
+    return measured.train[index], measured.neuron_attributes[index]
+
+
+def _of_parent(unit: NewUnit, exported: SpikeData) -> tuple[FloatArray, dict[str, Any]]:
+    """The spikes of `unit` with the templates of the unit that most of them came from, which is named."""
+    parent = max(unit.sources, key=lambda source: unit.sources[source])
+    values = exported.neuron_attributes[exported.unit_ids.index(parent)]
+    train = (unit.frames * 1000.0 / float(exported.metadata["fs_Hz"])).astype(np.float64)
+    own = {"unit_id": unit.unit_id, "spike_train_samples": unit.frames, "template_of": parent}
+    return train, {**values, **own}

@@ -1,0 +1,61 @@
+"""Spike data as pynapple objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spikedata._epochs import chunks_ms
+
+if TYPE_CHECKING:
+    from spikelab.spikedata.spikedata import SpikeData
+
+
+def to_pynapple(sd: SpikeData) -> Any:
+    """Convert to a ``pynapple.TsGroup``; see :meth:`.SpikeData.to_pynapple`."""
+    try:
+        import pynapple
+    except ModuleNotFoundError as error:
+        if error.name != "pynapple":
+            raise
+        raise ImportError(
+            "to_pynapple needs the package pynapple, which is not installed: pip install 'spikelab[pynapple]'"
+        ) from error
+    support = _support(sd, pynapple)
+    trains = [pynapple.Ts(times / 1000, time_units="s", time_support=support) for times in sd.train]
+    group = pynapple.TsGroup(dict(zip(_keys(sd), trains, strict=True)), time_support=support)
+    for name, values in _columns(sd).items():
+        group.set_info(**{name: values})
+    return group
+
+
+def _keys(sd: SpikeData) -> list[int]:
+    """Unit ids where those are distinct integers, else the positions."""
+    ids = sd.unit_ids
+    whole = all(isinstance(unit, int | np.integer) and not isinstance(unit, bool) for unit in ids)
+    return [int(unit) for unit in ids] if whole and len(set(ids)) == len(ids) else list(range(sd.N))
+
+
+def _support(sd: SpikeData, pynapple: Any) -> Any:
+    """The epochs, without the moment between the last sample of one and the first of the next."""
+    chunks = chunks_ms(sd.metadata)
+    if chunks is None or len(chunks) < 2:
+        return pynapple.IntervalSet(sd.start_time / 1000, sd.end_time / 1000)
+    ends = chunks[:, 1].copy()
+    # Intervals that touch are joined by pynapple.
+    period = 1000 / float(sd.metadata["fs_Hz"]) if "fs_Hz" in sd.metadata else 1e-3
+    ends[:-1] = np.minimum(ends[:-1], chunks[1:, 0] - period / 2)
+    return pynapple.IntervalSet(chunks[:, 0] / 1000, ends / 1000)
+
+
+def _columns(sd: SpikeData) -> dict[str, Any]:
+    """Single values that every unit has."""
+    units = sd.neuron_attributes
+    names = [name for name in (units[0] if units else {}) if all(name in values for values in units)]
+    single = bool | int | float | str | np.generic
+    return {
+        name: np.array([values[name] for values in units])
+        for name in names
+        if name != "rate" and all(isinstance(values[name], single) for values in units)
+    }

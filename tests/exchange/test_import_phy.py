@@ -1,0 +1,181 @@
+"""There and back: what is done in Phy, written as Phy writes it (by phylib), becomes curated units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phylib.io.model import load_model
+
+from spikelab import SpikeData
+from spikelab.spike_sorting import export_results, import_curation
+from spikelab.spike_sorting._results import Results
+
+
+def in_phy(folder: Path, clusters: np.ndarray | None = None, groups: dict[int, str] | None = None) -> None:
+    """Save clusters and groups as Phy does."""
+    model = load_model(folder / "params.py")
+    if clusters is not None:
+        model.save_spike_clusters(clusters)
+    if groups is not None:
+        model.save_metadata("group", groups)
+    model.close()
+
+
+def cluster_of(folder: Path) -> np.ndarray:
+    return np.load(folder / "spike_clusters.npy").astype(np.int32)
+
+
+def all_good(folder: Path, **changes: str) -> dict[int, str]:
+    groups = {int(cluster): "good" for cluster in np.unique(cluster_of(folder))}
+    return groups | {int(cluster.removeprefix("c")): group for cluster, group in changes.items()}
+
+
+@pytest.fixture
+def folder(results: Path) -> Path:
+    return export_results(results, "phy")
+
+
+def curated(results: Path) -> SpikeData:
+    return SpikeData.load(results / "sorted_spikedata_curated.npz")
+
+
+def test_untouched_units_come_back_as_they_were(results: Path, folder: Path) -> None:
+    before, after = curated(results), import_curation(results, folder)
+    assert after.unit_ids == before.unit_ids
+    assert [unit.pop("phy_cluster") for unit in after.neuron_attributes] == list(range(before.N))
+    after.metadata.pop("curation_history")
+    assert after == before
+
+
+def test_noise_is_dropped(results: Path, folder: Path) -> None:
+    in_phy(folder, groups=all_good(folder, c0="noise", c1="mua"))
+    assert import_curation(results, folder, keep=("good", "mua")).unit_ids == curated(results).unit_ids[1:]
+    after = import_curation(results, folder)
+    assert after.unit_ids == curated(results).unit_ids[2:]
+    history = after.metadata["curation_history"]
+    assert history["curations"] == ["phy"]
+    assert history["failed"]["phy"] == curated(results).unit_ids[:2]
+    assert history["curated_final"] == after.unit_ids
+    assert history["phy"]["groups"]["0"] == "noise"
+    assert json.loads((results / "curation_phy.json").read_text()) == history
+
+
+def test_a_merge_is_one_unit_with_its_own_template(results: Path, folder: Path) -> None:
+    before = curated(results)
+    clusters = cluster_of(folder)
+    n = before.N
+    clusters[clusters < 2] = n  # Phy gives a merge the next free number
+    in_phy(folder, clusters, all_good(folder) | {n: "good"})
+    after = import_curation(results, folder, duplicate_ms=0)
+    merged = after.neuron_attributes[-1]
+    assert after.unit_ids[:-1] == before.unit_ids[2:]
+    assert merged["unit_id"] == max(Results.open(results).units.unit_ids) + 1
+    assert merged["merged_from"] == before.unit_ids[:2]
+    assert merged["phy_cluster"] == n
+    assert len(after.train[-1]) == before.spike_counts[:2].sum()
+    assert "split_from" not in merged
+    # Measured on the traces, at the spikes of both.
+    recording = Results.open(results).recording
+    windows = [recording.read_uv(frame - 40, frame + 41) for frame in merged["spike_train_samples"]]
+    np.testing.assert_allclose(merged["template_full"], np.mean(windows, axis=0), atol=1e-3)
+    assert merged["template_full"].shape == merged["epoch_templates"].shape[1:]
+    (new,) = after.metadata["curation_history"]["phy"]["new_units"]
+    assert new["spikes_from"] == {
+        str(unit): int(count) for unit, count in zip(before.unit_ids[:2], before.spike_counts[:2], strict=True)
+    }
+
+
+def test_an_event_that_both_had_found_is_kept_once(results: Path) -> None:
+    # The same unit twice, as sorters find it: half of the spikes of unit 0 are given to a second cluster as well.
+    folder = export_results(results, "phy", units="all")
+    ids = Results.open(results).units.unit_ids
+    clusters = cluster_of(folder)
+    times = np.load(folder / "spike_times.npy").astype(np.int64)
+    sizes = np.bincount(clusters)
+    a, b = np.argsort(-sizes)[:2]
+    clusters[np.isin(clusters, [a, b])] = 99
+    in_phy(folder, clusters, {99: "good"})
+    both, once = (import_curation(results, folder, duplicate_ms=ms) for ms in (0, 200.0))
+    first, second = (times[cluster_of_source(folder) == cluster] / 20.0 for cluster in (a, b))
+    near = np.abs(second[:, None] - first[None]).min(axis=1) <= 200.0
+    assert 0 < near.sum() < len(second)
+    assert len(both.train[0]) == len(first) + len(second)
+    assert len(once.train[0]) == len(first) + (~near).sum()
+    (new,) = once.metadata["curation_history"]["phy"]["new_units"]
+    assert new["duplicates_removed"] == near.sum()
+    assert set(once.neuron_attributes[0]["merged_from"]) == {ids[a], ids[b]}
+
+
+def cluster_of_source(folder: Path) -> np.ndarray:
+    return np.load(folder / "spike_templates.npy").astype(np.int64)
+
+
+def test_a_split_keeps_its_spikes_epochs_and_origin(results: Path, folder: Path) -> None:
+    before = curated(results)
+    clusters = cluster_of(folder)
+    own = np.flatnonzero(clusters == 0)
+    n = before.N
+    clusters[own[::2]], clusters[own[1::2]] = n, n + 1
+    in_phy(folder, clusters, all_good(folder) | {n: "good", n + 1: "noise"})
+    after = import_curation(results, folder)
+    part = after.neuron_attributes[-1]
+    assert part["split_from"] == [before.unit_ids[0]]
+    frames = before.neuron_attributes[0]["spike_train_samples"][::2]
+    assert len(part["spike_train_samples"]) == len(frames)
+    assert np.abs(part["spike_train_samples"] - frames).max() <= 10  # centred anew, within 0.5 ms
+    first, second = after.split_epochs()
+    assert first.length == second.length == 6000
+    assert first.unit_ids == second.unit_ids == after.unit_ids
+    assert len(first.train[-1]) + len(second.train[-1]) == len(frames)
+    assert first.metadata["source_file"].endswith("day0")
+    assert not np.array_equal(first.neuron_attributes[-1]["template"], second.neuron_attributes[-1]["template"])
+    assert after.metadata["curation_history"]["metrics"]["phy"][str(before.unit_ids[0])] == pytest.approx(0.5, abs=0.01)
+
+
+def test_it_is_saved_and_can_be_exported(results: Path, folder: Path) -> None:
+    in_phy(folder, groups=all_good(folder, c0="noise"))
+    after = import_curation(results, folder)
+    for name in ("sorted_spikedata_phy.npz", "sorted_spikedata_phy.pkl"):
+        assert SpikeData.load(results / name) == after
+    assert SpikeData.load(export_results(results, "npz", units="phy")) == after
+    again = export_results(results, "phy", results / "export" / "second", units="phy")
+    assert import_curation(results, again).unit_ids == after.unit_ids
+
+
+def test_without_traces_templates_are_those_of_the_larger_source(
+    copied: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    results = copied(traces=False, recording=False)
+    folder = export_results(results, "phy")
+    before, clusters = curated(results), cluster_of(folder)
+    clusters[clusters < 2] = 50
+    in_phy(folder, clusters, all_good(folder) | {50: "good"})
+    merged = import_curation(results, folder).neuron_attributes[-1]
+    larger = int(np.argmax(before.spike_counts[:2]))
+    assert "keep the templates of the units they came from" in caplog.text
+    assert merged["template_of"] == before.unit_ids[larger]
+    np.testing.assert_array_equal(merged["template"], before.neuron_attributes[larger]["template"])
+
+
+def test_mistakes_are_explained(results: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"has no spikelab\.json"):
+        import_curation(results, tmp_path)
+    in_phy(folder, groups=dict.fromkeys(all_good(folder), "mua"))
+    with pytest.raises(ValueError, match=r"no cluster of .* is in the group good; there are \d mua"):
+        import_curation(results, folder)
+    groups = (folder / "cluster_group.tsv").read_text()
+    (folder / "cluster_group.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no cluster_group\.tsv"):
+        import_curation(results, folder)
+    (folder / "cluster_group.tsv").write_text(groups)
+    times = np.load(folder / "spike_times.npy")
+    np.save(folder / "spike_times.npy", times + 1)
+    with pytest.raises(ValueError, match="exported from other results"):
+        import_curation(results, folder)
+    np.save(folder / "spike_times.npy", times[1:])
+    with pytest.raises(ValueError, match="entries; expected as many"):
+        import_curation(results, folder)

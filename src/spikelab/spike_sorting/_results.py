@@ -131,7 +131,8 @@ class Results:
             If the recording is not there, was in memory, or is another one.
         """
         source = self._recording_input(recording_input)
-        context = context_of(Job(source, self.record["name"], self.config, self.folder, path.parent), {})
+        intermediate = self.folder / self.record.get("intermediate", "intermediate")
+        context = context_of(Job(source, self.record["name"], self.config, self.folder, intermediate), {})
         manifest = Manifest.read(self.stage("recording"))
         if manifest is None or manifest.settings["input"] != context.fingerprint:
             raise TracesUnavailableError(

@@ -18,12 +18,12 @@ from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.stages.store import write_atomically
+from spikelab.spikedata import SpikeData
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from spikelab.spike_sorting.handoffs.phy_curation import NewUnit, PhyOutcome
-    from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,15 @@ def import_curation(
     ValueError
         If it was exported from other results, or nothing in it is kept.
     """
+    from spikelab.spike_sorting.handoffs.phy import UNITS
     from spikelab.spike_sorting.handoffs.phy_curation import phy_outcome, read_phy, require_same_spikes
 
     if isinstance(keep, str):
         keep = (keep,)
     opened, folder = Results.open(results), Path(folder).absolute()
     phy = read_phy(folder)
-    exported = units_of(opened, phy.units)
+    own = folder / UNITS
+    exported = SpikeData.load(own) if own.is_file() else units_of(opened, phy.units)
     require_same_spikes(phy, exported)
     outcome = phy_outcome(phy, opened.units, exported, keep, duplicate_ms)
     if not outcome.unchanged and not outcome.new:

@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spikedata.curation import isi_violations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,16 +80,20 @@ class Handoff:
             {
                 **{name: value for name, value in values.items() if _is_single(value)},
                 **{name: value for name, value in self.metrics.get(values["unit_id"], {}).items() if name in VERDICTS},
+                "firing_rate": float(rate),
+                "isi_violation": float(violation),
             }
-            for values in self.units.neuron_attributes
+            for values, rate, violation in zip(
+                self.units.neuron_attributes, self.units.rates("Hz"), isi_violations(self.units), strict=True
+            )
         ]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         return {name: values for name, values in columns.items() if not all(map(_is_unknown, values))}
 
 
-# Of the table of metrics; what the attributes have too is taken from them.
-VERDICTS = ("firing_rate", "isi_violation", "passed", "failed_criterion", "merged_into")
+# Of the table of metrics; values are taken from the units as they are now, which may have been merged since.
+VERDICTS = ("passed", "failed_criterion", "merged_into")
 
 
 def _is_single(value: Any) -> bool:

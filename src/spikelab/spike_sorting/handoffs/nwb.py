@@ -63,7 +63,7 @@ ABOUT = {
     "std_norm": "standard deviation at the peak over the amplitude, on the main channel",
     "has_pos_peak": "whether the peak of the mean waveform is positive",
     "firing_rate": "spikes per second over the duration of the recording",
-    "isi_violation": "violations of the refractory period of 1.5 ms, as the curation counted them",
+    "isi_violation": "intervals below 1.5 ms per spike",
     "merged_into": "unit that this one was merged into",
     "spike_count": "number of spikes",
 }

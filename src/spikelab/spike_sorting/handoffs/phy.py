@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.handoffs.phy_features import spike_features
+from spikelab.spike_sorting.handoffs.phy_features import nearest_channels, write_features
 from spikelab.spikedata._merge import cosine_over_lags
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 PARAMS = "params.py"
 # Says which units the clusters are; Phy does not know it.
 RECORD = "spikelab.json"
+UNITS = "spikelab_units.npz"
 FORMAT = "spikelab phy export"
+PHY = "phy"
 GOOD = "good"
 # Phy shows these itself, or they mean nothing there.
 NOT_SHOWN = ("unit_id", "channel", "template_peak_ind", "passed", "firing_rate")
@@ -74,13 +76,14 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
     if traces is None:
         arrays["amplitudes"] = np.ones(len(times))
     else:
-        features = spike_features(handoff, times, clusters)
-        arrays["amplitudes"] = features.amplitudes
-        arrays["pc_features"] = features.scores
-        arrays["pc_feature_ind"] = _padded(features.channels)
+        amplitudes, channels = write_features(handoff, times, clusters, folder / "pc_features.npy")
+        arrays["amplitudes"] = amplitudes
+        arrays["pc_feature_ind"] = _padded(channels)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     _write_tables(handoff, folder)
+    if units == PHY:  # another import would replace them in the results
+        handoff.units.save(folder / UNITS)
     record = {"format": FORMAT, "units": units, "unit_ids": trains.unit_ids.tolist()}
     (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
@@ -90,9 +93,12 @@ def _template_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
     templates = _symmetric(handoff)
     n = len(templates)
     similar = np.eye(n, dtype=np.float32)
+    around = nearest_channels(handoff.recording.locations, handoff.main_channels)
     for i in range(n):
         for j in _neighbours(handoff, i):
-            similar[i, j] = similar[j, i] = cosine_over_lags(templates[i], templates[j], SIMILAR_LAGS)
+            channels = np.union1d(around[i], around[j])
+            pair = templates[i][:, channels], templates[j][:, channels]
+            similar[i, j] = similar[j, i] = cosine_over_lags(*pair, SIMILAR_LAGS)
     return {"templates": _padded(templates), "similar_templates": _padded(_padded(np.nan_to_num(similar)).T).T}
 
 

@@ -202,6 +202,8 @@ def _history(
     result: Any = {"phy": {"metric": fraction, "passed": fraction > 0}}
     history = build_curation_history(exported, exported, result, parameters={"exported_units": phy.units, **parameters})
     history["curated_final"] = [*unchanged, *(unit.unit_id for unit in new)]
+    if "curation_history" in sd.metadata:  # of units that came from Phy before
+        history["before"] = sd.metadata["curation_history"]
     history["phy"] = {
         "groups": {str(cluster): group for cluster, group in sorted(phy.groups.items())},
         "new_units": [

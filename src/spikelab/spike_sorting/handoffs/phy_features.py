@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting._types import FloatArray, IntArray
@@ -21,30 +22,14 @@ FITTED_PER_UNIT = 200
 SPIKES_AT_ONCE = 4096
 
 
-@dataclass(frozen=True)
-class SpikeFeatures:
-    """Features in time order.
+def write_features(
+    handoff: Handoff, times: IntArray, units: IntArray, path: Path
+) -> tuple[NDArray[np.float64], IntArray]:
+    """Measure every spike on the traces, and write its principal components to a ``.npy`` file.
 
-    Attributes
-    ----------
-    amplitudes : numpy.ndarray of float64, shape (spikes,)
-        The trace at the spike on the main channel, as a fraction of the template there.
-    scores : numpy.ndarray of float32, shape (spikes, components, channels)
-        Principal components on the channels of the spike's unit, in microvolts.
-    channels : numpy.ndarray of int, shape (units, channels)
-        Those channels: the nearest to the main channel, that one first.
-    """
-
-    amplitudes: NDArray[np.float64]
-    scores: FloatArray
-    channels: IntArray
-
-
-def spike_features(handoff: Handoff, times: IntArray, units: IntArray) -> SpikeFeatures:
-    """Measure every spike on the traces.
-
-    The components are common to all channels and units: those of the main-channel waveforms of up to
-    `FITTED_PER_UNIT` spikes of each unit, evenly spaced in time.
+    The file is float32 of shape (spikes, components, channels), in microvolts. The components are common to all
+    channels and units: those of the main-channel waveforms of up to `FITTED_PER_UNIT` spikes of each unit, evenly
+    spaced in time.
 
     Parameters
     ----------
@@ -52,6 +37,14 @@ def spike_features(handoff: Handoff, times: IntArray, units: IntArray) -> SpikeF
         With traces.
     times, units : numpy.ndarray of int, shape (spikes,)
         Frame and index of the unit, in time order.
+    path : Path
+
+    Returns
+    -------
+    amplitudes : numpy.ndarray of float64, shape (spikes,)
+        The trace at the spike on the main channel, as a fraction of the template there.
+    channels : numpy.ndarray of int, shape (units, channels)
+        Channels that the components are on: the nearest to the main channel, that one first.
     """
     channels = nearest_channels(handoff.recording.locations, handoff.main_channels)
     reader = _Windows(handoff)
@@ -60,13 +53,15 @@ def spike_features(handoff: Handoff, times: IntArray, units: IntArray) -> SpikeF
     peaks = handoff.templates[np.arange(len(channels)), handoff.n_before, channels[:, 0]].astype(np.float64)
     peaks[peaks == 0] = 1.0
     amplitudes = np.empty(len(times))
-    scores = np.empty((len(times), len(basis), channels.shape[1]), dtype=np.float32)
+    shape = (len(times), len(basis), channels.shape[1])
+    scores = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     for first in range(0, len(times), SPIKES_AT_ONCE):
         part = slice(first, first + SPIKES_AT_ONCE)
         windows = reader.read(times[part], channels[units[part]])
         amplitudes[part] = windows[:, reader.n_before, 0] / peaks[units[part]]
         scores[part] = np.einsum("nsc,ks->nkc", windows, basis)
-    return SpikeFeatures(amplitudes, scores, channels)
+    scores.flush()
+    return amplitudes, channels
 
 
 def nearest_channels(locations: NDArray[np.float64], main_channels: IntArray) -> IntArray:

@@ -16,7 +16,6 @@ PAGES_OF_FILES = {
     "benchmarks/results/performance.md": "/benchmarks/performance.md",
     "benchmarks/results/scale.md": "/benchmarks/scale.md",
 }
-OPTIONAL = ("report", "handoffs", "kilosort", "failures")
 # [text](../file), and not ![picture](../file)
 LINK_OUT = re.compile(r"(?<!!)\[([^\]]+)\]\((?:(?:\.\./)+|(?=results/))((?!images/)[^)]+)\)")
 
@@ -50,10 +49,10 @@ html_show_sphinx = False
 def setup(app):
     """Called by Sphinx."""
     app.connect("source-read", adapt)
-    app.connect("include-read", lambda app, path, _, source: adapt(app, str(path), source))
+    app.connect("include-read", lambda app, path, parent, source: adapt(app, path, source))
 
 
-def adapt(app, page, source):
+def adapt(app, _page, source):
     """Links to files outside of this folder become links to their page, or plain text where they have none."""
 
     def replaced(found):
@@ -64,10 +63,3 @@ def adapt(app, page, source):
         return f"[{text}]({PAGES_OF_FILES[target]})" if target in PAGES_OF_FILES else text
 
     source[0] = LINK_OUT.sub(replaced, source[0])
-    if page == "index":
-        source[0] = "\n".join(line for line in source[0].splitlines() if not missing(app, line))
-
-
-def missing(app, line):
-    """Whether a line names a page of the table of contents that this version does not have."""
-    return line in OPTIONAL and not (Path(app.srcdir) / f"{line}.md").exists()

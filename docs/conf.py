@@ -49,7 +49,7 @@ html_show_sphinx = False
 def setup(app):
     """Called by Sphinx."""
     app.connect("source-read", adapt)
-    app.connect("include-read", lambda app, path, parent, source: adapt(app, path, source))
+    app.connect("include-read", lambda app, path, _parent, source: adapt(app, path, source))
 
 
 def adapt(app, _page, source):

@@ -24,7 +24,7 @@ import pytest
 from simulated import Simulated, assert_same_trains, simulate
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting.backends import _container
+from spikelab.spike_sorting.backends import _child, _container
 from spikelab.spike_sorting.backends._container import Container, check_container, container_for
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
@@ -35,6 +35,7 @@ docker = pytest.importorskip("docker")
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
 sys.path.insert(0, str(STAND_INS))
+import fake_docker  # noqa: E402
 from fake_docker import FakeDocker  # noqa: E402
 
 KS2_IMAGE, KS4_IMAGE = "spikeinterface/kilosort2-compiled-base", "spikeinterface/kilosort4-base"
@@ -377,7 +378,7 @@ def test_container_does_not_outlive_a_killed_parent(
     Kilosort2Backend(KILOSORT2_DOCKER).sort(load(folder / "recording.json"), None, folder / "x.dat", folder / "out")
     """)
     parent = subprocess.Popen([sys.executable, "-c", script])
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not hanging_image.exists() and time.monotonic() < end and parent.poll() is None:
         time.sleep(0.05)
     assert len(daemon.containers) == 1
@@ -385,6 +386,26 @@ def test_container_does_not_outlive_a_killed_parent(
     parent.wait()
     assert is_gone(int(hanging_image.read_text()))
     assert daemon.removed == daemon.created
+
+
+def test_container_of_an_earlier_run_is_removed_first(
+    daemon: FakeDocker, small_recording: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, other = "a" * 64, "b" * 64
+    for name, folder in ((old, tmp_path / "out" / "run"), (other, tmp_path / "other" / "run")):
+        daemon.containers[name] = fake_docker.Container(name, KS2_IMAGE, [f"{folder}:{folder}:rw"], "running")
+    left_at_the_start: list[list[str]] = []
+
+    def run(*args: Any, **kwargs: Any) -> None:
+        left_at_the_start.append(list(daemon.containers))
+        raise InterruptedError
+
+    monkeypatch.setattr(_child, "run_in_child", run)
+    backend = Kilosort2Backend(KILOSORT2_DOCKER)
+    with pytest.raises(InterruptedError):
+        backend.sort(small_recording.to_spikeinterface(), None, tmp_path / "x.dat", tmp_path / "out")
+    assert left_at_the_start == [[other]]
+    assert any("chown" in command for command in daemon.commands)  # what root wrote in it can be deleted
 
 
 # Singularity and apptainer.

@@ -360,9 +360,14 @@ def _reason(exit_code: int) -> str:
     return f"ended with exit code {exit_code}"
 
 
+def run_folder_of(output_folder: Path) -> Path:
+    """Where :func:`run_folder` makes it."""
+    return (Path(output_folder) / "run").resolve()
+
+
 def run_folder(output_folder: Path) -> Path:
     """Make a fresh folder for the files of one run inside `output_folder`; the log stays outside of it."""
-    folder = Path(output_folder) / "run"
+    folder = run_folder_of(output_folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

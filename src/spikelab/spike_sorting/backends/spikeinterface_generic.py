@@ -81,7 +81,9 @@ class SpikeInterfaceBackend(StandardBackend):
         self.check_installed()
         binary = self.ensure_binary(recording, recording_dat_path)
         container = self.container()
-        folder = _child.run_folder(output_folder).resolve()
+        if container is not None:  # one that a machine that went down has left
+            remove_containers(container.engine, _child.run_folder_of(output_folder))
+        folder = _child.run_folder(output_folder)
         job = {
             "sorter": self.spikeinterface_name,
             "target": "spikelab.spike_sorting.backends._child_main:run_spikeinterface",

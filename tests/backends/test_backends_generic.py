@@ -81,6 +81,14 @@ def test_seed_and_workers_reach_the_sorter(params_of) -> None:
     assert params_of("kilosort4", random_seed=0)["cluster_init_seed"] == 1
 
 
+@pytest.mark.skipif(find_spec("dartsort") is not None, reason="dartsort is installed")
+def test_sorter_that_knows_its_parameters_only_where_it_is_installed(make_config) -> None:
+    backend = get_backend_class("spikeinterface:dartsort")(make_config("spikeinterface:dartsort", {"anything": 1}))
+    backend.check_settings()
+    with pytest.raises(SorterNotInstalledError, match="dartsort"):
+        backend.check_installed()
+
+
 def test_users_parameters_win_and_nested_ones_are_merged(params_of) -> None:
     params = params_of("spikeinterface:spykingcircus2", {"filtering": {"freq_min": 200}, "general": {"ms_before": 0.7}})
     assert params["filtering"] == {"freq_min": 200, "freq_max": 7000, "ftype": "bessel", "filter_order": 2}

@@ -120,8 +120,13 @@ class SpikeInterfaceBackend(StandardBackend):
         """ValueError for names in ``sorter_params`` that the installed version does not have, or no such image."""
         self.container()
         given = self.config.sorter.sorter_params
-        if given:
-            check_param_names(self.spikeinterface_name, self._known_params(self.default_params()), given)
+        if not given:
+            return
+        try:
+            defaults = self.default_params()
+        except ImportError:  # the sorter itself knows them, and is not installed: that is said next
+            return
+        check_param_names(self.spikeinterface_name, self._known_params(defaults), given)
 
     def check_installed(self) -> None:
         """EnvironmentSortFailure, with what to install or start, where the sorter cannot run on this host."""

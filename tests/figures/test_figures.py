@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from PIL import Image
 
+import gallery
 from spikelab.spike_sorting._shown import population_rate
 from spikelab.spike_sorting.config import CurationConfig, FigureConfig
 from spikelab.spike_sorting.curation import curate_two_rounds
@@ -23,7 +26,9 @@ from spikelab.spike_sorting.figures import (
     std_scatter_plot,
     unit_page,
 )
+from spikelab.spike_sorting.figures._canvas import save_figure
 from spikelab.spike_sorting.figures.raster import raster_points
+from spikelab.spike_sorting.figures.recordings import as_recordings
 from spikelab.spike_sorting.figures.unit_page import nearest_channels
 
 Make = Callable[..., FigureRecording]
@@ -307,6 +312,12 @@ def test_callers_may_bring_their_axes(make_recording: Make) -> None:
     assert all_templates_plot(recordings, config, ax=axes[2]) is figure
     assert len([line for line in axes[2].lines if len(line.get_xdata()) > 2]) == 8
     assert quality_distributions(recordings, curation, config, axes=list(axes[3:8])) is figure
+    pages = Figure()
+    trio = pages.subplots(1, 3)
+    recording = recordings[0]
+    drawn = unit_page(recording.sd_all, 0, recording.outcome.unit_metrics[0], config, axes=list(trio))
+    assert drawn is pages
+    assert drawn.get_suptitle() == ""
     rasters = Figure()
     pair = rasters.subplots(2)
     assert raster_pop_rate(recordings, config, axes=[(pair[0], pair[1])]) is rasters
@@ -316,3 +327,94 @@ def test_nothing_global_is_touched(make_recording: Make) -> None:
     before = dict(mpl.rcParams)
     draw_all([make_recording()])
     assert dict(mpl.rcParams) == before
+
+
+# ---- what a reader can and cannot see ----
+
+
+def test_the_raster_names_its_units(make_recording: Make) -> None:
+    figure = raster_pop_rate([make_recording()], FigureConfig())  # unit 0 is not curated
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    positions = figure.axes[0].get_yticks()
+    assert [label for label in labels if label] == [str(int(row) + 1) for row in positions if 0 <= row < 7]
+
+
+def test_curated_and_failed_differ_without_colour(make_recording: Make) -> None:
+    recording = make_recording()
+    stacked = traces(templates([recording]))
+    assert [line.get_linestyle() for line in stacked[:6]] == ["-"] * 5 + ["--"]
+    counts = quality_distributions([recording], CurationConfig(), FigureConfig()).axes[0]
+    assert {bar.get_hatch() for bar in counts.patches if bar.get_height()} == {None, "////"}
+    first, second = scatter([recording, make_recording("b")]).axes[0].lines[:3:2]
+    assert first.get_marker() != second.get_marker()
+
+
+def test_units_without_a_template_are_last_and_said_to_have_none(make_recording: Make) -> None:
+    figure = templates([make_recording(n_units=3), make_recording("b", n_units=2, **nan_template())])
+    assert {"0 (no template)", "1 (no template)", "2"} <= texts(figure)
+
+
+def test_many_recordings_have_many_looks(make_recording: Make) -> None:
+    one = make_recording(n_units=2)
+    recordings = [FigureRecording(f"chip{i}", one.sd_all, one.outcome) for i in range(60)]
+    lines = [line for line in scatter(recordings).axes[0].lines if str(line.get_label()).startswith("chip")]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 60
+
+
+CASES = ("typical", "zero_curated", "one_unit", "nan_metrics", "positive_peaks", "neuropixels_column", "epochs")
+
+
+@pytest.mark.parametrize("name", [*CASES, "seven_recordings", pytest.param("plate_of_96", marks=pytest.mark.slow)])
+def test_nothing_is_cut_and_no_labels_overlap(name: str) -> None:
+    recordings = as_recordings([case.triple for case in gallery.CASES[name]()])
+    for figure in overview_of(recordings):
+        figure.draw_without_rendering()
+        page = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        assert page.x0 >= -0.01
+        assert page.y0 >= -0.01
+        assert page.x1 <= width + 0.01
+        assert page.y1 <= height + 0.01
+        assert overlapping(figure) == []
+
+
+def overview_of(recordings: list[FigureRecording]) -> list[Figure]:
+    config, curation = FigureConfig(), CurationConfig()
+    figures = [
+        curation_bar_plot(recordings, config),
+        std_scatter_plot(recordings, curation, config),
+        all_templates_plot(recordings, config),
+        quality_distributions(recordings, curation, config),
+        raster_pop_rate(recordings, config),
+    ]
+    sd, rows = recordings[0].sd_all, recordings[0].outcome.unit_metrics
+    return figures + [unit_page(sd, index, rows[index], config) for index in range(min(2, sd.N))]
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Tick labels, axis labels and titles that touch another one of the same figure."""
+    boxes = []
+    for ax in figure.axes:
+        if ax.axison:
+            ticks = [label for axis in (ax.xaxis, ax.yaxis) for label in shown_tick_labels(axis)]
+            boxes += [text for text in [*ticks, ax.xaxis.label, ax.yaxis.label, ax.title] if text.get_text()]
+    drawn = [(text.get_text(), text.get_window_extent()) for text in boxes if text.get_visible()]
+    return [
+        (first, second)
+        for index, (first, a) in enumerate(drawn)
+        for second, b in drawn[index + 1 :]
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+    ]
+
+
+def shown_tick_labels(axis: Any) -> list[Any]:
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [tick.label1 for tick in ticks if tick.label1.get_visible()]
+
+
+def test_a_figure_that_no_viewer_opens_is_saved_smaller(tmp_path: Path) -> None:
+    figure = Figure(figsize=(400, 1), dpi=100)
+    with Image.open(save_figure(figure, tmp_path / "wide.png")) as image:
+        assert image.size == (30_000, 75)

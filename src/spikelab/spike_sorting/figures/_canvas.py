@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_DPI = 100
 MAX_NAME = 28
 FAILED_HATCH = "////"
+MAX_PIXELS = 30_000  # what viewers open; Agg itself ends at 65 536
 
 
 def new_figure(config: FigureConfig, width: float, height: float, *, constrained: bool = True) -> Figure:
@@ -84,12 +85,13 @@ def short(name: str) -> str:
     return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a PNG under a temporary name, then rename."""
+def save_figure(figure: Figure, path: Path, *, compression: int = 6) -> Path:
+    """Write a PNG under a temporary name, then rename; a very large one at a lower resolution."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial.png")
+    dpi = min(figure.dpi, MAX_PIXELS / max(figure.get_size_inches()))
     try:
-        figure.savefig(temporary, format="png", dpi=figure.dpi)
+        figure.savefig(temporary, format="png", dpi=dpi, pil_kwargs={"compress_level": compression})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

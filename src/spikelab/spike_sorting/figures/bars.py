@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.figures.recordings import FigureRecording
 
 BAR_WIDTH = 0.4
+MAX_WIDTH = 40.0  # inches; more recordings than fit side by side have their names upright
 COLOR_TOTAL, COLOR_SELECTED = "0.72", "#1f4e79"
 
 
@@ -37,7 +38,8 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     matplotlib.figure.Figure
     """
     names = [short(recording.name) for recording in recordings]
-    ax = axes_for(config, ax, _width(names, config), 4.5)
+    rotation = config.bar_label_rotation if _width(names, config.bar_label_rotation, config) <= MAX_WIDTH else 90.0
+    ax = axes_for(config, ax, _width(names, rotation, config), 4.5)
     total = [recording.outcome.sd_first.N for recording in recordings]
     selected = [recording.outcome.sd_curated.N for recording in recordings]
     position = np.arange(len(names))
@@ -51,7 +53,7 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     ax.set_ylim(0, max([1, *total, *selected]) * 1.12)
     whole_numbers(ax)
     finish(ax, config, x=config.bar_x_label, y=config.bar_y_label)
-    ax.set_xticks(position, names, rotation=config.bar_label_rotation, ha=_alignment(config.bar_label_rotation))
+    ax.set_xticks(position, names, rotation=rotation, ha=_alignment(rotation))
     if names:
         legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     else:
@@ -63,9 +65,8 @@ def _alignment(rotation: float) -> str:
     return "center" if rotation % 90 == 0 else "right"
 
 
-def _width(names: Sequence[str], config: FigureConfig) -> float:
-    """Inches: wide enough that level labels do not touch."""
-    level = config.bar_label_rotation % 180 == 0
-    letters = max([len(name) for name in names] or [0]) if level else 0
-    per_recording = max(0.8, letters * 0.0085 * config.font_size)
+def _width(names: Sequence[str], rotation: float, config: FigureConfig) -> float:
+    """Inches: wide enough that level labels do not touch; many recordings have narrower bars."""
+    letters = max([len(name) for name in names] or [0]) if rotation % 180 == 0 else 0
+    per_recording = max(0.8 if len(names) <= 24 else 0.4, letters * 0.0085 * config.font_size)
     return max(5.0, 1.5 + per_recording * len(names))

@@ -93,12 +93,13 @@ def _draw(
         say(ax, config, "no values")
         return
     left, width = shown.edges[:-1], np.diff(shown.edges)
-    ax.bar(left, shown.curated, width, align="edge", color=config.templates_color_curated)
+    ax.bar(left, shown.curated, width, align="edge", color=config.templates_color_curated, edgecolor="white", lw=0.4)
     ax.bar(left, shown.failed, width, bottom=shown.curated, align="edge", **_failed_look(config))
     ax.set_xscale("log" if shown.log else "linear")
     ax.set_xlim(shown.edges[0], shown.edges[-1])
     if not shown.log:
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    ax.set_ylim(0, 1.06 * max(1, int((shown.curated + shown.failed).max())))
     whole_numbers(ax)
     for line in shown.lines:
         ax.axvline(line, color="0.4", linestyle=":", linewidth=1.4)

@@ -87,6 +87,6 @@ def _unit_pages(
             if waveforms_folder is not None and (file := waveforms_folder / f"waveforms_{unit}.npy").exists():
                 waveforms = np.load(file, mmap_mode="r")
             page = unit_page(sd, index, row, config.figures, waveforms=waveforms, figure=page)
-            written.append(save_figure(page, path))
+            written.append(save_figure(page, path, compression=1))  # a fifth less time per page
             progress.update()
     return written

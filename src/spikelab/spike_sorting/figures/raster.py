@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 COLUMNS = 4000
+PIXEL_COLUMNS = 1000
+# Up to so many recordings: how many stand side by side, and inches for each in height.
+LAYOUTS = ((2, 1, 4.5), (6, 1, 3.2), (24, 2, 2.8), (np.inf, 3, 2.4))
 RASTER_POINTS = 150.0  # height of the raster in typographic points, less the gaps between units
 
 
@@ -32,8 +35,9 @@ def raster_pop_rate(
 ) -> Figure:
     """Draw for each recording the raster of its curated units above their mean firing rate.
 
-    Units are in the order of the sort. Epoch boundaries are dotted. Spikes that would fall on the same spot of the
-    figure are drawn once.
+    Units are in the order of the sort; the axis has their ids. Epoch boundaries are dotted. Spikes that would fall on
+    the same spot of the figure are drawn once; where there are many, the darker the more. Many recordings stand in two
+    or three columns.
 
     Parameters
     ----------
@@ -48,10 +52,7 @@ def raster_pop_rate(
     matplotlib.figure.Figure
     """
     if axes is None:
-        figure = new_figure(config, 11.0, 4.5 * max(1, len(recordings)))
-        rows = 2 * max(1, len(recordings))
-        grid = figure.subplots(rows, 1, gridspec_kw={"height_ratios": [2.5, 1] * (rows // 2)})
-        axes = list(zip(grid[::2], grid[1::2], strict=True))
+        axes = _grid(max(1, len(recordings)), config)
     for (raster, rate), recording in zip(axes, recordings, strict=False):
         _draw(raster, rate, recording, config)
     if not recordings:
@@ -59,16 +60,35 @@ def raster_pop_rate(
     return figure_of(axes[0][0])
 
 
+def _grid(count: int, config: FigureConfig) -> list[tuple[Axes, Axes]]:
+    """A pair of axes per recording, from top to bottom; the more there are, the smaller."""
+    across, height = next(layout for most, *layout in LAYOUTS if count <= most)
+    down = -(-count // int(across))
+    figure = new_figure(config, 11.0 * max(1.0, 0.6 * across), height * down)
+    ratios = [2.5, 1] * down
+    grid = figure.subplots(2 * down, int(across), squeeze=False, gridspec_kw={"height_ratios": ratios})
+    pairs = [(grid[2 * row, column], grid[2 * row + 1, column]) for row in range(down) for column in range(int(across))]
+    for pair in pairs[count:]:
+        for ax in pair:
+            ax.set_axis_off()
+    return pairs[:count]
+
+
 def _draw(raster: Axes, rate: Axes, recording: FigureRecording, config: FigureConfig) -> None:
     sd = recording.outcome.sd_curated
     start, seconds = sd.start_time / 1000, max(sd.length / 1000, 1e-3)
     times, rows = raster_points(sd)
     size = float(np.clip(RASTER_POINTS / max(sd.N, 1), 0.5, 6.0))
-    raster.plot(times, rows, "|", color="black", markersize=size, markeredgewidth=0.6 if size > 1 else 0.3)
+    # Spikes of a unit that share a pixel add up to a grey.
+    per_pixel = len(times) / max(sd.N, 1) / PIXEL_COLUMNS
+    alpha = float(np.clip(0.5 / max(per_pixel, 1e-9), 0.2, 1.0))
+    raster.plot(times, rows, "|", color="black", alpha=alpha, markersize=size, markeredgewidth=0.6 if size > 1 else 0.3)
     raster.set_ylim(sd.N - 0.5 if sd.N else 0.5, -0.5)
     whole_numbers(raster)
+    ids = [str(unit) for unit in sd.unit_ids]
+    raster.yaxis.set_major_formatter(lambda row, _: ids[round(row)] if 0 <= round(row) < len(ids) else "")
     units = "unit" if sd.N == 1 else "units"
-    finish(raster, config, y="Curated unit", title=f"{short(recording.name)}: {sd.N} curated {units}")
+    finish(raster, config, y="Unit id", title=f"{short(recording.name)}: {sd.N} curated {units}")
     raster.tick_params(labelbottom=False)
     edges, hertz, bin_ms = population_rate(sd)
     rate.stairs(hertz, edges, color="black", fill=True)

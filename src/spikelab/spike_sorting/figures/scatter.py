@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.config import CurationConfig, FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
 
-MARKERS = "osD^v<>Pp*hX"
+MARKERS = "osD^v<>PphX"
+ENTRIES_PER_COLUMN = 20
+OUTLINE = "0.25"
 SEED = 0
 
 
@@ -32,8 +34,8 @@ def std_scatter_plot(
     """Draw the units that passed the first round: full markers passed the second round, hollow ones failed.
 
     Thresholds of the second round are dotted; one that is off (None, or ``curate_second=False``) is not drawn. Units
-    whose std_norm is not finite cannot be drawn and are counted in the legend. Where there are more recordings than
-    colours, the colours repeat with another marker.
+    whose std_norm is not finite cannot be drawn and are counted in the legend. Every recording has a marker of
+    its own beside its colour; where there are more recordings than markers, another colour goes with it.
 
     Parameters
     ----------
@@ -49,21 +51,22 @@ def std_scatter_plot(
     -------
     matplotlib.figure.Figure
     """
-    ax = axes_for(config, ax, 7.5, 5.0)
+    columns = 1 + len(recordings) // ENTRIES_PER_COLUMN
+    ax = axes_for(config, ax, 5.0 + 2.5 * columns, 5.0)
     drawn = [_draw(ax, index, recording, config) for index, recording in enumerate(recordings)]
     points = np.concatenate([np.empty((0, 2)), *drawn])
     spikes_min = _in_force(curation, curation.spikes_min_second)
     std_max = _in_force(curation, curation.std_norm_max)
     if spikes_min is not None:
-        ax.axvline(spikes_min, color="0.3", linestyle=":", linewidth=1.2)
+        ax.axvline(spikes_min, color="0.3", linestyle=":", linewidth=1.2, label=f"at least {spikes_min:g} spikes")
     if std_max is not None:
-        ax.axhline(std_max, color="0.3", linestyle=":", linewidth=1.2)
+        ax.axhline(std_max, color="0.3", linestyle=":", linewidth=1.2, label=f"STD / amplitude at most {std_max:g}")
     ax.set_xlim(0, max([spikes_min or 0, *points[:, 0]]) + config.scatter_x_max_buffer)
     ax.set_ylim(0, max([std_max or 0, *points[:, 1]]) + config.scatter_y_max_buffer)
     if recordings:
         ax.plot([], [], "o", color="0.4", markerfacecolor="none", markersize=6, label="hollow: failed second round")
     finish(ax, config, x=config.scatter_x_label, y=config.scatter_y_label)
-    legend(ax, config, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+    legend(ax, config, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=columns)
     if not len(points):
         say(ax, config, "no units after the first round")
     return figure_of(ax)
@@ -79,10 +82,13 @@ def _draw(ax: Axes, index: int, recording: FigureRecording, config: FigureConfig
     """Draw one recording; returns the points drawn, shape (n, 2)."""
     points, passed, label = _points(recording, config.scatter_std_max_units_per_recording)
     colors = config.scatter_recording_colors
-    color, marker = colors[index % len(colors)], MARKERS[index // len(colors) % len(MARKERS)]
-    alpha = config.scatter_recording_alpha
-    ax.plot(*points[passed].T, marker, color=color, alpha=alpha, markersize=6, label=label, clip_on=False)
-    ax.plot(*points[~passed].T, marker, color=color, alpha=alpha, markersize=6, markerfacecolor="none", clip_on=False)
+    color, marker = colors[index % len(colors)], MARKERS[(index + index // len(colors)) % len(MARKERS)]
+    look: dict[str, Any] = {"color": color, "alpha": config.scatter_recording_alpha, "markersize": 6}
+    full = {"label": label, "markeredgecolor": OUTLINE, "markeredgewidth": 0.5}
+    hollow = {"markerfacecolor": "none", "markeredgewidth": 1.4}
+    for chosen, kind in ((passed, full), (~passed, hollow)):
+        # A line without points that is not clipped would count as lying at the figure's corner.
+        ax.plot(*points[chosen].T, marker, clip_on=not chosen.any(), **look, **kind)
     return points
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short
 
@@ -68,6 +69,8 @@ def all_templates_plot(
         _draw_column(axis, column, config, window)
         axis.set_ylim(*limits)
         axis.set_yticks(_scale_ticks(limits, config), ["0", f"{config.templates_y_spacing:g} uV"])
+    if ax is None:
+        _explain(figure_of(axes[0]), config)
     return figure_of(axes[0])
 
 
@@ -75,7 +78,7 @@ def _grid(columns: Sequence[_Column], config: FigureConfig) -> list[Axes]:
     """Make one axes per column of traces, at most 10 side by side, wide enough for their titles."""
     letters = max(len(line) for column in columns for line in column.title.split("\n"))
     width = max(COLUMN_WIDTH, 0.3 + letters * 0.0075 * config.font_size)
-    height = 1.4 + ROW_HEIGHT * max([len(column.traces) for column in columns] + [12])
+    height = 1.7 + ROW_HEIGHT * max([len(column.traces) for column in columns] + [12])
     across = min(len(columns), COLUMNS_PER_ROW)
     down = -(-len(columns) // across)
     figure = new_figure(config, max(4.0, width * across), height * down)
@@ -91,7 +94,7 @@ def _columns(recordings: Sequence[FigureRecording], config: FigureConfig, *, one
         curated = recording.curated_ids
         for positive, sign in ((False, "negative"), (True, "positive")):
             units = [unit for unit in recording.sd_all.neuron_attributes if unit["has_pos_peak"] == positive]
-            units.sort(key=lambda unit: (-unit["amplitude"], unit["unit_id"]))
+            units.sort(key=_rank)
             traces = [_trace(unit, recording.sd_all.metadata, unit["unit_id"] in curated) for unit in units]
             name = f"{short(recording.name)}\n" if len(recordings) > 1 else ""
             size = config.templates_per_column
@@ -99,6 +102,12 @@ def _columns(recordings: Sequence[FigureRecording], config: FigureConfig, *, one
     if one:
         return [_Column("", [trace for column in columns for trace in column.traces])]
     return columns or [_Column("", [])]
+
+
+def _rank(unit: dict[str, Any]) -> tuple[bool, float, int]:
+    """Largest amplitude first; units without one last."""
+    unknown = not np.isfinite(unit["amplitude"])
+    return unknown, 0.0 if unknown else -unit["amplitude"], unit["unit_id"]
 
 
 def _trace(unit: dict[str, Any], metadata: dict[str, Any], curated: bool) -> _Trace:
@@ -135,19 +144,35 @@ def _limits(columns: Sequence[_Column], config: FigureConfig, window: tuple[floa
     return low - config.templates_y_lim_buffer, high + config.templates_y_lim_buffer
 
 
+def _look(config: FigureConfig, *, curated: bool) -> dict[str, Any]:
+    """How a trace is drawn: dashed where the unit failed, so that it differs without its colour too."""
+    if curated:
+        return {"color": config.templates_color_curated, "linewidth": 0.9, "linestyle": "-"}
+    return {"color": config.templates_color_failed, "linewidth": 0.9, "linestyle": (0, (4, 1))}
+
+
+def _explain(figure: Figure, config: FigureConfig) -> None:
+    """Say below the columns what the colours are."""
+    handles = [
+        Line2D([], [], label=label, **_look(config, curated=curated))
+        for curated, label in ((True, "curated"), (False, "failed"))
+    ]
+    figure.legend(handles=handles, fontsize=config.font_size * 0.8, frameon=False, ncols=2, loc="outside lower center")
+
+
 def _draw_column(ax: Axes, column: _Column, config: FigureConfig, window: tuple[float, float]) -> None:
     for row, trace in enumerate(column.traces):
-        color = config.templates_color_curated if trace.curated else config.templates_color_failed
+        look = _look(config, curated=trace.curated)
         base = -row * config.templates_y_spacing
-        ax.plot(trace.times_ms, trace.voltage + base, color=color, linewidth=0.8)
+        ax.plot(trace.times_ms, trace.voltage + base, **look)
         ax.annotate(
-            str(trace.unit_id),
+            f"{trace.unit_id}" if np.isfinite(trace.voltage).any() else f"{trace.unit_id} (no template)",
             (0, base),
             xycoords=("axes fraction", "data"),
             xytext=(2, 0),
             textcoords="offset points",
             fontsize=config.font_size * 0.5,
-            color=color,
+            color=look["color"],
             va="bottom",
         )
     for line in (-config.templates_line_ms_before, config.templates_line_ms_after):

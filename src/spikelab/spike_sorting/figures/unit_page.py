@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from spikelab.spike_sorting._shown import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
-from spikelab.spike_sorting.figures._canvas import finish, new_figure, say, whole_numbers
+from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, whole_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -37,6 +39,7 @@ def unit_page(
     *,
     waveforms: NDArray[np.float32] | None = None,
     figure: Figure | None = None,
+    axes: Sequence[Axes] | None = None,
 ) -> Figure:
     """Draw the intervals, the footprint and the main-channel waveforms of one unit.
 
@@ -53,20 +56,26 @@ def unit_page(
         In microvolts, over the window of ``template_full``. At most 100 of them are drawn behind the template.
     figure : matplotlib.figure.Figure, optional
         A page of another unit, to be drawn over: axes and ticks cost more than what is in them.
+    axes : sequence of three matplotlib.axes.Axes, optional
+        Where to draw instead of a page; the title of the figure is left alone then.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    figure = _empty_page(config) if figure is None else _wiped(figure)
-    isi, footprint, waveform = figure.axes
+    own = axes is None
+    if axes is None:
+        axes = (_empty_page(config) if figure is None else _wiped(figure)).axes
+    isi, footprint, waveform = axes
     unit = sd.neuron_attributes[index]
     passed = metrics["passed"]
     color = config.templates_color_curated if passed else config.templates_color_failed
     _draw_isi(isi, sd, index, color, config)
     _draw_footprint(footprint, unit, sd.metadata, color, config)
     _draw_waveforms(waveform, unit, sd.metadata, waveforms, color, config)
-    figure.suptitle(_title(unit, metrics), fontsize=config.font_size * 0.9, y=0.98, va="top")
+    figure = figure_of(isi)
+    if own:
+        figure.suptitle(_title(unit, metrics), fontsize=config.font_size * 0.9, y=0.98, va="top")
     return figure
 
 

@@ -84,8 +84,8 @@ def _draw(ax: Axes, index: int, recording: FigureRecording, config: FigureConfig
     colors = config.scatter_recording_colors
     color, marker = colors[index % len(colors)], MARKERS[(index + index // len(colors)) % len(MARKERS)]
     look: dict[str, Any] = {"color": color, "alpha": config.scatter_recording_alpha, "markersize": 6}
-    full = {"label": label, "markeredgecolor": OUTLINE, "markeredgewidth": 0.5}
-    hollow = {"markerfacecolor": "none", "markeredgewidth": 1.4}
+    full: dict[str, Any] = {"label": label, "markeredgecolor": OUTLINE, "markeredgewidth": 0.5}
+    hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.4}
     for chosen, kind in ((passed, full), (~passed, hollow)):
         # A line without points that is not clipped would count as lying at the figure's corner.
         ax.plot(*points[chosen].T, marker, clip_on=not chosen.any(), **look, **kind)

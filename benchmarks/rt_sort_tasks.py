@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
@@ -63,6 +64,45 @@ def _filtered(recording: BaseRecording, scratch: Path) -> BinaryRecording:
     return binary
 
 
+def filtered(recording: str, folder: str, times: int) -> Callable[[], Any]:
+    """Filter as the pipeline does; ``traces.dat`` in `folder` holds the result so many times, one after the other."""
+
+    def work() -> None:
+        target = Path(folder)
+        target.mkdir(exist_ok=True)
+        binary = _filtered(load_recording(Path(recording)), target)
+        once = binary.path.read_bytes()
+        with binary.path.open("ab") as file:
+            for _ in range(times - 1):
+                file.write(once)
+        about = {**binary.to_dict(), "n_samples": times * binary.n_samples, "epochs": []}
+        (target / "binary.json").write_text(json.dumps(about), encoding="utf-8")
+
+    return work
+
+
+def sort_binary(folder: str, warm_up: str, probe: str, n_jobs: int) -> Callable[[], Any]:
+    """Find sequences in the binary of :func:`filtered` and sort it; counts go to ``found.npz``."""
+    from spikelab.spike_sorting.rt_sort import detect_sequences
+
+    def work(where: Path = Path(folder)) -> None:
+        about = json.loads((where / "binary.json").read_text(encoding="utf-8"))
+        binary, before = BinaryRecording.from_dict(where / "traces.dat", about), _written()
+        rt_sort = detect_sequences(binary, probe=probe, num_processes=n_jobs)
+        counts = rt_sort.sort_offline(binary, n_jobs=n_jobs).count_num_spikes_per_unit()
+        written = _written() - before
+        np.savez(where / "found.npz", units=len(counts), spikes=sum(counts.values()), written=written)
+
+    work(Path(warm_up))
+    return work
+
+
+def _written() -> int:
+    """Bytes that this process has given to the system to be written."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
+
+
 def _spikeinterface(sorter: str, recording: BaseRecording, scratch: Path) -> BaseSorting:
     from spikeinterface.core import set_global_job_kwargs
     from spikeinterface.sorters import run_sorter
@@ -117,24 +157,80 @@ def curate(recording: str, spikes: str, result: str) -> Callable[[], Any]:
     return work
 
 
-def stream(recording: str, probe: str, learn_s: float, step_ms: float, n_jobs: int, result: str) -> Callable[[], Any]:
-    """Find sequences in the first seconds, push the rest step by step; seconds and spikes per step go to `result`."""
-    from spikelab.spike_sorting.rt_sort import detect_sequences
+def stream(recording: str, probe: str, learn_s: float, step_ms: float, threads: list[int], result: str) -> Any:
+    """Find sequences in the first seconds, push the rest step by step; what each step took goes to `result`.
 
+    Wall and CPU seconds (of all threads) per step, for each number of threads: of filtered frames, of counts as they
+    are in the file, and of the filter alone.
+    """
+    from spikelab.spike_sorting.rt_sort import StreamBandPass, detect_sequences
+    from spikelab.spike_sorting.rt_sort.filtering import FilterStream
+
+    raw = load_recording(Path(recording))
+    first = round(learn_s * raw.get_sampling_frequency())
     with tempfile.TemporaryDirectory(dir=Path(result).parent) as scratch:
-        binary = _filtered(load_recording(Path(recording)), Path(scratch))
-        traces = binary.read_uv(0, binary.n_samples)
-        rt_sort = detect_sequences(binary, probe=probe, num_processes=n_jobs, detection_window_s=learn_s)
+        binary = _filtered(raw, Path(scratch))
+        traces = binary.read_uv(first, binary.n_samples)
+        rt_sort = detect_sequences(binary, probe=probe, num_processes=1, detection_window_s=learn_s)
+    counts = raw.get_traces(start_frame=first)
+    band_pass = StreamBandPass(gain_to_uv=float(raw.get_channel_gains()[0]))
     step = round(step_ms * binary.sampling_frequency / 1e3)
-    starts = np.arange(round(learn_s * binary.sampling_frequency), len(traces) - step + 1, step)
+    starts = np.arange(0, len(traces) - step + 1, step)
+
+    def run(push: Callable[[Any], Any], frames: Any) -> tuple[Any, Any]:
+        took, found = np.empty((len(starts), 2)), np.empty(len(starts), int)
+        for index, start in enumerate(starts):
+            new = np.ascontiguousarray(frames[start : start + step])
+            wall, cpu = time.perf_counter(), time.process_time()
+            found[index] = len(push(new))
+            took[index] = time.perf_counter() - wall, time.process_time() - cpu
+        return took, found
 
     def work() -> None:
-        running, seconds, spikes = rt_sort.stream(n_jobs), np.empty(len(starts)), np.empty(len(starts), int)
-        for index, start in enumerate(starts):
-            frames = np.ascontiguousarray(traces[start : start + step])
-            before = time.perf_counter()
-            spikes[index] = len(running.push(frames))
-            seconds[index] = time.perf_counter() - before
-        np.savez(result, seconds=seconds, spikes=spikes, sequences=rt_sort.n_sequences)
+        only_filter = FilterStream(band_pass, binary.sampling_frequency, binary.n_channels)
+        kept = {"filter_1": run(only_filter.push, counts)[0]}
+        for n_jobs in threads:
+            kept[f"filtered_{n_jobs}"], spikes = run(rt_sort.stream(n_jobs).push, traces)
+            kept[f"raw_{n_jobs}"], _ = run(rt_sort.stream(n_jobs, band_pass=band_pass).push, counts)
+        latency = rt_sort.stream().latency_ms, rt_sort.stream(band_pass=band_pass).latency_ms
+        np.savez(result, spikes=spikes, sequences=rt_sort.n_sequences, latency_ms=latency, **kept)
 
     return work
+
+
+def stream_accuracy(recording: str, probe: str, look_ahead_ms: list[float], folder: str) -> Callable[[], Any]:
+    """Spikes of the same sequences offline and from a stream of the counts in the file, in files of `folder`.
+
+    ``offline``, ``ahead_<ms>`` with the filter of the stream, and ``forwards``: filtered forwards only.
+    """
+    from scipy.signal import butter, sosfilt
+
+    from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS
+    from spikelab.spike_sorting.rt_sort import StreamBandPass, detect_sequences
+
+    def work() -> None:
+        raw = load_recording(Path(recording))
+        preset = RT_SORT_NEUROPIXELS if probe == "neuropixels" else RT_SORT_MEA
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            binary = _filtered(raw, Path(scratch))
+            rt_sort = detect_sequences(binary, probe=probe, num_processes=1, **(preset.rt_sort.params or {}))
+            offline = rt_sort.sort_offline(binary)
+        SpikeTrains.from_spikeinterface(offline.remove_empty_units()).save(Path(folder) / "offline.npz")
+        counts, gain = raw.get_traces(), float(raw.get_channel_gains()[0])
+        for ms in look_ahead_ms:
+            running = rt_sort.stream(band_pass=StreamBandPass(gain_to_uv=gain, look_ahead_ms=ms))
+            _streamed(running, counts).save(Path(folder) / f"ahead_{ms:g}.npz")
+        sos = butter(5, (300, 6000), "bandpass", fs=binary.sampling_frequency, output="sos")
+        forwards = sosfilt(sos, counts.astype(np.float64) * gain, axis=0).astype(np.float32)
+        _streamed(rt_sort.stream(), forwards).save(Path(folder) / "forwards.npz")
+        np.savez(Path(folder) / "latency.npz", ms=rt_sort.stream().latency_ms)
+
+    return work
+
+
+def _streamed(running: Any, frames: Any, step: int = 10_000) -> SpikeTrains:
+    parts = [running.push(frames[start : start + step]) for start in range(0, len(frames), step)]
+    spikes = np.concatenate([*parts, running.finish()])
+    spikes = spikes[np.argsort(spikes["frame"], kind="stable")]
+    units = np.unique(spikes["template"])
+    return SpikeTrains.from_dict({int(unit): spikes["frame"][spikes["template"] == unit] for unit in units})

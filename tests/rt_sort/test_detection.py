@@ -98,6 +98,8 @@ def test_threads_find_the_same(model: ModelSpikeSorter) -> None:
     expected = detect_peaks(traces, model, 20_000.0)
     for n_jobs in (2, 4):
         np.testing.assert_array_equal(detect_peaks(traces, model, 20_000.0, n_jobs=n_jobs), expected)
+        stream = PeakStream(PeakDetector(model, 20_000.0, n_jobs=n_jobs), N_CHANNELS)
+        np.testing.assert_array_equal(stream.feed(traces), expected)
 
 
 def test_torch_finds_the_same_spikes(model: ModelSpikeSorter) -> None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
+from spikelab.spike_sorting._butterworth import ORDER, design, memory_frames
 from spikelab.spike_sorting.recording._kernels import sweep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from spikeinterface import BaseRecording
 
-ORDER = 5
 # How much of its state the filter may remember at the first frame that is kept.
 MEMORY = 1e-6
 # Frames that sosfiltfilt continues the signal by, mirrored about its end points: three times the filter's coefficients.
@@ -81,27 +81,9 @@ class _Segment(BasePreprocessorSegment):  # type: ignore[misc]
         return self._filter(stored, self._gains[chosen], keep=(start - first, end - first))
 
 
-def design(freq_min: float, freq_max: float, sampling_frequency: float) -> tuple[float, NDArray[np.float64]]:
-    """Design the Butterworth band-pass.
-
-    Its zeros are at plus and minus one, as many as it has pairs of poles, so that each section can have one of each.
-
-    Returns
-    -------
-    gain : float
-    poles : numpy.ndarray, shape (order, 2)
-        ``a1, a2`` of sections ``(1 - z^-2) / (1 + a1 z^-1 + a2 z^-2)``.
-    """
-    from scipy.signal import butter
-
-    sections = butter(ORDER, [freq_min, freq_max], btype="bandpass", fs=sampling_frequency, output="sos")
-    return float(sections[:, 0].prod()), np.ascontiguousarray(sections[:, 4:])
-
-
 def margin_frames(poles: NDArray[np.float64]) -> int:
     """Return after how many frames the slowest pole has faded to `MEMORY`; at 300 Hz, some 25 ms."""
-    slowest = max(np.abs(np.roots([1.0, a1, a2])).max() for a1, a2 in poles)
-    return int(np.ceil(np.log(MEMORY) / np.log(slowest)))
+    return memory_frames(poles, MEMORY)
 
 
 def zero_phase(

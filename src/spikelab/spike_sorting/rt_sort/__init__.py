@@ -4,7 +4,8 @@
 
     rt_sort = detect_sequences(recording)      # learn
     sorting = rt_sort.sort_offline(recording)  # apply
-    spikes = rt_sort.stream().push(frames)     # apply while the recording runs
+    stream = rt_sort.stream(band_pass=StreamBandPass(gain_to_uv=0.195))
+    spikes = stream.push(frames)               # apply while the recording runs
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.rt_sort.detect import detect_sequences
+    from spikelab.spike_sorting.rt_sort.filtering import StreamBandPass
     from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
     from spikelab.spike_sorting.rt_sort.parameters import PUBLISHED, SequenceParameters
     from spikelab.spike_sorting.rt_sort.sorter import RTSort, RTSortStream
 
-__all__ = ["PUBLISHED", "ModelSpikeSorter", "RTSort", "RTSortStream", "SequenceParameters", "detect_sequences"]
+__all__ = [
+    "PUBLISHED",
+    "ModelSpikeSorter",
+    "RTSort",
+    "RTSortStream",
+    "SequenceParameters",
+    "StreamBandPass",
+    "detect_sequences",
+]
 _MODULES = {
     "detect_sequences": "detect",
     "ModelSpikeSorter": "model",
     "PUBLISHED": "parameters",
     "SequenceParameters": "parameters",
+    "StreamBandPass": "filtering",
     "RTSort": "sorter",
     "RTSortStream": "sorter",
 }

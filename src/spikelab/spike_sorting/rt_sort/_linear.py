@@ -30,8 +30,13 @@ def factorised(scatter: Doubles, count: int) -> Doubles:
     """
     n_dims = scatter.shape[0]
     share = n_dims / (n_dims + count)
-    factor: Doubles = scatter * ((1.0 - share) / count)
-    sphere = share * np.trace(scatter) / (count * n_dims) + NO_VARIANCE
+    factor: Doubles = np.empty((n_dims, n_dims))
+    trace = 0.0
+    for j in range(n_dims):
+        trace += scatter[j, j]
+        for k in range(n_dims):
+            factor[j, k] = scatter[j, k] * ((1.0 - share) / count)
+    sphere = share * trace / (count * n_dims) + NO_VARIANCE
     for j in range(n_dims):
         factor[j, j] += sphere
     cholesky(factor)
@@ -52,8 +57,9 @@ def cholesky(matrix: Doubles) -> None:
 @compiled
 def halfway(factor: Doubles, right: Doubles) -> Doubles:
     """Solve ``factor y = right``."""
-    solution = right.copy()
+    solution = np.empty(right.size)
     for j in range(right.size):
+        solution[j] = right[j]
         for m in range(j):
             solution[j] -= factor[j, m] * solution[m]
         solution[j] /= factor[j, j]
@@ -64,8 +70,9 @@ def halfway(factor: Doubles, right: Doubles) -> Doubles:
 def squared_length(factor: Doubles, vector: Doubles) -> float:
     """Squared length of a vector in units of the covariance: Mahalanobis."""
     length = 0.0
-    for value in halfway(factor, vector):
-        length += value * value
+    solution = halfway(factor, vector)
+    for j in range(solution.size):
+        length += solution[j] * solution[j]
     return length
 
 
@@ -91,15 +98,18 @@ def discriminant(points: Doubles, n_first: int) -> Doubles:
     n, n_dims = points.shape
     means = np.zeros((2, n_dims))
     for i in range(n):
-        means[0 if i < n_first else 1] += points[i]
-    means[0] /= n_first
-    means[1] /= n - n_first
-    difference = means[1] - means[0]
+        for j in range(n_dims):
+            means[0 if i < n_first else 1, j] += points[i, j]
+    difference = np.empty(n_dims)
+    for j in range(n_dims):
+        means[0, j] /= n_first
+        means[1, j] /= n - n_first
+        difference[j] = means[1, j] - means[0, j]
     within = scatter_about(points, means, n_first)
     size = min(n_dims, max(2, min(MOST_DIMS, n // POINTS_PER_DIM)))
-    basis = np.eye(n_dims) if size == n_dims else leading_axes(within, difference, size)
+    basis = unit_axes(n_dims) if size == n_dims else leading_axes(within, difference, size)
     images = times_symmetric(basis, within)
-    factor = np.zeros((size, size))
+    factor = np.empty((size, size))
     right = np.empty(size)
     share = size / (size + n)
     for k in range(size):
@@ -109,13 +119,24 @@ def discriminant(points: Doubles, n_first: int) -> Doubles:
         right[k] = inner(basis[k], difference)
     cholesky(factor)
     solution = solve(factor, right)
-    axis = np.zeros(n_dims)
-    for k in range(size):
-        axis += solution[k] * basis[k]
+    axis = np.empty(n_dims)
+    for j in range(n_dims):
+        axis[j] = 0.0
+        for k in range(size):
+            axis[j] += solution[k] * basis[k, j]
     along = np.empty(n)
     for i in range(n):
         along[i] = inner(points[i], axis)
     return along
+
+
+@compiled
+def unit_axes(n_dims: int) -> Doubles:
+    """Return the identity."""
+    axes = np.zeros((n_dims, n_dims))
+    for j in range(n_dims):
+        axes[j, j] = 1.0
+    return axes
 
 
 @compiled
@@ -157,18 +178,22 @@ def leading_axes(within: Doubles, difference: Doubles, size: int) -> Doubles:
     """
     n_dims = difference.size
     basis = np.zeros((size, n_dims))
-    basis[0] = difference
     left = np.empty(n_dims)
     for j in range(n_dims):
+        basis[0, j] = difference[j]
         left[j] = within[j, j]
     for k in range(1, size):
-        largest = np.argmax(left)
+        largest = 0
+        for j in range(1, n_dims):
+            if left[j] > left[largest]:
+                largest = j
         basis[k, largest] = 1.0
         left[largest] = -1.0
     orthonormalise(basis)
     for _ in range(N_POWERS):
         images = times_symmetric(basis, within)
-        images[0] = basis[0]
+        for j in range(n_dims):
+            images[0, j] = basis[0, j]
         basis = images
         orthonormalise(basis)
     return basis
@@ -177,7 +202,7 @@ def leading_axes(within: Doubles, difference: Doubles, size: int) -> Doubles:
 @compiled
 def times_symmetric(rows: Doubles, matrix: Doubles) -> Doubles:
     """Each row times a symmetric matrix."""
-    images = np.zeros(rows.shape)
+    images = np.zeros((rows.shape[0], rows.shape[1]))
     for k in range(rows.shape[0]):
         for j in range(matrix.shape[0]):
             value = rows[k, j]
@@ -197,7 +222,6 @@ def orthonormalise(rows: Doubles) -> None:
                 for j in range(rows.shape[1]):
                     rows[k, j] -= part * rows[m, j]
         left = math.sqrt(inner(rows[k], rows[k]))
-        if left > 1e-9 * size:
-            rows[k] /= left
-        else:
-            rows[k] = 0.0
+        differs = left > 1e-9 * size
+        for j in range(rows.shape[1]):
+            rows[k, j] = rows[k, j] / left if differs else 0.0

@@ -26,9 +26,11 @@ def filter_tile(
     """Output of one filter for `block` frames: patterns over the channels, then time courses; `total` (block,)."""
     n_frames = temporal.shape[1]
     n_course = block + n_frames - 1
-    total[:block] = 0
+    for t in range(block):
+        total[t] = 0
     for r in range(rank):
-        course[:n_course] = 0
+        for t in range(n_course):
+            course[t] = 0
         for k in range(n):
             weight = spatial[k, r]
             row = traces[channels[k], first : first + n_course]
@@ -57,7 +59,8 @@ def filter_tiles(
         n = min(tile, outputs.shape[1] - first)
         for u in part:
             filter_tile(traces, first, n, channels[u], n_support[u], spatial[u], temporal[u], ranks[u], course, total)
-            outputs[u, first : first + n] = total[:n]
+            for t in range(n):
+                outputs[u, first + t] = total[t]
 
 
 @compiled
@@ -103,11 +106,26 @@ def best_frame(output: Floats, n_frames: int, norm: float, precision: float, low
 
 
 @compiled
+def with_room(room: int, frames: Ints, templates: Ints, values: Floats) -> Any:
+    """Longer copies of the three."""
+    more_frames, more_templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    more_values = np.empty((room, 3), dtype=np.float32)
+    for i in range(len(frames)):
+        more_frames[i], more_templates[i] = frames[i], templates[i]
+        for k in range(3):
+            more_values[i, k] = values[i, k]
+    return more_frames, more_templates, more_values
+
+
+@compiled
 def explain_blocks(  # noqa: C901 - one loop that numba compiles whole
     outputs: Floats, n_blocks: int, block: int, look_ahead: int, norms: Floats, precision: Floats, low: Floats,
     high: Floats, threshold: float, answers: Floats, near: Ints, n_near: Ints, near_answer: Ints, repeat: int,
+    latest: Ints,
 ) -> Any:  # fmt: skip
     """Decide on the spikes of `n_blocks` blocks; column 0 of `outputs` is the frame before the first of them.
+
+    `latest` is the column of the latest spike of each template in earlier blocks, and is kept so.
 
     Each block is first explained on a copy that reaches `look_ahead` frames further; the spikes inside the block are
     then taken out of the outputs for good, and those beyond are found again with their own block.
@@ -120,20 +138,23 @@ def explain_blocks(  # noqa: C901 - one loop that numba compiles whole
     stale, unused = np.ones(n_templates, dtype=np.bool_), np.ones(n_templates, dtype=np.bool_)
     most, where = np.zeros(n_templates, dtype=np.float32), np.zeros(n_templates, dtype=np.int64)
     width = block + look_ahead
+    local = np.empty((n_templates, width + 2), dtype=np.float32)
     for index in range(n_blocks):
         origin = index * block
-        local = outputs[:, origin : origin + width + 2].copy()
-        stale[:] = True
+        for u in range(n_templates):
+            stale[u] = True
+            for t in range(width + 2):
+                local[u, t] = outputs[u, origin + t]
         begin = count
         while count - begin < MAX_SPIKES_PER_BLOCK:
-            best, chosen = np.float32(threshold), -1
+            best, chosen = np.float32(threshold), n_templates
             for u in range(n_templates):
                 if stale[u]:
                     most[u], where[u] = best_frame(local[u], width + 1, norms[u], precision[u], low[u], high[u])
                     stale[u] = False
                 if most[u] > best:
                     best, chosen = most[u], u
-            if chosen < 0:
+            if chosen == n_templates:
                 break
             t = where[chosen]
             before, value, after = local[chosen, t - 1], local[chosen, t], local[chosen, t + 1]
@@ -143,22 +164,13 @@ def explain_blocks(  # noqa: C901 - one loop that numba compiles whole
                 shift = np.float32(min(max(0.5 * (before - after) / curvature, -0.5), 0.5))
             vertex = value - np.float32(0.25) * (before - after) * shift
             energy, scale = explained(vertex, norms[chosen], precision[chosen], low[chosen], high[chosen])
-            repeated = False
-            for i in range(count - 1, -1, -1):
-                if frames[i] < origin + t - 2 * block:
-                    break
+            repeated = origin + t - latest[chosen] <= repeat
+            for i in range(begin, count):
                 if templates[i] == chosen and abs(frames[i] - origin - t) <= repeat:
                     repeated = True
             if count == room:
                 room *= 2
-                more_frames, more_templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-                more_values = np.empty((room, 3), dtype=np.float32)
-                more_frames[:count], more_templates[:count], more_values[:count] = (
-                    frames[:count],
-                    templates[:count],
-                    values[:count],
-                )
-                frames, templates, values = more_frames, more_templates, more_values
+                frames, templates, values = with_room(room, frames, templates, values)
             frames[count], templates[count] = origin + t, chosen
             values[count, 0], values[count, 1], values[count, 2] = scale, shift, -1 if repeated else energy
             count += 1
@@ -172,7 +184,9 @@ def explain_blocks(  # noqa: C901 - one loop that numba compiles whole
                 )  # fmt: skip
                 if values[i, 2] >= 0:
                     frames[kept], templates[kept] = frames[i], templates[i]
-                    values[kept] = values[i]
+                    for k in range(3):
+                        values[kept, k] = values[i, k]
+                    latest[templates[i]] = max(latest[templates[i]], frames[i])
                     kept += 1
         count = kept
     return frames[:count], templates[:count], values[:count]

@@ -36,7 +36,9 @@ def k_means(points: Doubles, draws: Doubles, n_rounds: int) -> IntArray:
     n, n_dims = points.shape
     n_cells = draws.size
     centres = np.empty((n_cells, n_dims))
-    nearest = np.full(n, np.inf)
+    nearest = np.empty(n)
+    for i in range(n):
+        nearest[i] = np.inf
     chosen = min(n - 1, int(draws[0] * n))
     for cell in range(n_cells):
         if cell:
@@ -60,7 +62,10 @@ def k_means(points: Doubles, draws: Doubles, n_rounds: int) -> IntArray:
 @compiled
 def weighted_draw(weights: Doubles, draw: float) -> int:
     """Index at which the running sum of `weights` passes the share `draw` of the whole."""
-    target = draw * weights.sum()
+    total = 0.0
+    for i in range(weights.size):
+        total += weights[i]
+    target = draw * total
     for i in range(weights.size):
         target -= weights[i]
         if target < 0:
@@ -73,26 +78,33 @@ def assign(points: Doubles, centres: Doubles, labels: IntArray) -> None:
     """Write the nearest centre of each point; the first of equals."""
     n, n_dims = points.shape
     n_cells = centres.shape[0]
-    columns = centres.T.copy()
-    halves = np.zeros(n_cells)
+    columns = np.empty((n_dims, n_cells))
+    halves = np.empty(n_cells)
     for cell in range(n_cells):
+        halves[cell] = 0.0
         for j in range(n_dims):
+            columns[j, cell] = centres[cell, j]
             halves[cell] += 0.5 * centres[cell, j] * centres[cell, j]
     scores = np.empty(n_cells)
     for i in range(n):
-        scores[:] = halves
+        for cell in range(n_cells):
+            scores[cell] = halves[cell]
         for j in range(n_dims):
             value = points[i, j]
             for cell in range(n_cells):
                 scores[cell] -= value * columns[j, cell]
-        labels[i] = np.argmin(scores)
+        least = 0
+        for cell in range(1, n_cells):
+            if scores[cell] < scores[least]:
+                least = cell
+        labels[i] = least
 
 
 @compiled
 def move_centres(points: Doubles, labels: IntArray, centres: Doubles) -> None:
     """Move each centre to the mean of its points; one without points stays."""
     n, n_dims = points.shape
-    sums = np.zeros(centres.shape)
+    sums = np.zeros((centres.shape[0], n_dims))
     counts = np.zeros(centres.shape[0], dtype=np.int64)
     for i in range(n):
         counts[labels[i]] += 1
@@ -123,8 +135,8 @@ def merge_unimodal(points: Doubles, labels: IntArray, n_cells: int, threshold: f
             compared[a, b] += 1
             compared[b, a] += 1
             if merged:
-                compared[a, :] = 0
-                compared[:, a] = 0
+                for other in range(n_cells):
+                    compared[a, other] = compared[other, a] = 0
             if changed:
                 for cell in (a, b):
                     update(points, labels, cell, counts, centres)
@@ -141,7 +153,7 @@ def geometry(points: Doubles, labels: IntArray, n_cells: int) -> tuple[IntArray,
     """Sizes and means of all cells, and their squared distances."""
     counts = np.zeros(n_cells, dtype=np.int64)
     centres = np.zeros((n_cells, points.shape[1]))
-    squares = np.full((n_cells, n_cells), np.inf)
+    squares = np.empty((n_cells, n_cells))  # all written by `measure`
     for cell in range(n_cells):
         update(points, labels, cell, counts, centres)
     for cell in range(n_cells):
@@ -153,13 +165,15 @@ def geometry(points: Doubles, labels: IntArray, n_cells: int) -> tuple[IntArray,
 def update(points: Doubles, labels: IntArray, cell: int, counts: IntArray, centres: Doubles) -> None:
     """Count the points of one cell and find their mean."""
     counts[cell] = 0
-    centres[cell, :] = 0.0
+    for j in range(points.shape[1]):
+        centres[cell, j] = 0.0
     for i in range(labels.size):
         if labels[i] == cell:
             counts[cell] += 1
             for j in range(points.shape[1]):
                 centres[cell, j] += points[i, j]
-    centres[cell, :] /= max(1, counts[cell])
+    for j in range(points.shape[1]):
+        centres[cell, j] /= max(1, counts[cell])
 
 
 @compiled
@@ -180,8 +194,9 @@ def measure(centres: Doubles, counts: IntArray, cell: int, squares: Doubles) -> 
 def nearest_open(squares: Doubles, settled: NDArray[np.bool_]) -> IntArray:
     """For each cell the nearest other one, the first of equals, of which it is not known yet; -1 if there is none."""
     n = squares.shape[0]
-    nearest = np.full(n, -1, dtype=np.int64)
+    nearest = np.empty(n, dtype=np.int64)
     for a in range(n):
+        nearest[a] = -1
         least = np.inf
         for b in range(n):
             if squares[a, b] < least and not settled[a, b]:
@@ -197,10 +212,10 @@ def compare_pair(points: Doubles, labels: IntArray, a: int, b: int, threshold: f
     Where the two are cut, a point changes sides only if the other cell's own covariance agrees. Isosplit does not ask
     that, and takes from a bent cluster all that lies on the other side of the cut.
     """
-    members = np.flatnonzero((labels == a) | (labels == b))
+    members = members_of(labels, a, b)
     count_a, mean_a, scatter_a = moments(points, labels, members, a)
     count_b, mean_b, scatter_b = moments(points, labels, members, b)
-    axis = solve(factorised(scatter_a + scatter_b, count_a + count_b), mean_b - mean_a)
+    axis = solve(factorised(added(scatter_a, scatter_b), count_a + count_b), less(mean_b, mean_a))
     along = np.zeros(members.size)
     for k in range(members.size):
         for j in range(axis.size):
@@ -217,12 +232,43 @@ def compare_pair(points: Doubles, labels: IntArray, a: int, b: int, threshold: f
         i = members[k]
         side = b if along[k] > cut else a
         if side != labels[i]:
-            square_a = squared_length(factor_a, points[i] - mean_a)
-            square_b = squared_length(factor_b, points[i] - mean_b)
+            square_a = squared_length(factor_a, less(points[i], mean_a))
+            square_b = squared_length(factor_b, less(points[i], mean_b))
             if (square_b < square_a) == (side == b):
                 labels[i] = side
                 changed = True
     return False, changed
+
+
+@compiled
+def members_of(labels: IntArray, a: int, b: int) -> IntArray:
+    """Points in one of two cells, in order."""
+    members = np.empty(labels.size, dtype=np.int64)
+    count = 0
+    for i in range(labels.size):
+        if labels[i] == a or labels[i] == b:
+            members[count] = i
+            count += 1
+    return members[:count]
+
+
+@compiled
+def added(one: Doubles, other: Doubles) -> Doubles:
+    """Sum of two square matrices."""
+    total = np.empty((one.shape[0], one.shape[0]))
+    for j in range(one.shape[0]):
+        for k in range(one.shape[0]):
+            total[j, k] = one[j, k] + other[j, k]
+    return total
+
+
+@compiled
+def less(one: Doubles, other: Doubles) -> Doubles:
+    """Difference of two vectors."""
+    difference = np.empty(one.size)
+    for j in range(one.size):
+        difference[j] = one[j] - other[j]
+    return difference
 
 
 @compiled
@@ -236,7 +282,8 @@ def moments(points: Doubles, labels: IntArray, members: IntArray, cell: int) -> 
             count += 1
             for j in range(n_dims):
                 mean[j] += points[i, j]
-    mean /= count
+    for j in range(n_dims):
+        mean[j] /= count
     scatter = np.zeros((n_dims, n_dims))
     offset = np.empty(n_dims)
     for i in members:

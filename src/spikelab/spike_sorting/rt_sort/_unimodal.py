@@ -78,7 +78,9 @@ def spread_ties(ordered: Doubles) -> Doubles:
     if n_gaps in (0, n - 1):
         return ordered
     reach = 0.5 * np.sort(gaps[:n_gaps])[n_gaps // 4]
-    x = ordered.copy()
+    x = np.empty(n)
+    for i in range(n):
+        x[i] = ordered[i]
     start = 0
     while start < n:
         stop = start + 1

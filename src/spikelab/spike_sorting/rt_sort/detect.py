@@ -119,7 +119,9 @@ def detect_sequences(
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
     traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
     n_jobs = num_processes or available_cores()
-    peaks = detect_all(traces, model, parameters, device=device, verbose=verbose, chunk_values=chunk_values)
+    peaks = detect_all(
+        traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose, chunk_values=chunk_values
+    )
     noise = measure_noise(traces)
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
     events = learner.events(peaks)
@@ -133,7 +135,7 @@ def detect_sequences(
 
 def detect_all(
     traces: Traces, model: ModelSpikeSorter, parameters: SequenceParameters, *, device: str = "cpu",
-    verbose: bool = False, chunk_values: int = CHUNK_VALUES,
+    n_jobs: int = 1, verbose: bool = False, chunk_values: int = CHUNK_VALUES,
 ) -> Peaks:  # fmt: skip
     """Spikes on single electrodes, in the order of frames; the network sees the recording once."""
     scaling = 1.0
@@ -142,7 +144,8 @@ def detect_all(
         scaling = inference_scaling(first, parameters.inference_scaling_numerator)
     detector = PeakDetector(
         model, traces.sampling_frequency, device=device, inference_scaling=scaling,
-        min_probability=parameters.min_loose_elec_prob, chunk_values=chunk_values, block_ms=parameters.pre_median_ms,
+        min_probability=parameters.min_loose_elec_prob, chunk_values=chunk_values, n_jobs=n_jobs,
+        block_ms=parameters.pre_median_ms,
     )  # fmt: skip
     stream = PeakStream(detector, traces.n_channels)
     parts = [np.empty(0, dtype=PEAK)]

@@ -69,6 +69,8 @@ class PeakDetector:
         Values of the traces whose windows are on the device at a time; the result does not depend on it.
     block_ms : float
         Length of the blocks in which the noise is measured; see :mod:`noise`.
+    n_jobs : int
+        Threads on the CPU; the result does not depend on them.
 
     Attributes
     ----------
@@ -88,8 +90,10 @@ class PeakDetector:
         device: str = "cpu",
         chunk_values: int = CHUNK_VALUES,
         block_ms: float = BLOCK_MS,
+        n_jobs: int = 1,
     ) -> None:
         self.model = model
+        self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and device == "cpu" else None
         self.chunk_values = chunk_values
         self.sampling_frequency = sampling_frequency
         self.n_block_frames = block_frames(sampling_frequency, block_ms)
@@ -132,14 +136,15 @@ class PeakDetector:
                 f"buffer holds {start} to {start + len(traces_uv)}"
             )
         step = max(1, self.chunk_values // max(1, traces_uv.shape[1]))
-        parts: list[Peaks] = []
+        ranges: list[tuple[int, int, Floats]] = []
         for block in range(first // self.n_block_frames, (last - 1) // self.n_block_frames + 1):
             low = max(first, block * self.n_block_frames)
             high = min(last, (block + 1) * self.n_block_frames)
             row = sigma[block - first_block]
             begins = range(low - start, high - start, step)
-            parts += [self._detect_rows(traces_uv, begin, min(begin + step, high - start), row) for begin in begins]
-        peaks = np.concatenate(parts)
+            ranges += [(begin, min(begin + step, high - start), row) for begin in begins]
+        run = map if self.pool is None else self.pool.map
+        peaks: Peaks = np.concatenate(list(run(lambda part: self._detect_rows(traces_uv, *part), ranges)))
         peaks["frame"] += start
         return peaks
 

@@ -5,9 +5,9 @@ tells how much energy a spike of any size at any frame would explain. The spike 
 contribution to every output is subtracted (by a table of how each filter answers each template, so that the traces are
 not touched), and so on until nothing explains more than the threshold. Overlapping spikes come out as several.
 
-Time is cut into blocks, counted from the first frame. A spike is decided on when the block after its own is known,
-with what was decided before already subtracted. Nothing depends on how the frames arrive, so a stream and a whole
-recording give the same spikes.
+Time is cut into blocks, counted from the first frame. A spike is decided on when as much is known after its block as
+one spike reaches, with what was decided before already subtracted. Nothing depends on how the frames arrive, so a
+stream and a whole recording give the same spikes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Spikes = NDArray[np.void]
 
-BLOCK_MS = 5.0
-LOOK_AHEAD_MS = 2.5
+BLOCK_MS = 2.5
 TILE = 600  # frames that are filtered at a time
 REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expected
 
@@ -55,26 +54,30 @@ class Matcher:
 
     def __init__(self, bank: TemplateBank, n_jobs: int = 1) -> None:
         self.bank = bank
-        self.block = max(bank.n_frames + 1, round(BLOCK_MS * bank.sampling_frequency / 1000))
-        self.look_ahead = min(self.block - 1, round(LOOK_AHEAD_MS * bank.sampling_frequency / 1000))
+        self.block = max(1, round(BLOCK_MS * bank.sampling_frequency / 1000))
+        # As far as a spike of the block reaches: no output beyond is touched, and none needs to be known.
+        self.look_ahead = bank.n_frames - 1
         self.reach = round(REACH_MS * bank.sampling_frequency / 1000)
         self._pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
         self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
+        self._first = -(self.look_ahead + 1)  # first frame of the first block
         self.reset()
 
     @property
     def latency_frames(self) -> int:
         """Frames after a spike by which it has been reported, at most."""
-        return 2 * self.block + self.bank.n_after
+        return self.block + self.look_ahead + self.bank.n_after
 
     def reset(self) -> None:
         """Forget all frames; the next one is frame 0."""
         bank = self.bank
         # Silence before the first frame, so that its filter outputs exist.
-        self._buffer = np.zeros((bank.n_before, bank.n_channels), dtype=np.float32)
-        self._known = np.zeros((bank.n_templates, 1), dtype=np.float32)  # outputs, from the frame before `_next` on
-        self._next = 0  # first frame that no spike has been decided at
-        self._past = np.zeros((0, bank.n_channels), dtype=np.float32)  # traces that spikes are checked against
+        self._waiting = [np.zeros((bank.n_before, bank.n_channels), dtype=np.float32)]
+        self._n_waiting = bank.n_before
+        self._next = self._first  # first frame that no spike has been decided at
+        self._known = np.zeros((bank.n_templates, self.look_ahead + 2), dtype=np.float32)  # outputs from before it on
+        self._latest = np.full(bank.n_templates, self._first - bank.n_frames, dtype=np.int64)  # spike of each template
+        self._past: list[Floats] = []  # traces that spikes are checked against
         self._past_start = 0
         self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come
 
@@ -92,26 +95,27 @@ class Matcher:
             In the order of blocks; frames count from the first one after the last reset.
         """
         bank, block = self.bank, self.block
+        self._waiting.append(traces_uv)
+        self._n_waiting += len(traces_uv)
         if bank.tolerances is not None:
-            self._past = np.concatenate([self._past, traces_uv])
-        self._buffer = np.concatenate([self._buffer, traces_uv])
+            self._past.append(traces_uv)
         margins = bank.n_before + bank.n_after
-        n_tiles = max(0, (len(self._buffer) - margins) // block)
-        if n_tiles == 0 or bank.n_templates == 0:
+        n_new = max(0, (self._n_waiting - margins) // block) * block
+        if n_new == 0:
             return np.empty(0, dtype=SPIKE)
-        traces = np.ascontiguousarray(self._buffer[: n_tiles * block + margins].T)
-        self._buffer = self._buffer[n_tiles * block :]
+        frames = np.concatenate(self._waiting)
+        self._waiting, self._n_waiting = [frames[n_new:].copy()], len(frames) - n_new
         n_known = self._known.shape[1]
-        outputs = np.empty((bank.n_templates, n_known + n_tiles * block), dtype=np.float32)
+        outputs = np.empty((bank.n_templates, n_known + n_new), dtype=np.float32)
         outputs[:, :n_known] = self._known
-        self._filter(traces, outputs[:, n_known:])
-        spikes = self._explain(outputs)
+        self._filter(np.ascontiguousarray(frames[: n_new + margins].T), outputs[:, n_known:])
+        spikes = self._explain(outputs, n_new // block)
         return spikes if bank.tolerances is None else self._check(spikes)
 
     def finish(self) -> Spikes:
         """Say that there are no more frames; return the last spikes and reset."""
-        end = self._next + self._known.shape[1] - 1 + max(0, len(self._buffer) - self.bank.n_before)
-        silence = np.zeros((3 * self.block + self.bank.n_after, self.bank.n_channels), dtype=np.float32)
+        end = self._next + self.look_ahead + 1 + self._n_waiting - self.bank.n_before
+        silence = np.zeros((self.latency_frames, self.bank.n_channels), dtype=np.float32)
         spikes = self.push(silence)
         self.reset()
         return spikes[spikes["frame"] < end]
@@ -129,38 +133,36 @@ class Matcher:
         else:
             list(self._pool.map(run, self._parts))
 
-    def _explain(self, outputs: Floats) -> Spikes:
-        bank, block = self.bank, self.block
-        n_blocks = (outputs.shape[1] - 1) // block - 1
-        if n_blocks > 0:
-            frames, templates, values = explain_blocks(
-                outputs, n_blocks, block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
-                bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer,
-                bank.repeat_frames,
-            )  # fmt: skip
-        else:
-            n_blocks, frames, templates, values = 0, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3))
+    def _explain(self, outputs: Floats, n_blocks: int) -> Spikes:
+        bank, start = self.bank, self._next - 1
+        latest = self._latest - start
+        frames, templates, values = explain_blocks(
+            outputs, n_blocks, self.block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
+            bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.repeat_frames,
+            latest,
+        )  # fmt: skip
+        self._latest = latest + start
         spikes = np.empty(len(frames), dtype=SPIKE)
-        spikes["frame"] = frames + self._next - 1
+        spikes["frame"] = frames + start
         spikes["template"] = templates
         spikes["scale"], spikes["shift"], spikes["energy"] = values.T
-        self._known = outputs[:, n_blocks * block :].copy()
-        self._next += n_blocks * block
+        self._known = outputs[:, n_blocks * self.block :].copy()
+        self._next += n_blocks * self.block
         return spikes
 
     def _check(self, spikes: Spikes) -> Spikes:
         """Leave out spikes that are too far from their sequence on single electrodes."""
-        bank = self.bank
+        bank, past = self.bank, np.concatenate(self._past)
         both = np.concatenate([self._recent, spikes])
         columns = both["frame"], both["template"].astype(np.int64), both["scale"]
         good = within_tolerances(
-            self._past, self._past_start, columns, len(self._recent), self.block, 0, bank.supports, bank.n_supports,
+            past, self._past_start, columns, len(self._recent), self.block, self._first, bank.supports, bank.n_supports,
             bank.waveforms, bank.n_before, self.reach, bank.sigma, bank.tolerances,
         )  # fmt: skip
         horizon = self._next - 2 * (bank.n_frames + self.reach)
         self._recent = both[both["frame"] >= horizon]
-        n_old = max(0, min(horizon - self._past_start, len(self._past)))
-        self._past = self._past[n_old:]
+        n_old = max(0, min(horizon - self._past_start, len(past)))
+        self._past = [past[n_old:].copy()]
         self._past_start += n_old
         kept: Spikes = spikes[good]
         return kept

@@ -125,12 +125,19 @@ class SigmaStream:
         return np.array(rows, dtype=np.float32).reshape(-1, self._block.shape[1])
 
 
-@compiled
-def median_sizes(traces: NDArray[np.float32], medians: NDArray[np.float32]) -> None:
+def median_sizes(traces: Floats, medians: Floats) -> None:
     """Write the median of ``|traces|`` over frames to `medians`; of an even number, the larger in the middle.
 
-    The bits of a positive float sort like the number. They are found from the highest down by counting, for many
-    channels at once, the values that are smaller than what is known of the median so far.
+    The bits of a positive float sort like the number.
+    """
+    median_bits(traces.view(np.int32), medians.view(np.int32))
+
+
+@compiled
+def median_bits(traces: NDArray[np.int32], medians: NDArray[np.int32]) -> None:
+    """Find the median of each channel, without its sign, from the highest bit down.
+
+    By counting, for many channels at once, the values that are smaller than what is known of the median so far.
     """
     n_frames, n_channels = traces.shape
     rank = n_frames // 2
@@ -141,8 +148,8 @@ def median_sizes(traces: NDArray[np.float32], medians: NDArray[np.float32]) -> N
     for first in range(0, n_channels, TILE):
         width = min(TILE, n_channels - first)
         for frame in range(n_frames):
-            sizes = np.abs(traces[frame, first : first + width]).view(np.int32)
-            bits[frame, :width] = sizes
+            for channel in range(width):
+                bits[frame, channel] = traces[frame, first + channel] & np.int32(0x7FFFFFFF)
         found[:] = 0
         for bit in range(30, IGNORED_BITS - 1, -1):
             for channel in range(TILE):
@@ -154,4 +161,5 @@ def median_sizes(traces: NDArray[np.float32], medians: NDArray[np.float32]) -> N
             for channel in range(TILE):
                 found[channel] = trial[channel] if smaller[channel] <= rank else found[channel]
         # Half of what was not searched for, so that the medians are not all too small.
-        medians[first : first + width] = (found[:width] + np.int32(1 << (IGNORED_BITS - 1))).view(np.float32)
+        for channel in range(width):
+            medians[first + channel] = found[channel] + np.int32(1 << (IGNORED_BITS - 1))

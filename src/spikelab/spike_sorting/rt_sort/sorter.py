@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting.rt_sort.filtering import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Sequences
@@ -150,9 +151,18 @@ class RTSort:
                 "a saved RTSort sorts recordings of the same electrodes, in the same order"
             )
 
-    def stream(self, n_jobs: int = 1) -> RTSortStream:
-        """A sorter for frames that arrive while the recording runs."""
-        return RTSortStream(self, n_jobs)
+    def stream(self, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None) -> RTSortStream:
+        """A sorter for frames that arrive while the recording runs.
+
+        Parameters
+        ----------
+        n_jobs : int
+            Threads.
+        band_pass : StreamBandPass, optional
+            How frames that come straight from the amplifier are filtered. None: they are filtered already, like the
+            recording that the sequences were found in.
+        """
+        return RTSortStream(self, n_jobs, band_pass=band_pass)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``sequences.npz`` and ``rt_sort.json`` into `folder`, which is made where it is missing."""
@@ -223,13 +233,15 @@ class RTSort:
 class RTSortStream:
     """Takes frames as they come, in pieces of any size, and returns spikes with a bounded delay.
 
-    Given the frames that :meth:`RTSort.sort_offline` reads it returns the same spikes.
+    Given the filtered frames that :meth:`RTSort.sort_offline` reads it returns the same spikes.
 
     Parameters
     ----------
     rt_sort : RTSort
     n_jobs : int
         Threads.
+    band_pass : StreamBandPass, optional
+        As for :meth:`RTSort.stream`.
 
     Attributes
     ----------
@@ -237,24 +249,27 @@ class RTSortStream:
         Frames taken since the start or the last :meth:`reset`.
     """
 
-    def __init__(self, rt_sort: RTSort, n_jobs: int = 1) -> None:
+    def __init__(self, rt_sort: RTSort, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None) -> None:
         self._matcher = Matcher(rt_sort.bank(), n_jobs)
         self._fs = rt_sort.sampling_frequency
         self._n_channels = len(rt_sort.channel_ids)
+        self._filter = None if band_pass is None else FilterStream(band_pass, self._fs, self._n_channels)
         self.n_frames = 0
 
     @property
     def latency_ms(self) -> float:
         """By so much after its peak a spike has been returned, computing time excluded."""
-        return 1000 * self._matcher.latency_frames / self._fs
+        delay = 0 if self._filter is None else self._filter.delay
+        return 1000 * (self._matcher.latency_frames + delay) / self._fs
 
-    def push(self, traces_uv: Floats) -> Spikes:
+    def push(self, frames: NDArray[Any]) -> Spikes:
         """Take the next frames; return the spikes that are decided by now.
 
         Parameters
         ----------
-        traces_uv : numpy.ndarray, shape (frames, channels)
-            Band-passed, in microvolts; any number of frames.
+        frames : numpy.ndarray, shape (frames, channels)
+            Any number of frames: band-passed and in microvolts, or, where the stream has a filter, unfiltered numbers
+            of any type.
 
         Returns
         -------
@@ -267,20 +282,24 @@ class RTSortStream:
         ValueError
             For another number of channels, or values that are not finite.
         """
-        traces = np.ascontiguousarray(traces_uv, dtype=np.float32)
+        traces = np.array(frames, dtype=np.float32, order="C")  # a copy: the caller may use its buffer again
         if traces.ndim != 2 or traces.shape[1] != self._n_channels:
             raise ValueError(f"Expected frames of shape (n, {self._n_channels}), got {traces.shape}")
         if not np.isfinite(traces).all():
             raise ValueError("The frames hold values that are not finite; after a gap in the data call reset()")
         self.n_frames += len(traces)
-        return self._matcher.push(traces)
+        return self._matcher.push(traces if self._filter is None else self._filter.push(traces))
 
     def finish(self) -> Spikes:
         """Say that the recording has ended; return the last spikes. The next frame is frame 0."""
         self.n_frames = 0
-        return self._matcher.finish()
+        if self._filter is None:
+            return self._matcher.finish()
+        return np.concatenate([self._matcher.push(self._filter.finish()), self._matcher.finish()])
 
     def reset(self) -> None:
         """After a gap in the data: forget what came before. The next frame is frame 0."""
         self.n_frames = 0
         self._matcher.reset()
+        if self._filter is not None:
+            self._filter.reset()

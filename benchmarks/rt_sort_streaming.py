@@ -80,7 +80,7 @@ def _times(args: argparse.Namespace, scratch: Path) -> list[str]:
 def _lines(channels: int, folder: Path, threads: list[int]) -> list[list[str]]:
     result = folder / "stream.npz"
     paths = {"recording": str(folder), "result": str(result)}
-    how = {"probe": STREAMS[channels].probe, "learn_s": LEARN_S, "step_ms": STEP_MS, "threads": threads}
+    how = {"probe": STREAMS[channels].probe, "learn_s": LEARN_S, "step_ms": STEP_MS, "n_jobs": threads}
     measure("stream", module=TASKS, **how, **paths)
     with np.load(result) as data:
         found = dict(data)

@@ -157,7 +157,7 @@ def curate(recording: str, spikes: str, result: str) -> Callable[[], Any]:
     return work
 
 
-def stream(recording: str, probe: str, learn_s: float, step_ms: float, threads: list[int], result: str) -> Any:
+def stream(recording: str, probe: str, learn_s: float, step_ms: float, n_jobs: list[int], result: str) -> Any:
     """Find sequences in the first seconds, push the rest step by step; what each step took goes to `result`.
 
     Wall and CPU seconds (of all threads) per step, for each number of threads: of filtered frames, of counts as they
@@ -189,9 +189,9 @@ def stream(recording: str, probe: str, learn_s: float, step_ms: float, threads: 
     def work() -> None:
         only_filter = FilterStream(band_pass, binary.sampling_frequency, binary.n_channels)
         kept = {"filter_1": run(only_filter.push, counts)[0]}
-        for n_jobs in threads:
-            kept[f"filtered_{n_jobs}"], spikes = run(rt_sort.stream(n_jobs).push, traces)
-            kept[f"raw_{n_jobs}"], _ = run(rt_sort.stream(n_jobs, band_pass=band_pass).push, counts)
+        for n in n_jobs:
+            kept[f"filtered_{n}"], spikes = run(rt_sort.stream(n).push, traces)
+            kept[f"raw_{n}"], _ = run(rt_sort.stream(n, band_pass=band_pass).push, counts)
         latency = rt_sort.stream().latency_ms, rt_sort.stream(band_pass=band_pass).latency_ms
         np.savez(result, spikes=spikes, sequences=rt_sort.n_sequences, latency_ms=latency, **kept)
 

@@ -182,10 +182,22 @@ def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = ()) -> None
     except (psutil.Error, subprocess.TimeoutExpired):
         pass  # it is gone, or it does not listen
     finally:  # also where a second Ctrl-C cuts the wait short
+        victims += frozen_tree(process)
         _kill(process.pid, victims)
     psutil.wait_procs(victims, timeout=10)
     with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):  # stuck in the kernel: nothing more to be done
         process.wait(timeout=10)
+
+
+def frozen_tree(process: psutil.Process) -> list[psutil.Process]:
+    """Stop and list `process` and everything it started, but this process: what is stopped starts nothing more."""
+    frozen: dict[int, psutil.Process] = {}
+    while new := [member for member in _tree(process) if member.pid not in {*frozen, os.getpid()}]:
+        for member in new:
+            with suppress(psutil.Error):
+                member.suspend()
+            frozen[member.pid] = member
+    return list(frozen.values())
 
 
 def _kill(group: int, victims: Iterable[psutil.Process]) -> None:
@@ -279,7 +291,7 @@ def _own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _tree(process: psutil.Popen) -> list[psutil.Process]:
+def _tree(process: psutil.Process) -> list[psutil.Process]:
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:

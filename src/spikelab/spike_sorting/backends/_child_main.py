@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE, TEMPORARY_PREFIX
+from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE, TEMPORARY_PREFIX, _kill, frozen_tree
 from spikelab.spike_sorting.backends._container import DOCKER, SINGULARITY, remove_containers
 
 if TYPE_CHECKING:
@@ -105,19 +105,33 @@ def _end_with_parent(job: dict[str, Any]) -> None:
     """
     while _is_alive(job["parent_pid"]):
         time.sleep(PARENT_POLL_S)
-    import psutil
-
-    for descendant in psutil.Process().children(recursive=True):  # also those in a session of their own
-        with suppress(psutil.NoSuchProcess):
-            descendant.kill()
     temporary = Path(os.environ.get("TMPDIR", ""))
     if temporary.name.startswith(TEMPORARY_PREFIX) and temporary.is_symlink():
         temporary.unlink(missing_ok=True)
     if job.get("container"):
         remove_containers(job["container"]["engine"], Path(job["folder"]))
-    if sys.platform != "win32" and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+    _end_own_tree()
     os._exit(1)
+
+
+def _end_own_tree() -> None:
+    """Kill this process and all it started.
+
+    A process of its own does it: it can stop this one first, so that nothing new is started while the rest is killed.
+    """
+    import psutil
+
+    this = psutil.Process()
+    if not hasattr(os, "fork"):
+        for descendant in this.children(recursive=True):
+            with suppress(psutil.Error):
+                descendant.kill()
+        return
+    if os.fork() == 0:
+        os.setsid()
+        _kill(this.pid, frozen_tree(this))
+        os._exit(0)
+    time.sleep(60)
 
 
 def _is_alive(parent_pid: int) -> bool:

@@ -109,13 +109,14 @@ class Runs:
 
     def __init__(self, folder: Path, recording: Path) -> None:
         self.folder, self.recording = folder, recording
+        self.mark = f"{folder} {os.getpid()}"
         self.temporary = folder / "t"
         self.temporary.mkdir()
         (folder / "supervised.py").write_text(SORTER, encoding="utf-8")
         (folder / "supervised_target.py").write_text(TARGET, encoding="utf-8")
         arguments = [str(recording), str(folder / "first" / "out"), str(folder / "first" / "inter")]
         path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), MARK: str(folder)}
+        environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), MARK: self.mark}
         with (folder / "output.txt").open("a") as log:
             self.server = subprocess.Popen(
                 [sys.executable, "-c", SERVER, *arguments],
@@ -151,7 +152,7 @@ class Runs:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.pid != self.server.pid and process.environ().get(MARK) == str(self.folder):
+                if process.pid != self.server.pid and process.environ().get(MARK) == self.mark:
                     found.append(process)
             except psutil.Error:
                 continue

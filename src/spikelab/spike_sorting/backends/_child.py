@@ -152,8 +152,8 @@ def _own_temporary_files(folder: Path) -> Iterator[Path]:
     inside.mkdir(exist_ok=True)
     base = Path(tempfile.gettempdir())
     for old in base.glob(TEMPORARY_PREFIX + "*"):
-        if old.is_symlink() and not old.exists():  # left by a run that was killed, and its folder is gone
-            with suppress(OSError):
+        with suppress(OSError):  # left by a run that was killed: its folder is gone, or it is this one
+            if old.is_symlink() and (not old.exists() or old.readlink() == inside.absolute()):
                 old.unlink()
     link = base / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}"
     try:

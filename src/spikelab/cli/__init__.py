@@ -133,6 +133,55 @@ def import_(
 
 
 @cli.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, e.g. tcp://node1:8786.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine, besides one for each GPU.")
+@click.option("--plan", "plan_folder", type=click.Path(path_type=Path), help="Write job files and scripts instead.")
+@click.option("-q", "--quiet", is_flag=True, help="Warnings and errors only.")
+def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folder: Path | None, quiet: bool) -> None:
+    """Sort all recordings that MANIFEST (TOML or CSV) lists, several at a time; again to continue."""
+    if sum(option is not None for option in (scheduler, workers, plan_folder)) > 1:
+        raise click.UsageError("--scheduler, --workers and --plan exclude each other")
+    log_to_terminal(logging.WARNING if quiet else logging.INFO)
+    end_in_order()
+    code = 0
+    with errors_as_exit_codes():
+        from spikelab.cli import _batch
+
+        if plan_folder is not None:
+            text = _batch.plan(manifest, plan_folder)
+        else:
+            text, code = _batch.run_batch(manifest, scheduler, workers)
+        click.echo(text)
+    sys.exit(code)
+
+
+@cli.command("sort-one")
+@click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-q", "--quiet", is_flag=True, help="Warnings and errors only.")
+def sort_one(job: Path, quiet: bool) -> None:
+    """Sort what the file JOB says, which `spikelab batch --plan` wrote."""
+    log_to_terminal(logging.WARNING if quiet else logging.INFO)
+    end_in_order()
+    with errors_as_exit_codes():
+        from spikelab.cli import _batch
+
+        text, code = _batch.sort_job(job)
+        click.echo(text)
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("folder", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def status(folder: Path) -> None:
+    """Show how far the sorts in FOLDER are: of a batch, of a plan, or all below it."""
+    with errors_as_exit_codes():
+        from spikelab.cli import _batch
+
+        click.echo(_batch.status(folder))
+
+
+@cli.command()
 @click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="Where to work.")
 @click.option("--sorter", help="Sorter to run.  [default: rt_sort, on the CPU]")
 @click.option("--duration", default=60.0, show_default=True, help="Seconds to simulate.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from spikelab.spike_sorting._toml import parse_value
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
 
 if TYPE_CHECKING:
@@ -45,15 +45,5 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals:
             raise click.UsageError(f"--set {setting}: expected FIELD=VALUE")
-        parsed[name.strip()] = _parse_value(text.strip())
+        parsed[name.strip()] = parse_value(text.strip())
     return parsed
-
-
-def _parse_value(text: str) -> Any:
-    words = {"none": None, "true": True, "false": False, "yes": True, "no": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -5,8 +5,10 @@ A recording fails because    then
 ===========================  ==============================================
 biology, or bad input        it is noted and the next recording is sorted
 a resource ran out           the same, after retries with a smaller batch
-the environment is broken    the batch stops: every further recording would
-                             fail the same way
+the environment is broken    nothing more is started on that host, where every
+                             further recording would fail the same way; without
+                             another host, or when a second one fails like
+                             that, the batch stops
 anything else                it is noted and the next recording is sorted
 ===========================  ==============================================
 """
@@ -14,11 +16,12 @@ anything else                it is noted and the next recording is sorted
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, SortBatchError
 from spikelab.spike_sorting._inputs import Job, n_files
+from spikelab.spike_sorting._run import load_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,10 +31,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BROKEN_HOSTS = 2  # that many, and the fault is the batch's, not a host's
+
 
 @dataclass
 class Outcome:
-    """What became of one job: results, an error, or neither where the batch stopped before it."""
+    """What became of one job: results, an error, or neither where the batch stopped before it.
+
+    Attributes
+    ----------
+    job : Job
+        ``job.name``, ``job.results`` (its folder) and what it was told to do.
+    done : Sorted or None
+        What it gave: ``n_units``, ``n_curated``, ``wall_s``.
+    error : Exception or None
+        Why it gave nothing.
+    """
 
     job: Job
     done: Sorted | None = None
@@ -44,16 +59,39 @@ class Outcome:
 
     @property
     def aligned(self) -> list[SpikeData | None]:
-        """The results, or None in the place of each."""
-        return [*self.done.results] if self.done is not None else [None] * n_files(self.job.recording_input)
+        """The results, or None in the place of each; read from disk where another process sorted."""
+        if self.done is None:
+            return [None] * n_files(self.job.recording_input)
+        return [*(load_results(self.job) if self.done.results is None else self.done.results)]
+
+
+@dataclass
+class Policy:
+    """Where work may still be started, as failures come in."""
+
+    broken: set[str] = field(default_factory=set)
+
+    def note(self, host: str, error: Exception | None) -> None:
+        """Take note of how a job ended on `host`."""
+        if isinstance(error, EnvironmentSortFailure):
+            self.broken.add(host)
+
+    def may_start(self, host: str) -> bool:
+        """Whether a job may be started on `host`."""
+        return host not in self.broken and not self.repeats
+
+    @property
+    def repeats(self) -> bool:
+        """Whether hosts fail alike."""
+        return len(self.broken) >= BROKEN_HOSTS
 
 
 def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Outcome]:
     """Sort every job in order; only a broken environment stops the batch."""
     outcomes: list[Outcome] = []
-    stopped = False
+    policy, here = Policy(), "this one"
     for number, job in enumerate(jobs, start=1):
-        if stopped:
+        if not policy.may_start(here):
             outcomes.append(Outcome(job))
             continue
         if len(jobs) > 1:
@@ -62,8 +100,8 @@ def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Ou
             outcomes.append(Outcome(job, sort_one(job)))
         except Exception as error:  # noqa: BLE001 - what went wrong with one recording must not end the others
             outcomes.append(Outcome(job, error=error))
-            stopped = isinstance(error, EnvironmentSortFailure) and number < len(jobs)
-            if stopped:
+            policy.note(here, error)
+            if not policy.may_start(here) and number < len(jobs):
                 logger.warning("the batch stops: the remaining recordings would fail the same way")
     return outcomes
 

@@ -48,8 +48,8 @@ def plan_jobs(
     intermediate_folders: Sequence[Any] | None = None,
     results_folders: Sequence[Any] | None = None,
     *,
-    intermediate_base: Path | None = None,
-    results_base: Path | None = None,
+    intermediate_base: Path | Sequence[Path | None] | None = None,
+    results_base: Path | Sequence[Path | None] | None = None,
 ) -> list[Job]:
     """Give every input its folders.
 
@@ -59,8 +59,8 @@ def plan_jobs(
         What is to be sorted, and how.
     intermediate_folders, results_folders : sequence of path, optional
         One folder per request.
-    intermediate_base, results_base : Path, optional
-        Where folders are made for those that have none given; by default beside the recording.
+    intermediate_base, results_base : Path or sequence of Path, optional
+        Where folders are made for those that have none given, of all or of each; by default beside the recording.
 
     Raises
     ------
@@ -71,21 +71,41 @@ def plan_jobs(
     """
     _refuse_strangers(requests)
     _refuse_twins(requests)
-    given_results = _folders("results_folders", results_folders, len(requests))
-    given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
-    names = _names(requests)
-    jobs = []
-    for i, (entry, config) in enumerate(requests):
-        sorter, beside = safe_name(config.sorter.sorter_name), _base_folder(entry)
-        results = given_results[i] or (results_base or beside) / f"sorted_{sorter}_{names[i]}"
-        intermediate = given_intermediate[i] or (intermediate_base or beside) / f"inter_{sorter}_{names[i]}"
-        if results == intermediate:
-            intermediate = results / "intermediate"
-        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
+    jobs = jobs_for(
+        requests,
+        intermediate_folders,
+        results_folders,
+        intermediate_base=intermediate_base,
+        results_base=results_base,
+    )
     for attribute in ("results", "intermediate"):
         folders = Counter(getattr(job, attribute) for job in jobs)
         if shared := [folder for folder, uses in folders.items() if uses > 1]:
             raise ValueError(f"{attribute}_folders: {shared[0]} is given for more than one recording")
+    return jobs
+
+
+def jobs_for(
+    requests: Sequence[Request],
+    intermediate_folders: Sequence[Any] | None = None,
+    results_folders: Sequence[Any] | None = None,
+    *,
+    intermediate_base: Path | Sequence[Path | None] | None = None,
+    results_base: Path | Sequence[Path | None] | None = None,
+) -> list[Job]:
+    """:func:`plan_jobs` for those who look themselves whether a recording or a folder is named twice."""
+    given_results = _folders("results_folders", results_folders, len(requests))
+    given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
+    results_bases, intermediate_bases = (_bases(base, len(requests)) for base in (results_base, intermediate_base))
+    names = _names(requests)
+    jobs = []
+    for i, (entry, config) in enumerate(requests):
+        sorter, beside = safe_name(config.sorter.sorter_name), _base_folder(entry)
+        results = given_results[i] or (results_bases[i] or beside) / f"sorted_{sorter}_{names[i]}"
+        intermediate = given_intermediate[i] or (intermediate_bases[i] or beside) / f"inter_{sorter}_{names[i]}"
+        if results == intermediate:
+            intermediate = results / "intermediate"
+        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
     return jobs
 
 
@@ -146,6 +166,10 @@ def _folders(name: str, folders: Sequence[Any] | None, count: int) -> list[Path 
     if len(folders) != count:
         raise ValueError(f"{name} has {len(folders)} entries for {count} recordings; give one per recording or None")
     return [None if folder is None else Path(folder).absolute() for folder in folders]
+
+
+def _bases(base: Path | Sequence[Path | None] | None, count: int) -> list[Path | None]:
+    return [base] * count if base is None or isinstance(base, Path) else list(base)
 
 
 def _refuse_strangers(requests: Sequence[Request]) -> None:

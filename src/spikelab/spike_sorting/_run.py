@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 RUN_RECORD = "run.json"
 # How a run can end for good; after anything else the same call needs the intermediate files again.
 FINAL = ("done", "biological failure")
+SORTED = "sorted"  # the rest of the stages is another task's
 EARLIER_RUNS = 20
 USABLE_SHARE = 0.8  # of the memory that is available; the rest is the libraries' and the system's
 
@@ -53,8 +54,8 @@ class Sorted:
 
     Attributes
     ----------
-    results : list of SpikeData
-        Curated units, one entry per original file.
+    results : list of SpikeData or None
+        Curated units, one entry per original file; None where they were left on disk.
     n_units : int
         Units before curation.
     n_curated : int
@@ -67,7 +68,7 @@ class Sorted:
         What its stages took, wherever they ran.
     """
 
-    results: list[SpikeData]
+    results: list[SpikeData] | None
     n_units: int
     n_curated: int
     figure_data: FigureData | None = None
@@ -84,11 +85,38 @@ class FigureData:
     curation: CurationOutcome
 
 
-def sort_one(job: Job) -> Sorted:
+@dataclass(frozen=True)
+class Limits:
+    """What a run may use of its host, where it is not alone there; None for all of it. No result depends on it."""
+
+    cores: int | None = None
+    memory: int | None = None
+
+
+def sort_one(job: Job, limits: Limits | None = None) -> Sorted:
     """Sort one recording, or load what is there of it; a failure is logged and raised."""
+    done = _sort_with_record(job, limits or Limits())
+    assert done is not None
+    return done
+
+
+def run_the_sorter(job: Job, limits: Limits | None = None) -> None:
+    """The first two stages of `job`, which are all that a GPU is good for; :func:`sort_one` goes on from there."""
+    _sort_with_record(job, limits or Limits(), only_sorter=True)
+
+
+def load_results(job: Job) -> list[SpikeData]:
+    """What a finished job left in its results folder: curated units, one entry per original file."""
+    from spikelab.spike_sorting.compilation import split_by_file
+    from spikelab.spikedata import SpikeData
+
+    return split_by_file(SpikeData.load(job.results / "sorted_spikedata_curated.npz"))
+
+
+def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) -> Sorted | None:
     try:
         _require_input(job)
-        return _sort_with_record(job)
+        return _recorded(job, limits, only_sorter=only_sorter)
     except Exception as error:
         logger.error("%s failed: %s: %s", job.name, type(error).__name__, error)  # noqa: TRY400 - its trace is in the log
         raise
@@ -110,7 +138,7 @@ def _require_input(job: Job) -> None:
         raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
 
 
-def _sort_with_record(job: Job) -> Sorted:
+def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     from spikelab.spike_sorting.report import Shown
 
     shown = Shown()
@@ -126,14 +154,15 @@ def _sort_with_record(job: Job) -> Sorted:
         record["earlier_runs"] = _earlier_runs(job.results)
         _write_record(job.results, record)
         try:
-            done = _sort(job, record, shown)
+            done = _sort(job, record, shown, limits, only_sorter=only_sorter)
         except BaseException as error:
             record |= {"status": status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
             _trace_to_log(log, error)
             raise
         else:
-            record["status"] = "done"
+            record["status"] = SORTED if only_sorter else "done"
         finally:
+            record.pop("stage", None)
             record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
             _write_record(job.results, record)
             _write_report(job, record, shown)
@@ -142,7 +171,7 @@ def _sort_with_record(job: Job) -> Sorted:
     return done
 
 
-def _sort(job: Job, record: dict[str, Any], shown: Shown) -> Sorted:
+def _sort(job: Job, record: dict[str, Any], shown: Shown, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     from spikelab.spike_sorting.compilation import split_by_file
     from spikelab.spike_sorting.curation import require_epoch
     from spikelab.spike_sorting.report import summarise
@@ -151,13 +180,16 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown) -> Sorted:
     record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
     logger.info("sorting %s with %s; results go to %s", job.name, config.sorter.sorter_name, job.results)
     # Looked at now, rather than after hours of filtering.
-    context = stages.looked_at(context_of(job, record["versions"]))
+    on_start = partial(_note_start, job.results, record)
+    context = stages.looked_at(context_of(job, record["versions"], limits, on_start))
     recording = _note(record, "recording", stages.recording_stage(context))
     shown.recording = recording.value
     if config.curation.curation_epoch is not None:
         require_epoch(config.curation.curation_epoch, len(recording.value.epochs))
     sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
     record["attempts"] = sorting.info["attempts"]
+    if only_sorter:
+        return None
     waveforms = _note(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
     if not config.execution.delete_inter:
@@ -214,24 +246,36 @@ def _draw(
     return _note(record, "figures", figures).run_id
 
 
-def context_of(job: Job, versions: Mapping[str, str]) -> Context:
+def context_of(
+    job: Job,
+    versions: Mapping[str, str],
+    limits: Limits | None = None,
+    on_start: Callable[[str, str], None] | None = None,
+) -> Context:
     """What the stages of a job may use; opens nothing but looks at the input."""
     from spikelab.spike_sorting.backends import get_backend_class
     from spikelab.spike_sorting.recording import fingerprint, set_plugin_path
 
     if job.config.recording.hdf5_plugin_path is not None:
         set_plugin_path(job.config.recording.hdf5_plugin_path)
-    config = _effective(job.config)
+    config = _effective(job.config, limits or Limits())
     return Context(
         recording_input=job.recording_input,
         name=job.name,
         config=config,
         backend=get_backend_class(config.sorter.sorter_name)(config),
-        store=StageStore(job.results, versions, _log_start),
+        store=StageStore(job.results, versions, on_start or _log_start),
         results=job.results,
         intermediate=job.intermediate,
         fingerprint=fingerprint(job.recording_input, leave_out=(job.results, job.intermediate)),
     )
+
+
+def _note_start(results: Path, record: dict[str, Any], stage: str, reason: str) -> None:
+    """Say which stage starts: in the log, and in the record for those who look from outside."""
+    record["stage"] = stage
+    _write_record(results, record)
+    _log_start(stage, reason)
 
 
 def _log_start(stage: str, reason: str) -> None:
@@ -242,7 +286,7 @@ def _log_start(stage: str, reason: str) -> None:
     logger.info("stage %d of %d, %s: runs (%s)", number, len(stages.STAGES), stage, reason)
 
 
-def _effective(config: SortingPipelineConfig) -> SortingPipelineConfig:
+def _effective(config: SortingPipelineConfig, limits: Limits) -> SortingPipelineConfig:
     """What this host can do and what somebody will see; nothing of it changes a result.
 
     There are no more workers than cores, and no more memory than there is. Per-unit waveform files that would be
@@ -253,8 +297,9 @@ def _effective(config: SortingPipelineConfig) -> SortingPipelineConfig:
         or config.figures.create_unit_figures
         or (config.waveform.save_waveform_files and not config.execution.delete_inter)
     )
-    memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * available_memory()))
-    workers = min(config.execution.n_jobs, available_cores())
+    there_is = min(available_memory(), limits.memory or available_memory())
+    memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * there_is))
+    workers = min(config.execution.n_jobs, limits.cores or available_cores(), available_cores())
     return config.override(save_waveform_files=files, n_jobs=workers, total_memory=max(memory, LEAST_MEMORY))
 
 
@@ -310,7 +355,7 @@ def _write_report(job: Job, record: Mapping[str, Any], shown: Shown) -> None:
     """The record for people. Results that are complete do not fail for it, nor does it hide why others are not."""
     from spikelab.spike_sorting.report import write_report
 
-    if record["status"] == "interrupted":
+    if record["status"] in ("interrupted", SORTED):
         return
     try:
         write_report(job.results, record, job.config, shown)

@@ -65,7 +65,7 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
         for name in values:
             if name not in names:
                 raise TypeError(f"Unknown parameter {name!r} in [{group}]{suggestion(name, names)}")
-        changed[group] = replace(current, **{name: _decode(value) for name, value in values.items()})
+        changed[group] = replace(current, **{name: decode(value) for name, value in values.items()})
     return copy.deepcopy(replace(base, **changed))
 
 
@@ -99,13 +99,25 @@ def _encode(value: Any) -> Any:
     return value
 
 
-def _decode(value: Any) -> Any:
+def decode(value: Any) -> Any:
+    """A value of a TOML file as a setting: the string "none" is None."""
     if value == NULL:
         return None
     if isinstance(value, str) and value.lstrip("\\") == NULL:
         return value[1:]
     if isinstance(value, list):
-        return [_decode(item) for item in value]
+        return [decode(item) for item in value]
     if isinstance(value, dict):
-        return {key: _decode(item) for key, item in value.items()}
+        return {key: decode(item) for key, item in value.items()}
     return value
+
+
+def parse_value(text: str) -> Any:
+    """A setting that was typed: TOML, yes and no, none; bare words are strings."""
+    words = {"none": None, "true": True, "false": False, "yes": True, "no": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

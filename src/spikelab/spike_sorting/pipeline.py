@@ -122,7 +122,7 @@ def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
     outcomes = run_batch(jobs, sort_one)
     if len(outcomes) > 1:
         _overview_figures(outcomes)
-        _overview_page(outcomes)
+        write_overview_page(outcomes)
     return outcomes
 
 
@@ -193,25 +193,27 @@ def _overview_figures(outcomes: Sequence[Outcome]) -> None:
             logger.info("figures of all recordings together are in %s", folder)
 
 
-def _overview_page(outcomes: Sequence[Outcome]) -> None:
-    """The page of all recordings, those that failed too."""
+def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False) -> None:
+    """The page of all recordings, those that failed too; `under_way` while the batch goes on."""
     from spikelab.spike_sorting.report import INDEX, write_index
 
     folder = overview_folder([outcome.job for outcome in outcomes])
     try:
-        new = write_index(folder, outcomes[0].job.config.sorter.sorter_name, [_index_row(o) for o in outcomes])
+        rows = [_index_row(outcome, under_way=under_way) for outcome in outcomes]
+        new = write_index(folder, outcomes[0].job.config.sorter.sorter_name, rows)
     except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a page
         logger.warning("the page of all recordings could not be written: %s: %s", type(error).__name__, error)
     else:
-        if new:
+        if new and not under_way:
             logger.info("all recordings are on one page: %s", folder / INDEX)
 
 
-def _index_row(outcome: Outcome) -> IndexRow:
+def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
     from spikelab.spike_sorting.report import IndexRow
 
     error = outcome.error
-    status = "not attempted" if not outcome.attempted else "done" if error is None else status_of(error)
+    not_attempted = "to come" if under_way else "not attempted"
+    status = not_attempted if not outcome.attempted else "done" if error is None else status_of(error)
     return IndexRow(
         name=outcome.job.name,
         status=status,

@@ -42,6 +42,8 @@ STATUSES = {
     ),
     "interrupted": ("interrupted", "The run was interrupted.", ("The same call goes on where it stopped.",)),
     "running": ("running", "The run had not ended when this was written.", ()),
+    "sorted": ("running", "The sorter has ended; the rest is still to come.", ()),
+    "to come": ("to come", "The batch had not come to this recording when this was written.", ()),
     "not attempted": (
         "not attempted",
         "The batch stopped before this recording: it would have failed the same way.",
@@ -49,7 +51,7 @@ STATUSES = {
     ),
 }
 GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
-TONES = {"done": GOOD, "biological failure": NEUTRAL, "not attempted": NEUTRAL}
+TONES = {"done": GOOD, "biological failure": NEUTRAL, "not attempted": NEUTRAL, "to come": NEUTRAL}
 
 
 def status_words(status: str) -> tuple[str, str, tuple[str, ...]]:

@@ -1,0 +1,126 @@
+"""``spikelab batch``, ``sort-one`` and ``status``: plan, run, and show how far everything is."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from spikelab.cli._exit_codes import code_for, gravest
+from spikelab.cli._sort import outcome_report
+from spikelab.cli._table import table
+from spikelab.spike_sorting import _status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from spikelab.spike_sorting._batch import Outcome
+    from spikelab.spike_sorting._inputs import Job
+    from spikelab.spike_sorting.distributed import Batch
+
+MOST_ROWS = 200  # of a table that is printed once; live ones have what fits
+CLEAR_REST, UP = "\x1b[0J", "\x1b[{}A"
+LINE_EVERY_S = 30.0
+
+
+def planned(manifest: Path) -> list[Job]:
+    """The jobs of a list; what is wrong with it is a wrong use of the command."""
+    from spikelab.spike_sorting._manifest import ManifestError, read_manifest
+
+    try:
+        return read_manifest(manifest)
+    except ManifestError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tuple[str, int]:
+    """Sort all of a list; returns the table of outcomes and the exit code."""
+    from spikelab.spike_sorting.distributed import run_many
+
+    jobs = planned(manifest)
+    board = Board()
+    try:
+        outcomes = run_many(jobs, scheduler, workers=workers, watch=board.show)
+    finally:
+        board.clear()
+    return _report(outcomes)
+
+
+def plan(manifest: Path, folder: Path) -> str:
+    """Write job files and scripts; returns what to do with them."""
+    from spikelab.spike_sorting._plan import write_plan
+
+    jobs = planned(manifest)
+    scripts = write_plan(jobs, folder)
+    lines = [f"{len(jobs)} job files are in {folder / 'jobs'}; each runs with: spikelab sort-one JOB", "", "examples:"]
+    return "\n".join([*lines, *(f"  {script}" for script in scripts), "", f"progress: spikelab status {folder}"])
+
+
+def sort_job(job_file: Path) -> tuple[str, int]:
+    """Sort what a job file says."""
+    from spikelab.spike_sorting._jobfile import read_job
+    from spikelab.spike_sorting.pipeline import run_jobs
+
+    return _report(run_jobs([read_job(job_file)]))
+
+
+def status(folder: Path) -> str:
+    """How far the jobs of a folder are, as a table and a sum."""
+    rows = _status.look_at_folder(folder)
+    shown = _status.to_show(rows, MOST_ROWS)
+    lines = [table(_status.HEADER, [_status.cells(row) for row in shown])]
+    if len(shown) < len(rows):
+        lines.append(f"... and {len(rows) - len(shown)} more")
+    return "\n".join([*lines, "", _status.summary(rows)])
+
+
+def _report(outcomes: Sequence[Outcome]) -> tuple[str, int]:
+    return outcome_report(outcomes), gravest([code_for(outcome.error) for outcome in outcomes if outcome.error])
+
+
+class Board:
+    """How far a batch is: a table that is drawn again and again on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.drawn = 0
+        self.last = time.monotonic()
+        self.rows: list[_status.Row] = []
+
+    def show(self, batch: Batch) -> None:
+        """Show `batch` as it is now."""
+        now = time.monotonic()
+        if not self.live and now - self.last < LINE_EVERY_S:
+            return
+        self.last = now
+        self._look(batch)
+        summary = _status.summary(self.rows, max(len(batch.workers), 1))
+        if not self.live:
+            click.echo(f"{time.strftime('%H:%M:%S')} {summary}", err=True)
+            return
+        size = shutil.get_terminal_size()
+        cells = [_status.cells(row) for row in _status.to_show(self.rows, size.lines - 4)]
+        lines = [*table(_status.HEADER, cells).splitlines(), summary]
+        self.clear()
+        click.echo("\n".join(line[: size.columns - 1] for line in lines), err=True)
+        self.drawn = len(lines)
+
+    def clear(self) -> None:
+        """Take the table away, so that lines can be written where it was."""
+        if self.drawn:
+            click.echo(UP.format(self.drawn) + CLEAR_REST, nl=False, err=True)
+            self.drawn = 0
+
+    def _look(self, batch: Batch) -> None:
+        """Only what runs is read from disk: there may be thousands that do not."""
+        running = {task.index for task, _ in batch.running.values()}
+        if not self.rows:
+            self.rows = [_status.to_come(job.name, job.results) for job in batch.jobs]
+        for index, outcome in enumerate(batch.outcomes):
+            job, row = batch.jobs[index], self.rows[index]
+            if index in running or (outcome.attempted and row.state not in _status.ENDED):
+                self.rows[index] = _status.look(job.name, job.results)

@@ -1,0 +1,201 @@
+"""The workers: those of a scheduler that runs somewhere, or processes of this machine that are started for a batch."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._dispatch import Worker
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting._fields import parse_memory
+from spikelab.spike_sorting._host import available_memory, gpus
+from spikelab.spike_sorting._resources import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distributed import Client
+
+    from spikelab.spike_sorting._inputs import Job
+
+logger = logging.getLogger(__name__)
+
+USABLE_SHARE = 0.9  # of the memory that is available
+CONNECT_S = 30
+START_S = 300
+# Spilling moves results of tasks to disk, and ours are small; pausing stops new tasks when a sort needs memory.
+DASK_SETTINGS = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A client, and whether its workers are ours.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    cores : int or None
+        Cores for each worker, where they share this machine.
+    """
+
+    client: Client
+    cores: int | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether the workers were started for this batch alone, on this machine."""
+        return self.cores is not None
+
+    @property
+    def dashboard(self) -> str:
+        """Where a browser shows what the workers do; "" where the scheduler shows nothing."""
+        if self.local and importlib.util.find_spec("bokeh") is None:
+            return ""
+        with suppress(Exception):  # a link is worth no failure
+            return str(self.client.dashboard_link)
+        return ""
+
+    def workers(self) -> list[Worker]:
+        """Workers that take tasks now.
+
+        Raises
+        ------
+        EnvironmentSortFailure
+            If the scheduler does not answer any more.
+        """
+        try:
+            if self.client.status not in ("running", "connecting"):
+                raise OSError(f"the client is {self.client.status}")  # noqa: TRY301
+            # Not scheduler_info: what it returns is overwritten in the background, with no workers in it.
+            found = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
+        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            raise EnvironmentSortFailure(
+                f"the scheduler of the cluster does not answer any more ({error}). What is finished is on disk: start "
+                "the scheduler and its workers again, then give the same command, which continues where it stopped"
+            ) from error
+        return [_worker(address, about) for address, about in found.items() if about.get("status") == "running"]
+
+
+def _worker(address: str, about: dict[str, Any]) -> Worker:
+    return Worker(
+        address=address,
+        host=str(about.get("host") or address),
+        gpus=float((about.get("resources") or {}).get("GPU", 0)),
+        memory=int(about["memory_limit"]) or None if about.get("memory_limit") else None,
+    )
+
+
+@contextmanager
+def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_gpus: bool) -> Iterator[Cluster]:
+    """Connect to a cluster, or start one on this machine and end it afterwards.
+
+    Parameters
+    ----------
+    scheduler : None, str or distributed.Client
+        None starts one; a string is the address of a scheduler.
+    jobs : sequence of Job
+        Their ``n_jobs`` and ``total_memory`` decide how many workers this machine can have.
+    workers : int or None
+        Another number of them; on a machine with GPUs besides one for each.
+    with_gpus : bool
+        Whether a job can use a GPU.
+
+    Raises
+    ------
+    EnvironmentSortFailure
+        If dask is not installed, or nothing answers at the address.
+    """
+    require_dask()
+    import dask
+    from distributed import Client
+
+    if isinstance(scheduler, Client):
+        yield Cluster(scheduler)
+        return
+    with dask.config.set(DASK_SETTINGS):
+        if scheduler is not None:
+            with _client_of(str(scheduler)) as client:
+                yield Cluster(client)
+            return
+        names = gpu_names() if with_gpus else []
+        count = workers or local_workers(jobs)
+        with _local_cluster(count, names) as cluster, Client(cluster) as client:
+            client.wait_for_workers(1, timeout=START_S)
+            yield Cluster(client, cores=max(1, available_cores() // count))
+
+
+def require_dask() -> None:
+    """EnvironmentSortFailure where dask.distributed is not installed."""
+    if importlib.util.find_spec("distributed") is None:
+        raise EnvironmentSortFailure(
+            "this needs dask.distributed: pip install 'spikelab[distributed]'. Without it, "
+            "spikelab batch MANIFEST --plan DIR writes a job file for each recording and scripts that run them"
+        )
+
+
+def _client_of(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=CONNECT_S)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise EnvironmentSortFailure(
+            f"no dask scheduler answers at {address} within {CONNECT_S} s ({error}). Check first whether it runs "
+            "(dask scheduler) and whether the address, such as tcp://node1:8786, is the one that it printed"
+        ) from error
+
+
+def local_workers(jobs: Sequence[Job]) -> int:
+    """How many workers this machine has cores and memory for."""
+    cores = max(min(job.config.execution.n_jobs, available_cores()) for job in jobs)
+    memory = max(parse_memory(job.config.execution.total_memory) for job in jobs)
+    fit = min(available_cores() // cores, int(USABLE_SHARE * available_memory()) // max(memory, 1))
+    return max(1, min(fit, len(jobs)))
+
+
+def gpu_names() -> list[str]:
+    """What ``CUDA_VISIBLE_DEVICES`` has to be for each GPU of this machine that we may use."""
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in setting.split(",") if name.strip()]
+    if any(not name.isdecimal() for name in names):  # by UUID
+        return [name for name in names if name != "-1"]
+    return [str(gpu.index) for gpu in gpus().found]
+
+
+def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Options of each worker of this machine: one for each GPU, which sees that one alone, and `count` without."""
+    memory = int(USABLE_SHARE * available_memory()) // (count + len(gpu))
+    common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": logging.ERROR}
+    specifications: dict[str, dict[str, Any]] = {}
+    for name in gpu:
+        env = {"CUDA_VISIBLE_DEVICES": name}
+        specifications[f"gpu-{name}"] = {**common, "resources": {"GPU": 1}, "env": env}
+    for number in range(count):
+        hidden = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if gpu else {}
+        specifications[f"cpu-{number}"] = {**common, **hidden}
+    return specifications
+
+
+def _local_cluster(count: int, gpu: Sequence[str]) -> Any:
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    dashboard = importlib.util.find_spec("bokeh") is not None
+    scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
+    workers = {
+        name: {"cls": Nanny, "options": {"host": "127.0.0.1", **options}}
+        for name, options in worker_specifications(count, gpu).items()
+    }
+    return SpecCluster(
+        workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=logging.ERROR, name="spikelab"
+    )

@@ -75,7 +75,7 @@ class Cluster:
             If the scheduler does not answer any more.
         """
         try:
-            if self.client.status not in ("running", "connecting"):
+            if self.client.scheduler is None or self.client.status not in ("running", "connecting"):
                 raise OSError(f"the client is {self.client.status}")  # noqa: TRY301
             # Not scheduler_info: what it returns is overwritten in the background, with no workers in it.
             found = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]

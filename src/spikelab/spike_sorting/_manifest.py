@@ -179,8 +179,8 @@ def _plan(
     jobs = _jobs(requests)
     for attribute in ("results", "intermediate"):
         _refuse_shared(requests, [getattr(job, attribute) for job in jobs], attribute, found)
-    if found.found:
-        raise ManifestError(found.found, source)
+        if found.found:  # scratch that lies in shared results is not told as well
+            raise ManifestError(found.found, source)
     return jobs
 
 

@@ -1,0 +1,88 @@
+"""Which worker gets what, and where nothing more is started."""
+
+from __future__ import annotations
+
+from spikelab.spike_sorting._batch import Policy
+from spikelab.spike_sorting._cluster import worker_specifications
+from spikelab.spike_sorting._dispatch import Dispatcher, Task, Worker
+from spikelab.spike_sorting._exceptions import GPUUnavailableError, InsufficientActivityError
+
+GPU, CPU = Worker("gpu", "a", gpus=1), Worker("cpu", "a")
+OTHER = Worker("other", "b")
+
+
+def dispatcher(*tasks: Task) -> Dispatcher:
+    made = Dispatcher(Policy())
+    made.add(tasks)
+    return made
+
+
+def test_the_sorter_goes_to_the_gpu_and_the_rest_to_the_others() -> None:
+    waiting = dispatcher(*(Task(i, wants_gpu=True) for i in range(2)))
+    assert waiting.next_for(CPU, [GPU, CPU], 0) is None
+    first = waiting.next_for(GPU, [GPU, CPU], 0)
+    assert first is not None
+    assert (first.index, first.part) == (0, "sorter")
+    first.part, first.host = "rest", "a"
+    waiting.add([first])
+    second = waiting.next_for(GPU, [GPU, CPU], 0)
+    assert second is not None
+    assert (second.index, second.part) == (1, "sorter")  # the GPU does not do waveforms while a sort waits
+    assert waiting.next_for(CPU, [GPU, CPU], 0) is first
+
+
+def test_without_a_choice_a_job_is_one_task() -> None:
+    for everyone in ([GPU], [CPU]):
+        task = dispatcher(Task(0, wants_gpu=True)).next_for(everyone[0], everyone, 0)
+        assert task is not None
+        assert task.part == "whole"
+    forced = dispatcher(Task(0, wants_gpu=True, may_be_split=False)).next_for(GPU, [GPU, CPU], 0)
+    assert forced is not None
+    assert forced.part == "whole"
+
+
+def test_scratch_does_not_pile_up_before_slow_cpus() -> None:
+    rest = [Task(i, wants_gpu=True, part="rest", host="a") for i in range(3)]
+    waiting = dispatcher(Task(9, wants_gpu=True), *rest)
+    task = waiting.next_for(GPU, [GPU, CPU], 0)
+    assert task is not None
+    assert task.part == "rest"
+
+
+def test_the_rest_stays_near_its_scratch() -> None:
+    far, near = Task(0, part="rest", host="a"), Task(1, part="rest", host="b")
+    waiting = dispatcher(far, near)
+    assert waiting.next_for(OTHER, [CPU, OTHER], 0) is near
+    assert waiting.next_for(OTHER, [CPU, OTHER], 0) is far
+
+
+def test_a_task_that_was_lost_waits_and_then_comes_first() -> None:
+    waiting = dispatcher(Task(0), Task(1))
+    waiting.again(Task(2), not_before=10.0)
+    first = waiting.next_for(CPU, [CPU], 0.0)
+    second = waiting.next_for(CPU, [CPU], 11.0)
+    assert first is not None
+    assert second is not None
+    assert (first.index, second.index, len(waiting)) == (0, 2, 1)
+
+
+def test_a_broken_host_gets_nothing_and_two_end_the_batch() -> None:
+    waiting = dispatcher(*(Task(i) for i in range(4)))
+    waiting.policy.note("a", InsufficientActivityError("silent", sorter="threshold"))
+    assert waiting.next_for(CPU, [CPU, OTHER], 0) is not None
+    waiting.policy.note("a", GPUUnavailableError("gone"))
+    assert waiting.next_for(CPU, [CPU, OTHER], 0) is None
+    assert waiting.next_for(OTHER, [CPU, OTHER], 0) is not None
+    waiting.policy.note("b", GPUUnavailableError("gone"))
+    assert waiting.policy.repeats
+    assert not waiting.policy.may_start("c")
+    assert len(waiting.drain()) == 2
+
+
+def test_each_gpu_is_seen_by_one_worker_alone() -> None:
+    made = worker_specifications(2, ["0", "GPU-1234"])
+    seen = {name: options.get("env", {}).get("CUDA_VISIBLE_DEVICES") for name, options in made.items()}
+    assert seen == {"gpu-0": "0", "gpu-GPU-1234": "GPU-1234", "cpu-0": "", "cpu-1": ""}
+    assert [options.get("resources") for options in made.values()] == [{"GPU": 1}, {"GPU": 1}, None, None]
+    assert all(options["nthreads"] == 1 for options in made.values())
+    assert "env" not in worker_specifications(1, [])["cpu-0"]

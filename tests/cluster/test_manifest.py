@@ -1,0 +1,131 @@
+"""A list of recordings is refused as a whole, with every fault and where it is, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from simulated import FS
+from spikelab.spike_sorting._manifest import ManifestError, jobs_from_entries, read_manifest
+from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two recordings and a plate of three wells."""
+    for name in ("day1", "day2", "day10"):
+        (tmp_path / f"{name}.raw.h5").write_bytes(b"")
+    with h5py.File(tmp_path / "plate.raw.h5", "w") as file:
+        write_header(file)
+        for number in range(3):
+            traces = np.full((4, 100), 512, dtype=np.uint16)
+            locations = np.column_stack([np.arange(4) * 17.5, np.zeros(4)])
+            add_well(file, traces, FS, locations, 6.0, well=f"well{number:03d}")
+    return tmp_path
+
+
+def manifest(folder: Path, text: str) -> Path:
+    path = folder / "list.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_entries_become_jobs(folder: Path) -> None:
+    jobs = read_manifest(
+        manifest(
+            folder,
+            """
+            [defaults]
+            sorter = "threshold"
+            results = "results"
+            config = { n_jobs = 2, snr_min = 7 }
+            [[recording]]
+            file = "day*.raw.h5"
+            [[recording]]
+            file = "plate.raw.h5"
+            stream = "all"
+            results = "plate"
+            config = { snr_min = "none" }
+            [[recording]]
+            file = "day1.raw.h5"
+            sorter = "rt_sort"
+            results = "here"
+            """,
+        )
+    )
+    assert [job.name for job in jobs[:3]] == ["day1", "day2", "day10"]
+    assert [job.results for job in jobs[:3]] == [
+        folder / "results" / f"sorted_threshold_{name}" for name in ("day1", "day2", "day10")
+    ]
+    assert jobs[0].intermediate == folder / "results" / "intermediate" / "inter_threshold_day1"
+    assert [job.config.recording.stream_id for job in jobs[3:6]] == ["well000", "well001", "well002"]
+    assert jobs[3].results == folder / "plate" / "sorted_threshold_plate_well000"
+    assert (jobs[0].config.curation.snr_min, jobs[3].config.curation.snr_min) == (7, None)
+    assert jobs[3].config.execution.n_jobs == 2
+    assert jobs[6].config.sorter.sorter_name == "rt_sort"
+    assert (jobs[6].results, jobs[6].intermediate) == (folder / "here", folder / "here" / "intermediate")
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == []
+
+
+def test_csv_says_the_same(folder: Path) -> None:
+    (folder / "list.csv").write_text(
+        "file,stream,sorter,results,config\n"
+        "day1.raw.h5,,threshold,one,snr_min=8; fr_min=none\n"
+        "plate.raw.h5,well001,threshold,two,\n",
+        encoding="utf-8",
+    )
+    first, second = read_manifest(folder / "list.csv")
+    assert (first.results, first.config.curation.snr_min, first.config.curation.fr_min) == (folder / "one", 8, None)
+    assert (second.results, second.config.recording.stream_id) == (folder / "two", "well001")
+
+
+REFUSED = {
+    "wrong path": ('file = "day3.raw.h5"', r"entry 2 \(day3.raw.h5\), file: there is no file or folder .*day3"),
+    "pattern of nothing": ('file = "night*"', r"entry 2 \(night\*\), file: nothing is called"),
+    "no path": ('sorter = "threshold"', r"entry 2 \(without a file\), file: the path of a recording is missing"),
+    "unknown key": ('file = "day2.raw.h5"\nsorted = 1', r"entry 2 \(day2.raw.h5\), sorted: .*did you mean 'sorter'"),
+    "unknown setting": ('file = "day2.raw.h5"\nconfig = { snr_mim = 1 }', r"entry 2 .*, config: .*'snr_mim'.*snr_min"),
+    "impossible value": ('file = "day2.raw.h5"\nconfig = { snr_min = "x" }', r"entry 2 .*, config: 'snr_min' must"),
+    "unknown sorter": ('file = "day2.raw.h5"\nsorter = "treshold"', r"entry 2 .*, sorter: Unknown sorter 'treshold'"),
+    "unknown stream": (
+        'file = "plate.raw.h5"\nstream = "well009"',
+        r"entry 2 .*, stream: no stream 'well009'.*well000",
+    ),
+    "same folder": ('file = "day2.raw.h5"\nresults = "x/../one"', r"entry 2 .*, results: .* the folder of entry 1"),
+    "same recording": ('file = "day1.raw.h5"', r"entry 2 .*, file: .*day1.raw.h5 is already in entry 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_fault_is_named_with_entry_and_key(what: str, folder: Path) -> None:
+    entry, message = REFUSED[what]
+    first = '[defaults]\nsorter = "threshold"\n[[recording]]\nfile = "day1.raw.h5"\nresults = "one"\n'
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_manifest(manifest(folder, f"{first}[[recording]]\n{entry}\n"))
+    assert len(caught.value.problems) == 1
+
+
+def test_all_faults_are_told_at_once(folder: Path) -> None:
+    text = '[default]\nsorter = "threshold"\n' + '[[recording]]\nfile = "missing"\n' * 2
+    with pytest.raises(ManifestError, match="nothing was started") as caught:
+        read_manifest(manifest(folder, text))
+    assert len(caught.value.problems) == 3
+    assert "did you mean 'defaults'" in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("text", ["", "recording = 1", "[[recording]", '[recording]\nfile = "day1.raw.h5"'])
+def test_what_is_no_list_is_refused(text: str, folder: Path) -> None:
+    with pytest.raises(ManifestError):
+        read_manifest(manifest(folder, text))
+
+
+def test_entries_in_python(saved: Callable[..., Path]) -> None:
+    path = saved("culture", duration_s=1.5)
+    (job,) = jobs_from_entries([{"file": path, "sorter": "threshold", "config": {"snr_min": None}}])
+    assert (job.recording_input, job.config.curation.snr_min) == (path, None)
+    with pytest.raises(ManifestError, match="entry 1"):
+        jobs_from_entries([{"file": path, "sorter": "threshold", "config": {"snr": 1}}])

@@ -1,0 +1,143 @@
+"""A batch as files: each job file sorts alone, the examples are valid and call it, and status tells how far all are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spikelab.spike_sorting import _status
+from spikelab.spike_sorting._inputs import Job
+from spikelab.spike_sorting._jobfile import read_job, write_batch, write_job
+from spikelab.spike_sorting._manifest import jobs_from_entries
+from spikelab.spike_sorting._plan import write_plan
+from spikelab.spike_sorting._run import Limits, run_the_sorter, sort_one
+
+LOOSE = {"spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
+
+
+@pytest.fixture
+def jobs(saved: Callable[..., Path], tmp_path: Path) -> list[Job]:
+    """A recording that can be sorted, and one that cannot."""
+    saved("fine", duration_s=3.0)
+    saved("silent", n_units=0, duration_s=3.0)
+    return jobs_from_entries(
+        [{"file": tmp_path / name, "sorter": "threshold", "config": LOOSE} for name in ("fine", "silent")],
+        {"results": tmp_path / "results"},
+    )
+
+
+def test_a_job_file_has_all_of_a_job(jobs: list[Job], tmp_path: Path) -> None:
+    write_job(jobs[0], tmp_path / "job.toml")
+    assert read_job(tmp_path / "job.toml") == jobs[0]
+
+
+@pytest.mark.parametrize("text", ["", "name = 1", "[", 'name = "x"\nrecording = "a"\nresults = "b"'])
+def test_what_is_no_job_file_is_said(text: str, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(text)
+    with pytest.raises(ValueError, match="is no job file: .*spikelab batch --plan"):
+        read_job(tmp_path / "job.toml")
+
+
+def test_the_array_script_sorts_a_job(jobs: list[Job], tmp_path: Path) -> None:
+    """Run as SLURM would, without SLURM: bash, and the two variables that it sets."""
+    folder = tmp_path / "plan"
+    write_plan([jobs[1], jobs[0]], folder)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": "0", "SLURM_SUBMIT_DIR": str(folder)}
+    done = subprocess.run(
+        ["bash", str(folder / "slurm_array.sh")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 10, done.stderr
+    assert "silent     InsufficientActivityError" in done.stdout
+    states = {row.name: row.state for row in _status.look_at_folder(folder)}
+    assert states == {"silent": "biological failure", "fine": "to come"}
+
+
+def test_the_examples_ask_for_what_the_jobs_want(jobs: list[Job], tmp_path: Path) -> None:
+    many = [replace(job, config=job.config.override(n_jobs=3, total_memory="4G")) for job in jobs]
+    write_plan(many, tmp_path / "plan")
+    pod = yaml.safe_load((tmp_path / "plan" / "kubernetes_job.yaml").read_text())
+    assert pod["spec"]["completions"] == 2
+    (container,) = pod["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"cpu": "3", "memory": "5Gi"}
+    assert "spikelab sort-one" in container["args"][0]
+    slurm = (tmp_path / "plan" / "slurm_array.sh").read_text()
+    assert "--array=0-1%2" in slurm
+    assert "--cpus-per-task=3\n#SBATCH --mem=5G" in slurm
+    assert "gres" not in slurm
+    on_gpu = [replace(job, config=job.config.override(sorter_name="kilosort2")) for job in jobs]
+    write_plan(on_gpu, tmp_path / "plan")
+    assert "--gres=gpu:1" in (tmp_path / "plan" / "slurm_array.sh").read_text()
+    assert "nvidia.com/gpu" in (tmp_path / "plan" / "kubernetes_job.yaml").read_text()
+
+
+def test_a_new_plan_leaves_no_job_of_the_old_one(jobs: list[Job], tmp_path: Path) -> None:
+    write_plan(jobs, tmp_path / "plan")
+    write_plan(jobs[:1], tmp_path / "plan")
+    assert [path.name for path in (tmp_path / "plan" / "jobs").iterdir()] == ["0_fine.toml"]
+
+
+def test_a_job_in_two_tasks_is_the_same_to_the_byte(jobs: list[Job], tmp_path: Path) -> None:
+    """The sorter's part ends after the second stage; the rest goes on from there and loads what is done."""
+    job = jobs[0]
+    whole = replace(job, results=tmp_path / "whole", intermediate=tmp_path / "whole" / "intermediate")
+    sort_one(whole)
+    run_the_sorter(job, Limits(cores=1, memory=2**30))
+    record = json.loads((job.results / "run.json").read_text())
+    assert (record["status"], list(record["stages"])) == ("sorted", ["recording", "sorting"])
+    assert _status.look("fine", job.results).state == "sorted"
+    assert (job.intermediate / "recording" / "traces.dat").exists()
+    sort_one(job)
+    record = json.loads((job.results / "run.json").read_text())
+    assert (record["status"], record["stages"]["sorting"]["loaded"]) == ("done", True)
+    assert not job.intermediate.exists()
+    for name in ("sorted.npz", "sorted_spikedata_curated.npz"):
+        assert (job.results / name).read_bytes() == (whole.results / name).read_bytes()
+
+
+def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path: Path) -> None:
+    import platform
+
+    write_batch(jobs, tmp_path / "overview")
+    results = jobs[0].results
+    results.mkdir(parents=True)
+    record = {
+        "status": "running",
+        "stage": "sorting",
+        "attempts": [{}],
+        "host": {"node": platform.node()},
+        "pid": os.getpid(),
+        "started": _status.datetime.now().astimezone().strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    (results / "run.json").write_text(json.dumps(record))
+    (row, other) = _status.look_at_folder(tmp_path / "overview")
+    assert (row.state, row.stage, row.attempts, other.state) == ("running", "sorting", 1, "to come")
+    assert _status.cells(row)[:3] == ("fine", "running: sorting", "1")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (results / "run.json").write_text(json.dumps({**record, "pid": gone.pid}))
+    assert _status.look("fine", results).state == "killed"
+    (results / "run.json").write_text(json.dumps({**record, "host": {"node": "another"}}))
+    assert _status.look("fine", results).state == "killed"
+    (results / ".spikelab.lock.json").write_text("{}")
+    assert _status.look("fine", results).state == "running"
+    with pytest.raises(FileNotFoundError, match="nothing was sorted in"):
+        _status.look_at_folder(jobs[1].recording_input)
+
+
+def test_the_estimate_goes_by_the_pace_so_far() -> None:
+    def row(state: str, seconds: float | None) -> _status.Row:
+        return _status.Row("x", state, "", 1, seconds, "", Path(), "")
+
+    rows = [row("done", 100.0), row("done", 200.0), row("running", 50.0), *[row("to come", None)] * 3]
+    assert _status.estimate(rows, workers=2) == (3 * 150 + 100) / 2
+    assert _status.summary(rows, 2) == "2 done, 1 running, 3 to come; about 4 min 35 s left"
+    assert _status.estimate(rows[:2]) is None

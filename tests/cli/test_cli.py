@@ -264,3 +264,35 @@ def test_exit_codes(error: Exception, code: int) -> None:
 
 def test_gravest_code() -> None:
     assert [gravest(codes) for codes in ([], [10], [10, 3], [3, 1, 10], [1, 12], [12, 11])] == [0, 10, 3, 1, 12, 11]
+
+
+def test_a_list_that_cannot_be_sorted_is_refused_before_anything_starts(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    path = tmp_path / "list.toml"
+    path.write_text('[[recording]]\nfile = "missing.h5"\nsorter = "threshold"\nconfig = { snr_mim = 3 }\n')
+    for more in ([], ["--plan", tmp_path / "plan"]):
+        done = run("batch", path, *more)
+        assert done.exit_code == 2
+        assert "entry 1 (missing.h5), file: there is no file or folder" in done.stderr
+        assert "entry 1 (missing.h5), config: Unknown parameter 'snr_mim' (did you mean 'snr_min'" in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
+    assert run("batch", path, "--workers", 2, "--plan", tmp_path).exit_code == 2
+
+
+def test_plan_sort_one_and_status(run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path) -> None:
+    saved("culture", duration_s=3.0)
+    path = tmp_path / "list.toml"
+    config = "{ spikes_min_first = 5, spikes_min_second = 5, n_jobs = 1 }"
+    path.write_text(f'[[recording]]\nfile = "culture"\nsorter = "threshold"\nresults = "out"\nconfig = {config}\n')
+    planned = run("batch", path, "--plan", tmp_path / "plan")
+    assert planned.exit_code == 0, planned.output
+    assert "spikelab sort-one JOB" in planned.stdout
+    assert "1 to come" in run("status", tmp_path / "plan").stdout
+    done = run("sort-one", tmp_path / "plan" / "jobs" / "0_culture.toml")
+    assert done.exit_code == 0, done.output
+    assert "5 of 5" in done.stdout
+    assert "1 done" in run("status", tmp_path / "plan").stdout
+    assert "1 done" in run("status", tmp_path / "out").stdout
+    assert run("sort-one", path).exit_code == 3
+    assert run("status", tmp_path / "culture").exit_code == 3

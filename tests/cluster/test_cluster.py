@@ -250,6 +250,7 @@ def test_a_scheduler_that_is_not_there_is_said(
         run_many(plan(recordings, tmp_path / "results", ("a",)), "tcp://127.0.0.1:9")
 
 
+@pytest.mark.slow  # starts two clusters
 def test_a_killed_client_leaves_nothing_and_the_same_command_goes_on(
     recordings: Path, expected: dict[str, list[bytes]], tmp_path: Path
 ) -> None:

@@ -146,7 +146,11 @@ class BinaryRecording:
 
     def read_uv(self, start: int, end: int) -> FloatArray:
         """Frames [start, end) as float32 microvolts, shape (frames, channels)."""
-        return self.counts[start:end] * np.float32(self.gain_uv)
+        start, end, _ = slice(start, end).indices(self.n_samples)
+        n_values = max(0, end - start) * self.n_channels
+        # Read, not mapped: mapped pages count as memory of the process until the system wants them back.
+        counts = np.fromfile(self.path, dtype=np.int16, count=n_values, offset=2 * start * self.n_channels)
+        return counts.reshape(-1, self.n_channels) * np.float32(self.gain_uv)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description without the path (results folders can be moved)."""

@@ -76,3 +76,12 @@ def test_eight_electrodes_far_apart(tmp_path: Path, caplog: pytest.LogCaptureFix
     apart = np.column_stack([np.arange(8) * 200.0, np.zeros(8)])
     sort(recording_of(made.recording.get_traces()[:, :8], apart), tmp_path)
     assert "no two of 8 electrodes are within 50 um" in caplog.text
+
+
+def test_one_electrode(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The unit beside it is found whole; the others are one more, or too small."""
+    made = simulate_dense(6.0)
+    found = sort(made.recording.select_channels(made.recording.channel_ids[[9]]), tmp_path)
+    largest = int(np.argmax([unit["snr"] for unit in found.neuron_attributes]))
+    assert_same_trains([found.train[largest]], [made.trains_ms[2]])
+    assert "no two of 1 electrodes are within 50 um" in caplog.text

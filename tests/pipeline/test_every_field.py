@@ -118,6 +118,7 @@ MERGE_ALL: dict[str, Any] = {
         "dist_um": 500.0, "cosine_threshold": 0.0, "max_violation_rate": 1.0, "max_isi_increase": 1.0,
     }
 }  # fmt: skip
+STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 RT_SORT: dict[str, Any] = {"sorter": "rt_sort", "rt_sort_device": "cpu"}
 EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "first_n_mins"): Effect("first_n_mins", 0.05),
@@ -381,6 +382,7 @@ def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: py
     matlab.write_text("#!/bin/sh\n")
     matlab.chmod(0o755)
     monkeypatch.setenv("PATH", str(matlab.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", str(STAND_INS / "gpu"), prepend=os.pathsep)
     with pytest.raises(EnvironmentSortFailure, match="not/there"):
         sort_once(tmp_path / "a", recording, sorter="kilosort2", kilosort_path="not/there")
     seen: list[dict[str, Any]] = []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting import _exceptions
@@ -32,6 +31,7 @@ from spikelab.spike_sorting._exceptions import (
     SorterTimeoutError,
     SpikeSortingClassifiedError,
 )
+from spikelab.spike_sorting._pages import write_page
 from spikelab.spike_sorting._signatures import SIGNATURES
 
 if TYPE_CHECKING:
@@ -265,13 +265,7 @@ def _recognised() -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page to the file that is named, or to the standard output."""
-    if not arguments:
-        sys.stdout.write(render_markdown())
-        return
-    target = Path(arguments[0])
-    temporary = target.with_name(f"{target.name}.tmp")
-    temporary.write_text(render_markdown(), encoding="utf-8")
-    temporary.replace(target)
+    write_page(render_markdown(), arguments)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._fields import default_of, option_of
 from spikelab.spike_sorting._flat import flat_name, groups
+from spikelab.spike_sorting._pages import write_page
 from spikelab.spike_sorting.config import SortingPipelineConfig
 
 if TYPE_CHECKING:
@@ -98,13 +98,7 @@ def _row(setting: FieldInfo) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the table to the file that is named, or to the standard output."""
-    if not arguments:
-        sys.stdout.write(render_markdown())
-        return
-    target = Path(arguments[0])
-    temporary = target.with_name(f"{target.name}.tmp")
-    temporary.write_text(render_markdown(), encoding="utf-8")
-    temporary.replace(target)
+    write_page(render_markdown(), arguments)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._pages import write_page
 from spikelab.spike_sorting.rt_sort.parameters import DEFAULTS, NAMES, PUBLISHED, SequenceParameters
 
 if TYPE_CHECKING:
@@ -83,10 +83,7 @@ def meanings() -> dict[str, str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the table to the file that is named, or to the standard output."""
-    if arguments:
-        Path(arguments[0]).write_text(render_markdown(), encoding="utf-8")
-    else:
-        sys.stdout.write(render_markdown())
+    write_page(render_markdown(), arguments)
 
 
 if __name__ == "__main__":

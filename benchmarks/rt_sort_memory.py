@@ -1,6 +1,7 @@
 """Memory and time of RT-Sort on long and on wide recordings, from the filtered binary to the spikes.
 
-A long recording is the filtered binary of `stream_256` (30 s), again and again. Writes ``rt_sort_memory.md``::
+A long recording is many takes of `stream_256` (30 s), with the same neurons and other spikes and noise: where noise
+comes back exactly, it is taken for neurons. Writes ``rt_sort_memory.md``::
 
     python -m benchmarks.rt_sort_memory
 """
@@ -11,6 +12,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,21 +48,21 @@ def main() -> None:
     ]  # fmt: skip
     what = (
         f"`detect_sequences` and `sort_offline` with {args.threads} thread(s), from the filtered binary on disk "
-        "(int16). Added: peak of the process less what it held before (imports, compiled code); pages of the file, "
-        "which is mapped, count, and the system keeps as many as it likes. Peak: all of the process. Written: by the "
-        "process, to any file."
+        "(int16). Added: peak of the process less what it held before (imports, compiled code). Peak: all of the "
+        "process. Written: by the process, to any file."
     )
     write(args.out / "rt_sort_memory.md", ["# RT-Sort: memory", f"{machine()}.", what, markdown(header, lines)])
 
 
 def _line(recipe: Recipe, times: int, args: argparse.Namespace, scratch: Path) -> list[str]:
-    recording = make(recipe, 1, args.scratch or scratch, args.templates)
+    takes = [replace(recipe, name=f"{recipe.name}_take_{k}", take=k) for k in range(times)]
+    recordings = [make(take, 1, args.scratch or scratch, args.templates) for take in takes]
     warm_up = make(recipe.warm_up, 0, args.scratch or scratch, args.templates)
     folder = scratch / f"{recipe.name}_{times}"
     folder.mkdir()
-    measure("filtered", module=TASKS, recording=str(recording), folder=str(folder), times=times)
+    measure("filtered", module=TASKS, recordings=[str(path) for path in recordings], folder=str(folder))
     small = scratch / "warm_up"
-    measure("filtered", module=TASKS, recording=str(warm_up), folder=str(small), times=1)
+    measure("filtered", module=TASKS, recordings=[str(warm_up)], folder=str(small))
     how = {"probe": recipe.probe, "n_jobs": args.threads, "folder": str(folder), "warm_up": str(small)}
     cost = measure("sort_binary", module=TASKS, **how)
     with np.load(folder / "found.npz") as data:

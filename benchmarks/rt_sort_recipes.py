@@ -41,6 +41,8 @@ class Recipe:
         Network bursts.
     drift_um : float
         From one end of the way to the other.
+    take : int
+        Another one has the same neurons, and other rates, spikes and noise.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Recipe:
     bursting: float = 1 / 3
     network_hz: float = 0.15
     drift_um: float = 0.0
+    take: int = 0
 
     @property
     def frames(self) -> int:

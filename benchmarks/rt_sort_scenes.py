@@ -106,7 +106,9 @@ def generated(recipe: Recipe, seed: int) -> Scene:
 
 def assembled(recipe: Recipe, seed: int, bank: Sequence[Measured]) -> Scene:
     """Noise, and every spike with its amplitude, where the drift has taken its unit."""
-    place, spikes, noise = (np.random.default_rng([seed, part]) for part in range(3))
+    take = [recipe.take] if recipe.take else []
+    place = np.random.default_rng([seed, 0])
+    spikes, noise = (np.random.default_rng([seed, part, *take]) for part in (1, 2))
     footprints = _footprints(recipe, bank, place)
     bursting = _chosen(recipe.bursting, recipe.units, place)
     drift = Drift(recipe, place)

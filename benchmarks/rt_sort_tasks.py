@@ -64,19 +64,15 @@ def _filtered(recording: BaseRecording, scratch: Path) -> BinaryRecording:
     return binary
 
 
-def filtered(recording: str, folder: str, times: int) -> Callable[[], Any]:
-    """Filter as the pipeline does; ``traces.dat`` in `folder` holds the result so many times, one after the other."""
+def filtered(recordings: list[str], folder: str) -> Callable[[], Any]:
+    """Filter as the pipeline does; ``traces.dat`` in `folder` holds the recordings one after the other."""
+    from spikeinterface.core import concatenate_recordings
 
     def work() -> None:
         target = Path(folder)
         target.mkdir(exist_ok=True)
-        binary = _filtered(load_recording(Path(recording)), target)
-        once = binary.path.read_bytes()
-        with binary.path.open("ab") as file:
-            for _ in range(times - 1):
-                file.write(once)
-        about = {**binary.to_dict(), "n_samples": times * binary.n_samples, "epochs": []}
-        (target / "binary.json").write_text(json.dumps(about), encoding="utf-8")
+        binary = _filtered(concatenate_recordings([load_recording(Path(path)) for path in recordings]), target)
+        (target / "binary.json").write_text(json.dumps(binary.to_dict()), encoding="utf-8")
 
     return work
 

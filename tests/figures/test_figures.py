@@ -340,6 +340,18 @@ def test_the_raster_names_its_units(make_recording: Make) -> None:
     assert [label for label in labels if label] == [str(int(row) + 1) for row in positions if 0 <= row < 7]
 
 
+def test_one_unit_has_one_tick(make_recording: Make) -> None:
+    figure = raster_pop_rate([make_recording(n_units=2)], FigureConfig())  # unit 0 is not curated
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels() if label.get_text()] == ["1"]
+
+
+def test_a_page_says_that_there_is_no_template(make_recording: Make) -> None:
+    recording = make_recording(**nan_template())
+    page = unit_page(recording.sd_all, 2, recording.outcome.unit_metrics[2], FigureConfig())
+    assert [[text.get_text() for text in ax.texts] for ax in page.axes[1:]] == [["no template"]] * 2
+
+
 def test_curated_and_failed_differ_without_colour(make_recording: Make) -> None:
     recording = make_recording()
     stacked = traces(templates([recording]))

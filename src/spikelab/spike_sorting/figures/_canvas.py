@@ -53,7 +53,7 @@ def finish(ax: Axes, config: FigureConfig, *, x: str = "", y: str = "", title: s
 
 def whole_numbers(ax: Axes) -> None:
     """Tick the y axis, which counts something, at a few whole numbers."""
-    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def say(ax: Axes, config: FigureConfig, text: str) -> None:

@@ -86,7 +86,7 @@ def _draw(raster: Axes, rate: Axes, recording: FigureRecording, config: FigureCo
     raster.set_ylim(sd.N - 0.5 if sd.N else 0.5, -0.5)
     whole_numbers(raster)
     ids = [str(unit) for unit in sd.unit_ids]
-    raster.yaxis.set_major_formatter(lambda row, _: ids[round(row)] if 0 <= round(row) < len(ids) else "")
+    raster.yaxis.set_major_formatter(lambda row, _: ids[int(row)] if row in range(len(ids)) else "")
     units = "unit" if sd.N == 1 else "units"
     finish(raster, config, y="Unit id", title=f"{short(recording.name)}: {sd.N} curated {units}")
     raster.tick_params(labelbottom=False)

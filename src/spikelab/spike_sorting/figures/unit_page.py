@@ -140,7 +140,10 @@ def _draw_footprint(ax: Axes, unit: dict[str, Any], metadata: dict[str, Any], co
     low, high = locations[near].min(axis=0), locations[near].max(axis=0)
     ax.set_xlim(low[0] - 0.7 * pitch, high[0] + 0.7 * pitch)
     ax.set_ylim(low[1] - pitch, high[1] + pitch)
-    finish(ax, config, x="x (um)", y="y (um)", title=f"footprint, largest {span:.3g} uV", scale=0.85)
+    title = f"footprint, largest {span:.3g} uV" if gain else "footprint"
+    finish(ax, config, x="x (um)", y="y (um)", title=title, scale=0.85)
+    if not gain:
+        say(ax, config, "no template")
 
 
 def nearest_channels(locations: NDArray[np.float64], main: int) -> NDArray[np.int64]:
@@ -181,3 +184,5 @@ def _draw_waveforms(
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     title = f"template and {shown} waveforms" if shown else "template"
     finish(ax, config, x=config.templates_x_label, y="Voltage (uV)", title=title, scale=0.85)
+    if not np.isfinite(template[:, channel]).any():
+        say(ax, config, "no template")

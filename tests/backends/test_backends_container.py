@@ -202,6 +202,15 @@ def test_socket_that_refuses_the_user(daemon: FakeDocker) -> None:
     assert done.stdout == "DockerEnvironmentError permission_denied\n"
 
 
+def test_the_image_is_known_by_its_id(daemon: FakeDocker) -> None:
+    assert Kilosort2Backend(KILOSORT2_DOCKER).made_by() == {"image": KS2_IMAGE, "image_id": f"sha256:{'0' * 64}"}
+
+
+@pytest.mark.usefixtures("no_daemon")
+def test_without_a_daemon_the_image_keeps_its_name(docker_command: None) -> None:
+    assert Kilosort2Backend(KILOSORT2_DOCKER).made_by() == {"image": KS2_IMAGE}
+
+
 def test_client_that_is_missing(docker_command: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
     monkeypatch.setattr(_container, "find_spec", lambda name: None if name == "docker" else object())

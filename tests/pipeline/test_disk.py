@@ -91,6 +91,16 @@ def test_full_disk_under_the_scratch_folder(small_disk: Path, tmp_path: Path) ->
     assert not list(small_disk.rglob("*.dat*"))
 
 
+def test_no_room_for_the_files_of_single_waveforms(small_disk: Path, tmp_path: Path) -> None:
+    recording = simulate(duration_s=4.0, n_channels=64, n_units=60).recording  # 10 MB as int16
+    settings = {"sorter": "threshold", "results_folders": [tmp_path / "out"], "delete_inter": False}
+    with pytest.raises(DiskExhaustionError) as raised:
+        sort_recording([recording], intermediate_folders=[small_disk / "i"], **settings)
+    assert raised.value.path == small_disk / "i" / "waveforms"
+    assert not list(small_disk.rglob("waveforms_*"))
+    assert (tmp_path / "out" / "stages" / "sorting" / "spikes.npz").exists()
+
+
 def test_disk_that_fills_up_under_the_results_folder(
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_sorts(simulated: Simulated, tmp_path: Path) -> None:
     (again,) = sort_recording([simulated.recording], config=config, results_folders=[out])
     assert all(stage["loaded"] for stage in record_of(out)["stages"].values())
     assert_same_trains(again.train, found.train, 0)
+
+
+def test_the_record_names_the_code(simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = tmp_path / "Kilosort2"
+    shutil.copytree(STAND_INS / "Kilosort2", code)
+    git = ["git", "-C", str(code), "-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it was"], ["tag", "v2.0"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setenv("KILOSORT_PATH", str(code))
+    out = tmp_path / "out"
+    for _ in range(2):  # the second time the sorting is read from disk
+        sort_recording([simulated.recording], config=KILOSORT2.override(**LOOSE), results_folders=[out])
+        assert record_of(out)["versions"]["kilosort2"] == "v2.0"
+        assert record_of(out)["stages"]["sorting"]["made_by"] == {"kilosort2": "v2.0"}
 
 
 @pytest.mark.parametrize("reference", [None, "median"])
@@ -222,7 +237,7 @@ def test_matlab_that_hangs_is_ended(fails: Callable[..., Exception]) -> None:
     error = fails(STAND_IN_MATLAB="hang", resource_retries=0, sorter_timeout_s=5)
     assert isinstance(error, errors.SorterTimeoutError)
     assert "Computing whitening matrix" in str(error)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
+    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "654"]]
 
 
 def test_matlab_that_does_nothing(fails: Callable[..., Exception]) -> None:

@@ -188,6 +188,7 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown, limits: Limits, *, onl
         require_epoch(config.curation.curation_epoch, len(recording.value.epochs))
     sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
     record["attempts"] = sorting.info["attempts"]
+    record["versions"] |= sorting.info.get("made_by", {})
     if only_sorter:
         return None
     waveforms = _note(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
@@ -379,7 +380,7 @@ def _versions(config: SortingPipelineConfig) -> dict[str, str]:
 
     versions = {"spikelab": __version__, "python": platform.python_version()}
     names = ["spikeinterface", "numpy", "scipy", "numba"]
-    if config.sorter.sorter_name == "kilosort4":
+    if config.sorter.sorter_name == "kilosort4" and not config.sorter.use_docker:
         names += ["kilosort", "torch"]
     for name in names:
         try:

@@ -155,6 +155,22 @@ def _check_docker(image: str, sorter: str) -> None:
         raise _docker_error(sorter, error) from error
 
 
+def identity(container: Container) -> dict[str, str]:
+    """The image by its name and, where docker knows it, by the id of what the name stood for."""
+    named = {"image": container.image}
+    if container.engine != DOCKER or find_spec("docker") is None:
+        return named
+    import docker
+    from requests import RequestException
+
+    try:
+        with closing(docker.from_env(timeout=ANSWER_WITHIN_S)) as client:
+            return named | {"image_id": str(client.images.get(container.image).id)}
+    except (docker.errors.DockerException, RequestException, OSError) as error:
+        logger.info("the id of the image %s could not be found out: %s", container.image, error)
+        return named
+
+
 def _docker_error(sorter: str, error: Exception) -> Exception:
     """Give an error of docker's client its class and reason."""
     from spikelab.spike_sorting._classifier import classify_failure

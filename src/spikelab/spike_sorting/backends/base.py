@@ -132,6 +132,10 @@ class SorterBackend(ABC):
         """What ``spikelab doctor`` says of a sorter that can run on this host; "" for nothing."""
         return ""
 
+    def made_by(self) -> dict[str, str]:
+        """Name and version of what has sorted, for the record; what cannot be found out is left out."""
+        return {}
+
     def key(self) -> dict[str, Any]:
         """Settings besides ``config.sorter`` that shape what :meth:`sort` returns, JSON-able; a change runs it anew."""
         return {}

@@ -94,6 +94,20 @@ class Kilosort2Backend(SpikeInterfaceBackend):
             return f"{container.image} with {container.engine}"
         return shutil.which(COMPILED_COMMAND) or f"{shutil.which('matlab')}, {self.source_folder()}"
 
+    def version_here(self) -> dict[str, str]:
+        """What git says of the source folder; Kilosort 2 does not know its own version."""
+        if shutil.which(COMPILED_COMMAND) is not None:
+            return {}
+        folder = self.source_folder()
+        if not (folder / ".git").exists():
+            return {}
+        command = ["git", "-C", str(folder), "describe", "--tags", "--always", "--dirty"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return {}
+        return {"kilosort2": done.stdout.strip()}
+
     def source_folder(self) -> Path:
         """Folder of Kilosort 2's MATLAB code, from ``sorter_path`` or the variable ``KILOSORT_PATH``.
 

@@ -21,6 +21,7 @@ from spikelab.spike_sorting.backends._container import (
     check_container,
     container_for,
     environment_for,
+    identity,
     remove_containers,
 )
 from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names, merge_params, seed_from
@@ -48,6 +49,7 @@ FILTER_OFF: dict[str, dict[str, Any]] = {
 }
 PASS_THROUGH = [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]  # a filter, as second-order sections, that changes nothing
 DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
+UNKNOWN = "unknown"  # what SpikeInterface calls a version that it cannot find
 SEED_PARAMETERS = ("seed", "cluster_init_seed", "whitening_seed")
 
 
@@ -127,6 +129,20 @@ class SpikeInterfaceBackend(StandardBackend):
         except ImportError:  # the sorter itself knows them, and is not installed: that is said next
             return
         check_param_names(self.spikeinterface_name, self._known_params(defaults), given)
+
+    def made_by(self) -> dict[str, str]:
+        """The image of the container, and its id where docker knows it; the sorter's own version on this host."""
+        container = self.container()
+        return self.version_here() if container is None else identity(container)
+
+    def version_here(self) -> dict[str, str]:
+        """Name and version of the sorter on this host."""
+        try:
+            version = str(self._sorter().get_sorter_version())
+        except Exception as error:  # noqa: BLE001 - the sorter's own code; the spikes are there
+            logger.info("the version of %s could not be found out: %s", self.spikeinterface_name, error)
+            return {}
+        return {self.spikeinterface_name: version} if version != UNKNOWN else {}
 
     def check_installed(self) -> None:
         """EnvironmentSortFailure, with what to install or start, where the sorter cannot run on this host."""

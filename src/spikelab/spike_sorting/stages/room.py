@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from spikelab.spike_sorting._checks import RESULTS_BYTES, Needs, check_disk
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.stages.context import Context
 
 
@@ -29,6 +32,28 @@ def require_room(context: Context, n_samples: int, n_channels: int, *, traces: b
     scratch = 2 * n_samples * n_channels if traces else 0
     if context.sorts:
         scratch += context.backend.scratch_bytes(n_samples, n_channels)
-    for finding in check_disk(Needs(folders={context.intermediate: scratch, context.results: RESULTS_BYTES})):
+    _require({context.intermediate: scratch, context.results: RESULTS_BYTES})
+
+
+def require_waveform_room(context: Context, trains: SpikeTrains, binary: BinaryRecording) -> None:
+    """Check that the files of single waveforms fit: only the sorted spikes tell how large they get.
+
+    Raises
+    ------
+    DiskExhaustionError
+        If there is too little room. The sorting is on disk by then and is not done again.
+    """
+    from spikelab.spike_sorting.waveforms.templates import Window
+
+    config = context.config.waveform
+    if not config.save_waveform_files:
+        return
+    window = Window.from_ms(config.ms_before, config.ms_after, binary.sampling_frequency)
+    n_waveforms = sum(min(len(spikes), config.max_waveforms_per_unit) for spikes in trains.samples)
+    _require({context.waveforms_folder: 4 * n_waveforms * window.n_samples * binary.n_channels})
+
+
+def _require(folders: dict[Path, int]) -> None:
+    for finding in check_disk(Needs(folders=folders)):
         if finding.failure is not None:
             raise finding.failure

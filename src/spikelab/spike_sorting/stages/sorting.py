@@ -52,7 +52,12 @@ def sorting_stage(
                 shutil.copyfile(log, folder / log.name)
         trains.save(folder / SPIKES)
         _keep(context, folder)
-        return {"n_units": trains.n_units, "n_spikes": sum(map(len, trains.samples)), "attempts": attempts}
+        return {
+            "n_units": trains.n_units,
+            "n_spikes": sum(map(len, trains.samples)),
+            "attempts": attempts,
+            "made_by": context.backend.made_by(),
+        }
 
     return context.store.load_or_run(
         NAME,

@@ -74,6 +74,13 @@ def tidies_up(job, folder):
     finally:
         (folder.parent / "tidied").write_text(name)
 
+def starts_a_helper_when_asked_to_end(job, folder):
+    try:
+        hangs(job, folder)
+    finally:
+        helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        (folder.parent / "late.pid").write_text(str(helper.pid))
+
 def does_not_listen(job, folder):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     hangs(job, folder)
@@ -214,6 +221,13 @@ def test_hang_is_asked_to_tidy_up_before_it_is_killed(run, tmp_path: Path, tempo
     assert not list(temporary_folder.iterdir())
     assert not (tmp_path / "run" / _child.TEMPORARY).exists()
     assert is_gone(int((tmp_path / "run" / "helper.pid").read_text()))  # although it had a session of its own
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody is asked to end there")
+def test_what_is_started_on_the_way_out_ends_too(run, tmp_path: Path) -> None:
+    with pytest.raises(SorterTimeoutError):
+        run("starts_a_helper_when_asked_to_end", timeout_s=2)
+    assert is_gone(int((tmp_path / "late.pid").read_text()))  # in a session of its own, and never seen in the tree
 
 
 def test_who_does_not_listen_is_killed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ POLL_S = 0.5
 HEARTBEAT_S = 30.0
 GRACE_S = 5.0  # to clean up, between being asked to end and being killed
 TEMPORARY, TEMPORARY_PREFIX = "tmp", "spikelab-"
+MARK = "SPIKELAB_SORT"  # variable in the environment of all that the child starts: who left its tree is found by it
 TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")  # the last two are Windows'
 IDLE_CPU_SHARE = 0.02  # of one core; an idle interpreter uses less
 THREAD_VARIABLES = (
@@ -122,7 +123,8 @@ def run_in_child(
     process: psutil.Popen | None = None
     members: dict[int, psutil.Process] = {}
     with _own_temporary_files(folder) as temporary:
-        variables = {**dict.fromkeys(TEMPORARY_VARIABLES, str(temporary)), **(environment or {})}
+        mark = str(temporary)  # no other run has it
+        variables = {**dict.fromkeys(TEMPORARY_VARIABLES, mark), **(environment or {}), MARK: mark}
         try:
             with log_path.open("wb") as log:
                 process = psutil.Popen(
@@ -136,7 +138,7 @@ def run_in_child(
             exit_code = _wait(process, _Watch(sorter, process, folder, log_path, timeout_s, members))
         finally:
             if process is not None:
-                end_tree(process, members.values())
+                end_tree(process, members.values(), mark)
             _clean_log(log_path)
     if exit_code != 0 or not (folder / RESULT_FILE).is_file():
         raise _error(sorter, exit_code, folder / ERROR_FILE, log_path)
@@ -168,11 +170,11 @@ def _own_temporary_files(folder: Path) -> Iterator[Path]:
         shutil.rmtree(inside, ignore_errors=True)
 
 
-def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = ()) -> None:
+def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = (), mark: str | None = None) -> None:
     """End `process` and everything it started, and wait until they are gone.
 
     The process itself is asked first, and has `GRACE_S` to clean up; then all are killed, also those in `seen` that
-    have left the tree since.
+    have left the tree since, and those that were started unseen and have the `mark` in their environment.
     """
     victims = [*_tree(process), *seen]
     try:
@@ -183,7 +185,8 @@ def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = ()) -> None
         pass  # it is gone, or it does not listen
     finally:  # also where a second Ctrl-C cuts the wait short
         victims += frozen_tree(process)
-        _kill(process.pid, victims)
+        kill(process.pid, victims)
+        victims += kill_marked(mark)
     psutil.wait_procs(victims, timeout=10)
     with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):  # stuck in the kernel: nothing more to be done
         process.wait(timeout=10)
@@ -200,7 +203,30 @@ def frozen_tree(process: psutil.Process) -> list[psutil.Process]:
     return list(frozen.values())
 
 
-def _kill(group: int, victims: Iterable[psutil.Process]) -> None:
+def kill_marked(mark: str | None) -> list[psutil.Process]:
+    """Kill and return whatever has `mark` in its environment, but this process; again until nothing new is there."""
+    killed: dict[int, psutil.Process] = {}
+    while mark is not None:
+        new = [process for process in psutil.process_iter() if process.pid not in killed and _has_mark(process, mark)]
+        if not new:
+            break
+        for process in new:
+            with suppress(psutil.Error):
+                process.kill()
+            killed[process.pid] = process
+    return list(killed.values())
+
+
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    if process.pid == os.getpid():
+        return False
+    try:
+        return process.environ().get(MARK) == mark
+    except (psutil.Error, OSError):  # of another user, or gone
+        return False
+
+
+def kill(group: int, victims: Iterable[psutil.Process]) -> None:
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):  # raised where nobody is left
             os.killpg(group, signal.SIGKILL)  # also reaches grandchildren whose own parent has ended

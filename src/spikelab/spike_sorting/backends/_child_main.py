@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.backends._child import ERROR_FILE, RESULT_FILE, TEMPORARY_PREFIX, _kill, frozen_tree
+from spikelab.spike_sorting.backends._child import (
+    ERROR_FILE,
+    MARK,
+    RESULT_FILE,
+    TEMPORARY_PREFIX,
+    frozen_tree,
+    kill,
+    kill_marked,
+)
 from spikelab.spike_sorting.backends._container import DOCKER, SINGULARITY, remove_containers
 
 if TYPE_CHECKING:
@@ -129,7 +137,8 @@ def _end_own_tree() -> None:
         return
     if os.fork() == 0:
         os.setsid()
-        _kill(this.pid, frozen_tree(this))
+        kill(this.pid, frozen_tree(this))
+        kill_marked(os.environ.get(MARK))
         os._exit(0)
     time.sleep(60)
 

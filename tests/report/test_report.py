@@ -187,7 +187,7 @@ def test_ticks_are_round_and_inside() -> None:
 
 def test_lines_do_not_drift_by_rounding() -> None:
     points = [(0.03 * i, 0.07 * i) for i in range(1000)]
-    steps = re.findall(r"[ml]([-\d.e]+) ([-\d.e]+)", polyline(points))
+    steps = re.findall(r"[ml]([-\d.e]+) ([-\d.e]+)", polyline(*zip(*points, strict=True)))
     end = np.array(steps, dtype=float).sum(axis=0)
     np.testing.assert_allclose(end, points[-1], atol=0.06)
 

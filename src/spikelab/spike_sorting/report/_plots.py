@@ -125,8 +125,8 @@ def sparkline(sd: SpikeData) -> str:
     """The population rate as a line of its own height: when there was activity, not how much."""
     counts = sd.binned(max(sd.length, 1.0) / SPARK_BINS).astype(np.float64)
     top = counts.max() if sd.N and counts.max() > 0 else 1.0
-    points = zip(np.linspace(1, 119, len(counts)), 27 - counts / top * 25, strict=True)
-    return drawing(120, 28, f'<path class="line" d="{polyline(points)}"/>', label="population rate", kind="spark")
+    line = polyline(np.linspace(1, 119, len(counts)), 27 - counts / top * 25)
+    return drawing(120, 28, f'<path class="line" d="{line}"/>', label="population rate", kind="spark")
 
 
 def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
@@ -148,8 +148,8 @@ def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str
     for channel in (*others, main):
         values = template[:, channel]
         keep = np.isfinite(values)
-        points = zip(x[keep], zero - values[keep] * scale, strict=True)
-        lines.append(f'<path class="{"line " + kind if channel == main else "line pale"}" d="{polyline(points)}"/>')
+        line = polyline(x[keep], zero - values[keep] * scale)
+        lines.append(f'<path class="{"line " + kind if channel == main else "line pale"}" d="{line}"/>')
     milliseconds = len(template) * 1000 / metadata["fs_Hz"]
     label = f"template of unit {unit['unit_id']}, {milliseconds:.2g} ms"
     return drawing(THUMB_WIDTH, THUMB_HEIGHT, "".join(lines), label=label, kind="thumb")
@@ -197,11 +197,11 @@ def traces_picture(channels: list[tuple[str, FloatArray]], seconds: float) -> st
         edges = np.unique(np.linspace(0, len(trace), TRACE_COLUMNS + 1).astype(np.int64))[:-1]
         low, high = np.minimum.reduceat(trace, edges), np.maximum.reduceat(trace, edges)
         x = left + edges / max(len(trace), 1) * (width - left)
-        points = zip(np.repeat(x, 2), (base - np.column_stack([low, high]) * scale).ravel(), strict=True)
+        line = polyline(np.repeat(x, 2), (base - np.column_stack([low, high]) * scale).ravel())
         parts.append(
             f'<text class="tick" x="{left - 6:g}" y="{number(base + 3)}" text-anchor="end">{escape(name)}</text>'
         )
-        parts.append(f'<path class="line thin" d="{polyline(points)}"/>')
+        parts.append(f'<path class="line thin" d="{line}"/>')
     height = row * (len(channels) + 0.8)
     bar = max(ticks(0, peak, 2))
     parts.append(f'<path class="axis thick" d="M{left:g} {number(height - 4)}v{number(-bar * scale)}"/>')

@@ -19,7 +19,7 @@ def grey_png(pixels: NDArray[np.uint8]) -> bytes:
     # Every row starts with the number of its filter: none.
     lines = np.hstack([np.zeros((rows, 1), dtype=np.uint8), pixels]).tobytes()
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 

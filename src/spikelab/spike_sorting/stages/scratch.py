@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
@@ -29,8 +30,8 @@ def empty_folder(folder: Path) -> None:
             f"{folder} holds something that spikelab did not write, and would be overwritten: give another folder as "
             "intermediate_folders"
         )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _remove(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     set_owner(folder, None)
 
 
@@ -57,5 +58,17 @@ def delete_scratch(intermediate: Path) -> None:
     """Delete our folders in `intermediate`, and nothing else."""
     for name in FOLDERS:
         folder = intermediate / name
-        if (folder / OWNER).is_file():
+        if is_ours(folder):
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Delete `folder`, our mark last: what is left of it when this process is killed is still known as ours."""
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != OWNER:
+                entry.unlink()
+        if [entry.name for entry in folder.iterdir()] in ([], [OWNER]):
             shutil.rmtree(folder, ignore_errors=True)

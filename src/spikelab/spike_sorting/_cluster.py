@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 USABLE_SHARE = 0.9  # of the memory that is available
 CONNECT_S = 30
 START_S = 300
+START_TRIES = 3
+QUIET = logging.CRITICAL  # of dask: we say ourselves which worker died, and what becomes of its recording
 # Spilling moves results of tasks to disk, and ours are small; pausing stops new tasks when a sort needs memory.
 DASK_SETTINGS = {
     "distributed.worker.memory.target": False,
@@ -35,6 +37,8 @@ DASK_SETTINGS = {
     "distributed.worker.memory.terminate": 0.95,
     "distributed.scheduler.allowed-failures": 0,
     "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
+    # A worker that died is started again, and given up after that; imports take longer than 15 s on a busy machine.
+    "distributed.deploy.lost-worker-timeout": f"{START_S}s",
 }
 
 
@@ -47,10 +51,13 @@ class Cluster:
     client : distributed.Client
     cores : int or None
         Cores for each worker, where they share this machine.
+    ours : distributed.SpecCluster or None
+        The workers, where they were started for this batch.
     """
 
     client: Client
     cores: int | None = None
+    ours: Any = None
 
     @property
     def local(self) -> bool:
@@ -65,6 +72,11 @@ class Cluster:
         with suppress(Exception):  # a link is worth no failure
             return str(self.client.dashboard_link)
         return ""
+
+    def mend(self) -> None:
+        """Start again those of our workers that died while they started, on which dask gives up."""
+        if self.ours is not None:
+            self.ours.sync(_replace_dead, self.ours)
 
     def workers(self) -> list[Worker]:
         """Workers that take tasks now.
@@ -94,6 +106,14 @@ def _worker(address: str, about: dict[str, Any]) -> Worker:
         gpus=float((about.get("resources") or {}).get("GPU", 0)),
         memory=int(about["memory_limit"]) or None if about.get("memory_limit") else None,
     )
+
+
+async def _replace_dead(ours: Any) -> None:
+    for name, nanny in list(ours.workers.items()):
+        if nanny.status.name in ("closed", "failed"):
+            del ours.workers[name]
+    if len(ours.workers) < len(ours.worker_spec):
+        ours.scale(len(ours.worker_spec))
 
 
 @contextmanager
@@ -130,9 +150,9 @@ def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_
             return
         names = gpu_names() if with_gpus else []
         count = workers or local_workers(jobs)
-        with _local_cluster(count, names) as cluster, Client(cluster) as client:
+        with _started(count, names) as ours, Client(ours) as client:
             client.wait_for_workers(1, timeout=START_S)
-            yield Cluster(client, cores=max(1, available_cores() // count))
+            yield Cluster(client, max(1, available_cores() // count), ours)
 
 
 def require_dask() -> None:
@@ -176,7 +196,7 @@ def gpu_names() -> list[str]:
 def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Options of each worker of this machine: one for each GPU, which sees that one alone, and `count` without."""
     memory = int(USABLE_SHARE * available_memory()) // (count + len(gpu))
-    common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": logging.ERROR}
+    common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": QUIET}
     specifications: dict[str, dict[str, Any]] = {}
     for name in gpu:
         env = {"CUDA_VISIBLE_DEVICES": name}
@@ -185,6 +205,23 @@ def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str,
         hidden = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if gpu else {}
         specifications[f"cpu-{number}"] = {**common, **hidden}
     return specifications
+
+
+def _started(count: int, gpu: Sequence[str]) -> Any:
+    """Workers of this machine; one that dies while it starts is no reason to give up."""
+    for left in reversed(range(START_TRIES)):
+        try:
+            return _local_cluster(count, gpu)
+        except Exception as error:
+            if left:
+                logger.warning("workers did not start (%s); another try", error)
+                continue
+            raise EnvironmentSortFailure(
+                f"no workers could be started on this machine, tried {START_TRIES} times: {error}. Check first whether "
+                "there are memory, processes and file handles left for them, and whether the temporary folder can be "
+                "written to"
+            ) from error
+    return None
 
 
 def _local_cluster(count: int, gpu: Sequence[str]) -> Any:
@@ -197,5 +234,5 @@ def _local_cluster(count: int, gpu: Sequence[str]) -> Any:
         for name, options in worker_specifications(count, gpu).items()
     }
     return SpecCluster(
-        workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=logging.ERROR, name="spikelab"
+        workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=QUIET, name="spikelab"
     )

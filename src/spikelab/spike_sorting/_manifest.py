@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 KEYS = ("file", "stream", "sorter", "results", "intermediate", "config")
 DEFAULTS = KEYS[1:]
 MOST_SHOWN = 20
+DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
 CSV_SEPARATOR = ";"
 
 
@@ -71,7 +72,7 @@ class _Request:
         value = self.entry.values.get(key)
         if value is not None:
             return self.entry.folder / Path(value).expanduser()
-        return results / "intermediate" if key == "intermediate" and (results := self.folder("results")) else None
+        return results / DEFAULT_SCRATCH if key == "intermediate" and (results := self.folder("results")) else None
 
     def own_folder(self, key: str) -> Path | None:
         """The folder of this recording alone, rather than one that several have their folders in."""

@@ -26,7 +26,7 @@ from spikelab.spike_sorting._dispatch import Dispatcher, Task, Worker
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, ResourceSortFailure
 from spikelab.spike_sorting._inputs import Job, overview_folder
 from spikelab.spike_sorting._jobfile import write_batch
-from spikelab.spike_sorting._manifest import ManifestError, jobs_from_entries, read_manifest
+from spikelab.spike_sorting._manifest import DEFAULT_SCRATCH, ManifestError, jobs_from_entries, read_manifest
 from spikelab.spike_sorting._run import Limits
 from spikelab.spike_sorting._worker import Told
 from spikelab.spike_sorting.backends import get_backend_class
@@ -45,7 +45,7 @@ LOST_DELAY_S = 3.0  # what a dead worker had started ends within that
 BUSY_DELAY_S = 5.0
 SAY_AGAIN_S = 60.0
 LOST_AT_MOST = 2
-FETCH_S = 60
+FETCH_S, FETCH_STEP_S = 60, 2
 END_S = 15.0
 PAGE_EVERY_S = 5.0
 PAGE_SHARE = 0.05  # of the time may go into the page of the batch
@@ -122,7 +122,15 @@ def run_many(
             logger.info("dashboard: %s", cluster.dashboard)
         batch.run(tasks)
     write_overview_page(batch.outcomes)
+    _remove_empty_scratch(jobs)
     return batch.outcomes
+
+
+def _remove_empty_scratch(jobs: Sequence[Job]) -> None:
+    """The common scratch folder that lists name by default: no job can tell whether it is the last one in it."""
+    for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:
+        with suppress(OSError):  # there is none, or there is something in it
+            folder.rmdir()
 
 
 def _task(index: int, job: Job) -> Task:
@@ -194,6 +202,8 @@ class Batch:
             with suppress(Exception):
                 future.cancel()
             self._lost(task, f"worker {address} is gone")
+        if self.cluster.local:
+            self.cluster.mend()
         if not self.workers and not self.running and now - self.said > SAY_AGAIN_S:
             self.said = now
             logger.warning("the cluster has no worker: waiting for one")
@@ -221,7 +231,8 @@ class Batch:
             self.name,
             Limits(self.cluster.cores, worker.memory),
             quiet=self.cluster.local,
-            key=f"{job.name}-{task.part}-{uuid.uuid4().hex[:8]}",
+            # Scheduler and workers keep statistics for every first element, for ever.
+            key=(f"spikelab-{task.part}", job.name, uuid.uuid4().hex[:8]),
             workers=[worker.address],
             resources={"GPU": 1} if on_gpu else None,
             pure=False,
@@ -247,16 +258,30 @@ class Batch:
         del self.running[address]
         worker = self.workers[address]
         try:
-            told = future.result(timeout=FETCH_S)
+            told = self._fetch(future, address)
+        except EnvironmentSortFailure:  # there is no scheduler any more; what a task failed of is told, not raised
+            raise
         except Exception as error:  # noqa: BLE001 - what our own code did not tell is the cluster's doing
             self._failed_outside(task, worker, error)
         else:
             self._note(task, worker, told)
 
+    def _fetch(self, future: Future[Any], address: str) -> Any:
+        """What a task told; a worker that dies with its answer is not waited for."""
+        end = time.monotonic() + FETCH_S
+        while True:
+            try:
+                return future.result(timeout=FETCH_STEP_S)
+            except TimeoutError:
+                there = any(worker.address == address for worker in self.cluster.workers())
+                if not there or time.monotonic() > end:
+                    raise
+
     def _failed_outside(self, task: Task, worker: Worker, error: Exception) -> None:
         """A task that ended without a word: its worker died, or could not even begin."""
         if future_was_lost(error):
-            self._lost(task, str(error).splitlines()[0] if str(error) else type(error).__name__)
+            self.workers.pop(worker.address, None)  # nothing more for it, should the scheduler not know yet
+            self._lost(task, f"worker {worker.address} is gone")
             return
         failure = EnvironmentSortFailure(
             f"the worker on {worker.host} could not start the sort ({type(error).__name__}: {error}). Check first "

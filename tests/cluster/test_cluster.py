@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,20 @@ def test_two_workers_make_the_same_bytes_as_one_process(
     again = run_many(jobs, client)
     assert [outcome.done is None for outcome in again] == [False, False, True, False]
     assert all(stage["loaded"] for stage in record(jobs[0])["stages"].values())
+
+
+def test_figures_of_all_recordings_are_those_of_one_process(client: Client, recordings: Path, tmp_path: Path) -> None:
+    jobs = plan(recordings, tmp_path / "results", ("a", "silent", "b"))
+    drawn = [replace(job, config=job.config.override(create_figures=True)) for job in jobs]
+    run_many(drawn, client)
+    folders = [tmp_path / "alone" / f"sorted_threshold_{job.name}" for job in jobs]
+    sort_recording(
+        [job.recording_input for job in jobs], drawn[0].config.override(on_failure="skip"), results_folders=folders
+    )
+    there, here = (tmp_path / name / "sorted_threshold_overview" for name in ("results", "alone"))
+    pictures = sorted(path.name for path in here.glob("*.png"))
+    assert "curation_bar_plot.png" in pictures
+    assert [(there / name).read_bytes() for name in pictures] == [(here / name).read_bytes() for name in pictures]
 
 
 def test_a_lost_worker_costs_nothing_that_was_finished(

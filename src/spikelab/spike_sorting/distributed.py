@@ -31,7 +31,7 @@ from spikelab.spike_sorting._run import Limits
 from spikelab.spike_sorting._worker import Told
 from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
-from spikelab.spike_sorting.pipeline import write_overview_page
+from spikelab.spike_sorting.pipeline import write_overview, write_overview_page
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -121,7 +121,7 @@ def run_many(
         if cluster.dashboard:
             logger.info("dashboard: %s", cluster.dashboard)
         batch.run(tasks)
-    write_overview_page(batch.outcomes)
+    write_overview(batch.outcomes)
     _remove_empty_scratch(jobs)
     return batch.outcomes
 

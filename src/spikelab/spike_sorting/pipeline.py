@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._batch import Outcome, raise_failures, run_batch
 from spikelab.spike_sorting._inputs import Job, as_list, overview_folder, plan_jobs
-from spikelab.spike_sorting._run import sort_one, status_of
+from spikelab.spike_sorting._run import FigureData, sort_one, status_of
 from spikelab.spike_sorting._validation import validate_config
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_READ_FOR_FIGURES = 100  # recordings; more would be in memory together, and nobody could tell them apart
 RESERVED_BY_MULTISTREAM = ("stream_id", "intermediate_folders", "results_folders")
 
 
@@ -120,10 +121,15 @@ def sort_multistream(
 def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
     """Sort every job under the failure policy; with several, draw the overview figures and write their page."""
     outcomes = run_batch(jobs, sort_one)
+    write_overview(outcomes)
+    return outcomes
+
+
+def write_overview(outcomes: Sequence[Outcome]) -> None:
+    """What is told of several recordings together: figures, where they are wanted, and their page."""
     if len(outcomes) > 1:
         _overview_figures(outcomes)
         write_overview_page(outcomes)
-    return outcomes
 
 
 def _complete_config(
@@ -178,8 +184,12 @@ def _overview_figures(outcomes: Sequence[Outcome]) -> None:
     """Figures of all recordings together, where there are several and figures are wanted."""
     from spikelab.spike_sorting.stages import draw_overview
 
-    drawn = [(o.job, o.done.figure_data) for o in outcomes if o.done is not None and o.done.figure_data is not None]
-    if len(drawn) < 2 or not drawn[0][0].config.figures.create_figures:
+    wanted = [outcome for outcome in outcomes if outcome.job.config.figures.create_figures]
+    if sum(_is_on_disk(outcome) for outcome in wanted) > MOST_READ_FOR_FIGURES:
+        logger.info("no figures of all recordings together: that is done for up to %d", MOST_READ_FOR_FIGURES)
+        return
+    drawn = [(outcome.job, data) for outcome in wanted if (data := _figure_data(outcome)) is not None]
+    if len(drawn) < 2:
         return
     jobs = [job for job, _ in drawn]
     folder = overview_folder(jobs)
@@ -191,6 +201,24 @@ def _overview_figures(outcomes: Sequence[Outcome]) -> None:
     else:
         if new:
             logger.info("figures of all recordings together are in %s", folder)
+
+
+def _is_on_disk(outcome: Outcome) -> bool:
+    """Whether another process sorted it, and left the results where they are."""
+    return outcome.done is not None and outcome.done.results is None
+
+
+def _figure_data(outcome: Outcome) -> FigureData | None:
+    """What figures of several recordings need of this one; None where it has none of its own."""
+    from spikelab.spike_sorting._results import Results
+
+    if outcome.done is None or not _is_on_disk(outcome):
+        return None if outcome.done is None else outcome.done.figure_data
+    try:
+        results = Results.open(outcome.job.results)
+        return FigureData(results.run_id("figures"), results.units, results.curation)
+    except FileNotFoundError:
+        return None
 
 
 def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False) -> None:

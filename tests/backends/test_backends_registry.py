@@ -17,6 +17,8 @@ from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spikelab.spike_sorting.backends.base import SorterBackend
 
 
@@ -90,3 +92,13 @@ print([name for name in {heavy.split()!r} if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_plugin_that_is_installed_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "newcomer" not in list_sorters()
+    installed = tmp_path / "newcomer-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: newcomer\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[spikelab.sorters]\nnewcomer = a:B\n")
+    assert "newcomer" in list_sorters()

@@ -129,3 +129,12 @@ def test_entries_in_python(saved: Callable[..., Path]) -> None:
     assert (job.recording_input, job.config.curation.snr_min) == (path, None)
     with pytest.raises(ManifestError, match="entry 1"):
         jobs_from_entries([{"file": path, "sorter": "threshold", "config": {"snr": 1}}])
+
+
+def test_a_fault_of_the_defaults_is_told_once_and_settings_are_shared(folder: Path) -> None:
+    entries = [{"file": folder / f"{name}.raw.h5"} for name in ("day1", "day2")]
+    with pytest.raises(ManifestError) as caught:
+        jobs_from_entries(entries, {"sorter": "threshold", "config": {"snr_mim": 7}})
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["[defaults], config"]
+    first, second = jobs_from_entries(entries, {"sorter": "threshold", "config": {"snr_min": 7}})
+    assert first.config is second.config

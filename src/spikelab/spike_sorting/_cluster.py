@@ -29,6 +29,8 @@ CONNECT_S = 30
 START_S = 300
 START_TRIES = 3
 QUIET = logging.CRITICAL  # of dask: we say ourselves which worker died, and what becomes of its recording
+# A terminal sends Ctrl-C to all processes; the client, which has it too, ends what its workers do in order.
+NO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 # Spilling moves results of tasks to disk, and ours are small; pausing stops new tasks when a sort needs memory.
 DASK_SETTINGS = {
     "distributed.worker.memory.target": False,
@@ -196,7 +198,7 @@ def gpu_names() -> list[str]:
 def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Options of each worker of this machine: one for each GPU, which sees that one alone, and `count` without."""
     memory = int(USABLE_SHARE * available_memory()) // (count + len(gpu))
-    common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": QUIET}
+    common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": QUIET, "preload": [NO_CTRL_C]}
     specifications: dict[str, dict[str, Any]] = {}
     for name in gpu:
         env = {"CUDA_VISIBLE_DEVICES": name}

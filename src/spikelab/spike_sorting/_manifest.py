@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 KEYS = ("file", "stream", "sorter", "results", "intermediate", "config")
 DEFAULTS = KEYS[1:]
+SHARED = ("sorter", "config")  # what is wrong with the common ones is told once
 MOST_SHOWN = 20
 DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
 CSV_SEPARATOR = ";"
@@ -85,7 +86,10 @@ class _Problems:
     found: list[str] = field(default_factory=list)
 
     def add(self, entry: _Entry, key: str, problem: object) -> None:
-        self.found.append(f"{entry.name}, {key}: {problem}")
+        shared = key in SHARED and not entry.own.intersection(SHARED)
+        line = f"{'[defaults]' if shared else entry.name}, {key}: {problem}"
+        if line not in self.found:
+            self.found.append(line)
 
 
 def read_manifest(path: str | Path) -> list[Job]:
@@ -169,11 +173,12 @@ def _plan(
     if not entries:
         found.found.append("there is no [[recording]] in it")
     requests: list[_Request] = []
+    configs: dict[str, SortingPipelineConfig] = {}
     for number, entry in enumerate(entries, start=1):
         name = f"entry {number} ({entry.get('file', 'without a file')})"
         found.found += _unknown_keys(name, entry, KEYS)
         merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
-        requests += _requests(_Entry(name, merged, frozenset(entry), folder), found)
+        requests += _requests(_Entry(name, merged, frozenset(entry), folder), found, configs)
     _refuse_twins(requests, found)
     if found.found:
         raise ManifestError(found.found, source)
@@ -202,11 +207,14 @@ def _merged_config(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> Any
     return own or ours
 
 
-def _requests(entry: _Entry, problems: _Problems) -> Iterator[_Request]:
-    config = _config(entry, problems)
+def _requests(entry: _Entry, problems: _Problems, configs: dict[str, SortingPipelineConfig]) -> Iterator[_Request]:
+    """What an entry asks for; entries that ask for the same settings share them, of which there may be thousands."""
+    asked = repr((entry.values.get("sorter"), entry.values["config"]))
+    config = configs.get(asked) or _config(entry, problems)
     paths = _paths(entry, problems)
     if config is None:
         return
+    configs[asked] = config
     pattern = glob.has_magic(str(entry.values.get("file", "")))
     for path in paths:
         stream = entry.values.get("stream")
@@ -275,7 +283,8 @@ def _refuse_shared(requests: Sequence[_Request], folders: Sequence[Path], key: s
     for request, planned in zip(requests, folders, strict=True):
         folder = Path(os.path.normpath(planned))
         if folder in seen:
-            problems.add(request.entry, key, f"{folder} is already the folder of {seen[folder].name}")
+            shared = "; what several have their folders in is named in [defaults]" * (key in request.entry.own)
+            problems.add(request.entry, key, f"{folder} is already the folder of {seen[folder].name}{shared}")
         seen.setdefault(folder, request.entry)
 
 

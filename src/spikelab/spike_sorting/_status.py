@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-TO_COME, RUNNING, KILLED = "to come", "running", "killed"
+TO_COME, RUNNING, KILLED, INTERRUPTED = "to come", "running", "killed", "interrupted"
 ENDED = ("done", "biological failure", "environment failure", "resource failure", "failed")
 # In this order they are counted, and told.
 STATES = ("done", "biological failure", "resource failure", "environment failure", "failed",
-          "interrupted", KILLED, RUNNING, SORTED, TO_COME)  # fmt: skip
+          INTERRUPTED, KILLED, RUNNING, SORTED, TO_COME)  # fmt: skip
 DEPTH = 3
 ERROR_SHOWN = 80
 
@@ -81,7 +81,7 @@ def look(name: str, results: Path) -> Row:
         stage=record.get("stage", "") if state == RUNNING else "",
         attempts=len(record.get("attempts") or ()),
         seconds=_seconds(record, state),
-        error=f"{error['class']}: {error['message']}" if error else "",
+        error=f"{error['class']}: {error['message']}" if error and state != INTERRUPTED else "",
         results=results,
         host=(record.get("host") or {}).get("node", ""),
     )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from spikelab.spike_sorting.backends.base import SorterBackend
 
 ENTRY_POINT_GROUP = "spikelab.sorters"
@@ -73,8 +78,22 @@ def _near_in_spikeinterface(sorter_name: str) -> list[str]:
     return [SPIKEINTERFACE_PREFIX + name for name in difflib.get_close_matches(sorter_name, available_sorters(), n=2)]
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+def _plugins() -> Mapping[str, EntryPoint]:
+    return _found(entry_points, tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=4)
+def _found(find: Callable[..., Iterable[EntryPoint]], _where: tuple[Any, ...]) -> Mapping[str, EntryPoint]:
+    """Every installed package has to be read for it: 30 ms, which a list of thousands of recordings would feel."""
+    return {point.name: point for point in find(group=ENTRY_POINT_GROUP)}
+
+
+def _changed(folder: str) -> int | None:
+    """When something was installed there or removed; None where there is no such folder."""
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _load_built_in(sorter_name: str) -> type[SorterBackend]:
@@ -86,19 +105,19 @@ def _load_built_in(sorter_name: str) -> type[SorterBackend]:
 def _load_plugin(point: EntryPoint) -> type[SorterBackend]:
     from spikelab.spike_sorting.backends.base import SorterBackend
 
-    package = point.dist.name if point.dist is not None else point.module
-    fix = f"Update it (pip install --upgrade {package}) or remove it (pip uninstall {package})."
     try:
         backend = point.load()
     except Exception as error:
-        raise SorterNotInstalledError(
-            f"The plugin sorter {point.name!r} of the package {package!r} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {error}. {fix}",
-            sorter=point.name,
-        ) from error
+        raise _broken(point, f"cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(backend, type) and issubclass(backend, SorterBackend)):
-        raise SorterNotInstalledError(
-            f"The plugin sorter {point.name!r} of the package {package!r} ({point.value}) is no SorterBackend. {fix}",
-            sorter=point.name,
-        )
+        raise _broken(point, "is no SorterBackend")
     return backend
+
+
+def _broken(point: EntryPoint, what: str) -> SorterNotInstalledError:
+    package = point.dist.name if point.dist is not None else point.module
+    return SorterNotInstalledError(
+        f"The plugin sorter {point.name!r} of the package {package!r} ({point.value}) {what}. "
+        f"Update it (pip install --upgrade {package}) or remove it (pip uninstall {package}).",
+        sorter=point.name,
+    )

@@ -15,6 +15,7 @@ PAGES_OF_FILES = {
     "benchmarks/results/rt_sort_streaming.md": "/benchmarks/rt_sort_streaming.md",
     "benchmarks/results/performance.md": "/benchmarks/performance.md",
     "benchmarks/results/scale.md": "/benchmarks/scale.md",
+    "benchmarks/results/cluster.md": "/benchmarks/cluster.md",
 }
 # [text](../file), and not ![picture](../file)
 LINK_OUT = re.compile(r"(?<!!)\[([^\]]+)\]\((?:(?:\.\./)+|(?=results/))((?!images/)[^)]+)\)")

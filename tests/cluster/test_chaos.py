@@ -302,6 +302,8 @@ def disturbed(machine: Machine, place: Any, results: Path, chance: random.Random
                 victim.send_signal(signal.SIGKILL)
                 killed[role] += 1
                 print(f"{time.strftime('%H:%M:%S')} killed: {role} {victim.pid}", flush=True)
+            with suppress(psutil.Error, subprocess.TimeoutExpired):
+                victim.wait(10)  # so that it is started again, and not killed twice
             if role == "nanny":
                 time.sleep(1)
             place.start()

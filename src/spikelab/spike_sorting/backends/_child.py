@@ -123,8 +123,11 @@ def run_in_child(
     process: psutil.Popen | None = None
     members: dict[int, psutil.Process] = {}
     with _own_temporary_files(folder) as temporary:
-        mark = str(temporary)  # no other run has it
-        variables = {**dict.fromkeys(TEMPORARY_VARIABLES, mark), **(environment or {}), MARK: mark}
+        # No other run has this mark. A container is stopped by its engine, which must find it running.
+        mark = None if job.get("container") else str(temporary)
+        variables = {**dict.fromkeys(TEMPORARY_VARIABLES, str(temporary)), **(environment or {})}
+        if mark is not None:
+            variables[MARK] = mark
         try:
             with log_path.open("wb") as log:
                 process = psutil.Popen(

@@ -269,9 +269,12 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="folder for recordings and results, which go in the end")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     args = parser.parse_args()
+    parts = args.parts.split(",")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        parser.error(f"--parts: there is no {', '.join(unknown)}; there are {', '.join(PARTS)}")
     lines = ["# Batches on workers", f"{machine()}; dask.distributed with its scheduler in the client."]
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
-        for part in args.parts.split(","):
+        for part in parts:
             scratch = Path(folder) / part
             scratch.mkdir()
             if part == "overhead":

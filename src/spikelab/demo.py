@@ -173,7 +173,8 @@ def format_table(comparison: Comparison, everything: Comparison) -> str:
     matched = {int(unit) for unit in comparison.best_ids[well]}
     missed = ", ".join(str(unit) for unit in comparison.true_ids[~well]) or "none"
     found = (
-        f"{int(well.sum())} of {len(well)} true units were found with accuracy >= {GOOD_ACCURACY} (missed: {missed})"
+        f"{int(well.sum())} of {len(well)} true units were found and kept, with accuracy >= {GOOD_ACCURACY} "
+        f"(not: {missed})"
     )
     lines += ["", f"{found}; {comparison.n_found - len(matched)} found units are none of them"]
     lines += [

@@ -207,7 +207,7 @@ def test_the_image_is_known_by_its_id(daemon: FakeDocker) -> None:
 
 
 @pytest.mark.usefixtures("no_daemon")
-def test_without_a_daemon_the_image_keeps_its_name(docker_command: None) -> None:
+def test_without_a_daemon_the_image_keeps_its_name() -> None:
     assert Kilosort2Backend(KILOSORT2_DOCKER).made_by() == {"image": KS2_IMAGE}
 
 

@@ -29,6 +29,9 @@ import pytest
 
 from simulated import save_recording, simulate
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
+from killable import Killable
+
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc")]
 
@@ -37,66 +40,22 @@ SILENT = 5
 KILLS = int(os.environ.get("SPIKELAB_KILLS", "20"))
 SEED = int(os.environ.get("SPIKELAB_SEED", "0"))
 LONGEST_S = 6.0  # between two kills
-MARK = "SPIKELAB_CHAOS_TEST"
 BIOLOGY, RESOURCES, ENVIRONMENT = 10, 12, 11
 
-SORTER = '''
-from pathlib import Path
-from spikelab.spike_sorting._types import SpikeTrains
-from spikelab.spike_sorting.backends import _child
-from spikelab.spike_sorting.backends.threshold import ThresholdBackend
-
-class SupervisedBackend(ThresholdBackend):
-    """A threshold, in a process of its own."""
-
-    sorter_label = "supervised"
-
-    def sort(self, recording, rec_path, recording_dat_path, output_folder):
-        binary = self.ensure_binary(recording, recording_dat_path)
-        folder = _child.run_folder(output_folder)
-        job = {"sorter": "supervised", "target": "supervised_target:run", "recording_path": str(binary.path),
-               "recording": binary.to_dict()}
-        _child.run_in_child(job, folder, Path(output_folder) / "sorter.log", 600.0)
-        return SpikeTrains.load(folder / _child.RESULT_FILE).to_spikeinterface(binary.sampling_frequency)
-'''
-# In the child: nothing heavy is imported. A silent recording gives no spikes.
-TARGET = """
-import subprocess, tempfile, time
-from pathlib import Path
-import numpy as np
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-
-def run(job, folder):
-    helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    Path(tempfile.mkstemp()[1]).write_bytes(bytes(10**6))
-    binary = BinaryRecording.from_dict(Path(job["recording_path"]), job["recording"])
-    below = binary.counts * binary.gain_uv < -50
-    time.sleep(0.7)
-    helper.kill()
-    helper.wait()
-    trains = {c: np.flatnonzero(np.diff(below[:, c].astype(int)) == 1) for c in range(5)}
-    return SpikeTrains.from_dict({c: train for c, train in trains.items() if len(train)})
-"""
 ENTRY_POINTS = "[spikelab.sorters]\nsupervised = supervised:SupervisedBackend\n"
 
 
-class Machine:
-    """Starts commands of a batch, and finds all that they started by a mark in the environment."""
+class Machine(Killable):
+    """Starts commands of a batch."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.mark = f"{folder} {os.getpid()}"
-        self.temporary = folder / "t"
-        self.log = folder / "output.txt"
+        super().__init__(folder)
+        self.folder, self.log = folder, folder / "output.txt"
         installed = folder / "supervised-1.dist-info"
-        for made in (self.temporary, installed, folder / "recordings"):
+        for made in (installed, folder / "recordings"):
             made.mkdir()
         (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: supervised\nVersion: 1\n")
         (installed / "entry_points.txt").write_text(ENTRY_POINTS)
-        (folder / "supervised.py").write_text(SORTER)
-        (folder / "supervised_target.py").write_text(TARGET)
-        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-        self.environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), MARK: self.mark}
         for seed in range(N_RECORDINGS):
             made_up = simulate(duration_s=3.0, seed=seed, n_units=0 if seed == SILENT else 5)
             save_recording(made_up.recording, folder / "recordings" / f"rec{seed:02d}")
@@ -121,15 +80,6 @@ class Machine:
     def said(self) -> str:
         """The end of what commands said."""
         return self.log.read_text()[-4000:]
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process that was started here and is still there."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
 
 
 class Cluster:
@@ -163,8 +113,10 @@ class Cluster:
 class Here:
     """Workers that a client starts for itself."""
 
-    arguments = ("--workers", "2")
-    parts: dict[str, psutil.Popen] = {}  # noqa: RUF012 - it has none
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.parts: dict[str, psutil.Popen] = {}
+        self.arguments = ["--workers", "2"]
 
     def start(self) -> None:
         """Start nothing: the client does."""
@@ -252,13 +204,14 @@ def wait_for_the_end(client: psutil.Popen, machine: Machine, place: Any, within_
 def test_a_batch_survives_whatever_is_killed(place_type: Any, tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     undisturbed = tmp_path / "undisturbed"
-    code = wait_for_the_end(machine.batch(undisturbed, *Here.arguments), machine, Here())
+    calm = Here(machine)
+    code = wait_for_the_end(machine.batch(undisturbed, *calm.arguments), machine, calm)
     assert code == BIOLOGY, machine.said()
     expected = outcomes(undisturbed)
     assert len(expected) == N_RECORDINGS
     assert Counter(o["status"] for o in expected.values()) == {"done": N_RECORDINGS - 1, "biological failure": 1}
 
-    place = place_type(machine) if place_type is Cluster else place_type()
+    place = place_type(machine)
     chance, killed, began = random.Random(SEED), Counter[str](), time.monotonic()
     number = 0
     while killed.total() < KILLS // 2:
@@ -270,9 +223,7 @@ def test_a_batch_survives_whatever_is_killed(place_type: Any, tmp_path: Path) ->
         twice = {stage: runs for stage, runs in seen.items() if len(runs) > 1}
         assert not twice, f"made again although they were finished: {twice}"
         assert set(reasons(results)) == {"not done yet"}, reasons(results)
-        hidden = [path for path in results.rglob(".*") if not path.name.startswith(".spikelab")]
-        assert not hidden
-        assert not list(results.rglob(".spikelab*"))
+        assert not list(results.rglob(".*"))
         assert not list(results.rglob("intermediate"))
         print(f"batch {number}: {commands} commands, {len(seen)} stages, {reasons(results).total()} runs of stages")
     place.end()

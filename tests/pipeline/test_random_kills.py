@@ -24,45 +24,11 @@ import pytest
 
 from simulated import save_recording, simulate
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
+from killable import Killable
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc")]
 
-SORTER = '''
-from pathlib import Path
-from spikelab.spike_sorting._types import SpikeTrains
-from spikelab.spike_sorting.backends import _child
-from spikelab.spike_sorting.backends.threshold import ThresholdBackend
-
-class SupervisedBackend(ThresholdBackend):
-    """A threshold, in a process of its own."""
-
-    sorter_label = "supervised"
-
-    def sort(self, recording, rec_path, recording_dat_path, output_folder):
-        binary = self.ensure_binary(recording, recording_dat_path)
-        folder = _child.run_folder(output_folder)
-        job = {"sorter": "supervised", "target": "supervised_target:run", "recording_path": str(binary.path),
-               "recording": binary.to_dict()}
-        _child.run_in_child(job, folder, Path(output_folder) / "sorter.log", 600.0)
-        trains = SpikeTrains.load(folder / _child.RESULT_FILE)
-        return trains.to_spikeinterface(binary.sampling_frequency)
-'''
-# In the child: nothing heavy is imported.
-TARGET = """
-import subprocess, sys, tempfile, time
-from pathlib import Path
-import numpy as np
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-
-def run(job, folder):
-    helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    Path(tempfile.mkstemp()[1]).write_bytes(bytes(10**6))
-    counts = BinaryRecording.from_dict(Path(job["recording_path"]), job["recording"]).counts
-    below = counts < -0.5 * np.abs(counts.min(axis=0))
-    time.sleep(0.7)
-    helper.kill()
-    helper.wait()
-    return SpikeTrains.from_dict({c: np.flatnonzero(np.diff(below[:, c].astype(int)) == 1) for c in range(5)})
-"""
 # Has everything imported, and forks, so that a run costs no more than its work. One line of arguments per run; writes
 # the run's process id and, when it has ended, its exit code.
 SERVER = """
@@ -100,7 +66,6 @@ for line in sys.stdin:
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
-MARK = "SPIKELAB_KILL_TEST"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -108,19 +73,12 @@ class Runs:
     """Starts runs, and finds all that they started by a mark in the environment."""
 
     def __init__(self, folder: Path, recording: Path) -> None:
-        self.folder, self.recording = folder, recording
-        self.mark = f"{folder} {os.getpid()}"
-        self.temporary = folder / "t"
-        self.temporary.mkdir()
-        (folder / "supervised.py").write_text(SORTER, encoding="utf-8")
-        (folder / "supervised_target.py").write_text(TARGET, encoding="utf-8")
+        self.folder, self.recording, self.killable = folder, recording, Killable(folder)
         arguments = [str(recording), str(folder / "first" / "out"), str(folder / "first" / "inter")]
-        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), MARK: self.mark}
         with (folder / "output.txt").open("a") as log:
             self.server = subprocess.Popen(
                 [sys.executable, "-c", SERVER, *arguments],
-                env=environment,
+                env=self.killable.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -147,21 +105,10 @@ class Runs:
         """The end of what runs said."""
         return (self.folder / "output.txt").read_text()[-3000:]
 
-    def processes(self) -> list[psutil.Process]:
-        """Every process of these runs that is still there."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.pid != self.server.pid and process.environ().get(MARK) == self.mark:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-
     def all_gone(self, within_s: float = 60) -> list[psutil.Process]:
-        """What is still there after a while."""
+        """What these runs have started and is still there after a while."""
         end = time.monotonic() + within_s
-        while (left := self.processes()) and time.monotonic() < end:
+        while (left := [p for p in self.killable.processes() if p.pid != self.server.pid]) and time.monotonic() < end:
             time.sleep(0.1)
         return left
 
@@ -212,8 +159,8 @@ def test_nothing_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
         assert result_bytes(where) == expected, f"run {number}, {what}"
         assert not (where / "inter").exists(), f"run {number}, {what}"
         assert not list((where / "out").rglob(".*")), f"run {number}, {what}"
-        assert not list(runs.temporary.iterdir()), f"run {number}, {what}"
-        assert not runs.processes()
+        assert not list(runs.killable.temporary.iterdir()), f"run {number}, {what}"
+        assert not runs.all_gone(0)
         print(f"run {number}: {what}", flush=True)
     runs.server.communicate()
     print(f"{n_runs} kills in {time.monotonic() - start:.0f} s: nothing was left")

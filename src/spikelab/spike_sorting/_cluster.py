@@ -64,7 +64,7 @@ class Cluster:
     @property
     def local(self) -> bool:
         """Whether the workers were started for this batch alone, on this machine."""
-        return self.cores is not None
+        return self.ours is not None
 
     @property
     def dashboard(self) -> str:
@@ -209,21 +209,19 @@ def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str,
     return specifications
 
 
-def _started(count: int, gpu: Sequence[str]) -> Any:
+def _started(count: int, gpu: Sequence[str], tries: int = START_TRIES) -> Any:
     """Workers of this machine; one that dies while it starts is no reason to give up."""
-    for left in reversed(range(START_TRIES)):
-        try:
-            return _local_cluster(count, gpu)
-        except Exception as error:
-            if left:
-                logger.warning("workers did not start (%s); another try", error)
-                continue
-            raise EnvironmentSortFailure(
-                f"no workers could be started on this machine, tried {START_TRIES} times: {error}. Check first whether "
-                "there are memory, processes and file handles left for them, and whether the temporary folder can be "
-                "written to"
-            ) from error
-    return None
+    try:
+        return _local_cluster(count, gpu)
+    except Exception as error:
+        if tries > 1:
+            logger.warning("workers did not start (%s); another try", error)
+            return _started(count, gpu, tries - 1)
+        raise EnvironmentSortFailure(
+            f"no workers could be started on this machine, tried {START_TRIES} times: {error}. Check first whether "
+            "there are memory, processes and file handles left for them, and whether the temporary folder can be "
+            "written to"
+        ) from error
 
 
 def _local_cluster(count: int, gpu: Sequence[str]) -> Any:

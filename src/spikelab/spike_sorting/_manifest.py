@@ -283,8 +283,10 @@ def _refuse_shared(requests: Sequence[_Request], folders: Sequence[Path], key: s
     for request, planned in zip(requests, folders, strict=True):
         folder = Path(os.path.normpath(planned))
         if folder in seen:
-            shared = "; what several have their folders in is named in [defaults]" * (key in request.entry.own)
-            problems.add(request.entry, key, f"{folder} is already the folder of {seen[folder].name}{shared}")
+            problem = f"{folder} is already the folder of {seen[folder].name}"
+            if key in request.entry.own:
+                problem += "; what several have their folders in is named in [defaults]"
+            problems.add(request.entry, key, problem)
         seen.setdefault(folder, request.entry)
 
 

@@ -202,8 +202,7 @@ class Batch:
             with suppress(Exception):
                 future.cancel()
             self._lost(task, f"worker {address} is gone")
-        if self.cluster.local:
-            self.cluster.mend()
+        self.cluster.mend()
         if not self.workers and not self.running and now - self.said > SAY_AGAIN_S:
             self.said = now
             logger.warning("the cluster has no worker: waiting for one")

@@ -212,8 +212,10 @@ def _figure_data(outcome: Outcome) -> FigureData | None:
     """What figures of several recordings need of this one; None where it has none of its own."""
     from spikelab.spike_sorting._results import Results
 
-    if outcome.done is None or not _is_on_disk(outcome):
-        return None if outcome.done is None else outcome.done.figure_data
+    if outcome.done is None:
+        return None
+    if not _is_on_disk(outcome):
+        return outcome.done.figure_data
     try:
         results = Results.open(outcome.job.results)
         return FigureData(results.run_id("figures"), results.units, results.curation)

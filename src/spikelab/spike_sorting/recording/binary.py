@@ -194,11 +194,9 @@ def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: f
 def _write_chunk(recording: BaseRecording, path: Path, chunk: Range, lsb: float) -> _Totals:
     """Write one chunk to its place in the file: by whoever has made it, as writing is a tenth of the work."""
     counts, totals = _convert(recording, chunk, lsb)
-    with path.open("r+b", buffering=0) as file:
+    with path.open("r+b") as file:
         file.seek(chunk[0] * counts.shape[1] * counts.itemsize)
-        left = counts.reshape(-1).view(np.uint8).data
-        while left.nbytes:
-            left = left[file.write(left) :]
+        file.write(counts.data)
     return totals
 
 

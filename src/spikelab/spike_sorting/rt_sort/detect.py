@@ -224,20 +224,23 @@ class Learner:
 
     def refine(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
         """Match, learn and merge until the groups are neurons."""
-        for _ in range(N_ROUNDS):
+        for number in range(1, N_ROUNDS + 1):
             units = self._round(means, counts, peaks)
             left = merge_units(units)
             means = np.stack([units.means[u] for u in left]) if len(left) else means[:0]
             counts = np.array([units.counts[u] for u in left])
             bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
             strong = bank.norms >= self.parameters.min_discriminability**2
-            logger.info("RT-Sort: %d units after merging, %d strong enough", len(left), int(strong.sum()))
+            n_merged = len(left)
             means, counts, left = means[strong], counts[strong], left[strong]
             sequences = self._describe(
                 means, counts, [units.scales[u] for u in left], [units.frames[u] for u in left], peaks
             )
             seen = sequences.seen_by_network(self.traces.locations, self.parameters)
-            logger.info("RT-Sort: %d of them seen by the network", int(seen.sum()))
+            logger.info(
+                "RT-Sort, round %d of %d: after merging %d, strong enough %d, seen by the network %d",
+                number, N_ROUNDS, n_merged, len(counts), int(seen.sum()),
+            )  # fmt: skip
             means, counts, sequences = means[seen], counts[seen], sequences.subset(seen)
             if len(counts) == 0:
                 raise self._nothing("no group of events stands out from the noise")

@@ -6,7 +6,7 @@ turns it into vector instructions, and what comes out for a channel does not dep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,15 @@ SECTIONS = 5
 # Channels and frames that are filtered together: they fit into the first-level cache.
 TILE, BLOCK = 64, 32
 INT16_MIN, INT16_MAX = -32768, 32767
+
+
+@compiled
+def widen(counts: NDArray[Any], first_channel: int, traces: Traces) -> None:
+    """Copy the counts of some channels, from `first_channel` on, to single precision."""
+    for frame in range(traces.shape[0]):
+        row, target = counts[frame, first_channel : first_channel + traces.shape[1]], traces[frame]
+        for channel in range(target.size):
+            target[channel] = np.float32(row[channel])
 
 
 @contracted
@@ -63,59 +72,51 @@ def resonate(work: FloatArray, state: FloatArray, poles: FloatArray) -> None:
 
 @contracted
 def sweep(traces: Traces, scale: FloatArray, poles: FloatArray, backward: bool, n_rows: int) -> None:
-    """Filter `n_rows` frames in place, from the first on or from the last one back.
+    """Filter `n_rows` frames of at most `TILE` channels in place, from the first on or from the last one back.
 
-    A block of frames at a time, so that memory is read in order, and in it `TILE` channels at a time. The state at the
-    start is the one that the first value, had it been there forever, would have led to: no section passes a constant,
-    so that is the state zero once this value is subtracted from all. The result is times `scale`.
+    The state at the start is the one that the first value, had it been there forever, would have led to: no section
+    passes a constant, so that is the state zero once this value is subtracted from all. The result is times `scale`.
     """
     n_frames, n_channels = traces.shape
-    n_tiles = (n_channels + TILE - 1) // TILE
     start, step = (n_frames - 1, -1) if backward else (0, 1)
-    state = np.zeros((n_tiles, 2 * SECTIONS * TILE), dtype=np.float64)
+    state = np.zeros(2 * SECTIONS * TILE, dtype=np.float64)
     work = np.zeros(BLOCK * TILE, dtype=np.float64)
     first = traces[start].astype(np.float64)
     for done in range(0, n_rows, BLOCK):
         n_used = min(BLOCK, n_rows - done)
-        for tile in range(n_tiles):
-            low = tile * TILE
-            width = min(TILE, n_channels - low)
-            for row in range(n_used):
-                source = traces[start + step * (done + row), low : low + width]
-                target = work[row * TILE : row * TILE + width]
-                offset, factor = first[low : low + width], scale[low : low + width]
-                for channel in range(width):
-                    target[channel] = (source[channel] - offset[channel]) * factor[channel]
-            resonate(work, state[tile], poles)
-            for row in range(n_used):
-                result = work[row * TILE : row * TILE + width]
-                kept = traces[start + step * (done + row), low : low + width]
-                for channel in range(width):
-                    kept[channel] = result[channel]
+        for row in range(n_used):
+            source = traces[start + step * (done + row)]
+            target = work[row * TILE : row * TILE + n_channels]
+            for channel in range(n_channels):
+                target[channel] = (source[channel] - first[channel]) * scale[channel]
+        resonate(work, state, poles)
+        for row in range(n_used):
+            result = work[row * TILE : row * TILE + n_channels]
+            kept = traces[start + step * (done + row)]
+            for channel in range(n_channels):
+                kept[channel] = result[channel]
 
 
 @compiled
 def to_counts(
     traces: Traces,
+    bits: NDArray[np.int32],
     scale: np.float32,
     counts: NDArray[np.int16],
-    largest: Traces,
-    poison: Traces,
-    n_clipped: NDArray[np.int64],
-    silent: NDArray[np.bool_],
+    first_channel: int,
+    largest: NDArray[np.int32],
 ) -> None:
-    """Write traces times `scale` to `counts`, rounded and clipped, and keep the books of each channel.
+    """Write traces times `scale` to `counts`, rounded and clipped, from `first_channel` on.
 
-    `largest` is the largest absolute value, `poison` is zero, or NaN where a value was not finite.
+    `bits` are the traces as they are stored, and `largest` becomes the largest of each channel without its sign: bits of
+    this kind sort as the numbers that they stand for, infinity above them, and NaN above infinity.
     """
+    low, high = np.float32(INT16_MIN), np.float32(INT16_MAX)
     for frame in range(traces.shape[0]):
-        for channel in range(traces.shape[1]):
-            value = traces[frame, channel]
-            size = abs(value)
-            largest[channel] = size if size > largest[channel] else largest[channel]
-            poison[channel] += np.float32(0) * value
-            count = np.rint(value * scale)
-            n_clipped[channel] += (count > INT16_MAX) | (count < INT16_MIN)
-            count = min(max(count, np.float32(INT16_MIN)), np.float32(INT16_MAX))
-            counts[frame, channel] = np.int16(count)
-            silent[channel] &= count == 0
+        row, row_bits = traces[frame], bits[frame]
+        target = counts[frame, first_channel : first_channel + row.size]
+        for channel in range(row.size):
+            target[channel] = np.int16(min(max(np.rint(row[channel] * scale), low), high))
+        for channel in range(row.size):
+            size = row_bits[channel] & np.int32(0x7FFFFFFF)
+            largest[channel] = max(largest[channel], size)

@@ -7,19 +7,23 @@ thrown away as the filter needs to forget where it started.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from spikelab.spike_sorting._butterworth import ORDER, design, memory_frames
-from spikelab.spike_sorting.recording._kernels import sweep
+from spikelab.spike_sorting.recording._kernels import TILE, sweep, widen
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from spikeinterface import BaseRecording
 
+Part = tuple[slice, NDArray[np.float32]]
+"""Some channels and their traces."""
 # How much of its state the filter may remember at the first frame that is kept.
 MEMORY = 1e-6
 # Frames that sosfiltfilt continues the signal by, mirrored about its end points: three times the filter's coefficients.
@@ -72,12 +76,19 @@ class _Segment(BasePreprocessorSegment):  # type: ignore[misc]
         self._filter = partial(zero_phase, gain=gain, poles=poles)
 
     def get_traces(self, start_frame: int | None, end_frame: int | None, channel_indices: Any) -> NDArray[np.float32]:
-        n_frames = self.get_num_samples()
         start = 0 if start_frame is None else start_frame
-        end = n_frames if end_frame is None else end_frame
-        first, last = max(start - self._margin, 0), min(end + self._margin, n_frames)
-        stored = self.parent_recording_segment.get_traces(first, last, channel_indices)
+        end = self.get_num_samples() if end_frame is None else end_frame
         chosen = slice(None) if channel_indices is None else channel_indices
+        parts = self.read_parts(start, end, chosen)
+        traces = np.empty((max(end - start, 0), len(self._gains[chosen])), dtype=np.float32)
+        for channels, part in parts:
+            traces[:, channels] = part
+        return traces
+
+    def read_parts(self, start: int, end: int, chosen: Any = slice(None)) -> Iterator[Part]:
+        """Yield the traces of frames [start, end), a few channels at a time: see :func:`zero_phase`."""
+        first, last = max(start - self._margin, 0), min(end + self._margin, self.get_num_samples())
+        stored = self.parent_recording_segment.get_traces(first, last, chosen)
         return self._filter(stored, self._gains[chosen], keep=(start - first, end - first))
 
 
@@ -93,8 +104,10 @@ def zero_phase(
     gain: float,
     poles: NDArray[np.float64],
     keep: tuple[int, int],
-) -> NDArray[np.float32]:
-    """Filter forwards and backwards and return the frames [start, end) of `keep`.
+) -> Iterator[Part]:
+    """Filter forwards and backwards and yield the frames [start, end) of `keep`, a few channels at a time.
+
+    They are as many as stay in the cache on their way through both filters: memory is read once and not written at all.
 
     Parameters
     ----------
@@ -107,27 +120,36 @@ def zero_phase(
     keep : tuple of int
         Frames to return.
 
-    Returns
-    -------
-    numpy.ndarray of float32, shape (end - start, channels)
+    Yields
+    ------
+    tuple of (slice, numpy.ndarray of float32, shape (end - start, channels of the slice))
+        The channels, and their traces, which are overwritten when the next item is asked for.
     """
-    start, end = keep
-    if end <= start or not stored.shape[1]:
-        return np.empty((max(end - start, 0), stored.shape[1]), dtype=np.float32)
-    traces, extension = _extended(stored)
-    sweep(traces, gain * gains, poles, False, len(traces))
-    sweep(traces, np.full(len(gains), gain), poles, True, len(traces) - extension - start)
-    return traces[extension + start : extension + end]
-
-
-def _extended(stored: NDArray[Any]) -> tuple[NDArray[np.float32], int]:
-    """Return the frames in single precision, continued on either side as sosfiltfilt does, and by how many frames."""
-    n_frames, n_channels = stored.shape
+    stored = np.asarray(stored)
+    (start, end), (n_frames, n_channels) = keep, stored.shape
+    if end <= start or not n_channels:
+        return
     extension = min(EXTENSION, n_frames - 1)
-    traces = np.empty((n_frames + 2 * extension, n_channels), dtype=np.float32)
+    n_rows = n_frames + 2 * extension
+    memory = np.empty(n_rows * min(TILE, n_channels), dtype=np.float32)
+    for low in range(0, n_channels, TILE):
+        channels = slice(low, min(low + TILE, n_channels))
+        width = channels.stop - low
+        traces = memory[: n_rows * width].reshape(n_rows, width)
+        _extend(stored, channels, extension, traces)
+        sweep(traces, gain * gains[channels], poles, False, n_rows)
+        sweep(traces, np.full(width, gain), poles, True, n_rows - extension - start)
+        yield channels, traces[extension + start : extension + end]
+
+
+def _extend(stored: NDArray[Any], channels: slice, extension: int, traces: NDArray[np.float32]) -> None:
+    """Write the frames of some channels in single precision, continued on either side as sosfiltfilt does."""
+    n_frames = len(stored)
     body = traces[extension : extension + n_frames]
     with np.errstate(invalid="ignore", over="ignore"):
-        body[:] = stored
+        if stored.dtype in (np.int16, np.uint16) and stored.flags.c_contiguous:
+            widen(stored, channels.start, body)  # twice as fast as numpy
+        else:
+            body[:] = stored[:, channels]
         traces[:extension] = 2 * body[0] - body[extension:0:-1]
         traces[extension + n_frames :] = 2 * body[-1] - body[n_frames - 1 - extension : n_frames - 1][::-1]
-    return traces, extension

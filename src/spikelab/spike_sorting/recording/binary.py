@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,9 +35,10 @@ from spikelab.spike_sorting.recording.checks import (
     refuse_non_finite,
 )
 from spikelab.spike_sorting.recording.epochs import epochs_of
+from spikelab.spike_sorting.recording.prepared import read_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
@@ -181,9 +183,21 @@ def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: f
     n_clipped, max_abs = 0, 0.0
     silent = np.ones(recording.get_num_channels(), dtype=bool)
     path.write_bytes(b"")
-    written: Iterable[_Totals] = threads.in_order(lambda chunk: _write_chunk(recording, path, chunk, lsb), chunks)
+    own = threading.local()  # the counts of one chunk, for each thread to fill again and again
+
+    def write_chunk(chunk: Range) -> _Totals:
+        """To its place in the file, by whoever has made it, as writing is a tenth of the work."""
+        if not hasattr(own, "counts"):
+            own.counts = np.empty((chunks[0][1] - chunks[0][0], recording.get_num_channels()), dtype=np.int16)
+        counts = own.counts[: chunk[1] - chunk[0]]
+        totals = _convert(recording, chunk, lsb, counts)
+        with path.open("r+b") as file:
+            file.seek(chunk[0] * counts.shape[1] * counts.itemsize)
+            file.write(counts.data)
+        return totals
+
     with Progress("writing the binary recording", len(chunks)) as progress:
-        for chunk in written:
+        for chunk in threads.in_order(write_chunk, chunks):
             n_clipped += chunk.n_clipped
             max_abs = max(max_abs, chunk.max_abs_uv)
             silent &= chunk.silent
@@ -191,28 +205,28 @@ def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: f
     return _Totals(n_clipped, max_abs, silent)
 
 
-def _write_chunk(recording: BaseRecording, path: Path, chunk: Range, lsb: float) -> _Totals:
-    """Write one chunk to its place in the file: by whoever has made it, as writing is a tenth of the work."""
-    counts, totals = _convert(recording, chunk, lsb)
-    with path.open("r+b") as file:
-        file.seek(chunk[0] * counts.shape[1] * counts.itemsize)
-        file.write(counts.data)
-    return totals
-
-
-def _convert(recording: BaseRecording, chunk: Range, lsb: float) -> tuple[NDArray[np.int16], _Totals]:
+def _convert(recording: BaseRecording, chunk: Range, lsb: float, counts: NDArray[np.int16]) -> _Totals:
     """Turn one chunk into counts: rounded, not truncated, and clipped."""
     from spikelab.spike_sorting.recording._kernels import to_counts
 
-    traces = np.ascontiguousarray(recording.get_traces(0, *chunk), dtype=np.float32)
-    n_channels = traces.shape[1]
-    counts = np.empty(traces.shape, dtype=np.int16)
-    largest, poison = np.zeros(n_channels, np.float32), np.zeros(n_channels, np.float32)
-    n_clipped, silent = np.zeros(n_channels, np.int64), np.ones(n_channels, dtype=bool)
-    to_counts(traces, np.float32(1 / lsb), counts, largest, poison, n_clipped, silent)
-    if np.isnan(poison).any():
+    scale = np.float32(1 / lsb)
+    bits = np.zeros(counts.shape[1], dtype=np.int32)
+    largest, n_clipped = bits.view(np.float32), 0
+    for frames, channels, part in read_parts(recording, *chunk):
+        traces = np.ascontiguousarray(part, dtype=np.float32)
+        to_counts(traces, traces.view(np.int32), scale, counts[frames], channels.start, bits[channels])
+        n_clipped += _count_clipped(traces, scale, largest[channels])
+    if not np.isfinite(largest).all():
         refuse_non_finite(recording, *chunk)
-    return counts, _Totals(int(n_clipped.sum()), float(largest.max()), silent)
+    return _Totals(n_clipped, float(largest.max()), np.rint(largest * scale) == 0)
+
+
+def _count_clipped(traces: NDArray[np.float32], scale: np.float32, largest: NDArray[np.float32]) -> int:
+    """Count the traces that are not among the counts; they are looked at only where their `largest` may not be."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        suspect = np.flatnonzero(np.rint(largest * scale) > INT16_MAX)
+        counts = np.rint(traces[:, suspect] * scale)
+    return int(np.count_nonzero((counts > INT16_MAX) | (counts < -INT16_MAX - 1)))
 
 
 def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *, check: bool) -> RecordingReport:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._types import Epoch
     from spikelab.spike_sorting.config import RecordingConfig
+    from spikelab.spike_sorting.recording.prepared import PartReader
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,18 @@ def _concatenate(files: Sequence[_File], epochs: Sequence[Epoch]) -> BaseRecordi
     return PreparedRecording(
         [_piece(files[epoch.source_index].filtered, epoch) for epoch in epochs],
         raw_pieces=[_piece(files[epoch.source_index].raw, epoch) for epoch in epochs],
+        part_readers=[_part_reader(files[epoch.source_index].filtered, epoch) for epoch in epochs],
     )
+
+
+def _part_reader(filtered: BaseRecording, epoch: Epoch) -> PartReader | None:
+    """Read an epoch a few channels at a time, as the band-pass does unless other steps follow it."""
+    from spikelab.spike_sorting.recording.bandpass import BandPassRecording
+
+    if not isinstance(filtered, BandPassRecording):
+        return None
+    segment, offset = filtered.segments[epoch.source_segment], epoch.source_start_frame
+    return lambda start, end: segment.read_parts(offset + start, offset + end)
 
 
 def _piece(recording: BaseRecording, epoch: Epoch) -> BaseRecording:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._types import IntArray
 
+FRAMES_AT_A_TIME = 500
+
 
 @compiled
 def centre_spikes(
@@ -126,9 +128,42 @@ def mean_and_std(
 def count_values(traces: NDArray[np.int16], first_channel: int, counts: NDArray[np.int32]) -> None:
     """Count how often each int16 value occurs; ``counts[c, value + 32768]`` for channel ``first_channel + c``.
 
-    A row of `counts` may be longer than the 65 536 values. It should be: rows a power of two apart share the same few
-    lines of the cache.
+    Channel by channel, as its few counts then stay in the fastest cache, and so many frames at a time that the traces
+    stay in the second. Unsigned indices spare the check for negative ones.
     """
-    for frame in range(traces.shape[0]):
+    for start in range(0, traces.shape[0], FRAMES_AT_A_TIME):
         for channel in range(counts.shape[0]):
-            counts[channel, np.int64(traces[frame, first_channel + channel]) + 32768] += 1
+            own = counts[channel]
+            for frame in range(start, min(start + FRAMES_AT_A_TIME, traces.shape[0])):
+                own[np.uint64(np.int64(traces[frame, first_channel + channel]) + 32768)] += np.int32(1)
+
+
+@compiled
+def mad_of_counts(counts: NDArray[np.int32]) -> float:
+    """Median absolute deviation about the median of values ``i - 32768`` that occur ``counts[i]`` times each."""
+    total = 0
+    for value in range(counts.size):
+        total += counts[value]
+    if total == 0:
+        return 0.0
+    reached, below, above = 0, -1, -1  # the two in the middle, which are one where `total` is odd
+    for value in range(counts.size):
+        reached += counts[value]
+        if below < 0 and reached > (total - 1) // 2:
+            below = value
+        if reached > total // 2:
+            above = value
+            break
+    # Away from the median on both sides, in half counts, as the median may lie between two.
+    reached, nearer, twice = 0, -1, (below + above) % 2
+    while True:
+        low, high = (below + above - twice) // 2, (below + above + twice) // 2
+        if low >= 0:
+            reached += counts[low]
+        if high < counts.size and high > low:
+            reached += counts[high]
+        if nearer < 0 and reached > (total - 1) // 2:
+            nearer = twice
+        if reached > total // 2:
+            return (nearer + twice) / 4
+        twice += 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from spikelab.spike_sorting._progress import Progress
-from spikelab.spike_sorting.waveforms.traces import read_raw
+from spikelab.spike_sorting.waveforms.traces import read_raw, sample_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +91,7 @@ def visit_spikes(
     What is yielded ends at the edges of the chunk's epoch. The grid depends on the recording alone, so that neither
     workers nor memory change a result.
     """
-    frames_per_chunk = max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (4 * max(1, source.n_channels)))
+    frames_per_chunk = max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (sample_bytes(source) * max(1, source.n_channels)))
     starts, chunk_epochs = chunk_grid(source.epochs, frames_per_chunk)
     edges = np.append(starts, source.n_samples)
     offsets = np.cumsum([0, *(len(train) for train in trains)])

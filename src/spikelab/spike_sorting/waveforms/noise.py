@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
-from spikelab.spike_sorting.waveforms._kernels import count_values
+from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, TraceSource
+from spikelab.spike_sorting.waveforms._kernels import count_values, mad_of_counts
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 
@@ -20,7 +20,7 @@ N_STRETCHES = 20
 STRETCH_FRAMES = 10_000
 MAD_TO_STD = 0.6745  # median |x| of a standard normal
 CHANNELS_AT_A_TIME = 128  # by all threads: 33 MB of counts
-N_VALUES, PADDING = 2**16, 80  # the padding keeps the channels in different lines of the cache
+N_VALUES = 2**16
 
 
 def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, n_jobs: int = 1) -> FloatArray:
@@ -73,22 +73,7 @@ def _mad_of_values(source: TraceSource, stretches: Sequence[tuple[int, int]], ch
 
 
 def _mad_of_counts(source: TraceSource, stretches: Sequence[tuple[int, int]], channels: slice) -> NDArray[np.float64]:
-    tally = np.zeros((channels.stop - channels.start, N_VALUES + PADDING), dtype=np.int32)
+    tally = np.zeros((channels.stop - channels.start, N_VALUES), dtype=np.int32)
     for start, end in stretches:
         count_values(read_raw(source, start, end), channels.start, tally)
-    return np.array([_mad_of_tally(row) for row in tally])
-
-
-def _mad_of_tally(tally: NDArray[np.int32]) -> float:
-    values = np.flatnonzero(tally != 0)  # many times faster on bool
-    counts = tally[values]
-    deviations = np.abs(values - _weighted_median(values, counts))
-    order = np.argsort(deviations, kind="stable")
-    return _weighted_median(deviations[order], counts[order])
-
-
-def _weighted_median(values: IntArray | NDArray[np.float64], counts: NDArray[np.int32]) -> float:
-    """Median of sorted `values` that occur `counts` times each."""
-    reached = np.cumsum(counts)
-    low, high = np.searchsorted(reached, [(reached[-1] - 1) // 2, reached[-1] // 2], side="right")
-    return float(values[low] + values[high]) / 2
+    return np.array([mad_of_counts(row) for row in tally])

@@ -92,3 +92,8 @@ def read_raw(source: TraceSource, start: int, end: int) -> NDArray[Any]:
 def scale_uv(source: TraceSource) -> float:
     """Microvolts per unit of :func:`read_raw`."""
     return source.gain_uv if isinstance(source, BinaryRecording) else 1.0
+
+
+def sample_bytes(source: TraceSource) -> int:
+    """Bytes per sample of :func:`read_raw`."""
+    return 2 if isinstance(source, BinaryRecording) else 4

@@ -21,6 +21,7 @@ from spikelab.spike_sorting._exceptions import (
 )
 from spikelab.spike_sorting._fields import LEAST_MEMORY, parse_memory
 from spikelab.spike_sorting._host import available_memory
+from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._resources import available_cores
@@ -349,7 +350,7 @@ def _earlier_runs(results: Path) -> list[dict[str, Any]]:
 
 
 def _write_record(results: Path, record: Mapping[str, Any]) -> None:
-    write_atomically(results / RUN_RECORD, json.dumps(record, indent=1, default=str))
+    write_atomically(results / RUN_RECORD, readable(record, default=str))
 
 
 def _write_report(job: Job, record: Mapping[str, Any], shown: Shown) -> None:

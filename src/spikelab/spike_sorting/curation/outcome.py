@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from spikelab.spike_sorting._json import readable
 from spikelab.spikedata._merge import merge_duplicates
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class CurationOutcome:
             "history": self.history,
             "unit_metrics": self.unit_metrics,
         }
-        _write(path, json.dumps(_encode(content), indent=1, allow_nan=False))
+        _write(path, readable(_encode(content), allow_nan=False))
 
     @classmethod
     def load(cls, path: Path, sd_all: SpikeData) -> CurationOutcome:

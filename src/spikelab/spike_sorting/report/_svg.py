@@ -135,8 +135,10 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "
 
 def polyline(x: ArrayLike, y: ArrayLike) -> str:
     """Path data through points, each rounded to a tenth and given relative to the one before: short."""
-    steps = np.diff(np.rint(10 * np.column_stack([x, y])), axis=0, prepend=0.0) / 10
-    return "".join(f"{'l' if index else 'm'}{dx:g} {dy:g}" for index, (dx, dy) in enumerate(steps.tolist()))
+    steps = np.diff(np.rint(10 * np.column_stack([x, y])), axis=0, prepend=0.0) / 10 + 0.0
+    if not len(steps):
+        return ""
+    return ("m%g %g" + "l%g %g" * (len(steps) - 1)) % tuple(steps.ravel().tolist())
 
 
 def drawing(width: float, height: float, content: str, *, label: str, kind: str = "") -> str:

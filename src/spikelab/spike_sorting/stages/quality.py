@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
@@ -44,7 +45,7 @@ def quality_stage(
             seed=stage_seed(execution.random_seed, NAME, recording.info["content"]),
             n_jobs=execution.n_jobs,
         )
-        (folder / FILE).write_text(json.dumps(_encode(metrics), indent=1, allow_nan=False), encoding="utf-8")
+        (folder / FILE).write_text(readable(_encode(metrics), allow_nan=False), encoding="utf-8")
         return {"metrics": list(metrics)}
 
     return context.store.load_or_run(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
+from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
@@ -42,7 +43,7 @@ def recording_stage(context: Context) -> Done[BinaryRecording]:
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
         binary, report = _write_traces(context, run_id)
-        (folder / "recording.json").write_text(json.dumps(binary.to_dict(), indent=1), encoding="utf-8")
+        (folder / "recording.json").write_text(readable(binary.to_dict()), encoding="utf-8")
         return {"report": report, "content": _content_digest(binary)}
 
     def load(folder: Path) -> BinaryRecording:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure
+from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._resources import Usage
 from spikelab.spike_sorting.stages.failures import failure_from_dict, failure_to_dict, point_at_copied_log
 
@@ -201,7 +202,7 @@ class StageStore:
 def _publish(temporary: Path, folder: Path, manifest: Manifest, usage: Usage) -> None:
     """Complete the artifact in `temporary` by its manifest, and put it in the place of `folder`."""
     manifest.usage = usage.so_far()
-    write_atomically(temporary / MANIFEST, json.dumps(vars(manifest), indent=1))
+    write_atomically(temporary / MANIFEST, readable(vars(manifest)))
     old = _beside(folder, "old")
     if folder.exists():
         folder.rename(old)

@@ -30,7 +30,7 @@ def check(recording: Path, folder: Path, n_units: int = 10) -> float:
     assert REFRACTORY_FRAMES > 2 * (SEARCH_FRAMES + JITTER_FRAMES), "spikes of a unit must not share a search window"
     binary = filtered_binary(folder)
     stages = folder / "results" / "stages"
-    found = Waveforms.load(stages / "waveforms" / "waveforms.npz")
+    found = Waveforms.load(stages / "waveforms")
     reported = SpikeTrains.load(recording / SPIKES_FILE)
     content = json.loads((stages / "recording" / "manifest.json").read_text(encoding="utf-8"))["info"]["content"]
     seed = stage_seed(ExecutionConfig().random_seed, "waveforms", content)

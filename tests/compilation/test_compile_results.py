@@ -196,9 +196,9 @@ def test_equal_input_gives_equal_bytes_fresh_or_reloaded(make_sort: Make, two_fi
     recording, waveforms = make_sort(two_files)
     fields = {"save_raw_pkl": True, "save_dl_data": True}
     names = compiled((recording, waveforms), tmp_path / "fresh", **fields)
-    waveforms.save(tmp_path / "waveforms.npz")
+    waveforms.save(tmp_path)
     reloaded = BinaryRecording.from_dict(Path("elsewhere.dat"), recording.to_dict())
-    compiled((reloaded, Waveforms.load(tmp_path / "waveforms.npz")), tmp_path / "resumed", **fields)
+    compiled((reloaded, Waveforms.load(tmp_path)), tmp_path / "resumed", **fields)
     differing = [n for n in names if (tmp_path / "fresh" / n).read_bytes() != (tmp_path / "resumed" / n).read_bytes()]
     assert differing == []
 

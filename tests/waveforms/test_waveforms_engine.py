@@ -160,8 +160,8 @@ def test_waveforms_come_back_from_their_file(make_binary, make_culture, config, 
     counts, trains = make_culture()
     for breaks in ((), BREAKS):
         result = compute(make_binary(counts, breaks), trains, config)
-        result.save(tmp_path / "waveforms.npz")
-        assert_same(Waveforms.load(tmp_path / "waveforms.npz"), result)
+        result.save(tmp_path)
+        assert_same(Waveforms.load(tmp_path), result)
 
 
 def test_workers_chunks_and_memory_change_no_bit(make_binary, make_array, make_culture, config, monkeypatch):

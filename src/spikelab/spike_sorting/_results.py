@@ -87,7 +87,7 @@ class Results:
     @cached_property
     def waveforms(self) -> Waveforms:
         """Templates and metrics of all units."""
-        return Waveforms.load(self.stage("waveforms") / "waveforms.npz")
+        return Waveforms.load(self.stage("waveforms"))
 
     @cached_property
     def units(self) -> SpikeData:

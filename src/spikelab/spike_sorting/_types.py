@@ -317,6 +317,9 @@ class SpikeTrains:
         return cls(ids, tuple(times[clusters == unit] for unit in ids))
 
 
+LARGE = ("templates", "template_stds", "epoch_templates")
+
+
 @dataclass(frozen=True)
 class Waveforms:
     """Templates and metrics of all units: what one pass over the binary gathers. Voltages are microvolts.
@@ -373,22 +376,27 @@ class Waveforms:
         """Number of units."""
         return len(self.unit_ids)
 
-    def save(self, path: Path) -> None:
-        """Write an ``.npz`` without pickled objects."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
-        arrays = {name: value for name, value in values.items() if value is not None}
+    def save(self, folder: Path) -> None:
+        """Write ``waveforms.npz`` and, in a file of its own, each of the `LARGE` arrays: as one, their zip takes longer."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
+        for name in LARGE:
+            array = arrays.pop(name)
+            if array is not None:
+                np.save(folder / f"{name}.npy", array)
         np.savez(
-            path,
+            folder / "waveforms.npz",
             spike_times=np.concatenate([np.empty(0, np.int64), *self.spikes]),
             spike_counts=np.array([len(train) for train in self.spikes], dtype=np.int64),
-            **arrays,
+            **{name: value for name, value in arrays.items() if value is not None},
         )
 
     @classmethod
-    def load(cls, path: Path) -> Waveforms:
+    def load(cls, folder: Path) -> Waveforms:
         """Undo :meth:`save`."""
-        with np.load(path) as data:
+        with np.load(folder / "waveforms.npz") as data:
             arrays: dict[str, Any] = dict(data)
+        several = "epoch_snr" in arrays
+        arrays |= {name: np.load(folder / f"{name}.npy") for name in LARGE if several or not name.startswith("epoch")}
         ends = np.cumsum(arrays.pop("spike_counts"))
         spikes = tuple(np.split(arrays.pop("spike_times"), ends[:-1])) if len(ends) else ()
         return cls(spikes=spikes, n_before=int(arrays.pop("n_before")), **arrays)

@@ -11,6 +11,7 @@ import base64
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,28 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "spikelab.SpikeData", 1
 STORABLE_KINDS = "biufcSUmM"
+LARGE_ROW_BYTES = 4096
 PYTHON_NUMBERS: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
 
-def encode(sd: SpikeData) -> tuple[str, dict[str, NDArray[Any]]]:
+@dataclass(frozen=True)
+class Rows:
+    """Arrays of one dtype and shape that are to be stored as one, without a copy of all of them in memory."""
+
+    rows: Sequence[NDArray[Any]]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of each row."""
+        return self.rows[0].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all together."""
+        return len(self.rows), *self.rows[0].shape
+
+
+def encode(sd: SpikeData) -> tuple[str, dict[str, NDArray[Any] | Rows]]:
     """Return the JSON header and the arrays of `sd` by name."""
     writer = _Writer()
     # First, so that they get exactly these names.
@@ -73,7 +92,7 @@ class _Writer:
     """Encodes values; arrays go aside, each one once."""
 
     def __init__(self) -> None:
-        self.arrays: dict[str, NDArray[Any]] = {}
+        self.arrays: dict[str, NDArray[Any] | Rows] = {}
         self._known: dict[Any, str] = {}
         self._kept_alive: list[NDArray[Any]] = []
 
@@ -87,12 +106,22 @@ class _Writer:
         known = self._known.get(_memory(array))
         if known is not None:
             return known
+        key = self._add(np.asarray(array, order="C"), name)
+        self._known[_memory(array)] = key
+        self._kept_alive.append(array)  # or a later array may get its address
+        return key
+
+    def rows(self, arrays: Sequence[NDArray[Any]], name: str) -> str:
+        """Keep arrays of one dtype and shape as one array of all."""
+        if arrays[0].nbytes < LARGE_ROW_BYTES or arrays[0].dtype.kind not in "biuf":
+            return self.array(np.stack(arrays), name)
+        return self._add(Rows(arrays), name)
+
+    def _add(self, array: NDArray[Any] | Rows, name: str) -> str:
         key = re.sub(r"[^A-Za-z0-9_]+", "_", name)
         if key in self.arrays:
             key = f"{key}_{len(self.arrays)}"
-        self.arrays[key] = np.asarray(array, order="C")
-        self._known[_memory(array)] = key
-        self._kept_alive.append(array)  # or a later array may get its address
+        self.arrays[key] = array
         return key
 
     def value(self, value: Any, name: str) -> Any:
@@ -201,7 +230,7 @@ def _encode_column(writer: _Writer, values: Sequence[Any], name: str) -> dict[st
     if not arrays or not arrays[0].dtype.isnative or any(array.dtype != arrays[0].dtype for array in arrays):
         return _one_by_one(writer, values, name)
     if all(array.shape == arrays[0].shape for array in arrays):
-        return {"kind": "stack", "of": of, "array": writer.array(np.stack(arrays), name)}
+        return {"kind": "stack", "of": of, "array": writer.rows(arrays, name)}
     if all(array.ndim and array.shape[1:] == arrays[0].shape[1:] for array in arrays):
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         return {

@@ -12,7 +12,7 @@ import uuid
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,7 +103,17 @@ def _write_npz(path: Path, sd: SpikeData) -> None:
             # A fixed date: the same data give the same bytes.
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(member, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+                if isinstance(array, _encoding.Rows):
+                    _write_rows(file, array)
+                else:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _write_rows(file: IO[bytes], array: _encoding.Rows) -> None:
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for row in array.rows:
+        file.write(np.ascontiguousarray(row).data)
 
 
 def _read_npz(path: Path) -> SpikeData:
@@ -121,6 +131,11 @@ def _write_h5(path: Path, sd: SpikeData) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset(HEADER, data=header, track_times=False)
         for name, array in arrays.items():
+            if isinstance(array, _encoding.Rows):
+                rows = file.create_dataset(name, array.shape, array.dtype, track_times=False)
+                for index, row in enumerate(array.rows):
+                    rows[index] = row
+                continue
             native = array.dtype.kind in "biufc" and array.dtype.isnative
             # h5py does not return text, dates and foreign byte orders as they were: their bytes are stored instead.
             stored = array if native else np.frombuffer(array.tobytes(), dtype=np.uint8)

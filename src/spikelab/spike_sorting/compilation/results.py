@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -79,13 +80,13 @@ def compile_results(
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f".{RAW}*.tmp"):  # of a run that was killed while it saved
         leftover.unlink()
-    written = _save_spikedata(sd_curated, folder / CURATED)
+    tasks = _saving(sd_curated, folder / CURATED)
     if config.compilation.save_raw_pkl:
-        written += _save_spikedata(sd_all, folder / RAW)
+        tasks += _saving(sd_all, folder / RAW)
     if config.compilation.compile_single_recording:
-        scale = _scale(recording, config)
-        written += _compile(sd_curated, config, folder, scale, waveforms_folder)
-    return written
+        tasks.append(partial(_compile, sd_curated, config, folder, _scale(recording, config), waveforms_folder))
+    with ThreadPoolExecutor(config.execution.n_jobs) as threads:
+        return [path for written in threads.map(lambda task: task(), tasks) for path in written]
 
 
 def _scale(recording: BinaryRecording, config: SortingPipelineConfig) -> Scale:
@@ -96,11 +97,12 @@ def _scale(recording: BinaryRecording, config: SortingPipelineConfig) -> Scale:
     return scale
 
 
-def _save_spikedata(sd: SpikeData, stem: Path) -> list[Path]:
-    paths = [stem.with_suffix(".pkl"), stem.with_suffix(".npz")]
-    for path in paths:
+def _saving(sd: SpikeData, stem: Path) -> list[Callable[[], list[Path]]]:
+    def save(path: Path) -> list[Path]:
         sd.save(path)
-    return paths
+        return [path]
+
+    return [partial(save, stem.with_suffix(suffix)) for suffix in (".pkl", ".npz")]
 
 
 def _compile(

@@ -131,12 +131,11 @@ def sparkline(sd: SpikeData) -> str:
 
 def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
     """The template on its main channel, and pale behind it on the next three by amplitude, at the same scale."""
-    template = np.asarray(unit["template_full"], dtype=np.float64)
-    main = unit["channel"]
-    span = np.ptp(template, axis=0)
+    template, main = np.asarray(unit["template_full"]), unit["channel"]
+    span = template.max(axis=0) - template.min(axis=0)
     order = np.argsort(-np.nan_to_num(span, nan=-1.0), kind="stable")
     others = [int(channel) for channel in order if channel != main][: THUMB_CHANNELS - 1]
-    shown = template[:, [*others, main]]
+    shown = template[:, [*others, main]].astype(np.float64)
     finite = shown[np.isfinite(shown)]
     if not len(finite):
         return _nothing("no template")
@@ -145,8 +144,7 @@ def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str
     x = np.linspace(2, THUMB_WIDTH - 2, len(template))
     zero = 3 + high * scale
     lines = [f'<path class="zero" d="M0 {number(zero)}H{number(THUMB_WIDTH)}"/>']
-    for channel in (*others, main):
-        values = template[:, channel]
+    for channel, values in zip((*others, main), shown.T, strict=True):
         keep = np.isfinite(values)
         line = polyline(x[keep], zero - values[keep] * scale)
         lines.append(f'<path class="{"line " + kind if channel == main else "line pale"}" d="{line}"/>')

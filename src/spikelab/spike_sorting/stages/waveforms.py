@@ -33,7 +33,7 @@ def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting:
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
         waveforms = _extract(context, recording, sorting, run_id, folder)
-        waveforms.save(folder / "waveforms.npz")
+        waveforms.save(folder)
         return {"n_units": waveforms.n_units}
 
     return context.store.load_or_run(
@@ -42,7 +42,7 @@ def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting:
         | {"random_seed": context.config.execution.random_seed},
         inputs={"recording": recording.run_id, "sorting": sorting.run_id},
         run=run,
-        load=lambda folder: Waveforms.load(folder / "waveforms.npz"),
+        load=Waveforms.load,
         forced_by=context.forced_by("reextract_waveforms"),
     )
 

@@ -22,6 +22,7 @@ from spikelab.spike_sorting.recording import binary as module
 from spikelab.spike_sorting.recording import epochs_of, open_recording, write_binary
 from spikelab.spike_sorting.recording.binary import choose_lsb, chunk_ranges
 from spikelab.spike_sorting.recording.checks import is_rail, sampled_ranges
+from spikelab.spike_sorting.recording.prepared import read_parts
 
 OPTIONS = {"n_jobs": 2, "total_memory": "1G", "seed": 1}
 
@@ -339,3 +340,29 @@ def test_good_data_raise_no_warning(in_memory, noise_counts, config, tmp_path):
         warnings.simplefilter("error")
         recording = open_recording(in_memory(noise_counts().T, gain=6.294), RecordingConfig(first_n_mins=0.05))
         _write(recording, tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{}, {"common_reference": "median"}, {"bad_channels": "auto"}])
+def test_parts_are_the_traces(in_memory, gaussian, settings):
+    """Whatever follows the filter, and wherever files meet or are cut; more channels than are filtered together."""
+    traces = [gaussian(8_000, 70), gaussian(5_001, 70, seed=1)]
+    traces[0][:, 3] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        recording = open_recording(
+            in_memory(traces), RecordingConfig(rec_chunks=[(100, 6_000), (7_000, 12_000)], **settings)
+        )
+    for start, end in ((0, 10_900), (5_000, 7_500), (6_000, 6_001), (0, 0)):
+        found = np.full((end - start, recording.get_num_channels()), np.nan, dtype=np.float32)
+        for frames, channels, part in read_parts(recording, start, end):
+            found[frames, channels] = part
+        np.testing.assert_array_equal(found, recording.get_traces(0, start, end))
+
+
+def test_a_part_at_a_time_is_read_only_where_nothing_follows_the_filter(in_memory, gaussian):
+    def n_parts(**settings):
+        recording = open_recording(in_memory(gaussian(8_000, 70)), RecordingConfig(**settings))
+        return len(list(read_parts(recording, 0, 8_000)))
+
+    assert n_parts() == 2
+    assert n_parts(common_reference="median") == 1

@@ -262,3 +262,22 @@ def test_other_files_are_refused(tmp_path):
         SpikeData.load(tmp_path / "b.npz")
     with pytest.raises(ValueError, match="holds a int, not a SpikeData"):
         SpikeData.load(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_large_arrays_of_units_are_one_array_in_the_file(suffix, tmp_path):
+    """They are written row by row, without a copy of all of them."""
+    rng = np.random.default_rng(0)
+    templates = rng.normal(size=(3, 1000, 60)).astype(np.float32)
+    attributes = [{"template": template.T, "row": template[::2]} for template in templates]
+    sd = SpikeData([[1.0], [2.0], [3.0]], length=10.0, neuron_attributes=attributes)
+    sd.save(tmp_path / f"sd{suffix}")
+    for before, after in zip(
+        sd.neuron_attributes, SpikeData.load(tmp_path / f"sd{suffix}").neuron_attributes, strict=True
+    ):
+        for name, array in before.items():
+            np.testing.assert_array_equal(after[name], array)
+            assert after[name].dtype == np.float32
+    if suffix == ".npz":
+        with np.load(tmp_path / "sd.npz") as arrays:
+            np.testing.assert_array_equal(arrays["unit_template"], templates.transpose(0, 2, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # No permission, a read-only disk, a file where a folder should be.
 CANNOT_WRITE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+# numpy's words for it, without an error number: "311040 requested and 5088 written".
+SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 # Of the input or of a setting, and said in our own words: nothing to be recognised in them.
 OUR_OWN = (SpikeSortingClassifiedError, ValueError, TypeError, FileNotFoundError)
 
@@ -55,6 +58,8 @@ def _known(error: Exception, name: str, folders: tuple[Path, Path]) -> SpikeSort
         )
     if isinstance(error, OSError) and error.errno is not None:
         return _of_the_system(error, name, folders)
+    if isinstance(error, OSError) and SHORT_WRITE.search(str(error)):
+        return _full_disk(error, name, folders)
     return None if isinstance(error, OUR_OWN) else classify_outside_sorter(error)
 
 
@@ -77,7 +82,7 @@ def _full_disk(error: OSError, name: str, folders: tuple[Path, Path]) -> DiskExh
     named = Path(error.filename) if isinstance(error.filename, str) else None
     path = named if named is not None and named.parent.is_dir() else min(free, key=lambda folder: free[folder])
     return DiskExhaustionError(
-        f"{name}: the disk under {path} is full ({error.strerror}). Check first df -h; free space where "
+        f"{name}: the disk under {path} is full ({error.strerror or error}). Check first df -h; free space where "
         f"{folders[1]} and {folders[0]} are",
         path=path,
         free_bytes=shutil.disk_usage(existing(path)).free,

@@ -377,7 +377,7 @@ class Waveforms:
         return len(self.unit_ids)
 
     def save(self, folder: Path) -> None:
-        """Write ``waveforms.npz`` and, in a file of its own, each of the `LARGE` arrays: as one, their zip takes longer."""
+        """Write ``waveforms.npz``, and a file of its own for each of the `LARGE` arrays: a zip would take longer."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
         for name in LARGE:
             array = arrays.pop(name)

@@ -108,8 +108,8 @@ def to_counts(
 ) -> None:
     """Write traces times `scale` to `counts`, rounded and clipped, from `first_channel` on.
 
-    `bits` are the traces as they are stored, and `largest` becomes the largest of each channel without its sign: bits of
-    this kind sort as the numbers that they stand for, infinity above them, and NaN above infinity.
+    `bits` are the traces as they are stored, and `largest` becomes the largest of each channel without its sign: such
+    bits sort as the numbers that they stand for, infinity above them, and NaN above infinity.
     """
     low, high = np.float32(INT16_MIN), np.float32(INT16_MAX)
     for frame in range(traces.shape[0]):

@@ -7,7 +7,6 @@ thrown away as the filter needs to forget where it started.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from spikelab.spike_sorting._butterworth import ORDER, design, memory_frames
 from spikelab.spike_sorting.recording._kernels import TILE, sweep, widen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike
     from spikeinterface import BaseRecording
 

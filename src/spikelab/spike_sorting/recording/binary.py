@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHUNK_SAMPLES = 10_000_000
-MIN_CHUNK_S, MAX_CHUNK_S = 0.25, 10.0
-# One worker's peak: the chunk as read, and three times float32: up to 64 channels inside the filter, filtered, and
-# re-referenced. Measured: 10 without the chunk as read.
+MIN_CHUNK_S, MAX_CHUNK_S = 0.25, 2.0
+# One worker's peak where traces are re-referenced: the chunk as read and as counts, and three times in float32. Without
+# a reference the filter needs a few channels in float32 at a time.
 WORKER_BYTES_PER_SAMPLE = 16
 INT16_MAX = 32767
 # Room above the largest sampled value: what was not sampled may be larger.
@@ -130,7 +130,7 @@ def write_binary(
 
 
 def chunk_ranges(n_frames: int, n_channels: int, sampling_frequency: float) -> list[Range]:
-    """Return half-open frame ranges of a quarter of a second to ten seconds that cover the recording."""
+    """Return half-open frame ranges of a quarter of a second to two seconds that cover the recording."""
     wanted = CHUNK_SAMPLES // n_channels
     length = int(min(max(wanted, MIN_CHUNK_S * sampling_frequency), MAX_CHUNK_S * sampling_frequency))
     length = max(length, 1)

@@ -139,28 +139,28 @@ def count_values(traces: NDArray[np.int16], first_channel: int, counts: NDArray[
 
 
 @compiled
-def mad_of_counts(counts: NDArray[np.int32]) -> float:
-    """Median absolute deviation about the median of values ``i - 32768`` that occur ``counts[i]`` times each."""
-    total = 0
-    for value in range(counts.size):
-        total += counts[value]
-    if total == 0:
-        return 0.0
-    reached, below, above = 0, -1, -1  # the two in the middle, which are one where `total` is odd
+def _kth(counts: NDArray[np.int32], k: int) -> int:
+    """Index of the value that `k` of the counted ones come before."""
+    reached = 0
     for value in range(counts.size):
         reached += counts[value]
-        if below < 0 and reached > (total - 1) // 2:
-            below = value
-        if reached > total // 2:
-            above = value
-            break
-    # Away from the median on both sides, in half counts, as the median may lie between two.
-    reached, nearer, twice = 0, -1, (below + above) % 2
+        if reached > k:
+            return value
+    return -1
+
+
+@compiled
+def mad_of_counts(counts: NDArray[np.int32]) -> float:
+    """Median absolute deviation about the median of values of which ``counts[i]``, of all at least one, are ``i``."""
+    total = counts.sum()
+    twice_median = _kth(counts, (total - 1) // 2) + _kth(counts, total // 2)
+    # From the median to both sides, in half counts, as it may lie between two.
+    reached, nearer, twice = 0, -1, twice_median % 2
     while True:
-        low, high = (below + above - twice) // 2, (below + above + twice) // 2
+        low, high = (twice_median - twice) // 2, (twice_median + twice) // 2
         if low >= 0:
             reached += counts[low]
-        if high < counts.size and high > low:
+        if low < high < counts.size:
             reached += counts[high]
         if nearer < 0 and reached > (total - 1) // 2:
             nearer = twice

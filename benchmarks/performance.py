@@ -28,6 +28,7 @@ BAND_PASS = "spikelab: band-pass filter alone"
 BAND_PASS_SI = "SpikeInterface: band-pass filter alone"
 PIPELINE = "**spikelab: whole pipeline, sorter excepted**"
 PIPELINE_2 = "spikelab: the same with two workers"
+PIPELINE_FILES = "spikelab: the same, every averaged waveform written"
 POST_SORT = "**spikelab: after the sorter**"
 ANALYZER = "SpikeInterface: analyzer, filtered binary"
 ANALYZER_LAZY = "SpikeInterface: analyzer, filtered lazily"
@@ -50,6 +51,7 @@ TARGETS = (
     Target(POST_SORT, SCIPY_32, {}),
     Target(PIPELINE, SCIPY, dict.fromkeys(SETS, 1.5)),
     Target(PIPELINE, SCIPY_32, {}),
+    Target(PIPELINE_FILES, PIPELINE, {}),
     Target(PIPELINE_2, PIPELINE, dict.fromkeys(SETS, 0.65), wall=True),
 )
 
@@ -64,6 +66,7 @@ def measure_set(size: Size, scratch: Path, repeats: int) -> tuple[dict[str, Cost
         SCIPY_32: measure("sosfiltfilt", repeats=repeats, **paths, dtype="float32"),
         BAND_PASS: measure("band_pass", repeats=repeats, **paths, whose="spikelab"),
         BAND_PASS_SI: measure("band_pass", repeats=repeats, **paths, whose="spikeinterface"),
+        PIPELINE_FILES: measure("pipeline", **paths, **folder, waveform_files=True),
         PIPELINE_2: measure("pipeline", repeats=repeats, **paths, **folder, n_jobs=2),
         PIPELINE: measure("pipeline", repeats=repeats, **paths, **folder),
         POST_SORT: measure("post_sort", repeats=repeats, **paths, **folder),
@@ -135,7 +138,7 @@ def draw(measured: dict[str, dict[str, Cost]], sizes: dict[str, Size], path: Pat
 def described(sizes: dict[str, Size], repeats: int) -> str:
     """Say what was measured, and on what."""
     recordings = "; ".join(f"{name}: {size}" for name, size in sizes.items())
-    return f"{recordings}; {repeats} repeats, of the analyzer one. {conditions()}"
+    return f"{recordings}; {repeats} repeats, one of the analyzer and of the waveform files. {conditions()}"
 
 
 def main() -> None:
@@ -144,7 +147,7 @@ def main() -> None:
     parser.add_argument("--sets", default="ABC", help="which recordings (default: ABC)")
     parser.add_argument("--repeats", type=int, default=3, help="after the warm-up (default: 3)")
     parser.add_argument("--shrink", type=float, default=1, help="divide every duration by this, to try things out")
-    parser.add_argument("--scratch", type=Path, help="where 3 GB may be written for a while")
+    parser.add_argument("--scratch", type=Path, help="where 9 GB may be written for a while")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     args = parser.parse_args()
     sizes = {name: replace(SETS[name], seconds=SETS[name].seconds / args.shrink) for name in args.sets}

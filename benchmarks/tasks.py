@@ -24,14 +24,17 @@ FILTER_ORDER = 5
 FILTER_CHUNK_FRAMES = 20_000
 
 
-def pipeline(recording: str, warm_up: str, folder: str, n_jobs: int = 1) -> Callable[[], Any]:
+def pipeline(
+    recording: str, warm_up: str, folder: str, n_jobs: int = 1, waveform_files: bool = False
+) -> Callable[[], Any]:
     """``sort_recording`` from the file to the compiled results, from scratch each time."""
+    settings = {"n_jobs": n_jobs, "save_waveform_files": waveform_files}
     with tempfile.TemporaryDirectory() as scratch:
-        _sort(warm_up, Path(scratch), n_jobs=n_jobs)
+        _sort(warm_up, Path(scratch), **settings)
 
     def work() -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        _sort(recording, Path(folder), n_jobs=n_jobs)
+        _sort(recording, Path(folder), **settings)
 
     return work
 
@@ -52,9 +55,7 @@ def _sort(recording: str, folder: Path, **settings: Any) -> list[SpikeData]:
         sorter=SORTER,
         intermediate_folders=[folder / "intermediate"],
         results_folders=[folder / "results"],
-        save_waveform_files=False,
-        delete_inter=False,
-        **settings,
+        **{"save_waveform_files": False, "delete_inter": False, **settings},
     )
 
 

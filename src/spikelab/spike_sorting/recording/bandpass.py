@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from spikelab.spike_sorting._butterworth import ORDER, design, memory_frames
-from spikelab.spike_sorting.recording._kernels import TILE, sweep, widen
+from spikelab.spike_sorting.recording._kernels import SPARE, TILE, backwards, forwards, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,25 +132,29 @@ def zero_phase(
         return
     extension = min(EXTENSION, n_frames - 1)
     n_rows = n_frames + 2 * extension
-    memory = np.empty(n_rows * min(TILE, n_channels), dtype=np.float32)
+    first, last = SPARE, SPARE + n_rows - 1
+    tile = np.zeros((n_rows + 2 * SPARE, TILE), dtype=np.float32)
+    scale = np.zeros((-(-n_channels // TILE), TILE))
+    scale.reshape(-1)[:n_channels] = gain * gains
+    scale_back = np.full(TILE, gain)
+    shift = first + extension
     for low in range(0, n_channels, TILE):
         channels = slice(low, min(low + TILE, n_channels))
-        width = channels.stop - low
-        traces = memory[: n_rows * width].reshape(n_rows, width)
-        _extend(stored, channels, extension, traces)
-        sweep(traces, gain * gains[channels], poles, False, n_rows)
-        sweep(traces, np.full(width, gain), poles, True, n_rows - extension - start)
-        yield channels, traces[extension + start : extension + end]
+        _extend(stored, channels, extension, tile[first : last + 1])
+        forwards(tile, first, n_rows, poles, scale[low // TILE])
+        backwards(tile, last, n_rows - extension - start, poles, scale_back)
+        yield channels, tile[shift + start : shift + end, : channels.stop - low]
 
 
 def _extend(stored: NDArray[Any], channels: slice, extension: int, traces: NDArray[np.float32]) -> None:
     """Write the frames of some channels in single precision, continued on either side as sosfiltfilt does."""
-    n_frames = len(stored)
-    body = traces[extension : extension + n_frames]
+    n_frames, n_channels = len(stored), channels.stop - channels.start
+    body = traces[extension : extension + n_frames, :n_channels]
     with np.errstate(invalid="ignore", over="ignore"):
         if stored.dtype in (np.int16, np.uint16) and stored.flags.c_contiguous:
             widen(stored, channels.start, body)  # twice as fast as numpy
         else:
             body[:] = stored[:, channels]
-        traces[:extension] = 2 * body[0] - body[extension:0:-1]
-        traces[extension + n_frames :] = 2 * body[-1] - body[n_frames - 1 - extension : n_frames - 1][::-1]
+        before, after = traces[:extension, :n_channels], traces[extension + n_frames :, :n_channels]
+        before[:] = 2 * body[0] - body[extension:0:-1]
+        after[:] = 2 * body[-1] - body[n_frames - 1 - extension : n_frames - 1][::-1]

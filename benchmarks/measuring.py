@@ -67,21 +67,35 @@ def measure(
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is timed, and what is done before each time."""
+
+    run: Callable[[], Any]
+    before: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        """Do it."""
+        return self.run()
+
+
 def _run(task: str, module: str, repeats: int, arguments: dict[str, Any]) -> Cost:
     """In the child: ``prepare`` makes the warm-up and returns the work."""
     prepare: Callable[..., Callable[[], Any]] = getattr(importlib.import_module(module), task)
     work = prepare(**arguments)
-    cold, before = cpu_seconds(), _memory_mib("VmRSS")
+    before: Callable[[], Any] = getattr(work, "before", lambda: None)
+    cold, held = cpu_seconds(), _memory_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again
     cpu, wall = [], []
     for _ in range(repeats):
+        before()
         start = cpu_seconds(), time.perf_counter()
         work()
         cpu.append(cpu_seconds() - start[0])
         wall.append(time.perf_counter() - start[1])
     peak = _memory_mib("VmHWM")
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
-    return Cost(cpu, wall, cold, peak - before, peak + children)
+    return Cost(cpu, wall, cold, peak - held, peak + children)
 
 
 def _memory_mib(field: str) -> float:

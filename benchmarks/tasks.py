@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.measuring import Work
 from benchmarks.recordings import FS, GAIN_UV, SORTER, register
 from spikelab.spike_sorting.config import RecordingConfig, WaveformConfig
 
@@ -24,19 +25,15 @@ FILTER_ORDER = 5
 FILTER_CHUNK_FRAMES = 20_000
 
 
-def pipeline(
-    recording: str, warm_up: str, folder: str, n_jobs: int = 1, waveform_files: bool = False
-) -> Callable[[], Any]:
+def pipeline(recording: str, warm_up: str, folder: str, n_jobs: int = 1, waveform_files: bool = False) -> Work:
     """``sort_recording`` from the file to the compiled results, from scratch each time."""
     settings = {"n_jobs": n_jobs, "save_waveform_files": waveform_files}
     with tempfile.TemporaryDirectory() as scratch:
         _sort(warm_up, Path(scratch), **settings)
-
-    def work() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        _sort(recording, Path(folder), **settings)
-
-    return work
+    return Work(
+        run=lambda: _sort(recording, Path(folder), **settings),
+        before=lambda: shutil.rmtree(folder, ignore_errors=True),
+    )
 
 
 def post_sort(recording: str, warm_up: str, folder: str, n_jobs: int = 1) -> Callable[[], Any]:

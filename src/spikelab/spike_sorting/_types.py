@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -376,13 +377,12 @@ class Waveforms:
         """Number of units."""
         return len(self.unit_ids)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, n_jobs: int = 1) -> None:
         """Write ``waveforms.npz``, and a file of its own for each of the `LARGE` arrays: a zip would take longer."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
-        for name in LARGE:
-            array = arrays.pop(name)
-            if array is not None:
-                np.save(folder / f"{name}.npy", array)
+        large = {name: arrays.pop(name) for name in LARGE if arrays[name] is not None}
+        with ThreadPoolExecutor(n_jobs) as threads:
+            list(threads.map(np.save, [folder / f"{name}.npy" for name in large], large.values()))
         np.savez(
             folder / "waveforms.npz",
             spike_times=np.concatenate([np.empty(0, np.int64), *self.spikes]),

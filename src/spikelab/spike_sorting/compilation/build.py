@@ -78,7 +78,10 @@ def compiled_window(config: WaveformConfig, fs: float, n_before: int, n_samples:
 def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, window: slice) -> dict[str, Any]:
     channel = int(waveforms.main_channels[unit])
     full = waveforms.templates[unit]
-    template = full if window == slice(0, len(full)) else full[window]
+    template, peak_inds = full, waveforms.peak_inds[unit]
+    if window != slice(0, len(full)):
+        template = full[window]
+        peak_inds = np.argmax(np.abs(template), axis=0).astype(np.int64)
     attributes: dict[str, Any] = {
         "unit_id": int(waveforms.unit_ids[unit]),
         "channel": channel,
@@ -92,7 +95,7 @@ def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, win
         "template_peak_ind": int(waveforms.n_before - window.start),
         "amplitude": float(waveforms.amplitudes[unit, channel]),
         "amplitudes": waveforms.amplitudes[unit],
-        "peak_inds": np.argmax(np.abs(template), axis=0).astype(np.int64),
+        "peak_inds": peak_inds,
         "std_norms_all": waveforms.std_norms_all[unit],
         "std_norm": float(waveforms.std_norm[unit]),
         "snr": float(waveforms.snr[unit]),

@@ -21,7 +21,8 @@ BoolArray = NDArray[np.bool_]
 Range = tuple[int, int]
 
 N_BLOCKS, BLOCK_FRAMES = 20, 5_000
-NOISE_STEP = 5  # medians of every fifth frame are as good, as neighbours are alike after the filter, and cost a fifth
+# Medians, and how often a value occurs, are taken of every fifth frame, as neighbours are alike.
+STEP = 5
 SATURATED_FRACTION = 0.5
 VOLT_LIKE_UV = 1.0
 IMPOSSIBLE_NOISE_UV = 1000.0
@@ -109,7 +110,8 @@ def look_at(
     pieces = getattr(recording, "raw_pieces", ()) or (recording,)
 
     def one(block: Range) -> tuple[Any, ...]:
-        return *_filtered_statistics(recording, block), *_stored_statistics(read_stored(pieces, *block))
+        stored = read_stored(pieces, *block)[::STEP]
+        return *_filtered_statistics(recording, block), *_stored_statistics(stored)
 
     results = list(run(one, sampled_ranges(recording.get_num_samples(), seed)))
     max_abs, noise, lowest, n_lowest, highest, n_highest, lengths = (
@@ -129,15 +131,15 @@ def look_at(
 
 
 def _filtered_statistics(recording: BaseRecording, block: Range) -> tuple[float, NDArray[np.float64]]:
-    """Return the largest absolute value, and the noise of each channel on every `NOISE_STEP`-th frame."""
+    """Return the largest absolute value, and the noise of each channel on every `STEP`-th frame."""
     n_channels = recording.get_num_channels()
-    sampled = np.empty((n_channels, -(-(block[1] - block[0]) // NOISE_STEP)), dtype=np.float32)
+    sampled = np.empty((n_channels, -(-(block[1] - block[0]) // STEP)), dtype=np.float32)
     max_abs = 0.0
     for frames, channels, traces in read_parts(recording, *block):
         max_abs = max(max_abs, float(traces.max()), -float(traces.min()))
-        skipped = -frames.start % NOISE_STEP
-        few = traces[skipped::NOISE_STEP].T
-        place = (frames.start + skipped) // NOISE_STEP
+        skipped = -frames.start % STEP
+        few = traces[skipped::STEP].T
+        place = (frames.start + skipped) // STEP
         sampled[channels, place : place + few.shape[1]] = few
     sampled -= _medians(sampled)[:, np.newaxis]
     return max_abs, _medians(np.abs(sampled, out=sampled)).astype(np.float64) / 0.6745

@@ -132,8 +132,7 @@ def sparkline(sd: SpikeData) -> str:
 def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
     """The template on its main channel, and pale behind it on the next three by amplitude, at the same scale."""
     template, main = np.asarray(unit["template_full"]), unit["channel"]
-    span = template.max(axis=0) - template.min(axis=0)
-    order = np.argsort(-np.nan_to_num(span, nan=-1.0), kind="stable")
+    order = np.argsort(-np.nan_to_num(unit["amplitudes"], nan=-1.0), kind="stable")
     others = [int(channel) for channel in order if channel != main][: THUMB_CHANNELS - 1]
     shown = template[:, [*others, main]].astype(np.float64)
     finite = shown[np.isfinite(shown)]

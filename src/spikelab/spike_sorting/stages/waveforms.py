@@ -33,7 +33,7 @@ def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting:
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
         waveforms = _extract(context, recording, sorting, run_id, folder)
-        waveforms.save(folder)
+        waveforms.save(folder, context.config.execution.n_jobs)
         return {"n_units": waveforms.n_units}
 
     return context.store.load_or_run(

@@ -150,6 +150,7 @@ def compute_waveforms(
         n_before=window.n_before,
         n_averaged=[len(frames) for frames in chosen.values()],
         sampling_frequency=source.sampling_frequency,
+        n_jobs=n_jobs,
     )
 
 
@@ -170,11 +171,15 @@ def look_and_centre(
     channels = np.zeros(trains.n_units, dtype=np.int64)
     positive = np.zeros(trains.n_units, dtype=np.bool_)
     label = "finding main channels"
-    for units, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
-        for unit, total in zip(range(units.start, units.stop), sums, strict=True):
-            if len(few[unit]):
-                template = total * (scale_uv(source) / len(few[unit]))
-                positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
+    for block, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
+
+        def look(rows: slice, first: int = block.start, sums: NDArray[np.float64] = sums) -> None:
+            for unit, total in enumerate(sums[rows], first + rows.start):
+                if len(few[unit]):
+                    template = total * (scale_uv(source) / len(few[unit]))
+                    positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
+
+        pool.run(len(sums), look)
     centred = centre_trains(source, trains.samples, channels, positive, pool)
     spikes = tuple(new if len(seen) else old for new, old, seen in zip(centred, trains.samples, few, strict=True))
     return CentredUnits(trains.unit_ids, spikes, channels, positive)
@@ -197,22 +202,28 @@ def measure(
     n_before: int,
     n_averaged: Sequence[int],
     sampling_frequency: float,
+    n_jobs: int,
 ) -> Waveforms:
     """Derive the metrics of every unit from its template, its std and the noise, over all and epoch by epoch."""
     shape = (len(units.unit_ids), len(noise))
     amplitudes, ratios = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     peak_inds = np.zeros(shape, dtype=np.int64)
     spread = Window.from_ms(config.std_over_window_ms_before, config.std_over_window_ms_after, sampling_frequency)
-    for unit, (template, std) in enumerate(zip(averages.templates, averages.stds, strict=True)):
-        amplitudes[unit], peak_inds[unit] = peaks(template)
-        ratios[unit] = std_norms(
-            std,
-            amplitudes[unit],
-            peak_inds[unit],
-            at_peak=config.std_at_peak,
-            n_before=spread.n_before,
-            n_after=spread.n_after,
-        )
+
+    def measure_units(part: slice) -> None:
+        for unit in range(part.start, part.stop):
+            amplitudes[unit], peak_inds[unit] = peaks(averages.templates[unit])
+            ratios[unit] = std_norms(
+                averages.stds[unit],
+                amplitudes[unit],
+                peak_inds[unit],
+                at_peak=config.std_at_peak,
+                n_before=spread.n_before,
+                n_after=spread.n_after,
+            )
+
+    with UnitPool(n_jobs) as pool:
+        pool.run(shape[0], measure_units)
     rows = np.arange(shape[0])
     epoch_snr, epoch_std_norm = _epoch_metrics(averages, units.channels, epoch_noise, config, spread)
     return Waveforms(

@@ -251,6 +251,7 @@ def waveforms_from_extractor(
         n_before=window.n_before,
         n_averaged=[len(frames) for frames in chosen],
         sampling_frequency=source.sampling_frequency,
+        n_jobs=n_jobs,
     )
 
 

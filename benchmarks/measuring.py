@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting._resources import cpu_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA")  # each reads LIBRARY_NUM_THREADS when it is loaded
 
@@ -65,6 +65,28 @@ def measure(
     limits = {f"{library}_NUM_THREADS": str(threads) for library in LIBRARIES}
     done = subprocess.run(command, env=os.environ | limits, stdout=subprocess.PIPE, text=True, check=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure_in_turn(variants: Mapping[str, Mapping[str, Any]], *, rounds: int, **arguments: Any) -> dict[str, Cost]:
+    """Measure variants of a task in turn, `rounds` times each, so that a busy machine is as busy for all of them.
+
+    `variants` are arguments of :func:`measure` by name, `arguments` those in common.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, own in variants.items():
+            costs[name].append(measure(**arguments, **own))
+    return {name: _together(parts) for name, parts in costs.items()}
+
+
+def _together(parts: Sequence[Cost]) -> Cost:
+    return Cost(
+        cpu_s=[value for part in parts for value in part.cpu_s],
+        wall_s=[value for part in parts for value in part.wall_s],
+        cold_cpu_s=statistics.median(part.cold_cpu_s for part in parts),
+        added_mib=max(part.added_mib for part in parts),
+        peak_mib=max(part.peak_mib for part in parts),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.checking import check
-from benchmarks.measuring import Cost, measure
+from benchmarks.measuring import Cost, measure, measure_in_turn
 from benchmarks.recordings import Size, make_recording
 from benchmarks.reporting import RESULTS, conditions, markdown, write
 
 SETS = {"A": Size(64, 120, 25), "B": Size(256, 60, 100), "C": Size(1000, 20, 200)}
 WARM_UP = Size(64, 5, 4)
+ROUNDS = 3
 
 READ = "reading every sample once"
 SCIPY = "scipy sosfiltfilt, float32 traces"
@@ -28,6 +29,8 @@ BAND_PASS = "spikelab: band-pass filter alone"
 BAND_PASS_SI = "SpikeInterface: band-pass filter alone"
 PIPELINE = "**spikelab: whole pipeline, sorter excepted**"
 PIPELINE_2 = "spikelab: the same with two workers"
+CORES = "arithmetic in registers"
+CORES_2 = "the same with two threads"
 PIPELINE_FILES = "spikelab: the same, every averaged waveform written"
 POST_SORT = "**spikelab: after the sorter**"
 ANALYZER = "SpikeInterface: analyzer, filtered binary"
@@ -53,6 +56,7 @@ TARGETS = (
     Target(PIPELINE, SCIPY_32, {}),
     Target(PIPELINE_FILES, PIPELINE, {}),
     Target(PIPELINE_2, PIPELINE, dict.fromkeys(SETS, 0.65), wall=True),
+    Target(CORES_2, CORES, {}, wall=True),
 )
 
 
@@ -66,14 +70,22 @@ def measure_set(size: Size, scratch: Path, repeats: int) -> tuple[dict[str, Cost
         SCIPY_32: measure("sosfiltfilt", repeats=repeats, **paths, dtype="float32"),
         BAND_PASS: measure("band_pass", repeats=repeats, **paths, whose="spikelab"),
         BAND_PASS_SI: measure("band_pass", repeats=repeats, **paths, whose="spikeinterface"),
-        PIPELINE_FILES: measure("pipeline", **paths, **folder, waveform_files=True),
-        PIPELINE_2: measure("pipeline", repeats=repeats, **paths, **folder, n_jobs=2),
-        PIPELINE: measure("pipeline", repeats=repeats, **paths, **folder),
+        **measure_in_turn(
+            {
+                PIPELINE_2: {"task": "pipeline", "n_jobs": 2, **paths, **folder},
+                PIPELINE: {"task": "pipeline", **paths, **folder},
+                CORES_2: {"task": "arithmetic", "n_jobs": 2},
+                CORES: {"task": "arithmetic", "n_jobs": 1},
+            },
+            rounds=ROUNDS,
+            repeats=repeats,
+        ),
         POST_SORT: measure("post_sort", repeats=repeats, **paths, **folder),
     }
     error = check(Path(paths["recording"]), scratch / "sorted")
     costs[ANALYZER] = measure("analyzer", **paths, **folder)  # once: it takes longest by far
     costs[ANALYZER_LAZY] = measure("analyzer", **paths)
+    costs[PIPELINE_FILES] = measure("pipeline", **paths, **folder, waveform_files=True)  # last: it keeps the disk busy
     return costs, error
 
 
@@ -138,7 +150,8 @@ def draw(measured: dict[str, dict[str, Cost]], sizes: dict[str, Size], path: Pat
 def described(sizes: dict[str, Size], repeats: int) -> str:
     """Say what was measured, and on what."""
     recordings = "; ".join(f"{name}: {size}" for name, size in sizes.items())
-    return f"{recordings}; {repeats} repeats, one of the analyzer and of the waveform files. {conditions()}"
+    often = f"{repeats} repeats, {ROUNDS * repeats} of the pipeline with one worker and with two, in turn; one of the"
+    return f"{recordings}; {often} analyzer and of the waveform files. {conditions()}"
 
 
 def main() -> None:
@@ -160,6 +173,7 @@ def main() -> None:
         "# Performance on one core",
         described(sizes, args.repeats),
         targets_table(measured),
+        "The last row is what a second core was worth in the same minutes: 0.5 on a machine of one's own.",
         costs_table(measured),
         "MiB: peak of a process less what it held after its warm-up.",
         cold_table(measured),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FILTER = RecordingConfig()
 FILTER_ORDER = 5
 FILTER_CHUNK_FRAMES = 20_000
+ARITHMETIC = 500_000_000
 
 
 def pipeline(recording: str, warm_up: str, folder: str, n_jobs: int = 1, waveform_files: bool = False) -> Work:
@@ -144,6 +145,31 @@ def band_pass(recording: str, warm_up: str, whose: str) -> Callable[[], Any]:
             filtered.get_traces(0, start, min(start + FILTER_CHUNK_FRAMES, n_frames))
 
     work(warm_up)
+    return work
+
+
+def arithmetic(n_jobs: int) -> Callable[[], Any]:
+    """Add and multiply in registers, the same amount for any number of threads: what a second core is worth just now.
+
+    Nothing is shared but the machine. Where its cores are others' too, two threads do not take half the time of one.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from numba import njit
+
+    @njit(nogil=True)  # type: ignore[untyped-decorator]
+    def spin(n: int) -> float:
+        value = 1.0
+        for _ in range(n):
+            value = value * 0.999 + 0.1
+        return value
+
+    spin(1)
+
+    def work() -> None:
+        with ThreadPoolExecutor(n_jobs) as threads:
+            list(threads.map(spin, [ARITHMETIC // n_jobs] * n_jobs))
+
     return work
 
 

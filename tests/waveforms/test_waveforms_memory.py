@@ -47,5 +47,5 @@ def test_total_memory_bounds_the_process_and_length_adds_nothing(tmp_path, total
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     short, long = json.loads(done.stdout.splitlines()[-1])
     assert short < total_mib
-    # Pages of the file count as well, and how many of them are mapped around those that are read is the kernel's choice.
+    # Pages of the file count too, and how many of them are mapped around those that are read is the kernel's choice.
     assert long < 1.1 * short + 16

@@ -68,8 +68,13 @@ def measure_set(size: Size, scratch: Path, repeats: int) -> tuple[dict[str, Cost
         READ: measure("memmap_pass", repeats=repeats, **paths),
         SCIPY: measure("sosfiltfilt", repeats=repeats, **paths),
         SCIPY_32: measure("sosfiltfilt", repeats=repeats, **paths, dtype="float32"),
-        BAND_PASS: measure("band_pass", repeats=repeats, **paths, whose="spikelab"),
-        BAND_PASS_SI: measure("band_pass", repeats=repeats, **paths, whose="spikeinterface"),
+        **measure_in_turn(
+            {BAND_PASS: {"whose": "spikelab"}, BAND_PASS_SI: {"whose": "spikeinterface"}},
+            task="band_pass",
+            rounds=ROUNDS,
+            repeats=repeats,
+            **paths,
+        ),
         **measure_in_turn(
             {
                 PIPELINE_2: {"task": "pipeline", "n_jobs": 2, **paths, **folder},
@@ -150,8 +155,9 @@ def draw(measured: dict[str, dict[str, Cost]], sizes: dict[str, Size], path: Pat
 def described(sizes: dict[str, Size], repeats: int) -> str:
     """Say what was measured, and on what."""
     recordings = "; ".join(f"{name}: {size}" for name, size in sizes.items())
-    often = f"{repeats} repeats, {ROUNDS * repeats} of the pipeline with one worker and with two, in turn; one of the"
-    return f"{recordings}; {often} analyzer and of the waveform files. {conditions()}"
+    often = f"{repeats} repeats, {ROUNDS * repeats} of those in turn: the pipeline with one worker and with two, the "
+    often += "filters"
+    return f"{recordings}; {often}; one of the analyzer and of the waveform files. {conditions()}"
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -494,3 +496,8 @@ def test_no_warnings_without_need(in_memory, gaussian, config):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_recording(in_memory(gaussian()), config)
+
+
+def test_package_waits_with_its_imports_until_a_recording_is_opened():
+    script = "import spikelab.spike_sorting.pipeline, sys; sys.exit('spikeinterface' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

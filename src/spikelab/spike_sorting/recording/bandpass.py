@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from spikelab.spike_sorting._butterworth import ORDER, design, memory_frames
@@ -20,11 +19,11 @@ from spikelab.spike_sorting.recording._kernels import SPARE, TILE, backwards, fo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from spikeinterface import BaseRecording
 
-Part = tuple[slice, NDArray[np.float32]]
-"""Some channels and their traces."""
+    from spikelab.spike_sorting.recording.parts import Part
+
 # How much of its state the filter may remember at the first frame that is kept.
 MEMORY = 1e-6
 # Frames that sosfiltfilt continues the signal by, mirrored about its end points: three times the filter's coefficients.

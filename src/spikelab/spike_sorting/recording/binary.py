@@ -35,7 +35,7 @@ from spikelab.spike_sorting.recording.checks import (
     refuse_non_finite,
 )
 from spikelab.spike_sorting.recording.epochs import epochs_of
-from spikelab.spike_sorting.recording.prepared import read_parts
+from spikelab.spike_sorting.recording.parts import read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
 from spikelab.spike_sorting.recording.epochs import epochs_of
-from spikelab.spike_sorting.recording.prepared import read_parts
+from spikelab.spike_sorting.recording.parts import read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting._types import Epoch
     from spikelab.spike_sorting.config import RecordingConfig
-    from spikelab.spike_sorting.recording.prepared import PartReader
+    from spikelab.spike_sorting.recording.parts import PartReader
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from spikeinterface.core import ConcatenateSegmentRecording
 
 if TYPE_CHECKING:
@@ -14,8 +11,7 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording
 
-PartReader = Callable[[int, int], Iterator[tuple[slice, NDArray[np.float32]]]]
-"""Yields some channels and their traces of the frames [start, end), until all channels have been."""
+    from spikelab.spike_sorting.recording.parts import PartReader
 
 
 class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # SpikeInterface has no types
@@ -43,28 +39,3 @@ class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # S
         super().__init__(recording_list, ignore_times, sampling_frequency_max_diff)
         self.raw_pieces = tuple(raw_pieces)
         self.part_readers = tuple(part_readers)
-
-
-def read_parts(recording: BaseRecording, start: int, end: int) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
-    """Yield the traces of frames [start, end) in parts: a few channels at a time where that is faster.
-
-    Yields
-    ------
-    tuple of (slice, slice, numpy.ndarray)
-        Which frames, counted from `start`, which channels, and their traces, of any float type. These are overwritten
-        when the next part is asked for.
-    """
-    pieces = recording.recording_list if isinstance(recording, PreparedRecording) else [recording]
-    readers = getattr(recording, "part_readers", ()) or [None] * len(pieces)
-    position = 0
-    for piece, reader in zip(pieces, readers, strict=True):
-        n_frames = int(piece.get_num_samples())
-        first, last = max(start - position, 0), min(end - position, n_frames)
-        if first < last:
-            frames = slice(position + first - start, position + last - start)
-            if reader is None:
-                yield frames, slice(0, piece.get_num_channels()), piece.get_traces(0, first, last)
-            else:
-                for channels, traces in reader(first, last):
-                    yield frames, channels, traces
-        position += n_frames

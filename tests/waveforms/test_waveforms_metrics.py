@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelab.spike_sorting.waveforms import noise as noise_module
-from spikelab.spike_sorting.waveforms._kernels import count_values, mad_of_counts
+from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import noise_levels, noise_stretches
 
@@ -65,8 +65,26 @@ def mad(values: np.ndarray) -> np.ndarray:
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=30))
 def test_median_deviation_of_counted_values_is_exact(values):
     tally = np.zeros((1, 2**16), dtype=np.int32)
-    count_values(np.array(values, dtype=np.int16)[:, np.newaxis], 0, tally)
-    assert mad_of_counts(tally[0]) / 0.6745 == pytest.approx(mad(np.array(values)))
+    count_values(np.array(values, dtype=np.int16)[:, np.newaxis], -32768, tally)
+    medians, mads = np.empty((2, 1))
+    medians_and_mads(tally, medians, mads)
+    assert medians[0] - 32768 == np.median(values)
+    assert mads[0] / 0.6745 == pytest.approx(mad(np.array(values)))
+
+
+@pytest.mark.parametrize("scale", [300, 1024, 1500, 20_000])
+def test_noise_is_exact_where_values_lie_beyond_those_that_are_told_apart_first(make_binary, scale):
+    rng = np.random.default_rng(2)
+    values = np.column_stack([rng.integers(-scale, scale, 5_001), rng.integers(0, scale, 5_001), np.full(5_001, scale)])
+    np.testing.assert_allclose(noise_levels(make_binary(values.astype(np.int16)), 1), mad(values * 0.1), rtol=1e-6)
+
+
+def test_noise_is_the_same_for_any_number_of_threads_and_little_memory(make_binary, monkeypatch):
+    counts = np.random.default_rng(6).normal(0, [3, 80, 4000, 9000], (65_000, 4)).astype(np.int16)
+    alone = noise_levels(make_binary(counts), 1)
+    np.testing.assert_array_equal(noise_levels(make_binary(counts), 1, n_jobs=3), alone)
+    monkeypatch.setattr(noise_module, "TALLY_BYTES", 2**18)  # one channel of all values
+    np.testing.assert_array_equal(noise_levels(make_binary(counts), 1, n_jobs=3), alone)
 
 
 @pytest.mark.parametrize("n_samples", [1, 9_999, 30_001])

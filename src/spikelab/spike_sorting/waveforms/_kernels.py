@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting._types import IntArray
 
 FRAMES_AT_A_TIME = 500
+CHANNELS_SIDE_BY_SIDE = 8
+LINE_OF_INT16 = 32  # values in a line of the cache
 
 
 @compiled
@@ -125,17 +127,34 @@ def mean_and_std(
 
 
 @compiled
-def count_values(traces: NDArray[np.int16], first_channel: int, counts: NDArray[np.int32]) -> None:
-    """Count how often each int16 value occurs; ``counts[c, value + 32768]`` for channel ``first_channel + c``.
+def count_values(traces: NDArray[np.int16], lowest: int, counts: NDArray[np.int32]) -> int:
+    """Count how often each int16 value occurs: ``counts[c, value - lowest]`` for channel c, outer ones at the ends.
 
-    Channel by channel, as its few counts then stay in the fastest cache, and so many frames at a time that the traces
-    stay in the second. Unsigned indices spare the check for negative ones.
+    Memory is read in its own order first, so many frames at a time that they stay in the second cache; counted is then
+    a few channels side by side, as their counts stay in the first, and the same one seldom grows twice in a row.
+    Unsigned indices spare the check for negative ones.
+
+    Returns
+    -------
+    int
+        Of no use but that what is read for it is not left out.
     """
-    for start in range(0, traces.shape[0], FRAMES_AT_A_TIME):
-        for channel in range(counts.shape[0]):
-            own = counts[channel]
-            for frame in range(start, min(start + FRAMES_AT_A_TIME, traces.shape[0])):
-                own[np.uint64(np.int64(traces[frame, first_channel + channel]) + 32768)] += np.int32(1)
+    low, last = np.int32(lowest), np.int32(counts.shape[1] - 1)
+    n_frames, n_channels = traces.shape
+    touched = np.int32(0)
+    for start in range(0, n_frames, FRAMES_AT_A_TIME):
+        end = min(start + FRAMES_AT_A_TIME, n_frames)
+        for frame in range(start, end):
+            for channel in range(0, n_channels, LINE_OF_INT16):
+                touched += np.int32(traces[frame, channel])
+        for first in range(0, n_channels, CHANNELS_SIDE_BY_SIDE):
+            own = counts[first : first + CHANNELS_SIDE_BY_SIDE]
+            for frame in range(start, end):
+                row = traces[frame, first : first + CHANNELS_SIDE_BY_SIDE]
+                for channel in range(row.size):
+                    value = min(max(np.int32(row[channel]) - low, np.int32(0)), last)
+                    own[channel, np.uint64(value)] += np.int32(1)
+    return touched
 
 
 @compiled
@@ -150,8 +169,8 @@ def _kth(counts: NDArray[np.int32], k: int) -> int:
 
 
 @compiled
-def mad_of_counts(counts: NDArray[np.int32]) -> float:
-    """Median absolute deviation about the median of values of which ``counts[i]``, of all at least one, are ``i``."""
+def _median_and_mad(counts: NDArray[np.int32]) -> tuple[float, float]:
+    """Median, and median absolute deviation about it, of values of which ``counts[i]``, of all at least one, are i."""
     total = counts.sum()
     twice_median = _kth(counts, (total - 1) // 2) + _kth(counts, total // 2)
     # From the median to both sides, in half counts, as it may lie between two.
@@ -165,5 +184,12 @@ def mad_of_counts(counts: NDArray[np.int32]) -> float:
         if nearer < 0 and reached > (total - 1) // 2:
             nearer = twice
         if reached > total // 2:
-            return (nearer + twice) / 4
+            return twice_median / 2, (nearer + twice) / 4
         twice += 2
+
+
+@compiled
+def medians_and_mads(tally: NDArray[np.int32], medians: NDArray[np.float64], mads: NDArray[np.float64]) -> None:
+    """Write both for each channel, from its counts ``tally[c]``."""
+    for channel in range(tally.shape[0]):
+        medians[channel], mads[channel] = _median_and_mad(tally[channel])

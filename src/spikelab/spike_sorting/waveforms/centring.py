@@ -88,7 +88,8 @@ def centre_trains(
     low, high = (np.concatenate(side) for side in zip(*windows, strict=True))
     centred = np.concatenate(distinct)
     for visit in visit_spikes(source, distinct, radius, radius, "centring spikes"):
-        pool.run(len(distinct), partial(_centre_units, visit, low, high, channels, positive, centred))
+        work = partial(_centre_units, visit, low, high, channels, positive, centred)
+        pool.run(len(distinct), work, visit.n_spikes)
     parts = np.split(centred, np.cumsum([len(frames) for frames in distinct])[:-1])
     return [part[np.cumsum(first) - 1] for part, first in zip(parts, fresh, strict=True)]
 

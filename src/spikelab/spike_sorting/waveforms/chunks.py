@@ -49,6 +49,11 @@ class Visit:
     first: IntArray
     last: IntArray
 
+    @property
+    def n_spikes(self) -> IntArray:
+        """Of each unit, shape (units,)."""
+        return self.last - self.first
+
 
 class UnitPool:
     """Threads that share the units among themselves; with one worker no thread is started."""
@@ -66,13 +71,21 @@ class UnitPool:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def run(self, n_units: int, work: Callable[[slice], None]) -> None:
-        """Call `work` with contiguous slices that cover the units; returns when all are done."""
+    def run(self, n_units: int, work: Callable[[slice], None], weights: IntArray | None = None) -> None:
+        """Call `work` with contiguous slices that cover the units; returns when all are done.
+
+        Each slice has as many units, or about as much of the sum of the `weights`, one per unit, as any other.
+        """
         if self._pool is None:
             work(slice(0, n_units))
             return
-        edges = np.linspace(0, n_units, min(self.n_jobs, n_units) + 1).astype(int).tolist()
-        tasks = [self._pool.submit(work, slice(a, b)) for a, b in pairwise(edges)]
+        n_slices = min(self.n_jobs, n_units)
+        if weights is None:
+            inner = [n_units * k // n_slices for k in range(1, n_slices)]
+        else:
+            sums = np.cumsum(weights)
+            inner = np.searchsorted(sums, sums[-1] * np.arange(1, n_slices) / n_slices).tolist()
+        tasks = [self._pool.submit(work, slice(a, b)) for a, b in pairwise([0, *inner, n_units])]
         for task in tasks:
             task.result()
 

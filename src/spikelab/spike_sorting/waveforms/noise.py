@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, TraceSource
-from spikelab.spike_sorting.waveforms._kernels import count_values, mad_of_counts
+from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 N_STRETCHES = 20
 STRETCH_FRAMES = 10_000
 MAD_TO_STD = 0.6745  # median |x| of a standard normal
-CHANNELS_AT_A_TIME = 128  # by all threads: 33 MB of counts
+NEAR = 1024  # values of a filtered recording are nearly all within so many counts of 0: with 0.1 uV each, 102 uV
 N_VALUES = 2**16
+TALLY_BYTES = 64 * 2**20  # by all threads
+CHANNELS_AT_A_TIME = 128  # where values are not counted
 
 
 def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, n_jobs: int = 1) -> FloatArray:
@@ -28,23 +31,15 @@ def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, 
 
     Over 20 seeded stretches of 10 000 frames that do not overlap, or the whole recording where it is no longer than
     that; with `epoch`, the same within that epoch. Exact: the counts of a binary are tallied, not approximated.
-    `n_jobs` threads share the channels.
+    `n_jobs` threads share the stretches.
     """
     start, n_samples = (0, source.n_samples) if epoch is None else (epoch.start_frame, epoch.n_frames)
     stretches = [(start + a, start + b) for a, b in noise_stretches(n_samples, seed)]
     noise = np.zeros(source.n_channels, dtype=np.float32)
     if not stretches:
         return noise
-    mad = _mad_of_counts if isinstance(source, BinaryRecording) else _mad_of_values
-    at_a_time = max(1, CHANNELS_AT_A_TIME // n_jobs)
-
-    def measure(part: slice) -> None:
-        for first in range(part.start, part.stop, at_a_time):
-            channels = slice(first, min(first + at_a_time, part.stop))
-            noise[channels] = mad(source, stretches, channels) * abs(scale_uv(source)) / MAD_TO_STD
-
-    with UnitPool(n_jobs) as pool:
-        pool.run(source.n_channels, measure)
+    mads = _mads_of_counts if isinstance(source, BinaryRecording) else _mads_of_values
+    noise[:] = mads(source, stretches, n_jobs) * abs(scale_uv(source)) / MAD_TO_STD
     return noise
 
 
@@ -65,15 +60,52 @@ def noise_stretches(n_samples: int, seed: int) -> list[tuple[int, int]]:
     return [(a, a + STRETCH_FRAMES) for a in starts.tolist()]
 
 
-def _mad_of_values(source: TraceSource, stretches: Sequence[tuple[int, int]], channels: slice) -> NDArray[np.float64]:
-    parts = [read_raw(source, start, end)[:, channels].T for start, end in stretches]
-    values = np.concatenate(parts, axis=1)
-    values -= np.median(values, axis=1, keepdims=True)
-    return np.asarray(np.median(np.abs(values, out=values), axis=1), dtype=np.float64)
+def _mads_of_values(source: TraceSource, stretches: Sequence[tuple[int, int]], n_jobs: int) -> NDArray[np.float64]:
+    mads = np.empty(source.n_channels)
+    at_a_time = max(1, CHANNELS_AT_A_TIME // n_jobs)
+
+    def measure(part: slice) -> None:
+        for first in range(part.start, part.stop, at_a_time):
+            channels = slice(first, min(first + at_a_time, part.stop))
+            parts = [read_raw(source, start, end)[:, channels].T for start, end in stretches]
+            values = np.concatenate(parts, axis=1)
+            values -= np.median(values, axis=1, keepdims=True)
+            mads[channels] = np.median(np.abs(values, out=values), axis=1)
+
+    with UnitPool(n_jobs) as pool:
+        pool.run(source.n_channels, measure)
+    return mads
 
 
-def _mad_of_counts(source: TraceSource, stretches: Sequence[tuple[int, int]], channels: slice) -> NDArray[np.float64]:
-    tally = np.zeros((channels.stop - channels.start, N_VALUES), dtype=np.int32)
-    for start, end in stretches:
-        count_values(read_raw(source, start, end), channels.start, tally)
-    return np.array([mad_of_counts(row) for row in tally])
+def _mads_of_counts(source: TraceSource, stretches: Sequence[tuple[int, int]], n_jobs: int) -> NDArray[np.float64]:
+    """Tally the values near zero, all channels in one pass; then, where that does not hold the median, all values."""
+    medians, mads = _tallied(source, stretches, n_jobs, slice(None), 2 * NEAR)
+    far = np.flatnonzero((medians - mads < 1) | (medians + mads > 2 * NEAR - 2))  # the ends count what lies beyond
+    at_a_time = TALLY_BYTES // (N_VALUES * np.dtype(np.int32).itemsize)
+    for first in range(0, len(far), at_a_time):
+        channels = far[first : first + at_a_time]
+        _, mads[channels] = _tallied(source, stretches, n_jobs, channels, N_VALUES)
+    return mads
+
+
+def _tallied(
+    source: TraceSource, stretches: Sequence[tuple[int, int]], n_jobs: int, channels: slice | IntArray, n_values: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Medians and median deviations of some channels, where counts from -n_values / 2 on are told apart."""
+    shape = (np.arange(source.n_channels)[channels].size, n_values)
+    tallies = []
+
+    def count(part: slice) -> None:
+        tally = np.zeros(shape, dtype=np.int32)
+        for start, end in stretches[part]:
+            count_values(read_raw(source, start, end)[:, channels], -(n_values // 2), tally)
+        tallies.append(tally)
+
+    affordable = TALLY_BYTES // (math.prod(shape) * np.dtype(np.int32).itemsize)
+    with UnitPool(min(n_jobs, affordable)) as pool:
+        pool.run(len(stretches), count)
+    for tally in tallies[1:]:
+        tallies[0] += tally
+    medians, mads = np.empty((2, shape[0]))
+    medians_and_mads(tallies[0], medians, mads)
+    return medians, mads

@@ -141,9 +141,9 @@ def unit_sums(
             if earlier is not None:
                 earlier[:] = sums
             for visit in epoch_visits:
-                pool.run(len(block), partial(_add_units, visit, window.n_before, sums, squared))
+                pool.run(len(block), partial(_add_units, visit, window.n_before, sums, squared), visit.n_spikes)
                 if sink is not None:
-                    pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink))
+                    pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink), visit.n_spikes)
             if epoch_sink is not None and earlier is not None:
                 epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)], squared)
         yield slice(start, start + len(block)), sums[: len(block)], squared[: len(block)]

@@ -13,7 +13,7 @@ from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.waveforms import _kernels, chunks, compute_waveforms, engine
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels
-from spikelab.spike_sorting.waveforms.templates import Window, average_windows, draw, fitting
+from spikelab.spike_sorting.waveforms.templates import Window, average_windows, draw, fitting, running_sums
 
 BREAKS = (20_011, 20_075, 41_000)  # the second epoch is shorter than a window
 
@@ -247,9 +247,9 @@ def test_running_sums_take_no_more_memory_than_they_may(make_binary):
     with UnitPool(1) as pool:
         for train in trains:
             train.sort()
-        average_windows(source, trains[:1], channels, window, pool, block_bytes=block)  # compiles
+        average_windows(source, trains[:1], channels, window, pool, running_sums(source, 1, window, block))  # compiles
         tracemalloc.start()
-        average_windows(source, trains, channels, window, pool, block_bytes=block)
+        average_windows(source, trains, channels, window, pool, running_sums(source, 300, window, block))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < results_bytes + 1.5 * block  # all units' sums at once would be four times the results

@@ -391,12 +391,14 @@ class Waveforms:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Waveforms:
+    def load(cls, folder: Path, n_jobs: int = 1) -> Waveforms:
         """Undo :meth:`save`."""
         with np.load(folder / "waveforms.npz") as data:
             arrays: dict[str, Any] = dict(data)
-        several = "epoch_snr" in arrays
-        arrays |= {name: np.load(folder / f"{name}.npy") for name in LARGE if several or not name.startswith("epoch")}
+        large = [name for name in LARGE if "epoch_snr" in arrays or not name.startswith("epoch")]
+        with ThreadPoolExecutor(n_jobs) as threads:
+            loaded = threads.map(np.load, [folder / f"{name}.npy" for name in large])
+            arrays |= dict(zip(large, loaded, strict=True))
         ends = np.cumsum(arrays.pop("spike_counts"))
         spikes = tuple(np.split(arrays.pop("spike_times"), ends[:-1])) if len(ends) else ()
         return cls(spikes=spikes, n_before=int(arrays.pop("n_before")), **arrays)

@@ -182,7 +182,8 @@ def _encode(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _encode(value.tolist())
+        plain = value.tolist()
+        return plain if np.isfinite(value).all() else _encode(plain)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

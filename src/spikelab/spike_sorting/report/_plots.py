@@ -132,8 +132,7 @@ def sparkline(sd: SpikeData) -> str:
 def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
     """The template on its main channel, and pale behind it on the next three by amplitude, at the same scale."""
     template, main = np.asarray(unit["template_full"]), unit["channel"]
-    order = np.argsort(-np.nan_to_num(unit["amplitudes"], nan=-1.0), kind="stable")
-    others = [int(channel) for channel in order if channel != main][: THUMB_CHANNELS - 1]
+    others = _strongest(np.asarray(unit["amplitudes"]), main)
     shown = template[:, [*others, main]].astype(np.float64)
     finite = shown[np.isfinite(shown)]
     if not len(finite):
@@ -150,6 +149,17 @@ def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str
     milliseconds = len(template) * 1000 / metadata["fs_Hz"]
     label = f"template of unit {unit['unit_id']}, {milliseconds:.2g} ms"
     return drawing(THUMB_WIDTH, THUMB_HEIGHT, "".join(lines), label=label, kind="thumb")
+
+
+def _strongest(amplitudes: NDArray[np.floating[Any]], main: int) -> list[int]:
+    """The first few channels beside `main` by amplitude, of which those that are not known are the last."""
+    left = np.where(np.isnan(amplitudes), -1.0, amplitudes)
+    left[main] = -np.inf
+    found: list[int] = []
+    for _ in range(min(THUMB_CHANNELS, len(left)) - 1):
+        found.append(int(np.argmax(left)))
+        left[found[-1]] = -np.inf
+    return found
 
 
 def isi_thumbnail(unit_id: Any, intervals: FloatArray, kind: str) -> str:

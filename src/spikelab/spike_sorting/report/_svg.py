@@ -135,9 +135,12 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "
 
 def polyline(x: ArrayLike, y: ArrayLike) -> str:
     """Path data through points, each rounded to a tenth and given relative to the one before: short."""
-    steps = np.diff(np.rint(10 * np.column_stack([x, y])), axis=0, prepend=0.0) / 10 + 0.0
+    steps = np.array([x, y], dtype=np.float64).T
     if not len(steps):
         return ""
+    np.rint(steps * 10, out=steps)
+    steps[1:] -= steps[:-1].copy()
+    steps = steps / 10 + 0.0
     return ("m%g %g" + "l%g %g" * (len(steps) - 1)) % tuple(steps.ravel().tolist())
 
 

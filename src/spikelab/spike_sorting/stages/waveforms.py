@@ -30,11 +30,17 @@ NOT_KEYED = (
 
 def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting: Done[SpikeTrains]) -> Done[Waveforms]:
     """Templates and metrics; per-unit waveform files, where asked for, are heavy."""
+    n_jobs = context.config.execution.n_jobs
+    made: list[Waveforms] = []
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
-        waveforms = _extract(context, recording, sorting, run_id, folder)
-        waveforms.save(folder, context.config.execution.n_jobs)
-        return {"n_units": waveforms.n_units}
+        made.append(_extract(context, recording, sorting, run_id, folder))
+        made[0].save(folder, n_jobs)
+        return {"n_units": made[0].n_units}
+
+    def load(folder: Path) -> Waveforms:
+        """From disk only where it was not made just now: there may be gigabytes of it."""
+        return made[0] if made else Waveforms.load(folder, n_jobs)
 
     return context.store.load_or_run(
         NAME,
@@ -42,7 +48,7 @@ def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting:
         | {"random_seed": context.config.execution.random_seed},
         inputs={"recording": recording.run_id, "sorting": sorting.run_id},
         run=run,
-        load=Waveforms.load,
+        load=load,
         forced_by=context.forced_by("reextract_waveforms"),
     )
 

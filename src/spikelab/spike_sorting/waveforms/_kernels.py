@@ -141,12 +141,12 @@ def count_values(traces: NDArray[np.int16], lowest: int, counts: NDArray[np.int3
     """
     low, last = np.int32(lowest), np.int32(counts.shape[1] - 1)
     n_frames, n_channels = traces.shape
-    touched = np.int32(0)
+    touched = 0
     for start in range(0, n_frames, FRAMES_AT_A_TIME):
         end = min(start + FRAMES_AT_A_TIME, n_frames)
         for frame in range(start, end):
             for channel in range(0, n_channels, LINE_OF_INT16):
-                touched += np.int32(traces[frame, channel])
+                touched += traces[frame, channel]
         for first in range(0, n_channels, CHANNELS_SIDE_BY_SIDE):
             own = counts[first : first + CHANNELS_SIDE_BY_SIDE]
             for frame in range(start, end):

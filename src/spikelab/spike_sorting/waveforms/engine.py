@@ -21,11 +21,13 @@ from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_lev
 from spikelab.spike_sorting.waveforms.sinks import FolderSink, MemorySink
 from spikelab.spike_sorting.waveforms.templates import (
     Averages,
+    SumArray,
     Window,
     WindowSink,
     average_windows,
     draw,
     fitting,
+    running_sums,
     unit_sums,
 )
 from spikelab.spike_sorting.waveforms.traces import scale_uv
@@ -118,9 +120,11 @@ def compute_waveforms(
             sorter=sorter,
         )
     window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
-    block_bytes = _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
+    memory = running_sums(
+        source, trains.n_units, window, _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
+    )
     with UnitPool(n_jobs) as pool, ExitStack() as stack:
-        units = look_and_centre(source, _inside(trains, source.n_samples), window, config, seed, pool, block_bytes)
+        units = look_and_centre(source, _inside(trains, source.n_samples), window, config, seed, pool, memory)
         chosen = {
             unit: averaged_spikes(spikes, unit, source.epochs, window, config.max_waveforms_per_unit, seed)
             for unit, spikes in zip(units.unit_ids.tolist(), units.spikes, strict=True)
@@ -138,7 +142,7 @@ def compute_waveforms(
             units.channels,
             window,
             pool,
-            block_bytes=block_bytes,
+            memory,
             sink=_fan_out(list(chosen), sinks),
         )
     return measure(
@@ -161,7 +165,7 @@ def look_and_centre(
     config: WaveformConfig,
     seed: int,
     pool: UnitPool,
-    block_bytes: int,
+    memory: SumArray,
 ) -> CentredUnits:
     """Find polarity and main channel on a template of at most 100 seeded spikes, then centre every spike there."""
     few = [
@@ -171,7 +175,7 @@ def look_and_centre(
     channels = np.zeros(trains.n_units, dtype=np.int64)
     positive = np.zeros(trains.n_units, dtype=np.bool_)
     label = "finding main channels"
-    for block, sums, _ in unit_sums(source, few, window, pool, block_bytes=block_bytes, label=label, squares=False):
+    for block, sums, _ in unit_sums(source, few, window, pool, memory, label=label, squares=False):
 
         def look(rows: slice, first: int = block.start, sums: NDArray[np.float64] = sums) -> None:
             for unit, total in enumerate(sums[rows], first + rows.start):

@@ -20,7 +20,7 @@ from spikelab.spike_sorting.waveforms.engine import (
     measure,
 )
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
-from spikelab.spike_sorting.waveforms.templates import Averages, Window, average_windows, gather
+from spikelab.spike_sorting.waveforms.templates import Averages, Window, average_windows, gather, running_sums
 from spikelab.spike_sorting.waveforms.traces import trace_source
 
 if TYPE_CHECKING:
@@ -240,7 +240,8 @@ def waveforms_from_extractor(
     )
     if len(source.epochs) > 1:
         with UnitPool(n_jobs) as pool:
-            own = average_windows(source, chosen, units.channels, window, pool, block_bytes=MAX_BLOCK_BYTES)
+            memory = running_sums(source, len(chosen), window, MAX_BLOCK_BYTES)
+            own = average_windows(source, chosen, units.channels, window, pool, memory)
         averages = replace(averages, epoch_templates=own.epoch_templates, epoch_stds=own.epoch_stds)
     return measure(
         units,

@@ -88,13 +88,24 @@ def gather(source: TraceSource, frames: IntArray, window: Window) -> FloatArray:
     return windows
 
 
+def running_sums(source: TraceSource, n_units: int, window: Window, block_bytes: int) -> SumArray:
+    """Memory for the running sums of at most `block_bytes`, or of one unit where that is more.
+
+    One pass after the other uses it, as the system clears what is new.
+    """
+    n_arrays = 2 if len(source.epochs) == 1 else 3
+    unit_bytes = 8 * n_arrays * window.n_samples * source.n_channels
+    n_at_once = min(n_units, max(1, block_bytes // max(1, unit_bytes)))
+    return np.empty(n_at_once * unit_bytes // 8)
+
+
 def unit_sums(
     source: TraceSource,
     trains: Sequence[IntArray],
     window: Window,
     pool: UnitPool,
+    memory: SumArray,
     *,
-    block_bytes: int,
     label: str,
     squares: bool = True,
     epoch_sink: EpochSink | None = None,
@@ -102,7 +113,7 @@ def unit_sums(
 ) -> Iterator[tuple[slice, SumArray, SumArray]]:
     """Yield (units, sums, sums of squares) over the windows of each unit, block by block, in the source's own unit.
 
-    Running sums are kept for as many units at a time as fit into `block_bytes`; each block is one pass through the
+    Running sums are kept for as many units at a time as fit into `memory`; each block is one pass through the
     recording in time order. They are exact for the counts of a binary and float64 otherwise, so that no result
     depends on the blocks, the chunks or the workers.
 
@@ -113,8 +124,8 @@ def unit_sums(
         Sorted frames per unit; every window must fit into its epoch.
     window : Window
     pool : UnitPool
-    block_bytes : int
-        Memory for running sums; one unit at a time is the least.
+    memory : numpy.ndarray of float64
+        From :func:`running_sums`.
     label : str
         What the progress bar says.
     squares : bool
@@ -130,9 +141,10 @@ def unit_sums(
         The arrays are overwritten when the next item is asked for.
     """
     shape, n_arrays = (window.n_samples, source.n_channels), 1 + squares + (epoch_sink is not None)
-    step = min(len(trains), max(1, block_bytes // max(1, 8 * shape[0] * shape[1] * n_arrays)))
-    sums, squared = np.empty((step, *shape)), np.empty((step, *(shape if squares else (0, 0))))
-    earlier = None if epoch_sink is None else np.empty_like(sums)
+    step = min(len(trains), memory.size // max(1, n_arrays * shape[0] * shape[1]))
+    arrays = memory[: n_arrays * step * shape[0] * shape[1]].reshape(n_arrays, step, *shape)
+    sums, squared = arrays[0], arrays[1] if squares else np.empty((step, 0, 0))
+    earlier = None if epoch_sink is None else arrays[-1]
     for start in range(0, len(trains), step):
         block = trains[start : start + step]
         pool.run(len(block), partial(_clear, sums, squared))
@@ -143,7 +155,8 @@ def unit_sums(
             for visit in epoch_visits:
                 pool.run(len(block), partial(_add_units, visit, window.n_before, sums, squared), visit.n_spikes)
                 if sink is not None:
-                    pool.run(len(block), partial(_hand_over, visit, window, scale_uv(source), start, sink), visit.n_spikes)
+                    hand_over = partial(_hand_over, visit, window, scale_uv(source), start, sink)
+                    pool.run(len(block), hand_over, visit.n_spikes)
             if epoch_sink is not None and earlier is not None:
                 epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)], squared)
         yield slice(start, start + len(block)), sums[: len(block)], squared[: len(block)]
@@ -172,8 +185,8 @@ def average_windows(
     channels: IntArray,
     window: Window,
     pool: UnitPool,
+    memory: SumArray,
     *,
-    block_bytes: int,
     sink: WindowSink | None = None,
 ) -> Averages:
     """Mean and population standard deviation of the windows of each unit.
@@ -189,7 +202,7 @@ def average_windows(
         trains,
         window,
         pool,
-        block_bytes=block_bytes,
+        memory,
         label="averaging waveforms",
         epoch_sink=by_epoch,
         sink=sink,

@@ -70,12 +70,13 @@ def measure(
 def measure_in_turn(variants: Mapping[str, Mapping[str, Any]], *, rounds: int, **arguments: Any) -> dict[str, Cost]:
     """Measure variants of a task in turn, `rounds` times each, so that a busy machine is as busy for all of them.
 
-    `variants` are arguments of :func:`measure` by name, `arguments` those in common.
+    Every other round is in reverse, so that none always comes after the same one. `variants` are arguments of
+    :func:`measure` by name, `arguments` those in common.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, own in variants.items():
-            costs[name].append(measure(**arguments, **own))
+    for number in range(rounds):
+        for name in list(variants)[:: -1 if number % 2 else 1]:
+            costs[name].append(measure(**arguments, **variants[name]))
     return {name: _together(parts) for name, parts in costs.items()}
 
 
@@ -91,7 +92,11 @@ def _together(parts: Sequence[Cost]) -> Cost:
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed, and what is done before each time."""
+    """What is timed, and what is done before each time: for work that writes files.
+
+    It is done once more at the start, untimed: a virtual machine that has given free memory back takes up to twice as
+    long for what is first written, whatever writes it.
+    """
 
     run: Callable[[], Any]
     before: Callable[[], Any]
@@ -108,6 +113,9 @@ def _run(task: str, module: str, repeats: int, arguments: dict[str, Any]) -> Cos
     before: Callable[[], Any] = getattr(work, "before", lambda: None)
     cold, held = cpu_seconds(), _memory_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again
+    if isinstance(work, Work):
+        before()
+        work()
     cpu, wall = [], []
     for _ in range(repeats):
         before()

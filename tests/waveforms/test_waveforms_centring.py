@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from spikelab.spike_sorting._types import Epoch
 from spikelab.spike_sorting.waveforms import chunks
-from spikelab.spike_sorting.waveforms.centring import centre_trains, search_windows
-from spikelab.spike_sorting.waveforms.chunks import UnitPool
+from spikelab.spike_sorting.waveforms.centring import Centring, search_windows
+from spikelab.spike_sorting.waveforms.chunks import UnitPool, visit_spikes
 
 
 @dataclass
@@ -30,6 +31,14 @@ class Source:
 
     def read_uv(self, start: int, end: int) -> np.ndarray:
         return self.traces[start:end]
+
+
+def centre(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool], n_jobs: int = 1):
+    centring = Centring(source, trains, np.array(channels), np.array(positive))
+    with UnitPool(n_jobs) as pool:
+        for visit in visit_spikes(source, trains, centring.radius, centring.radius, ""):
+            pool.run(len(trains), partial(centring.move, visit, 0), visit.n_spikes)
+    return centring.trains
 
 
 def slow_centre(
@@ -75,8 +84,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, tuple[Epoch, ...], list[list[int
 def test_centring_agrees_with_the_rule_spelled_out(case, n_jobs):
     traces, epochs, trains, channels, positive = case
     arrays = [np.array(train, dtype=np.int64) for train in trains]
-    with UnitPool(n_jobs) as pool:
-        centred = centre_trains(Source(traces, epochs), arrays, np.array(channels), np.array(positive), pool)
+    centred = centre(Source(traces, epochs), arrays, channels, positive, n_jobs)
     for unit, train in enumerate(trains):
         expected = slow_centre(traces[:, channels[unit]], train, epochs, positive[unit], 5)
         assert centred[unit].tolist() == expected
@@ -89,14 +97,38 @@ def test_centring_agrees_with_the_rule_spelled_out(case, n_jobs):
 def test_centring_does_not_depend_on_the_chunks(case, frames):
     traces, epochs, trains, channels, positive = case
     arrays = [np.array(train, dtype=np.int64) for train in trains]
-    with UnitPool(1) as pool, pytest.MonkeyPatch.context() as patch:
-        args = Source(traces, epochs), arrays, np.array(channels), np.array(positive), pool
-        whole = centre_trains(*args)
+    args = Source(traces, epochs), arrays, channels, positive
+    with pytest.MonkeyPatch.context() as patch:
+        whole = centre(*args)
         patch.setattr(chunks, "MIN_CHUNK_FRAMES", frames)
         patch.setattr(chunks, "CHUNK_BYTES", 0)
-        pieces = centre_trains(*args)
+        pieces = centre(*args)
     for a, b in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@settings(deadline=None, max_examples=150)
+@given(cases(), st.integers(0, 8), st.integers(0, 8))
+def test_which_windows_fit_is_known_before_the_spikes_are_moved(case, n_before, n_after):
+    traces, epochs, trains, channels, positive = case
+    arrays = [np.array(train, dtype=np.int64) for train in trains]
+    source = Source(traces, epochs)
+    fits = Centring(source, arrays, np.array(channels), np.array(positive)).fitting(n_before, n_after)
+    for own, frames in zip(fits, centre(source, arrays, channels, positive), strict=True):
+        whole = [
+            any(e.start_frame <= frame - n_before and frame + n_after < e.end_frame for e in epochs) for frame in frames
+        ]
+        assert own.tolist() == np.flatnonzero(whole).tolist()
+
+
+def test_spikes_of_a_unit_of_unknown_channel_stay_where_they_are():
+    source = Source(np.zeros((100, 1), dtype=np.float32), (Epoch(0, 100),))
+    source.traces[[3, 52], 0] = -9
+    trains, channels, negative = [np.array([2, 50])] * 2, np.zeros(2, dtype=np.int64), np.zeros(2, dtype=bool)
+    centring = Centring(source, trains, channels, negative, known=np.array([True, False]))
+    (visit,) = visit_spikes(source, trains, centring.radius, centring.radius, "")
+    centring.move(visit, 0, slice(0, 2))
+    assert [train.tolist() for train in centring.trains] == [[3, 52], [2, 50]]
 
 
 def test_search_windows_are_disjoint_and_hold_their_own_spike():
@@ -114,8 +146,5 @@ def test_the_radius_is_half_a_millisecond():
     traces = np.zeros((100, 1), dtype=np.float32)
     traces[[44, 56], 0] = -100  # 6 frames away at 10 kHz
     traces[55, 0] = -1
-    with UnitPool(1) as pool:
-        (centred,) = centre_trains(
-            Source(traces, (Epoch(0, 100),)), [np.array([50])], np.array([0]), np.array([False]), pool
-        )
+    (centred,) = centre(Source(traces, (Epoch(0, 100),)), [np.array([50])], [0], [False])
     assert centred.tolist() == [55]

@@ -7,6 +7,9 @@
     average   up to ``max_waveforms_per_unit`` centred spikes -> template, std   templates.py
     measure   noise, amplitude, SNR, std_norm                                    noise.py, metrics.py
 
+Spikes are centred and averaged at one visit: with the look before it, the recording is walked through twice, and once
+more for every further block of units whose running sums do not fit into memory.
+
 The inner loops are in ``_kernels.py``; ``extractor.py`` is the object that backends hand out.
 """
 

@@ -77,13 +77,16 @@ def add_windows(
     traces: NDArray[Any],
     base: int,
     frames: IntArray,
+    picked: IntArray,
     first: IntArray,
     last: IntArray,
     n_before: int,
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
 ) -> None:
-    """Add each spike's window to ``sums[u]`` and, unless `squares` is empty, its squares to ``squares[u]``.
+    """Add windows to ``sums[u]`` and, unless `squares` is empty, their squares to ``squares[u]``.
+
+    Those of unit u are around ``frames[picked[first[u]:last[u]]]``.
 
     Sample by sample, four spikes at a time: the sums of one sample stay in the fastest cache, and are loaded and
     stored once for four spikes.
@@ -93,14 +96,14 @@ def add_windows(
         for sample in range(sums.shape[1]):
             shift = sample - n_before - base
             for spike in range(first[unit], fours, 4):
-                a, b = traces[frames[spike] + shift], traces[frames[spike + 1] + shift]
-                c, d = traces[frames[spike + 2] + shift], traces[frames[spike + 3] + shift]
+                a, b = traces[frames[picked[spike]] + shift], traces[frames[picked[spike + 1]] + shift]
+                c, d = traces[frames[picked[spike + 2]] + shift], traces[frames[picked[spike + 3]] + shift]
                 if squares.size:
                     _add_rows_and_squares(a, b, c, d, sums[unit, sample], squares[unit, sample])
                 else:
                     _add_rows(a, b, c, d, sums[unit, sample])
             for spike in range(fours, last[unit]):
-                row = traces[frames[spike] + shift]
+                row = traces[frames[picked[spike]] + shift]
                 for channel in range(row.size):
                     value = np.float64(row[channel])
                     sums[unit, sample, channel] += value

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spikelab.spike_sorting.waveforms._kernels import centre_spikes
-from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spikes
+from spikelab.spike_sorting.waveforms.traces import read_raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting._types import Epoch, IntArray, TraceSource
+    from spikelab.spike_sorting.waveforms.chunks import Visit
 
 SEARCH_MS = 0.5
 
@@ -54,16 +54,11 @@ def search_windows(frames: IntArray, epochs: Sequence[Epoch], radius: int) -> tu
     return low, high
 
 
-def centre_trains(
-    source: TraceSource,
-    trains: Sequence[IntArray],
-    channels: IntArray,
-    positive: NDArray[np.bool_],
-    pool: UnitPool,
-) -> list[IntArray]:
-    """Centre every spike within +/- 0.5 ms on the minimum (maximum for positive units) of its unit's channel.
+class Centring:
+    """Moves every spike within +/- 0.5 ms to the minimum (maximum for positive units) on its unit's channel.
 
-    Spikes at the very same frame stay together. Ties go to the earliest frame, and units do not interact.
+    Spikes at the very same frame stay together. Ties go to the earliest frame, and units do not interact. Spikes are
+    moved by whoever walks through the recording, chunk by chunk; afterwards they are in :attr:`trains`.
 
     Parameters
     ----------
@@ -74,34 +69,73 @@ def centre_trains(
         Main channel.
     positive : numpy.ndarray of bool, shape (units,)
         True where the peak is a maximum.
-    pool : UnitPool
+    known : numpy.ndarray of bool, shape (units,), optional
+        False for units whose channel is not known: their spikes stay where they are.
 
-    Returns
-    -------
-    list of numpy.ndarray of int64
-        Of the same lengths as `trains`.
+    Attributes
+    ----------
+    radius : int
+        How far a spike may move, in frames.
+    frames : numpy.ndarray of int64
+        The trains, one after the other.
+    offsets : numpy.ndarray of int64, shape (units + 1,)
+        ``frames[offsets[u]:offsets[u + 1]]`` is the train of unit u.
     """
-    radius = int(SEARCH_MS * source.sampling_frequency / 1000)
-    fresh = [np.diff(train, prepend=train[:1] - 1) > 0 for train in trains]
-    distinct = [train[first] for train, first in zip(trains, fresh, strict=True)]
-    windows = [search_windows(frames, source.epochs, radius) for frames in distinct]
-    low, high = (np.concatenate(side) for side in zip(*windows, strict=True))
-    centred = np.concatenate(distinct)
-    for visit in visit_spikes(source, distinct, radius, radius, "centring spikes"):
-        work = partial(_centre_units, visit, low, high, channels, positive, centred)
-        pool.run(len(distinct), work, visit.n_spikes)
-    parts = np.split(centred, np.cumsum([len(frames) for frames in distinct])[:-1])
-    return [part[np.cumsum(first) - 1] for part, first in zip(parts, fresh, strict=True)]
+
+    def __init__(
+        self,
+        source: TraceSource,
+        trains: Sequence[IntArray],
+        channels: IntArray,
+        positive: NDArray[np.bool_],
+        known: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.radius = int(SEARCH_MS * source.sampling_frequency / 1000)
+        self.offsets = np.cumsum([0, *(len(train) for train in trains)])
+        self.frames = np.concatenate(trains)
+        self._source, self._channels, self._positive = source, channels, positive
+        radii = np.full(len(trains), self.radius) if known is None else np.where(known, self.radius, 0)
+        windows = [
+            _search_windows_of_all(train, source.epochs, radius)
+            for train, radius in zip(trains, radii.tolist(), strict=True)
+        ]
+        self._low, self._high = (np.concatenate(side) for side in zip(*windows, strict=True))
+
+    @property
+    def trains(self) -> tuple[IntArray, ...]:
+        """Where the spikes are now, unit by unit."""
+        return tuple(np.split(self.frames, self.offsets[1:-1]))
+
+    def fitting(self, n_before: int, n_after: int) -> list[IntArray]:
+        """Which spikes of each unit have a whole window in their epoch once they are moved: indices into the trains.
+
+        Few are so close to an edge that it has to be looked up.
+        """
+        start, end = epoch_limits(self.frames, self._source.epochs)
+        start, end = start + n_before, end - n_after
+        fits = (self._low >= start) & (self._high < end)
+        units = np.repeat(np.arange(len(self._channels)), np.diff(self.offsets))
+        for spike in np.flatnonzero(~fits & (self._high >= start) & (self._low < end)).tolist():
+            low, at = int(self._low[spike]), np.array([spike])
+            traces = read_raw(self._source, low, int(self._high[spike]) + 1)
+            self._centre(traces, low, at, at + 1, units[at])
+            fits[spike] = start[spike] <= self.frames[spike] < end[spike]
+        return [np.flatnonzero(part) for part in np.split(fits, self.offsets[1:-1])]
+
+    def move(self, visit: Visit, first_unit: int, units: slice) -> None:
+        """Move the visited spikes of some units, which the visit counts from `first_unit` on."""
+        offset = self.offsets[first_unit]
+        chosen = np.arange(first_unit + units.start, first_unit + units.stop)
+        self._centre(visit.traces, visit.base, visit.first[units] + offset, visit.last[units] + offset, chosen)
+
+    def _centre(self, traces: NDArray[Any], base: int, first: IntArray, last: IntArray, units: IntArray) -> None:
+        channels, positive = self._channels[units], self._positive[units]
+        centre_spikes(traces, base, self._low, self._high, first, last, channels, positive, self.frames)
 
 
-def _centre_units(
-    visit: Visit,
-    low: IntArray,
-    high: IntArray,
-    channels: IntArray,
-    positive: NDArray[np.bool_],
-    centred: IntArray,
-    units: slice,
-) -> None:
-    first, last = visit.first[units], visit.last[units]
-    centre_spikes(visit.traces, visit.base, low, high, first, last, channels[units], positive[units], centred)
+def _search_windows_of_all(train: IntArray, epochs: Sequence[Epoch], radius: int) -> tuple[IntArray, IntArray]:
+    """:func:`search_windows`, where spikes may be at the same frame: these have the same."""
+    fresh = np.diff(train, prepend=train[:1] - 1) > 0
+    low, high = search_windows(train[fresh], epochs, radius)
+    which = np.cumsum(fresh) - 1
+    return low[which], high[which]

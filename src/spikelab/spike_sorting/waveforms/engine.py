@@ -14,7 +14,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
 from spikelab.spike_sorting._validation import parse_memory
-from spikelab.spike_sorting.waveforms.centring import centre_trains
+from spikelab.spike_sorting.waveforms.centring import Centring
 from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, UnitPool
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
@@ -120,16 +120,15 @@ def compute_waveforms(
             sorter=sorter,
         )
     window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
-    memory = running_sums(
-        source, trains.n_units, window, _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
-    )
+    block_bytes = _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
+    memory = running_sums(source, trains.n_units, window, block_bytes)
+    trains = _inside(trains, source.n_samples)
     with UnitPool(n_jobs) as pool, ExitStack() as stack:
-        units = look_and_centre(source, _inside(trains, source.n_samples), window, config, seed, pool, memory)
-        chosen = {
-            unit: averaged_spikes(spikes, unit, source.epochs, window, config.max_waveforms_per_unit, seed)
-            for unit, spikes in zip(units.unit_ids.tolist(), units.spikes, strict=True)
-        }
-        shapes = {unit: (len(frames), window.n_samples, source.n_channels) for unit, frames in chosen.items()}
+        channels, positive, known = find_main_channels(source, trains, window, config, seed, pool, memory)
+        centring = Centring(source, trains.samples, channels, positive, known)
+        fitting = zip(trains.unit_ids.tolist(), centring.fitting(window.n_before, window.n_after), strict=True)
+        chosen = {unit: draw(fits, config.max_waveforms_per_unit, seed, unit, _AVERAGE) for unit, fits in fitting}
+        shapes = {unit: (len(spikes), window.n_samples, source.n_channels) for unit, spikes in chosen.items()}
         sinks: list[FolderSink | MemorySink] = []
         if waveforms_folder is not None:
             sinks.append(stack.enter_context(FolderSink(Path(waveforms_folder), shapes)))
@@ -138,27 +137,29 @@ def compute_waveforms(
             sinks.append(MemorySink(shapes, keep))
         averages = average_windows(
             source,
-            list(chosen.values()),
-            units.channels,
+            trains.samples,
+            channels,
             window,
             pool,
             memory,
-            sink=_fan_out(list(chosen), sinks),
+            picked=list(chosen.values()),
+            centring=centring,
+            sink=_fan_out(list(shapes), sinks),
         )
     return measure(
-        units,
+        CentredUnits(trains.unit_ids, centring.trains, channels, positive),
         averages,
         noise_levels(source, seed, n_jobs=n_jobs),
         epoch_noise_levels(source, seed, n_jobs=n_jobs),
         config,
         n_before=window.n_before,
-        n_averaged=[len(frames) for frames in chosen.values()],
+        n_averaged=[len(spikes) for spikes in chosen.values()],
         sampling_frequency=source.sampling_frequency,
         n_jobs=n_jobs,
     )
 
 
-def look_and_centre(
+def find_main_channels(
     source: TraceSource,
     trains: SpikeTrains,
     window: Window,
@@ -166,8 +167,18 @@ def look_and_centre(
     seed: int,
     pool: UnitPool,
     memory: SumArray,
-) -> CentredUnits:
-    """Find polarity and main channel on a template of at most 100 seeded spikes, then centre every spike there."""
+) -> tuple[IntArray, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Look at a template of at most 100 seeded spikes of each unit.
+
+    Returns
+    -------
+    channels : numpy.ndarray of int64, shape (units,)
+        Main channel.
+    positive : numpy.ndarray of bool, shape (units,)
+        Polarity.
+    known : numpy.ndarray of bool, shape (units,)
+        False for a unit without a spike whose window fits, of which nothing is known.
+    """
     few = [
         draw(fitting(spikes, source.epochs, window), LOOK_SPIKES, seed, unit, _LOOK)
         for unit, spikes in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
@@ -184,9 +195,7 @@ def look_and_centre(
                     positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
 
         pool.run(len(sums), look)
-    centred = centre_trains(source, trains.samples, channels, positive, pool)
-    spikes = tuple(new if len(seen) else old for new, old, seen in zip(centred, trains.samples, few, strict=True))
-    return CentredUnits(trains.unit_ids, spikes, channels, positive)
+    return channels, positive, np.array([len(frames) > 0 for frames in few])
 
 
 def averaged_spikes(

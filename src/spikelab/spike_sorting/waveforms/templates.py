@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, TraceSource
 from spikelab.spike_sorting.waveforms._kernels import add_windows, mean_and_std
-from spikelab.spike_sorting.waveforms.centring import epoch_limits
+from spikelab.spike_sorting.waveforms.centring import Centring, epoch_limits
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spikes
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 
@@ -88,6 +88,52 @@ def gather(source: TraceSource, frames: IntArray, window: Window) -> FloatArray:
     return windows
 
 
+class _Walk:
+    """What is done at the visits of one block of units.
+
+    Spikes are moved first where there is a `centring`; of those of each unit, `picked` are summed, or all.
+    """
+
+    def __init__(
+        self,
+        trains: Sequence[IntArray],
+        picked: Sequence[IntArray] | None,
+        centring: Centring | None,
+        first_unit: int,
+        n_before: int,
+    ) -> None:
+        offsets = np.cumsum([0, *(len(train) for train in trains)])
+        self._picked = np.arange(offsets[-1])
+        if picked is not None:
+            self._picked = np.concatenate([own + offset for own, offset in zip(picked, offsets[:-1], strict=True)])
+        self._frames = np.concatenate(trains)
+        if centring is not None:
+            first = centring.offsets[first_unit]
+            self._frames = centring.frames[first : first + offsets[-1]]
+        self._centring, self._first_unit, self._n_before = centring, first_unit, n_before
+
+    def add(self, visit: Visit, sums: SumArray, squares: SumArray, units: slice) -> None:
+        """Add the windows of some units to their sums."""
+        if self._centring is not None:
+            self._centring.move(visit, self._first_unit, units)
+        first, last = self._of(visit, units)
+        traces, shift = visit.traces, visit.base
+        add_windows(traces, shift, self._frames, self._picked, first, last, self._n_before, sums[units], squares[units])
+
+    def hand_over(self, visit: Visit, window: Window, scale: float, sink: WindowSink, units: slice) -> None:
+        """Give the windows of some units to `sink`; they have been added, and so moved, before."""
+        around = np.arange(window.n_samples) - window.n_before - visit.base
+        for unit, first, last in zip(range(units.start, units.stop), *self._of(visit, units), strict=True):
+            if first < last:
+                frames = self._frames[self._picked[first:last]]
+                sink(self._first_unit + unit, visit.traces[frames[:, None] + around] * np.float32(scale))
+
+    def _of(self, visit: Visit, units: slice) -> tuple[IntArray, IntArray]:
+        """Which of the picked spikes are visited."""
+        bounds = np.searchsorted(self._picked, (visit.first[units], visit.last[units]))
+        return bounds[0], bounds[1]
+
+
 def running_sums(source: TraceSource, n_units: int, window: Window, block_bytes: int) -> SumArray:
     """Memory for the running sums of at most `block_bytes`, or of one unit where that is more.
 
@@ -108,6 +154,8 @@ def unit_sums(
     *,
     label: str,
     squares: bool = True,
+    picked: Sequence[IntArray] | None = None,
+    centring: Centring | None = None,
     epoch_sink: EpochSink | None = None,
     sink: WindowSink | None = None,
 ) -> Iterator[tuple[slice, SumArray, SumArray]]:
@@ -121,7 +169,7 @@ def unit_sums(
     ----------
     source : TraceSource
     trains : sequence of numpy.ndarray of int64
-        Sorted frames per unit; every window must fit into its epoch.
+        Sorted frames per unit; every window that is summed must fit into its epoch.
     window : Window
     pool : UnitPool
     memory : numpy.ndarray of float64
@@ -130,6 +178,10 @@ def unit_sums(
         What the progress bar says.
     squares : bool
         Whether squares are summed as well; otherwise the third item is empty.
+    picked : sequence of numpy.ndarray of int64, optional
+        Which spikes of each train are summed, ascending; all by default.
+    centring : Centring, optional
+        Of the same `trains`; moves each spike before its window is summed.
     epoch_sink : callable, optional
         Is handed the sums over each epoch; needs `squares`.
     sink : callable, optional
@@ -145,17 +197,19 @@ def unit_sums(
     arrays = memory[: n_arrays * step * shape[0] * shape[1]].reshape(n_arrays, step, *shape)
     sums, squared = arrays[0], arrays[1] if squares else np.empty((step, 0, 0))
     earlier = None if epoch_sink is None else arrays[-1]
+    reach = 0 if centring is None else centring.radius
     for start in range(0, len(trains), step):
         block = trains[start : start + step]
         pool.run(len(block), partial(_clear, sums, squared))
-        visits = visit_spikes(source, block, window.n_before, window.n_after, label)
+        walk = _Walk(block, None if picked is None else picked[start : start + step], centring, start, window.n_before)
+        visits = visit_spikes(source, block, window.n_before + reach, window.n_after + reach, label)
         for epoch, epoch_visits in groupby(visits, attrgetter("epoch")):
             if earlier is not None:
                 earlier[:] = sums
             for visit in epoch_visits:
-                pool.run(len(block), partial(_add_units, visit, window.n_before, sums, squared), visit.n_spikes)
+                pool.run(len(block), partial(walk.add, visit, sums, squared), visit.n_spikes)
                 if sink is not None:
-                    hand_over = partial(_hand_over, visit, window, scale_uv(source), start, sink)
+                    hand_over = partial(walk.hand_over, visit, window, scale_uv(source), sink)
                     pool.run(len(block), hand_over, visit.n_spikes)
             if epoch_sink is not None and earlier is not None:
                 epoch_sink(epoch, start, np.subtract(sums, earlier, out=earlier)[: len(block)], squared)
@@ -166,19 +220,6 @@ def _clear(sums: SumArray, squares: SumArray, units: slice) -> None:
     sums[units], squares[units] = 0, 0
 
 
-def _add_units(visit: Visit, n_before: int, sums: SumArray, squares: SumArray, units: slice) -> None:
-    first, last = visit.first[units], visit.last[units]
-    add_windows(visit.traces, visit.base, visit.frames, first, last, n_before, sums[units], squares[units])
-
-
-def _hand_over(visit: Visit, window: Window, scale: float, offset: int, sink: WindowSink, units: slice) -> None:
-    around = np.arange(window.n_samples) - window.n_before - visit.base
-    for unit in range(units.start, units.stop):
-        frames = visit.frames[visit.first[unit] : visit.last[unit]]
-        if len(frames):
-            sink(offset + unit, visit.traces[frames[:, None] + around] * np.float32(scale))
-
-
 def average_windows(
     source: TraceSource,
     trains: Sequence[IntArray],
@@ -187,6 +228,8 @@ def average_windows(
     pool: UnitPool,
     memory: SumArray,
     *,
+    picked: Sequence[IntArray] | None = None,
+    centring: Centring | None = None,
     sink: WindowSink | None = None,
 ) -> Averages:
     """Mean and population standard deviation of the windows of each unit.
@@ -195,8 +238,9 @@ def average_windows(
     """
     shape, scale = (len(trains), window.n_samples, source.n_channels), scale_uv(source)
     templates, stds = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    by_epoch = _EpochAverages(source, trains, channels, window) if len(source.epochs) > 1 else None
-    counts = [len(train) for train in trains]
+    summed = trains if picked is None else [train[own] for train, own in zip(trains, picked, strict=True)]
+    by_epoch = _EpochAverages(source, summed, channels, window) if len(source.epochs) > 1 else None
+    counts = [len(train) for train in summed]
     for units, sums, squares in unit_sums(
         source,
         trains,
@@ -204,6 +248,8 @@ def average_windows(
         pool,
         memory,
         label="averaging waveforms",
+        picked=picked,
+        centring=centring,
         epoch_sink=by_epoch,
         sink=sink,
     ):

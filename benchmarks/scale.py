@@ -118,6 +118,7 @@ def operations_table(repeats: int) -> str:
 def draw(costs: Costs, path: Path) -> None:
     """One panel per axis."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, (axis, sizes) in zip(figure.subplots(1, len(CURVES), sharey=True), CURVES.items(), strict=True):
@@ -130,6 +131,8 @@ def draw(costs: Costs, path: Path) -> None:
         axes.set_xlabel(axis)
         axes.legend(fontsize=7, frameon=False)
     figure.axes[0].set_ylabel("CPU seconds, one core")
+    figure.axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    figure.axes[0].yaxis.set_major_formatter("{x:g}")
     figure.savefig(path, dpi=120)
 
 

@@ -121,6 +121,23 @@ def test_which_windows_fit_is_known_before_the_spikes_are_moved(case, n_before, 
         assert own.tolist() == np.flatnonzero(whole).tolist()
 
 
+class Fickle(Source):
+    """Falls when little of it is read, rises when much is."""
+
+    def read_uv(self, start: int, end: int) -> np.ndarray:
+        return self.traces[start:end] * (-1 if end - start < 12 else 1)
+
+
+def test_a_spike_at_an_edge_stays_where_it_was_found_though_the_traces_read_differently_again():
+    source = Fickle(np.arange(100, dtype=np.float32)[:, np.newaxis], (Epoch(0, 100),))
+    trains, negative = [np.array([10, 50])], np.array([False])
+    centring = Centring(source, trains, np.array([0]), negative)
+    assert [spikes.tolist() for spikes in centring.fitting(12, 12)] == [[0, 1]]  # 10 is looked up: it goes to 15
+    (visit,) = visit_spikes(source, trains, 17, 17, "")
+    centring.move(visit, 0, slice(0, 1))
+    assert centring.trains[0].tolist() == [15, 45]
+
+
 def test_spikes_of_a_unit_of_unknown_channel_stay_where_they_are():
     source = Source(np.zeros((100, 1), dtype=np.float32), (Epoch(0, 100),))
     source.traces[[3, 52], 0] = -9

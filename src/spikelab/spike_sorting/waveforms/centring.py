@@ -119,6 +119,8 @@ class Centring:
             low, at = int(self._low[spike]), np.array([spike])
             traces = read_raw(self._source, low, int(self._high[spike]) + 1)
             self._centre(traces, low, at, at + 1, units[at])
+            # There it stays: what is filtered as it is read may differ in its last digits when it is read again.
+            self._low[spike] = self._high[spike] = self.frames[spike]
             fits[spike] = start[spike] <= self.frames[spike] < end[spike]
         return [np.flatnonzero(part) for part in np.split(fits, self.offsets[1:-1])]
 

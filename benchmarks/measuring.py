@@ -15,11 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikelab.spike_sorting._resources import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+FREE_BYTES = 3 * 2**30
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA")  # each reads LIBRARY_NUM_THREADS when it is loaded
 
 
@@ -92,11 +95,7 @@ def _together(parts: Sequence[Cost]) -> Cost:
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed, and what is done before each time: for work that writes files.
-
-    It is done once more at the start, untimed: a virtual machine that has given free memory back takes up to twice as
-    long for what is first written, whatever writes it.
-    """
+    """What is timed, and what is done before each time: for work that writes files."""
 
     run: Callable[[], Any]
     before: Callable[[], Any]
@@ -111,21 +110,27 @@ def _run(task: str, module: str, repeats: int, arguments: dict[str, Any]) -> Cos
     prepare: Callable[..., Callable[[], Any]] = getattr(importlib.import_module(module), task)
     work = prepare(**arguments)
     before: Callable[[], Any] = getattr(work, "before", lambda: None)
-    cold, held = cpu_seconds(), _memory_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again
-    if isinstance(work, Work):
-        before()
-        work()
+    cold, held, peak = cpu_seconds(), _memory_mib("VmRSS"), 0.0
     cpu, wall = [], []
     for _ in range(repeats):
         before()
+        _touch_free_memory()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again
         start = cpu_seconds(), time.perf_counter()
         work()
         cpu.append(cpu_seconds() - start[0])
         wall.append(time.perf_counter() - start[1])
-    peak = _memory_mib("VmHWM")
+        peak = max(peak, _memory_mib("VmHWM"))
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
     return Cost(cpu, wall, cold, peak - held, peak + children)
+
+
+def _touch_free_memory() -> None:
+    """So that it is there: a virtual machine may have given it back, and then up to half of all time goes into pages.
+
+    They are paid for by whatever is first to write there, a file included, which makes any two numbers differ.
+    """
+    np.ones(FREE_BYTES, dtype=np.uint8)
 
 
 def _memory_mib(field: str) -> float:

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+FAST = 2  # a sixth of the time of the default for a third more bytes
+
+
 def grey_png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG of `pixels`, shape (rows, columns), 255 is white."""
     rows, columns = pixels.shape
     # Every row starts with the number of its filter: none.
     lines = np.hstack([np.zeros((rows, 1), dtype=np.uint8), pixels]).tobytes()
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, FAST)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 

@@ -33,8 +33,12 @@ class Source:
         return self.traces[start:end]
 
 
+def centring_of(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool]) -> Centring:
+    return Centring(source, trains, np.array(channels), np.array(positive), known=np.ones(len(trains), dtype=bool))
+
+
 def centre(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool], n_jobs: int = 1):
-    centring = Centring(source, trains, np.array(channels), np.array(positive))
+    centring = centring_of(source, trains, channels, positive)
     with UnitPool(n_jobs) as pool:
         for visit in visit_spikes(source, trains, centring.radius, centring.radius, ""):
             pool.run(len(trains), partial(centring.move, visit, 0), visit.n_spikes)
@@ -113,7 +117,7 @@ def test_which_windows_fit_is_known_before_the_spikes_are_moved(case, n_before, 
     traces, epochs, trains, channels, positive = case
     arrays = [np.array(train, dtype=np.int64) for train in trains]
     source = Source(traces, epochs)
-    fits = Centring(source, arrays, np.array(channels), np.array(positive)).fitting(n_before, n_after)
+    fits = centring_of(source, arrays, channels, positive).fitting(n_before, n_after)
     for own, frames in zip(fits, centre(source, arrays, channels, positive), strict=True):
         whole = [
             any(e.start_frame <= frame - n_before and frame + n_after < e.end_frame for e in epochs) for frame in frames
@@ -130,8 +134,8 @@ class Fickle(Source):
 
 def test_a_spike_at_an_edge_stays_where_it_was_found_though_the_traces_read_differently_again():
     source = Fickle(np.arange(100, dtype=np.float32)[:, np.newaxis], (Epoch(0, 100),))
-    trains, negative = [np.array([10, 50])], np.array([False])
-    centring = Centring(source, trains, np.array([0]), negative)
+    trains = [np.array([10, 50])]
+    centring = centring_of(source, trains, [0], [False])
     assert [spikes.tolist() for spikes in centring.fitting(12, 12)] == [[0, 1]]  # 10 is looked up: it goes to 15
     (visit,) = visit_spikes(source, trains, 17, 17, "")
     centring.move(visit, 0, slice(0, 1))

@@ -183,7 +183,7 @@ def _encode(value: Any) -> Any:
         return [_encode(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         plain = value.tolist()
-        return plain if np.isfinite(value).all() else _encode(plain)
+        return plain if value.dtype.kind in "biuf" and np.isfinite(value).all() else _encode(plain)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -152,7 +152,7 @@ def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str
 
 
 def _strongest(amplitudes: NDArray[np.floating[Any]], main: int) -> list[int]:
-    """The first few channels beside `main` by amplitude, of which those that are not known are the last."""
+    """The channels that are drawn beside `main`, the strongest first, those of NaN last."""
     left = np.where(np.isnan(amplitudes), -1.0, amplitudes)
     left[main] = -np.inf
     found: list[int] = []

@@ -69,7 +69,7 @@ class Centring:
         Main channel.
     positive : numpy.ndarray of bool, shape (units,)
         True where the peak is a maximum.
-    known : numpy.ndarray of bool, shape (units,), optional
+    known : numpy.ndarray of bool, shape (units,)
         False for units whose channel is not known: their spikes stay where they are.
 
     Attributes
@@ -88,13 +88,13 @@ class Centring:
         trains: Sequence[IntArray],
         channels: IntArray,
         positive: NDArray[np.bool_],
-        known: NDArray[np.bool_] | None = None,
+        known: NDArray[np.bool_],
     ) -> None:
         self.radius = int(SEARCH_MS * source.sampling_frequency / 1000)
         self.offsets = np.cumsum([0, *(len(train) for train in trains)])
         self.frames = np.concatenate(trains)
         self._source, self._channels, self._positive = source, channels, positive
-        radii = np.full(len(trains), self.radius) if known is None else np.where(known, self.radius, 0)
+        radii = np.where(known, self.radius, 0)
         windows = [
             _search_windows_of_all(train, source.epochs, radius)
             for train, radius in zip(trains, radii.tolist(), strict=True)

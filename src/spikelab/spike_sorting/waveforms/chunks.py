@@ -36,16 +36,13 @@ class Visit:
         Frame of the first row of `traces`.
     traces : numpy.ndarray, shape (frames, channels)
         In the source's own unit.
-    frames : numpy.ndarray of int64
-        The trains of all units, one after the other.
     first, last : numpy.ndarray of int64, shape (units,)
-        The chunk's spikes of unit u are ``frames[first[u]:last[u]]``.
+        The chunk's spikes of unit u are those from ``first[u]`` to ``last[u]`` of all trains, one after the other.
     """
 
     epoch: int
     base: int
     traces: NDArray[Any]
-    frames: IntArray
     first: IntArray
     last: IntArray
 
@@ -118,5 +115,5 @@ def visit_spikes(
                 epoch = source.epochs[epoch_index]
                 base = max(epoch.start_frame, int(frames[first[busy]].min()) - before)
                 end = min(epoch.end_frame, int(frames[last[busy] - 1].max()) + after + 1)
-                yield Visit(int(epoch_index), base, read_raw(source, base, end), frames, first, last)
+                yield Visit(int(epoch_index), base, read_raw(source, base, end), first, last)
             progress.update()

@@ -116,9 +116,8 @@ class _Walk:
         """Add the windows of some units to their sums."""
         if self._centring is not None:
             self._centring.move(visit, self._first_unit, units)
-        first, last = self._of(visit, units)
-        traces, shift = visit.traces, visit.base
-        add_windows(traces, shift, self._frames, self._picked, first, last, self._n_before, sums[units], squares[units])
+        spikes = self._frames, self._picked, *self._of(visit, units)
+        add_windows(visit.traces, visit.base, *spikes, self._n_before, sums[units], squares[units])
 
     def hand_over(self, visit: Visit, window: Window, scale: float, sink: WindowSink, units: slice) -> None:
         """Give the windows of some units to `sink`; they have been added, and so moved, before."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -232,6 +233,17 @@ def test_outcome_survives_json(tmp_path: Path) -> None:
                 assert read[name][key].dtype == saved[name][key].dtype  # type: ignore[literal-required]
     np.testing.assert_equal(loaded.unit_metrics, outcome.unit_metrics)
     assert [file.name for file in tmp_path.iterdir()] == ["curation.json"]
+
+
+def test_a_record_with_arrays_of_text_and_of_numbers_that_json_lacks_survives(tmp_path: Path) -> None:
+    sd = sd_of()
+    outcome = curate_two_rounds(sd, CurationConfig())
+    odd = {"names": np.array(["a", "b"]), "mixed": np.array([np.nan, "c", np.int64(3)], dtype=object)}
+    replace(outcome, history=outcome.history | odd | {"values": np.array([1.0, -np.inf])}).save(tmp_path / "o.json")
+    loaded = CurationOutcome.load(tmp_path / "o.json", sd).history
+    assert loaded["names"] == ["a", "b"]
+    assert loaded["mixed"] == ["nan", "c", 3]
+    assert loaded["values"] == [1.0, "-inf"]
 
 
 def test_the_table_is_written_as_csv(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.backends._child import SorterProcessError
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
+from spikelab.spike_sorting.backends.spikeinterface_generic import require_harmless_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,3 +88,22 @@ def test_result_is_read(with_matlab, small_recording: BinaryRecording, tmp_path:
     sorting = backend.sort(small_recording.to_spikeinterface(), None, tmp_path / "x.dat", tmp_path / "out")
     assert sorting.unit_ids.tolist() == [0, 1]
     np.testing.assert_array_equal(sorting.get_unit_spike_train(1), [200, 300])
+
+
+@pytest.mark.parametrize("name", ["x$(touch RUN)", "x`touch RUN`", "it's", 'x"; touch RUN; "'])
+def test_a_folder_that_its_shell_script_would_run_is_refused(
+    with_matlab, small_recording: BinaryRecording, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    backend = with_matlab("touch STARTED\nexit 1\n")
+    with pytest.raises(ValueError, match="intermediate_folders"):
+        backend.sort(small_recording.to_spikeinterface(), None, tmp_path / "x.dat", tmp_path / name)
+    assert not list(tmp_path.rglob("RUN"))
+    assert not list(tmp_path.rglob("STARTED"))
+
+
+def test_a_sorter_without_shell_scripts_takes_any_folder(tmp_path: Path) -> None:
+    require_harmless_folder("simple", tmp_path / "x$(touch RUN)")
+    require_harmless_folder("kilosort2", tmp_path / "day 1; (wild-type) & more")
+    with pytest.raises(ValueError, match="waveclus is started by a shell script"):
+        require_harmless_folder("waveclus", tmp_path / "x$(touch RUN)")

@@ -79,6 +79,35 @@ def test_the_examples_ask_for_what_the_jobs_want(jobs: list[Job], tmp_path: Path
     assert "nvidia.com/gpu" in (tmp_path / "plan" / "kubernetes_job.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["my plan", "x$(touch RUN)", "it's `touch RUN`", "$(JOB_COMPLETION_INDEX)"])
+def test_scripts_run_in_a_folder_of_any_name(
+    jobs: list[Job], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = tmp_path / name
+    write_plan([replace(jobs[0], name="a b$(touch RUN){x}\n" + "long" * 60), jobs[1]], plan)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "spikelab").write_text('#!/bin/sh\nprintf "%s\\n" "$1" "$2"\n')
+    (tools / "spikelab").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    (container,) = yaml.safe_load((plan / "kubernetes_job.yaml").read_text())["spec"]["template"]["spec"]["containers"]
+    commands = {
+        "JOB_COMPLETION_INDEX": [*container["command"], *container["args"]],
+        "SLURM_ARRAY_TASK_ID": ["bash", str(plan / "slurm_array.sh")],
+    }
+    assert "$(" not in container["args"][0]
+    for variable, command in commands.items():
+        for index, job in enumerate(sorted((plan / "jobs").iterdir())):
+            done = subprocess.run(
+                command, env=environment | {variable: str(index)}, capture_output=True, text=True, check=True
+            )
+            assert done.stdout.splitlines() == ["sort-one", str(job)]
+            assert len(os.fsencode(job.name)) < 200
+    assert not list(tmp_path.rglob("RUN"))
+    assert "{input:q}" in (plan / "Snakefile").read_text()
+
+
 def test_a_new_plan_leaves_no_job_of_the_old_one(jobs: list[Job], tmp_path: Path) -> None:
     write_plan(jobs, tmp_path / "plan")
     write_plan(jobs[:1], tmp_path / "plan")

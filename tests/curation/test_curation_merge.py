@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from spikelab import SpikeData
+from spikelab.spike_sorting._quoting import from_spreadsheet
 from spikelab.spike_sorting.config import MERGE_PARAMETERS, CurationConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
 
@@ -127,3 +128,16 @@ def test_the_settings_name_the_parameters_of_the_function() -> None:
     assert set(MERGE_PARAMETERS.checks) == set(parameters) - {"self"}
     for name, check in MERGE_PARAMETERS.checks.items():
         assert check.accepts(parameters[name].default)
+
+
+def test_names_that_a_spreadsheet_would_run_are_text_in_the_table(tmp_path: Path) -> None:
+    sd = sd_with_twins()
+    names = ["=cmd|' /C calc'!A0", "@SUM(1+1)", "-2+3", "-7"]
+    units = [{**unit, "channel_id": name, "x": -10.0} for unit, name in zip(sd.neuron_attributes, names, strict=True)]
+    sd = sd.replace(neuron_attributes=units)
+    curate_two_rounds(sd, MERGING).write_csv(tmp_path / "units.csv", sd)
+    with (tmp_path / "units.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["channel_id"] for row in rows] == [*("'" + name for name in names[:3]), "-7"]
+    assert [from_spreadsheet(row["channel_id"]) for row in rows] == names
+    assert {row["x"] for row in rows} == {"-10.0"}

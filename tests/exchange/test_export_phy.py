@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from phylib.io.model import load_model
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results, sort_recording
 from spikelab.spike_sorting._results import Results, TracesUnavailableError
+from spikelab.spike_sorting.handoffs.phy import _write_tables
 
 
 @pytest.fixture
@@ -168,3 +170,19 @@ def test_no_units_are_refused(saved: Callable[..., Path], tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="0 spikes"):
         export_results(tmp_path / "out", "phy")
     assert not (tmp_path / "out" / "export" / "phy").exists()
+
+
+def test_names_of_attributes_that_lead_elsewhere_are_no_columns_and_formulas_are_text(tmp_path: Path) -> None:
+    folder = tmp_path / "phy"
+    folder.mkdir()
+    columns = {"../outside": [1, 2], "snr": [5.0, -1.0], "channel_id": ["=A1", "-3"]}
+    handoff = SimpleNamespace(
+        trains=SimpleNamespace(unit_ids=np.array([4, 7])), metrics={}, columns=lambda: dict(columns)
+    )
+    _write_tables(handoff, folder)  # type: ignore[arg-type]  # all that is read of one
+    assert [path.name for path in tmp_path.iterdir()] == ["phy"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"cluster_{name}.tsv" for name in ("channel_id", "group", "snr", "unit_id")
+    ]
+    assert (folder / "cluster_channel_id.tsv").read_text() == "cluster_id\tchannel_id\n0\t'=A1\n1\t-3\n"
+    assert (folder / "cluster_snr.tsv").read_text() == "cluster_id\tsnr\n0\t5\n1\t-1\n"

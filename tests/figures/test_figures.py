@@ -258,11 +258,16 @@ def one_spike(recording: FigureRecording) -> FigureRecording:
     return FigureRecording("lonely", lonely, curate_two_rounds(lonely, CurationConfig()))
 
 
+def badly_named(make: Make) -> FigureRecording:
+    return make("a $\\frac{ b$\a", channel_id="$x_{$")
+
+
 ODD: dict[str, Callable[[Make], list[FigureRecording]]] = {
     "no recordings": lambda make: [],
     "no units": lambda make: [make(n_units=0)],
     "no curated units": lambda make: [make(n_units=1)],
     "NaN and infinity": lambda make: [make(n_units=2, **nan_template())],
+    "names with formulas": lambda make: [badly_named(make)],
     "one spike per unit": lambda make: [one_spike(make(n_units=2))],
 }
 

@@ -13,6 +13,7 @@ from spikelab.cli._exit_codes import code_for, gravest
 from spikelab.cli._sort import outcome_report
 from spikelab.cli._table import table
 from spikelab.spike_sorting import _status
+from spikelab.spike_sorting._quoting import in_shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,9 @@ def plan(manifest: Path, folder: Path) -> str:
     jobs = planned(manifest)
     scripts = write_plan(jobs, folder)
     lines = [f"{len(jobs)} job files are in {folder / 'jobs'}; each runs with: spikelab sort-one JOB", "", "examples:"]
-    return "\n".join([*lines, *(f"  {script}" for script in scripts), "", f"progress: spikelab status {folder}"])
+    return "\n".join(
+        [*lines, *(f"  {script}" for script in scripts), "", f"progress: spikelab status {in_shell(folder)}"]
+    )
 
 
 def sort_job(job_file: Path) -> tuple[str, int]:

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spikelab.spike_sorting._quoting import in_shell, printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 # What to do with what was written.
 NEXT = {
-    "phy": "open it with: phy template-gui {path}/params.py",
+    "phy": "open it with: phy template-gui {params}",
     "nwb": "read it with: pynwb.read_nwb({path!r})",
     "si": "read it with: spikeinterface.load({path!r})",
-    "analyzer": "read it with: spikeinterface.load_sorting_analyzer('{path}/analyzer')",
-    "mat": "read it with: load('{path}')",
+    "analyzer": "read it with: spikeinterface.load_sorting_analyzer({analyzer!r})",
+    "mat": "read it with: load({matlab})",
     "npz": "read it with: spikelab.SpikeData.load({path!r})",
     "h5": "read it with: spikelab.SpikeData.load({path!r})",
     "pkl": "read it with: spikelab.SpikeData.load({path!r})",
@@ -52,7 +54,13 @@ def export_text(
         metadata=None if metadata_file is None else _metadata(metadata_file),
         overwrite=overwrite,
     )
-    return f"{NEXT[to].format(path=str(path))}\nwritten to {path}"
+    names = {"params": in_shell(path / "params.py"), "analyzer": str(path / "analyzer"), "matlab": _in_matlab(path)}
+    return f"{NEXT[to].format(path=str(path), **names)}\nwritten to {printable(str(path))}"
+
+
+def _in_matlab(path: Path) -> str:
+    quoted = str(path).replace("'", "''")
+    return f"'{quoted}'"
 
 
 def import_text(

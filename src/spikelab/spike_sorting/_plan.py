@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._fields import parse_memory
 from spikelab.spike_sorting._jobfile import write_batch, write_job
+from spikelab.spike_sorting._quoting import in_shell
 from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
 from spikelab.spike_sorting.stages.store import write_atomically
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 JOBS = "jobs"
 SLURM, KUBERNETES, SNAKEFILE = "slurm_array.sh", "kubernetes_job.yaml", "Snakefile"
 AT_ONCE = 50
+LONGEST_NAME = 150  # bytes; with number and suffix it must fit into a file name
 HEADROOM = 1.25  # of total_memory: the libraries and the system want some too
 
 SLURM_TEXT = """\
@@ -33,7 +36,7 @@ SLURM_TEXT = """\
 #SBATCH --output=logs/%A_%a.out
 {gpu}
 set -euo pipefail
-here="${{SLURM_SUBMIT_DIR:-$(cd "$(dirname "$0")" && pwd)}}"
+here="${{SLURM_SUBMIT_DIR:-$(cd -- "$(dirname -- "$0")" && pwd)}}"
 jobs=("$here"/jobs/*.toml)
 exec spikelab sort-one "${{jobs[$SLURM_ARRAY_TASK_ID]}}"
 """
@@ -86,7 +89,7 @@ rule sort_one:
     output: touch("done/{{name}}")
     threads: {cores}
     resources: mem_mb={memory_mib}{gpu}
-    shell: "spikelab sort-one {{input}}"
+    shell: "spikelab sort-one {{input:q}}"
 """
 
 
@@ -109,7 +112,7 @@ def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
     job_files.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     width = len(str(len(jobs) - 1))
-    names = [f"{number:0{width}d}_{job.name}.toml" for number, job in enumerate(jobs)]
+    names = [f"{number:0{width}d}_{plain_name(job.name)}.toml" for number, job in enumerate(jobs)]
     for old in set(job_files.glob("*.toml")) - {job_files / name for name in names}:
         old.unlink()
     for job, name in zip(jobs, names, strict=True):
@@ -120,6 +123,12 @@ def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
         write_atomically(folder / name, text)
         scripts.append(folder / name)
     return scripts
+
+
+def plain_name(name: str) -> str:
+    """Leave what no shell, YAML or Snakemake takes for anything but a name: the number in front tells jobs apart."""
+    plain = re.sub(r"[^\w.-]", "-", name)
+    return plain.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore")
 
 
 def scripts_for(jobs: Sequence[Job], folder: Path) -> dict[str, str]:
@@ -134,7 +143,11 @@ def scripts_for(jobs: Sequence[Job], folder: Path) -> dict[str, str]:
             **sizes, last=len(jobs) - 1, at_once=parallel, gpu="#SBATCH --gres=gpu:1\n" if gpu else ""
         ),
         KUBERNETES: KUBERNETES_TEXT.format(
-            **sizes, count=len(jobs), parallel=parallel, folder=folder, gpu=", nvidia.com/gpu: 1" if gpu else ""
+            **sizes,
+            count=len(jobs),
+            parallel=parallel,
+            folder=in_shell(folder),
+            gpu=", nvidia.com/gpu: 1" if gpu else "",
         ),
         SNAKEFILE: SNAKEFILE_TEXT.format(**sizes, gpu=", gpu=1" if gpu else ""),
     }

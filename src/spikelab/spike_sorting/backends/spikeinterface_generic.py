@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import re
+import sys
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -49,6 +51,7 @@ FILTER_OFF: dict[str, dict[str, Any]] = {
 }
 PASS_THROUGH = [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]  # a filter, as second-order sections, that changes nothing
 DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
+IN_SCRIPTS = re.compile(r"[\"'`$\\\x00-\x1f\x7f]")  # between double quotes of bash, or single ones of MATLAB
 UNKNOWN = "unknown"  # what SpikeInterface calls a version that it cannot find
 SEED_PARAMETERS = ("seed", "cluster_init_seed", "whitening_seed")
 
@@ -72,7 +75,8 @@ class SpikeInterfaceBackend(StandardBackend):
         Raises
         ------
         ValueError
-            For a name in ``sorter_params`` that the installed version does not have.
+            For a name in ``sorter_params`` that the installed version does not have, or a folder whose name the
+            sorter's shell script would run.
         EnvironmentSortFailure
             If the sorter or its container cannot run on this host.
         SorterProcessError, SorterTimeoutError
@@ -81,6 +85,7 @@ class SpikeInterfaceBackend(StandardBackend):
             If it found nothing.
         """
         self.check_installed()
+        require_harmless_folder(self.spikeinterface_name, Path(output_folder))
         binary = self.ensure_binary(recording, recording_dat_path)
         container = self.container()
         if container is not None:  # one that a machine that went down has left
@@ -233,6 +238,26 @@ class SpikeInterfaceBackend(StandardBackend):
         if isinstance(freq_max, int | float) and freq_max >= nyquist:
             return {"freq_max": math.floor(0.9 * nyquist)}
         return {}
+
+
+def require_harmless_folder(sorter: str, folder: Path) -> None:
+    """Refuse a folder that SpikeInterface would write unquoted into a shell script, and part of whose name would run.
+
+    Raises
+    ------
+    ValueError
+        If there is such a script, and the folder's name has a character that means something in it.
+    """
+    from spikeinterface.sorters import BaseSorter, sorter_dict
+
+    own = [base for base in sorter_dict[sorter].__mro__ if base not in BaseSorter.__mro__]
+    modules = [sys.modules[base.__module__] for base in own]
+    found = IN_SCRIPTS.search(str(folder.absolute()))
+    if found is not None and any(hasattr(module, "ShellScript") for module in modules):
+        raise ValueError(
+            f"{sorter} is started by a shell script in which a folder must not have the character {found[0]!r}, got "
+            f"{str(folder.absolute())!r}; give intermediate_folders (--intermediate) without it"
+        )
 
 
 @cache

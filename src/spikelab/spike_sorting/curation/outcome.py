@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from spikelab.spike_sorting._json import readable
+from spikelab.spike_sorting._quoting import in_spreadsheet
 from spikelab.spikedata._merge import merge_duplicates
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ class CurationOutcome:
     def write_csv(self, path: Path, units: SpikeData | None = None) -> None:
         """Write `unit_metrics` as a table with one line per unit.
 
+        A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front;
+        numbers stay numbers.
+
         Parameters
         ----------
         path : Path
@@ -129,7 +133,9 @@ class CurationOutcome:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row | {"failed_criteria": "; ".join(row["failed_criteria"])} for row in rows)
+        for row in rows:
+            cells = row | {"failed_criteria": "; ".join(row["failed_criteria"])}
+            writer.writerow({name: in_spreadsheet(cells.get(name)) for name in columns})
         _write(path, text.getvalue())
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from spikelab.spike_sorting._quoting import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -78,11 +80,11 @@ def legend(ax: Axes, config: FigureConfig, **options: Any) -> None:
 
 
 def short(name: str) -> str:
-    """Shorten a long name in its middle, where names of one experiment differ least."""
-    if len(name) <= MAX_NAME:
-        return name
-    half = (MAX_NAME - 1) // 2
-    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    """Shorten a long name in its middle, where names of one experiment differ least; it is drawn as it is written."""
+    if len(name) > MAX_NAME:
+        half = (MAX_NAME - 1) // 2
+        name = f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    return printable(name).replace("$", r"\$")  # matplotlib takes what is between two dollars for a formula
 
 
 def save_figure(figure: Figure, path: Path, *, compression: int = 6) -> Path:

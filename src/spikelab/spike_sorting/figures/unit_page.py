@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from spikelab.spike_sorting._shown import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
-from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, whole_numbers
+from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def _title(unit: dict[str, Any], metrics: dict[str, Any]) -> str:
         verdict = f"merged into unit {metrics['merged_into']}"
     elif not metrics["passed"]:
         verdict = f"failed {metrics['failed_criterion']} ({metrics['failed_round']} round)"
-    place = f"channel {unit['channel_id']} at ({unit['x']:g}, {unit['y']:g}) um"
+    place = f"channel {short(str(unit['channel_id']))} at ({unit['x']:g}, {unit['y']:g}) um"
     values = ", ".join(text.format(metrics[name]) for name, text in METRICS)
     return f"Unit {unit['unit_id']}: {verdict}, {place}\n{values}"
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._quoting import in_spreadsheet
 from spikelab.spike_sorting.handoffs.phy_features import nearest_channels, write_features
 from spikelab.spikedata._merge import cosine_over_lags
 
@@ -32,6 +34,8 @@ PHY = "phy"
 GOOD = "good"
 # Phy shows these itself, or they mean nothing there.
 NOT_SHOWN = ("unit_id", "channel", "template_peak_ind", "passed", "firing_rate")
+# The column becomes a file's name: one with a slash in it would lead elsewhere.
+COLUMN_NAME = re.compile(r"\w[\w .-]*")
 # Units whose main channels are further apart have similarity 0.
 NEAR_UM = 150.0
 SIMILAR_LAGS = 10
@@ -139,7 +143,11 @@ def _write_tables(handoff: Handoff, folder: Path) -> None:
         "group": [GOOD if verdict else "unsorted" for verdict in passed],
         "unit_id": ids,
     }
-    columns = {name: values for name, values in handoff.columns().items() if name not in NOT_SHOWN}
+    columns = {
+        name: values
+        for name, values in handoff.columns().items()
+        if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)
+    }
     for name, values in (groups | columns).items():
         with (folder / f"cluster_{name}.tsv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
@@ -148,7 +156,7 @@ def _write_tables(handoff: Handoff, folder: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float | np.floating) else value
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else in_spreadsheet(value)
 
 
 def _params(handoff: Handoff, traces: str | None) -> str:

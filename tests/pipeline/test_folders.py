@@ -276,7 +276,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_cost_the_results(
 
 
 def test_handlers_of_the_user_see_what_they_saw_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("spikelab.test")
+    logger = logging.getLogger("spikelab.spike_sorting.test")
     with run_log(tmp_path / "log") as collected:
         logger.info("quiet")
         logger.warning("loud")
@@ -293,7 +293,7 @@ def test_warnings_reach_the_log_and_the_user(tmp_path: Path) -> None:
     with (
         run_log(tmp_path / "log") as collected,
         pytest.warns(UserWarning, match="look here") as raised,
-        logged_warnings(logging.getLogger("spikelab.test")),
+        logged_warnings(logging.getLogger("spikelab.spike_sorting.test")),
     ):
         warnings.warn("look here", UserWarning, stacklevel=1)
     assert collected == ["look here"]

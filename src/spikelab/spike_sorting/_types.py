@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spikelab.spike_sorting._threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -381,7 +382,7 @@ class Waveforms:
         """Write ``waveforms.npz``, and a file of its own for each of the `LARGE` arrays: a zip would take longer."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spikes"}
         large = {name: arrays.pop(name) for name in LARGE if arrays[name] is not None}
-        with ThreadPoolExecutor(n_jobs) as threads:
+        with ThreadPool(n_jobs) as threads:
             list(threads.map(np.save, [folder / f"{name}.npy" for name in large], large.values()))
         np.savez(
             folder / "waveforms.npz",
@@ -396,7 +397,7 @@ class Waveforms:
         with np.load(folder / "waveforms.npz") as data:
             arrays: dict[str, Any] = dict(data)
         large = [name for name in LARGE if "epoch_snr" in arrays or not name.startswith("epoch")]
-        with ThreadPoolExecutor(n_jobs) as threads:
+        with ThreadPool(n_jobs) as threads:
             loaded = threads.map(np.load, [folder / f"{name}.npy" for name in large])
             arrays |= dict(zip(large, loaded, strict=True))
         ends = np.cumsum(arrays.pop("spike_counts"))

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -62,6 +63,7 @@ class _State:
 
     batch: str | None = None
     thread: int | None = None
+    context: Context | None = None  # of what is sorted: what is logged in it goes to the log of that run
     memory: int | None = None
     guard: threading.Thread | None = None
 
@@ -90,16 +92,21 @@ def run_task(job: Job, part: Part, batch: str, limits: Limits, *, quiet: bool = 
         _prepare(limits, quiet=quiet)
         try:
             with _can_be_ended(batch):
-                if part == "sorter":
-                    run_the_sorter(job, limits)
-                    return Told()
-                return Told(done=replace(sort_one(job, limits), results=None, figure_data=None))
+                assert _STATE.context is not None
+                return _STATE.context.run(_sorted, job, part, limits)
         except KeyboardInterrupt:
             return Told(interrupted=True)
         except ConcurrentSortError as error:
             return Told(error=_travels(error), busy=True)
         except Exception as error:  # noqa: BLE001 - one recording must not end the others
             return Told(error=_travels(error))
+
+
+def _sorted(job: Job, part: Part, limits: Limits) -> Told:
+    if part == "sorter":
+        run_the_sorter(job, limits)
+        return Told()
+    return Told(done=replace(sort_one(job, limits), results=None, figure_data=None))
 
 
 def end_batch(batch: str) -> bool:
@@ -117,12 +124,12 @@ def end_batch(batch: str) -> bool:
 @contextmanager
 def _can_be_ended(batch: str) -> Iterator[None]:
     with _CHANGING:
-        _STATE.batch, _STATE.thread = batch, threading.get_ident()
+        _STATE.batch, _STATE.thread, _STATE.context = batch, threading.get_ident(), copy_context()
     try:
         yield
     finally:
         with _CHANGING:
-            _STATE.batch = _STATE.thread = None
+            _STATE.batch = _STATE.thread = _STATE.context = None
         time.sleep(0)  # what was sent until then arrives here
 
 
@@ -150,9 +157,10 @@ def _watch_memory() -> None:
     """
     while True:
         time.sleep(GUARD_S)
-        if _STATE.thread is not None and _STATE.memory is not None:
+        context, memory = _STATE.context, _STATE.memory
+        if context is not None and memory is not None:
             with suppress(Exception):  # processes come and go while they are counted
-                end_the_greedy(_STATE.memory)
+                context.copy().run(end_the_greedy, memory)
 
 
 def end_the_greedy(limit: int) -> bool:

@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import pickle
 import shutil
-import warnings
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelab.spike_sorting._fields import Range, plain
 from spikelab.spike_sorting._resources import available_cores
+from spikelab.spike_sorting._runlog import unheard_warnings
 from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
 
@@ -238,7 +238,7 @@ def usable_device(device: str) -> tuple[str, str]:
         import torch
     except (ImportError, OSError) as error:
         return CPU, f"PyTorch cannot be imported ({error})"
-    with warnings.catch_warnings(action="ignore"):  # PyTorch warns of a missing driver; we say it ourselves
+    with unheard_warnings():  # PyTorch warns of a missing driver; we say it ourselves
         if device == "mps":
             return (device, "") if torch.backends.mps.is_available() else (CPU, "PyTorch finds no Apple GPU")
         n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -7,7 +7,6 @@ use a sorter for that.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +15,7 @@ from scipy.ndimage import minimum_filter1d
 from scipy.spatial import cKDTree
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting._types import BinaryRecording, IntArray, SpikeTrains
 from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names
 
@@ -127,7 +127,7 @@ def detect_spikes(
         return frames[inside], channels[inside]
 
     starts = range(0, binary.n_samples, chunk)
-    with ThreadPoolExecutor(max_workers=n_jobs) as pool:
+    with ThreadPool(max_workers=n_jobs) as pool:
         parts = list(pool.map(in_chunk, starts))
     empty = np.empty(0, dtype=np.int64)
     return np.concatenate([empty, *(p[0] for p in parts)]), np.concatenate([empty, *(p[1] for p in parts)])

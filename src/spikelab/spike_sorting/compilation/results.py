@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
 from spikelab.spike_sorting.config import CompilationConfig
@@ -85,7 +85,7 @@ def compile_results(
         tasks += _saving(sd_all, folder / RAW)
     if config.compilation.compile_single_recording:
         tasks.append(partial(_compile, sd_curated, config, folder, _scale(recording, config), waveforms_folder))
-    with ThreadPoolExecutor(config.execution.n_jobs) as threads:
+    with ThreadPool(config.execution.n_jobs) as threads:
         return [path for written in threads.map(lambda task: task(), tasks) for path in written]
 
 

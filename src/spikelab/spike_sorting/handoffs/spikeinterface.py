@@ -5,11 +5,12 @@ Every epoch is a segment: spikes count from its start, and no window crosses int
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spikelab.spike_sorting._runlog import unheard_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,7 @@ def sorting_of(handoff: Handoff) -> BaseSorting:
 
 def write_sorting(handoff: Handoff, folder: Path) -> None:
     """Write the units as a folder for ``spikeinterface.load``; `folder` must not exist."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The extractor is not serializable", UserWarning)  # it was in memory
+    with unheard_warnings():  # that the extractor is not serializable: it was in memory
         sorting_of(handoff).save(folder=folder)
 
 
@@ -80,8 +80,7 @@ def write_analyzer(handoff: Handoff, folder: Path, traces: Path, *, seed: int, n
         "noise_levels": {"random_slices_kwargs": {"seed": seed}},
         "unit_locations": {"method": "center_of_mass"},
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few spikes and short recordings, which are no fault of the user
+    with unheard_warnings():  # of few spikes and short recordings, which are no fault of the user
         analyzer = create_sorting_analyzer(
             sorting_of(handoff),
             recording.to_segments(),

@@ -11,9 +11,7 @@ import logging
 import os
 import shutil
 import threading
-import warnings
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +21,8 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
 from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting._runlog import warn
+from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting._types import BinaryRecording, IntArray
 from spikelab.spike_sorting._validation import parse_memory
 from spikelab.spike_sorting.recording.checks import (
@@ -39,6 +39,7 @@ from spikelab.spike_sorting.recording.parts import read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
@@ -157,7 +158,7 @@ def _workers(recording: BaseRecording, chunks: Sequence[Range], n_jobs: int, tot
     return int(workers)
 
 
-class _Threads(ThreadPoolExecutor):
+class _Threads(ThreadPool):
     """Threads that do not run ahead of who uses their results."""
 
     def __init__(self, n_workers: int) -> None:
@@ -232,7 +233,7 @@ def _count_clipped(traces: NDArray[np.float32], scale: np.float32, largest: NDAr
 def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *, check: bool) -> RecordingReport:
     flat, saturated, messages = judge(recording, look, totals.silent, totals.n_clipped) if check else ((), (), [])
     for message in messages:
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warn(message)
     return RecordingReport(
         lsb_uv=lsb,
         n_clipped=totals.n_clipped,

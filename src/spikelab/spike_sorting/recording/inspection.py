@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._runlog import unheard_warnings
 from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
@@ -122,8 +122,7 @@ def _inspect(file: Path, known: Format) -> list[StreamInfo]:
 
 def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> StreamInfo:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with unheard_warnings():
             return fill(info)
     except STREAM_ERRORS as error:
         return replace(info, readable=False, problem=str(error))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._runlog import warn
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.epochs import Segment, annotate_epochs, cut_epochs
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
@@ -236,4 +236,4 @@ def _piece(recording: BaseRecording, epoch: Epoch) -> BaseRecording:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=3)
+    warn(message)

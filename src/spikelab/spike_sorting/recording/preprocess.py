@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spikelab.spike_sorting._runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +65,7 @@ def to_microvolts(
         )
     low, high = PLAUSIBLE_GAIN_UV
     if recording.get_dtype().itemsize == 2 and not ((np.abs(gains) >= low) & (np.abs(gains) <= high)).all():
-        warnings.warn(
-            f"{where} has a gain of {gains[0]:g} uV per count, as no amplifier has: is it in volts? Check gain_to_uv",
-            UserWarning,
-            stacklevel=2,
-        )
+        warn(f"{where} has a gain of {gains[0]:g} uV per count, as no amplifier has: is it in volts? Check gain_to_uv")
     scaled = scale(recording, gain=gains, offset=offsets, dtype="float32")
     scaled.set_channel_gains(1.0)
     scaled.set_channel_offsets(0.0)
@@ -208,11 +205,9 @@ def require_locations(recording: BaseRecording, where: str) -> None:
     """
     if recording.has_probe():
         return
-    warnings.warn(
+    warn(
         f"{where} does not say where its electrodes are: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
-        "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
-        UserWarning,
-        stacklevel=2,
+        "each channel is sorted on its own. Set probe_path to a probe file if they are closer"
     )
     y = DEFAULT_SPACING_UM * np.arange(recording.get_num_channels())
     recording.set_dummy_probe_from_locations(np.column_stack([np.zeros_like(y), y]))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
+from spikelab.spike_sorting._runlog import warn
 from spikelab.spike_sorting._validation import require_cuts
 
 if TYPE_CHECKING:
@@ -83,4 +83,4 @@ def _within(piece: Range, window: Range, fs: float) -> Range:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
+    warn(message)

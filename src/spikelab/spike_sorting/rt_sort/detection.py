@@ -16,11 +16,11 @@ Peaks are a structured array of `PEAK`, in the order of frames, then channels.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.rt_sort._gate import find_extremes, gather
 from spikelab.spike_sorting.rt_sort.network import LANES, Network, run_layers
 from spikelab.spike_sorting.rt_sort.noise import BLOCK_MS, SigmaStream, block_frames, block_sigmas, sigma_track
@@ -93,7 +93,7 @@ class PeakDetector:
         n_jobs: int = 1,
     ) -> None:
         self.model = model
-        self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and device == "cpu" else None
+        self.pool = ThreadPool(n_jobs) if n_jobs > 1 and device == "cpu" else None
         self.chunk_values = chunk_values
         self.sampling_frequency = sampling_frequency
         self.n_block_frames = block_frames(sampling_frequency, block_ms)
@@ -244,7 +244,7 @@ def detect_peaks(
     size = SEGMENT_BLOCKS * detector.n_block_frames
     starts = range(0, max(len(traces_uv), 1), size)
     end = max(0, len(traces_uv) - detector.after)
-    with ThreadPoolExecutor(max(1, n_jobs)) as pool:
+    with ThreadPool(max(1, n_jobs)) as pool:
         segments = pool.map(
             lambda start: block_sigmas(traces_uv[start : start + size], detector.n_block_frames), starts
         )

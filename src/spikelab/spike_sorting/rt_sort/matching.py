@@ -12,11 +12,11 @@ stream and a whole recording give the same spikes.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.rt_sort._match_kernels import explain_blocks, filter_tiles, within_tolerances
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Matcher:
         # As far as a spike of the block reaches: no output beyond is touched, and none needs to be known.
         self.look_ahead = bank.n_frames - 1
         self.reach = round(REACH_MS * bank.sampling_frequency / 1000)
-        self._pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
+        self._pool = ThreadPool(n_jobs) if n_jobs > 1 else None
         self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
         self._first = -(self.look_ahead + 1)  # first frame of the first block
         self.reset()

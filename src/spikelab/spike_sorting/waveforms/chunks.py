@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.waveforms.traces import read_raw, sample_bytes
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class UnitPool:
 
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = max(1, n_jobs)
-        self._pool = ThreadPoolExecutor(self.n_jobs) if self.n_jobs > 1 else None
+        self._pool = ThreadPool(self.n_jobs) if self.n_jobs > 1 else None
 
     def __enter__(self) -> Self:
         return self

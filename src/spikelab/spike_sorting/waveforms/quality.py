@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._runlog import unheard_warnings
 from spikelab.spike_sorting._types import SpikeTrains
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def compute_quality_metrics(
     trains = SpikeTrains(waveforms.unit_ids, waveforms.spikes)
     job: dict[str, Any] = {"n_jobs": n_jobs, "pool_engine": "thread", "progress_bar": False}
     alone = job | {"n_jobs": 1}
-    with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
-        warnings.simplefilter("always")
+    with unheard_warnings() as caught, np.errstate(all="ignore"):
         analyzer = create_sorting_analyzer(
             trains.to_segments(recording.sampling_frequency, recording.epochs),
             recording.to_segments(),

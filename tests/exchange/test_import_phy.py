@@ -13,6 +13,8 @@ from phylib.io.model import load_model
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results, import_curation
 from spikelab.spike_sorting._results import Results
+from spikelab.spike_sorting.exchange.reimport import _measure
+from spikelab.spike_sorting.handoffs.phy_curation import NewUnit
 
 
 def in_phy(folder: Path, clusters: np.ndarray | None = None, groups: dict[int, str] | None = None) -> None:
@@ -49,6 +51,18 @@ def test_untouched_units_come_back_as_they_were(results: Path, folder: Path) -> 
     assert [unit.pop("phy_cluster") for unit in after.neuron_attributes] == list(range(before.N))
     after.metadata.pop("curation_history")
     assert after == before
+
+
+def test_a_unit_that_is_measured_again_has_the_snr_of_the_sort(results: Path, folder: Path) -> None:
+    """Noise is taken from random stretches of 10 s of the 12: from the same ones both times."""
+    opened = Results.open(results)
+    trains = opened.units.neuron_attributes
+    new = [NewUnit(unit["unit_id"], 0, unit["spike_train_samples"]) for unit in trains]
+    measured = _measure(opened, new, folder, None)
+    assert measured is not None
+    assert opened.recording.n_samples > 200_000
+    for again, before in zip(measured.neuron_attributes, trains, strict=True):
+        assert again["snr"] / again["amplitude"] == pytest.approx(before["snr"] / before["amplitude"], rel=1e-6)
 
 
 def test_noise_is_dropped(results: Path, folder: Path) -> None:

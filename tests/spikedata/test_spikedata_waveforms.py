@@ -7,7 +7,9 @@ import pytest
 
 from spikelab import SpikeData
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
+from spikelab.spike_sorting.waveforms.templates import Window
 from spikelab.spikedata import _waveform_metrics as wm
+from spikelab.spikedata._windows import noise_stretches
 
 FS = 20.0  # kHz
 
@@ -104,6 +106,34 @@ def test_the_window_does_not_suffer_from_rounding(rate):
     sd = SpikeData([[510]], start_time=500, raw_data=np.ones((1, 1000)), raw_time=rate)
     (values,) = sd.compute_waveform_metrics()[0].neuron_attributes
     assert values["template"].shape == (int(rate) + int(2 * rate) + 1, 1)
+
+
+@pytest.mark.parametrize("hz", [10_000.0, 19_753.76968503937, 20_000.0, 25_000.0, 30_000.0, 30_000.0375, 50_000.0])
+@pytest.mark.parametrize("ms", [0.1, 1.1, 2.3, 4.1, 4.6, 8.2, 8.7, 9.7])
+def test_the_window_is_that_of_the_pipeline(hz, ms):
+    """4.1 ms are 122.999... frames at 30 kHz by the formula, and as many here as there."""
+    window = Window.from_ms(ms, ms / 2, hz)
+    for metadata in ({}, {"fs_Hz": hz}):
+        sd = SpikeData([[40.0]], raw_data=np.ones((1, 8000)), raw_time=hz / 1000, length=8e6 / hz, metadata=metadata)
+        (values,) = sd.compute_waveform_metrics(ms, ms / 2)[0].neuron_attributes
+        assert values["template"].shape == (window.n_samples, 1)
+        assert values["template_peak_ind"] == window.n_before == int(ms * hz / 1000)
+
+
+def test_a_rate_of_other_data_is_not_taken_for_theirs():
+    sd = SpikeData([[40.0]], raw_data=np.ones((1, 8000)), raw_time=20.0, length=400.0, metadata={"fs_Hz": 30_000.0})
+    (values,) = sd.compute_waveform_metrics(1.0, 2.0)[0].neuron_attributes
+    assert values["template_peak_ind"] == 20
+
+
+@pytest.mark.parametrize("n_samples", [150_000, 260_000])
+def test_noise_is_taken_from_the_same_stretches_as_in_the_pipeline(n_samples):
+    traces = np.random.default_rng(0).normal(0, np.linspace(1, 5, n_samples), (2, n_samples)).astype(np.float32)
+    frames = np.concatenate([np.arange(start, end) for start, end in noise_stretches(n_samples, 0)])
+    chosen = traces[:, frames].astype(np.float64)
+    expected = np.median(np.abs(chosen - np.median(chosen, axis=1, keepdims=True)), axis=1) / 0.6745
+    assert len(np.unique(frames)) == min(n_samples, 200_000)
+    np.testing.assert_allclose(wm.noise_levels(traces), expected)
 
 
 def test_a_unit_without_a_window_is_nan_and_fails():

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from spikelab.spike_sorting.waveforms import noise as noise_module
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
-from spikelab.spike_sorting.waveforms.noise import noise_levels, noise_stretches
+from spikelab.spike_sorting.waveforms.noise import noise_levels
+from spikelab.spikedata._windows import noise_stretches
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ All voltages are in microvolts.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
+from spikelab.spikedata._windows import MAD_TO_STD, noise_stretches, whole_frames
 
 if TYPE_CHECKING:
     from spikelab.spikedata.spikedata import SpikeData
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 POS_PEAK_THRESH = 2.0  # a template is positive where its maximum is this many times the depth of its minimum
-NOISE_CHUNKS, NOISE_CHUNK_SAMPLES = 20, 10_000
+SIGNIFICANT = 9  # digits of a rate that is worked out from the times of samples: the last ones are rounding
+NOISE_SEED = 0
 MAX_GATHERED = 1 << 23  # values held at once while waveforms are averaged
 
 
@@ -58,7 +61,8 @@ def compute_waveform_metrics(
     sd : SpikeData
         With `raw_data` in microvolts.
     ms_before, ms_after : float
-        Window of the waveforms in ms: ``int(ms_before * fs) + int(ms_after * fs) + 1`` samples.
+        Window of the waveforms in ms: ``int(ms_before * fs / 1000) + int(ms_after * fs / 1000) + 1`` samples at fs in
+        Hz, as in the pipeline.
     at_peak : bool, default True
         Whether std_norm is taken at the peak.
     window_ms_before, window_ms_after : float
@@ -96,9 +100,9 @@ def _metrics_of(
             "empty. Attach raw_data (channels, samples) in microvolts, or leave this criterion out (None)",
             metric_name=name,
         )
-    rate = (len(sd.raw_time) - 1) / (sd.raw_time[-1] - sd.raw_time[0])  # kHz
+    rate = _rate_hz(sd)
     n_before, n_after, std_before, std_after = (
-        int(ms * rate + 1e-6) for ms in (ms_before, ms_after, window_ms_before, window_ms_after)
+        whole_frames(ms, rate) for ms in (ms_before, ms_after, window_ms_before, window_ms_after)
     )
     noise = noise_levels(sd.raw_data)
     attributes = []
@@ -114,18 +118,22 @@ def _metrics_of(
     return sd.replace(neuron_attributes=attributes), metrics
 
 
+def _rate_hz(sd: SpikeData) -> float:
+    """The rate of `raw_data`; that of the recording where the two agree, for it is exact."""
+    hz = 1000.0 * (len(sd.raw_time) - 1) / (sd.raw_time[-1] - sd.raw_time[0])
+    known = sd.metadata.get("fs_Hz")
+    if isinstance(known, int | float) and math.isclose(known, hz, rel_tol=10.0**-SIGNIFICANT):
+        return float(known)
+    return float(f"{hz:.{SIGNIFICANT}g}")
+
+
 def noise_levels(traces: NDArray[Any]) -> FloatArray:
-    """Noise per channel: median absolute deviation / 0.6745 over 20 random chunks (seeded), or all if shorter."""
-    n_samples = traces.shape[1]
-    if n_samples > NOISE_CHUNKS * NOISE_CHUNK_SAMPLES:
-        starts = np.sort(np.random.default_rng(0).integers(0, n_samples - NOISE_CHUNK_SAMPLES + 1, NOISE_CHUNKS))
-        frames = np.concatenate([np.arange(start, start + NOISE_CHUNK_SAMPLES) for start in starts])
-    else:
-        frames = np.arange(n_samples)
+    """Noise per channel: median absolute deviation / 0.6745 over 20 random stretches (seeded), or all if shorter."""
+    frames = np.concatenate([np.arange(start, end) for start, end in noise_stretches(traces.shape[1], NOISE_SEED)])
     levels = np.empty(len(traces))
     for channel, trace in enumerate(traces):
         sample = trace[frames].astype(np.float64)
-        levels[channel] = np.median(np.abs(sample - np.median(sample))) / 0.6745
+        levels[channel] = np.median(np.abs(sample - np.median(sample))) / MAD_TO_STD
     return levels
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spikedata import SpikeData
+from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting._types import BinaryRecording, Epoch, Waveforms
@@ -63,8 +64,8 @@ def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: So
 
 def compiled_window(config: WaveformConfig, fs: float, n_before: int, n_samples: int) -> slice:
     """Part of a template window of `n_samples` (peak at `n_before`) that goes into the compiled templates."""
-    start = n_before - int(config.compiled_ms_before * fs / 1000)
-    stop = n_before + int(config.compiled_ms_after * fs / 1000) + 1
+    start = n_before - whole_frames(config.compiled_ms_before, fs)
+    stop = n_before + whole_frames(config.compiled_ms_after, fs) + 1
     if start < 0 or stop > n_samples:
         raise ValueError(
             f"The compiled window (compiled_ms_before={config.compiled_ms_before}, "

@@ -17,7 +17,7 @@ from spikelab.spike_sorting._results import Results, TracesUnavailableError
 from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
 from spikelab.spike_sorting.stages.context import stage_seed
-from spikelab.spike_sorting.stages.store import write_atomically
+from spikelab.spike_sorting.stages.store import Manifest, write_atomically
 from spikelab.spikedata import SpikeData
 
 if TYPE_CHECKING:
@@ -118,13 +118,20 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
             binary,
             SpikeTrains.from_dict({unit.unit_id: unit.frames for unit in new}),
             results.config.waveform,
-            seed=stage_seed(execution.random_seed, "waveforms", "import"),
+            seed=_seed(results),
             n_jobs=workers(results),
             total_memory=execution.total_memory,
             sorter=results.config.sorter.sorter_name,
         )
         del binary  # with its memory map, which would keep the file
         return build_spikedata(results.recording, waveforms, results.config)
+
+
+def _seed(results: Results) -> int:
+    """The seed of the sort's own waveforms: noise is taken from the same stretches, SNRs can be compared."""
+    manifest = Manifest.read(results.stage("recording"))
+    content = "" if manifest is None else str(manifest.info["content"])
+    return stage_seed(results.config.execution.random_seed, "waveforms", content)
 
 
 def _assembled(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spikedata._windows import whole_frames
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -78,8 +80,8 @@ class _Windows:
     def __init__(self, handoff: Handoff) -> None:
         recording = handoff.recording
         fs, n_samples = recording.sampling_frequency, handoff.templates.shape[1]
-        self.n_before = min(int(MS_BEFORE * fs / 1000), handoff.n_before)
-        n_after = min(int(MS_AFTER * fs / 1000), n_samples - 1 - handoff.n_before)
+        self.n_before = min(whole_frames(MS_BEFORE, fs), handoff.n_before)
+        n_after = min(whole_frames(MS_AFTER, fs), n_samples - 1 - handoff.n_before)
         self._counts, self._gain, self._last = recording.counts, np.float32(recording.gain_uv), recording.n_samples - 1
         self._offsets = np.arange(-self.n_before, n_after + 1)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from spikelab.spike_sorting.waveforms._kernels import centre_spikes
 from spikelab.spike_sorting.waveforms.traces import read_raw
+from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ class Centring:
         positive: NDArray[np.bool_],
         known: NDArray[np.bool_],
     ) -> None:
-        self.radius = int(SEARCH_MS * source.sampling_frequency / 1000)
+        self.radius = whole_frames(SEARCH_MS, source.sampling_frequency)
         self.offsets = np.cumsum([0, *(len(train) for train in trains)])
         self.frames = np.concatenate(trains)
         self._source, self._channels, self._positive = source, channels, positive

@@ -22,6 +22,7 @@ from spikelab.spike_sorting.waveforms.engine import (
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
 from spikelab.spike_sorting.waveforms.templates import Averages, Window, average_windows, gather, running_sums
 from spikelab.spike_sorting.waveforms.traces import trace_source
+from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
@@ -93,7 +94,7 @@ class WaveformExtractor:
 
     def ms_to_samples(self, ms: float) -> int:
         """Milliseconds to whole samples, cut off."""
-        return int(ms * self.sampling_frequency / 1000)
+        return whole_frames(ms, self.sampling_frequency)
 
     def get_computed_template(self, unit_id: int, mode: str = "average") -> FloatArray:
         """Template of a unit, shape (samples, channels), float32 microvolts.

@@ -11,15 +11,13 @@ from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, In
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
+from spikelab.spikedata._windows import MAD_TO_STD, noise_stretches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-N_STRETCHES = 20
-STRETCH_FRAMES = 10_000
-MAD_TO_STD = 0.6745  # median |x| of a standard normal
 NEAR = 1024  # values of a filtered recording are nearly all within so many counts of 0: with 0.1 uV each, 102 uV
 N_VALUES = 2**16
 TALLY_BYTES = 64 * 2**20  # by all threads
@@ -48,16 +46,6 @@ def epoch_noise_levels(source: TraceSource, seed: int, *, n_jobs: int = 1) -> Fl
     if len(source.epochs) == 1:
         return None
     return np.stack([noise_levels(source, seed, epoch, n_jobs=n_jobs) for epoch in source.epochs])
-
-
-def noise_stretches(n_samples: int, seed: int) -> list[tuple[int, int]]:
-    """Half-open frame ranges, ascending, that do not overlap."""
-    if n_samples <= N_STRETCHES * STRETCH_FRAMES:
-        return [(a, min(a + STRETCH_FRAMES, n_samples)) for a in range(0, n_samples, STRETCH_FRAMES)]
-    rng = np.random.default_rng(seed & 0xFFFF_FFFF_FFFF_FFFF)
-    slots = np.sort(rng.choice(n_samples // STRETCH_FRAMES, N_STRETCHES, replace=False))
-    starts = slots * STRETCH_FRAMES + rng.integers(0, n_samples % STRETCH_FRAMES + 1)
-    return [(a, a + STRETCH_FRAMES) for a in starts.tolist()]
 
 
 def _mads_of_values(source: TraceSource, stretches: Sequence[tuple[int, int]], n_jobs: int) -> NDArray[np.float64]:

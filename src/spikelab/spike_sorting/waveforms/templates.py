@@ -16,6 +16,7 @@ from spikelab.spike_sorting.waveforms._kernels import add_windows, mean_and_std
 from spikelab.spike_sorting.waveforms.centring import Centring, epoch_limits
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spikes
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
+from spikelab.spikedata._windows import whole_frames
 
 SumArray = NDArray[np.float64]
 WindowSink = Callable[[int, FloatArray], None]
@@ -40,7 +41,7 @@ class Window:
     @classmethod
     def from_ms(cls, ms_before: float, ms_after: float, sampling_frequency: float) -> Window:
         """Milliseconds to whole frames, cut off."""
-        return cls(int(ms_before * sampling_frequency / 1000), int(ms_after * sampling_frequency / 1000))
+        return cls(whole_frames(ms_before, sampling_frequency), whole_frames(ms_after, sampling_frequency))
 
 
 @dataclass(frozen=True)

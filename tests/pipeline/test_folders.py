@@ -15,6 +15,7 @@ import pytest
 from spikeinterface.core import generate_ground_truth_recording
 
 from simulated import FS, simulate
+from spikelab import _files
 from spikelab.spike_sorting import sort_multistream, sort_recording, stages
 from spikelab.spike_sorting._exceptions import (
     ConcurrentSortError,
@@ -109,7 +110,6 @@ def test_a_run_killed_between_two_renames_loses_nothing(tmp_path: Path, kind: st
 
 
 def test_a_half_written_manifest_does_not_replace_a_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikelab.spike_sorting.stages import store
 
     def run(folder: Path, run_id: str) -> None:
         (folder / "value").write_text("x")
@@ -122,7 +122,7 @@ def test_a_half_written_manifest_does_not_replace_a_good_one(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "write_atomically", full)
+        patched.setattr(_files, "write_text", full)
         with pytest.raises(OSError, match="No space"):
             StageStore(tmp_path).load_or_run("stage", settings={"a": 2}, **arguments)
     assert json.loads((tmp_path / "stages" / "stage" / MANIFEST).read_text())["settings"] == {"a": 1}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from spikelab import _files
 from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting._toml import config_from_toml, config_to_toml
 from spikelab.spike_sorting._validation import validate_config
-from spikelab.spike_sorting.stages.store import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def write_job(job: Job, path: Path) -> None:
         "intermediate": str(job.intermediate),
         "config": tomllib.loads(config_to_toml(job.config)),
     }
-    write_atomically(path, tomli_w.dumps(content))
+    _files.write_text(path, tomli_w.dumps(content))
 
 
 def read_job(path: Path) -> Job:
@@ -59,7 +59,7 @@ def write_batch(jobs: Sequence[Job], folder: Path) -> None:
     """Note which jobs belong together, for those who ask how far they are."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = [{"name": job.name, "results": str(job.results)} for job in jobs]
-    write_atomically(folder / BATCH, json.dumps({"jobs": listed}, indent=0))
+    _files.write_text(folder / BATCH, json.dumps({"jobs": listed}, indent=0))
 
 
 def read_batch(path: Path) -> list[tuple[str, Path]]:

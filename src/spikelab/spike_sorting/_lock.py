@@ -16,6 +16,7 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import ConcurrentSortError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _remove_empty(folders: list[Path]) -> None:
 def _note(folder: Path) -> Iterator[None]:
     """Say who holds `folder`, and keep saying it."""
     note, done = folder / NOTE, threading.Event()
-    note.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), encoding="utf-8")
+    _files.write_text(note, json.dumps({"pid": os.getpid(), "host": platform.node()}))
 
     def touch() -> None:
         while not done.wait(TOUCH_S):
@@ -123,20 +124,10 @@ def _require_no_other_host(folder: Path) -> None:
     note = _read_note(folder)
     if note.get("host") in (None, platform.node()):
         return
-    age = _now_of(folder) - (folder / NOTE).stat().st_mtime
+    age = _files.now_of(folder) - (folder / NOTE).stat().st_mtime
     if age < STALE_S:
         raise _concurrent(folder, note)
     logger.info("%s was left by a run on %s that did not end in order", folder / NOTE, note["host"])
-
-
-def _now_of(folder: Path) -> float:
-    """The time by the clock that dates files in `folder`: on a network drive it is not ours."""
-    probe = folder / f"{NOTE}.{os.getpid()}"
-    probe.touch()
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink(missing_ok=True)
 
 
 def _concurrent(folder: Path, note: dict[str, Any]) -> ConcurrentSortError:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spikelab import _files
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,7 +17,4 @@ def write_page(text: str, arguments: Sequence[str]) -> None:
     if not arguments:
         sys.stdout.write(text)
         return
-    target = Path(arguments[0])
-    temporary = target.with_name(f"{target.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    _files.write_text(Path(arguments[0]), text)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from spikelab import _files
 from spikelab.spike_sorting._fields import parse_memory
 from spikelab.spike_sorting._jobfile import write_batch, write_job
 from spikelab.spike_sorting._quoting import in_shell
 from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
-from spikelab.spike_sorting.stages.store import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +120,7 @@ def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
     write_batch(jobs, folder)
     scripts = []
     for name, text in scripts_for(jobs, folder).items():
-        write_atomically(folder / name, text)
+        _files.write_text(folder / name, text)
         scripts.append(folder / name)
     return scripts
 

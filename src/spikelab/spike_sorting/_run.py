@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab import _files
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting._exceptions import (
     BiologicalSortFailure,
@@ -27,7 +28,7 @@ from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore
-from spikelab.spike_sorting.stages.store import now, write_atomically
+from spikelab.spike_sorting.stages.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -152,6 +153,8 @@ def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
         locked(job.results, job.intermediate),
         run_log(log) as warnings,
     ):
+        _files.sweep(job.results, below=True)
+        _files.sweep(job.intermediate)
         record["earlier_runs"] = _earlier_runs(job.results)
         _write_record(job.results, record)
         try:
@@ -350,7 +353,7 @@ def _earlier_runs(results: Path) -> list[dict[str, Any]]:
 
 
 def _write_record(results: Path, record: Mapping[str, Any]) -> None:
-    write_atomically(results / RUN_RECORD, readable(record, default=str))
+    _files.write_text(results / RUN_RECORD, readable(record, default=str))
 
 
 def _write_report(job: Job, record: Mapping[str, Any], shown: Shown) -> None:
@@ -369,9 +372,9 @@ def _write_extras(job: Job) -> None:
     from spikelab.spike_sorting._script import repeat_script
     from spikelab.spike_sorting._toml import config_to_toml
 
-    write_atomically(job.results / "config_used.toml", config_to_toml(job.config))
+    _files.write_text(job.results / "config_used.toml", config_to_toml(job.config))
     if job.config.execution.save_script:
-        write_atomically(job.results / "sort_again.py", repeat_script(job))
+        _files.write_text(job.results / "sort_again.py", repeat_script(job))
 
 
 def _versions(config: SortingPipelineConfig) -> dict[str, str]:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import pickle
-import uuid
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spikedata import _encoding
 from spikelab.spikedata.spikedata import SpikeData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -51,7 +50,7 @@ def save(sd: SpikeData, path: str | Path) -> None:
     """
     path = Path(path)
     _, write = _format_of(path)
-    with _published(path) as temporary:
+    with _files.replacing(path, durable=True) as temporary:
         write(temporary, sd)
 
 
@@ -83,17 +82,6 @@ def _format_of(path: Path) -> tuple[Callable[[Path], SpikeData], Callable[[Path,
         return _FORMATS[path.suffix.lower()]
     except KeyError:
         raise ValueError(f"unknown suffix {path.suffix!r} of {path}; expected one of {', '.join(_FORMATS)}") from None
-
-
-@contextmanager
-def _published(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder that becomes `path` at the end, or vanishes after an error."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_npz(path: Path, sd: SpikeData) -> None:

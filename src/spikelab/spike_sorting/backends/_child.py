@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
 
 if TYPE_CHECKING:
@@ -367,9 +368,8 @@ def _clean_log(log_path: Path) -> None:
     if b"\r" not in text:
         return
     lines = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in text.split(b"\n")]
-    temporary = log_path.with_name(log_path.name + ".tmp")
-    temporary.write_bytes(b"\n".join(lines))
-    temporary.replace(log_path)
+    with _files.replacing(log_path) as temporary:
+        temporary.write_bytes(b"\n".join(lines))
 
 
 def _error(sorter: str, exit_code: int, error_path: Path, log_path: Path) -> SorterProcessError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends._child import (
     ERROR_FILE,
@@ -91,18 +92,15 @@ def _seed_everything(seed: int) -> None:
 
 
 def _publish_trains(trains: SpikeTrains, path: Path) -> None:
-    temporary = path.with_name("unfinished_" + path.name)
-    trains.save(temporary)
-    temporary.replace(path)
+    with _files.replacing(path) as temporary:
+        trains.save(temporary)
 
 
 def _write_error(error: BaseException, path: Path) -> None:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     account = {"type": name, "message": str(error), "traceback": traceback.format_exc()}
-    temporary = path.with_name("unfinished_" + path.name)
-    temporary.write_text(json.dumps(account), encoding="utf-8")
-    temporary.replace(path)
+    _files.write_text(path, json.dumps(account))
 
 
 def _end_with_parent(job: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from spikelab import _files
 from spikelab.spike_sorting._fields import Range, plain
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import unheard_warnings
@@ -207,10 +208,8 @@ class RTSortBackend(StandardBackend):
 def save(rt_sort: RTSort, folder: Path) -> None:
     """Write `rt_sort` as ``rt_sort/`` (npz and json, to be loaded by :meth:`RTSort.load`) and ``rt_sort.pickle``."""
     rt_sort.save(folder / SAVED_FOLDER)
-    partial = folder / f".{SAVED_PICKLE}"
-    with partial.open("wb") as file:
+    with _files.replacing(folder / SAVED_PICKLE) as temporary, temporary.open("wb") as file:
         pickle.dump(rt_sort, file)
-    partial.replace(folder / SAVED_PICKLE)
 
 
 def usable_device(device: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
@@ -78,8 +79,6 @@ def compile_results(
     ``sorted.mat``, whose header carries a date, files made from equal input are equal byte by byte.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".{RAW}*.tmp"):  # of a run that was killed while it saved
-        leftover.unlink()
     tasks = _saving(sd_curated, folder / CURATED)
     if config.compilation.save_raw_pkl:
         tasks += _saving(sd_all, folder / RAW)
@@ -134,7 +133,8 @@ def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: 
     for wanted, name, write in formats:
         if wanted:
             folder.mkdir(exist_ok=True)
-            _replace(folder / name, partial(write, units=units, shared=shared))
+            with _files.replacing(folder / name) as temporary:
+                write(temporary, units, shared)
             written.append(folder / name)
     return written
 
@@ -213,16 +213,7 @@ def _copy_waveforms(
         window = compiled_window(config, fs, n_before, waveforms.shape[1])
         scaled = waveforms[:, window] * np.asarray(scale, dtype=np.float32)
         path = target / f"waveforms_{index}.npy"
-        _replace(path, partial(np.save, arr=scaled))
+        with _files.replacing(path) as temporary:
+            np.save(temporary, scaled)
         written.append(path)
     return written
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Write under a temporary name of the same suffix, then rename."""
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

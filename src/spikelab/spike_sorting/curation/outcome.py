@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._quoting import in_spreadsheet
 from spikelab.spikedata._merge import merge_duplicates
@@ -83,7 +84,7 @@ class CurationOutcome:
             "history": self.history,
             "unit_metrics": self.unit_metrics,
         }
-        _write(path, readable(_encode(content), allow_nan=False))
+        _files.write_text(path, readable(_encode(content), allow_nan=False))
 
     @classmethod
     def load(cls, path: Path, sd_all: SpikeData) -> CurationOutcome:
@@ -136,7 +137,7 @@ class CurationOutcome:
         for row in rows:
             cells = row | {"failed_criteria": "; ".join(row["failed_criteria"])}
             writer.writerow({name: in_spreadsheet(cells.get(name)) for name in columns})
-        _write(path, text.getvalue())
+        _files.write_text(path, text.getvalue())
 
 
 def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -216,13 +217,3 @@ def _arrays(results: dict[str, Any]) -> RoundResults:
 
 def _metric(name: str, values: list[float]) -> NDArray[np.float64] | NDArray[np.int64]:
     return np.array(values, dtype=np.int64) if name == "spike_count" else np.array(values, dtype=np.float64)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

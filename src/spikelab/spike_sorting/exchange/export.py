@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from spikelab import _files
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._results import Results, TracesUnavailableError
 from spikelab.spike_sorting.handoffs import Handoff
@@ -131,8 +130,8 @@ def export_results(
     handoff = _handoff(opened, units)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that what is complete can be renamed, and traces can be linked.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-", ignore_cleanup_errors=True) as scratch:
-        made = Path(scratch) / path.name
+    with _files.folder_beside(path) as scratch:
+        made = scratch / path.name
         if chosen.is_folder:
             made.mkdir()
         if traces or (traces is None and chosen.traces in ("wanted", "needed")):
@@ -155,10 +154,13 @@ def _require_free(path: Path, overwrite: bool) -> None:
 
 
 def _publish(made: Path, path: Path) -> None:
-    if made.is_dir():
-        (made / MARK).touch()
-        if path.exists():
-            shutil.rmtree(path)
+    if not made.is_dir():
+        made.replace(path)
+        return
+    (made / MARK).touch()
+    # The old folder is moved into the scratch folder, and deleted with it: `path` is missing for a moment only.
+    if path.exists():
+        path.replace(made.with_name("replaced"))
     made.replace(path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelab import _files
 from spikelab.spike_sorting._results import Results, TracesUnavailableError
 from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
 from spikelab.spike_sorting.stages.context import stage_seed
-from spikelab.spike_sorting.stages.store import Manifest, write_atomically
+from spikelab.spike_sorting.stages.store import Manifest
 from spikelab.spikedata import SpikeData
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def import_curation(
     curated = _assembled(exported, outcome, measured, phy.unit_ids)
     for suffix in (".npz", ".pkl"):
         curated.save(opened.folder / f"{PHY_UNITS}{suffix}")
-    write_atomically(opened.folder / PHY_HISTORY, json.dumps(outcome.history, indent=1))
+    _files.write_text(opened.folder / PHY_HISTORY, json.dumps(outcome.history, indent=1))
     return curated
 
 
@@ -104,10 +104,10 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
 
     execution = results.config.execution
     exported = folder / TRACES
-    with tempfile.TemporaryDirectory(dir=results.folder, prefix=".import-", ignore_cleanup_errors=True) as scratch:
+    with _files.folder_beside(results.folder / "import") as scratch:
         path = results.traces or (exported if exported.is_file() else None)
         if path is None:
-            path = Path(scratch) / TRACES
+            path = scratch / TRACES
             try:
                 results.write_traces(path, recording)
             except TracesUnavailableError as error:

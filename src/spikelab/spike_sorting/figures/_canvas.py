@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from spikelab import _files
 from spikelab.spike_sorting._quoting import printable
 
 if TYPE_CHECKING:
@@ -88,13 +89,9 @@ def short(name: str) -> str:
 
 
 def save_figure(figure: Figure, path: Path, *, compression: int = 6) -> Path:
-    """Write a PNG under a temporary name, then rename; a very large one at a lower resolution."""
+    """Write a PNG; a very large one at a lower resolution."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial.png")
     dpi = min(figure.dpi, MAX_PIXELS / max(figure.get_size_inches()))
-    try:
+    with _files.replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, pil_kwargs={"compress_level": compression})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import shutil
 import threading
 from collections import deque
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
 from spikelab.spike_sorting._progress import Progress
 from spikelab.spike_sorting._runlog import warn
@@ -113,20 +113,17 @@ def write_binary(
     target.parent.mkdir(parents=True, exist_ok=True)
     _require_room(target, n_frames * n_channels * 2)
     chunks = chunk_ranges(n_frames, n_channels, recording.get_sampling_frequency())
-    temporary = target.with_name(target.name + ".tmp")
     try:
-        with _Threads(_workers(recording, chunks, n_jobs, total_memory)) as threads:
-            look = look_at(recording, seed, threads.in_order)
-            lsb = choose_lsb(look.max_abs_uv)
-            totals = _write(recording, temporary, chunks, lsb, threads)
-        report = _report(recording, look, totals, lsb, check=check)
-        os.replace(temporary, target)  # noqa: PTH105  one call on every platform
+        with _files.replacing(target) as temporary:
+            with _Threads(_workers(recording, chunks, n_jobs, total_memory)) as threads:
+                look = look_at(recording, seed, threads.in_order)
+                lsb = choose_lsb(look.max_abs_uv)
+                totals = _write(recording, temporary, chunks, lsb, threads)
+            report = _report(recording, look, totals, lsb, check=check)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise _disk_full(target, n_frames * n_channels * 2) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
     return _describe(recording, target, lsb, totals.n_clipped), report
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+
+from spikelab import _files
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -46,14 +47,9 @@ def write_maxwell(
         Name of the well.
     """
     target = Path(path)
-    temporary = target.with_name(target.name + ".tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            write_header(file)
-            add_well(file, traces_counts, sampling_frequency, locations, lsb_uv, electrodes, well)
-        os.replace(temporary, target)  # noqa: PTH105  one call on every platform
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _files.replacing(target) as temporary, h5py.File(temporary, "w") as file:
+        write_header(file)
+        add_well(file, traces_counts, sampling_frequency, locations, lsb_uv, electrodes, well)
 
 
 def write_header(file: Any) -> None:

@@ -64,18 +64,3 @@ def is_made_from(page: Path, made_from: str) -> bool:
             return MARK.format(made_from).encode() in file.read(HEAD_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def partial_name(page: Path) -> Path:
-    """Where `page` is written before it takes its place."""
-    return page.with_name(f".{page.name}.new")
-
-
-def write_page(page: Path, text: str) -> None:
-    """Put `text` in the place of `page`, at once."""
-    temporary = partial_name(page)
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(page)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting.report import _page, _plots, _words
 from spikelab.spike_sorting.report._probe import mini_map
 from spikelab.spike_sorting.report.recording_report import DONE, FIGURES, REPORT
@@ -106,10 +107,10 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
     content = [sorter, [asdict(row) for row in rows], figures]
     made_from = _page.digest(content)
     if _page.is_made_from(page, made_from):
-        _page.partial_name(page).unlink(missing_ok=True)
+        _files.sweep(folder)  # of what a killed batch left
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    _page.write_page(page, render_index(folder, sorter, rows, figures, made_from))
+    _files.write_text(page, render_index(folder, sorter, rows, figures, made_from))
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelab import _files
 from spikelab.spike_sorting._fields import plain
 from spikelab.spike_sorting.report import _content, _page, _words
 
@@ -49,9 +50,8 @@ def write_report(results: Path, record: Mapping[str, Any], config: SortingPipeli
     page = results / REPORT
     made_from = _page.digest(_made_from(record, config))
     if record.get("status") in SETTLED and _page.is_made_from(page, made_from):
-        _page.partial_name(page).unlink(missing_ok=True)  # of a run that was killed
         return False
-    _page.write_page(page, render_report(results, record, config, shown, made_from))
+    _files.write_text(page, render_report(results, record, config, shown, made_from))
     return True
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting.rt_sort._torch_file import DAMAGE, read_tensors, write_tensors
 
@@ -148,8 +149,9 @@ class ModelSpikeSorter:
         for index, layer in enumerate(self.layers):
             tensors[f"model.conv.{2 * index}.weight"] = layer.weight
             tensors[f"model.conv.{2 * index}.bias"] = layer.bias
-        (target / INIT_FILE).write_text(json.dumps(init, indent=2) + "\n", encoding="utf-8")
-        write_tensors(target / STATE_FILE, tensors)
+        _files.write_text(target / INIT_FILE, json.dumps(init, indent=2) + "\n")
+        with _files.replacing(target / STATE_FILE) as temporary:
+            write_tensors(temporary, tensors)
 
 
 def _load(folder: Path) -> ModelSpikeSorter:

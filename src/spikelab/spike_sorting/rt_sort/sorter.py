@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting._progress import Progress
 from spikelab.spike_sorting.rt_sort.filtering import FilterStream, StreamBandPass
@@ -173,9 +173,8 @@ class RTSort:
             "noise_in_time": self.noise.in_time,
             **{f"sequence_{name}": value for name, value in asdict(self.sequences).items()},
         }  # fmt: skip
-        partial = folder / f".{ARRAYS}"
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        with _files.replacing(folder / ARRAYS) as temporary:
+            np.savez_compressed(temporary, **arrays)
         settings = {
             "format": FORMAT,
             "sampling_frequency": self.sampling_frequency,
@@ -183,10 +182,7 @@ class RTSort:
             "n_sequences": self.n_sequences,
             "parameters": asdict(self.parameters),
         }
-        os.replace(partial, folder / ARRAYS)  # noqa: PTH105
-        text = folder / f".{SETTINGS}"
-        text.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        os.replace(text, folder / SETTINGS)  # noqa: PTH105
+        _files.write_text(folder / SETTINGS, json.dumps(settings, indent=2))
         return folder
 
     @classmethod

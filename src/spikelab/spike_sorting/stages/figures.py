@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab import _files
 from spikelab.spike_sorting.stages.published import move_into, published, record_published
-from spikelab.spike_sorting.stages.store import Manifest, write_atomically
+from spikelab.spike_sorting.stages.store import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.config import SortingPipelineConfig
@@ -88,7 +88,7 @@ def draw_overview(
     if record.is_file() and record.read_text(encoding="utf-8") == made_from:
         return False
     _draw(recordings, config, target, None)
-    write_atomically(record, made_from)
+    _files.write_text(record, made_from)
     return True
 
 
@@ -98,9 +98,9 @@ def _draw(
     from spikelab.spike_sorting.figures import make_figures
 
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as temporary:
-        make_figures(recordings, config, Path(temporary), waveforms_folder=waveforms_folder)
-        return move_into(Path(temporary), target)
+    with _files.folder_beside(target / FOLDER) as temporary:
+        make_figures(recordings, config, temporary, waveforms_folder=waveforms_folder)
+        return move_into(temporary, target)
 
 
 def _windows(context: Context) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 
 if TYPE_CHECKING:
@@ -32,19 +33,19 @@ def empty_folder(folder: Path) -> None:
         )
     _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    set_owner(folder, None)
+    (folder / OWNER).write_bytes(b"")  # in one step: a folder that holds anything holds the mark
 
 
-def set_owner(folder: Path, run_id: str | None) -> None:
-    """Mark `folder` as ours; with the run id of an artifact when its content is complete."""
-    (folder / OWNER).write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+def set_owner(folder: Path, run_id: str) -> None:
+    """Note the run id of the artifact that the content of `folder`, which is complete, belongs to."""
+    _files.write_text(folder / OWNER, json.dumps({"run_id": run_id}))
 
 
 def owner(folder: Path) -> str | None:
     """Run id of the artifact that the content of `folder` belongs to; None where it is not complete or not ours."""
     try:
         run_id: str | None = json.loads((folder / OWNER).read_text(encoding="utf-8"))["run_id"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return run_id
 

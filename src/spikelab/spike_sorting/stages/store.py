@@ -16,6 +16,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure
 from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._resources import Usage
@@ -202,7 +203,7 @@ class StageStore:
 def _publish(temporary: Path, folder: Path, manifest: Manifest, usage: Usage) -> None:
     """Complete the artifact in `temporary` by its manifest, and put it in the place of `folder`."""
     manifest.usage = usage.so_far()
-    write_atomically(temporary / MANIFEST, readable(vars(manifest)))
+    _files.write_text(temporary / MANIFEST, readable(vars(manifest)))
     old = _beside(folder, "old")
     if folder.exists():
         folder.rename(old)
@@ -245,13 +246,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file that is either old or new, never half."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def now() -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting._types import FloatArray, SpikeTrains, Waveforms
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
@@ -189,10 +190,8 @@ def write_initial_units(folder: Path, result: Waveforms) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {"unit_ids": result.unit_ids, "spike_times": times[order], "spike_clusters": clusters[order]}
     for name, values in arrays.items():
-        scratch = folder / f"{name}.npy.tmp"
-        with scratch.open("wb") as file:
-            np.save(file, values)
-        scratch.replace(folder / f"{name}.npy")
+        with _files.replacing(folder / f"{name}.npy") as temporary:
+            np.save(temporary, values)
 
 
 def waveforms_from_extractor(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from spikelab import _files
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from spikelab.spike_sorting._types import FloatArray
@@ -30,11 +31,11 @@ class FolderSink:
     """
 
     def __init__(self, folder: Path, shapes: Mapping[int, tuple[int, int, int]]) -> None:
-        self.folder, self._shapes = folder, shapes
+        self.folder, self._shapes, self._held = folder, shapes, ExitStack()
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix=".waveforms-", dir=self.folder))
+        self._scratch = self._held.enter_context(_files.folder_beside(self.folder / "waveforms"))
         for unit, shape in self._shapes.items():
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             with self._path(unit).open("wb") as file:
@@ -55,7 +56,7 @@ class FolderSink:
         if error is None:
             for unit in self._shapes:
                 self._path(unit).replace(self.folder / self._path(unit).name)
-        shutil.rmtree(self._scratch)
+        self._held.close()
 
 
 class MemorySink:

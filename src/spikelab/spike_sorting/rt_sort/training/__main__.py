@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from spikelab import _files
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.training import scoring
 from spikelab.spike_sorting.rt_sort.training.card import Card
@@ -90,7 +91,7 @@ def main(
             model, draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8), fixed)
         ),
     )
-    (folder / "model_card.md").write_text(card.text(), encoding="utf-8")
+    _files.write_text(folder / "model_card.md", card.text())
     click.echo(card.text())
 
 

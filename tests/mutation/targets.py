@@ -1,0 +1,78 @@
+"""Which files are mutated, and which tests look at each: the quick ones, in the order in which they are asked.
+
+``interpreted`` tests run with numba switched off, so that nothing is compiled for a mutant and no machine code of
+yesterday answers for it. ``compiled`` ones need the speed; they are asked of mutants outside of kernels only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "spikelab" / "spike_sorting"
+RT_SORT, WAVEFORMS = "rt_sort", "waveforms"
+LEFT_OUT = {"rt_sort/_reference.py", "rt_sort/_torch_file.py", "rt_sort/__init__.py", "waveforms/__init__.py"}
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Test modules below ``tests/<folder>``, without ``test_`` and ``.py``."""
+
+    interpreted: tuple[str, ...] = ()
+    compiled: tuple[str, ...] = ()
+
+
+WAVEFORM_GUARDS = Guards(
+    compiled=("waveforms_metrics", "waveforms_extractor", "waveforms_engine", "waveforms_centring")
+)
+GUARDS = {
+    "rt_sort/_dip.py": Guards(("splitting",)),
+    "rt_sort/_filter_kernels.py": Guards(("filtering",)),
+    "rt_sort/_gate.py": Guards(("detection",)),
+    "rt_sort/_linear.py": Guards(("splitting",)),
+    "rt_sort/_match_kernels.py": Guards(("matching",)),
+    "rt_sort/_mixture.py": Guards(("splitting",)),
+    "rt_sort/_partition.py": Guards(("splitting",)),
+    "rt_sort/_template_kernels.py": Guards(("templates", "learning")),
+    "rt_sort/_unimodal.py": Guards(("splitting",)),
+    "rt_sort/branches.py": Guards(("branches",)),
+    "rt_sort/clustering.py": Guards(("clustering",)),
+    "rt_sort/detect.py": Guards(compiled=("sorter",)),
+    "rt_sort/detection.py": Guards(compiled=("detection",)),
+    "rt_sort/events.py": Guards(("events",)),
+    "rt_sort/filtering.py": Guards(compiled=("filtering",)),
+    "rt_sort/learning.py": Guards(("learning",)),
+    "rt_sort/matching.py": Guards(("matching",)),
+    "rt_sort/merging.py": Guards(("merging",)),
+    "rt_sort/model.py": Guards(("model",)),
+    "rt_sort/network.py": Guards(compiled=("network",)),
+    "rt_sort/noise.py": Guards(compiled=("noise",)),
+    "rt_sort/parameters.py": Guards(compiled=("parameters",)),
+    "rt_sort/sequences.py": Guards(compiled=("sequences",)),
+    "rt_sort/sorter.py": Guards(compiled=("sorter",)),
+    "rt_sort/splitting.py": Guards(compiled=("splitting",)),
+    "rt_sort/templates.py": Guards(("templates",)),
+    "rt_sort/traces.py": Guards(compiled=("sorter",)),
+    "rt_sort/whitening.py": Guards(("whitening",)),
+}
+# Changes that nothing can notice: (file, the line before, the line after) and why.
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+
+
+def files() -> list[str]:
+    """Files that are mutated, relative to the package."""
+    found = [path for folder in (RT_SORT, WAVEFORMS) for path in sorted((PACKAGE / folder).glob("*.py"))]
+    return [name for path in found if (name := path.relative_to(PACKAGE).as_posix()) not in LEFT_OUT]
+
+
+def guards_of(file: str) -> Guards:
+    """Test modules of a file that are there."""
+    folder = ROOT / "tests" / file.split("/")[0]
+    wanted = GUARDS.get(file, WAVEFORM_GUARDS if file.startswith(WAVEFORMS) else Guards())
+
+    def paths(names: tuple[str, ...]) -> tuple[str, ...]:
+        found = [folder / f"test_{name}.py" for name in names]
+        return tuple(str(path.relative_to(ROOT)) for path in found if path.exists())
+
+    return Guards(paths(wanted.interpreted), paths(wanted.compiled))

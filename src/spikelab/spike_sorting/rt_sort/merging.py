@@ -207,7 +207,9 @@ class Units:
         if pair.cosine >= ALIKE:
             jitter = self._jitter(((i, 0), (j, pair.lag)), common)
             results.append(compare(without(first, jitter), without(second, jitter), *times))
-        seen, expected = coincidences(self.frames[i], self.frames[j], self.sampling_frequency, self.duration_s)
+        seen, expected = coincidences(
+            self.frames[i], self.frames[j] + pair.lag, self.sampling_frequency, self.duration_s
+        )
         return Evidence(same_neuron(results, pair, seen, expected, self.parameters), pair.lag)
 
     def tolerated(self, i: int, j: int, lag: int) -> bool:
@@ -250,11 +252,11 @@ class Units:
         return len(first & second) >= share * max(len(first), len(second))
 
     def _loose(self, i: int, lag: int) -> set[int]:
-        """Electrodes on which the network sees the unit."""
+        """Electrodes on which the network sees the unit, whose spikes are `lag` frames after its frames."""
         channels = self.channels[i][self.channels[i] >= 0]
         some = np.linspace(0, len(self.frames[i]) - 1, min(MAX_DESCRIBED, len(self.frames[i]))).astype(int)
         seen = mean_probability(
-            self.peaks["frame"], self.peaks["channel"], self.peaks["logit"], self.frames[i][some] - lag, channels,
+            self.peaks["frame"], self.peaks["channel"], self.peaks["logit"], self.frames[i][some] + lag, channels,
             max(1, round(self.parameters.ms_after * self.sampling_frequency / 1000)), self.noise.n_channels,
         )  # fmt: skip
         return {int(channel) for channel in channels[seen >= self.parameters.loose_thresh]}
@@ -283,12 +285,15 @@ class Units:
         return directions
 
     def join(self, i: int, j: int, lag: int) -> None:
-        """Make unit j part of unit i; its spikes are `lag` frames earlier on i's clock."""
+        """Make unit j part of unit i; j's spikes are `lag` frames later on i's clock.
+
+        The mean of j is `lag` frames late in its window, so its filter fires as many frames before i's would.
+        """
         total = self.counts[i] + self.counts[j]
         weight = np.float32(self.counts[j] / total)
         self.means[i] = (1 - weight) * self.means[i] + weight * shift_mean(self.means[j], lag)
         self.counts[i] = total
-        self.frames[i] = np.sort(np.concatenate([self.frames[i], self.frames[j] - lag]))
+        self.frames[i] = np.sort(np.concatenate([self.frames[i], self.frames[j] + lag]))
         self.scales[i] = np.concatenate([self.scales[i], self.scales[j]])
         self._join_examples(i, j, lag, float(weight))
         self.alive[j] = False
@@ -307,7 +312,7 @@ class Units:
         some = np.linspace(0, len(theirs) - 1, n_theirs).astype(int)
         ours = np.linspace(0, len(self.examples[i]) - 1, n_ours).astype(int)
         self.examples[i] = np.concatenate([self.examples[i][ours], moved[some]])
-        self.example_frames[i] = np.concatenate([self.example_frames[i][ours], self.example_frames[j][some] - lag])
+        self.example_frames[i] = np.concatenate([self.example_frames[i][ours], self.example_frames[j][some] + lag])
 
 
 def deviation(scales: Floats) -> float:

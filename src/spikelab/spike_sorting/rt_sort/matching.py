@@ -60,7 +60,9 @@ class Matcher:
         self.reach = round(REACH_MS * bank.sampling_frequency / 1000)
         self._pool = ThreadPool(n_jobs) if n_jobs > 1 else None
         self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
-        self._first = -(self.look_ahead + 1)  # first frame of the first block
+        # A window that ends in the first frames begins before them: outputs are known from so many frames before on.
+        self._ahead = -(-bank.n_after // self.block) * self.block
+        self._first = -(self._ahead + self.look_ahead + 1)  # first frame of the first block
         self.reset()
 
     @property
@@ -71,9 +73,9 @@ class Matcher:
     def reset(self) -> None:
         """Forget all frames; the next one is frame 0."""
         bank = self.bank
-        # Silence before the first frame, so that its filter outputs exist.
-        self._waiting = [np.zeros((bank.n_before, bank.n_channels), dtype=np.float32)]
-        self._n_waiting = bank.n_before
+        # Silence before the first frame, as `finish` puts it after the last.
+        self._waiting = [np.zeros((self._ahead + bank.n_before, bank.n_channels), dtype=np.float32)]
+        self._n_waiting = self._ahead + bank.n_before
         self._next = self._first  # first frame that no spike has been decided at
         self._known = np.zeros((bank.n_templates, self.look_ahead + 2), dtype=np.float32)  # outputs from before it on
         self._latest = np.full(bank.n_templates, self._first - bank.n_frames, dtype=np.int64)  # spike of each template
@@ -110,7 +112,9 @@ class Matcher:
         outputs[:, :n_known] = self._known
         self._filter(np.ascontiguousarray(frames[: n_new + margins].T), outputs[:, n_known:])
         spikes = self._explain(outputs, n_new // block)
-        return spikes if bank.tolerances is None else self._check(spikes)
+        if bank.tolerances is not None:
+            spikes = self._check(spikes)
+        return spikes[spikes["frame"] >= 0]
 
     def finish(self) -> Spikes:
         """Say that there are no more frames; return the last spikes and reset."""
@@ -154,7 +158,7 @@ class Matcher:
         """Leave out spikes that are too far from their sequence on single electrodes."""
         bank, past = self.bank, np.concatenate(self._past)
         both = np.concatenate([self._recent, spikes])
-        columns = both["frame"], both["template"].astype(np.int64), both["scale"]
+        columns = both["frame"].copy(), both["template"].astype(np.int64), both["scale"].copy()
         good = within_tolerances(
             past, self._past_start, columns, len(self._recent), self.block, self._first, bank.supports, bank.n_supports,
             bank.waveforms, bank.n_before, self.reach, bank.sigma, bank.tolerances,

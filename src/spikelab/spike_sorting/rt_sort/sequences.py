@@ -103,7 +103,7 @@ class Sequences:
             np.float32(limits[0]), np.float32(limits[1]), np.float32(limits[2]),
             np.float32(parameters.clip_latency_diff_factor),
             np.float32(parameters.clip_amp_median_diff_factor),
-            np.float32(parameters.min_loose_detections_r_spikes),
+            parameters.min_loose_detections_r_spikes,
         )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ class Tolerances(NamedTuple):
     root: np.float32
     clip_latency: np.float32
     clip_amplitude: np.float32
-    share: np.float32
+    share: float  # of 12 electrodes a third is 4, which it is not in single precision
 
 
 def peak_of(waveform: Floats, centre: int, reach: int) -> tuple[int, float]:

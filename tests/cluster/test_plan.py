@@ -18,6 +18,7 @@ from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting._jobfile import read_job, write_batch, write_job
 from spikelab.spike_sorting._manifest import jobs_from_entries
 from spikelab.spike_sorting._plan import write_plan
+from spikelab.spike_sorting._process import this_process
 from spikelab.spike_sorting._run import Limits, run_the_sorter, sort_one
 
 LOOSE = {"spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
@@ -133,8 +134,6 @@ def test_a_job_in_two_tasks_is_the_same_to_the_byte(jobs: list[Job], tmp_path: P
 
 
 def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path: Path) -> None:
-    import platform
-
     write_batch(jobs, tmp_path / "overview")
     results = jobs[0].results
     results.mkdir(parents=True)
@@ -142,22 +141,32 @@ def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path:
         "status": "running",
         "stage": "sorting",
         "attempts": [{}],
-        "host": {"node": platform.node()},
-        "pid": os.getpid(),
+        "process": this_process(),
         "started": _status.datetime.now().astimezone().strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+    def state(**process: object) -> str:
+        (results / "run.json").write_text(json.dumps({**record, "process": {**this_process(), **process}}))
+        return _status.look("fine", results).state
+
     (results / "run.json").write_text(json.dumps(record))
     (row, other) = _status.look_at_folder(tmp_path / "overview")
     assert (row.state, row.stage, row.attempts, other.state) == ("running", "sorting", 1, "to come")
     assert _status.cells(row)[:3] == ("fine", "running: sorting", "1")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    (results / "run.json").write_text(json.dumps({**record, "pid": gone.pid}))
-    assert _status.look("fine", results).state == "killed"
-    (results / "run.json").write_text(json.dumps({**record, "host": {"node": "another"}}))
-    assert _status.look("fine", results).state == "killed"
-    (results / ".spikelab.lock.json").write_text("{}")
-    assert _status.look("fine", results).state == "running"
+    assert state(pid=gone.pid) == "killed"
+    assert state(started=1) == "killed"  # the number is another process's by now
+    assert state(machine="another") == "killed"
+    note = results / ".spikelab.lock.json"
+    note.write_text("{}")
+    assert state(machine="another") == "running"
+    assert state(numbers="of a container, where every run is process 1", pid=1) == "running"
+    assert state(started=1) == "killed"
+    a_day_ago = note.stat().st_mtime - 86400
+    os.utime(note, (a_day_ago, a_day_ago))
+    assert state(machine="another") == "killed"
+    assert state() == "running"  # it may be held up for as long as it likes
     with pytest.raises(FileNotFoundError, match="nothing was sorted in"):
         _status.look_at_folder(jobs[1].recording_input)
 

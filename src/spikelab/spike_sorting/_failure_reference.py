@@ -171,8 +171,7 @@ ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
     ConcurrentSortError: (
         "Check first whether the process that the message names still runs. Wait for it, or give other folders. A run "
         "that was killed on this host holds nothing; the claim of one that crashed on another host ends by itself "
-        "within "
-        "two minutes."
+        "within three minutes."
     ),
     GPUOutOfMemoryError: (
         "Check first with `nvidia-smi` whether another process has the memory. Then a smaller batch (Kilosort 2: `NT`, "

@@ -25,6 +25,7 @@ from spikelab.spike_sorting._host import available_memory
 from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
+from spikelab.spike_sorting._process import this_process
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore
@@ -145,7 +146,7 @@ def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
 
     shown = Shown()
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
-    record |= {"pid": os.getpid(), "host": _host()}
+    record |= {"pid": os.getpid(), "process": this_process(), "host": _host()}
     record |= {name: _from(job.results, getattr(job, name)) for name in ("recording_input", "intermediate")}
     log = job.results / job.config.execution.out_file
     with (

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._jobfile import BATCH, read_batch
-from spikelab.spike_sorting._lock import NOTE, STALE_S
+from spikelab.spike_sorting._lock import is_fresh
+from spikelab.spike_sorting._process import runs
 from spikelab.spike_sorting._run import RUN_RECORD, SORTED
 
 if TYPE_CHECKING:
@@ -160,19 +158,9 @@ def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
 
 
 def _alive(results: Path, record: dict[str, Any]) -> bool:
-    """Whether the run that the record says is under way is: its note is fresh, or its process is there."""
-    if (record.get("host") or {}).get("node") == platform.node():
-        return _process_runs(int(record.get("pid", -1)))
-    try:
-        return time.time() - (results / NOTE).stat().st_mtime < STALE_S
-    except OSError:
-        return False
-
-
-def _process_runs(pid: int) -> bool:
-    import psutil
-
-    return pid == os.getpid() or bool(psutil.pid_exists(pid))
+    """Whether the run that the record says is under way is: its process is there, or else its note is fresh."""
+    alive = runs(record.get("process") or {})
+    return is_fresh(results) if alive is None else alive
 
 
 def _seconds(record: dict[str, Any], state: str) -> float | None:

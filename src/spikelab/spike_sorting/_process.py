@@ -1,0 +1,66 @@
+"""Which process a number means, after the number was given to another process too, and on machines with containers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PROC = Path("/proc/self/stat")
+STATE, START = 0, 19  # of the fields behind the command in /proc/PID/stat
+ENDED = (b"Z", b"X")
+
+
+@cache
+def machine() -> str:
+    """Name this machine since it was started, for names alone may be given twice."""
+    try:
+        return f"{platform.node()} {Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()}"
+    except OSError:  # another system, or hidden: the name has to do
+        return platform.node()
+
+
+@cache
+def _numbers() -> str:
+    """Name whose numbers the processes that are seen here have: a container counts its own."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def this_process() -> dict[str, Any]:
+    """Describe this process for :func:`runs`; fits into JSON."""
+    return {"pid": os.getpid(), "machine": machine(), "numbers": _numbers(), "started": _started(os.getpid())}
+
+
+def runs(process: dict[str, Any]) -> bool | None:
+    """Tell whether the process that :func:`this_process` described is there; None where that cannot be told here."""
+    here = process.get("machine") == machine() and process.get("numbers") == _numbers()
+    pid, started = process.get("pid"), process.get("started")
+    if not here or started is None or not isinstance(pid, int):
+        return None
+    return bool(_started(pid) == started)
+
+
+def _started(pid: int) -> float | None:
+    """When a process was started, on Linux by a clock that nobody sets; None of one that has ended."""
+    if PROC.exists():
+        return _started_by_proc(pid)
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time(), 2)
+    except psutil.Error:
+        return None
+
+
+def _started_by_proc(pid: int) -> float | None:
+    try:
+        fields = (PROC.parents[1] / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[STATE] in ENDED else int(fields[START])

@@ -4,16 +4,32 @@ Dividing by zero gives infinity or NaN there, as in numpy, instead of an excepti
 
 What numpy offers in one line costs seconds to compile: assignment of an array to a slice (its shapes are checked, and
 a message is made of them), sorting, ``view``, ``trace``. A loop does the same in a tenth.
+
+Machine code is kept on disk, where numba finds a folder that it can write. Numba itself asks only whether the file of
+the function has changed; the code of what the function calls, and the values of constants from elsewhere, are compiled
+into the machine code too. Here machine code is kept under a digest of all of that, see :func:`ingredients`: whatever
+changes, it is compiled anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
+import numpy as np
+from numba import __version__ as numba_version
 from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+CONSTANTS = (bool, int, float, complex, str, np.generic, type(None))
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -27,9 +43,124 @@ def contracted(function: Kernel) -> Kernel:
 
 
 def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
-    kernel: Any
-    try:
-        kernel = njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")(function)
-    except RuntimeError:  # numba's word for: no place for a cache (read-only install, no home folder)
-        kernel = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+    kernel: Any = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+    with suppress(RuntimeError):  # numba's word for: no place for a cache (read-only install, no home folder)
+        kernel._cache = _Cache(kernel)
+    compile_now = kernel.compile
+
+    def compile_whole(signature: Any) -> Any:
+        with nothing_swallowed():
+            return compile_now(signature)
+
+    kernel.compile = compile_whole
     return cast("Kernel", kernel)
+
+
+@contextmanager
+def nothing_swallowed() -> Iterator[None]:
+    """Raise at the end what ended one of the compiler's callbacks: Ctrl-C, a signal, the end of a batch.
+
+    LLVM calls Python back while it compiles. An exception there has nowhere to go, and Python forgets it.
+    """
+    swallowed: list[BaseException] = []
+
+    def look(lost: Any) -> None:
+        if isinstance(lost.exc_value, BaseException) and not isinstance(lost.exc_value, Exception):
+            swallowed.append(lost.exc_value)
+        else:
+            before(lost)
+
+    with global_compiler_lock:  # numba compiles in one thread at a time anyway
+        before, sys.unraisablehook = sys.unraisablehook, look
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
+            if swallowed:
+                raise swallowed[0]
+
+
+class _Cache(FunctionCache):
+    """The machine code of one kernel on disk, one file for each signature and all that the code was made of."""
+
+    def __init__(self, kernel: Any) -> None:
+        super().__init__(kernel.py_func)  # type: ignore[no-untyped-call]
+        self._kernel = kernel
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, None)  # type: ignore[no-untyped-call]
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return sig, codegen.magic_tuple(), numba_version, ingredients(self._kernel)
+
+
+class _Files(IndexDataCacheFile):
+    """Files that are named by what they hold: no index that another process could have written meanwhile."""
+
+    def load(self, key: Any) -> Any:
+        try:
+            held, data = self._load_data(self._name(key))  # type: ignore[no-untyped-call]
+        except (OSError, EOFError, pickle.UnpicklingError):  # none yet, or cut by a power failure
+            return None
+        return data if held == repr(key) else None
+
+    def save(self, key: Any, data: Any) -> None:
+        self._save_data(self._name(key), (repr(key), data))  # type: ignore[no-untyped-call]
+
+    def _name(self, key: Any) -> str:
+        return f"{self._index_name.removesuffix('.nbi')}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+
+def ingredients(kernel: Any) -> str:
+    """Digest of what the machine code of a kernel is made of: its code, that of all it calls, options and constants.
+
+    Parameters
+    ----------
+    kernel : numba.core.dispatcher.Dispatcher
+
+    Raises
+    ------
+    TypeError
+        If the kernel uses something else of its module: nothing would tell when that changes.
+    """
+    digest = hashlib.sha256()
+    found: list[Any] = [kernel]
+    for used in found:  # grows meanwhile
+        function = used.py_func
+        options = sorted((name, str(value)) for name, value in used.targetoptions.items())
+        digest.update(repr((function.__qualname__, options, function.__defaults__)).encode())
+        cells = (cell.cell_contents for cell in function.__closure__ or ())
+        names = {**function.__globals__, **dict(zip(function.__code__.co_freevars, cells, strict=True))}
+        for name, value in _parts(function.__code__, names):
+            if isinstance(value, Dispatcher):
+                digest.update(f"{name} is {value.py_func.__module__}.{value.py_func.__qualname__}".encode())
+                if not any(value is other for other in found):
+                    found.append(value)
+            else:
+                digest.update(f"{name} = {_described(name, value, function)}".encode())
+    return digest.hexdigest()
+
+
+def _parts(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Go through the instructions of a function, its constants, and what the names in it stand for."""
+    yield "instructions", code.co_code.hex()
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _parts(constant, names)
+        else:
+            yield "constant", constant
+    for name in (*code.co_names, *code.co_freevars):
+        yield name, names.get(name, name)  # attributes and builtins are told by their name
+
+
+def _described(name: str, value: Any, function: FunctionType) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+    if isinstance(value, (tuple, frozenset)) and all(isinstance(item, CONSTANTS) for item in value):
+        return repr(value)
+    if isinstance(value, CONSTANTS):
+        return f"{type(value).__name__} {value!r}"
+    if isinstance(value, (ModuleType, BuiltinFunctionType)) and value.__name__.partition(".")[0] in {"numpy", "math"}:
+        return value.__name__
+    raise TypeError(
+        f"{function.__module__}.{function.__qualname__} uses {name}, a {type(value).__name__}: a kernel may use other "
+        "kernels, numbers, texts, tuples, arrays and numpy; of nothing else it is known when it changes"
+    )

@@ -220,3 +220,10 @@ def test_ctrl_c_in_the_middle_of_the_compiler_is_not_lost(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_with_numba_switched_off_kernels_are_plain_functions() -> None:
+    code = "from spikelab.spike_sorting._numba import compiled\ndef f(x): return x\nprint(compiled(f) is f)"
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "True\n", done.stderr

@@ -44,7 +44,7 @@ def contracted(function: Kernel) -> Kernel:
 
 def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
     kernel: Any = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
-    if not isinstance(kernel, Dispatcher):  # NUMBA_DISABLE_JIT: the function as it is
+    if kernel is function:  # NUMBA_DISABLE_JIT
         return function
     with suppress(RuntimeError):  # numba's word for: no place for a cache (read-only install, no home folder)
         kernel._cache = _Cache(kernel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import json
 import logging
 import os
@@ -14,19 +15,21 @@ import tempfile
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import pytest
 
+from spikelab.spike_sorting import _process
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
 from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.backends import _child
 from spikelab.spike_sorting.backends._child import SorterProcessError, run_in_child
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TARGETS = """
@@ -48,6 +51,9 @@ def raises(job, folder):
 def exits(job, folder):
     print("so long")
     os._exit(3)
+
+def has_a_child_that_fails(job, folder):
+    os._exit(subprocess.run([sys.executable, "-c", "raise SystemExit(3)"]).returncode)
 
 def segfault(job, folder):
     os.kill(os.getpid(), signal.SIGSEGV)
@@ -240,13 +246,77 @@ def test_who_does_not_listen_is_killed(run, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_temporary_files_go_with_the_sorter(run, tmp_path: Path, temporary_folder: Path) -> None:
-    (temporary_folder / "spikelab-left").symlink_to(tmp_path / "gone")
-    (temporary_folder / "spikelab-used").symlink_to(tmp_path)
+    ours = f"spikelab-{_child._view()}"
+    (temporary_folder / f"{ours}-left").symlink_to(tmp_path / "gone")
+    (temporary_folder / f"{ours}-used").symlink_to(tmp_path)
+    (temporary_folder / "spikelab-abcdef-there").symlink_to(tmp_path / "seen in another container alone")
     run("leaves_a_temporary_file")
     where = (tmp_path / "run" / "where").read_text()
     assert where.startswith(str(temporary_folder / "spikelab-"))
     assert not (tmp_path / "run" / _child.TEMPORARY).exists()
-    assert [path.name for path in temporary_folder.iterdir()] == ["spikelab-used"]  # somebody else may use that
+    left = {path.name for path in temporary_folder.iterdir()}
+    assert left == {f"{ours}-used", "spikelab-abcdef-there"}  # somebody else may use them
+
+
+def test_a_log_that_cannot_be_tidied_hides_nothing(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_child, "_clean_log", full)
+    with pytest.raises(SorterProcessError, match="n_samples=2"):
+        run("raises")
+    assert run("works").n_units == 2
+
+
+def test_a_log_that_cannot_be_opened_is_what_is_said(run, tmp_path: Path) -> None:
+    (tmp_path / "sorter.log").mkdir()
+    with pytest.raises(IsADirectoryError):
+        run("works")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+def test_nothing_is_signalled_by_a_number_that_may_be_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the child was not waited for, its number is its own; afterwards nobody is killed by it."""
+    killed: list[tuple[int, bool]] = []
+    monkeypatch.setattr(os, "killpg", lambda group, number: killed.append((group, psutil.pid_exists(group))))
+    process = psutil.Popen([sys.executable, "-c", ""], start_new_session=True)
+    assert _child.has_ended(process, within_s=60)
+    assert not _child.was_waited_for(process)
+    _child.end_tree(process)
+    assert killed == [(process.pid, True)]
+    assert process.returncode == 0
+    _child.end_tree(process)
+    assert len(killed) == 1
+
+
+@pytest.fixture(params=["main thread", "another thread"])
+def sigchld_ignored(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """A caller that does not want to hear of its children, as some servers do; calls a function as it would."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    def call(work: Callable[[], None]) -> None:
+        if request.param == "main thread":
+            work()
+        else:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(work).result()
+
+    yield call
+    assert _process._handling(signal.SIGCHLD) == signal.SIG_IGN
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_exit_codes_are_known_where_the_caller_ignores_them(run, sigchld_ignored) -> None:
+    def work() -> None:
+        with pytest.raises(SorterProcessError, match="SIGKILL") as caught:
+            run("killed")
+        assert caught.value.exit_code == -signal.SIGKILL
+        with pytest.raises(SorterProcessError, match="exit code 3") as caught:
+            run("has_a_child_that_fails")
+        assert run("works").n_units == 2
+
+    sigchld_ignored(work)
 
 
 @pytest.mark.parametrize("target", ["works_silently", "talks"])

@@ -23,7 +23,7 @@ import cloudpickle
 import dask
 import psutil
 import pytest
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, Status
 
 from simulated import save_recording, simulate
 from spikelab.spike_sorting import sort_recording
@@ -200,6 +200,38 @@ def test_a_lost_worker_costs_nothing_that_was_finished(
     assert [run["status"] for run in record(jobs[0])["earlier_runs"]] == ["killed"]
     assert record(jobs[0])["stages"]["recording"]["loaded"]
     assert not list((tmp_path / "results").rglob(".spikelab.lock*"))
+
+
+async def paused_for(seconds: float, dask_worker: Any) -> None:
+    """What a worker of dask does when memory is short: it takes no tasks, and goes on with those that it has."""
+    dask_worker.status = Status.paused
+    dask_worker.loop.call_later(seconds, setattr, dask_worker, "status", Status.running)
+
+
+def test_a_paused_worker_is_not_lost(
+    client: Client, recordings: Path, expected: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    flag = tmp_path / "wait"
+    flag.touch()
+    client.run(wait_for, str(flag))
+    jobs = plan(recordings, tmp_path / "results", ("a", "b", "d"))
+    seen: list[list[bool]] = []
+
+    def pause(batch: Batch) -> None:
+        if not seen and all(look(job.name, job.results).stage == "sorting" for job in jobs[:2]):
+            client.run(paused_for, 8.0)
+            seen.append([])
+        elif seen and len(seen) < 4:
+            seen.append([worker.takes_tasks for worker in batch.workers.values()])
+        elif seen:
+            flag.unlink(missing_ok=True)
+
+    outcomes = run_many(jobs, client, watch=pause)
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert [False, False] in seen  # they were seen to be paused
+    assert all(len(there) == 2 for there in seen[1:])
+    assert [record(job).get("earlier_runs") for job in jobs] == [[]] * 3  # nothing was started twice
+    assert [contents(job.results) for job in jobs] == [expected[name] for name in ("a", "b", "d")]
 
 
 def test_a_broken_host_does_not_stop_the_plate(client: Client, recordings: Path, tmp_path: Path) -> None:

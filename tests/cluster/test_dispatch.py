@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from spikelab.spike_sorting._batch import Policy
 from spikelab.spike_sorting._cluster import worker_specifications
 from spikelab.spike_sorting._dispatch import Dispatcher, Task, Worker
-from spikelab.spike_sorting._exceptions import GPUUnavailableError, InsufficientActivityError
+from spikelab.spike_sorting._exceptions import (
+    ConcurrentSortError,
+    FolderUnusableError,
+    GPUUnavailableError,
+    InsufficientActivityError,
+)
 
 GPU, CPU = Worker("gpu", "a", gpus=1), Worker("cpu", "a")
 OTHER = Worker("other", "b")
@@ -68,15 +77,48 @@ def test_a_task_that_was_lost_waits_and_then_comes_first() -> None:
 
 def test_a_broken_host_gets_nothing_and_two_end_the_batch() -> None:
     waiting = dispatcher(*(Task(i) for i in range(4)))
-    waiting.policy.note("a", InsufficientActivityError("silent", sorter="threshold"))
+    waiting.policy.note("a", "", InsufficientActivityError("silent", sorter="threshold"))
     assert waiting.next_for(CPU, [CPU, OTHER], 0) is not None
-    waiting.policy.note("a", GPUUnavailableError("gone"))
+    waiting.policy.note("a", "", GPUUnavailableError("gone"))
     assert waiting.next_for(CPU, [CPU, OTHER], 0) is None
     assert waiting.next_for(OTHER, [CPU, OTHER], 0) is not None
-    waiting.policy.note("b", GPUUnavailableError("gone"))
-    assert waiting.policy.repeats
-    assert not waiting.policy.may_start("c")
+    waiting.policy.note("b", "", GPUUnavailableError("gone"))
+    assert waiting.policy.repeats("")
+    assert not waiting.policy.may_start("c", "")
     assert len(waiting.drain()) == 2
+
+
+def test_a_sorter_that_is_missing_bars_that_sorter_alone() -> None:
+    waiting = dispatcher(*(Task(i, "kilosort4") for i in range(3)), Task(3, "rt_sort"))
+    waiting.policy.note("a", "kilosort4", GPUUnavailableError("gone"))
+    task = waiting.next_for(CPU, [CPU, OTHER], 0)
+    assert task is not None
+    assert task.index == 3
+    assert waiting.next_for(CPU, [CPU, OTHER], 0) is None
+    assert waiting.hopeless([CPU, OTHER]) == []
+    assert [task.index for task in waiting.hopeless([CPU])] == [0, 1, 2]
+    assert len(waiting) == 0
+
+
+@pytest.mark.parametrize("error", [ConcurrentSortError("in use"), FolderUnusableError("read-only")])
+def test_a_folder_is_the_matter_of_one_recording(error: Exception) -> None:
+    waiting = dispatcher(Task(0, avoid={"a"}), Task(1))
+    waiting.policy.note("a", "", error)
+    task = waiting.next_for(CPU, [CPU, OTHER], 0)
+    assert task is not None
+    assert task.index == 1
+    task = waiting.next_for(OTHER, [CPU, OTHER], 0)
+    assert task is not None
+    assert task.index == 0
+
+
+@pytest.mark.parametrize("wants_gpu", [False, True])
+@pytest.mark.parametrize("part", ["whole", "rest"])
+def test_what_is_to_avoid_a_host_waits_for_another(wants_gpu: bool, part: Any) -> None:
+    waiting = dispatcher(Task(0, wants_gpu=wants_gpu, part=part, host="a", avoid={"a"}))
+    for worker in (CPU, GPU):
+        assert waiting.next_for(worker, [CPU, GPU, OTHER], 0) is None
+    assert waiting.next_for(OTHER, [CPU, GPU, OTHER], 0) is not None
 
 
 def test_each_gpu_is_seen_by_one_worker_alone() -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -107,6 +109,45 @@ def test_scripts_run_in_a_folder_of_any_name(
             assert len(os.fsencode(job.name)) < 200
     assert not list(tmp_path.rglob("RUN"))
     assert "{input:q}" in (plan / "Snakefile").read_text()
+
+
+def test_one_pod_never_ends_the_others(jobs: list[Job], tmp_path: Path) -> None:
+    write_plan(jobs, tmp_path / "plan")
+    pods = yaml.safe_load((tmp_path / "plan" / "kubernetes_job.yaml").read_text())["spec"]
+    rules = {code: rule["action"] for rule in pods["podFailurePolicy"]["rules"]
+             for code in rule.get("onExitCodes", {}).get("values", ["evicted"])}  # fmt: skip
+    assert rules == {2: "FailIndex", 3: "FailIndex", 10: "FailIndex", "evicted": "Ignore"}
+    assert pods["backoffLimitPerIndex"] == 3
+
+
+def test_a_job_waits_for_the_claim_of_one_that_was_killed(
+    jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikelab.cli import _batch
+    from spikelab.spike_sorting import _lock
+
+    write_job(jobs[0], tmp_path / "job.toml")
+    note = jobs[0].results / ".spikelab.lock.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))  # a pod was killed a moment ago
+    monkeypatch.setattr(_lock, "WATCH_S", 0.1)
+    tries: list[float] = []
+
+    def wait(seconds: float) -> None:
+        tries.append(seconds)
+        a_minute_earlier = note.stat().st_mtime - 60
+        os.utime(note, (a_minute_earlier, a_minute_earlier))
+
+    monkeypatch.setattr(_batch, "time", SimpleNamespace(monotonic=time.monotonic, sleep=wait))
+    text, code = _batch.sort_job_in_turn(tmp_path / "job.toml")
+    assert (code, tries) == (0, [_batch.AGAIN_S] * 2)
+    assert not note.exists()
+    note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))
+    monkeypatch.setattr(_lock, "ENDS_WITHIN_S", 0.0)  # somebody holds it, and goes on doing so
+    text, code = _batch.sort_job_in_turn(tmp_path / "job.toml")
+    assert (code, len(tries)) == (11, 2)
+    assert "ConcurrentSortError" in text
+    assert note.exists()
 
 
 def test_a_new_plan_leaves_no_job_of_the_old_one(jobs: list[Job], tmp_path: Path) -> None:

@@ -15,15 +15,19 @@ from simulated import FS, Simulated, save_recording, simulate
 from spikelab.spike_sorting import sort_multistream, sort_recording
 from spikelab.spike_sorting._exceptions import (
     BiologicalSortFailure,
+    ConcurrentSortError,
     DockerEnvironmentError,
     EnvironmentSortFailure,
+    FolderUnusableError,
     GPUOutOfMemoryError,
     InsufficientActivityError,
     SaturatedSignalError,
     SortBatchError,
     SpikeSortingClassifiedError,
 )
+from spikelab.spike_sorting._manifest import jobs_from_entries
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+from spikelab.spike_sorting.pipeline import run_jobs
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
 from spikelab.spikedata import SpikeData
 
@@ -173,6 +177,40 @@ def test_without_docker_it_stops_at_the_first(six: list[Path], sorter: Sorter) -
     sorter.raises = None  # somebody started it
     results = sort_recording(six, on_failure="skip", **LOOSE)
     assert [i for i, result in enumerate(results) if result is None] == NOT_SORTED
+
+
+@pytest.mark.parametrize("what", ["in use", "a file", "holds something else"])
+def test_a_folder_that_cannot_be_used_is_the_matter_of_one_recording(
+    six: list[Path], sorter: Sorter, tmp_path: Path, what: str
+) -> None:
+    inputs = [six[0], six[5]]
+    results, scratch = ([tmp_path / f"{kind}{i}" for i in range(2)] for kind in ("results", "scratch"))
+    if what == "in use":
+        results[0].mkdir()
+        (results[0] / ".spikelab.lock.json").write_text(json.dumps({"pid": 1, "host": "another"}))
+    elif what == "a file":
+        results[0].write_text("in the place of a folder")
+    else:
+        (scratch[0] / "recording").mkdir(parents=True)
+        (scratch[0] / "recording" / "thesis.txt").touch()
+    with pytest.raises(SortBatchError, match="1 of 2 recordings failed$") as caught:
+        sort_recording(inputs, results_folders=results, intermediate_folders=scratch, **LOOSE)
+    (error,) = caught.value.exceptions
+    assert type(error) is (ConcurrentSortError if what == "in use" else FolderUnusableError)
+    assert caught.value.not_attempted == []
+    assert [result is None for result in caught.value.results] == [True, False]
+    assert sorter.names == ["fine too"]
+
+
+def test_a_missing_sorter_stops_what_wants_it_alone(
+    six: list[Path], sorter: Sorter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [{"file": six[i], "sorter": name} for i, name in ((0, "kilosort2"), (5, "threshold"), (1, "kilosort2"))]
+    monkeypatch.setattr(ThresholdBackend, "batch_parameter", None)
+    monkeypatch.setenv("PATH", str(six[0].parent))
+    outcomes = run_jobs(jobs_from_entries([{**entry, "config": {"spikes_min_first": 5}} for entry in entries]))
+    assert [type(outcome.error).__name__ for outcome in outcomes] == ["SorterNotInstalledError", "NoneType", "NoneType"]
+    assert [outcome.attempted for outcome in outcomes] == [True, True, False]
 
 
 def test_the_ladder_ends(six: list[Path], sorter: Sorter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,12 @@ def test_less_is_enough(sort: Callable[..., Any], tmp_path: Path) -> None:
     assert not (tmp_path / "inter").exists()
 
 
+def test_a_hung_sorter_is_not_tried_again(sort: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(SorterTimeoutError):
+        sort("hangs", sorter_timeout_s=1.5, enough_with=32, resource_retries=2)  # a smaller batch hangs as well
+    assert len(record(tmp_path)["attempts"]) == 1
+
+
 def test_a_full_disk_is_not_tried_again(sort: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(DiskExhaustionError) as caught:
         sort("fills_the_disk", enough_with=32, resource_retries=2)

@@ -166,7 +166,7 @@ def sort_one(job: Path, quiet: bool) -> None:
     with errors_as_exit_codes():
         from spikelab.cli import _batch
 
-        text, code = _batch.sort_job(job)
+        text, code = _batch.sort_job_in_turn(job)
         click.echo(text)
     sys.exit(code)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 200  # of a table that is printed once; live ones have what fits
 CLEAR_REST, UP = "\x1b[0J", "\x1b[{}A"
 LINE_EVERY_S = 30.0
+AGAIN_S = 15.0
 
 
 def planned(manifest: Path) -> list[Job]:
@@ -65,10 +66,30 @@ def plan(manifest: Path, folder: Path) -> str:
 
 def sort_job(job_file: Path) -> tuple[str, int]:
     """Sort what a job file says."""
+    return _report([_sorted(job_file)])
+
+
+def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
+    """Sort what a job file says; first wait for its folders, should another run hold them or have been killed there.
+
+    A batch system starts a job again at once, and what was killed on another host holds its folders a little longer.
+    """
+    from spikelab.spike_sorting._exceptions import ConcurrentSortError
+    from spikelab.spike_sorting._lock import ENDS_WITHIN_S
+
+    end = time.monotonic() + ENDS_WITHIN_S
+    while isinstance((outcome := _sorted(job_file)).error, ConcurrentSortError) and time.monotonic() < end:
+        click.echo(f"{outcome.job.name}: waits for its folders, {ENDS_WITHIN_S / 60:g} minutes at most", err=True)
+        time.sleep(AGAIN_S)
+    return _report([outcome])
+
+
+def _sorted(job_file: Path) -> Outcome:
     from spikelab.spike_sorting._jobfile import read_job
     from spikelab.spike_sorting.pipeline import run_jobs
 
-    return _report(run_jobs([read_job(job_file)]))
+    (outcome,) = run_jobs([read_job(job_file)])
+    return outcome
 
 
 def status(folder: Path) -> str:

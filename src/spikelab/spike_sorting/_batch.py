@@ -5,10 +5,12 @@ A recording fails because    then
 ===========================  ==============================================
 biology, or bad input        it is noted and the next recording is sorted
 a resource ran out           the same, after retries with a smaller batch
-the environment is broken    nothing more is started on that host, where every
-                             further recording would fail the same way; without
-                             another host, or when a second one fails like
-                             that, the batch stops
+its folder is in use, or     the same: other folders may be free; where there
+cannot be used               are other hosts, one of them is tried first
+the environment is broken    nothing more is started with that sorter on that
+                             host, where every further recording would fail the
+                             same way; without another host, or when a second
+                             one fails like that, nothing more with that sorter
 anything else                it is noted and the next recording is sorted
 ===========================  ==============================================
 """
@@ -19,7 +21,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, SortBatchError
+from spikelab.spike_sorting._exceptions import (
+    ConcurrentSortError,
+    EnvironmentSortFailure,
+    FolderUnusableError,
+    SortBatchError,
+)
 from spikelab.spike_sorting._inputs import Job, n_files
 from spikelab.spike_sorting._run import load_results
 
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OF_ONE_RECORDING = (ConcurrentSortError, FolderUnusableError)  # environment failures that say nothing of others
 BROKEN_HOSTS = 2  # that many, and the fault is the batch's, not a host's
 
 
@@ -65,33 +73,44 @@ class Outcome:
         return [*(load_results(self.job) if self.done.results is None else self.done.results)]
 
 
+def concerns_host(error: Exception | None) -> bool:
+    """Whether what a recording failed of would make every further one fail on that host."""
+    return isinstance(error, EnvironmentSortFailure) and not isinstance(error, OF_ONE_RECORDING)
+
+
 @dataclass
 class Policy:
-    """Where work may still be started, as failures come in."""
+    """Which sorter may still be started where, as failures come in.
 
-    broken: set[str] = field(default_factory=set)
+    Attributes
+    ----------
+    broken : set of (str, str)
+        Hosts, and the sorters that do not run there.
+    """
 
-    def note(self, host: str, error: Exception | None) -> None:
+    broken: set[tuple[str, str]] = field(default_factory=set)
+
+    def note(self, host: str, sorter: str, error: Exception | None) -> None:
         """Take note of how a job ended on `host`."""
-        if isinstance(error, EnvironmentSortFailure):
-            self.broken.add(host)
+        if concerns_host(error):
+            self.broken.add((host, sorter))
 
-    def may_start(self, host: str) -> bool:
+    def may_start(self, host: str, sorter: str) -> bool:
         """Whether a job may be started on `host`."""
-        return host not in self.broken and not self.repeats
+        return (host, sorter) not in self.broken and not self.repeats(sorter)
 
-    @property
-    def repeats(self) -> bool:
+    def repeats(self, sorter: str) -> bool:
         """Whether hosts fail alike."""
-        return len(self.broken) >= BROKEN_HOSTS
+        return sum(name == sorter for _, name in self.broken) >= BROKEN_HOSTS
 
 
 def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Outcome]:
-    """Sort every job in order; only a broken environment stops the batch."""
+    """Sort every job in order; only a broken environment keeps further ones from being tried."""
     outcomes: list[Outcome] = []
     policy, here = Policy(), "this one"
     for number, job in enumerate(jobs, start=1):
-        if not policy.may_start(here):
+        sorter = job.config.sorter.sorter_name
+        if not policy.may_start(here, sorter):
             outcomes.append(Outcome(job))
             continue
         if len(jobs) > 1:
@@ -100,9 +119,9 @@ def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Ou
             outcomes.append(Outcome(job, sort_one(job)))
         except Exception as error:  # noqa: BLE001 - what went wrong with one recording must not end the others
             outcomes.append(Outcome(job, error=error))
-            policy.note(here, error)
-            if not policy.may_start(here) and number < len(jobs):
-                logger.warning("the batch stops: the remaining recordings would fail the same way")
+            policy.note(here, sorter, error)
+            if any(not policy.may_start(here, rest.config.sorter.sorter_name) for rest in jobs[number:]):
+                logger.warning("the batch stops with %s: the remaining recordings would fail the same way", sorter)
     return outcomes
 
 

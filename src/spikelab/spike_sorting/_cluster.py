@@ -28,6 +28,7 @@ USABLE_SHARE = 0.9  # of the memory that is available
 CONNECT_S = 30
 START_S = 300
 START_TRIES = 3
+GONE = ("closed", "failed")  # words for a worker's status; whoever is killed is not listed at all
 QUIET = logging.CRITICAL  # of dask: we say ourselves which worker died, and what becomes of its recording
 # A terminal sends Ctrl-C to all processes; the client, which has it too, ends what its workers do in order.
 NO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -81,7 +82,7 @@ class Cluster:
             self.ours.sync(_replace_dead, self.ours)
 
     def workers(self) -> list[Worker]:
-        """Workers that take tasks now.
+        """Workers that are there; a paused one takes no task, and goes on with the one that it has.
 
         Raises
         ------
@@ -98,7 +99,7 @@ class Cluster:
                 f"the scheduler of the cluster does not answer any more ({error}). What is finished is on disk: start "
                 "the scheduler and its workers again, then give the same command, which continues where it stopped"
             ) from error
-        return [_worker(address, about) for address, about in found.items() if about.get("status") == "running"]
+        return [_worker(address, about) for address, about in found.items() if about.get("status") not in GONE]
 
 
 def _worker(address: str, about: dict[str, Any]) -> Worker:
@@ -107,6 +108,7 @@ def _worker(address: str, about: dict[str, Any]) -> Worker:
         host=str(about.get("host") or address),
         gpus=float((about.get("resources") or {}).get("GPU", 0)),
         memory=int(about["memory_limit"]) or None if about.get("memory_limit") else None,
+        takes_tasks=about.get("status") == "running",
     )
 
 

@@ -32,12 +32,15 @@ class Worker:
         What it offers as the resource "GPU".
     memory : int or None
         Bytes that it and what it starts may use.
+    takes_tasks : bool
+        Not one that its cluster has paused, for example because memory is short: what it does goes on.
     """
 
     address: str
     host: str
     gpus: float = 0.0
     memory: int | None = None
+    takes_tasks: bool = True
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Task:
     """One job, or a part of it, and what happened to it so far."""
 
     index: int
+    sorter: str = ""
     wants_gpu: bool = False
     may_be_split: bool = True
     part: Part = "whole"
@@ -52,6 +56,7 @@ class Task:
     not_before: float = 0.0
     lost: int = 0
     error: Exception | None = None  # the environment's, if it is tried elsewhere
+    avoid: set[str] = field(default_factory=set)  # hosts where its folders cannot be used
 
 
 @dataclass
@@ -96,30 +101,50 @@ class Dispatcher:
         now : float
             By the clock of ``not_before``.
         """
-        if not self.policy.may_start(worker.host):
-            return None
         self._due(now)
-        usable = [other for other in workers if self.policy.may_start(other.host)]
+        task = self._first(self.for_gpu, worker)
+        if task is None:
+            return self._for_cpu(worker)
+        usable = [other for other in workers if self.may_do(other.host, task)]
         with_gpu = [other for other in usable if other.gpus]
         n_without = len(usable) - len(with_gpu)
         ahead = len(self.rest) > SCRATCH_AHEAD * n_without
-        if self.for_gpu and (not with_gpu or (worker.gpus and not (ahead and self.rest))):
-            if not with_gpu and (self.rest or self.for_any):
-                return self._for_cpu(worker)
-            task = self.for_gpu.popleft()
-            task.part = "sorter" if with_gpu and n_without and task.may_be_split else "whole"
-            return task
-        return self._for_cpu(worker)
+        if with_gpu and (not worker.gpus or ahead):
+            return self._for_cpu(worker)
+        if not with_gpu and (other := self._for_cpu(worker)) is not None:
+            return other
+        self.for_gpu.remove(task)
+        task.part = "sorter" if with_gpu and n_without and task.may_be_split else "whole"
+        return task
+
+    def may_do(self, host: str, task: Task) -> bool:
+        """Whether `task` may be started on `host`."""
+        return host not in task.avoid and self.policy.may_start(host, task.sorter)
+
+    def hopeless(self, workers: Iterable[Worker]) -> list[Task]:
+        """Take away what may not be started on any host that there is."""
+        hosts = {worker.host for worker in workers}
+        found = []
+        for queue in (self.for_gpu, self.for_any, self.rest, self.later):
+            found += [task for task in queue if not any(self.may_do(host, task) for host in hosts)]
+        for task in found:
+            (self.later if task in self.later else self._queue(task)).remove(task)
+        return found
 
     def _for_cpu(self, worker: Worker) -> Task | None:
         """Finish what was begun, best on the host that has its scratch; then what needs no GPU."""
-        near = next((task for task in islice(self.rest, SCANNED) if task.host == worker.host), None)
-        if near is not None:
-            self.rest.remove(near)
-            return near
-        if self.rest:
-            return self.rest.popleft()
-        return self.for_any.popleft() if self.for_any else None
+        near = (task for task in islice(self.rest, SCANNED) if task.host == worker.host)
+        task = next((task for task in near if self.may_do(worker.host, task)), None) or self._first(self.rest, worker)
+        if task is not None:
+            self.rest.remove(task)
+            return task
+        task = self._first(self.for_any, worker)
+        if task is not None:
+            self.for_any.remove(task)
+        return task
+
+    def _first(self, queue: Iterable[Task], worker: Worker) -> Task | None:
+        return next((task for task in queue if self.may_do(worker.host, task)), None)
 
     def _due(self, now: float) -> None:
         due = [task for task in self.later if task.not_before <= now]

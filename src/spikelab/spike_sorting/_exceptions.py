@@ -15,6 +15,7 @@
           │    ├── ModelLoadingError
           │    ├── GPUUnavailableError
           │    ├── SorterNotInstalledError
+          │    ├── FolderUnusableError
           │    └── ConcurrentSortError
           ├── ResourceSortFailure             a machine resource ran out           -> retry with less
           │    ├── GPUOutOfMemoryError
@@ -243,6 +244,20 @@ class SorterNotInstalledError(EnvironmentSortFailure):
         super().__init__(message)
         self.sorter = sorter
         self.log_path = log_path
+
+
+class FolderUnusableError(EnvironmentSortFailure):
+    """A folder of one recording cannot be written, or holds what is not spikelab's; other recordings may be sorted.
+
+    Attributes
+    ----------
+    path : str, Path or None
+        Folder or file that was refused.
+    """
+
+    def __init__(self, message: str, *, path: PathLike | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class ConcurrentSortError(EnvironmentSortFailure):

@@ -17,6 +17,7 @@ from spikelab.spike_sorting._exceptions import (
     DockerEnvironmentError,
     EmptyWaveformMetricsError,
     EnvironmentSortFailure,
+    FolderUnusableError,
     GPUOutOfMemoryError,
     GPUUnavailableError,
     HDF5PluginMissingError,
@@ -75,7 +76,8 @@ and `run.json` has every try of the sorter (`attempts`) and how earlier runs in 
 | bad input (`ValueError`, `FileNotFoundError`) | goes on | tries again | 3 |
 | resource | the sorter runs again with its batch (`NT`, `batch_size`, `chunk_values`) halved, at most \
 `resource_retries` times; then goes on. A full disk is not tried again | tries again | 12 |
-| environment | stops: every further recording would fail the same way | tries again | 11 |
+| environment | stops: every further recording with that sorter would fail the same way | tries again | 11 |
+| a folder that is in use, or cannot be used | goes on | tries again | 11 |
 | anything else | goes on | tries again | 1 |
 
 After the batch a `SortBatchError` is raised if anything failed, or, with `on_failure="skip"`, the results are returned
@@ -167,6 +169,11 @@ ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
         "`spikelab doctor` lists what is missing. Check first that this is the environment it was installed in; a "
         "sorter "
         "can also run in its container (`use_docker=True`)."
+    ),
+    FolderUnusableError: (
+        "Check first who owns the folder that the message names, and whether its disk is mounted, and for writing. "
+        "Then give other `results_folders` and `intermediate_folders`, or make the folder writable. The other "
+        "recordings of a batch are sorted."
     ),
     ConcurrentSortError: (
         "Check first whether the process that the message names still runs. Wait for it, or give other folders. A run "

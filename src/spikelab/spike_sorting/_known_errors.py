@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._exceptions import (
     DiskExhaustionError,
-    EnvironmentSortFailure,
+    FolderUnusableError,
     HostOutOfMemoryError,
     SpikeSortingClassifiedError,
 )
@@ -69,9 +69,10 @@ def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> Spi
     if error.errno == errno.ENOMEM:
         return HostOutOfMemoryError(f"{name}: this machine's memory ran out ({error}); lower total_memory or n_jobs")
     if error.errno in CANNOT_WRITE and _is_ours(error, folders):
-        return EnvironmentSortFailure(
+        return FolderUnusableError(
             f"{name}: cannot write to {error.filename} ({error.strerror}); give folders that can be written as "
-            "results_folders and intermediate_folders"
+            "results_folders and intermediate_folders",
+            path=error.filename,
         )
     return None
 

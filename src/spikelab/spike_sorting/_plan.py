@@ -56,8 +56,9 @@ spec:
     rules:
       - action: FailIndex        # bad input (3), biology (10): trying again changes nothing
         onExitCodes: {{operator: In, values: [2, 3, 10]}}
-      - action: FailJob          # the environment (11): all pods would fail
-        onExitCodes: {{operator: In, values: [11]}}
+      - action: Ignore           # evicted, or its node drained: not its fault
+        onPodConditions: [{{type: DisruptionTarget}}]
+      # All else, the environment (11) too, is tried again: another node may have what this one lacks.
   template:
     spec:
       restartPolicy: Never

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import signal
+import threading
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROC = Path("/proc/self/stat")
 STATE, START = 0, 19  # of the fields behind the command in /proc/PID/stat
@@ -64,3 +71,46 @@ def _started_by_proc(pid: int) -> float | None:
     except OSError:
         return None
     return None if fields[STATE] in ENDED else int(fields[START])
+
+
+_CHANGING = threading.Lock()
+_blocks, _ignored = 0, False
+
+
+@contextmanager
+def exit_codes_are_kept() -> Iterator[None]:
+    """Learn in the block how children end, also where the caller ignores SIGCHLD.
+
+    The system forgets the exit codes of such a process's children, and Python takes every one for 0. Python's own means
+    works in the main thread only, so the interpreter's is called; what the caller has set is set again afterwards.
+    """
+    global _blocks, _ignored  # noqa: PLW0603 - of the process, like the signal
+    number = getattr(signal, "SIGCHLD", None)
+    if number is None:  # Windows
+        yield
+        return
+    with _CHANGING:
+        _blocks += 1
+        if _blocks == 1:
+            _ignored = _handling(number) == signal.SIG_IGN
+        if _ignored:
+            _handle(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        with _CHANGING:
+            _blocks -= 1
+            if _blocks == 0 and _ignored and _handling(number) == signal.SIG_DFL:
+                _handle(number, signal.SIG_IGN)
+
+
+def _handling(number: int) -> int:
+    get = ctypes.pythonapi.PyOS_getsig
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_int]
+    return int(get(number) or 0)
+
+
+def _handle(number: int, handler: int) -> None:
+    change = ctypes.pythonapi.PyOS_setsig
+    change.restype, change.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+    change(number, int(handler))

@@ -8,6 +8,7 @@ import os
 import platform
 import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,14 +26,14 @@ from spikelab.spike_sorting._host import available_memory
 from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
-from spikelab.spike_sorting._process import this_process
+from spikelab.spike_sorting._process import exit_codes_are_kept, this_process
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore
 from spikelab.spike_sorting.stages.store import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from spikelab.spike_sorting._inputs import Job
     from spikelab.spike_sorting._types import BinaryRecording
@@ -119,7 +120,8 @@ def load_results(job: Job) -> list[SpikeData]:
 def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) -> Sorted | None:
     try:
         _require_input(job)
-        return _recorded(job, limits, only_sorter=only_sorter)
+        with exit_codes_are_kept():
+            return _recorded(job, limits, only_sorter=only_sorter)
     except Exception as error:
         logger.error("%s failed: %s: %s", job.name, type(error).__name__, error)  # noqa: TRY400 - its trace is in the log
         raise
@@ -162,18 +164,26 @@ def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
             done = _sort(job, record, shown, limits, only_sorter=only_sorter)
         except BaseException as error:
             record |= {"status": status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
-            _trace_to_log(log, error)
+            # A full disk: what ended the run is raised, not that it could not be noted.
+            with suppress(OSError):
+                _trace_to_log(log, error)
+            with suppress(OSError):
+                _end_record(job, record, warnings)
             raise
         else:
             record["status"] = SORTED if only_sorter else "done"
+            _end_record(job, record, warnings)
         finally:
-            record.pop("stage", None)
-            record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
-            _write_record(job.results, record)
             _write_report(job, record, shown)
             if job.config.execution.delete_inter and record["status"] in FINAL:
                 stages.delete_scratch(job.intermediate)
     return done
+
+
+def _end_record(job: Job, record: dict[str, Any], warnings: Sequence[str]) -> None:
+    record.pop("stage", None)
+    record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
+    _write_record(job.results, record)
 
 
 def _sort(job: Job, record: dict[str, Any], shown: Shown, limits: Limits, *, only_sorter: bool) -> Sorted | None:

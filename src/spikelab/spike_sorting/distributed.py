@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting import _worker
-from spikelab.spike_sorting._batch import Outcome, Policy, raise_failures
+from spikelab.spike_sorting._batch import Outcome, Policy, concerns_host, raise_failures
 from spikelab.spike_sorting._cluster import Cluster, connected
 from spikelab.spike_sorting._dispatch import Dispatcher, Task, Worker
-from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, ResourceSortFailure
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, FolderUnusableError, ResourceSortFailure
 from spikelab.spike_sorting._inputs import Job, overview_folder
 from spikelab.spike_sorting._jobfile import write_batch
 from spikelab.spike_sorting._manifest import DEFAULT_SCRATCH, ManifestError, jobs_from_entries, read_manifest
@@ -138,7 +138,7 @@ def _task(index: int, job: Job) -> Task:
     wants_gpu = backend.gpu_use() != GPU_UNUSED
     execution = job.config.execution
     forced = execution.recompute_recording or execution.recompute_sorting  # a second task would do it all again
-    return Task(index, wants_gpu=wants_gpu, may_be_split=not forced)
+    return Task(index, job.config.sorter.sorter_name, wants_gpu=wants_gpu, may_be_split=not forced)
 
 
 @dataclass
@@ -179,14 +179,10 @@ class Batch:
             while self.waiting or self.running:
                 self._look()
                 self._start()
-                if self._stuck():
-                    break
                 self._take_one()
         except BaseException:
             self._end_all()
             raise
-        for task in self.waiting.drain():
-            self.outcomes[task.index].error = task.error
         if any(not outcome.attempted for outcome in self.outcomes):
             logger.warning("the batch stops: the remaining recordings would fail the same way")
 
@@ -202,10 +198,13 @@ class Batch:
             with suppress(Exception):
                 future.cancel()
             self._lost(task, f"worker {address} is gone")
+        self._give_up()
         self.cluster.mend()
-        if not self.workers and not self.running and now - self.said > SAY_AGAIN_S:
+        idle = not self.running and not any(worker.takes_tasks for worker in self.workers.values())
+        if idle and now - self.said > SAY_AGAIN_S:
             self.said = now
-            logger.warning("the cluster has no worker: waiting for one")
+            what = "its workers are paused, which dask does when memory is short" if self.workers else "it has none"
+            logger.warning("waiting for a worker of the cluster: %s", what)
         if self.watch is not None:
             self.watch(self)
         self._update_page(now)
@@ -214,7 +213,7 @@ class Batch:
         """Give every worker that has nothing to do a task."""
         everyone = list(self.workers.values())
         for worker in everyone:
-            if worker.address in self.running or not self.waiting:
+            if worker.address in self.running or not worker.takes_tasks:
                 continue
             task = self.waiting.next_for(worker, everyone, time.monotonic())
             if task is not None:
@@ -239,11 +238,12 @@ class Batch:
         self.running[worker.address] = (task, future)
         future.add_done_callback(lambda _, address=worker.address: self.ended.put(address))
 
-    def _stuck(self) -> bool:
-        """Whether nothing runs, and nothing may be started."""
+    def _give_up(self) -> None:
+        """Wait no longer for what may not be started anywhere, once nothing runs whose end could change that."""
         if self.running or not self.workers:
-            return False
-        return not any(self.policy.may_start(worker.host) for worker in self.workers.values())
+            return
+        for task in self.waiting.hopeless(self.workers.values()):
+            self.outcomes[task.index].error = task.error
 
     def _take_one(self) -> None:
         """Wait until a task ends, and note how."""
@@ -313,7 +313,7 @@ class Batch:
             task.part, task.host = "rest", worker.host
             self.waiting.add([task])
         elif isinstance(error, EnvironmentSortFailure):
-            self._bar(task, worker, error)
+            self._elsewhere(task, worker, error)
         else:
             outcome.done, outcome.error = told.done, error
             _say(outcome)
@@ -326,13 +326,14 @@ class Batch:
             logger.warning("%s waits: %s", job.name, error)
         self.waiting.again(task, now + BUSY_DELAY_S)
 
-    def _bar(self, task: Task, worker: Worker, error: EnvironmentSortFailure) -> None:
-        """Start nothing more on this host; the job may do better on another."""
-        self.policy.note(worker.host, error)
+    def _elsewhere(self, task: Task, worker: Worker, error: EnvironmentSortFailure) -> None:
+        """Start this job, or nothing more with its sorter, on this host; the job may do better on another."""
+        self.policy.note(worker.host, task.sorter, error)
+        task.avoid.add(worker.host)
         job = self.jobs[task.index]
-        elsewhere = any(self.policy.may_start(other.host) for other in self.workers.values())
-        if elsewhere:
-            logger.warning("%s: nothing more is started on %s: %s", job.name, worker.host, error)
+        if any(self.waiting.may_do(other.host, task) for other in self.workers.values()):
+            what = f"nothing more with {task.sorter} is started" if concerns_host(error) else "it is not tried again"
+            logger.warning("%s: %s on %s: %s", job.name, what, worker.host, error)
             task.error = error
             self.waiting.again(task)
         else:
@@ -371,9 +372,10 @@ def _not_seen_there(job: Job, worker: Worker, error: Exception | None) -> Except
     if isinstance(error, FileNotFoundError) and not job.recording_input.exists():
         return error
     if isinstance(error, FileNotFoundError) and str(job.recording_input) in str(error):
-        return EnvironmentSortFailure(
+        return FolderUnusableError(
             f"{job.recording_input} is there, but not on {worker.host}: workers must see recordings and folders under "
-            "the same paths as you do (a shared drive)"
+            "the same paths as you do (a shared drive)",
+            path=job.recording_input,
         )
     return error
 

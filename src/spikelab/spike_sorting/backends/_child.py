@@ -8,6 +8,7 @@ parent disappears it ends its tree itself. A container that it started belongs t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ import psutil
 
 from spikelab import _files
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
+from spikelab.spike_sorting._process import exit_codes_are_kept, machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 JOB_FILE, ERROR_FILE, RESULT_FILE, LOG_FILE = "job.json", "error.json", "spikes.npz", "sorter.log"
 POLL_S = 0.5
+LOOK_S = 0.02
 HEARTBEAT_S = 30.0
 GRACE_S = 5.0  # to clean up, between being asked to end and being killed
 TEMPORARY, TEMPORARY_PREFIX = "tmp", "spikelab-"
@@ -123,7 +127,7 @@ def run_in_child(
     sorter = str(job["sorter"])
     process: psutil.Popen | None = None
     members: dict[int, psutil.Process] = {}
-    with _own_temporary_files(folder) as temporary:
+    with exit_codes_are_kept(), _own_temporary_files(folder) as temporary:
         # No other run has this mark. A container is stopped by its engine, which must find it running.
         mark = None if job.get("container") else str(temporary)
         variables = {**dict.fromkeys(TEMPORARY_VARIABLES, str(temporary)), **(environment or {})}
@@ -139,11 +143,13 @@ def run_in_child(
                     env=_environment(n_threads, variables),
                     **_own_group(),
                 )
-            exit_code = _wait(process, _Watch(sorter, process, folder, log_path, timeout_s, members))
+            _wait(process, _Watch(sorter, process, folder, log_path, timeout_s, members))
         finally:
             if process is not None:
                 end_tree(process, members.values(), mark)
-            _clean_log(log_path)
+            with suppress(OSError):  # a full disk: the log stays as it is, and what happened is raised
+                _clean_log(log_path)
+        exit_code = int(process.wait())
     if exit_code != 0 or not (folder / RESULT_FILE).is_file():
         raise _error(sorter, exit_code, folder / ERROR_FILE, log_path)
 
@@ -156,12 +162,12 @@ def _own_temporary_files(folder: Path) -> Iterator[Path]:
     """
     inside = folder / TEMPORARY
     inside.mkdir(exist_ok=True)
-    base = Path(tempfile.gettempdir())
-    for old in base.glob(TEMPORARY_PREFIX + "*"):
+    base, ours = Path(tempfile.gettempdir()), f"{TEMPORARY_PREFIX}{_view()}-"
+    for old in base.glob(ours + "*"):
         with suppress(OSError):  # left by a run that was killed: its folder is gone, or it is this one
             if old.is_symlink() and (not old.exists() or old.readlink() == inside.absolute()):
                 old.unlink()
-    link = base / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}"
+    link = base / f"{ours}{uuid.uuid4().hex[:12]}"
     try:
         link.symlink_to(inside.absolute(), target_is_directory=True)
     except OSError:  # Windows, without the right to
@@ -174,26 +180,64 @@ def _own_temporary_files(folder: Path) -> Iterator[Path]:
         shutil.rmtree(inside, ignore_errors=True)
 
 
+@cache
+def _view() -> str:
+    """Name the files that this process can see: a link that leads nowhere here may be in use in another container."""
+    try:
+        files = str(Path("/proc/self/ns/mnt").readlink())
+    except OSError:
+        files = ""
+    return hashlib.blake2b(f"{machine()} {files}".encode(), digest_size=3).hexdigest()
+
+
 def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = (), mark: str | None = None) -> None:
     """End `process` and everything it started, and wait until they are gone.
 
     The process itself is asked first, and has `GRACE_S` to clean up; then all are killed, also those in `seen` that
-    have left the tree since, and those that were started unseen and have the `mark` in their environment.
+    have left the tree since, and those that were started unseen and have the `mark` in their environment. Only then is
+    it waited for: its number, which is also its group's, is given to nobody else before.
     """
     victims = [*_tree(process), *seen]
     try:
-        if process.poll() is None:
+        if not has_ended(process):
             process.terminate()
-            process.wait(timeout=GRACE_S)
-    except (psutil.Error, subprocess.TimeoutExpired):
-        pass  # it is gone, or it does not listen
+            has_ended(process, within_s=GRACE_S)
+    except psutil.Error:
+        pass  # it is gone
     finally:  # also where a second Ctrl-C cuts the wait short
         victims += frozen_tree(process)
-        kill(process.pid, victims)
+        kill(None if was_waited_for(process) else process.pid, victims)
         victims += kill_marked(mark)
-    psutil.wait_procs(victims, timeout=10)
+    psutil.wait_procs([victim for victim in victims if victim.pid != process.pid], timeout=10)
     with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):  # stuck in the kernel: nothing more to be done
         process.wait(timeout=10)
+
+
+def has_ended(process: psutil.Popen, within_s: float = 0.0) -> bool:
+    """Whether `process` ends within a time. Where the system allows, it is only looked at, so that its number stays."""
+    end = time.monotonic() + within_s
+    while not _is_over(process):
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(LOOK_S, left))
+    return True
+
+
+def _is_over(process: psutil.Popen) -> bool:
+    if was_waited_for(process):
+        return True
+    if not hasattr(os, "waitid"):  # Windows and an older macOS
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return process.poll() is not None
+
+
+def was_waited_for(process: psutil.Popen) -> bool:
+    """Whether the number of `process` may be another process's by now."""
+    return process.returncode is not None
 
 
 def frozen_tree(process: psutil.Process) -> list[psutil.Process]:
@@ -230,8 +274,9 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
         return False
 
 
-def kill(group: int, victims: Iterable[psutil.Process]) -> None:
-    if hasattr(os, "killpg"):
+def kill(group: int | None, victims: Iterable[psutil.Process]) -> None:
+    """Kill a group of processes, where it has not ended, and whoever of `victims` is left."""
+    if group is not None and hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):  # raised where nobody is left
             os.killpg(group, signal.SIGKILL)  # also reaches grandchildren whose own parent has ended
     for victim in victims:
@@ -291,16 +336,11 @@ class _Watch:
         return _size(self.log_path) + sum(_size(path) for path in self.folder.rglob("*"))
 
 
-def _wait(process: psutil.Popen, watch: _Watch) -> int:
-    while True:
-        try:
-            code = int(process.wait(timeout=POLL_S))
-        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
-            watch.look()
-            continue
-        seconds = time.monotonic() - watch.start
-        logger.info("%s ended after %.1f s, peak memory %.2f GiB", watch.sorter, seconds, watch.peak_bytes / 2**30)
-        return code
+def _wait(process: psutil.Popen, watch: _Watch) -> None:
+    while not has_ended(process, within_s=POLL_S):
+        watch.look()
+    seconds = time.monotonic() - watch.start
+    logger.info("%s ended after %.1f s, peak memory %.2f GiB", watch.sorter, seconds, watch.peak_bytes / 2**30)
 
 
 def _environment(n_threads: int, further: Mapping[str, str]) -> dict[str, str]:

@@ -40,6 +40,8 @@ def main(job_path: Path) -> int:
     """Run the job; 0 with ``spikes.npz``, or 1 with ``error.json``."""
     job = json.loads(job_path.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, _leave)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started this process may ignore it, and it is inherited
     threading.Thread(target=_end_with_parent, args=(job,), daemon=True).start()
     folder = Path(job["folder"])
     try:

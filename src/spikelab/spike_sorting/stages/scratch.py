@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spikelab import _files
-from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting._exceptions import FolderUnusableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +23,14 @@ def empty_folder(folder: Path) -> None:
 
     Raises
     ------
-    EnvironmentSortFailure
+    FolderUnusableError
         If there is something in it that we did not write.
     """
     if folder.exists() and not is_ours(folder):
-        raise EnvironmentSortFailure(
+        raise FolderUnusableError(
             f"{folder} holds something that spikelab did not write, and would be overwritten: give another folder as "
-            "intermediate_folders"
+            "intermediate_folders",
+            path=folder,
         )
     _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from spikelab.spike_sorting._classifier import cause_of
 from spikelab.spike_sorting._exceptions import (
     DiskExhaustionError,
     ResourceSortFailure,
+    SorterTimeoutError,
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 NAME = "sorting"
 SPIKES = "spikes.npz"
 MIN_BATCH = 2
+NOT_HELPED_BY_LESS = (DiskExhaustionError, SorterTimeoutError)  # a full disk; a GPU or drive that hangs
 
 
 def sorting_stage(
@@ -106,7 +108,7 @@ def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: l
             return _attempt(context, backend, binary, attempts)
         except ResourceSortFailure as error:
             smaller = smaller_batch(backend)
-            if smaller is None or retries_left == 0 or isinstance(error, DiskExhaustionError):
+            if smaller is None or retries_left == 0 or isinstance(error, NOT_HELPED_BY_LESS):
                 raise
             retries_left -= 1
             logger.warning("%s", error)

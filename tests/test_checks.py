@@ -169,15 +169,6 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend) -> None:
     assert [finding.failure for finding in check_memory(Needs())] == [None]
 
 
-@pytest.mark.parametrize(("limit", "left"), [("1000000000", 10**9 - 400 + 100), ("max", 2**62)])
-def test_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, left: int) -> None:
-    for name, text in (("max", limit), ("current", "400"), ("stat", "anon 300\ninactive_file 100")):
-        (tmp_path / name).write_text(text + "\n", encoding="ascii")
-    files = tuple(str(tmp_path / name) for name in ("max", "current", "stat"))
-    monkeypatch.setattr(_host, "CGROUP_MEMORY", (files, ("/no", "such", "files")))
-    assert min(_host._left_in_cgroup()) == left
-
-
 def test_room_on_one_disk_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checks.shutil, "disk_usage", lambda path: Usage(100, 0, 100))
     folders = {tmp_path / "out" / "deep": 60, tmp_path / "inter": 50}

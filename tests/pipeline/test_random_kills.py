@@ -1,4 +1,4 @@
-"""Fifty runs that are killed at random moments, each followed by the same call again.
+"""A hundred runs that are killed at random moments, each followed by the same call again.
 
 The sorter runs in a supervised child, which starts a helper, writes temporary files and takes its time; the parent or
 the child is sent SIGKILL, SIGTERM or SIGINT. Afterwards nothing may be left: no process, no temporary file, no lock, no
@@ -144,7 +144,7 @@ def test_nothing_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
     assert set(expected) == {"sorted.npz", "sorted_spikedata_curated.npz"}
 
     chance, done = random.Random(0), Counter[str]()
-    n_runs = int(os.environ.get("SPIKELAB_KILLS", "50"))
+    n_runs = int(os.environ.get("SPIKELAB_KILLS", "100"))
     for number in range(n_runs):
         where = tmp_path / f"run{number}"
         what = kill(runs.start(where), chance, length)

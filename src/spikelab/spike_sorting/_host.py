@@ -8,18 +8,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from spikelab.spike_sorting import _cgroups
+
 ANSWER_WITHIN_S = 10
-NO_LIMIT = 2**62
 GPU_QUERY = ("--query-gpu=index,name,memory.free,memory.total", "--format=csv,noheader,nounits")
 DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version")  # also where nvidia-smi is missing
-CGROUP_MEMORY = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -112,24 +105,4 @@ def available_memory() -> int:
     """Bytes that can still be used: of the machine, or of the container or job that this process is in."""
     import psutil
 
-    return min(int(psutil.virtual_memory().available), *_left_in_cgroup())
-
-
-def _left_in_cgroup() -> list[int]:
-    left = []
-    for limit, usage, statistics in CGROUP_MEMORY:
-        try:
-            left.append(int(_lines(limit)[0]) - int(_lines(usage)[0]) + _cached(statistics))
-        except (OSError, ValueError, IndexError):  # no limit ("max"), or not this kind of system
-            continue
-    return left or [NO_LIMIT]
-
-
-def _cached(statistics: str) -> int:
-    """Bytes that are only a cache of files: they are given back when somebody needs them."""
-    values = dict(line.split() for line in _lines(statistics))
-    return int(values.get("total_inactive_file", values.get("inactive_file", 0)))
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text(encoding="ascii").splitlines()
+    return min([int(psutil.virtual_memory().available), *_cgroups.memory_left()])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 
+from spikelab.spike_sorting import _cgroups
+
 
 def available_cores() -> int:
-    """Cores that this process may use: a container or a batch system may grant fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: a container or a batch system may grant fewer than there are, or less time."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([there, *map(math.ceil, _cgroups.cores())]))
 
 
 def peak_memory_mib() -> float:

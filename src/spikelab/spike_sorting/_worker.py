@@ -17,13 +17,14 @@ import warnings
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spikelab.spike_sorting._exceptions import ConcurrentSortError
 from spikelab.spike_sorting._run import Limits, Sorted, run_the_sorter, sort_one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import psutil
 
@@ -172,8 +173,8 @@ def end_the_greedy(limit: int) -> bool:
 
     this = psutil.Process()
     trees = [[child, *child.children(recursive=True)] for child in this.children()]
-    used = [sum(_memory(member) for member in tree) for tree in trees]
-    total = _memory(this) + sum(used)
+    used = [memory_of(tree) for tree in trees]
+    total = memory_of([this, *(member for tree in trees for member in tree)])
     if total <= limit or not trees or max(used) < WORTH_ENDING * limit:
         return False
     greedy = trees[used.index(max(used))]
@@ -188,13 +189,34 @@ def end_the_greedy(limit: int) -> bool:
     return True
 
 
-def _memory(process: psutil.Process) -> int:
+def memory_of(processes: Iterable[psutil.Process]) -> int:
+    """Bytes that processes use, and would give back if they ended.
+
+    Pages of a file that is mapped are not among them: they are a cache, which the system takes back when it needs the
+    room. Memory that processes share counts once, as much as the one of them that sees most of it.
+    """
     import psutil
 
+    own, shared = [0], [0]
+    for process in processes:
+        try:
+            of_one = _own_and_shared(process)
+        except psutil.Error:  # it has ended
+            continue
+        own.append(of_one[0])
+        shared.append(of_one[1])
+    return sum(own) + max(shared)
+
+
+def _own_and_shared(process: psutil.Process) -> tuple[int, int]:
+    """Bytes of a process alone, and of memory that others may share with it; without pages of files where known."""
     try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+        text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system, or it has ended, which the next line says
+        return int(process.memory_info().rss), 0
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    kib = [int(lines.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem")]
+    return kib[0] * 1024, kib[1] * 1024
 
 
 def _travels(error: Exception) -> Exception:

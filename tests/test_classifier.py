@@ -108,6 +108,42 @@ LOOKALIKES = [
     ("kilosort2", "room for more memory on device 0"),
     ("kilosort4", "No module named 'dockerfile_parse'"),
     ("kilosort4", "No module named 'torch.nonexistent'"),
+    # memory: what is denied, what is planned, what counts nothing, what is a name
+    ("kilosort4", "no error: out of memory handling initialised"),
+    ("kilosort4", "CUDA: no error: out of memory handling initialised"),
+    ("kilosort4", "no CUDA out of memory so far"),
+    ("kilosort4", "if CUDA out of memory, batch_size is halved"),
+    ("kilosort4", "CUDA out of memory checks passed"),
+    ("kilosort4", "CUDA out of memory errors: 0"),
+    ("kilosort4", "|            CUDA OOMs: 0            |        cudaMalloc retries: 0         |"),
+    ("kilosort4", "reading /data/cuda_out_of_memory_test/rec.raw.h5"),
+    ("kilosort4", "reading /data/CUDA out of memory/rec.raw.h5"),
+    ("kilosort4", "[Errno 2] No such file or directory: '/data/my CUDA out of memory test/rec.h5'"),
+    ("kilosort4", "saved D:\\CUDA_ERROR_OUT_OF_MEMORY\\rec.dat"),
+    ("kilosort4", "/data/std::bad_alloc/MemoryError/x"),
+    ("kilosort2", "Killed 0 units"),
+    ("kilosort2", "Killed 12 duplicate units"),
+    ("kilosort2", "killed: 3 of 40 templates"),
+    ("kilosort4", "oom_kill 0"),
+    ("kilosort4", "exit code 0, 137 units"),
+    ("kilosort4", "return value: 1.137"),
+    ("kilosort4", "GPU memory: 8.0 GiB, enough memory for a batch"),
+    ("kilosort4", "memory limit: none exceeded"),
+    ("kilosort2", "Out of memory. The likely cause is an infinite recursion within the program."),
+    ("kilosort4", "unable to allocate units to channels"),
+    # HDF5, libraries, docker
+    ("kilosort2", "computing high-pass filter, notch filter not found"),
+    ("kilosort4", "FileNotFoundError: can't open directory (/data/x)"),
+    ("kilosort4", "HDF5 file opened with h5py 3.16, plugin path unset"),
+    ("kilosort4", "loaded libcuda.so.1"),
+    ("kilosort4", "GLIBC 2.36 found"),
+    ("kilosort4", "reading /data/docker-test/rec.h5 with use_docker=False"),
+    ("kilosort4", "sample_docker_rate is 3"),
+    # activity
+    ("kilosort4", "found 0 good channels"),
+    ("rt_sort", "Found 0 preliminary propagation sequences in window 1\nFound 12 preliminary propagation sequences"),
+    ("rt_sort", "Kept 20 of 120 propagation sequences"),
+    ("kilosort4", "Input to SVD must not contain NaN or Inf."),
 ]
 
 
@@ -222,7 +258,18 @@ def test_kilosort2_no_good_channels(tmp_path: Path, log: str, total: int | None,
 
 
 def test_kilosort2_some_bad_channels_are_fine(tmp_path: Path) -> None:
-    assert ks2(tmp_path, "Recording has 64 channels\nfound 63 bad channels \n") is None
+    assert ks2(tmp_path, "Recording has 64 channels\nfound 62 bad channels \n") is None
+    assert ks2(tmp_path, "Recording has 1 channels\nfound 0 bad channels \n") is None
+
+
+def test_kilosort2_sorts_no_single_live_channel(tmp_path: Path) -> None:
+    error = ks2(tmp_path, "Recording has 64 channels\nfound 312 threshold crossings\nfound 63 bad channels \n")
+    assert isinstance(error, errors.InsufficientActivityError)
+    assert error.threshold_crossings == 312
+    assert "one alone" in str(error)
+    (tmp_path / "kilosort4.log").write_text("Recording has 64 channels\nfound 64 bad channels \n", encoding="utf-8")
+    (tmp_path / "kilosort2.log").unlink()
+    assert classify_ks4_failure(tmp_path, Exception("it failed")) is None  # it has no such check
 
 
 def test_message_glued_to_dashes(tmp_path: Path) -> None:
@@ -289,10 +336,74 @@ def test_environment_before_resource_before_biology(tmp_path: Path) -> None:
     assert type(classify_ks4_failure(NOTHING, everything)) is errors.DockerEnvironmentError
 
 
+@pytest.mark.parametrize("text", ["check HDF5_PLUGIN_PATH", "No module named 'hdf5plugin'"])
+def test_a_missing_filter_comes_before_what_follows_from_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDF5_PLUGIN_PATH", "/plugins")
+    error = RuntimeError(text)
+    error.__cause__ = ValueError("Found array with 0 sample(s) while a minimum of 1 is required by TruncatedSVD.")
+    found = classify_ks4_failure(NOTHING, error)
+    assert isinstance(found, errors.HDF5PluginMissingError)
+    assert found.configured_path == "/plugins"
+
+
+def test_the_variable_in_a_log_is_no_complaint(tmp_path: Path) -> None:
+    (tmp_path / "sorter.log").write_text("HDF5_PLUGIN_PATH=/plugins\n", encoding="utf-8")
+    assert classify_ks4_failure(tmp_path, RuntimeError("it failed")) is None
+
+
+def test_docker_that_forbids_and_does_not_answer_forbids() -> None:
+    text = "docker: permission denied while trying to connect to the Docker daemon. Is the docker daemon running?"
+    error = classify_ks4_failure(NOTHING, RuntimeError(text))
+    assert isinstance(error, errors.DockerEnvironmentError)
+    assert error.reason == "permission_denied"
+
+
+def test_what_fails_in_a_container_is_not_the_containers_fault() -> None:
+    head = "Spike sorting in docker failed with the following error:\n"
+    assert classify_ks4_failure(NOTHING, RuntimeError(head + "IndexError: 3")) is None
+    empty = "Found array with 0 sample(s) while a minimum of 1 is required by TruncatedSVD."
+    assert isinstance(classify_ks4_failure(NOTHING, RuntimeError(head + empty)), errors.InsufficientActivityError)
+
+
+def test_words_in_the_name_of_this_runs_folder_mean_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "my CUDA out of memory test"
+    folder.mkdir()
+    (folder / "kilosort4.log").write_text(f"writing to {folder}/results\n", encoding="utf-8")
+    assert classify_ks4_failure(folder, RuntimeError(f"it failed in {folder}")) is None
+    (folder / "kilosort4.log").write_text(f"writing to {folder}/results: CUDA out of memory\n", encoding="utf-8")
+    assert isinstance(classify_ks4_failure(folder, RuntimeError("it failed")), errors.GPUOutOfMemoryError)
+
+
+def test_a_line_of_a_megabyte_is_looked_at_where_it_begins_and_ends(tmp_path: Path) -> None:
+    text = "docker " * 150_000 + "CUDA out of memory"
+    assert isinstance(ks2(tmp_path, text), errors.GPUOutOfMemoryError)
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("folder '/models/my mea' does not contain init_dict.json and state_dict.pt", "/models/my mea"),
+        ("/models/mea has no init_dict.json", None),
+        ("init_dict.json and state_dict.pt are not in /models/mea.", "/models/mea"),
+    ],
+)
+def test_a_folder_without_a_model_is_told(text: str, folder: str | None) -> None:
+    error = classify_rt_sort_failure(NOTHING, ValueError(text))
+    assert isinstance(error, errors.ModelLoadingError)
+    assert error.model_path == folder
+
+
 def test_units_at_failure_are_read() -> None:
     error = classify_ks4_failure(NOTHING, ValueError("n_samples=5 should be >= n_clusters=6."))
     assert isinstance(error, errors.InsufficientActivityError)
     assert error.units_at_failure == 5
+
+
+def test_no_sample_at_all_is_no_unit_at_all() -> None:
+    text = "Found array with 0 sample(s) (shape=(0, 61)) while a minimum of 1 is required by TruncatedSVD."
+    error = classify_ks4_failure(NOTHING, ValueError(text))
+    assert isinstance(error, errors.InsufficientActivityError)
+    assert error.units_at_failure == 0
 
 
 def test_signatures_of_one_sorter_are_not_anothers() -> None:

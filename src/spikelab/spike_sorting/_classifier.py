@@ -11,17 +11,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError, HDF5PluginMissingError, SpikeSortingClassifiedError
-from spikelab.spike_sorting._signatures import CATEGORIES, SIGNATURES, Signature
+from spikelab.spike_sorting._signatures import AMBIGUOUS, CATEGORIES, LAST_RESORT, SIGNATURES, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SPIKEINTERFACE_LOG = "spikeinterface_log.json"
-LOG_NAMES = re.compile(
-    r"(kilosort\w*|rt_?sort|sorter|\w+_compiled)\.log|spikeinterface_log\.json|spike_sorters_log\.txt|run_kilosort\w*\.(sh|bat)"
-)
+LOG_NAMES = re.compile(r".+\.log|spikeinterface_log\.json|spike_sorters_log\.txt|run_\w+\.(sh|bat)")
 SORTER_OUTPUT = "sorter_output"  # where SpikeInterface lets the sorter write; its own log is in the folder above
 MAX_LOG_BYTES = 2**19  # of each end
+LONGEST_LINE = 2000  # of a longer one the beginning and the end are looked at, so that no expression takes for ever
+FLAGS = re.IGNORECASE | re.MULTILINE
+# A path between quotes: a match that begins in it is part of a name.
+QUOTED_PATH = re.compile(r"(?<!\w)'(?![^'\n]*://)[^'\n]*[/\\][^'\n]*'")
+SHORTEST_FOLDER = 3  # parts of a path; a shorter one is too common a text to be a folder of this run
+# In front of and behind words that did not come true: "no ...", "if ...", "... handling", "... errors: 0".
+DENIED_BEFORE = re.compile(
+    r"\b(?:no|without|if|in case of|avoid\w*|prevent\w*|handl\w+|(?:retry|retries|retrying) on|against|0)\s+"
+    r"(?:an?\s+|any\s+)?$",
+    re.IGNORECASE,
+)
+DENIED_BEHIND = re.compile(
+    r"\s*(?:handl\w+|guard\w*|checks?\b|protection|detection|test\w*"
+    r"|(?:errors?|events?|kills?)?\s*[:=]\s*(?:0\b|none\b|no\b))",
+    re.IGNORECASE,
+)
 
 
 class Source(NamedTuple):
@@ -62,8 +76,20 @@ def classify_rt_sort_failure(output_folder: str | Path, exc: BaseException) -> S
 def classify_failure(sorter: str, output_folder: str | Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
     """Return a classified exception for a failure of any sorter, or None; see :func:`classify_ks2_failure`."""
     chain = list(exception_chain(exc))
-    folder = Path(output_folder)
-    return _classified(chain) or _first_match(SIGNATURES, sorter, [_as_source(chain), *_logs(folder, chain)], folder)
+    return _classified(chain) or _recognised((*SIGNATURES, *LAST_RESORT), sorter, chain, Path(output_folder))
+
+
+def classify_without_activity(
+    sorter: str, output_folder: Path, exc: BaseException
+) -> SpikeSortingClassifiedError | None:
+    """Return what words mean that prove nothing alone, of a recording in which no spikes were seen; or None."""
+    return _recognised(AMBIGUOUS, sorter, list(exception_chain(exc)), output_folder)
+
+
+def _recognised(
+    signatures: Sequence[Signature], sorter: str, chain: list[BaseException], folder: Path
+) -> SpikeSortingClassifiedError | None:
+    return _first_match(signatures, sorter, [_as_source(chain), *_logs(folder, chain)], folder)
 
 
 def classify_outside_sorter(exc: BaseException) -> SpikeSortingClassifiedError | None:
@@ -81,7 +107,7 @@ def _classified(chain: list[BaseException]) -> SpikeSortingClassifiedError | Non
 
 
 def _as_source(chain: list[BaseException]) -> Source:
-    return Source(None, "\n".join(map(_describe, chain)))
+    return Source(None, _shortened("\n".join(map(_describe, chain))))
 
 
 def _first_match(
@@ -139,7 +165,13 @@ def _read(path: Path) -> str:
             file.seek(-min(rest, MAX_LOG_BYTES), os.SEEK_END)
             text += b"\n" + file.read()
     decoded = text.decode("utf-8", errors="replace")
-    return _unpack_json(decoded) if path.name == SPIKEINTERFACE_LOG else decoded
+    return _shortened(_unpack_json(decoded) if path.name == SPIKEINTERFACE_LOG else decoded)
+
+
+def _shortened(text: str) -> str:
+    half = LONGEST_LINE // 2
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:half]}\n{line[-half:]}" for line in lines)
 
 
 def _unpack_json(text: str) -> str:
@@ -161,12 +193,9 @@ def _try(
     """Build the error of `signature` where it fits."""
     if signature.sorters and not sorter.startswith(signature.sorters):
         return None
-    flags = re.IGNORECASE | re.MULTILINE
-    found = ((source, re.search(signature.pattern, source.text, flags)) for source in sources)
+    found = ((source, _find(signature, source, folder)) for source in sources)
     source, match = next(((s, m) for s, m in found if m is not None), (None, None))
-    if source is None or match is None:
-        return None
-    if signature.unless is not None and re.search(signature.unless, whole, flags):
+    if source is None or match is None or not _fits(signature, whole):
         return None
     evidence = signature.evidence(whole) if signature.evidence is not None else {}
     if evidence is None:
@@ -176,6 +205,45 @@ def _try(
     general = {"sorter": sorter, "log_path": log_path, **_surroundings(signature.error, folder)}
     fields = {**general, **signature.fields, **evidence, **parsed}
     return _build(signature, fields, _line_of(source.text, match.start()))
+
+
+def _fits(signature: Signature, whole: str) -> bool:
+    """Whether the further expressions of a signature agree."""
+    if signature.unless is not None and re.search(signature.unless, whole, FLAGS):
+        return False
+    return signature.where is None or re.search(signature.where, whole, FLAGS) is not None
+
+
+def _find(signature: Signature, source: Source, folder: Path | None) -> re.Match[str] | None:
+    """The first place in a text where the signature's words stand, and are said rather than named or denied."""
+    if signature.by_exception and source.path is not None:
+        return None
+    matches = re.finditer(signature.pattern, source.text, FLAGS)
+    if not signature.said:
+        return next(matches, None)
+    return next((m for m in matches if not _is_denied(source.text, m) and not _is_named(source.text, m, folder)), None)
+
+
+def _is_denied(text: str, match: re.Match[str]) -> bool:
+    before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+    behind = text[match.end() :].split("\n", 1)[0]
+    return DENIED_BEFORE.search(before) is not None or DENIED_BEHIND.match(behind) is not None
+
+
+def _is_named(text: str, match: re.Match[str], folder: Path | None) -> bool:
+    """Whether the words are part of a path: of any without blanks, of one between quotes, or of this run's folder."""
+    start, end = match.span()
+    start += len(match[0]) - len(match[0].lstrip())
+    line_start = text.rfind("\n", 0, start) + 1
+    line = text[line_start:].split("\n", 1)[0]
+    at = start - line_start
+    if re.search(r"[/\\]\S*$|\w$", line[:at]) or re.match(r"[/\\_]", text[end:]):
+        return True
+    if any(quoted.start() < at < quoted.end() for quoted in QUOTED_PATH.finditer(line)):
+        return True
+    above = [] if folder is None else [path for path in (folder, *folder.parents) if len(path.parts) >= SHORTEST_FOLDER]
+    found = ((line.find(str(path)), len(str(path))) for path in above)
+    return any(0 <= first <= at < first + length for first, length in found)
 
 
 def _number_or_text(text: str) -> int | str:

@@ -256,7 +256,7 @@ def _recognised() -> list[str]:
         "## What is recognised",
         "",
         "In the exception, its causes and the sorter's logs; the words that are looked for are in",
-        "`spikelab/spike_sorting/_signatures.py`. Environment is tried before resource and resource before biology;",
+        "`spikelab/spike_sorting/_signatures/`. Environment is tried before resource and resource before biology;",
         "the first that fits counts.",
         "",
         "| sorters | what | class |",

@@ -250,7 +250,7 @@ def judge(
             channels_saturated=int(dead.sum()),
             total_channels=len(dead),
         )
-    messages = _doubts_about_the_unit(look, np.asarray(~dead))
+    messages = doubts_about_the_unit(look.max_abs_uv, look.noise_uv[~dead])
     if dead.any():
         names = _some(_names(recording, dead))
         messages.append(
@@ -284,14 +284,15 @@ def _constant_throughout(recording: BaseRecording, candidates: BoolArray) -> Boo
     return constant
 
 
-def _doubts_about_the_unit(look: Look, alive: BoolArray) -> list[str]:
-    if look.max_abs_uv < VOLT_LIKE_UV:
+def doubts_about_the_unit(max_abs_uv: float, noise_uv: NDArray[np.float64]) -> list[str]:
+    """Say why values cannot be microvolts; `noise_uv` is that of the channels that are alive."""
+    if max_abs_uv < VOLT_LIKE_UV:
         message = (
-            f"the largest value is {look.max_abs_uv:.3g} uV: the traces look like volts or millivolts. Check the gain, "
+            f"the largest value is {max_abs_uv:.3g} uV: the traces look like volts or millivolts. Check the gain, "
             "and set gain_to_uv (1e6 for volts, 1e3 for millivolts)"
         )
         return [message]
-    noise = float(np.median(look.noise_uv[alive]))
+    noise = float(np.median(noise_uv)) if noise_uv.size else 0.0
     if noise > IMPOSSIBLE_NOISE_UV:
         message = (
             f"the noise is {noise:.3g} uV, which no electrode has: check gain_to_uv and, for a binary file, dtype and "

@@ -15,12 +15,14 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.stages.judgement import judged
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.room import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder
 from spikelab.spike_sorting.stages.store import now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.backends.base import SorterBackend
@@ -48,7 +50,7 @@ def sorting_stage(
         binary = ensure_traces(context, recording)
         require_room(context, binary.n_samples, binary.n_channels, traces=False)
         try:
-            trains = _with_smaller_batches(context, binary, attempts)
+            trains = _with_smaller_batches(context, binary, attempts, recording.info.get("report", {}))
         finally:
             for log in sorted(context.sorter_folder.rglob("*.log")):
                 shutil.copyfile(log, folder / log.name)
@@ -99,13 +101,15 @@ def _load(context: Context, folder: Path) -> SpikeTrains:
     return SpikeTrains.load(folder / SPIKES)
 
 
-def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: list[dict[str, Any]]) -> SpikeTrains:
+def _with_smaller_batches(
+    context: Context, binary: BinaryRecording, attempts: list[dict[str, Any]], report: Mapping[str, Any]
+) -> SpikeTrains:
     """Run the sorter; when a resource runs out, again with its batch halved: never the same command twice."""
     backend = context.backend
     retries_left = context.config.execution.resource_retries
     while True:
         try:
-            return _attempt(context, backend, binary, attempts)
+            return _attempt(context, backend, binary, attempts, report)
         except ResourceSortFailure as error:
             smaller = smaller_batch(backend)
             if smaller is None or retries_left == 0 or isinstance(error, NOT_HELPED_BY_LESS):
@@ -117,14 +121,18 @@ def _with_smaller_batches(context: Context, binary: BinaryRecording, attempts: l
 
 
 def _attempt(
-    context: Context, backend: SorterBackend, binary: BinaryRecording, attempts: list[dict[str, Any]]
+    context: Context,
+    backend: SorterBackend,
+    binary: BinaryRecording,
+    attempts: list[dict[str, Any]],
+    report: Mapping[str, Any],
 ) -> SpikeTrains:
     """Run the sorter once, and note in `attempts` with what, for how long, and how it ended."""
     attempt: dict[str, Any] = {"started": now(), "sorter_params": backend.config.sorter.sorter_params, "error": None}
     attempts.append(attempt)
     start = time.perf_counter()
     try:
-        return _sort(context, backend, binary)
+        return _sort(context, backend, binary, report)
     except BaseException as error:
         attempt["error"] = f"{type(error).__name__}: {error}"
         raise
@@ -146,18 +154,20 @@ def _with_batch(backend: SorterBackend, name: str, batch: int) -> SorterBackend:
     return type(backend)(backend.config.override(sorter_params=params))
 
 
-def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording) -> SpikeTrains:
+def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording, report: Mapping[str, Any]) -> SpikeTrains:
     empty_folder(context.sorter_folder.parent)  # the mark that it is ours stays out of the sorter's reach
     context.sorter_folder.mkdir()
     try:
         sorting = backend.sort(
             binary.to_spikeinterface(), context.recording_input, context.traces_path, context.sorter_folder
         )
-    except SpikeSortingClassifiedError:
-        raise
     except Exception as error:
-        classified = backend.classify(context.sorter_folder, error)
-        if classified is None:
+        known = error if isinstance(error, SpikeSortingClassifiedError) else None
+        known = known or backend.classify(context.sorter_folder, error)
+        meant = judged(known, backend.sorter_label, context.sorter_folder, error, report)
+        if meant is None or meant is error:
             raise
-        raise classified from cause_of(classified, error)
+        if isinstance(meant, SpikeSortingClassifiedError):
+            raise meant from cause_of(meant, error)
+        raise meant from error
     return SpikeTrains.from_spikeinterface(sorting)

@@ -1,0 +1,101 @@
+"""What a failure of the sorter means, given what was seen of the data before the sort.
+
+The same words are said of silence, of dead channels and of a wrong gain: the look at the data tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._classifier import classify_without_activity
+from spikelab.spike_sorting._exceptions import (
+    InsufficientActivityError,
+    NoGoodChannelsError,
+    SaturatedSignalError,
+    SpikeSortingClassifiedError,
+)
+from spikelab.spike_sorting.recording.checks import doubts_about_the_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Noise alone reaches this many times its size in the sampled blocks, 100 000 frames of each channel; spikes go beyond.
+NOISE_REACHES = 6.5
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the look at the data found, from the report of the recording stage.
+
+    Attributes
+    ----------
+    n_channels, n_dead : int
+        All channels, and those that never change or sit on a rail.
+    doubts : str
+        Why the values cannot be microvolts; "" where they may be.
+    silent : bool
+        Whether no value stands out of the noise.
+    """
+
+    n_channels: int
+    n_dead: int
+    doubts: str
+    silent: bool
+
+    @classmethod
+    def from_report(cls, report: Mapping[str, Any]) -> Seen | None:
+        """Read the report; None where an earlier version wrote it, without what is needed."""
+        try:
+            noise = np.asarray(report["noise_uv"], dtype=np.float64)
+            largest = float(report["max_abs_uv"])
+            n_dead = len(report["flat_channels"]) + len(report["saturated_channels"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        alive = noise[noise > 0]
+        doubts = doubts_about_the_unit(largest, alive)
+        silent = alive.size > 0 and largest <= NOISE_REACHES * float(alive.max())
+        return cls(noise.size, n_dead, "; ".join(doubts), silent)
+
+
+def judged(
+    known: SpikeSortingClassifiedError | None, sorter: str, folder: Path, error: Exception, report: Mapping[str, Any]
+) -> Exception | None:
+    """Return what the failure means.
+
+    Parameters
+    ----------
+    known : SpikeSortingClassifiedError or None
+        What the words alone mean.
+    sorter, folder, error
+        As for :func:`~spikelab.spike_sorting._classifier.classify_failure`.
+    report : mapping
+        Of the recording stage.
+
+    Returns
+    -------
+    Exception or None
+        Where words mean too little activity: `SaturatedSignalError` if at most one channel is alive, ValueError if the
+        traces cannot be microvolts. Words that prove nothing mean too little activity where nothing stands out of the
+        noise, else None. All else stays as it is.
+    """
+    seen = Seen.from_report(report)
+    if seen is None or not (known is None or isinstance(known, InsufficientActivityError | NoGoodChannelsError)):
+        return known
+    meant = known or classify_without_activity(sorter, folder, error)
+    if meant is None:
+        return None
+    if seen.n_channels > 1 and seen.n_dead >= seen.n_channels - 1:
+        return SaturatedSignalError(
+            f"{seen.n_dead} of {seen.n_channels} channels are flat or saturated, and {sorter} found too little on the "
+            "rest. Check first that the file is read with the right type, gain and channels; then look for lost fluid "
+            "contact, a disconnected array or an amplifier that was off",
+            channels_saturated=seen.n_dead,
+            total_channels=seen.n_channels,
+        )
+    if seen.doubts:
+        return ValueError(f"{sorter} found too little activity, and {seen.doubts}")
+    return meant if known is not None or seen.silent else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,7 +87,6 @@ def _origin(unit: dict[str, Any]) -> str:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no valid TOML: {error}") from error
+    from spikelab.spike_sorting._texts import read_toml
+
+    return read_toml(path, "metadata as TOML")

@@ -19,6 +19,7 @@ MEMORY = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<prefix>[KMGT]?)(?P<binary>i?
 
 
 LEAST_MEMORY = 1_000_000
+LARGEST_INTEGER = 2**64
 
 
 def parse_memory(value: str | int) -> int:
@@ -39,7 +40,10 @@ def parse_memory(value: str | int) -> int:
     if isinstance(value, bool | float) or match is None:
         raise ValueError(f"not an amount of memory: {value!r}; write for example '16G', '500M' or a number of bytes")
     base = 1024 if match["binary"] else 1000
-    size = int(float(match["number"]) * base ** " KMGT".index(match["prefix"].upper() or " "))
+    amount = float(match["number"]) * base ** " KMGT".index(match["prefix"].upper() or " ")
+    if amount > LARGEST_INTEGER:
+        raise ValueError("not an amount of memory: more than 16 exabytes")
+    size = int(amount)
     if size < 1:
         raise ValueError(f"less than one byte of memory: {value!r}")
     return size
@@ -118,7 +122,11 @@ class Range:
         value = scalar(value)
         if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
             return False
-        if (self.finite and not math.isfinite(value)) or (self.above and value == self.minimum):
+        if isinstance(value, float) and (math.isnan(value) or (self.finite and math.isinf(value))):
+            return False
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:  # arithmetic with numpy and floats would overflow
+            return False
+        if self.above and value == self.minimum:
             return False
         return self.minimum <= value <= self.maximum
 
@@ -161,7 +169,7 @@ class PathLike:
     """A path as a string or a ``Path``; it need not exist."""
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, os.PathLike) or (isinstance(value, str) and value != "")
+        return isinstance(value, os.PathLike) or (isinstance(value, str) and value != "" and "\0" not in value)
 
     def __str__(self) -> str:
         return "a path"
@@ -177,7 +185,7 @@ class FileName:
         if not isinstance(value, str | os.PathLike):
             return False
         text = os.fspath(value)
-        return text not in ("", ".", "..", *self.taken) and not set(text) & {"/", "\\", ":"}
+        return text not in ("", ".", "..", *self.taken) and not set(text) & {"/", "\\", ":", "\0"}
 
     def __str__(self) -> str:
         return f"the name of a file, without folders, other than {', '.join(self.taken)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import tomli_w
 
 from spikelab import _files
 from spikelab.spike_sorting._inputs import Job
+from spikelab.spike_sorting._quoting import printable
+from spikelab.spike_sorting._texts import brief, read_json_object, read_toml
 from spikelab.spike_sorting._toml import config_from_toml, config_to_toml
 from spikelab.spike_sorting._validation import validate_config
 
@@ -22,7 +25,16 @@ PATHS = ("recording", "results", "intermediate")
 
 
 def write_job(job: Job, path: Path) -> None:
-    """Write all that a sort of `job` needs to know."""
+    """Write all that a sort of `job` needs to know.
+
+    Raises
+    ------
+    ValueError
+        If a name of a file or folder is in no encoding, which a text cannot hold.
+    """
+    for named in (job.recording_input, job.results, job.intermediate):
+        if not str(named).isprintable() and str(named) != os.fsencode(named).decode("utf-8", "replace"):
+            raise ValueError(f"{printable(str(named))} is no UTF-8, and cannot be written into a job file: rename it")
     content: dict[str, Any] = {
         "name": job.name,
         "recording": str(job.recording_input.absolute()),
@@ -42,17 +54,29 @@ def read_job(path: Path) -> Job:
         If it is no such file, or a setting in it is impossible.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        folders = [path.absolute().parent / content[key] for key in PATHS]
+        content = read_toml(path, "a job file")
+        for key in ("name", *PATHS):
+            _require(key, content, str, "a text")
+        _require("config", content, dict, "a table of settings")
         config = config_from_toml(tomli_w.dumps(content["config"]) + "\n")
         validate_config(config)
-        return Job(folders[0], str(content["name"]), config, *folders[1:])
-    except KeyError as error:
-        raise ValueError(
-            f"{path} is no job file: {error} is missing in it. spikelab batch --plan writes them"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
+    except FileNotFoundError:
+        raise
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no job file: {error}. spikelab batch --plan writes them") from error
+    folders = [path.absolute().parent / content[key] for key in PATHS]
+    return Job(folders[0], content["name"], config, *folders[1:])
+
+
+def _require(key: str, content: dict[str, Any], kind: type, expected: str) -> None:
+    if key not in content:
+        raise ValueError(f"{key!r} is missing in it")
+    if (
+        not isinstance(content[key], kind)
+        or (kind is str and "\0" in content[key])
+        or (not content[key] and kind is str)
+    ):
+        raise ValueError(f"{key!r} must be {expected}, got {brief(content[key])}")
 
 
 def write_batch(jobs: Sequence[Job], folder: Path) -> None:
@@ -63,5 +87,18 @@ def write_batch(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def read_batch(path: Path) -> list[tuple[str, Path]]:
-    """Name and results folder of each job of a batch."""
-    return [(job["name"], Path(job["results"])) for job in json.loads(path.read_text(encoding="utf-8"))["jobs"]]
+    """Name and results folder of each job of a batch.
+
+    Raises
+    ------
+    ValueError
+        If it is no list that :func:`write_batch` wrote.
+    """
+    what = "the list of a batch"
+    jobs = read_json_object(path, what).get("jobs")
+    if not isinstance(jobs, list):
+        raise ValueError(f"{path} has no 'jobs' in it; expected {what}")  # noqa: TRY004 - what a file holds is a value
+    for number, job in enumerate(jobs, start=1):
+        if not isinstance(job, dict) or not all(isinstance(job.get(key), str) for key in ("name", "results")):
+            raise ValueError(f"{path}, job {number}: expected a name and a results folder, got {brief(job)}")
+    return [(job["name"], Path(job["results"])) for job in jobs]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
-import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._flat import suggestion
 from spikelab.spike_sorting._inputs import Job, jobs_for
+from spikelab.spike_sorting._quoting import printable
+from spikelab.spike_sorting._texts import brief, read_text, read_toml
 from spikelab.spike_sorting._toml import config_from_toml, decode, parse_value
 from spikelab.spike_sorting._validation import validate_config
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
@@ -33,6 +35,17 @@ SHARED = ("sorter", "config")  # what is wrong with the common ones is told once
 MOST_SHOWN = 20
 DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
 CSV_SEPARATOR = ";"
+SEPARATORS = (",", ";", "\t")  # of columns; where a comma is the sign of decimals, spreadsheets write the second
+A_LIST = "a list of recordings"
+# What the value of a key may be, besides None.
+KINDS: dict[str, tuple[Any, str]] = {
+    "file": (str | Path, "the path of a recording"),
+    "stream": (str, "the name of a stream, or a list of names"),
+    "sorter": (str, "the name of a sorter"),
+    "results": (str | Path, "the path of a folder"),
+    "intermediate": (str | Path, "the path of a folder"),
+    "config": (str | Mapping, "settings, or the path of a file with them"),
+}
 
 
 class ManifestError(ValueError):
@@ -72,7 +85,7 @@ class _Request:
         """What the entry names; scratch goes with the results where they have a place and it has not."""
         value = self.entry.values.get(key)
         if value is not None:
-            return self.entry.folder / Path(value).expanduser()
+            return located(self.entry.folder, value)
         return results / DEFAULT_SCRATCH if key == "intermediate" and (results := self.folder("results")) else None
 
     def own_folder(self, key: str) -> Path | None:
@@ -92,6 +105,22 @@ class _Problems:
             self.found.append(line)
 
 
+def located(folder: Path, value: Any) -> Path:
+    """Where `value`, a path in a list, leads from the folder of the list.
+
+    Raises
+    ------
+    ValueError
+        If it is no path, or names a user that does not exist.
+    """
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError(f"expected a path, got {brief(value)}")
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value}: {error}; write the folder out") from error
+
+
 def read_manifest(path: str | Path) -> list[Job]:
     """Read a list of recordings, and plan a job for each recording and stream.
 
@@ -109,14 +138,17 @@ def read_manifest(path: str | Path) -> list[Job]:
     ManifestError
         With every fault of the file: unknown keys and settings, files that are not there, streams that a file does not
         have, a recording or a folder that is named twice.
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, PermissionError
+        If there is no such file, or it may not be read.
     """
     path = Path(path)
     if path.suffix.lower() not in (".toml", ".csv"):
         raise ManifestError([f"{path}: expected a .toml or a .csv file"], str(path))
     read = _read_toml if path.suffix.lower() == ".toml" else _read_csv
-    defaults, entries, problems = read(path)
+    try:
+        defaults, entries, problems = read(path)
+    except ValueError as error:
+        raise ManifestError([str(error)], printable(str(path))) from error
     return _plan(defaults, entries, path.absolute().parent, problems, str(path))
 
 
@@ -132,10 +164,7 @@ def jobs_from_entries(entries: Sequence[Mapping[str, Any]], defaults: Mapping[st
 
 
 def _read_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ManifestError([f"no valid TOML: {error}"], str(path)) from error
+    content = read_toml(path, A_LIST)
     problems = [
         f"[{name}]: unknown table{suggestion(name, ('defaults', 'recording'))}"
         for name in content
@@ -145,24 +174,56 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[s
     if not isinstance(entries, list):
         problems.append("recording: write [[recording]], with two brackets, once for each entry")
         entries = []
-    return defaults, entries, problems
+    if not isinstance(defaults, dict):
+        problems.append(f"defaults: expected a table [defaults], got {brief(defaults)}")
+        defaults = {}
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            problems.append(f"entry {number}: expected a table [[recording]], got {brief(entry)}")
+    return defaults, [entry for entry in entries if isinstance(entry, dict)], problems
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    entries, problems = [], []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=1):
-            if None in row:
-                problems.append(f"row {number}: more values than columns")
-            entry: dict[str, Any] = {key.strip(): text.strip() for key, text in row.items() if key and text}
-            if "config" in entry and CSV_SEPARATOR not in entry["config"] and "=" not in entry["config"]:
-                entries.append(entry)  # a file
+    """Rows as entries; those without a value are left out, for spreadsheets write such ones."""
+    text = read_text(path, A_LIST)
+    header = text.lstrip().split("\n", 1)[0].split("\r", 1)[0]
+    separator = next((mark for mark in SEPARATORS if mark in header), SEPARATORS[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    problems: list[str] = []
+    entries: list[dict[str, Any]] = []
+    try:
+        columns = [name.strip() for name in next((row for row in reader if any(map(str.strip, row))), [])]
+        problems += [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
+        for row in reader:
+            values = [text.strip() for text in row]
+            if not any(values):
                 continue
-            if "config" in entry:
-                settings = [part.partition("=") for part in entry["config"].split(CSV_SEPARATOR) if part.strip()]
-                entry["config"] = {name.strip(): parse_value(value.strip()) for name, _, value in settings}
+            where = f"entry {len(entries) + 1}, line {reader.line_num}"
+            if any(values[len(columns) :]):
+                problems.append(f"{where}: more values than columns")
+            entry: dict[str, Any] = {key: value for key, value in zip(columns, values, strict=False) if key and value}
+            problems += [f"{where}, config: {problem}" for problem in _parse_settings(entry)]
             entries.append(entry)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: no valid CSV: {error}") from error
     return {}, entries, problems
+
+
+def _parse_settings(entry: dict[str, Any]) -> list[str]:
+    """Turn ``config`` of a row into settings, unless it is a file; returns what is wrong with it."""
+    text = entry.get("config", "")
+    if CSV_SEPARATOR not in text and "=" not in text:
+        return []
+    problems, settings = [], {}
+    for part in filter(None, map(str.strip, text.split(CSV_SEPARATOR))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name:
+            problems.append(f"expected FIELD=VALUE, got {brief(part)}")
+        elif name in settings:
+            problems.append(f"{name} is set twice")
+        settings[name] = parse_value(value)
+    entry["config"] = settings
+    return problems
 
 
 def _plan(
@@ -170,15 +231,18 @@ def _plan(
 ) -> list[Job]:
     found = _Problems(list(problems))
     found.found += _unknown_keys("[defaults]", defaults, DEFAULTS)
-    if not entries:
+    if not entries and not found.found:
         found.found.append("there is no [[recording]] in it")
     requests: list[_Request] = []
     configs: dict[str, SortingPipelineConfig] = {}
     for number, entry in enumerate(entries, start=1):
-        name = f"entry {number} ({entry.get('file', 'without a file')})"
+        named = entry.get("file", "without a file")
+        name = f"entry {number} ({printable(named) if isinstance(named, str) else brief(named)})"
         found.found += _unknown_keys(name, entry, KEYS)
         merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
-        requests += _requests(_Entry(name, merged, frozenset(entry), folder), found, configs)
+        planned = _Entry(name, merged, frozenset(entry), folder)
+        if _has_right_types(planned, found):
+            requests += _requests(planned, found, configs)
     _refuse_twins(requests, found)
     if found.found:
         raise ManifestError(found.found, source)
@@ -197,6 +261,24 @@ def _unknown_keys(name: str, values: Mapping[str, Any], known: Sequence[str]) ->
         for key in values
         if key not in known
     ]
+
+
+def _has_right_types(entry: _Entry, problems: _Problems) -> bool:
+    """Whether the values of an entry are of the kinds that they have to be."""
+    before = len(problems.found)
+    for key, (kinds, expected) in KINDS.items():
+        value = entry.values.get(key)
+        several = key == "stream" and isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+        if value is not None and not isinstance(value, kinds) and not several:
+            problems.add(entry, key, f"expected {expected}, got {brief(value)}")
+    for key in ("results", "intermediate", "config"):
+        value = entry.values.get(key)
+        if isinstance(value, str | Path) and (value != "" or key != "config"):
+            try:
+                located(entry.folder, value)
+            except ValueError as error:
+                problems.add(entry, key, error)
+    return len(problems.found) == before
 
 
 def _merged_config(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
@@ -232,7 +314,7 @@ def _config(entry: _Entry, problems: _Problems) -> SortingPipelineConfig | None:
     sorter, given = entry.values.get("sorter"), entry.values["config"]
     try:
         if isinstance(given, str):
-            config = config_from_toml(entry.folder / Path(given).expanduser())
+            config = config_from_toml(located(entry.folder, given))
             config = config if sorter is None else config.override(sorter_name=sorter)
         else:
             config = preset_for(sorter or "kilosort2").override(**decode(dict(given)))
@@ -253,9 +335,13 @@ def _paths(entry: _Entry, problems: _Problems) -> list[Path]:
     if not isinstance(name, str | Path) or not str(name):
         problems.add(entry, "file", "the path of a recording is missing")
         return []
-    path = entry.folder / Path(name).expanduser()
-    if path.exists():
-        return [path]
+    try:
+        path = located(entry.folder, name)
+        if path.exists():
+            return [path]
+    except (OSError, ValueError) as error:
+        problems.add(entry, "file", error)
+        return []
     if not glob.has_magic(str(name)):
         problems.add(entry, "file", f"there is no file or folder {path}")
         return []

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._jobfile import BATCH, read_batch
 from spikelab.spike_sorting._lock import is_fresh
 from spikelab.spike_sorting._process import runs
+from spikelab.spike_sorting._quoting import printable
 from spikelab.spike_sorting._run import RUN_RECORD, SORTED
+from spikelab.spike_sorting._texts import brief, read_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-TO_COME, RUNNING, KILLED, INTERRUPTED = "to come", "running", "killed", "interrupted"
+TO_COME, RUNNING, KILLED, INTERRUPTED, DAMAGED = "to come", "running", "killed", "interrupted", "damaged record"
 ENDED = ("done", "biological failure", "environment failure", "resource failure", "failed")
 # In this order they are counted, and told.
 STATES = ("done", "biological failure", "resource failure", "environment failure", "failed",
-          INTERRUPTED, KILLED, RUNNING, SORTED, TO_COME)  # fmt: skip
+          INTERRUPTED, KILLED, DAMAGED, RUNNING, SORTED, TO_COME)  # fmt: skip
+# What is read of a record, and the types that it has where it is there.
+RECORD: dict[str, tuple[type, ...]] = {
+    "status": (str,), "stage": (str, NoneType), "attempts": (list, NoneType), "error": (dict, NoneType),
+    "host": (dict, NoneType), "stages": (dict, NoneType), "started": (str, NoneType), "finished": (str, NoneType),
+    "process": (dict, NoneType),
+}  # fmt: skip
 DEPTH = 3
 ERROR_SHOWN = 80
 
@@ -66,23 +75,46 @@ def to_come(name: str, results: Path) -> Row:
 def look(name: str, results: Path) -> Row:
     """How far the job with this results folder is."""
     try:
-        record = json.loads((results / RUN_RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = _read_record(results / RUN_RECORD)
+    except FileNotFoundError:
         return to_come(name, results)
+    except (OSError, ValueError) as error:
+        return Row(name, DAMAGED, "", 0, None, str(error), results, "")
     state = record["status"]
     if state == RUNNING and not _alive(results, record):
         state = KILLED
-    error = record.get("error") or {}
+    failure = record.get("error") or {}
     return Row(
         name=name,
         state=state,
-        stage=record.get("stage", "") if state == RUNNING else "",
+        stage=record.get("stage") or "" if state == RUNNING else "",
         attempts=len(record.get("attempts") or ()),
         seconds=_seconds(record, state),
-        error=f"{error['class']}: {error['message']}" if error and state != INTERRUPTED else "",
+        error=f"{failure.get('class')}: {failure.get('message')}" if failure and state != INTERRUPTED else "",
         results=results,
-        host=(record.get("host") or {}).get("node", ""),
+        host=str((record.get("host") or {}).get("node", "")),
     )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Read a run's record.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or damaged.
+    """
+    record = read_json_object(path, "the record of a run")
+    if "status" not in record:
+        raise ValueError(f"{path} is no record of a run: 'status' is missing in it")
+    for key, kinds in RECORD.items():
+        if not isinstance(record.get(key), kinds):
+            found = brief(record.get(key))
+            raise ValueError(f"{path} is damaged: {key!r} is {found}")  # noqa: TRY004 - what a file holds is a value
+    parts = [*(record.get("stages") or {}).values(), *filter(None, [record.get("error"), record.get("host")])]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"{path} is damaged: a stage is no table of values")
+    return record
 
 
 def look_at_folder(folder: Path) -> list[Row]:
@@ -94,15 +126,21 @@ def look_at_folder(folder: Path) -> list[Row]:
         If nothing was planned or sorted there.
     """
     listed = [*folder.glob(BATCH), *folder.glob(f"*/{BATCH}")]
-    jobs = {results: name for path in listed for name, results in read_batch(path)}
+    jobs: dict[Path, str] = {}
+    damaged = []
+    for path in listed:
+        try:
+            jobs |= {results: name for name, results in read_batch(path)}
+        except (OSError, ValueError) as error:
+            damaged.append(Row(path.name, DAMAGED, "", 0, None, str(error), path.parent, ""))
     if not jobs:
         patterns = ["/".join(["*"] * depth + [RUN_RECORD]) for depth in range(DEPTH + 1)]
         jobs = {path.parent: path.parent.name for pattern in patterns for path in sorted(folder.glob(pattern))}
-    if not jobs:
+    if not jobs and not damaged:
         raise FileNotFoundError(
             f"nothing was sorted in {folder}: give a results folder, its parent, or a folder of spikelab batch --plan"
         )
-    return [look(name, results) for results, name in jobs.items()]
+    return damaged + [look(name, results) for results, name in jobs.items()]
 
 
 def summary(rows: Sequence[Row], workers: int | None = None) -> str:
@@ -138,10 +176,11 @@ def duration(seconds: float | None) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row of the table whose header is `HEADER`."""
-    error = row.error.replace("\n", " ")
+    error = printable(row.error.replace("\n", " "))
     shown = error if len(error) <= ERROR_SHOWN else error[: ERROR_SHOWN - 3] + "..."
     state = f"{row.state}: {row.stage}" if row.stage else row.state
-    return (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, shown)
+    told = (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, shown)
+    return tuple(map(printable, told))
 
 
 HEADER = ("recording", "state", "attempts", "time", "host", "")
@@ -163,9 +202,13 @@ def _alive(results: Path, record: dict[str, Any]) -> bool:
     return is_fresh(results) if alive is None else alive
 
 
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _seconds(record: dict[str, Any], state: str) -> float | None:
     stages = [stage.get("wall_s") for stage in (record.get("stages") or {}).values()]
-    if state in ("done", SORTED) and stages and None not in stages:
+    if state in ("done", SORTED) and stages and all(map(_is_duration, stages)):
         return float(sum(stages))
     try:
         start = datetime.strptime(record["started"], "%Y-%m-%dT%H:%M:%S%z")

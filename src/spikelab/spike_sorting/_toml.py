@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import tomli_w
 
 from spikelab.spike_sorting._fields import plain
 from spikelab.spike_sorting._flat import groups, keywords, suggestion
+from spikelab.spike_sorting._texts import brief, parse_toml, read_toml
 from spikelab.spike_sorting.config import SortingPipelineConfig
 
 NULL = "none"
@@ -49,7 +49,9 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
     Raises
     ------
     ValueError
-        If `source` is no TOML.
+        If `source` is no TOML, or the file cannot be read as text.
+    FileNotFoundError
+        If there is no such file.
     TypeError
         If it names a group or a setting that does not exist.
     """
@@ -59,7 +61,7 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
         if group not in groups(type(base)):
             raise TypeError(_unknown_group(group, type(base)))
         if not isinstance(values, Mapping):
-            raise TypeError(f"[{group}] must be a table of settings, got {values!r}")
+            raise TypeError(f"[{group}] must be a table of settings, got {brief(values)}")
         current = getattr(base, group)
         names = [f.name for f in fields(current)]
         for name in values:
@@ -70,12 +72,11 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
 
 
 def _parse(source: str | Path) -> dict[str, Any]:
-    is_file = isinstance(source, Path) or ("\n" not in source and source.endswith(".toml"))
-    text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{source if is_file else 'the text'} is no valid TOML: {error}") from error
+    if not isinstance(source, str | Path):
+        raise TypeError(f"expected settings as TOML text or the path of a file, got {brief(source)}")
+    if isinstance(source, Path) or ("\n" not in source and source.endswith(".toml")):
+        return read_toml(source, "settings as TOML")
+    return parse_toml(source, "the text")
 
 
 def _unknown_group(name: str, config_type: type) -> str:
@@ -118,6 +119,7 @@ def parse_value(text: str) -> Any:
     if text.lower() in words:
         return words[text.lower()]
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {text}", "the value")
+    except ValueError:
         return text
+    return parsed["value"] if list(parsed) == ["value"] else text  # several lines are no value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._fields import option_of, parse_memory
 from spikelab.spike_sorting._flat import flat_name, groups
+from spikelab.spike_sorting._texts import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ def _fields_out_of_range(config: SortingPipelineConfig) -> Iterator[str]:
         for declared in fields(group_type):
             value, check = getattr(group, declared.name), option_of(declared).check
             if not check.accepts(value):
-                yield f"{flat_name(declared)!r} must be {check}, got {value!r}"
+                yield f"{flat_name(declared)!r} must be {check}, got {brief(value)}"
 
 
 def _contradictions(config: SortingPipelineConfig) -> Iterator[str]:

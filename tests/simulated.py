@@ -32,6 +32,14 @@ def spike_shape(fs: float = FS) -> np.ndarray:
     return (shape / -shape.min()).astype(np.float32)
 
 
+def noise_of(rng: np.random.Generator, shape: tuple[int, int], noise_uv: float, common: float) -> np.ndarray:
+    """White noise, shape (frames, channels), float32; the share `common` of its power is the same on all channels."""
+    noise = rng.normal(0, noise_uv, shape)
+    if common:
+        noise = np.sqrt(1 - common) * noise + np.sqrt(common) * rng.normal(0, noise_uv, (shape[0], 1))
+    return noise.astype(np.float32)
+
+
 def simulate(
     n_units: int = 5,
     n_channels: int = 8,
@@ -43,11 +51,12 @@ def simulate(
     rate_hz: float = 12.0,
     n_spikes: int | None = None,
     n_segments: int = 1,
+    common_noise: float = 0.0,
 ) -> Simulated:
     """Noise with spikes of `n_units` units, one per channel, at least 5 ms apart."""
     rng = np.random.default_rng(seed)
     n_frames = int(duration_s * fs)
-    traces = rng.normal(0, noise_uv, (n_frames, n_channels)).astype(np.float32)
+    traces = noise_of(rng, (n_frames, n_channels), noise_uv, common_noise)
     shape = spike_shape(fs)
     peak = int(np.argmin(shape))
     frames = []
@@ -70,14 +79,15 @@ DENSE_PITCH_UM = 40.0
 
 
 def simulate_dense(
-    duration_s: float = 8.0, seed: int = 0, fs: float = FS, rate_hz: float = 8.0, noise_uv: float = 6.0
-) -> Simulated:
+    duration_s: float = 8.0, seed: int = 0, fs: float = FS, rate_hz: float = 8.0, noise_uv: float = 6.0,
+    common_noise: float = 0.0,
+) -> Simulated:  # fmt: skip
     """Four units on a 4 x 4 grid; their spikes reach the electrodes around, later and smaller the further away."""
     rng = np.random.default_rng(seed)
     n_frames = int(duration_s * fs)
     y, x = np.mgrid[:4, :4]
     locations = np.column_stack([x.ravel(), y.ravel()]) * DENSE_PITCH_UM
-    traces = rng.normal(0, noise_uv, (n_frames, len(locations))).astype(np.float32)
+    traces = noise_of(rng, (n_frames, len(locations)), noise_uv, common_noise)
     shape = spike_shape(fs)
     peak = int(np.argmin(shape))
     slots = np.arange(int(0.06 * fs), n_frames - int(0.06 * fs), int(0.01 * fs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from tests.simulated import simulate_dense
@@ -139,3 +141,15 @@ def test_tolerances_leave_out_spikes(rt_sort, simulated) -> None:
     assert sum(map(len, trains(strict.sort_offline(simulated.recording)))) < sum(
         map(len, trains(rt_sort.sort_offline(simulated.recording)))
     )
+
+
+def test_what_is_pickled_does_not_depend_on_use(rt_sort, simulated) -> None:
+    """Two equal runs have the same bytes, and sorting adds nothing to them."""
+    again = detect_sequences(simulated.recording, num_processes=1)
+    unused = pickle.dumps(again)
+    again.sort_offline(simulated.recording)
+    assert pickle.dumps(again) == unused
+    assert pickle.dumps(rt_sort) == unused
+    loaded = pickle.loads(unused)
+    assert pickle.dumps(loaded) == unused
+    assert trains(loaded.sort_offline(simulated.recording)) == trains(again.sort_offline(simulated.recording))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.signal import butter, sosfiltfilt
 from spikeinterface.core import NumpyRecording
 
+from spikelab.spike_sorting._classifier import classify_rt_sort_failure
+from spikelab.spike_sorting.rt_sort import detect_sequences, templates
+from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.traces import Traces
-from spikelab.spike_sorting.rt_sort.whitening import measure_noise
+from spikelab.spike_sorting.rt_sort.whitening import RIDGE, Noise, measure_noise, within_reach
 
 
 def recorded(rate_hz: float, with_spikes: bool = False) -> Traces:
@@ -43,3 +51,124 @@ def test_noise_that_is_white_in_time_has_a_gain_of_one() -> None:
     noise = measure_noise(Traces.of(recording))
     assert noise.in_time[0] == 1
     assert noise.gain(rng.normal(size=(4, 30)).astype(np.float32)) == pytest.approx(1, abs=0.05)
+
+
+def noise_with(correlation: np.ndarray) -> Noise:
+    n = len(correlation)
+    return Noise(np.full(n, 8, np.float32), correlation.astype(np.float32), np.ones(1, np.float32))
+
+
+def unlike_any_noise(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Correlations that fit each other in no way."""
+    upper = np.triu(rng.choice([-1.0, -0.5, 0.0, 0.9, 1.0], (n, n)), 1)
+    return upper + upper.T + np.eye(n)
+
+
+def shared_by_all(rng: np.random.Generator, n: int) -> np.ndarray:
+    share = rng.uniform(0, 1)
+    return share + (1 - share) * np.eye(n)
+
+
+def shared_with_distance(rng: np.random.Generator, locations: np.ndarray) -> np.ndarray:
+    share, length = rng.uniform(0, 1), 10 ** rng.uniform(0, 4)
+    apart = np.linalg.norm(locations[:, None] - locations[None], axis=2)
+    return share * np.exp(-apart / length) + (1 - share) * np.eye(len(locations))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 48), st.sampled_from(["any", "all", "distance"]), st.booleans())
+def test_whitening_is_the_identity_whatever_the_noise(seed: int, n: int, kind: str, in_one_place: bool) -> None:
+    rng = np.random.default_rng(seed)
+    locations = np.zeros((n, 2)) if in_one_place else rng.uniform(0, rng.choice([20, 200, 4000]), (n, 2))
+    made = {"any": unlike_any_noise, "all": shared_by_all}
+    correlation = made[kind](rng, n) if kind in made else shared_with_distance(rng, locations)
+    correlation = within_reach(correlation, locations)
+    np.fill_diagonal(correlation, 1)
+    noise = noise_with(correlation)
+    channels = np.sort(rng.choice(n, rng.integers(1, n + 1), replace=False))
+    root, covariance = noise.root(channels), noise.covariance(channels)
+    assert np.isfinite(root).all()
+    np.testing.assert_allclose(root @ covariance @ root.T, np.eye(len(channels)), atol=1e-3)
+    waveform = rng.normal(size=(len(channels), 20)).astype(np.float32)
+    whitened = noise.whiten(waveform, channels)
+    np.testing.assert_allclose(whitened, root @ root @ waveform / 64, atol=1e-3 * np.abs(whitened).max())
+    assert np.sum(whitened * waveform) > 0
+
+
+def test_a_correlation_that_is_one_is_left_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    locations = rng.uniform(0, 300, (30, 2))
+    apart = np.linalg.norm(locations[:, None] - locations[None], axis=2)
+    correlation = 0.5 * np.exp(-apart / 30) + 0.5 * np.eye(30)
+    noise = noise_with(correlation)
+    expected = noise.correlation.astype(np.float64) + RIDGE * np.eye(30)
+    np.testing.assert_array_equal(noise.covariance(np.arange(30)), expected)
+
+
+def noise_on(locations: np.ndarray, share: float) -> Traces:
+    rng = np.random.default_rng(3)
+    traces = 8 * (
+        np.sqrt(1 - share) * rng.normal(size=(60_000, len(locations))) + np.sqrt(share) * rng.normal(size=(60_000, 1))
+    )
+    recording = NumpyRecording([traces.astype(np.float32)], 20_000.0)
+    recording.set_dummy_probe_from_locations(locations)
+    return Traces.of(recording)
+
+
+COLUMN = np.column_stack([np.tile([0.0, 32.0], 10), np.repeat(20.0 * np.arange(10), 2)])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_noise_that_all_channels_share_is_measured_as_such(share: float, caplog: pytest.LogCaptureFixture) -> None:
+    noise = measure_noise(noise_on(COLUMN, share))
+    np.testing.assert_allclose(noise.correlation[~np.eye(20, dtype=bool)], share, atol=0.04)
+    assert f"mean correlation {share:.1f}" in caplog.text
+    assert 'common_reference="median" removes most of it' in caplog.text
+
+
+def test_noise_that_is_not_shared_is_none_of_distant_channels(caplog: pytest.LogCaptureFixture) -> None:
+    noise = measure_noise(noise_on(COLUMN, 0.0))
+    apart = np.linalg.norm(COLUMN[:, None] - COLUMN[None], axis=2)
+    assert (noise.correlation[apart >= 150] == 0).all()
+    assert "share" not in caplog.text
+
+
+def test_noise_that_is_not_finite_is_an_error_of_ours(tmp_path: Path) -> None:
+    correlation = np.eye(3)
+    correlation[0, 1] = correlation[1, 0] = np.nan
+    with pytest.raises(RuntimeError, match=r"of the noise \(correlation\), 2 of 9 values are not finite") as raised:
+        noise_with(correlation)
+    assert "an error of spikelab and not of the recording; please report it" in str(raised.value)
+    assert classify_rt_sort_failure(tmp_path, raised.value) is None  # above all not a biological one
+
+
+@pytest.mark.parametrize("energy", [-1.0, np.nan])
+def test_templates_of_no_energy_take_part_in_nothing(energy: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = noise_with(np.eye(2))
+    monkeypatch.setattr(Noise, "whiten", lambda _noise, waveform, _channels: waveform * np.float32(energy))
+    if np.isnan(energy):
+        monkeypatch.setattr(templates, "low_rank", lambda whitened: (whitened[:, :1], whitened[:1]))
+    clean = [(np.arange(2), np.ones((2, 51), dtype=np.float32))]
+    with pytest.raises(RuntimeError, match=r"of the energy of templates, 1 of 1 values are not finite or below 0"):
+        templates.bank_from_waveforms(clean, noise, 20_000.0, resolve("mea"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_recording_that_is_not_finite_is_refused(value: float) -> None:
+    traces = np.zeros((20_000, 4), dtype=np.float32)
+    traces[1234, 2] = value
+    recording = NumpyRecording([traces], 20_000.0, channel_ids=list("abcd"))
+    recording.set_dummy_probe_from_locations(COLUMN[:4])
+    with pytest.raises(ValueError, match="not finite: the first at frame 1234 on channel c. Set them to 0"):
+        detect_sequences(recording, num_processes=1)
+
+
+def test_what_is_pickled_does_not_depend_on_use() -> None:
+    noise = measure_noise(noise_on(COLUMN, 0.3))
+    before = pickle.dumps(noise)
+    root = noise.root(np.arange(5))
+    assert pickle.dumps(noise) == before
+    again = pickle.loads(before)
+    for name in ("sigma", "correlation", "in_time"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(noise, name))
+    np.testing.assert_array_equal(again.root(np.arange(5)), root)
+    assert pickle.dumps(again) == before

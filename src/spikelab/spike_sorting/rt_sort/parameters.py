@@ -222,16 +222,7 @@ def resolve(probe: str, given: Mapping[str, Any] | None = None) -> SequenceParam
 
 
 def _check(parameters: SequenceParameters) -> None:
-    for name in NAMES:
-        value = getattr(parameters, name)
-        if name == "inference_scaling_numerator" and value is None:
-            continue
-        kind = type(getattr(SequenceParameters, name))
-        allowed = (int, float) if kind is float else (kind,)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or value != value:
-            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
-        if name != "relocate_root_max_latency" and value < 0:
-            raise ValueError(f"{name} must not be negative, got {value!r}")
+    _check_each(parameters)
     for name in ("stringent_thresh", "loose_thresh"):
         if not 0 < getattr(parameters, name) < 1:
             raise ValueError(f"{name} is a probability between 0 and 1, got {getattr(parameters, name)!r}")
@@ -242,3 +233,18 @@ def _check(parameters: SequenceParameters) -> None:
         )
     if not 0 < parameters.min_scale < 1 < parameters.max_scale:
         raise ValueError("min_scale must lie between 0 and 1, and max_scale above 1")
+
+
+def _check_each(parameters: SequenceParameters) -> None:
+    for name in NAMES:
+        value = getattr(parameters, name)
+        if name == "inference_scaling_numerator" and value is None:
+            continue
+        kind = type(getattr(SequenceParameters, name))
+        allowed = (int, float) if kind is float else (kind,)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or value != value:
+            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+        if name != "relocate_root_max_latency" and value < 0:
+            raise ValueError(f"{name} must not be negative, got {value!r}")
+        if name in ("scale_std", "learning_s") and value == 0:
+            raise ValueError(f"{name} must be above 0: with 0 no spike would be found")

@@ -218,7 +218,7 @@ class RTSort:
                 "RTSort.save(folder) writes; the sorter's output folder of an earlier sort holds them in rt_sort/.",
                 model_path=folder,
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
             raise ModelLoadingError(
                 f"The RTSort in {folder} cannot be read ({type(error).__name__}: {error}): its files are damaged or of "
                 "another version. Detect the sequences again.",

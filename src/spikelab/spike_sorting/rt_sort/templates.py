@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort._template_kernels import answer
+from spikelab.spike_sorting.rt_sort.whitening import check_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,6 +202,7 @@ def bank_from_waveforms(
         ranks[u] = len(course)
         spatial[u, : len(used), : len(course)], temporal[u, : len(course)] = space, course
         norms[u] = float(np.sum((space @ course) * waveform[: len(used)]))
+    check_numbers("the energy of templates", norms, least=0)
     answers, near, n_near, near_answer = _answer_table(
         supports, n_supports, waveforms, channels, n_support, spatial, temporal, ranks, norms, noise.n_channels
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +103,23 @@ class Traces:
         return self.n_frames / self.sampling_frequency
 
     def read(self, start: int, end: int) -> FloatArray:
-        """Frames [start, end) of the part, shape (frames, channels), float32 microvolts in C order."""
-        return self._read(self.start + start, self.start + end)
+        """Frames [start, end) of the part, shape (frames, channels), float32 microvolts in C order.
+
+        Raises
+        ------
+        ValueError
+            Where values are not finite: nothing could be said about spikes near them.
+        """
+        traces = self._read(self.start + start, self.start + end)
+        with np.errstate(all="ignore"):
+            suspicious = not math.isfinite(traces.sum())
+        if suspicious and not np.isfinite(traces).all():
+            frames, channels = np.nonzero(~np.isfinite(traces))
+            raise ValueError(
+                f"The recording holds values that are not finite: the first at frame {self.start + start + frames[0]} "
+                f"on channel {self.channel_ids[channels[0]]}. Set them to 0, for instance, before the filter"
+            )
+        return traces
 
     def chunks(
         self, values: int = READ_VALUES, start: int = 0, end: int | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.fft
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Ints = NDArray[np.int64]
 
+logger = logging.getLogger(__name__)
 N_STRETCHES, STRETCH_S = 20, 0.25
 EVERY = 5  # neighbouring samples say nearly the same
 QUIET = 4.0  # samples beyond this many sigma are spikes
-REACH_UM = 150.0  # noise of channels further apart is taken to be independent
+REACH_UM = 150.0  # noise of channels further apart is taken to be independent, unless it is seen that it is not
+FAR_REACHING = 0.05  # correlation that would be taken away by that, on average
+WIDELY_SHARED = 0.2  # correlation of channels further apart that is worth a word
 RIDGE = 0.02
 MAD_TO_STD = 0.6745
 SMALLEST_SIGMA_UV = 0.5
@@ -51,10 +55,26 @@ class Noise:
         """Number of channels."""
         return len(self.sigma)
 
+    def __post_init__(self) -> None:
+        for name in ("sigma", "correlation", "in_time"):
+            check_numbers(f"the noise ({name})", getattr(self, name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Roots are made again: what is saved does not depend on what was sorted before.
+        return Noise, (self.sigma, self.correlation, self.in_time)
+
     def covariance(self, channels: Ints) -> NDArray[np.float64]:
-        """Correlation of some channels with a ridge, shape (channels, channels)."""
-        matrix = self.correlation[np.ix_(channels, channels)].astype(np.float64)
-        return matrix + RIDGE * np.eye(len(channels))
+        """Correlation of some channels with a ridge, shape (channels, channels); no eigenvalue is below the ridge.
+
+        Correlations that were measured pair by pair, or fade with distance, need not fit each other: some sum of
+        channels would have a negative variance. It is given the smallest one.
+        """
+        matrix = self.correlation[np.ix_(channels, channels)].astype(np.float64) + RIDGE * np.eye(len(channels))
+        values, vectors = np.linalg.eigh(matrix)
+        if values[0] >= RIDGE:
+            return matrix
+        positive: NDArray[np.float64] = (vectors * np.maximum(values, RIDGE)) @ vectors.T
+        return positive
 
     def gain(self, whitened: Floats) -> float:
         """Variance of a filter's output relative to that in noise that is white in time.
@@ -88,8 +108,24 @@ class Noise:
         key = tuple(int(channel) for channel in channels)
         if key not in self._roots:
             values, vectors = np.linalg.eigh(self.covariance(channels))
-            self._roots[key] = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
+            root = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
+            check_numbers(f"the whitening of channels {list(key)}", root)
+            self._roots[key] = root
         return self._roots[key]
+
+
+def check_numbers(what: str, values: NDArray[Any], least: float = -np.inf) -> None:
+    """Raise a RuntimeError where `values` are not finite, or below `least`: no recording is to blame for that.
+
+    Units whose numbers make no sense would be lost without a word, or take every sample for a spike.
+    """
+    wrong = ~(np.isfinite(values) & (values >= least))
+    if wrong.any():
+        raise RuntimeError(
+            f"RT-Sort's model went wrong: of {what}, {int(wrong.sum())} of {values.size} values are not finite or "
+            f"below {least:g}. This is an error of spikelab and not of the recording; please report it with "
+            "this message and the log of the sort"
+        )
 
 
 def measure_noise(traces: Traces) -> Noise:
@@ -106,10 +142,37 @@ def measure_noise(traces: Traces) -> Noise:
     covariance = (products.T @ products) / np.maximum(both.T @ both, 1)
     scale = np.sqrt(np.maximum(np.diag(covariance), 1e-6))
     correlation = covariance / np.outer(scale, scale)
-    apart = np.linalg.norm(traces.locations[:, None] - traces.locations[None], axis=2)
-    correlation *= np.clip(1 - apart / REACH_UM, 0, 1) ** 0.25  # to zero, and still positive definite in practice
+    correlation = within_reach(correlation, traces.locations)
     np.fill_diagonal(correlation, 1)
     return Noise(sigma, correlation.astype(np.float32), correlation_in_time(parts, sigma, traces.sampling_frequency))
+
+
+def within_reach(correlation: NDArray[np.float64], locations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Let the correlation fade to zero with distance, unless the noise reaches further.
+
+    What a few samples show between channels that are far apart is mostly chance. Noise that many channels share (of
+    the mains, a pump, a bad ground, movement) is not: without the correlation of distant channels that of near ones
+    makes no sense, and filters cannot tell the noise from a spike.
+
+    Parameters
+    ----------
+    correlation : numpy.ndarray, shape (channels, channels)
+    locations : numpy.ndarray, shape (channels, 2)
+        In um.
+    """
+    apart = np.linalg.norm(locations[:, None] - locations[None], axis=2)
+    fading = correlation * np.clip(1 - apart / REACH_UM, 0, 1) ** 0.25
+    near = (apart <= 2 * REACH_UM) & ~np.eye(len(apart), dtype=bool)
+    lost = float(np.mean((correlation - fading)[near])) if near.any() else 0.0
+    far = near & (apart > REACH_UM / 2)
+    shared = float(np.mean(correlation[far])) if far.any() else 0.0
+    if shared > WIDELY_SHARED:
+        logger.warning(
+            "RT-Sort: channels %g to %g um apart share much of their noise (mean correlation %.2f). It is taken into "
+            'account; common_reference="median" removes most of it beforehand',
+            REACH_UM / 2, 2 * REACH_UM, shared,
+        )  # fmt: skip
+    return correlation if lost > FAR_REACHING else fading
 
 
 def correlation_in_time(parts: list[Floats], sigma: Floats, sampling_frequency: float) -> Floats:

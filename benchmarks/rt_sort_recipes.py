@@ -35,6 +35,8 @@ class Recipe:
         Noise, after the filter where `snr` is given.
     coloured : float
         Share of the noise's power that falls with frequency (amplitude as 1/f^0.5) and is alike on near contacts.
+    common : float
+        Share of the noise's power that is the same on all contacts.
     axons, bursting : float
         Share of the units.
     network_hz : float
@@ -57,6 +59,7 @@ class Recipe:
     snr: tuple[float, float] | None = (4.0, 27.0)
     noise_uv: float = 8.0
     coloured: float = 0.5
+    common: float = 0.0
     axons: float = 0.5
     bursting: float = 1 / 3
     network_hz: float = 0.15
@@ -98,6 +101,7 @@ RECIPES = {
         Recipe("axonal", 12, 12, units=25, seconds=60, axons=1.0, bursting=0.0, snr=(8.0, 50.0)),
         Recipe("faint", 8, 8, units=25, seconds=90, snr=(3.0, 10.0)),
         Recipe("coarse", 8, 8, units=25, seconds=90, pitch_um=(35.0, 35.0)),
+        Recipe("common_noise", 8, 8, units=25, seconds=90, pitch_um=(35.0, 35.0), common=0.7),
         Recipe("synchronous", 8, 8, units=25, seconds=90, network_hz=1.0),
         Recipe("wide", 32, 32, units=150, seconds=20),
     )

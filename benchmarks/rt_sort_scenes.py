@@ -303,7 +303,7 @@ def _add(
 
 
 def _noise(recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32]:
-    """White and independent, and coloured and shared by near contacts; ``noise_uv`` together, after the filter."""
+    """White, independent or common to all, and coloured, shared by near contacts; ``noise_uv`` after the filter."""
     shape = (recipe.frames, len(recipe.contacts))
     traces = rng.standard_normal(shape, dtype=np.float32)
     pulse = np.zeros(2 * NOISE_TAPS * 8)
@@ -315,6 +315,10 @@ def _noise(recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32]:
         pass_coloured = np.linalg.norm(band_pass(np.convolve(pulse, taps, "same"), recipe.fs))
         taps = (taps * recipe.noise_uv * np.sqrt(recipe.coloured) / pass_coloured).astype(np.float32)
         _add_coloured(traces, recipe, taps, rng)
+    if recipe.common:
+        traces *= np.float32(np.sqrt(1 - recipe.common))
+        level = recipe.noise_uv * np.sqrt(recipe.common) / pass_white
+        traces += np.float32(level) * rng.standard_normal((recipe.frames, 1), dtype=np.float32)
     return traces
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+LONGEST_NAME = 80  # that is compared with known ones; the time grows with the square
+
+
 class Place(NamedTuple):
     """Where a setting lives: ``config.<group>.<name>``."""
 
@@ -75,5 +78,5 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """End an error message with what `name` may have been meant to be; "" where nothing is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, list(known), n=3)
+    near = get_close_matches(name[:LONGEST_NAME], list(known), n=3)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

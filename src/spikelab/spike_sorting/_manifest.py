@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting._flat import suggestion
 from spikelab.spike_sorting._inputs import Job, jobs_for
 from spikelab.spike_sorting._quoting import printable
-from spikelab.spike_sorting._texts import brief, read_text, read_toml
+from spikelab.spike_sorting._texts import brief, read_text, read_toml, shortened
 from spikelab.spike_sorting._toml import config_from_toml, decode, parse_value
 from spikelab.spike_sorting._validation import validate_config
 from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
@@ -166,7 +166,7 @@ def jobs_from_entries(entries: Sequence[Mapping[str, Any]], defaults: Mapping[st
 def _read_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
     content = read_toml(path, A_LIST)
     problems = [
-        f"[{name}]: unknown table{suggestion(name, ('defaults', 'recording'))}"
+        f"[{shortened(name)}]: unknown table{suggestion(name, ('defaults', 'recording'))}"
         for name in content
         if name not in ("defaults", "recording")
     ]
@@ -237,7 +237,7 @@ def _plan(
     configs: dict[str, SortingPipelineConfig] = {}
     for number, entry in enumerate(entries, start=1):
         named = entry.get("file", "without a file")
-        name = f"entry {number} ({printable(named) if isinstance(named, str) else brief(named)})"
+        name = f"entry {number} ({shortened(named) if isinstance(named, str) else brief(named)})"
         found.found += _unknown_keys(name, entry, KEYS)
         merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
         planned = _Entry(name, merged, frozenset(entry), folder)
@@ -256,7 +256,7 @@ def _plan(
 
 def _unknown_keys(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:
     return [
-        f"{name}, {key}: unknown key{suggestion(key, known)}; there are {', '.join(known)}, "
+        f"{name}, {shortened(key)}: unknown key{suggestion(key, known)}; there are {', '.join(known)}, "
         "and settings such as snr_min belong into config"
         for key in values
         if key not in known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,7 +80,7 @@ def look(name: str, results: Path) -> Row:
     except FileNotFoundError:
         return to_come(name, results)
     except (OSError, ValueError) as error:
-        return Row(name, DAMAGED, "", 0, None, str(error), results, "")
+        return Row(name, DAMAGED, "", 0, None, _without_folder(error, results), results, "")
     state = record["status"]
     if state == RUNNING and not _alive(results, record):
         state = KILLED
@@ -117,6 +118,11 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def _without_folder(error: Exception, folder: Path) -> str:
+    """What is wrong, in the little room that a table has."""
+    return str(error).replace(f"{folder}{os.sep}", "")
+
+
 def look_at_folder(folder: Path) -> list[Row]:
     """How far all jobs are that `folder` speaks of: those of a batch or a plan, or whatever was sorted below it.
 
@@ -132,7 +138,7 @@ def look_at_folder(folder: Path) -> list[Row]:
         try:
             jobs |= {results: name for name, results in read_batch(path)}
         except (OSError, ValueError) as error:
-            damaged.append(Row(path.name, DAMAGED, "", 0, None, str(error), path.parent, ""))
+            damaged.append(Row(path.name, DAMAGED, "", 0, None, _without_folder(error, path.parent), path.parent, ""))
     if not jobs:
         patterns = ["/".join(["*"] * depth + [RUN_RECORD]) for depth in range(DEPTH + 1)]
         jobs = {path.parent: path.parent.name for pattern in patterns for path in sorted(folder.glob(pattern))}

@@ -138,9 +138,15 @@ def read_json_object(path: str | Path, what: str) -> dict[str, Any]:
 def brief(value: Any) -> str:
     """``repr`` of a value from a file, cut short, for messages."""
     try:
-        text = printable(repr(value))
+        text = repr(value)
     except ValueError:  # a number of thousands of digits
         text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """A name from a file, printable and cut short, for messages."""
+    text = printable(text)
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 

@@ -12,7 +12,7 @@ import tomli_w
 
 from spikelab.spike_sorting._fields import plain
 from spikelab.spike_sorting._flat import groups, keywords, suggestion
-from spikelab.spike_sorting._texts import brief, parse_toml, read_toml
+from spikelab.spike_sorting._texts import brief, parse_toml, read_toml, shortened
 from spikelab.spike_sorting.config import SortingPipelineConfig
 
 NULL = "none"
@@ -66,7 +66,7 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
         names = [f.name for f in fields(current)]
         for name in values:
             if name not in names:
-                raise TypeError(f"Unknown parameter {name!r} in [{group}]{suggestion(name, names)}")
+                raise TypeError(f"Unknown parameter {brief(name)} in [{group}]{suggestion(name, names)}")
         changed[group] = replace(current, **{name: decode(value) for name, value in values.items()})
     return copy.deepcopy(replace(base, **changed))
 
@@ -85,7 +85,7 @@ def _unknown_group(name: str, config_type: type) -> str:
         return f"{place.name!r} belongs into the table [{place.group}]"
     known = groups(config_type)
     near = suggestion(name, known) or f"; there are {', '.join(f'[{group}]' for group in known)}"
-    return f"Unknown group [{name}]{near}"
+    return f"Unknown group [{shortened(name)}]{near}"
 
 
 def _encode(value: Any) -> Any:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
 from sklearn.metrics import adjusted_rand_score
 
 from spikelab.spike_sorting.rt_sort._linear import discriminant
@@ -87,53 +85,7 @@ class TestUnimodality:
         assert min(values) <= cut <= max(values)
 
 
-def nearest_unimodal(values):
-    """The dip from its definition: linear programs over the curves with a mode at each of the values."""
-    x, counts = np.unique(values, return_counts=True)
-    above = np.cumsum(counts) / len(values)
-    below = above - counts / len(values)
-    return max(min(program(x, below, above, mode) for mode in range(len(x))), 1 / (2 * len(values)))
-
-
-def program(x, below, above, mode):
-    n = len(x)  # unknowns: the curve at each x, from the left at the mode; from the right at the mode; the dip
-    rows, limits = [], []
-
-    def require(terms, limit):
-        row = np.zeros(n + 2)
-        for place, factor in terms:
-            row[place] += factor
-        rows.append(row)
-        limits.append(limit)
-
-    for i in range(n):
-        require([(i, 1), (n + 1, -1)], below[i])
-        require([(i, -1), (n + 1, -1)], -(below if i == mode else above)[i])
-    require([(n, 1), (n + 1, -1)], above[mode])
-    require([(n, -1), (n + 1, -1)], -above[mode])
-    require([(mode, 1), (n, -1)], 0)
-    for places, xs, sign in (
-        (list(range(mode + 1)), x[: mode + 1], 1),
-        ([n, *range(mode + 1, n)], x[mode:], -1),
-    ):
-        slopes = [[(places[i + 1], 1 / step), (places[i], -1 / step)] for i, step in enumerate(np.diff(xs))]
-        for slope in slopes:
-            require([(place, -factor) for place, factor in slope], 0)
-        for first, second in pairwise(slopes):
-            require([(p, sign * f) for p, f in first] + [(p, -sign * f) for p, f in second], 0)
-    goal = np.zeros(n + 2)
-    goal[-1] = 1
-    return linprog(goal, A_ub=np.array(rows), b_ub=limits, bounds=[(0, 1)] * (n + 2)).fun
-
-
 class TestDip:
-    @pytest.mark.parametrize("seed", range(12))
-    def test_dip_is_the_distance_of_the_nearest_unimodal_distribution(self, seed):
-        rng = np.random.default_rng(seed)
-        values = two_modes(rng, rng.integers(1, 9, 2), rng.uniform(0, 5))
-        for sample in (values, np.round(values)):
-            assert dip_test(sample).dip == pytest.approx(nearest_unimodal(sample), abs=1e-7)
-
     def test_known_values(self):
         assert dip_test(np.arange(20)).dip == pytest.approx(1 / 40)  # the least there is: 1 / (2 n)
         assert dip_test(np.repeat([0.0, 1.0], 50)).dip == pytest.approx(0.25)  # the most there is

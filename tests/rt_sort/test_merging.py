@@ -14,10 +14,6 @@ from spikelab.spike_sorting.rt_sort.detection import PEAK
 from spikelab.spike_sorting.rt_sort.learning import Learnt
 from spikelab.spike_sorting.rt_sort.matching import Matcher
 from spikelab.spike_sorting.rt_sort.merging import (
-    MAX_REACH_UM,
-    N_BESIDE,
-    PAIR_CHANNELS,
-    SAME_MEAN,
     Evidence,
     Pair,
     Units,
@@ -41,6 +37,8 @@ FS = 4000.0  # windows of 4 frames, the peak, 6 frames
 N_BEFORE, N_FRAMES, ORIGIN, LENGTH, MAX_LAG = 4, 11, 2, 7, 2
 WHOLE = np.eye(LENGTH, dtype=np.float32)  # time courses that describe every waveform
 PARAMETERS = SequenceParameters()
+# As they are in the code, which a change would have to mean.
+MAX_REACH_UM, PAIR_CHANNELS, SAME_MEAN, N_BESIDE = 100.0, 12, 4.0, 40
 MANY = 1e9  # spikes behind a mean that has no noise
 
 
@@ -69,6 +67,7 @@ class TestPairChannels:
         n = PAIR_CHANNELS + 3
         first, second = np.zeros((2, n), np.float32), np.zeros((2, n), np.float32)
         first[0, :] = 5
+        first[0, [2, 7]] = 0.01
         second[1, [2, 7]] = -50
         sigma = np.ones(n, np.float32)
         sigma[[1, 4, 9]] = 100  # three that are small for their noise
@@ -487,13 +486,14 @@ class TestUnits:
     @pytest.mark.parametrize("lag", [0, 1])
     def test_jitter_moves_a_spike_within_the_directions(self, lag: int) -> None:
         true = mean_of(20, -8, 5, later=lag, width=1.6)
-        units = units_of(learnt_of([mean_of(9, 9, 9), true], trains(30, 30)), WHOLE)
+        noise = replace(white(3), sigma=np.array([1, 2, 4], np.float32))
+        units = units_of(learnt_of([mean_of(9, 9, 9), true], trains(30, 30)), WHOLE, noise=noise)
         directions = units._jitter(((1, lag),), np.array([0, 1, 2]))
         np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=1e-5)
         assert len(directions) == 2
         for shift in (-0.4, 0.3):
             moved = mean_of(20, -8, 5, later=lag + shift, width=1.6)
-            change = (moved - true)[ORIGIN + lag : ORIGIN + lag + LENGTH].T.reshape(1, -1)
+            change = ((moved - true) / noise.sigma)[ORIGIN + lag : ORIGIN + lag + LENGTH].T.reshape(1, -1)
             assert np.linalg.norm(without(change, directions)) < 0.2 * np.linalg.norm(change)
 
     def test_a_mean_beside_is_that_of_the_examples_closest_to_the_other_unit(self) -> None:
@@ -518,6 +518,13 @@ class TestUnits:
         )  # fmt: skip
         found = units_of(learnt)._mean_beside(0, 1, np.array([1]))
         np.testing.assert_allclose(found[:, 0], (n - (N_BESIDE - 1) / 2) * mean_of(1, 0.5)[:, 1], rtol=1e-5)
+        # The other way round: the other unit's first spike is beside the first ones, its later ones beyond the last.
+        early = replace(
+            learnt, examples=(learnt.examples[0], np.repeat(learnt.examples[1][:1], 3, axis=0)),
+            example_frames=(frames[0], np.array([-5, 2000 * n, 3000 * n])),
+        )  # fmt: skip
+        found_early = units_of(early)._mean_beside(0, 1, np.array([1]))
+        np.testing.assert_allclose(found_early[:, 0], (N_BESIDE + 1) / 2 * mean_of(1, 0.5)[:, 1], rtol=1e-5)
         # One example of the other unit is enough to look for.
         alone = replace(
             learnt, examples=(learnt.examples[0], learnt.examples[1][:1]), example_frames=(frames[0], frames[1][:1])

@@ -394,7 +394,6 @@ def coincidences(first: Ints, second: Ints, sampling_frequency: float, duration_
     """Pairs of spikes of two units within the refractory time, but not together, and how many chance would make."""
     near, far = (round(ms * sampling_frequency / 1000) for ms in (TOGETHER_MS, REFRACTORY_MS))
     second = np.sort(second)
-    first = np.sort(first)
     count = 0
     for low, high in ((-far, -near), (near, far)):
         count += int(np.sum(np.searchsorted(second, first + high) - np.searchsorted(second, first + low)))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting.rt_sort._match_kernels import (
-    SEEN,
     best_frame,
     explain_blocks,
     explained,
@@ -38,12 +37,16 @@ def white() -> Noise:
     )
 
 
-def courses() -> np.ndarray:
-    """Three time courses with their trough at frame 4, zero at both ends, of size 1."""
-    t = np.arange(N_FRAMES) - N_BEFORE
+# A spike travels: frames by which it is later on each channel.
+DELAYS = np.array([0, 1, -1, 2])
+
+
+def courses(delay: int = 0) -> np.ndarray:
+    """Three time courses with their trough at frame 4 and so many later, zero at both ends, of size 1."""
+    t = np.arange(N_FRAMES) - N_BEFORE - delay
     shapes = [np.exp(-((t / width) ** 2)) - a * np.exp(-(((t - 2.5) / 1.3) ** 2)) for width, a in
               ((1.1, 0.3), (1.4, 0.1), (1.0, 0.5))]  # fmt: skip
-    shapes = np.array(shapes) * np.hanning(N_FRAMES + 2)[1:-1]
+    shapes = np.array(shapes) * (1 - (t / 8) ** 2)
     shapes[:, [0, -1]] = 0
     return (shapes / np.abs(shapes).max(axis=1, keepdims=True)).astype(np.float32)
 
@@ -55,7 +58,7 @@ def bank_of(which: list[int] | None = None, tolerances: Tolerances | None = None
     for u in [0, 1, 2] if which is None else which:
         order = np.argsort(-np.abs(SIZES[u]) / white().sigma, kind="stable")
         order = order[SIZES[u][order] != 0]
-        clean.append((order, SIZES[u][order][:, None] * courses()[u]))
+        clean.append((order, np.stack([SIZES[u, c] * courses(DELAYS[c])[u] for c in order])))
     return bank_from_waveforms(clean, white(), FS, replace(SequenceParameters(), **parameters), tolerances)
 
 
@@ -206,10 +209,15 @@ class TestMatcher:
         assert places(sort(bank, rendered(bank, n_frames, (n_frames - 2, 0)))) == [(n_frames - 2, 0)]
 
     def test_no_spike_is_reported_after_the_last_frame(self) -> None:
-        bank = bank_of([0], min_scale=0.1, match_threshold=1.0)
-        spikes = sort(bank, rendered(bank, 30, (30, 0)))
-        assert np.all(spikes["frame"] < 30)
-        assert len(sort(bank, rendered(bank, 31, (30, 0)))) > 0
+        # A spike that is known by what comes before its peak, which is missing: it would be at frame 30 of 30.
+        shape = np.array([[0, -30, 30, -30, 36, 0, 0, 0, 0, 0, 0]], dtype=np.float32)
+        bank = bank_from_waveforms([(np.array([0]), shape)], white(), FS, SequenceParameters())
+        assert places(sort(bank, rendered(bank, 31, (30, 0))[:30])) == []
+        assert places(sort(bank, np.pad(rendered(bank, 30, (30, 0)), ((0, 1), (0, 0))))) == [(30, 0)]
+
+    def test_before_the_first_frame_there_was_no_spike(self) -> None:
+        bank = bank_of([0], repeated_detection_overlap_time=20.0)
+        assert places(sort(bank, rendered(bank, 40, (3, 0)))) == [(3, 0)]
 
     @pytest.mark.parametrize("size", [0.6, 0.9, 1.0, 1.3])
     def test_the_scale_is_the_size_drawn_towards_1_by_its_precision(self, size: float) -> None:
@@ -325,6 +333,7 @@ class TestMatcher:
         assert later(spikes, 100).tolist() == [(103, 1, pytest.approx(0.9), pytest.approx(0.2), 40)]
 
 
+SEEN = 0.5  # as in the code, which a change would have to mean
 LOOSE = {"latency": np.inf, "amplitude": np.inf, "root": np.inf, "share": 0.0}
 STRICT = {"latency": 0.0, "amplitude": 0.01, "root": 0.01, "share": 1.0}
 
@@ -497,9 +506,22 @@ class TestTolerances:
         assert check(bank, tolerances, traces[20:40], listed((30, 0)), start=20) == [True]
         assert check(bank, tolerances, traces[20:29], listed((30, 0)), start=20) == [False]  # nothing to see there
 
+    def test_latencies_are_those_of_the_sequence(self) -> None:
+        latencies = tolerances_of(bank_of()).latencies.tolist()
+        assert [latencies[0], latencies[1], latencies[2][:2]] == [[0, 1, -1], [1, 0, -1], [2, -1]]
+
+    def test_the_first_and_the_last_frame_count(self) -> None:
+        bank = bank_of([0])
+        tolerances = tolerances_of(bank, [1], **STRICT)  # the root, on which the peak is at the frame of the spike
+        for frame in (0, 9):
+            assert check(bank, tolerances, rendered(bank, 10, (frame, 0)), listed((frame, 0))) == [True]
+
     @pytest.mark.parametrize("seed", range(6))
     def test_within_tolerances_is_its_slow_version(self, seed: int) -> None:
         bank = bank_of()
+        bank = replace(
+            bank, waveforms=bank.waveforms - 3 * (np.arange(3)[None, :, None] < bank.n_supports[:, None, None])
+        )
         rng = np.random.default_rng(seed)
         spikes = listed(*[(rng.integers(-2, 82), rng.integers(3), rng.uniform(0.7, 1.4)) for _ in range(24)])
         spikes = spikes[np.argsort(spikes["frame"] // BLOCK, kind="stable")]
@@ -641,13 +663,13 @@ class Impulses:
 
 class TestExplainBlocks:
     def test_more_spikes_than_there_is_room_for_at_first(self) -> None:
-        n_blocks, block = 300, 2
+        n_blocks, block = 2500, 2
         output = np.zeros(n_blocks * block + 4)
         output[1 : n_blocks * block : 2] = Impulses.NORM * np.linspace(0.8, 1.2, n_blocks)
         frames, values, latest = Impulses.explain(output, n_blocks, block)
-        assert frames == list(range(1, 600, 2))
-        np.testing.assert_allclose(values[:, 0], (100 * np.linspace(0.8, 1.2, 300) + 1) / 101, rtol=1e-5)
-        assert latest == 599
+        assert frames == list(range(1, 5000, 2))
+        np.testing.assert_allclose(values[:, 0], (100 * np.linspace(0.8, 1.2, n_blocks) + 1) / 101, rtol=1e-5)
+        assert latest == 4999
 
     def test_a_block_is_its_first_frame_to_its_last(self) -> None:
         output = np.zeros(13)

@@ -11,11 +11,6 @@ from scipy.linalg import toeplitz
 from spikelab.spike_sorting.rt_sort._template_kernels import add_events, answer, gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.templates import (
-    ANSWER,
-    EDGE,
-    MAX_CHANNELS,
-    MAX_FILTER_CHANNELS,
-    MAX_RANK,
     TemplateBank,
     bank_from_waveforms,
     build_bank,
@@ -24,10 +19,12 @@ from spikelab.spike_sorting.rt_sort.templates import (
     low_rank,
     window_frames,
 )
-from spikelab.spike_sorting.rt_sort.whitening import RIDGE, Noise
+from spikelab.spike_sorting.rt_sort.whitening import Noise
 
 FS = 4000.0  # 4 frames before the peak, 6 after
 N_BEFORE, N_FRAMES = 4, 11
+# As they are in the code, which a change would have to mean.
+ANSWER, EDGE, MAX_CHANNELS, MAX_FILTER_CHANNELS, MAX_RANK, RIDGE = 0.2, 1.4, 192, 40, 6, 0.02
 
 
 def white(n_channels: int, sigma: float = 1.0) -> Noise:

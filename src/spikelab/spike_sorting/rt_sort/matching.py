@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Spikes = NDArray[np.void]
 
+NEVER = -(2**62)
 BLOCK_MS = 2.5
 TILE = 600  # frames that are filtered at a time
 REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expected
@@ -78,7 +79,7 @@ class Matcher:
         self._n_waiting = self._ahead + bank.n_before
         self._next = self._first  # first frame that no spike has been decided at
         self._known = np.zeros((bank.n_templates, self.look_ahead + 2), dtype=np.float32)  # outputs from before it on
-        self._latest = np.full(bank.n_templates, self._first - bank.n_frames, dtype=np.int64)  # spike of each template
+        self._latest = np.full(bank.n_templates, NEVER, dtype=np.int64)  # spike of each template
         self._past: list[Floats] = []  # traces that spikes are checked against
         self._past_start = 0
         self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come

@@ -470,7 +470,7 @@ def test_workers_of_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_run, "available_cores", lambda: 16)
     recording = simulate(duration_s=15.0, n_channels=4, n_units=2).recording
     for i, settings in enumerate(
-        [{"n_jobs": 1}, {"n_jobs": 2}, {"n_jobs": 2, "total_memory": "1M"},
+        [{"n_jobs": 1}, {"n_jobs": 2}, {"n_jobs": 2, "total_memory": "233M"},
          {"n_jobs": 2, "use_parallel_processing_for_raw_conversion": False}]
     ):  # fmt: skip
         sort_once(tmp_path / str(i), recording, **settings)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 OK, ABSENT, BROKEN = "ok", "-", "BROKEN"
 GIB = 2**30
 LEAST_GPU_BYTES = 512 * 2**20  # what CUDA itself and a few small arrays take
-LEAST_MEMORY_BYTES = 500 * 10**6  # the libraries, and one worker with one chunk
 RESULTS_BYTES = 10 * 10**6  # log, spikes, templates and tables of a small recording
 LITTLE_ROOM_BYTES = 10 * GIB  # a few minutes of a large array
 

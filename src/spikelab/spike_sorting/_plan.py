@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from spikelab import _files
-from spikelab.spike_sorting._fields import parse_memory
 from spikelab.spike_sorting._jobfile import write_batch, write_job
+from spikelab.spike_sorting._memory import of_the_job
 from spikelab.spike_sorting._quoting import in_shell
 from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
@@ -22,7 +22,6 @@ JOBS = "jobs"
 SLURM, KUBERNETES, SNAKEFILE = "slurm_array.sh", "kubernetes_job.yaml", "Snakefile"
 AT_ONCE = 50
 LONGEST_NAME = 150  # bytes; with number and suffix it must fit into a file name
-HEADROOM = 1.25  # of total_memory: the libraries and the system want some too
 
 SLURM_TEXT = """\
 #!/bin/bash
@@ -135,7 +134,7 @@ def plain_name(name: str) -> str:
 def scripts_for(jobs: Sequence[Job], folder: Path) -> dict[str, str]:
     """Name and text of each example script; they ask for what the most demanding job may use."""
     cores = max(job.config.execution.n_jobs for job in jobs)
-    memory = HEADROOM * max(parse_memory(job.config.execution.total_memory) for job in jobs)
+    memory = max(of_the_job(job.config.execution.total_memory) for job in jobs)
     sizes = {"cores": cores, "memory_gib": -int(-memory // 2**30), "memory_mib": -int(-memory // 2**20)}
     gpu = any(get_backend_class(j.config.sorter.sorter_name)(j.config).gpu_use() != GPU_UNUSED for j in jobs)
     parallel = min(len(jobs), AT_ONCE)

@@ -21,11 +21,12 @@ from spikelab.spike_sorting._exceptions import (
     EnvironmentSortFailure,
     ResourceSortFailure,
 )
-from spikelab.spike_sorting._fields import LEAST_MEMORY, parse_memory
+from spikelab.spike_sorting._fields import parse_memory
 from spikelab.spike_sorting._host import available_memory
 from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
+from spikelab.spike_sorting._memory import USABLE_SHARE, release
 from spikelab.spike_sorting._process import exit_codes_are_kept, this_process
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
@@ -49,7 +50,6 @@ RUN_RECORD = "run.json"
 FINAL = ("done", "biological failure")
 SORTED = "sorted"  # the rest of the stages is another task's
 EARLIER_RUNS = 20
-USABLE_SHARE = 0.8  # of the memory that is available; the rest is the libraries' and the system's
 
 
 @dataclass(frozen=True)
@@ -284,6 +284,7 @@ def context_of(
         results=job.results,
         intermediate=job.intermediate,
         fingerprint=fingerprint(job.recording_input, leave_out=(job.results, job.intermediate)),
+        wanted_memory=parse_memory(job.config.execution.total_memory),
     )
 
 
@@ -316,10 +317,11 @@ def _effective(config: SortingPipelineConfig, limits: Limits) -> SortingPipeline
     there_is = min(available_memory(), limits.memory or available_memory())
     memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * there_is))
     workers = min(config.execution.n_jobs, limits.cores or available_cores(), available_cores())
-    return config.override(save_waveform_files=files, n_jobs=workers, total_memory=max(memory, LEAST_MEMORY))
+    return config.override(save_waveform_files=files, n_jobs=workers, total_memory=max(memory, 1))
 
 
 def _note(record: dict[str, Any], stage: str, done: Done[Any]) -> Done[Any]:
+    release()  # what one stage has freed, the next does not find in its way
     record["stages"][stage] = {
         "loaded": done.loaded,
         "reason": done.reason,

@@ -361,7 +361,13 @@ class ExecutionConfig:
     """How the pipeline runs: workers, memory, what is done again, what happens on failure."""
 
     n_jobs: int = option(8, "Workers; the results do not depend on it.", COUNT)
-    total_memory: str | int = option("16G", "Memory for all workers; the results do not depend on it.", Memory())
+    total_memory: str | int = option(
+        "16G",
+        "Most memory of the process that sorts: libraries, workers and results together, without mapped files, the "
+        "recordings of the caller, and sorters in processes of their own. What cannot be done with it is refused with "
+        "the least that can; the results do not depend on it.",
+        Memory(),
+    )
     use_parallel_processing_for_raw_conversion: bool = option(
         True, "Write the binary recording with all workers; otherwise with one.", BOOLEAN
     )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, SpikeSortingClassifiedError
+from spikelab.spike_sorting._fields import parse_memory
+from spikelab.spike_sorting._memory import LIBRARIES_BYTES
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 
@@ -44,6 +46,7 @@ class SorterBackend(ABC):
     """
 
     sorter_label: ClassVar[str] = ""
+    libraries_bytes: ClassVar[int] = LIBRARIES_BYTES
     batch_parameter: ClassVar[str | None] = None
     batch_default: ClassVar[int | None] = None
 
@@ -165,6 +168,15 @@ class SorterBackend(ABC):
         """Bytes that :meth:`sort` writes into its output folder for a recording of this size, roughly."""
         return 0
 
+    def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:  # noqa: ARG002
+        """Bytes of arrays in this process without which :meth:`sort` cannot do, for a recording of this size."""
+        return 0
+
+    @property
+    def for_work(self) -> int:
+        """What ``total_memory`` leaves for arrays, in bytes."""
+        return max(0, parse_memory(self.config.execution.total_memory) - self.libraries_bytes)
+
     def classify(self, output_folder: Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
         """Say what a failure of :meth:`sort` means; None where nothing recognises it."""
         from spikelab.spike_sorting._classifier import classify_failure
@@ -202,7 +214,7 @@ class StandardBackend(SorterBackend):
             self.config.waveform,
             seed=seed_from(rng, execution.random_seed),
             n_jobs=execution.n_jobs,
-            total_memory=execution.total_memory,
+            total_memory=max(1, self.for_work),
             sorter=self.sorter_label,
         )
 
@@ -218,7 +230,7 @@ class StandardBackend(SorterBackend):
             recording,
             Path(recording_dat_path),
             n_jobs=execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1,
-            total_memory=execution.total_memory,
+            total_memory=max(1, self.for_work),
             seed=seed_from(None, execution.random_seed),
         )
         return binary

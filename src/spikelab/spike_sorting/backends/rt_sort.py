@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelab import _files
 from spikelab.spike_sorting._fields import Range, plain
+from spikelab.spike_sorting._memory import RT_SORT_BYTES
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import unheard_warnings
 from spikelab.spike_sorting._types import SpikeTrains
@@ -48,6 +49,7 @@ class RTSortBackend(StandardBackend):
     """
 
     sorter_label: ClassVar[str] = "rt_sort"
+    libraries_bytes: ClassVar[int] = RT_SORT_BYTES
     batch_parameter: ClassVar[str | None] = CHUNK
     batch_default: ClassVar[int | None] = 2**19
 
@@ -110,6 +112,7 @@ class RTSortBackend(StandardBackend):
             detection_window_s=settings.detection_window_s,
             seed=seed_from(None, self.config.execution.random_seed),
             verbose=settings.verbose,
+            memory_bytes=self.for_work,
             **self._chunk(),
             **self.params,
         )
@@ -170,6 +173,13 @@ class RTSortBackend(StandardBackend):
             RTSort.load(settings.model_path)
         else:
             ModelSpikeSorter.load(settings.model_path)
+
+    def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:
+        """What is known of it before spikes and groups are; more is refused when they are found."""
+        from spikelab.spike_sorting.rt_sort.memory import least_bytes
+
+        chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
+        return least_bytes(n_samples, n_channels, sampling_frequency, chunk)
 
     def device(self) -> str:
         """``rt_sort_device``."""

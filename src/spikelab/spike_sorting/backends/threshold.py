@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
 
 logger = logging.getLogger(__name__)
+VALUE_BYTES = 6  # of a value of the traces, while its chunk is looked at
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ class ThresholdBackend(StandardBackend):
         self.check_settings()
         params = ThresholdParams(**(self.config.sorter.sorter_params or {}))
         binary = self.ensure_binary(recording, recording_dat_path)
-        frames, channels = detect_spikes(binary, params, n_jobs=self.workers)
+        second = VALUE_BYTES * binary.n_channels * round(binary.sampling_frequency)
+        workers = max(1, min(self.workers, self.for_work // second))
+        chunk = round(binary.sampling_frequency) * min(self.for_work, second) // second
+        frames, channels = detect_spikes(binary, params, n_jobs=workers, chunk_frames=chunk)
         if not len(frames):
             raise InsufficientActivityError(
                 f"No sample of {binary.duration_s:.1f} s on {binary.n_channels} channels goes below "
@@ -81,6 +85,12 @@ class ThresholdBackend(StandardBackend):
         logger.info("threshold: %d spikes on %d channels", len(frames), len(np.unique(channels)))
         trains = SpikeTrains.from_dict({int(channel): frames[channels == channel] for channel in np.unique(channels)})
         return trains.to_spikeinterface(binary.sampling_frequency)
+
+    def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:  # noqa: ARG002
+        """What the noise takes: spikes are found in as short chunks as need be."""
+        from spikelab.spike_sorting.waveforms.noise import tally_bytes
+
+        return tally_bytes(n_channels)
 
     def check_settings(self) -> None:
         """ValueError for ``sorter_params`` that are not in :class:`ThresholdParams`."""
@@ -111,6 +121,8 @@ def detect_spikes(
     frames, channels : numpy.ndarray of int64, shape (spikes,)
         By frame, then channel.
     """
+    from spikelab.spike_sorting.waveforms.traces import read_raw
+
     chunk = max(1, chunk_frames or round(binary.sampling_frequency))
     exclude = max(1, round(params.exclude_ms * binary.sampling_frequency / 1000))
     limits = -params.detect_threshold * noise_counts(binary)
@@ -120,7 +132,7 @@ def detect_spikes(
         end = min(start + chunk, binary.n_samples)
         first = max(0, start - 2 * exclude)  # twice: an equal in the margin must itself be judged
         frames, channels = _local_minima(
-            np.asarray(binary.counts[first : end + 2 * exclude]), limits, neighbours, exclude
+            read_raw(binary, first, min(end + 2 * exclude, binary.n_samples)), limits, neighbours, exclude
         )
         frames = frames + first
         inside = (frames >= start) & (frames < end)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab import _files
+from spikelab.spike_sorting._memory import for_work
 from spikelab.spike_sorting._results import Results, TracesUnavailableError
 from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
@@ -120,7 +121,7 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
             results.config.waveform,
             seed=_seed(results),
             n_jobs=workers(results),
-            total_memory=execution.total_memory,
+            total_memory=max(1, for_work(execution.total_memory)),
             sorter=results.config.sorter.sorter_name,
         )
         del binary  # with its memory map, which would keep the file

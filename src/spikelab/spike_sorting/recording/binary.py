@@ -129,10 +129,19 @@ def write_binary(
 
 def chunk_ranges(n_frames: int, n_channels: int, sampling_frequency: float) -> list[Range]:
     """Return half-open frame ranges of a quarter of a second to two seconds that cover the recording."""
+    length = max(1, _chunk_frames(n_frames, n_channels, sampling_frequency))
+    return [(start, min(start + length, n_frames)) for start in range(0, n_frames, length)]
+
+
+def least_bytes(n_frames: int, n_channels: int, sampling_frequency: float) -> int:
+    """Bytes that writing a recording takes with one worker."""
+    return max(1, _chunk_frames(n_frames, n_channels, sampling_frequency)) * n_channels * WORKER_BYTES_PER_SAMPLE
+
+
+def _chunk_frames(n_frames: int, n_channels: int, sampling_frequency: float) -> int:
     wanted = CHUNK_SAMPLES // n_channels
     length = int(min(max(wanted, MIN_CHUNK_S * sampling_frequency), MAX_CHUNK_S * sampling_frequency))
-    length = max(length, 1)
-    return [(start, min(start + length, n_frames)) for start in range(0, n_frames, length)]
+    return min(n_frames, max(length, 1))
 
 
 def choose_lsb(max_abs_uv: float) -> float:

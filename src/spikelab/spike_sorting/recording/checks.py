@@ -195,7 +195,7 @@ def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
     # The filter carries them over from the margins of the chunk.
     margin = int(recording.get_sampling_frequency())
     first, last = max(0, start - margin), min(int(recording.get_num_samples()), end + margin)
-    bad = ~np.isfinite(read_stored(pieces, first, last).astype(np.float64))
+    bad = ~np.isfinite(read_stored(pieces, first, last))
     if not bad.any():
         raise ValueError(
             f"frames {start} to {end} are NaN or infinite after filtering: such samples lie within a second of what is "

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting._memory import release
 from spikelab.spike_sorting._progress import Progress
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting.rt_sort.branches import branches_of
@@ -32,6 +33,7 @@ from spikelab.spike_sorting.rt_sort.clustering import (
 from spikelab.spike_sorting.rt_sort.detection import CHUNK_VALUES, PEAK, PeakDetector, PeakStream, inference_scaling
 from spikelab.spike_sorting.rt_sort.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
+from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
 from spikelab.spike_sorting.rt_sort.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
@@ -72,6 +74,7 @@ def detect_sequences(
     seed: int = 0,
     verbose: bool = False,
     chunk_values: int = CHUNK_VALUES,
+    memory_bytes: int | None = None,
     **params: Any,
 ) -> RTSort:
     """Find the sequences (neurons) of a recording.
@@ -99,6 +102,8 @@ def detect_sequences(
     chunk_values : int
         Values of the traces that the network works on at a time; fewer need less memory. The result does not depend
         on it.
+    memory_bytes : int, optional
+        For all arrays; what takes more is refused. The result does not depend on it.
     **params
         Any field of :class:`~.parameters.SequenceParameters`.
 
@@ -113,7 +118,7 @@ def detect_sequences(
     ModelLoadingError
         If the detection model cannot be loaded.
     ValueError
-        For an unknown parameter, or a recording without positions.
+        For an unknown parameter, a recording without positions, or more neurons than there is memory for.
     """
     parameters = resolve(probe, params)
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
@@ -122,10 +127,18 @@ def detect_sequences(
     peaks = detect_all(
         traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose, chunk_values=chunk_values
     )
+    size = (traces.n_frames, traces.n_channels, traces.sampling_frequency, chunk_values)
+    require(learning_bytes(*size, 0, len(peaks)), memory_bytes, f"{len(peaks)} spikes on single electrodes")
+    release()
     noise = measure_noise(traces)
+    release()
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
     events = learner.events(peaks)
-    means, counts = learner.group(events, peaks)
+    labels = learner.label(events, peaks)
+    n_groups = int(labels.max()) + 1
+    require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
+    means, counts = learner.group(events, labels)
+    release()
     sequences = learner.refine(means, counts, peaks)
     logger.info("RT-Sort: %d sequences", sequences.n_sequences)
     return RTSort(
@@ -205,8 +218,8 @@ class Learner:
             )
         return events
 
-    def group(self, events: Peaks, peaks: Peaks) -> tuple[Floats, NDArray[np.float64]]:
-        """Mean waveforms of groups of events that look alike, and their counts."""
+    def label(self, events: Peaks, peaks: Peaks) -> Ints:
+        """Group of each event, -1 for none: events that look alike."""
         traces, noise = self.traces, self.noise
         self.courses = time_courses(traces, events, noise, self.seed)
         features, _ = event_features(traces, events, noise, self.courses)
@@ -214,6 +227,11 @@ class Learner:
         labels = group_events(events, features, branches, self.parameters, self.seed)
         if labels.max(initial=-1) < 0:
             raise self._nothing(f"no {self.parameters.min_coc_n} of {len(events)} events look alike")
+        return labels
+
+    def group(self, events: Peaks, labels: Ints) -> tuple[Floats, NDArray[np.float64]]:
+        """Mean waveforms of the groups that differ, and their counts."""
+        traces, noise = self.traces, self.noise
         means, counts = mean_events(traces, events, labels)
         first = np.unique(labels, return_index=True)[1][-len(counts) :]
         positions = np.asarray(traces.locations, dtype=np.float64)[events["channel"][first]]
@@ -258,6 +276,7 @@ class Learner:
     def _round(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Units:
         fs = self.traces.sampling_frequency
         bank = build_bank(means, counts, self.noise, fs, self.parameters)
+        release()
         spikes = match(self.traces, bank, self.parts, self.n_jobs)
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
         units = Units(learnt, self.noise, self.courses, self.origin, fs, self.seconds, self.parameters, peaks)

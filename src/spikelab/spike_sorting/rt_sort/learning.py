@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 N_STRETCHES = 12
 EXAMPLE_CHANNELS = 24
-MAX_EXAMPLES = 300  # per unit
+MIN_EXAMPLES, MAX_EXAMPLES = 40, 300  # per unit
 MAX_EXAMPLES_IN_ALL = 40_000
 
 
@@ -125,7 +125,9 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
     weights = np.zeros(n_units)
     np.add.at(weights, spikes["template"][inside], spikes["scale"][inside])
     windows = np.zeros((int(chosen.sum()), EXAMPLE_CHANNELS, window), dtype=np.float32)
-    place = np.cumsum(chosen) - 1
+    order, ends = _by_unit(spikes["template"][chosen], n_units)
+    place = np.zeros(len(spikes), dtype=np.int64)  # of a chosen spike: unit after unit
+    place[np.flatnonzero(chosen)[order]] = np.arange(len(order))
     ignored = np.zeros(n_units)
     for start, end, residual in _residuals(traces, bank, spikes, parts):
         here = np.flatnonzero(inside & (spikes["frame"] >= start) & (spikes["frame"] < end))
@@ -138,23 +140,24 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
             gather_windows(residual, rows[kept], channels[spikes["template"][some]], before, gathered)
             windows[place[some]] = gathered
     means = bank.dense()
-    means += sums / np.maximum(weights, 1)[:, None, None]
-    _, frames, scales = _by_unit(spikes, n_units)
-    examples, example_frames = [], []
-    for u in range(n_units):
-        rows_u = np.flatnonzero(chosen & (spikes["template"] == u))
+    for u, weight in enumerate(weights):  # one by one: all at once are as many again
+        means[u] += sums[u] / max(weight, 1)
+    del sums
+    examples, some = np.split(windows, ends), np.flatnonzero(chosen)[order]
+    for u, rows_u in enumerate(np.split(some, ends)):
         own = np.zeros((EXAMPLE_CHANNELS, window), dtype=np.float32)
         own[: n_used[u]] = bank.waveforms[u, : n_used[u]]
-        examples.append(windows[place[rows_u]] + _shifted(own, spikes["scale"][rows_u], spikes["shift"][rows_u]))
-        example_frames.append(spikes["frame"][rows_u])
+        examples[u] += _shifted(own, spikes["scale"][rows_u], spikes["shift"][rows_u])
+    example_frames = np.split(spikes["frame"][some], ends)
+    order, ends = _by_unit(spikes["template"], n_units)
+    frames, scales = (tuple(np.split(spikes[name][order], ends)) for name in ("frame", "scale"))
     counts = np.bincount(spikes["template"][inside], minlength=n_units)
     return Learnt(means, counts, frames, scales, channels, tuple(examples), tuple(example_frames))
 
 
-def _by_unit(spikes: Spikes, n_units: int) -> tuple[Ints, tuple[Ints, ...], tuple[Floats, ...]]:
-    order = np.argsort(spikes["template"], kind="stable")
-    ends = np.cumsum(np.bincount(spikes["template"], minlength=n_units))[:-1]
-    return order, tuple(np.split(spikes["frame"][order], ends)), tuple(np.split(spikes["scale"][order], ends))
+def _by_unit(units: NDArray[np.int32], n_units: int) -> tuple[Ints, Ints]:
+    """The order of spikes by unit, and where in it each unit but the last ends."""
+    return np.argsort(units, kind="stable"), np.cumsum(np.bincount(units, minlength=n_units))[:-1]
 
 
 def _shifted(own: Floats, scales: Floats, shifts: Floats) -> Floats:
@@ -167,10 +170,15 @@ def _shifted(own: Floats, scales: Floats, shifts: Floats) -> Floats:
     return shifted
 
 
+def most_examples(n_units: int) -> int:
+    """Of each of so many units."""
+    return min(MAX_EXAMPLES, max(MIN_EXAMPLES, MAX_EXAMPLES_IN_ALL // max(1, n_units)))
+
+
 def _choose_examples(
     templates: NDArray[np.int32], inside: NDArray[np.bool_], n_units: int, seed: int
 ) -> NDArray[np.bool_]:
-    most = min(MAX_EXAMPLES, max(40, MAX_EXAMPLES_IN_ALL // max(1, n_units)))
+    most = most_examples(n_units)
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(templates), dtype=bool)
     for u in range(n_units):

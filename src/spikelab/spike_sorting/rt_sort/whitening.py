@@ -132,19 +132,44 @@ def measure_noise(traces: Traces) -> Noise:
     """Noise of a recording from up to 20 stretches spread evenly over it; samples of spikes are left out."""
     length = max(1, round(STRETCH_S * traces.sampling_frequency))
     starts = np.unique(np.linspace(0, max(0, traces.n_frames - length), N_STRETCHES).astype(int))
-    parts = [traces.read(int(start), min(int(start) + length, traces.n_frames)) for start in starts]
-    samples = np.concatenate([part[::EVERY] for part in parts])
-    sigma = np.maximum(np.median(np.abs(samples), axis=0) / MAD_TO_STD, SMALLEST_SIGMA_UV).astype(np.float32)
-    scaled = samples / sigma
-    quiet = np.abs(scaled) < QUIET
-    products = np.where(quiet, scaled, 0).astype(np.float64)
-    both = quiet.astype(np.float64)
-    covariance = (products.T @ products) / np.maximum(both.T @ both, 1)
+    some = np.unique(np.linspace(0, traces.n_channels - 1, N_IN_TIME).astype(int))
+    samples, parts = [], []
+    for start in starts:  # of a stretch, no more is held than what is looked at
+        part = traces.read(int(start), min(int(start) + length, traces.n_frames))
+        samples.append(part[::EVERY].copy())
+        parts.append(part[:, some])
+    sizes = np.abs(np.concatenate(samples))
+    sigma = np.maximum(np.median(sizes, axis=0, overwrite_input=True) / MAD_TO_STD, SMALLEST_SIGMA_UV)
+    sigma = sigma.astype(np.float32)
+    del sizes
+    covariance = quiet_covariance(samples, sigma)
     scale = np.sqrt(np.maximum(np.diag(covariance), 1e-6))
     correlation = covariance / np.outer(scale, scale)
     correlation = within_reach(correlation, traces.locations)
     np.fill_diagonal(correlation, 1)
-    return Noise(sigma, correlation.astype(np.float32), correlation_in_time(parts, sigma, traces.sampling_frequency))
+    return Noise(
+        sigma, correlation.astype(np.float32), correlation_in_time(parts, sigma[some], traces.sampling_frequency)
+    )
+
+
+def quiet_covariance(samples: list[Floats], sigma: Floats) -> NDArray[np.float64]:
+    """Mean products of every two channels in units of `sigma`, over samples at which neither is in a spike.
+
+    Parameters
+    ----------
+    samples : list of numpy.ndarray of float32, each (samples, channels)
+    sigma : numpy.ndarray of float32, shape (channels,)
+    """
+    products, counts = np.zeros((2, len(sigma), len(sigma)))
+    for part in samples:
+        scaled = part / sigma
+        quiet = np.abs(scaled) < QUIET
+        values = np.where(quiet, scaled, 0).astype(np.float64)
+        products += values.T @ values
+        both = quiet.astype(np.float32)
+        counts += both.T @ both  # whole numbers: float32 is exact
+    means: NDArray[np.float64] = products / np.maximum(counts, 1)
+    return means
 
 
 def within_reach(correlation: NDArray[np.float64], locations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -181,14 +206,15 @@ def correlation_in_time(parts: list[Floats], sigma: Floats, sampling_frequency: 
     Parameters
     ----------
     parts : list of numpy.ndarray of float32, each (frames, channels)
+        A few channels tell.
     sigma : numpy.ndarray of float32, shape (channels,)
+        Of the same.
     sampling_frequency : float
     """
     n_lags = 1 + round(LAG_MS * sampling_frequency / 1000)
-    some = np.unique(np.linspace(0, len(sigma) - 1, N_IN_TIME).astype(int))
     products, counts = np.zeros(n_lags), np.zeros(n_lags)
     for part in parts:
-        scaled = part[:, some] / sigma[some]
+        scaled = part / sigma
         quiet = np.abs(scaled) < QUIET
         n = scipy.fft.next_fast_len(len(part) + n_lags, real=True)
         for values, sums in ((np.where(quiet, scaled, 0), products), (quiet.astype(np.float32), counts)):

@@ -39,7 +39,7 @@ def looked_at(context: Context) -> Context:
         needs = _checks.Needs(
             backend=context.backend,
             folders={context.results: _checks.RESULTS_BYTES, context.intermediate: 0},
-            memory_bytes=_checks.LEAST_MEMORY_BYTES,
+            memory_bytes=context.backend.libraries_bytes,
         )
         _checks.require(needs)
     return replace(context, sorts=sorts)

@@ -38,6 +38,8 @@ class Context:
         Identity of the input: the root of all keys.
     sorts : bool
         Whether the sorter will run.
+    wanted_memory : int
+        ``total_memory`` as the user gave it, in bytes; that of `config` is no more than this machine has.
     """
 
     recording_input: Any
@@ -49,6 +51,7 @@ class Context:
     intermediate: Path
     fingerprint: str
     sorts: bool = True
+    wanted_memory: int = 0
 
     @property
     def traces_path(self) -> Path:

@@ -17,6 +17,7 @@ from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
+from spikelab.spike_sorting.stages.memory import require_memory
 from spikelab.spike_sorting.stages.room import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
@@ -106,19 +107,23 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
 
 def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any]]:
     from spikelab.spike_sorting.recording import write_binary
+    from spikelab.spike_sorting.recording.epochs import epochs_of
 
     execution = context.config.execution
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
     with logged_warnings(logger):
         opened = open_input(context)
         if path == context.traces_path:
-            require_room(context, int(opened.get_num_samples()), int(opened.get_num_channels()), traces=True)
+            n_samples, n_channels = int(opened.get_num_samples()), int(opened.get_num_channels())
+            n_epochs = len(epochs_of(opened))
+            require_memory(context, n_samples, n_channels, float(opened.get_sampling_frequency()), n_epochs)
+            require_room(context, n_samples, n_channels, traces=True)
         with _damage_is_named(context, WHILE_READING):
             binary, report = write_binary(
                 opened,
                 path,
                 n_jobs=workers,
-                total_memory=execution.total_memory,
+                total_memory=max(1, context.backend.for_work),
                 seed=stage_seed(execution.random_seed, NAME, ""),
             )
     return binary, report.to_dict()

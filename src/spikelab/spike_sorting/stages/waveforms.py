@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.memory import require_waveform_memory
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.room import require_waveform_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
@@ -80,6 +81,7 @@ def _extract(
 
     binary = ensure_traces(context, recording)
     empty_folder(context.waveforms_folder)
+    require_waveform_memory(context, sorting.value, binary)
     require_waveform_room(context, sorting.value, binary)
     execution = context.config.execution
     seed = stage_seed(execution.random_seed, NAME, recording.info["content"])

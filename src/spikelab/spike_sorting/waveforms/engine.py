@@ -17,7 +17,7 @@ from spikelab.spike_sorting._validation import parse_memory
 from spikelab.spike_sorting.waveforms.centring import Centring
 from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, UnitPool
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
-from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
+from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes
 from spikelab.spike_sorting.waveforms.sinks import FolderSink, MemorySink
 from spikelab.spike_sorting.waveforms.templates import (
     Averages,
@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SPIKES = 100
 MAX_BLOCK_BYTES = 128 * 2**20
+SPIKE_BYTES = 150  # of a spike, in all arrays that hold one number of each
+COPIES_IN_FILES = 2  # of the templates, in what is about to be written
 _LOOK, _AVERAGE = 0, 1  # what a unit's random numbers are for
 
 
@@ -281,6 +283,21 @@ def _epoch_metrics(
             n_after=spread.n_after,
         )
     return snr, ratios
+
+
+def least_bytes(
+    spike_counts: Sequence[int], n_channels: int, sampling_frequency: float, config: WaveformConfig, n_epochs: int = 1
+) -> int:
+    """Bytes that units with so many spikes take, from their waveforms to the files of the results."""
+    window = Window.from_ms(config.ms_before, config.ms_after, sampling_frequency)
+    unit_bytes = 4 * window.n_samples * n_channels
+    n_epoch_templates = n_epochs if n_epochs > 1 else 0
+    results = len(spike_counts) * unit_bytes * (2 + n_epoch_templates) + SPIKE_BYTES * sum(spike_counts)
+    if not config.streaming:
+        results += unit_bytes * sum(min(count, config.max_waveforms_per_unit) for count in spike_counts)
+    sums = 2 * unit_bytes * (2 if n_epochs == 1 else 3)
+    files = COPIES_IN_FILES * len(spike_counts) * unit_bytes
+    return results + max(sums + tally_bytes(n_channels), files)
 
 
 def _running_sums_bytes(source: TraceSource, n_units: int, window: Window, total_memory: int) -> int:

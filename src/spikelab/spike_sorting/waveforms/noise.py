@@ -48,6 +48,12 @@ def epoch_noise_levels(source: TraceSource, seed: int, *, n_jobs: int = 1) -> Fl
     return np.stack([noise_levels(source, seed, epoch, n_jobs=n_jobs) for epoch in source.epochs])
 
 
+def tally_bytes(n_channels: int) -> int:
+    """Bytes that the tallies of :func:`noise_levels` take at most."""
+    few, every = (n_channels * n_values * np.dtype(np.int32).itemsize for n_values in (2 * NEAR, N_VALUES))
+    return max(few, min(TALLY_BYTES, every))
+
+
 def _mads_of_values(source: TraceSource, stretches: Sequence[tuple[int, int]], n_jobs: int) -> NDArray[np.float64]:
     mads = np.empty(source.n_channels)
     at_a_time = max(1, CHANNELS_AT_A_TIME // n_jobs)

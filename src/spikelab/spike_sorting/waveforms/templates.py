@@ -18,6 +18,7 @@ from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spike
 from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 from spikelab.spikedata._windows import whole_frames
 
+HANDED_VALUES = 2**20  # of windows that are cut out at a time: 4 MB
 SumArray = NDArray[np.float64]
 WindowSink = Callable[[int, FloatArray], None]
 """Takes (unit index, windows): the next windows of that unit in time order, (n, samples, channels) microvolts."""
@@ -124,8 +125,9 @@ class _Walk:
         """Give the windows of some units to `sink`; they have been added, and so moved, before."""
         around = np.arange(window.n_samples) - window.n_before - visit.base
         for unit, first, last in zip(range(units.start, units.stop), *self._of(visit, units), strict=True):
-            if first < last:
-                frames = self._frames[self._picked[first:last]]
+            at_a_time = max(1, HANDED_VALUES // (window.n_samples * visit.traces.shape[1]))
+            for some in range(first, last, at_a_time):
+                frames = self._frames[self._picked[some : min(some + at_a_time, last)]]
                 sink(self._first_unit + unit, visit.traces[frames[:, None] + around] * np.float32(scale))
 
     def _of(self, visit: Visit, units: slice) -> tuple[IntArray, IntArray]:

@@ -1,0 +1,85 @@
+"""Is ``total_memory`` enough: the least that a sort takes, said before the work and again once the units are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting._exceptions import HostOutOfMemoryError
+from spikelab.spike_sorting._fields import parse_memory
+from spikelab.spike_sorting._memory import in_words, too_little
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+    from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting.stages.context import Context
+
+
+def least_memory(
+    backend: SorterBackend,
+    n_samples: int,
+    n_channels: int,
+    sampling_frequency: float,
+    *,
+    n_epochs: int = 1,
+    spike_counts: tuple[int, ...] | None = None,
+) -> int:
+    """The smallest ``total_memory`` that a sort of a recording can keep, in bytes.
+
+    Parameters
+    ----------
+    backend : SorterBackend
+        With the configuration.
+    n_samples, n_channels, sampling_frequency, n_epochs
+        Of the recording.
+    spike_counts : tuple of int, optional
+        Spikes of each unit; without, the sorter is still to run, and what its units will take is not known.
+    """
+    from spikelab.spike_sorting.recording.binary import least_bytes as recording_bytes
+    from spikelab.spike_sorting.waveforms.engine import least_bytes as waveform_bytes
+
+    works = [recording_bytes(n_samples, n_channels, sampling_frequency)]
+    if spike_counts is None:
+        works.append(backend.least_bytes(n_samples, n_channels, sampling_frequency))
+    counts = (1,) if spike_counts is None else spike_counts
+    works.append(waveform_bytes(counts, n_channels, sampling_frequency, backend.config.waveform, n_epochs))
+    return backend.libraries_bytes + max(works)
+
+
+def require_memory(context: Context, n_samples: int, n_channels: int, sampling_frequency: float, n_epochs: int) -> None:
+    """Refuse a sort that cannot keep ``total_memory``, before anything is filtered.
+
+    Raises
+    ------
+    ValueError
+        If ``total_memory`` is less than the least that the recording takes.
+    HostOutOfMemoryError
+        If it is enough, but the machine has less.
+    """
+    least = least_memory(
+        context.backend, n_samples, n_channels, sampling_frequency, n_epochs=n_epochs,
+        spike_counts=None if context.sorts else (),
+    )  # fmt: skip
+    _require(context, least, f"{n_channels} channels with {context.backend.sorter_label}", "")
+
+
+def require_waveform_memory(context: Context, trains: SpikeTrains, binary: BinaryRecording) -> None:
+    """The same once the units are known; the sorting is on disk by then, and is not done again."""
+    counts = tuple(map(len, trains.samples))
+    size = (binary.n_samples, binary.n_channels, binary.sampling_frequency)
+    least = least_memory(context.backend, *size, n_epochs=len(binary.epochs), spike_counts=counts)
+    what = f"the waveforms of {trains.n_units} units on {binary.n_channels} channels"
+    _require(context, least, what, "; what was sorted is kept, and the same call goes on from there")
+
+
+def _require(context: Context, least: int, what: str, kept: str) -> None:
+    allowed = parse_memory(context.config.execution.total_memory)
+    wanted = max(context.wanted_memory, allowed)
+    if wanted < least:
+        raise ValueError(too_little(wanted, least, what) + kept)
+    if allowed < least:
+        raise HostOutOfMemoryError(
+            f"There is too little memory: {what} take at least {in_words(least)}, and of what this machine has "
+            f"available a sort uses {in_words(allowed)}. Check first what other processes use, and which limit the job "
+            f"or container has{kept}.",
+            sorter=context.backend.sorter_label,
+        )

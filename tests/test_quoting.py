@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting._quoting import from_spreadsheet, in_shell, in_spreadsheet, printable
+from spikelab.cli._exit_codes import message_for
+from spikelab.cli._table import table
+from spikelab.spike_sorting._inputs import Job
+from spikelab.spike_sorting._jobfile import write_job
+from spikelab.spike_sorting._quoting import (
+    PrintableFormatter,
+    from_spreadsheet,
+    in_shell,
+    in_spreadsheet,
+    printable,
+)
+from spikelab.spike_sorting._runlog import run_log
+from spikelab.spike_sorting.config import KILOSORT4
 
 NAMES = [
     "plain",
@@ -105,3 +119,22 @@ def test_every_text_comes_back_from_a_table(text: str) -> None:
 )
 def test_control_characters_are_shown_and_not_sent(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_names_in_tables_messages_and_logs_send_nothing_to_the_terminal(tmp_path: Path) -> None:
+    name = "\x1b[2Jred\x9b\x07"
+    assert table(["recording"], [[name + "\n"]]) == "recording\n\\x1b[2Jred\\x9b\\x07\\n"
+    assert message_for(ValueError(f"two\nlines of {name}")) == "two\nlines of \\x1b[2Jred\\x9b\\x07"
+    record = logging.LogRecord("spikelab", logging.INFO, "x", 1, "a\tb %s", (name,), None)
+    assert PrintableFormatter("%(message)s").format(record) == "a\tb \\x1b[2Jred\\x9b\\x07"
+    with run_log(tmp_path / "run.log"):
+        logging.getLogger("spikelab.spike_sorting").warning("reading %s", name)
+    assert "reading \\x1b[2Jred" in (tmp_path / "run.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are UTF-8 there")
+def test_a_job_file_refuses_a_name_that_it_cannot_hold(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.h5")
+    with pytest.raises(ValueError, match=r"caf\\udce9.*rename"):
+        write_job(Job(odd, "x", KILOSORT4, tmp_path / "r", tmp_path / "i"), tmp_path / "job.toml")
+    write_job(Job(tmp_path / "caf\u00e9\n.h5", "x", KILOSORT4, tmp_path / "r", tmp_path / "i"), tmp_path / "job.toml")

@@ -272,8 +272,10 @@ def end_in_order() -> None:
 
 def log_to_terminal(level: int) -> None:
     """Our log as plain lines on stderr."""
+    from spikelab.spike_sorting._quoting import PrintableFormatter
+
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("spikelab")
     logger.handlers = [handler]
     logger.setLevel(level)

@@ -45,7 +45,8 @@ def gravest(codes: Sequence[int]) -> int:
 def message_for(error: BaseException) -> str:
     """Our own errors speak for themselves; of others the class is part of the message."""
     from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
+    from spikelab.spike_sorting._quoting import printable_lines
 
     if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError | FileExistsError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+        return printable_lines(str(error))
+    return printable_lines(f"{type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -61,3 +62,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """:func:`printable` for each line of a text: its line ends and tabs stay."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+class PrintableFormatter(logging.Formatter):
+    """A formatter of log records that sends no control characters, which names in files may have."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record."""
+        return printable_lines(super().format(record))

@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._quoting import PrintableFormatter
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -122,7 +124,7 @@ def run_log(path: Path) -> Iterator[list[str]]:
     What the user's own handlers see does not change, nor does anything of another run go to `path`.
     """
     file = logging.FileHandler(path, mode="a", encoding="utf-8")
-    file.setFormatter(logging.Formatter(FORMAT))
+    file.setFormatter(PrintableFormatter(FORMAT))
     run = _Run(file)
     before = _RUN.set(run)
     _TAP.begin(run)

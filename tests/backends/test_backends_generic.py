@@ -127,6 +127,8 @@ def test_drift_correction_is_off_on_planar_arrays_only(params_of) -> None:
         (grid(12, 10, 30.0), True),
         (grid(8, 8, 200.0), True),
         (np.vstack([grid(2, 48, 15.0) + np.array([250.0 * shank, 0]) for shank in range(4)]), False),  # four shanks
+        (np.vstack([grid(1, 8, 15.0) + np.array([250.0 * shank, 0]) for shank in range(4)]), False),  # the least
+        (np.vstack([grid(1, 7, 15.0) + np.array([250.0 * shank, 0]) for shank in range(4)]), True),  # too few for one
         (np.zeros((1, 2)), False),
     ],
 )

@@ -50,12 +50,16 @@ def test_without_a_choice_a_job_is_one_task() -> None:
     assert forced.part == "whole"
 
 
-def test_scratch_does_not_pile_up_before_slow_cpus() -> None:
-    rest = [Task(i, wants_gpu=True, part="rest", host="a") for i in range(3)]
+@pytest.mark.parametrize(
+    ("n_waiting", "n_cpus", "part"), [(2, 1, "sorter"), (3, 1, "rest"), (4, 2, "sorter"), (5, 2, "rest")]
+)
+def test_scratch_does_not_pile_up_before_slow_cpus(n_waiting: int, n_cpus: int, part: str) -> None:
+    """Two sorted recordings may wait for each worker without a GPU; from the third on, the GPU helps."""
+    rest = [Task(i, wants_gpu=True, part="rest", host="a") for i in range(n_waiting)]
     waiting = dispatcher(Task(9, wants_gpu=True), *rest)
-    task = waiting.next_for(GPU, [GPU, CPU], 0)
+    task = waiting.next_for(GPU, [GPU, *[Worker(f"cpu{k}", "a") for k in range(n_cpus)]], 0)
     assert task is not None
-    assert task.part == "rest"
+    assert task.part == part
 
 
 def test_the_rest_stays_near_its_scratch() -> None:

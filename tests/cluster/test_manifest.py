@@ -83,6 +83,21 @@ def test_csv_says_the_same(folder: Path) -> None:
     assert (second.results, second.config.recording.stream_id) == (folder / "two", "well001")
 
 
+def test_blanks_around_the_cells_of_a_csv_say_nothing(folder: Path) -> None:
+    """As people align columns by hand: names of columns, paths, settings, and rows of blanks alone."""
+    (folder / "list.csv").write_text(
+        " file        , sorter     , results , config \n"
+        "day1.raw.h5  , threshold  , one     , snr_min = 8 ; fr_min = none \n"
+        "             ,            ,         ,  \n"
+        "\tday2.raw.h5, threshold  ,two\t   ,  \n",
+        encoding="utf-8",
+    )
+    first, second = read_manifest(folder / "list.csv")
+    assert (first.name, first.sorter, first.results) == ("day1", "threshold", folder / "one")
+    assert (first.config.curation.snr_min, first.config.curation.fr_min) == (8, None)
+    assert (second.name, second.sorter, second.results) == ("day2", "threshold", folder / "two")
+
+
 REFUSED = {
     "wrong path": ('file = "day3.raw.h5"', r"entry 2 \(day3.raw.h5\), file: there is no file or folder .*day3"),
     "pattern of nothing": ('file = "night*"', r"entry 2 \(night\*\), file: nothing is called"),

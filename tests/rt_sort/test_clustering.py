@@ -54,6 +54,11 @@ def test_busy_roots_are_capped_at_the_largest_number_that_fits(most: int, left: 
     assert np.all(np.diff(chosen["frame"]) > 0)
 
 
+def test_all_events_stay_where_there_are_no_more_than_wanted() -> None:
+    events = events_on(10, 30, 5)
+    assert choose_events(events, 45, seed=0) is events
+
+
 def test_at_least_one_event_of_each_root_stays() -> None:
     assert np.bincount(choose_events(events_on(10, 30, 5), 2, seed=0)["channel"]).tolist() == [1, 1, 1]
 
@@ -71,6 +76,8 @@ def test_which_events_stay_depends_on_the_seed_only_and_is_no_stretch() -> None:
 def test_windows_of_features_are_in_milliseconds() -> None:
     assert feature_window(10_000.0) == (7, 10)
     assert feature_window(30_000.0) == (21, 30)
+    assert feature_window(12_500.0) == (9, 12)
+    assert feature_window(15_800.0) == (11, 16)
 
 
 def test_windows_are_the_traces_around_the_peaks(short_chunks: int) -> None:

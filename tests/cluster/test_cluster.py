@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -27,7 +28,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster, Status
 
 from simulated import save_recording, simulate
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting._cluster import DASK_SETTINGS
+from spikelab.spike_sorting._cluster import DASK_SETTINGS, Cluster
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, GPUUnavailableError, SortBatchError
 from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting._lock import locked
@@ -295,6 +296,14 @@ def test_a_scheduler_that_is_not_there_is_said(
     monkeypatch.setattr(_cluster, "CONNECT_S", 1)
     with pytest.raises(EnvironmentSortFailure, match="no dask scheduler answers at tcp://127.0.0.1:9"):
         run_many(plan(recordings, tmp_path / "results", ("a",)), "tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("identity", [None, {}, {"workers": None}], ids=["no such method", "nothing", "other things"])
+def test_a_dask_that_has_changed_is_said(identity: Any) -> None:
+    scheduler = SimpleNamespace() if identity is None else SimpleNamespace(identity=lambda n_workers: identity)
+    other = SimpleNamespace(scheduler=scheduler, status="running", sync=lambda call, **keywords: call(**keywords))
+    with pytest.raises(EnvironmentSortFailure, match=r"distributed \d+.* does not tell .*constraints\.txt"):
+        Cluster(other).workers()  # type: ignore[arg-type]  # a stand-in for a client
 
 
 @pytest.mark.slow  # starts two clusters

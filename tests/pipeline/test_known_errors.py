@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ PLUGIN = "Can't synchronously read data (can't open directory (/usr/local/lib/pl
 ERRORS: list[tuple[Exception, type[Exception]]] = [
     (MemoryError("Unable to allocate 117. TiB"), HostOutOfMemoryError),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), HostOutOfMemoryError),
+    (RuntimeError("can't start new thread"), HostOutOfMemoryError),
+    (OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), HostOutOfMemoryError),
+    (OSError(errno.EAGAIN, "unable to lock file, errno = 11"), BlockingIOError),
     (OSError(errno.ENOSPC, "No space left on device"), DiskExhaustionError),
     (OSError(errno.EDQUOT, "Disk quota exceeded"), DiskExhaustionError),
     (RuntimeError("CUDA out of memory. Tried to allocate 1.61 GiB"), GPUOutOfMemoryError),

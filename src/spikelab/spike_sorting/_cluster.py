@@ -7,6 +7,7 @@ import logging
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._dispatch import Worker
@@ -94,12 +95,23 @@ class Cluster:
                 raise OSError(f"the client is {self.client.status}")  # noqa: TRY301
             # Not scheduler_info: what it returns is overwritten in the background, with no workers in it.
             found = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
+            return [_worker(address, about) for address, about in found.items() if about.get("status") not in GONE]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise _unknown_dask(error) from error
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             raise EnvironmentSortFailure(
                 f"the scheduler of the cluster does not answer any more ({error}). What is finished is on disk: start "
                 "the scheduler and its workers again, then give the same command, which continues where it stopped"
             ) from error
-        return [_worker(address, about) for address, about in found.items() if about.get("status") not in GONE]
+
+
+def _unknown_dask(error: Exception) -> EnvironmentSortFailure:
+    """What dask tells of its workers is no promise of its own, and may be another in a version to come."""
+    return EnvironmentSortFailure(
+        f"distributed {version('distributed')} does not tell of its workers as spikelab expects it to "
+        f"({type(error).__name__}: {error}). Install the versions that spikelab is tested with: "
+        "pip install -c constraints.txt 'spikelab[distributed]'"
+    )
 
 
 def _worker(address: str, about: dict[str, Any]) -> Worker:

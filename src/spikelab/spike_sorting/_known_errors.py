@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # No permission, a read-only disk, a file where a folder should be.
 CANNOT_WRITE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+# What Python says where the system starts no more of them; a file that is locked has the same number, and other words.
+NO_THREAD, NO_PROCESS = "can't start new thread", str(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
 # numpy's words for it, without an error number: "311040 requested and 5088 written".
 SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 # Of the input or of a setting, and said in our own words: nothing to be recognised in them.
@@ -60,12 +63,16 @@ def _known(error: Exception, name: str, folders: tuple[Path, Path]) -> SpikeSort
         return _of_the_system(error, name, folders)
     if isinstance(error, OSError) and SHORT_WRITE.search(str(error)):
         return _full_disk(error, name, folders)
+    if type(error) is RuntimeError and str(error).startswith(NO_THREAD):
+        return _nothing_started(error, name)
     return None if isinstance(error, OUR_OWN) else classify_outside_sorter(error)
 
 
 def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> SpikeSortingClassifiedError | None:
     if error.errno in DISK_FULL:
         return _full_disk(error, name, folders)
+    if str(error) == NO_PROCESS:
+        return _nothing_started(error, name)
     if error.errno == errno.ENOMEM:
         return HostOutOfMemoryError(f"{name}: this machine's memory ran out ({error}); lower total_memory or n_jobs")
     if error.errno in CANNOT_WRITE and _is_ours(error, folders):
@@ -75,6 +82,13 @@ def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> Spi
             path=error.filename,
         )
     return None
+
+
+def _nothing_started(error: Exception, name: str) -> HostOutOfMemoryError:
+    return HostOutOfMemoryError(
+        f"{name}: the system starts no more threads or processes ({error}). Check first how much memory is left, and "
+        "how many processes are allowed (ulimit -u, pids.max of a container); then lower n_jobs"
+    )
 
 
 def _full_disk(error: OSError, name: str, folders: tuple[Path, Path]) -> DiskExhaustionError:

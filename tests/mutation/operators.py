@@ -1,12 +1,14 @@
 """What is changed: every place of a source file where a small change makes it wrong, and the changed text.
 
 Left out is what no test should look at: annotations, decorators, docstrings, logging, the text of errors and warnings,
-``__repr__``, formatted text, and floats that only keep a division from zero.
+``__repr__``, formatted text, floats that only keep a division from zero, and what only speed depends on by design:
+numbers of threads and how much is done at a time.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -31,6 +33,7 @@ PLAIN = {"abs", "sort", "sorted"}  # calls of one argument that are left out: th
 SIDES = {"left": "right", "right": "left"}
 KERNELS = {"compiled", "contracted"}
 UNTESTED_KEYWORDS = {"strict", "copy", "stacklevel", "chunksize"}
+SPEED_ONLY = re.compile(r"n_jobs|.*TILE|LANES|.*_AT_A_TIME|.*CHUNK_\w+|.*_BYTES|READ_VALUES|.*SIDE_BY_SIDE|LINE_OF_\w+")
 GUARD = 1e-5  # floats below only keep a division from zero
 
 
@@ -159,8 +162,11 @@ class _Walk:
         # In a file with kernels, what is outside of all functions may be a constant of theirs.
         kernel = _is_kernel(node) if within is None else kernel
         self.at, self.kernel = node.lineno, kernel
-        for default in [*node.args.defaults, *node.args.kw_defaults]:
-            if default is not None:
+        arguments = [*node.args.posonlyargs, *node.args.args]
+        pairs = [*zip(reversed(arguments), reversed(node.args.defaults), strict=False)]
+        pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        for argument, default in pairs:
+            if default is not None and not SPEED_ONLY.fullmatch(argument.arg):
                 self.expression(default)
         self.block(node.body, kernel, node)
 
@@ -272,7 +278,8 @@ def _skipped(node: ast.stmt) -> bool:
         return True
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or _is_report(node.value)
-    return isinstance(node, ast.Assign) and any(_name(target) == "__all__" for target in node.targets)
+    names = [_name(target) for target in node.targets] if isinstance(node, ast.Assign) else []
+    return any(name == "__all__" or SPEED_ONLY.fullmatch(name) for name in names)
 
 
 def _can_go(node: ast.Assign, within: ast.FunctionDef | None) -> bool:

@@ -10,6 +10,7 @@ from mutation.targets import EQUIVALENT, GUARDS, PACKAGE, WAVEFORMS, files
 SOURCE = b'''"""A module of 3 words."""
 from __future__ import annotations
 LIMIT = 4
+FRAMES_AT_A_TIME = 10
 
 @compiled
 def kernel(values: Annotated[int, 7], most: int = 2) -> int:
@@ -20,7 +21,7 @@ def kernel(values: Annotated[int, 7], most: int = 2) -> int:
             total += 1
     return total
 
-def plain(x):
+def plain(x, n_jobs=1, *, times=2):
     if not x:
         raise ValueError(f"{x + 1} is 1 too many", 8)
     logger.info("%d", 9)
@@ -41,30 +42,31 @@ def changes(source: bytes) -> dict[tuple[int, str], bool]:
 def test_every_kind_of_change() -> None:
     assert set(changes(SOURCE)) == {
         (3, "LIMIT = 5"),
-        (6, "def kernel(values: Annotated[int, 7], most: int = 3) -> int:"),
-        (8, "total = 1"),
-        (10, "if values[i] <= most and not values[i] == 0:"),
-        (10, "if values[i] < most or not values[i] == 0:"),
-        (10, "if values[i] < most and values[i] == 0:"),
-        (10, "if values[i] < most and not values[i] != 0:"),
-        (10, "if values[i] < most and not values[i] == 1:"),
-        (11, "pass"),
-        (11, "total -= 1"),
-        (11, "total += 2"),
-        (15, "if x:"),
-        (16, "pass"),
-        (18, "pass"),
-        (18, "x = x[2:]"),
-        (19, "return np.ceil(x / 2), abs(x)"),
-        (19, "return np.floor(x * 2), abs(x)"),
-        (19, "return np.floor(x / 3), abs(x)"),
-        (19, "return np.floor(x / 2), (x)"),
+        (7, "def kernel(values: Annotated[int, 7], most: int = 3) -> int:"),
+        (9, "total = 1"),
+        (11, "if values[i] <= most and not values[i] == 0:"),
+        (11, "if values[i] < most or not values[i] == 0:"),
+        (11, "if values[i] < most and values[i] == 0:"),
+        (11, "if values[i] < most and not values[i] != 0:"),
+        (11, "if values[i] < most and not values[i] == 1:"),
+        (12, "pass"),
+        (12, "total -= 1"),
+        (12, "total += 2"),
+        (15, "def plain(x, n_jobs=1, *, times=3):"),
+        (16, "if x:"),
+        (17, "pass"),
+        (19, "pass"),
+        (19, "x = x[2:]"),
+        (20, "return np.ceil(x / 2), abs(x)"),
+        (20, "return np.floor(x * 2), abs(x)"),
+        (20, "return np.floor(x / 3), abs(x)"),
+        (20, "return np.floor(x / 2), (x)"),
     }
 
 
 def test_constants_beside_kernels_count_as_kernels() -> None:
     is_kernel = {line: kernel for (line, _), kernel in changes(SOURCE).items()}
-    assert [line for line in sorted(is_kernel) if is_kernel[line]] == [3, 6, 8, 10, 11]
+    assert [line for line in sorted(is_kernel) if is_kernel[line]] == [3, 7, 9, 11, 12]
 
 
 def test_a_diff_shows_the_lines_that_change() -> None:

@@ -1,14 +1,14 @@
-"""Sequences: small templates whose root, latencies, amplitudes and probabilities are known."""
+"""Sequences: roots, latencies, sizes and probabilities of waveforms whose answer is known."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.detection import PEAK
-from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+from small import peaks_of, row_of_electrodes
+from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.sequences import (
     Sequences,
     describe,
@@ -18,265 +18,168 @@ from spikelab.spike_sorting.rt_sort.sequences import (
     shift,
 )
 
-PARAMETERS = SequenceParameters()
-N_BEFORE, N_FRAMES, REACH = 4, 11, 3
-MAX_CHECKED, MAX_DESCRIBED = 12, 300  # as in the code, which a change would have to mean
-NONE = np.empty(0, PEAK)
+
+def bump(at: int, size: float, n: int = 11) -> np.ndarray:
+    waveform = np.zeros(n, dtype=np.float32)
+    waveform[at - 1 : at + 2] = [size / 2, size, size / 4]
+    return waveform
 
 
-def peaks_of(*peaks: tuple[int, int, float]) -> np.ndarray:
-    """Peaks (frame, channel, probability) in the order of frames."""
-    table = np.zeros(len(peaks), PEAK)
-    for row, (frame, channel, probability) in zip(table, sorted(peaks), strict=True):
-        row["frame"], row["channel"], row["logit"] = frame, channel, np.log(probability / (1 - probability))
-    return table
+# Peaks and roots
 
 
-def spike(size: float, at: int = N_BEFORE) -> np.ndarray:
-    """A peak of this size at this frame."""
-    return (size * np.exp(-(((np.arange(N_FRAMES) - at) / 1.2) ** 2))).astype(np.float32)
+def test_the_peak_is_the_largest_deviation_within_reach() -> None:
+    waveform = np.array([0, 9, 0, -3, 1, 2, 0, -8], dtype=np.float32)
+    assert peak_of(waveform, 4, 2) == (3, -3)
+    assert peak_of(waveform, 4, 3) == (1, 9)
+    assert peak_of(waveform, 1, 3) == (1, 9)  # the window ends where the waveform begins
+    assert peak_of(waveform, 6, 1) == (7, -8)
+    assert peak_of(waveform, 6, 0) == (6, 0)
 
 
-def described(
-    *clean: tuple[list[int], list[np.ndarray]], n_channels: int = 6, peaks: np.ndarray = NONE,
-    frames: list[list[int]] | None = None, scales: list[list[float]] | None = None, **parameters: float,
-) -> Sequences:  # fmt: skip
-    rows = [(np.array(channels), np.stack(waveform)) for channels, waveform in clean]
+def root_of(sizes: list[float], frames: list[int], sigma: list[float], **parameters: Any) -> tuple[int, int]:
+    """Root among three channels whose peaks are at these frames."""
+    waveform = np.stack([bump(frame, size) for frame, size in zip(frames, sizes, strict=True)])
+    channels = np.array([2, 0, 1])
+    return find_root(channels, waveform, np.array(sigma, dtype=np.float32), 5, 4, resolve("mea", parameters))
+
+
+def test_the_root_is_the_largest_relative_to_its_noise() -> None:
+    assert root_of([-10, -9, -8], [5, 5, 5], [1, 1, 1]) == (0, 5)
+    assert root_of([-10, -9, -8], [5, 5, 5], [1, 0.5, 2]) == (2, 5)  # channel 1 has half of the noise
+
+
+def test_an_earlier_electrode_that_is_nearly_as_large_is_the_root() -> None:
+    assert root_of([-10, -8, -7], [6, 4, 3], [1, 1, 1]) == (1, 4)  # 80 % and two frames: the least that will do
+    assert root_of([-10, -8, -7], [6, 5, 3], [1, 1, 1]) == (0, 6)
+    assert root_of([-10, -8, -7], [6, 4, 3], [1, 1, 1], relocate_root_min_amp=0.7) == (2, 3)
+    assert root_of([-10, -8, -8], [6, 3, 4], [1, 1, 1]) == (1, 3)  # the earliest
+    assert root_of([-10, -8, -7], [6, 4, 3], [1, 1, 1], relocate_root_max_latency=-3.0) == (0, 6)
+
+
+def test_moving_a_waveform_repeats_its_edge() -> None:
+    waveform = np.array([[1.0, 2, 3, 4]])
+    assert shift(waveform, 1).tolist() == [[2, 3, 4, 4]]
+    assert shift(waveform, -2).tolist() == [[1, 1, 1, 2]]
+    assert shift(waveform, 0).tolist() == waveform.tolist()
+
+
+# Probabilities
+
+
+def sure(logit: float) -> float:
+    return 1 / (1 + np.exp(-logit))
+
+
+def probability(spikes: list[int], wanted: list[int], reach: int = 2) -> list[float]:
+    frames = np.array([8, 10, 11, 12, 13, 30, 31], dtype=np.int64)
+    channels = np.array([1, 0, 1, 1, 1, 0, 3], dtype=np.int32)
+    logits = np.array([2.0, 1.0, -1.0, 0.5, 9.0, 0.0, 9.0], dtype=np.float32)
+    found = mean_probability(frames, channels, logits, np.array(spikes), np.array(wanted), reach, 4)
+    return [float(value) for value in found]
+
+
+def test_probabilities_are_means_over_spikes_of_the_largest_within_reach() -> None:
+    assert probability([10], [0, 1, 2]) == pytest.approx([sure(1), sure(2), 0])
+    assert probability([10], [1, 0], reach=1) == pytest.approx([sure(-1), sure(1)])
+    assert probability([10, 30], [0, 1]) == pytest.approx([(sure(1) + sure(0)) / 2, sure(2) / 2])
+    assert probability([11], [1]) == pytest.approx([sure(9)])
+    assert probability([], [0, 1]) == [0, 0]
+
+
+# Description
+
+
+def described(**parameters: Any) -> Sequences:
+    """Two sequences: the second one's root is two frames earlier than its largest electrode."""
+    first = (np.array([1, 0]), np.stack([bump(5, -12), bump(6, -4)]))
+    second = (np.array([3, 2, 1]), np.stack([bump(6, -10), bump(4, -9), bump(7, 5)]))
+    peaks = peaks_of([(50, 1, 2.0), (51, 0, 1.0), (90, 1, 0.0), (98, 2, 3.0), (100, 3, 1.0)])
     return describe(
-        rows, np.arange(10, 10 + len(rows)),
-        [np.array(s, np.float32) for s in scales or [[1.0]] * len(rows)],
-        [np.array(f, np.int64) for f in frames or [[100]] * len(rows)],
-        peaks, np.full(n_channels, 2, np.float32), N_BEFORE, REACH, replace(PARAMETERS, **parameters),
+        [first, second], np.array([2, 1]), [np.array([1.0, 1.4]), np.array([1.0])],
+        [np.array([50, 90]), np.array([99])], peaks, np.array([2, 1, 1, 2], dtype=np.float32), 5, 3,
+        resolve("mea", parameters),
     )  # fmt: skip
 
 
-def sequences_of(**given: object) -> Sequences:
-    """One sequence on three electrodes, with some fields given."""
-    default = {
-        "root": [0], "n_channels": [3], "channels": [[0, 1, 2]], "waveforms": np.zeros((1, 3, N_FRAMES)),
-        "latencies": [[0.0, 1, 2]], "amplitudes": [[9.0, 5, 3]], "probabilities": [[0.9, 0.5, 0.2]], "n_spikes": [10],
-        "root_std": [0.1],
+def test_sequences_are_described_around_the_peak_of_their_root() -> None:
+    found = described()
+    assert found.n_sequences == 2
+    assert found.root.tolist() == [1, 2]
+    assert found.n_channels.tolist() == [2, 3]
+    assert found.channels.tolist() == [[1, 0, 0], [3, 2, 1]]
+    assert found.latencies.tolist() == [[0, 1, 0], [2, 0, 3]]
+    assert found.amplitudes.tolist() == [[12, 2, 0], [5, 9, 5]]
+    assert found.n_spikes.tolist() == [2, 1]
+    np.testing.assert_allclose(found.root_std, [0.2, 0], rtol=1e-6)
+    np.testing.assert_array_equal(found.waveforms[1, 1], bump(5, -9))
+    assert not found.waveforms[0, 2].any()
+    np.testing.assert_allclose(found.probabilities[0], [(sure(2) + 0.5) / 2, sure(1) / 2, 0], rtol=1e-6)
+    np.testing.assert_allclose(found.probabilities[1], [sure(1), sure(3), 0], rtol=1e-6)
+
+
+def test_no_sequences_are_described_too() -> None:
+    found = describe([], np.empty(0, dtype=int), [], [], peaks_of([]), np.ones(2), 5, 3, resolve("mea"))
+    assert found.n_sequences == 0
+    assert found.channels.shape == (0, 1)
+
+
+def test_a_subset_keeps_all_fields_of_the_chosen() -> None:
+    second = described().subset(np.array([False, True]))
+    assert (second.root.tolist(), second.n_channels.tolist(), second.channels.tolist()) == ([2], [3], [[3, 2, 1]])
+
+
+def test_loose_electrodes_are_listed_and_of_the_probability() -> None:
+    found = described()
+    assert found.loose(float(found.probabilities[0, 1])).tolist() == [[True, True, False], [True, True, False]]
+    assert found.loose(0.7).tolist() == [[False, False, False], [True, True, False]]
+    assert found.loose(0.0).tolist() == [[True, True, False], [True, True, True]]
+
+
+def seen(**parameters: Any) -> list[bool]:
+    chosen = resolve("mea", {"loose_thresh": 0.1, "inner_radius": 20.0, **parameters})
+    return described().seen_by_network(row_of_electrodes(4), chosen).tolist()
+
+
+def test_the_network_sees_a_sequence_on_enough_electrodes_and_not_on_too_many() -> None:
+    many = {"min_elecs_for_seq_noise_n": 100}
+    assert seen(min_loose_detections_n=2, **many) == [True, True]
+    assert seen(min_loose_detections_n=3, **many) == [False, False]
+    assert seen(min_inner_loose_detections=2, **many) == [True, True]  # at exactly 20 um
+    assert seen(min_inner_loose_detections=2, inner_radius=19.0, **many) == [False, False]
+    assert seen(min_elecs_for_seq_noise_n=2, min_elecs_for_seq_noise_f=0.0) == [False, False]
+    assert seen(min_elecs_for_seq_noise_n=3, min_elecs_for_seq_noise_f=0.0) == [True, True]
+    assert seen(min_elecs_for_seq_noise_n=0, min_elecs_for_seq_noise_f=0.75) == [True, True]  # of four: three
+    assert seen(min_elecs_for_seq_noise_n=0, min_elecs_for_seq_noise_f=0.5) == [False, False]
+
+
+def test_without_limits_there_are_no_tolerances() -> None:
+    assert described().tolerances(resolve("mea")) is None
+    for name in ("max_latency_diff_spikes", "max_amp_median_diff_spikes", "max_root_amp_median_std_spikes"):
+        assert described().tolerances(resolve("mea", {name: 2.5})) is not None
+
+
+def test_tolerances_hold_the_electrodes_that_are_large_enough() -> None:
+    limits = {
+        "max_latency_diff_spikes": 1.5, "max_amp_median_diff_spikes": 0.5, "max_root_amp_median_std_spikes": 2.5,
+        "clip_latency_diff_factor": 3.0, "clip_amp_median_diff_factor": 4.0, "min_loose_detections_r_spikes": 0.25,
     }  # fmt: skip
-    return Sequences(**{name: np.array(value) for name, value in (default | given).items()})
+    found = described().tolerances(resolve("mea", limits))
+    assert found is not None
+    assert found.n_channels.tolist() == [2, 3]  # two sigma are enough
+    assert found.channels.shape == found.latencies.shape == found.amplitudes.shape == (2, 3)
+    assert [found.latency, found.amplitude, found.root] == [1.5, 0.5, 2.5]
+    assert [found.clip_latency, found.clip_amplitude, found.share] == [3, 4, 0.25]
+    assert described().tolerances(resolve("mea", {"min_loose_detections_r_spikes": 0.5})) is not None
 
 
-class TestPeakOf:
-    waveform = np.array([9, 0, -2, 3, 1, -8, 0, 0], np.float32)
-
-    @pytest.mark.parametrize(
-        ("centre", "reach", "expected"),
-        [(3, 1, (3, 3)), (3, 2, (5, -8)), (1, 1, (0, 9)), (7, 1, (6, 0)), (1, 3, (0, 9))],
-    )
-    def test_the_largest_deviation_within_reach(self, centre: int, reach: int, expected: tuple[int, float]) -> None:
-        assert peak_of(self.waveform, centre, reach) == expected
-
-
-@pytest.mark.parametrize("lag", [-3, 0, 2])
-def test_shift_moves_earlier_and_repeats_the_edge(lag: int) -> None:
-    moved = shift(np.arange(10).reshape(2, 5), lag)
-    index = [min(max(t + lag, 0), 4) for t in range(5)]
-    assert moved.tolist() == [index, [5 + t for t in index]]
-
-
-class TestFindRoot:
-    sigma = np.array([1, 1, 1, 4], np.float32)
-
-    def root(self, channels: list[int], waveform: list[np.ndarray], **parameters: float) -> tuple[int, int]:
-        return find_root(
-            np.array(channels), np.stack(waveform), self.sigma, N_BEFORE, REACH, replace(PARAMETERS, **parameters)
-        )
-
-    def test_the_largest_electrode_relative_to_its_noise(self) -> None:
-        assert self.root([0, 1, 2], [spike(-20, 5), spike(-10, 4), spike(8, 4)]) == (0, 5)
-        assert self.root([3, 1], [spike(-20, 5), spike(-10, 4)]) == (1, 4)
-
-    def test_an_earlier_one_that_is_nearly_as_large(self) -> None:
-        # 0.8 of it, two frames earlier
-        assert self.root([0, 1], [spike(-20, 5), spike(-16.1, 3)]) == (1, 3)
-        assert self.root([0, 1], [spike(-20, 5), spike(-15.9, 3)]) == (0, 5)
-        assert self.root([0, 1], [spike(-20, 5), spike(-16.1, 4)]) == (0, 5)
-        wide = {"relocate_root_min_amp": 0.5, "relocate_root_max_latency": -1.0}
-        assert self.root([0, 1], [spike(-20, 5), spike(-10.1, 4)], **wide) == (1, 4)
-
-    def test_the_earliest_of_those(self) -> None:
-        assert self.root([0, 1, 2], [spike(-20, 6), spike(-19, 4), spike(-18, 3)]) == (2, 3)
-        assert self.root([0, 2, 1], [spike(-20, 6), spike(-19, 3), spike(-18, 4)]) == (1, 3)
-        assert self.root([0, 2, 1], [spike(-20, 6), spike(-19, 4), spike(-18, 4)]) == (1, 4)  # the larger of equals
-
-    def test_a_later_one_never(self) -> None:
-        anywhere = {"relocate_root_max_latency": 5.0, "relocate_root_min_amp": 0.5}
-        assert self.root([0, 1], [spike(-20, 4), spike(-19, 6)], **anywhere) == (0, 4)
-
-    def test_peaks_are_looked_for_within_reach(self) -> None:
-        far = spike(-20, 4) + spike(-19.5, 9)
-        assert self.root([0], [far]) == (0, 4)
-        late = spike(-20, 10)  # beyond reach of frame 4: its largest value within is at frame 7
-        assert self.root([0], [late]) == (0, 7)
-        # Within reach of the main electrode's peak, not of the middle of the window.
-        assert self.root([0, 1], [spike(-20, 2), spike(-19, 0) + spike(-18.9, 6)]) == (1, 0)
-
-
-class TestDescribe:
-    def test_the_root_has_its_peak_in_the_middle_and_the_others_come_after(self) -> None:
-        found = described(([4, 1, 5], [spike(-20, 6), spike(-19, 3), spike(8, 7)]))
-        assert found.root.tolist() == [1]
-        assert found.n_channels.tolist() == [3]
-        assert found.channels.tolist() == [[4, 1, 5]]
-        assert found.latencies.tolist() == [[3, 0, 4]]
-        np.testing.assert_allclose(found.waveforms[0, :, 1:], [spike(-20, 7)[1:], spike(-19, 4)[1:], spike(8, 8)[1:]])
-        np.testing.assert_allclose(found.amplitudes, [[10, 9.5, 4]])  # in sigma, which is 2
-        assert found.n_spikes.tolist() == [10]
-
-    def test_shorter_ones_are_padded(self) -> None:
-        found = described(([2], [spike(-20)]), ([3, 0], [spike(-20), spike(-9)]))
-        assert found.n_sequences == 2
-        assert found.n_channels.tolist() == [1, 2]
-        assert found.channels.tolist() == [[2, 0], [3, 0]]
-        assert found.amplitudes[0].tolist() == [10, 0]
-        assert found.waveforms.shape == (2, 2, N_FRAMES)
-        assert found.n_spikes.tolist() == [10, 11]
-
-    def test_none(self) -> None:
-        found = described()
-        assert found.n_sequences == 0
-        assert found.channels.shape == (0, 1)
-
-    @pytest.mark.parametrize(
-        ("scales", "expected"), [([], 0), ([1.4], 0), ([0.9, 1.1], 0.1), ([0.5, 1.5, 1.0], 0.40825)]
-    )
-    def test_the_deviation_of_sizes(self, scales: list[float], expected: float) -> None:
-        assert described(([2], [spike(-20)]), scales=[scales]).root_std[0] == pytest.approx(expected, abs=1e-5)
-
-    def test_probabilities_are_asked_at_the_root_s_peak(self) -> None:
-        # The root's peak is two frames after the middle of the window: spikes are two frames after their frames.
-        peaks = peaks_of((105, 0, 0.6), (198, 0, 0.8), (202, 1, 0.4))
-        found = described(([0, 1], [spike(-20, 6), spike(-8, 6)]), frames=[[100, 200]], peaks=peaks)
-        np.testing.assert_allclose(found.probabilities, [[0.3, 0.2]], rtol=1e-5)  # 198 is four frames too early
-
-    def test_many_spikes_are_asked_about_evenly(self) -> None:
-        n = 10 * MAX_DESCRIBED
-        frames = 100 * np.arange(n)
-        chosen = set(np.linspace(0, n - 1, MAX_DESCRIBED).astype(int).tolist())
-        seen = [k for k in range(n) if k in chosen or k % 2]
-        peaks = np.zeros(len(seen), PEAK)
-        peaks["frame"], peaks["logit"] = frames[seen], 99.0
-        found = described(([0], [spike(-20)]), frames=[frames.tolist()], peaks=peaks)
-        assert found.probabilities[0, 0] == pytest.approx(1)
-
-
-class TestMeanProbability:
-    def mean(self, spikes: list[int], wanted: list[int], *peaks: tuple[int, int, float], reach: int = 3) -> list[float]:
-        table = peaks_of(*peaks)
-        return mean_probability(
-            table["frame"], table["channel"], table["logit"], np.array(spikes, np.int64), np.array(wanted), reach, 5
-        ).tolist()
-
-    def test_the_mean_of_the_largest_within_reach(self) -> None:
-        peaks = [(100, 2, 0.5), (102, 2, 0.7), (103, 4, 0.9), (201, 2, 0.3)]
-        assert self.mean([100, 200], [4, 2], *peaks) == pytest.approx([0.45, 0.5])
-
-    @pytest.mark.parametrize(("frame", "seen"), [(96, 0), (97, 0.8), (103, 0.8), (104, 0)])
-    def test_within_reach_is_up_to_so_many_frames(self, frame: int, seen: float) -> None:
-        assert self.mean([100], [1], (frame, 1, 0.8)) == pytest.approx([seen])
-
-    def test_electrodes_that_are_not_asked_for_do_not_count(self) -> None:
-        assert self.mean([100], [1], (100, 0, 0.9), (100, 3, 0.9)) == [0]
-
-    def test_a_spike_that_no_electrode_sees_counts_as_0(self) -> None:
-        assert self.mean([100, 300, 500, 700], [1], (300, 1, 0.8)) == pytest.approx([0.2])
-
-    def test_without_spikes_or_peaks(self) -> None:
-        assert self.mean([], [1, 2], (100, 1, 0.8)) == [0, 0]
-        assert self.mean([100], [1]) == [0]
-
-
-class TestSequences:
-    def test_a_subset_has_all_fields_of_the_chosen(self) -> None:
-        found = described(([2], [spike(-20)]), ([3, 0], [spike(-18), spike(-9)]), ([1], [spike(-16)]))
-        part = found.subset(np.array([True, False, True]))
-        assert part.n_sequences == 2
-        for field in fields(Sequences):
-            np.testing.assert_array_equal(getattr(part, field.name), getattr(found, field.name)[[0, 2]])
-
-    def test_loose_electrodes_are_listed_and_seen(self) -> None:
-        found = sequences_of(
-            root=[0, 0], n_channels=[3, 1], channels=[[0, 1, 2]] * 2, probabilities=[[0.9, 0.1, 0.09], [0.05, 0.9, 0.9]]
-        )
-        assert found.loose(0.1).tolist() == [[True, True, False], [False, False, False]]
-        assert found.loose(0.05).tolist() == [[True, True, True], [True, False, False]]
-
-    # Electrodes at 0, 50 and 51 um from the root, all of which the network sees.
-    @pytest.mark.parametrize(
-        ("parameters", "seen"),
-        [
-            ({}, True),
-            ({"min_loose_detections_n": 3}, True),
-            ({"min_loose_detections_n": 4}, False),
-            ({"min_inner_loose_detections": 2}, True),
-            ({"min_inner_loose_detections": 3}, False),
-            ({"min_inner_loose_detections": 3, "inner_radius": 51.0}, True),
-            ({"loose_thresh": 0.21, "min_loose_detections_n": 2}, True),
-            ({"loose_thresh": 0.21, "min_loose_detections_n": 3}, False),
-            ({"min_elecs_for_seq_noise_n": 4}, True),
-            ({"min_elecs_for_seq_noise_n": 3}, False),
-            ({"min_elecs_for_seq_noise_n": 0, "min_elecs_for_seq_noise_f": 0.75}, False),  # of four
-            ({"min_elecs_for_seq_noise_n": 0, "min_elecs_for_seq_noise_f": 0.8}, True),
-            ({"min_elecs_for_seq_noise_n": 4, "min_elecs_for_seq_noise_f": 0.5}, True),  # whichever is more
-        ],
-    )
-    def test_the_network_sees_enough_and_not_too_many(self, parameters: dict[str, float], seen: bool) -> None:
-        locations = np.array([[1000, 0], [0, 7], [51, 7], [30, 47]], dtype=float)
-        found = sequences_of(root=[1], channels=[[1, 2, 3]])
-        assert found.seen_by_network(locations, replace(PARAMETERS, **parameters)).tolist() == [seen]
-
-
-class TestTolerances:
-    LIMITS = (
-        "max_latency_diff_spikes", "max_amp_median_diff_spikes", "max_root_amp_median_std_spikes",
-        "min_loose_detections_r_spikes",
+def test_at_most_twelve_electrodes_are_checked_and_at_least_one() -> None:
+    n = 14
+    large = Sequences(
+        np.zeros(2, dtype=int), np.array([n, 1]), np.tile(np.arange(n), (2, 1)), np.zeros((2, n, 3)), np.zeros((2, n)),
+        np.array([[5.0] * n, [1.0] * n]), np.ones((2, n)), np.ones(2, dtype=int), np.zeros(2),
     )  # fmt: skip
-
-    def test_none_where_nothing_is_limited(self) -> None:
-        assert sequences_of().tolerances(PARAMETERS) is None
-
-    @pytest.mark.parametrize("name", LIMITS)
-    def test_one_limit_is_enough(self, name: str) -> None:
-        assert sequences_of().tolerances(replace(PARAMETERS, **{name: 0.5})) is not None
-
-    def test_every_limit_is_in_its_place(self) -> None:
-        given = dict(zip(self.LIMITS, (3.5, 0.65, 2.5, 1 / 3), strict=True))
-        clips = {"clip_latency_diff_factor": 4.0, "clip_amp_median_diff_factor": 5.0}
-        found = sequences_of().tolerances(replace(PARAMETERS, **given, **clips))
-        assert found is not None
-        assert [found.latency, found.amplitude, found.root, found.share] == pytest.approx([3.5, 0.65, 2.5, 1 / 3])
-        assert (found.clip_latency, found.clip_amplitude) == (4, 5)
-        assert found.latencies.tolist() == [[0, 1, 2]]
-        assert found.amplitudes.tolist() == [[9, 5, 3]]
-        assert found.channels.tolist() == [[0, 1, 2]]
-        assert found.root_std.tolist() == [0.1]
-
-    @pytest.mark.parametrize("n", [3, 6, 9, 12])
-    def test_a_third_of_the_electrodes_is_a_third(self, n: int) -> None:
-        found = sequences_of().tolerances(replace(PARAMETERS, min_loose_detections_r_spikes=1 / 3))
-        assert found is not None
-        assert found.share * n == n // 3
-
-    @pytest.mark.parametrize(
-        ("amplitudes", "n_listed", "n"),
-        [([9, 5, 2], 3, 3), ([9, 5, 1.9], 3, 2), ([1.5, 1, 1], 3, 1), ([9, 9, 9], 2, 2)],
-    )
-    def test_electrodes_of_two_sigma_are_checked_one_at_least(
-        self, amplitudes: list[float], n_listed: int, n: int
-    ) -> None:
-        found = sequences_of(amplitudes=[amplitudes], n_channels=[n_listed])
-        tolerances = found.tolerances(replace(PARAMETERS, max_latency_diff_spikes=3.5))
-        assert tolerances is not None
-        assert tolerances.n_channels.tolist() == [n]
-
-    def test_no_more_than_the_most_are_checked(self) -> None:
-        many = MAX_CHECKED + 3
-        rows = {name: np.full((1, many), 9) for name in ("channels", "latencies", "amplitudes", "probabilities")}
-        found = sequences_of(n_channels=[many], **rows).tolerances(replace(PARAMETERS, max_latency_diff_spikes=3.5))
-        assert found is not None
-        assert found.n_channels.tolist() == [MAX_CHECKED]
-        assert found.channels.shape == found.latencies.shape == found.amplitudes.shape == (1, MAX_CHECKED)
+    found = large.tolerances(resolve("mea", {"max_latency_diff_spikes": 1.0}))
+    assert found is not None
+    assert found.n_channels.tolist() == [12, 1]
+    assert found.channels.shape == (2, 12)

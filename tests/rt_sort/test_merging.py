@@ -463,6 +463,17 @@ class TestUnits:
         noise = white(3)
         assert Units(learnt, noise, WHOLE, 1, FS, 60.0, PARAMETERS, np.empty(0, PEAK)).max_lag == 1
 
+    @pytest.mark.parametrize(("ms", "lags"), [(0.3, 3), (0.5, 5), (0.9, 5)])
+    def test_nor_further_than_half_a_millisecond(self, ms: float, lags: int) -> None:
+        # At 10 kHz; the window has room for as many frames as `ms` on both sides.
+        learnt = learnt_of([mean_of(20, 8, 5)], trains(50))
+        room = round(10 * ms)
+        means = np.zeros((1, 3 + 2 * room, 3), np.float32)
+        units = Units(
+            replace(learnt, means=means), white(3), WHOLE[:, :3], room, 10_000.0, 60.0, PARAMETERS, np.empty(0, PEAK)
+        )
+        assert units.max_lag == lags
+
     def test_near_are_units_of_which_one_lists_the_main_channel_of_the_other(self) -> None:
         means = [mean_of(9, 8, 0, 0), mean_of(0, 0, 8, 9), mean_of(8, 9, 0, 0), mean_of(5, 0, 0, 9)]
         learnt = learnt_of(means, trains(40, 40, 40, 40), channels=[[0, 1], [3, 2], [1], [3, 0]])
@@ -730,7 +741,14 @@ class TestJoin:
         assert set(units.example_frames[0][:15]) <= set(learnt.frames[0])
 
     @pytest.mark.parametrize(
-        ("counts", "shares"), [((60, 60), (20, 20)), ((300, 100), (30, 10)), ((30, 90), (10, 30)), ((9000, 3), (39, 1))]
+        ("counts", "shares"),
+        [
+            ((60, 60), (20, 20)),
+            ((300, 100), (30, 10)),
+            ((60, 95), (15, 25)),
+            ((95, 60), (25, 15)),
+            ((9000, 3), (39, 1)),
+        ],
     )
     def test_examples_are_shared_as_spikes_are(self, counts: tuple[int, int], shares: tuple[int, int]) -> None:
         learnt = learnt_of([mean_of(20, 8), mean_of(-20, 8)], trains(*counts), sigma=0.0)

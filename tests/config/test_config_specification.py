@@ -33,6 +33,7 @@ ADDED = {
         "dtype",
         "common_reference",
         "bad_channels",
+        "trust_input",
     ],
     "WaveformConfig": ["si_quality_metrics"],
     "CurationConfig": ["merge_duplicates", "merge_duplicates_params"],

@@ -49,6 +49,7 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "num_channels": NO_COUNT,
     "dtype": ("", "integer", "int12", int),
     "common_reference": ("mean", "", True),
+    "trust_input": ("yes", 1, None),
     "bad_channels": ("automatic", 3, [1.5], [""], True),
     "sorter_name": (*NO_NAME, None),
     "kilosort_path": NO_PATH,

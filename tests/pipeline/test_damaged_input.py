@@ -112,7 +112,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any], type[Excep
     "hdf5 chunk": (nwb, overwrite_chunk, ValueError, OSError, "filter returned failure"),
     "not hdf5": (nwb, lambda path: path.write_text("hello" * 1000), ValueError, OSError, "not an HDF5 file"),
     "hdf5 empty": (nwb, lambda path: path.write_bytes(b""), ValueError, OSError, "is empty"),
-    "nwb incomplete": (nwb, drop_electrodes, ValueError, ValueError, "cannot be read as nwb"),
+    "nwb incomplete": (nwb, drop_electrodes, ValueError, KeyError, "cannot be read as nwb"),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from spikeinterface.core import NumpyRecording
 
-from simulated import FS, simulate, simulate_dense
+from simulated import FS, save_recording, simulate, simulate_dense
 from spikelab.spike_sorting import _progress, _run, sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends import rt_sort as rt_sort_backend
@@ -252,6 +252,7 @@ QUIET: dict[tuple[str, str], str] = {
     ("recording", "hdf5_plugin_path"): "test_plugin_path_reaches_the_environment",
     ("recording", "offset_to_uv"): "test_offset_moves_the_raw_microvolts",
     ("recording", "electrical_series_path"): "test_electrical_series_is_chosen",
+    ("recording", "trust_input"): "test_trust_opens_what_is_refused",
     ("recording", "probe_path"): "test_headerless_file_is_described_by_its_fields",
     ("recording", "sampling_frequency"): "test_headerless_file_is_described_by_its_fields",
     ("recording", "num_channels"): "test_headerless_file_is_described_by_its_fields",
@@ -365,6 +366,17 @@ def test_headerless_file_is_described_by_its_fields(tmp_path: Path) -> None:
     for name in ("probe_path", "sampling_frequency", "num_channels", "dtype"):
         with pytest.raises(ValueError, match=name):
             sort_once(tmp_path / name, path, **{**described, name: None})
+
+
+def test_trust_opens_what_is_refused(tmp_path: Path) -> None:
+    path = save_recording(simulate(duration_s=SECONDS).recording, tmp_path / "folder" / "rec")
+    traces, elsewhere = path / "traces_cached_seg0.raw", tmp_path / "traces.raw"
+    traces.rename(elsewhere)
+    text = (path / "binary.json").read_text()
+    (path / "binary.json").write_text(text.replace(traces.name, "../../traces.raw"))
+    with pytest.raises(ValueError, match="outside of"):
+        sort_once(tmp_path / "refused", path)
+    assert sort_once(tmp_path / "opened", path, trust_input=True).result.N == 5
 
 
 def test_sorter_name_chooses_the_backend(tmp_path: Path) -> None:

@@ -224,7 +224,8 @@ def test_counts_are_filtered_in_microvolts():
     counts = recording_of(np.random.default_rng(0).integers(0, 1023, (5000, 3)).astype(np.uint16))
     counts.set_channel_gains([2.0, 4.0, -6.0])
     counts.set_channel_offsets([-1024.0, 0.0, 3.0])
-    scaled = preprocess.to_microvolts(counts, None, None, "x")
+    with pytest.warns(UserWarning, match="1 channels with a negative gain"):
+        scaled = preprocess.to_microvolts(counts, None, None, "x")
     recording = preprocess.band_pass(scaled, 300, 6000, "x")
     assert_close(recording.get_traces(), reference(scaled.get_traces(), 300, 6000))
     np.testing.assert_array_equal(recording.get_traces(return_in_uV=True), recording.get_traces())

@@ -149,6 +149,37 @@ def test_lsb(max_abs, lsb):
     assert choose_lsb(max_abs) == lsb
 
 
+@pytest.mark.parametrize(
+    ("max_abs", "noise", "lsb"),
+    [(20_000, 2.5, 2.0), (1e5, 2.5, 2.0), (1e5, 7.0, 5.0), (1e5, 5000.0, 10.0), (300, 0.01, 0.1), (8000, 0.1, 0.5)],
+)
+def test_step_is_not_above_the_noise_of_the_median_channel_unless_it_is_fine(max_abs, noise, lsb):
+    assert choose_lsb(max_abs, noise) == lsb
+
+
+def test_a_loud_channel_does_not_round_the_quiet_ones_away(in_memory, gaussian, config, tmp_path):
+    traces = gaussian() / 4  # 2.5 uV
+    traces[:, 3] = 1e5 * np.sin(2 * np.pi * 1000 / 20_000 * np.arange(len(traces)))
+    recording = open_recording(in_memory(traces), config)
+    with pytest.warns(UserWarning, match="samples were too large"):
+        binary, report = write_binary(recording, tmp_path / "t.dat", **OPTIONS)
+    quiet = recording.get_traces()[:, :3]
+    assert report.flat_channels == ()
+    assert np.abs(binary.counts[:, :3] * binary.gain_uv - quiet).max() <= 1.001
+    assert np.corrcoef(binary.counts[:, 0], quiet[:, 0])[0, 1] > 0.95
+
+
+def test_channels_that_are_rounded_away_are_named(in_memory, gaussian, config, tmp_path):
+    traces = gaussian() * 500
+    traces[:, 1] /= 1e5
+    recording = open_recording(in_memory(traces), config)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        write_binary(recording, tmp_path / "t.dat", **OPTIONS)
+    messages = [str(warning.message) for warning in caught]
+    assert sum("1 channels (1) never exceed half of 1 uV" in message for message in messages) == 1, messages
+
+
 @given(st.integers(1, 10**6), st.integers(1, 2000), st.floats(1, 50_000))
 def test_chunks_tile_the_recording(n_frames, n_channels, fs):
     chunks = chunk_ranges(n_frames, n_channels, fs) if n_frames / fs < 1000 else [(0, n_frames)]

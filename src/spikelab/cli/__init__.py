@@ -29,6 +29,7 @@ SETTING = click.option(
 CONFIG = click.option(
     "--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Settings as TOML."
 )
+TRUST = click.option("--trust", is_flag=True, help="Follow whatever the recording names: it can run any program.")
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
@@ -43,6 +44,7 @@ def cli() -> None:
 @click.option("--sorter", help="Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: kilosort2]")
 @CONFIG
 @SETTING
+@TRUST
 @click.option("--stream", "streams", multiple=True, help="Stream (well) to sort; may be repeated; 'all' for every one.")
 @click.option("--results", type=click.Path(path_type=Path), help="Results folder; of several recordings, its parent.")
 @click.option("--intermediate", type=click.Path(path_type=Path), help="Scratch folder; of several, its parent.")
@@ -52,6 +54,7 @@ def sort(
     sorter: str | None,
     config_file: Path | None,
     settings: tuple[str, ...],
+    trust: bool,
     streams: tuple[str, ...],
     results: Path | None,
     intermediate: Path | None,
@@ -64,7 +67,8 @@ def sort(
         from spikelab.cli._settings import parse_settings
         from spikelab.cli._sort import sort_files
 
-        text, code = sort_files(files, sorter, config_file, parse_settings(settings), streams, results, intermediate)
+        changes = parse_settings((*settings, "trust_input=true") if trust else settings)
+        text, code = sort_files(files, sorter, config_file, changes, streams, results, intermediate)
         click.echo(text)
     sys.exit(code)
 
@@ -197,13 +201,14 @@ def demo(folder: Path, sorter: str | None, duration: float) -> None:
 
 @cli.command()
 @FILES
-def inspect(files: tuple[Path, ...]) -> None:
+@TRUST
+def inspect(files: tuple[Path, ...], trust: bool) -> None:
     """Show what is in FILES: streams (wells), recordings, channels, rate, duration."""
     with errors_as_exit_codes():
         from spikelab.cli._inspect import inspection_table
 
         for file in files:
-            click.echo(inspection_table(file))
+            click.echo(inspection_table(file, trust_input=trust))
 
 
 @cli.command()

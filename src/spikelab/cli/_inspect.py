@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 HEADER = ("file", "stream", "recording", "channels", "rate (Hz)", "duration (s)", "state")
 
 
-def inspection_table(path: Path) -> str:
+def inspection_table(path: Path, *, trust_input: bool = False) -> str:
     """Streams and recordings of the file or folder at `path`, one a line; problems below."""
     from spikelab.spike_sorting.recording import inspect_file
 
-    streams = inspect_file(path)
+    streams = inspect_file(path, trust_input=trust_input)
     problems = list(dict.fromkeys(info.problem for info in streams if info.problem))
     lines = [f"{path}: {streams[0].format if streams else 'nothing'}", table(HEADER, [_row(info) for info in streams])]
     lines += ["", *problems] if problems else []

@@ -122,6 +122,13 @@ class RecordingConfig:
         nullable(Either(Text("auto", "'auto'"), ListOf(Either(TEXT, INDEX), "a list of channel ids"))),
         shown=False,
     )
+    trust_input: bool = option(
+        False,
+        "Follow what the input names: any class and pickle of a SpikeInterface folder or zarr store, files outside of "
+        "its folder. Such an input can run any program.",
+        BOOLEAN,
+        shown=False,
+    )
 
     __repr__ = brief_repr
 

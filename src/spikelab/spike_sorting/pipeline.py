@@ -165,7 +165,7 @@ def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPi
         raise ValueError(f"stream_ids: a stream is given twice: {streams}")
     if config.recording.hdf5_plugin_path is not None:
         set_plugin_path(config.recording.hdf5_plugin_path)
-    present = list_streams(Path(recording))
+    present = list_streams(Path(recording), trust_input=config.recording.trust_input)
     if streams == ["all"] and present is not None:
         return present
     missing = [stream for stream in streams if present is not None and stream not in present]

@@ -5,6 +5,11 @@
     source.py      what the input is: its files in order, its stem, its fingerprint
     formats.py     which format a file or folder has (a table)
     readers.py     one opened file per format
+    boundary.py    whatever a reader raises becomes one error that names the file
+    trust.py       what an input may bring along: no code, no files of other places
+    completeness.py  whether all values that a file claims are there
+    sanity.py      numbers that cannot be true, or contradict each other
+    probes.py      contacts from a probe file
     preprocess.py  microvolts, band-pass, reference, bad channels, geometry
     bandpass.py    the band-pass; its inner loops, and those of binary.py, are in _kernels.py
     slicing.py     which frames are kept

@@ -26,6 +26,7 @@ from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting._types import BinaryRecording, IntArray
 from spikelab.spike_sorting._validation import parse_memory
 from spikelab.spike_sorting.recording.checks import (
+    CHANNELS_IN_MESSAGE,
     BoolArray,
     Look,
     Range,
@@ -54,7 +55,7 @@ WORKER_BYTES_PER_SAMPLE = 16
 INT16_MAX = 32767
 # Room above the largest sampled value: what was not sampled may be larger.
 HEADROOM = 2.0
-SMALLEST_LSB_UV = 0.1
+SMALLEST_LSB_UV, FINE_LSB_UV = 0.1, 2.0
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 
 Item = TypeVar("Item")
@@ -117,7 +118,7 @@ def write_binary(
         with _files.replacing(target) as temporary:
             with _Threads(_workers(recording, chunks, n_jobs, total_memory)) as threads:
                 look = look_at(recording, seed, threads.in_order)
-                lsb = choose_lsb(look.max_abs_uv)
+                lsb = choose_lsb(look.max_abs_uv, _typical_noise(look))
                 totals = _write(recording, temporary, chunks, lsb, threads)
             report = _report(recording, look, totals, lsb, check=check)
     except OSError as error:
@@ -144,14 +145,20 @@ def _chunk_frames(n_frames: int, n_channels: int, sampling_frequency: float) -> 
     return min(n_frames, max(length, 1))
 
 
-def choose_lsb(max_abs_uv: float) -> float:
-    """Choose microvolts per count: the smallest of 0.1, 0.2, 0.5, 1, 2, 5, ... that holds twice `max_abs_uv`."""
+def choose_lsb(max_abs_uv: float, noise_uv: float = np.inf) -> float:
+    """Choose microvolts per count: the smallest of 0.1, 0.2, 0.5, 1, 2, 5, ... that holds twice `max_abs_uv`.
+
+    But none above both 2 uV and `noise_uv`, that of the median channel: no neuron reaches the 65 mV that 2 uV hold, and
+    what does, an artefact or a broken channel, must not take the others' signal away.
+    """
     needed = HEADROOM * max_abs_uv / INT16_MAX if np.isfinite(max_abs_uv) else 0.0
-    lsb = SMALLEST_LSB_UV
-    decade = 0
+    lsb, decade = SMALLEST_LSB_UV, 0
     while lsb < needed:
         decade += 1
-        lsb = float(f"{(1, 2, 5)[decade % 3]}e{decade // 3 - 1}")
+        larger = float(f"{(1, 2, 5)[decade % 3]}e{decade // 3 - 1}")
+        if larger > max(FINE_LSB_UV, noise_uv):
+            break
+        lsb = larger
     return lsb
 
 
@@ -162,6 +169,12 @@ def _workers(recording: BaseRecording, chunks: Sequence[Range], n_jobs: int, tot
     if workers < min(n_jobs, len(chunks)):
         logger.info("writing the binary with %d of %d workers: total_memory allows no more", workers, n_jobs)
     return int(workers)
+
+
+def _typical_noise(look: Look) -> float:
+    """Return the noise of the median channel among those that change."""
+    alive = look.noise_uv[~look.constant & np.isfinite(look.noise_uv)]
+    return float(np.median(alive)) if len(alive) else np.inf
 
 
 class _Threads(ThreadPool):
@@ -238,6 +251,14 @@ def _count_clipped(traces: NDArray[np.float32], scale: np.float32, largest: NDAr
 
 def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *, check: bool) -> RecordingReport:
     flat, saturated, messages = judge(recording, look, totals.silent, totals.n_clipped) if check else ((), (), [])
+    rounded = totals.silent & ~look.constant
+    if check and lsb > SMALLEST_LSB_UV and rounded.any():
+        names = ", ".join(str(channel) for channel in recording.channel_ids[rounded][:CHANNELS_IN_MESSAGE])
+        messages.append(
+            f"{int(rounded.sum())} channels ({names}) never exceed half of {lsb:g} uV, the step that the largest "
+            f"value, {look.max_abs_uv:.3g} uV, asks for, and are zero in what is sorted: leave the loud channels "
+            "out with bad_channels"
+        )
     for message in messages:
         warn(message)
     return RecordingReport(

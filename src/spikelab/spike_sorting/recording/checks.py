@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
+from spikelab.spike_sorting.recording.boundary import reading_frames
 from spikelab.spike_sorting.recording.epochs import epochs_of
 from spikelab.spike_sorting.recording.parts import read_parts
 
@@ -110,7 +111,8 @@ def look_at(
     pieces = getattr(recording, "raw_pieces", ()) or (recording,)
 
     def one(block: Range) -> tuple[Any, ...]:
-        stored = read_stored(pieces, *block)[::STEP]
+        with reading_frames(recording, *block):
+            stored = read_stored(pieces, *block)[::STEP]
         return *_filtered_statistics(recording, block), *_stored_statistics(stored)
 
     results = list(run(one, sampled_ranges(recording.get_num_samples(), seed)))
@@ -278,7 +280,8 @@ def _constant_throughout(recording: BaseRecording, candidates: BoolArray) -> Boo
     for start in range(0, n_frames, BLOCK_FRAMES):
         if not constant.any():
             break
-        traces = read_stored(pieces, start, min(start + BLOCK_FRAMES, n_frames))
+        with reading_frames(recording, start, min(start + BLOCK_FRAMES, n_frames)):
+            traces = read_stored(pieces, start, min(start + BLOCK_FRAMES, n_frames))
         values = traces[0] if values is None else values
         constant &= (traces == values).all(axis=0)
     return constant

@@ -6,8 +6,9 @@ A table: how each format is recognised, and what SpikeInterface calls its reader
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5
 from spikelab.spike_sorting.recording.maxwell import is_maxwell
 
@@ -170,17 +171,24 @@ def _is_spikeglx(path: Path) -> bool:
 
 
 def _hdf5_format(path: Path) -> Format | None:
-    with open_hdf5(path) as file:
+    with reading(path, "as HDF5"), open_hdf5(path) as file:
         names = set(file)
         tests: tuple[tuple[Format, Callable[[], bool]], ...] = (
-            (MAXWELL, lambda: is_maxwell(file)),
+            (MAXWELL, lambda: is_maxwell(names)),
             (NWB, lambda: "nwb_version" in file.attrs),
             (BIOCAM, lambda: "3BData" in names or "ExperimentSettings" in names | set(file.attrs)),
-            (MCS_H5, lambda: "Data" in names and "Recording_0" in file["Data"]),
+            (MCS_H5, lambda: _is_own_group(file, "Data") and "Recording_0" in set(file["Data"])),
             (MEAREC, lambda: {"recordings", "channel_positions"} <= names),
             (NIX, lambda: file.attrs.get("format") in ("nix", b"nix")),
         )
         return next((known for known, test in tests if test()), None)
+
+
+def _is_own_group(file: Any, name: str) -> bool:
+    """Whether there is a group `name` in the file itself; links are not followed before they were looked at."""
+    return (
+        name in set(file) and type(file.get(name, getlink=True)).__name__ == "HardLink" and hasattr(file[name], "keys")
+    )
 
 
 def _binary_format(path: Path) -> Format:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from spikelab.spike_sorting._exceptions import HDF5PluginMissingError
+from spikelab.spike_sorting.recording.boundary import OF_THE_SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLUGIN_VARIABLE = "HDF5_PLUGIN_PATH"
 MAXWELL_FILTER = 401
@@ -46,9 +50,9 @@ def open_hdf5(path: Path) -> Any:
     """
     try:
         return h5py.File(path, "r")
-    except (FileNotFoundError, PermissionError, BlockingIOError):
-        raise
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in OF_THE_SYSTEM:
+            raise
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty (0 bytes)") from error
         if "truncated" in str(error):
@@ -91,15 +95,14 @@ def require_filters(path: Path, dataset: Any) -> None:
         raise plugin_error(path, missing)
 
 
-def require_all_filters(path: Path) -> None:
-    """Apply :func:`require_filters` to every dataset of the file `path`."""
+def each_dataset(file: Any, look: Callable[[Any], None]) -> None:
+    """Call `look` with every dataset of an open file."""
 
-    def check(_: str, item: Any) -> None:
+    def visit(_: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            require_filters(path, item)
+            look(item)
 
-    with open_hdf5(path) as file:
-        file.visititems(check)
+    file.visititems(visit)
 
 
 def plugin_error(path: Path, missing: tuple[int, ...]) -> HDF5PluginMissingError:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting._runlog import unheard_warnings
+from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
-from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids
+from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # What one unreadable stream may raise; the others are still listed.
-STREAM_ERRORS = (OSError, ValueError, LookupError, TypeError, AssertionError, RuntimeError, ImportError, struct.error)
+STREAM_ERRORS = (OSError, ValueError, ImportError, SpikeSortingClassifiedError)
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ class StreamInfo:
         return self.n_samples / self.sampling_frequency
 
 
-def inspect_file(path: str | Path) -> list[StreamInfo]:
+def inspect_file(path: str | Path, *, trust_input: bool = False) -> list[StreamInfo]:
     """List what the file or folder at `path` holds.
 
     Parameters
     ----------
     path : str or Path
         A file, a folder that is a recording, or a folder of files.
+    trust_input : bool
+        Whether to follow whatever the input names, as the setting of that name does.
 
     Returns
     -------
@@ -85,10 +89,10 @@ def inspect_file(path: str | Path) -> list[StreamInfo]:
     """
     source = resolve_source(path)
     known = FORMATS[source.format]
-    return [info for file in source.files for info in _inspect(file, known)]
+    return [info for file in source.files for info in _inspect(file, known, trust_input)]
 
 
-def list_streams(path: str | Path) -> list[str] | None:
+def list_streams(path: str | Path, *, trust_input: bool = False) -> list[str] | None:
     """List streams (wells) that can be sorted by name; None where the format has none.
 
     For a folder of files: the streams that all of them have.
@@ -99,37 +103,40 @@ def list_streams(path: str | Path) -> list[str] | None:
         If there is nothing, or it cannot be read.
     """
     source = resolve_source(path)
-    lists = [stream_ids(file, FORMATS[source.format]) for file in source.files]
+    lists = [stream_ids(file, FORMATS[source.format], trust_input=trust_input) for file in source.files]
     present = [streams for streams in lists if streams is not None]
     if not present:
         return None
     return [stream for stream in present[0] if all(stream in streams for streams in present)]
 
 
-def _inspect(file: Path, known: Format) -> list[StreamInfo]:
+def _inspect(file: Path, known: Format, trust_input: bool) -> list[StreamInfo]:
     blank = StreamInfo(file, known.name)
     if known is HEADERLESS:
         problem = f"a binary file without a header: set {', '.join(HEADERLESS_FIELDS)} and gain_to_uv"
         return [replace(blank, readable=False, problem=problem)]
     try:
         if known is MAXWELL:
-            return _inspect_maxwell(file, blank)
-        streams: Sequence[str | None] = stream_ids(file, known) or [None]
-        return [_attempt(replace(blank, stream_id=stream), _open_stream) for stream in streams]
+            return _inspect_maxwell(file, blank, trust_input)
+        streams: Sequence[str | None] = stream_ids(file, known, trust_input=trust_input) or [None]
+        fill = partial(_open_stream, trust_input=trust_input)
+        return [_attempt(replace(blank, stream_id=stream), fill) for stream in streams]
     except STREAM_ERRORS as error:
         return [replace(blank, readable=False, problem=str(error))]
 
 
 def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> StreamInfo:
     try:
-        with unheard_warnings():
+        with unheard_warnings(), reading(info.file, f"as {info.format}"):
             return fill(info)
     except STREAM_ERRORS as error:
         return replace(info, readable=False, problem=str(error))
 
 
-def _inspect_maxwell(path: Path, blank: StreamInfo) -> list[StreamInfo]:
-    with open_hdf5(path) as file:
+def _inspect_maxwell(path: Path, blank: StreamInfo, trust_input: bool) -> list[StreamInfo]:
+    with reading(path, "as maxwell"), open_hdf5(path) as file:
+        if not trust_input:
+            vet(path, MAXWELL)
         return [
             _attempt(replace(blank, stream_id=well, rec_name=name), lambda info: _maxwell_stream(info, file))
             for well, names in list_recordings(file).items()
@@ -152,10 +159,10 @@ def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
     )
 
 
-def _open_stream(info: StreamInfo) -> StreamInfo:
+def _open_stream(info: StreamInfo, *, trust_input: bool) -> StreamInfo:
     from spikelab.spike_sorting.config import RecordingConfig
 
-    recording = read_file(info.file, info.format, RecordingConfig(stream_id=info.stream_id))
+    recording = read_file(info.file, info.format, RecordingConfig(stream_id=info.stream_id, trust_input=trust_input))
     return replace(
         info,
         n_channels=int(recording.get_num_channels()),

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._runlog import warn
+from spikelab.spike_sorting.recording.completeness import read_table, require_written
+from spikelab.spike_sorting.recording.sanity import require_rate
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 LEGACY_WELL, LEGACY_RECORDING = "well000", "rec0000"
 LEGACY_SAMPLING_FREQUENCY = 20_000.0
 DEFAULT_AMPLIFIER_GAIN = 512.0
+# Of amplifiers between 1 and 10 000 times it is 3222 to 0.3 uV; simulations are finer.
+POSSIBLE_GAIN_UV = (1e-4, 1e5)
+MAPPING = {"channel": "iu", "electrode": "iu", "x": "iuf", "y": "iuf"}
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,9 @@ class MaxwellLayout:
     gain_uv: float
 
 
-def is_maxwell(file: Any) -> bool:
-    """Say whether the open HDF5 file is MaxWell's."""
-    return "wells" in file or {"mapping", "sig"} <= set(file)
+def is_maxwell(names: set[str]) -> bool:
+    """Say whether an HDF5 file with these names at its top is MaxWell's."""
+    return "wells" in names or {"mapping", "sig"} <= names
 
 
 def list_recordings(file: Any) -> dict[str, list[str]]:
@@ -148,40 +155,41 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
     Raises
     ------
     ValueError
-        If the recording has no raw traces (only spikes were stored), no connected channel, or lacks a part.
+        If the recording has no raw traces (only spikes were stored), no connected channel, lacks a part, or has a part
+        that cannot be what it says.
     """
+    where = f"{path} ({well}, {rec_name})"
     try:
-        settings, mapping, dataset, stored = _parts(path, file, well, rec_name)
-        raw = file[dataset]
+        settings, mapping, raw, stored = _parts(path, file, well, rec_name)
     except KeyError as error:
-        raise ValueError(f"{path} ({well}, {rec_name}) is incomplete: {error.args[0]}") from error
-    mapped = np.asarray(mapping["channel"], dtype=np.int64)
-    connected = mapping[mapped >= 0]
+        raise ValueError(f"{where} is incomplete: {error.args[0]}") from error
+    _require_raw(path, raw)
+    connected = mapping[mapping["channel"] >= 0]
     if not len(connected):
-        raise ValueError(f"{path} ({well}, {rec_name}) has no channel that is connected to an electrode")
+        raise ValueError(f"{where} has no channel that is connected to an electrode")
     # A channel that is listed twice is one channel: its first electrode stands for it.
     first = np.sort(np.unique(connected["channel"], return_index=True)[1])
     try:
-        rows = rows_of_channels(raw.shape[0], mapped, stored)[first]
+        rows = rows_of_channels(raw.shape[0], mapping["channel"].astype(np.int64), stored)[first]
     except ValueError as error:
-        raise ValueError(f"{path} ({well}, {rec_name}): {error}") from error
+        raise ValueError(f"{where}: {error}") from error
     connected = connected[first]
     return MaxwellLayout(
-        dataset=dataset,
+        dataset=raw.name,
         rows=rows,
         channels=connected["channel"].astype(np.int64),
         electrodes=connected["electrode"].astype(np.int64),
         locations=np.column_stack([connected["x"], connected["y"]]).astype(np.float64),
         n_frames=int(raw.shape[1]),
-        sampling_frequency=float(settings["sampling"][0]) if "sampling" in settings else LEGACY_SAMPLING_FREQUENCY,
-        gain_uv=_gain_uv(settings),
+        sampling_frequency=_rate(path, settings, where),
+        gain_uv=_gain_uv(path, settings, where),
     )
 
 
-def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, Any, str, IntArray | None]:
-    """Return settings, mapping, path of the raw dataset, and the channel of each row where the file says so."""
+def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, NDArray[Any], Any, IntArray | None]:
+    """Return settings, mapping, the raw dataset, and the channel of each row where the file says so."""
     if "wells" not in file:
-        return file.get("settings", {}), file["mapping"][()], "sig", None
+        return file.get("settings", {}), _mapping(path, file["mapping"]), file["sig"], None
     where = f"wells/{well}/{rec_name}"
     groups = file[where].get("groups", {})
     if "routed" not in groups or "raw" not in groups["routed"]:
@@ -189,17 +197,79 @@ def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, Any, s
             f"{path} ({well}, {rec_name}) has no raw traces of routed channels, only {list(groups) or 'spikes'}"
         )
     routed = groups["routed"]
-    stored = np.asarray(routed["channels"], dtype=np.int64) if "channels" in routed else None
-    settings = file[where]["settings"]
-    return settings, settings["mapping"][()], f"{where}/groups/routed/raw", stored
+    settings, raw = file[where]["settings"], routed["raw"]
+    if "frame_nos" in routed and getattr(routed["frame_nos"], "shape", ()) != getattr(raw, "shape", ())[1:]:
+        warn(
+            f"{path} ({well}, {rec_name}) contradicts itself: {raw.name} has {raw.shape} values, and there are "
+            f"{routed['frame_nos'].shape} frame numbers: was the recording interrupted, or is the file damaged?",
+        )
+    return settings, _mapping(path, settings["mapping"]), raw, _stored(path, routed, raw)
 
 
-def _gain_uv(settings: Any) -> float:
+def _stored(path: Path, routed: Any, raw: Any) -> IntArray | None:
+    """Return the channel of each row, where the file says so."""
+    if "channels" not in routed:
+        return None
+    stored = read_table(path, routed["channels"])
+    if stored.dtype.kind not in "iu" or stored.shape != raw.shape[:1]:
+        raise ValueError(
+            f"{path} contradicts itself: {raw.name} has {raw.shape} values, and channels has {stored.shape} of "
+            f"{stored.dtype}, where one whole number for each row is expected"
+        )
+    return np.asarray(stored, dtype=np.int64)
+
+
+def _mapping(path: Path, dataset: Any) -> NDArray[Any]:
+    """Return the table of channels, electrodes and places."""
+    mapping = read_table(path, dataset)
+    fields = mapping.dtype.fields or {}
+    wrong = [name for name, kinds in MAPPING.items() if name not in fields or fields[name][0].kind not in kinds]
+    if wrong or mapping.ndim != 1:
+        raise ValueError(
+            f"{path}: {dataset.name} is no table with a number for each of {', '.join(MAPPING)}: it has "
+            f"{mapping.dtype} {mapping.shape}"
+        )
+    return np.asarray(mapping)
+
+
+def _require_raw(path: Path, raw: Any) -> None:
+    """Check the dataset of traces: counts of rows and frames, in this file, all of them written."""
+    if getattr(raw, "ndim", None) != 2 or raw.dtype.kind not in "iuf":
+        found = f"{raw.dtype} {raw.shape}" if hasattr(raw, "dtype") else type(raw).__name__
+        raise ValueError(f"{path}: {raw.name} is {found}, and counts of shape (rows, frames) are expected")
+    require_written(path, raw)
+
+
+def _rate(path: Path, settings: Any, where: str) -> float:
+    rate = _number(path, settings, "sampling", LEGACY_SAMPLING_FREQUENCY)
+    require_rate(rate, where)
+    return rate
+
+
+def _gain_uv(path: Path, settings: Any, where: str) -> float:
     """Return microvolts per count: the file's LSB, else that of the 10-bit converter (3.3 V) behind the amplifier."""
     if "lsb" in settings:
-        return float(settings["lsb"][0]) * 1e6
-    gain = float(settings["gain"][0]) if "gain" in settings else DEFAULT_AMPLIFIER_GAIN
-    return 3.3 / (1024 * gain) * 1e6
+        gain_uv = _number(path, settings, "lsb", 0.0) * 1e6
+    else:
+        amplifier = _number(path, settings, "gain", DEFAULT_AMPLIFIER_GAIN)
+        gain_uv = 3.3 / (1024 * amplifier) * 1e6 if amplifier else np.inf
+    low, high = POSSIBLE_GAIN_UV
+    if not low <= gain_uv <= high:
+        raise ValueError(
+            f"{where} has {gain_uv:g} uV per count (settings lsb, gain), and MaxWell's amplifiers have between {low:g} "
+            f"and {high:g}: the settings are damaged"
+        )
+    return gain_uv
+
+
+def _number(path: Path, settings: Any, name: str, default: float) -> float:
+    """Return the first value of a setting."""
+    if name not in settings:
+        return default
+    values = np.ravel(read_table(path, settings[name]))
+    if not len(values) or values.dtype.kind not in "iuf":
+        raise ValueError(f"{path}: {settings[name].name} holds {values.dtype} {values.shape}, and a number is expected")
+    return float(values[0])
 
 
 def raw_dataset(file: Any, layout: MaxwellLayout) -> h5py.Dataset:

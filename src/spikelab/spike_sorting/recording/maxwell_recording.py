@@ -14,6 +14,7 @@ import numpy as np
 from probeinterface import Probe
 from spikeinterface import BaseRecording, BaseRecordingSegment
 
+from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5, require_filters
 from spikelab.spike_sorting.recording.maxwell import (
     MaxwellLayout,
@@ -55,9 +56,10 @@ class MaxwellRecording(BaseRecording):  # type: ignore[misc]  # SpikeInterface h
         path = Path(file_path).absolute()
         file = open_hdf5(path)
         try:
-            well, name = choose(path, list_recordings(file), stream_id, rec_name)
-            layout = read_layout(path, file, well, name)
-            require_filters(path, raw_dataset(file, layout))
+            with reading(path, "as maxwell"):
+                well, name = choose(path, list_recordings(file), stream_id, rec_name)
+                layout = read_layout(path, file, well, name)
+                require_filters(path, raw_dataset(file, layout))
         except BaseException:
             file.close()
             raise
@@ -86,7 +88,7 @@ class _MaxwellSegment(BaseRecordingSegment):  # type: ignore[misc]  # SpikeInter
     def __init__(self, path: Path, file: Any, layout: MaxwellLayout) -> None:
         super().__init__(sampling_frequency=layout.sampling_frequency)
         self._path, self._file, self._layout = path, file, layout
-        self._dataset = raw_dataset(file, layout)
+        self.dataset = raw_dataset(file, layout)
         # HDF5 is slow at picking single rows: the block of rows in between is read, and the channels picked from it.
         self._first, self._last = int(layout.rows.min()), int(layout.rows.max()) + 1
         self._columns = layout.rows - self._first
@@ -101,17 +103,13 @@ class _MaxwellSegment(BaseRecordingSegment):  # type: ignore[misc]  # SpikeInter
         """Read counts, shape (frames, channels)."""
         start, end, _ = slice(start_frame, end_frame).indices(self._layout.n_frames)
         columns = self._columns if channel_indices is None else self._columns[channel_indices]
-        traces = np.empty((len(columns), max(end - start, 0)), dtype=self._dataset.dtype)
-        step = max(1, BLOCK_BYTES // ((self._last - self._first) * self._dataset.dtype.itemsize))
+        traces = np.empty((len(columns), max(end - start, 0)), dtype=self.dataset.dtype)
+        step = max(1, BLOCK_BYTES // ((self._last - self._first) * self.dataset.dtype.itemsize))
         for first in range(start, end, step):
             last = min(first + step, end)
             traces[:, first - start : last - start] = self._read_rows(first, last)[columns]
         return traces.T
 
     def _read_rows(self, start: int, end: int) -> NDArray[Any]:
-        try:
-            return np.asarray(self._dataset[self._first : self._last, start:end])
-        except OSError as error:
-            raise ValueError(
-                f"{self._path}: frames {start} to {end} cannot be read, the file is corrupt ({error})"
-            ) from error
+        with reading(self._path, f"from frame {start} to {end}"):
+            return np.asarray(self.dataset[self._first : self._last, start:end])

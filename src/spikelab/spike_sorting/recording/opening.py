@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ import numpy as np
 
 from spikelab.spike_sorting._runlog import warn
 from spikelab.spike_sorting.recording import preprocess
+from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.epochs import Segment, annotate_epochs, cut_epochs
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
-from spikelab.spike_sorting.recording.readers import read_file, with_probe
+from spikelab.spike_sorting.recording.probes import attach, read_probe
+from spikelab.spike_sorting.recording.readers import read_file
+from spikelab.spike_sorting.recording.sanity import require_sane
 from spikelab.spike_sorting.recording.slicing import kept_ranges
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
 
@@ -112,8 +116,9 @@ def _read(source: Source, config: RecordingConfig) -> list[tuple[str, Path | Non
     if source.recording is None:
         return [(stem_of(path), path, read_file(path, source.format, config)) for path in source.files]
     recording = source.recording
+    require_sane(recording, "the recording in memory")
     if config.probe_path is not None:
-        recording = with_probe(recording, Path(config.probe_path))
+        recording = attach(recording, read_probe(Path(config.probe_path)), Path(config.probe_path))
     return [(source.stem, None, recording)]
 
 
@@ -175,7 +180,11 @@ def _filtered(stored: Sequence[tuple[str, Path | None, BaseRecording]], config: 
 
 def _without_bad_channels(files: list[_File]) -> list[_File]:
     """Leave out, in all files, the channels that are bad in any of them."""
-    bad = set().union(*(preprocess.find_bad_channels(f.filtered) for f in files if f.filtered.get_total_samples()))
+    bad: set[str] = set()
+    for file in files:
+        if file.filtered.get_total_samples():
+            with reading(file.path, "in search of bad channels") if file.path else nullcontext():
+                bad |= preprocess.find_bad_channels(file.filtered)
     if not bad:
         return files
     _warn(

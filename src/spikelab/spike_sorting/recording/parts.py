@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelab.spike_sorting.recording.boundary import reading_frames
+
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
@@ -34,9 +36,10 @@ def read_parts(recording: BaseRecording, start: int, end: int) -> Iterator[tuple
         first, last = max(start - position, 0), min(end - position, n_frames)
         if first < last:
             frames = slice(position + first - start, position + last - start)
-            if reader is None:
-                yield frames, slice(0, piece.get_num_channels()), piece.get_traces(0, first, last)
-            else:
-                for channels, traces in reader(first, last):
-                    yield frames, channels, traces
+            with reading_frames(recording, position + first, position + last):
+                if reader is None:
+                    yield frames, slice(0, piece.get_num_channels()), piece.get_traces(0, first, last)
+                else:
+                    for channels, traces in reader(first, last):
+                        yield frames, channels, traces
         position += n_frames

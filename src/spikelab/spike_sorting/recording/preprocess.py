@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._runlog import warn
+from spikelab.spike_sorting.recording.sanity import require_places, without_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 MIN_FILTER_FRAMES = 100
 # Gains of amplifiers in use: 0.05 uV (simulations) to 12 uV per count of 16 bits; far outside, the unit is wrong.
 PLAUSIBLE_GAIN_UV = (1e-3, 1e3)
+# Traces in any unit from attovolts per count to gigavolts.
+POSSIBLE_GAIN_UV = (1e-12, 1e15)
+FARTHEST_OFFSET_UV = 1e15
 DEFAULT_SPACING_UM = 200.0
 FLIP_ABOUT_MAXIMUM = -1
 # Random chunks of 0.3 s that bad channels are looked for in.
@@ -63,13 +67,31 @@ def to_microvolts(
         raise ValueError(
             f"{where} has channels whose gain or offset is zero or not a number: set gain_to_uv and offset_to_uv"
         )
-    low, high = PLAUSIBLE_GAIN_UV
-    if recording.get_dtype().itemsize == 2 and not ((np.abs(gains) >= low) & (np.abs(gains) <= high)).all():
-        warn(f"{where} has a gain of {gains[0]:g} uV per count, as no amplifier has: is it in volts? Check gain_to_uv")
+    _judge_scale(gains, offsets, recording.get_dtype(), where)
     scaled = scale(recording, gain=gains, offset=offsets, dtype="float32")
     scaled.set_channel_gains(1.0)
     scaled.set_channel_offsets(0.0)
     return scaled
+
+
+def _judge_scale(gains: NDArray[np.float64], offsets: NDArray[np.float64], dtype: np.dtype[Any], where: str) -> None:
+    """Refuse gains and offsets that no amplifier has, and warn of odd ones."""
+    sizes = np.abs(gains)
+    low, high = POSSIBLE_GAIN_UV
+    if not ((sizes >= low) & (sizes <= high) & (np.abs(offsets) <= FARTHEST_OFFSET_UV)).all():
+        raise ValueError(
+            f"{where} has gains from {gains.min():g} to {gains.max():g} uV per count and offsets from "
+            f"{offsets.min():g} to {offsets.max():g} uV, which no amplifier has: set gain_to_uv and "
+            "offset_to_uv, or repair the file"
+        )
+    if (gains < 0).any():
+        warn(
+            f"{where} has {int((gains < 0).sum())} channels with a negative gain ({gains.min():g} uV per count), which "
+            "turns their spikes upside down. Check gain_to_uv unless the amplifier inverts"
+        )
+    low, high = PLAUSIBLE_GAIN_UV
+    if dtype.itemsize == 2 and not ((sizes >= low) & (sizes <= high)).all():
+        warn(f"{where} has a gain of {gains[0]:g} uV per count, as no amplifier has: is it in volts? Check gain_to_uv")
 
 
 def _per_channel(recording: BaseRecording, override: float | None, own: Any) -> NDArray[np.float64] | None:
@@ -196,18 +218,36 @@ def flip_y(recording: BaseRecording, mea_y_max: float | None) -> None:
 
 
 def require_locations(recording: BaseRecording, where: str) -> None:
-    """Give channels without positions a column of their own, in place, far enough apart to be sorted one by one.
+    """Give channels without positions places of their own, in place, far enough apart to be sorted one by one.
+
+    Raises
+    ------
+    ValueError
+        If positions that are there cannot be.
 
     Warns
     -----
     UserWarning
-        If there were none.
+        If some or all were missing.
     """
+    n_channels, places = recording.get_num_channels(), np.zeros((0, 2))
+    missing = np.ones(n_channels, dtype=bool)
     if recording.has_probe():
-        return
+        missing = without_places(recording)
+        if not missing.any():
+            require_places(recording, where)
+            return
+        places = recording.get_channel_locations()[:, :2]
+    some = "its electrodes are" if missing.all() else f"{int(missing.sum())} of its {n_channels} electrodes are"
     warn(
-        f"{where} does not say where its electrodes are: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
-        "each channel is sorted on its own. Set probe_path to a probe file if they are closer"
+        f"{where} does not say where {some}: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
+        "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
     )
-    y = DEFAULT_SPACING_UM * np.arange(recording.get_num_channels())
-    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros_like(y), y]))
+    # Below all that are known, in a column.
+    low = 0.0 if missing.all() else float(places[~missing, 1].max()) + DEFAULT_SPACING_UM
+    laid = np.column_stack([np.zeros(int(missing.sum())), low + DEFAULT_SPACING_UM * np.arange(missing.sum())])
+    if not missing.all():
+        laid, known = np.empty((n_channels, 2)), laid
+        laid[missing], laid[~missing] = known, places[~missing]
+    recording.set_dummy_probe_from_locations(laid)
+    require_places(recording, where)

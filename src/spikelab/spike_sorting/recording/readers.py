@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.boundary import reading
+from spikelab.spike_sorting.recording.completeness import n_bytes, read_table, require_chunk_files, require_written
 from spikelab.spike_sorting.recording.formats import (
     BIOCAM,
     FILE_FORMATS,
@@ -23,11 +23,20 @@ from spikelab.spike_sorting.recording.formats import (
     ZARR,
     Format,
 )
-from spikelab.spike_sorting.recording.hdf5 import open_hdf5, require_all_filters
+from spikelab.spike_sorting.recording.hdf5 import each_dataset, open_hdf5, require_filters
+from spikelab.spike_sorting.recording.probes import attach, read_probe
+from spikelab.spike_sorting.recording.sanity import doubt_byte_order, doubt_channels, require_sane
 from spikelab.spike_sorting.recording.source import require_headerless_fields
+from spikelab.spike_sorting.recording.trust import (
+    read_description,
+    refuse_foreign_storage,
+    vet_folder,
+    vet_links,
+    vet_store,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from spikeinterface import BaseRecording
 
@@ -35,8 +44,6 @@ if TYPE_CHECKING:
 
 FORMATS: Mapping[str, Format] = {known.name: known for known in (*FILE_FORMATS, *FOLDER_FORMATS)}
 HDF5_FORMATS = (BIOCAM, MCS_H5, MEAREC, NIX)
-# What readers raise on files that are not what they seem.
-READER_ERRORS = (AssertionError, LookupError, TypeError, ValueError, struct.error)
 
 
 def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseRecording:
@@ -66,34 +73,50 @@ def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseReco
     if config.stream_id is not None and known not in (MAXWELL, NWB) and not known.has_streams:
         raise ValueError(f"{path} ({known.name}) has no streams to choose from: leave stream_id out")
     reader = _READERS.get(known.name)
-    recording = _read_with_spikeinterface(path, known, config) if reader is None else reader(path, config)
-    return recording if config.probe_path is None else with_probe(recording, Path(config.probe_path))
+    with reading(path, f"as {known.name}"):
+        if not config.trust_input:
+            vet(path, known)
+        recording = _read_with_spikeinterface(path, known, config) if reader is None else reader(path, config)
+        require_sane(recording, str(path))
+    if config.probe_path is None:
+        return recording
+    group = read_probe(Path(config.probe_path))
+    if known is HEADERLESS:
+        doubt_channels(recording, group.get_contact_count(), path)
+    return attach(recording, group, Path(config.probe_path))
 
 
-def stream_ids(path: Path, known: Format) -> list[str] | None:
-    """List wells, ElectricalSeries or streams of the recording at `path`; None where the format has none."""
-    if known is MAXWELL:
-        from spikelab.spike_sorting.recording.maxwell import list_recordings
+def vet(path: Path, known: Format) -> None:
+    """Refuse what would run code or lead to other places; see :mod:`.trust`."""
+    if known is SPIKEINTERFACE:
+        vet_folder(path)
+    elif known is ZARR:
+        vet_store(path)
+    elif known in (MAXWELL, NWB, *HDF5_FORMATS):
+        vet_links(path)
 
-        with open_hdf5(path) as file:
-            return list(list_recordings(file))
-    if known is NWB:
-        return electrical_series(path)
-    if not known.has_streams:
-        return None
-    with _reading(path, known):
+
+def stream_ids(path: Path, known: Format, *, trust_input: bool = False) -> list[str] | None:
+    """List wells, ElectricalSeries or streams of the recording at `path`; None where the format has none.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be read.
+    """
+    with reading(path, f"as {known.name}"):
+        if not trust_input:
+            vet(path, known)
+        if known is MAXWELL:
+            from spikelab.spike_sorting.recording.maxwell import list_recordings
+
+            with open_hdf5(path) as file:
+                return list(list_recordings(file))
+        if known is NWB:
+            return electrical_series(path)
+        if not known.has_streams:
+            return None
         return [str(stream) for stream in _neo_reader(known).get_streams(str(path))[1]]
-
-
-@contextmanager
-def _reading(path: Path, known: Format) -> Iterator[None]:
-    """Give what a reader raises on a file that is not what it seems one class, ValueError, and the file's name."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is incomplete: {error}") from error
-    except READER_ERRORS as error:
-        raise ValueError(f"{path} cannot be read as {known.name}: {type(error).__name__}: {error}") from error
 
 
 def _neo_reader(known: Format) -> Any:
@@ -107,15 +130,30 @@ def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig
     from spikeinterface.extractors.neoextractors import neo_recording_class_dict
 
     if known in HDF5_FORMATS:
-        require_all_filters(path)
+        _require_readable(path, config)
     options = {} if (stream := _chosen_stream(path, known, config)) is None else {"stream_id": stream}
     reader = neo_recording_class_dict.get(known.reader) or recording_extractor_full_dict[known.reader]
-    with _reading(path, known):
-        return reader(str(path), **options)
+    return reader(str(path), **options)
+
+
+def _require_readable(path: Path, config: RecordingConfig) -> None:
+    """Check that every dataset can be unpacked here, and that the traces, the largest of them, were written."""
+    with open_hdf5(path) as file:
+        datasets: list[Any] = []
+
+        def look(dataset: Any) -> None:
+            require_filters(path, dataset)
+            if not config.trust_input:
+                refuse_foreign_storage(path, dataset)
+            datasets.append(dataset)
+
+        each_dataset(file, look)
+        if datasets:
+            require_written(path, max(datasets, key=n_bytes))
 
 
 def _chosen_stream(path: Path, known: Format, config: RecordingConfig) -> str | None:
-    streams = stream_ids(path, known)
+    streams = stream_ids(path, known, trust_input=True)  # it was looked at when it was opened
     if streams is None:
         return None
     if config.stream_id is None and len(streams) > 1:
@@ -128,7 +166,10 @@ def _chosen_stream(path: Path, known: Format, config: RecordingConfig) -> str | 
 def _read_maxwell(path: Path, config: RecordingConfig) -> BaseRecording:
     from spikelab.spike_sorting.recording.maxwell_recording import MaxwellRecording
 
-    return MaxwellRecording(path, stream_id=config.stream_id, rec_name=config.rec_name)
+    recording = MaxwellRecording(path, stream_id=config.stream_id, rec_name=config.rec_name)
+    if not config.trust_input:
+        refuse_foreign_storage(path, recording.segments[0].dataset)
+    return recording
 
 
 def electrical_series(path: Path) -> list[str]:
@@ -159,17 +200,47 @@ def _read_nwb(path: Path, config: RecordingConfig) -> BaseRecording:
         raise ValueError(f"{path} has several ElectricalSeries; set electrical_series_path to one of {series}")
     if wanted is not None and wanted not in series:
         raise ValueError(f"{path} has no ElectricalSeries {wanted!r}. It has {series}")
-    require_all_filters(path)
-    with _reading(path, NWB):
-        return NwbRecordingExtractor(str(path), electrical_series_path=wanted or series[0])
+    chosen = wanted or series[0]
+    _require_readable(path, config)
+    _check_series(path, chosen)
+    return NwbRecordingExtractor(str(path), electrical_series_path=chosen)
+
+
+def _check_series(path: Path, series: str) -> None:
+    """Check that an ElectricalSeries has all its values, and electrodes that are in the table of electrodes."""
+    with open_hdf5(path) as file:
+        data = file[series]["data"]
+        for part in ("data", "timestamps"):
+            if part in file[series]:
+                require_written(path, file[series][part])
+        if data.ndim > 2:
+            raise ValueError(f"{path}: {data.name} has {data.shape} values; (frames, channels) are expected")
+        rows = read_table(path, file[series]["electrodes"])
+        table = file["general/extracellular_ephys/electrodes"]
+        for column in table.values():
+            if hasattr(column, "shape"):
+                read_table(path, column)
+        n_rows, n_channels = len(table["id"]), data.shape[1] if data.ndim == 2 else 1
+    if len(rows) != n_channels or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_rows:
+        raise ValueError(
+            f"{path}: {series} has {n_channels} channels, and names the electrodes {_brief(rows)} of a table "
+            f"of {n_rows} rows"
+        )
+    if len(set(rows.tolist())) < len(rows):
+        raise ValueError(f"{path}: {series} has channels of the same electrode: {_brief(rows)}")
+
+
+def _brief(values: Any) -> str:
+    return np.array2string(np.asarray(values), threshold=20, max_line_width=200)
 
 
 def _read_folder(path: Path, config: RecordingConfig) -> BaseRecording:  # noqa: ARG001  one signature for all readers
-    import spikeinterface
+    from spikeinterface import BaseRecording
+    from spikeinterface.core.base import BaseExtractor
 
-    with _reading(path, SPIKEINTERFACE):
-        loaded = spikeinterface.load(path)
-    if not isinstance(loaded, spikeinterface.BaseRecording):
+    _, description = read_description(path)
+    loaded = BaseExtractor.from_dict(description, base_folder=path)
+    if not isinstance(loaded, BaseRecording):
         raise ValueError(f"{path} holds a {type(loaded).__name__} of SpikeInterface, not a recording")  # noqa: TRY004  it is the input that is wrong
     _refuse_broken_frames(path, loaded)
     return loaded
@@ -193,8 +264,8 @@ def _refuse_broken_frames(path: Path, recording: BaseRecording) -> None:
 def _read_zarr(path: Path, config: RecordingConfig) -> BaseRecording:  # noqa: ARG001  one signature for all readers
     from spikeinterface.core.zarrextractors import read_zarr_recording
 
-    with _reading(path, ZARR):
-        return read_zarr_recording(path)
+    require_chunk_files(path)
+    return read_zarr_recording(path)
 
 
 def _read_headerless(path: Path, config: RecordingConfig) -> BaseRecording:
@@ -208,46 +279,15 @@ def _read_headerless(path: Path, config: RecordingConfig) -> BaseRecording:
             f"{path} has {size} bytes, which is not a whole number of frames of {n_channels} channels of {dtype} "
             f"({frame_bytes} bytes): check num_channels and dtype"
         )
-    return BinaryRecordingExtractor(
+    recording = BinaryRecordingExtractor(
         [str(path)],
         sampling_frequency=float(config.sampling_frequency or 0),
         dtype=dtype,
         num_channels=n_channels,
         channel_ids=[str(channel) for channel in range(n_channels)],
     )
-
-
-def with_probe(recording: BaseRecording, probe_path: Path) -> BaseRecording:
-    """Attach the contacts of a probeinterface file; channels without a contact are left out.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file, or its contacts do not fit the channels.
-    """
-    from probeinterface import read_probeinterface
-
-    if not probe_path.is_file():
-        raise FileNotFoundError(f"there is no probe file {probe_path}")
-    try:
-        group = read_probeinterface(probe_path)
-    except READER_ERRORS as error:
-        raise ValueError(f"{probe_path} is not a probe file of probeinterface (json): {error}") from error
-    n_contacts, n_channels = group.get_contact_count(), recording.get_num_channels()
-    wired = [probe.device_channel_indices is not None for probe in group.probes]
-    if not all(wired):
-        if n_contacts != n_channels:
-            raise ValueError(
-                f"{probe_path} has {n_contacts} contacts and does not say which channel each is wired to, but the "
-                f"recording has {n_channels} channels: set device_channel_indices in the probe file"
-            )
-        group.set_global_device_channel_indices(np.arange(n_contacts))
-    highest = int(np.max(group.get_global_device_channel_indices()["device_channel_indices"]))
-    if highest >= n_channels:
-        raise ValueError(
-            f"{probe_path} wires a contact to channel {highest}, but the recording has {n_channels} channels"
-        )
-    return recording.select_channels_with_probegroup(group)
+    doubt_byte_order(recording, path)
+    return recording
 
 
 _READERS: Mapping[str, Callable[[Path, RecordingConfig], BaseRecording]] = {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.formats import (
     HEADERLESS,
     IN_MEMORY,
@@ -33,6 +36,8 @@ HEADERLESS_FIELDS = ("probe_path", "sampling_frequency", "num_channels", "dtype"
 BLOCK_BYTES, N_BLOCKS, MAX_SAMPLED_FILES = 1 << 16, 16, 64
 BLOCK_FRAMES = 256
 NAMES_IN_MESSAGE = 10
+# File systems take 255 bytes; names of folders are put together from this and a few words.
+LONGEST_NAME = 180
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,71 @@ def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source
     if not isinstance(source, str | os.PathLike):
         return Source("memory", (), _stem_in_memory(source, config), IN_MEMORY, source)
     path = Path(source)
-    if not path.exists():
+    require_name(path)
+    if not _exists(path):
         raise FileNotFoundError(f"there is no file or folder {path}")
-    kind, files, known = _look_at(path)
+    with reading(path):
+        kind, files, known = _look_at(path)
     if known is HEADERLESS and config is not None:
         require_headerless_fields(files[0], config)
     return Source(kind, files, _with_names(stem_of(path), config), known.name)
 
 
+def require_name(path: Path) -> None:
+    """Check that a path is text: it goes into logs, reports and JSON.
+
+    Raises
+    ------
+    ValueError
+        If it is not, with the bytes that are none.
+    """
+    name = str(path.absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        raise ValueError(
+            f"the name {shown} has bytes that are no text (UTF-8): rename it, as it goes into logs, reports and JSON"
+        ) from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError(f"{path} cannot be the name of a file here: it is too long ({error.strerror})") from error
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse pipes, sockets and devices, which may have no end: `path`, or a file anywhere in that folder.
+
+    Raises
+    ------
+    ValueError
+        With the first one.
+    """
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        mode = here.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            inside = f": {path} holds it" if here != path else ""
+            raise ValueError(f"{here} is a pipe, a socket or a device, not a file{inside}. Copy it into a file first")
+        if stat.S_ISDIR(mode):
+            with os.scandir(here) as entries:
+                waiting += [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) or not _is_plain(e)]
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to a file or folder, or to nothing; links to folders are not followed."""
+    return entry.is_file() or (entry.is_symlink() and (entry.is_dir() or not os.path.exists(entry)))  # noqa: PTH110
+
+
 def _look_at(path: Path) -> tuple[Literal["file", "folder", "files"], tuple[Path, ...], Format]:
-    if path.is_file():
+    if not path.is_dir():
+        refuse_special(path)
         known = file_format(path)
         if known is None:
             raise ValueError(
@@ -102,6 +162,7 @@ def _look_at(path: Path) -> tuple[Literal["file", "folder", "files"], tuple[Path
         return "file", (path,), known
     known = folder_format(path)
     if known is not None:
+        refuse_special(path)
         return "folder", (path,), known
     files, known = _files_of_folder(path)
     return "files", files, known
@@ -114,7 +175,7 @@ def _files_of_folder(folder: Path) -> tuple[tuple[Path, ...], Format]:
     for entry in sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name)):
         if entry.name.startswith("."):
             continue
-        known = folder_format(entry) if entry.is_dir() else file_format(entry)
+        known = _format_of(entry)
         if known is None:
             others.append(entry.name + ("/" if entry.is_dir() else ""))
         else:
@@ -128,6 +189,18 @@ def _files_of_folder(folder: Path) -> tuple[tuple[Path, ...], Format]:
         table = "; ".join(f"{name}: {_some(names)}" for name, names in kinds.items())
         raise ValueError(f"{folder} has recordings of several formats, which cannot be concatenated: {table}")
     return tuple(found), next(iter(found.values()))
+
+
+def _format_of(entry: Path) -> Format | None:
+    """Return the format of an entry of a folder, None where it is no recording; a link to nothing is none."""
+    known = folder_format(entry) if entry.is_dir() else None
+    if entry.is_dir() and known is None:
+        return None
+    if not entry.exists():
+        return None
+    require_name(entry)
+    refuse_special(entry)
+    return known or file_format(entry)
 
 
 def _some(names: list[str]) -> str:
@@ -165,7 +238,12 @@ def stem_of(path: Path) -> str:
 
 def safe_name(text: str) -> str:
     """Turn `text` into a file name that Linux, macOS and Windows accept."""
-    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "-", text).rstrip(". ") or "recording"
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "-", text).rstrip(". ") or "recording"
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) <= LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(encoded, digest_size=4).hexdigest()
+    return f"{encoded[: LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
 def _stem_in_memory(recording: BaseRecording, config: RecordingConfig | None) -> str:

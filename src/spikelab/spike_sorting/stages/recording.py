@@ -36,7 +36,7 @@ NAME = "recording"
 WHILE_READING = (OSError, EOFError, struct.error, zlib.error, RuntimeError)
 WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
 # Settings that say where and how, not what.
-NOT_KEYED = ("hdf5_plugin_path", "probe_path")
+NOT_KEYED = ("hdf5_plugin_path", "probe_path", "trust_input")
 
 
 def recording_stage(context: Context) -> Done[BinaryRecording]:
@@ -145,10 +145,17 @@ def open_input(context: Context) -> BaseRecording:
 
 @contextmanager
 def _damage_is_named(context: Context, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turn what readers raise on damaged files into a ValueError that names the file."""
+    """Turn what recordings in memory raise into a ValueError, and what this host lacks into its class.
+
+    What the readers of files raise was turned into a ValueError where it was raised.
+    """
     try:
         yield
     except (FileNotFoundError, SpikeSortingClassifiedError):
+        raise
+    except ValueError as error:
+        if isinstance(error.__cause__, errors) and (known := classify_outside_sorter(error.__cause__)) is not None:
+            raise known from cause_of(known, error)
         raise
     except errors as error:
         if isinstance(error, OSError) and error.errno is not None:

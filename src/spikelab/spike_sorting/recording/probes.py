@@ -1,0 +1,83 @@
+"""Contacts from a probe file, checked, and laid on the channels that they are wired to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.boundary import reading
+from spikelab.spike_sorting.recording.completeness import LARGEST_TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+NOT_WIRED = -1
+
+
+def read_probe(path: Path) -> Any:
+    """Read a file of probeinterface.
+
+    Returns
+    -------
+    ProbeGroup
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is none of probeinterface's, or a number in it cannot be.
+    """
+    from probeinterface import read_probeinterface
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no probe file {path}")
+    if path.stat().st_size > LARGEST_TABLE:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes: it is not a probe file of probeinterface (json)")
+    with reading(path, "as a probe file of probeinterface (json)"):
+        group = read_probeinterface(path)
+        if group.get_contact_count() == 0:
+            raise ValueError(f"{path} has no contacts")
+        for probe in group.probes:
+            positions = np.asarray(probe.contact_positions, dtype=np.float64)
+            if positions.ndim != 2 or not np.isfinite(positions).all():
+                raise ValueError(f"{path} has contacts whose positions are not numbers: {positions.tolist()[:3]} ...")
+    return group
+
+
+def attach(recording: BaseRecording, group: Any, path: Path) -> BaseRecording:
+    """Return the wired channels of `recording`, with the contacts of `group`, which `path` holds.
+
+    Raises
+    ------
+    ValueError
+        If its contacts do not fit the channels.
+    """
+    n_contacts, n_channels = group.get_contact_count(), recording.get_num_channels()
+    if not all(probe.device_channel_indices is not None for probe in group.probes):
+        if n_contacts != n_channels:
+            raise ValueError(
+                f"{path} has {n_contacts} contacts and does not say which channel each is wired to, but the "
+                f"recording has {n_channels} channels: set device_channel_indices in the probe file"
+            )
+        group.set_global_device_channel_indices(np.arange(n_contacts))
+    with reading(path, "as a probe file of probeinterface (json)"):
+        _require_wiring(group.get_global_device_channel_indices()["device_channel_indices"], n_channels, path)
+        return recording.select_channels_with_probegroup(group)
+
+
+def _require_wiring(wiring: NDArray[np.int64], n_channels: int, path: Path) -> None:
+    wired = wiring[wiring != NOT_WIRED]
+    if not len(wired):
+        raise ValueError(f"{path} wires no contact to a channel")
+    if wired.max() >= n_channels:
+        raise ValueError(
+            f"{path} wires a contact to channel {wired.max()}, but the recording has {n_channels} channels"
+        )
+    if wired.min() < 0:
+        raise ValueError(f"{path} wires a contact to channel {wired.min()}; {NOT_WIRED} stands for none")
+    channels, counts = np.unique(wired, return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(f"{path} wires {counts.max()} contacts to channel {channels[counts.argmax()]}")

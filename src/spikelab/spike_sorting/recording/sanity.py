@@ -1,0 +1,176 @@
+"""Numbers of a recording that cannot be true, or that contradict each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting._runlog import warn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+MOST_HZ = 1e7
+PLAUSIBLE_HZ = 250e3
+FARTHEST_UM = 1e7
+NAMED = 5
+# Blocks of a headerless file that its byte order is judged by.
+N_BLOCKS, BLOCK_FRAMES = 8, 256
+# How many times smoother the other byte order has to be. Neighbouring frames of a recording are alike; of swapped bytes
+# the lower one, which is noise, becomes the upper one.
+SMOOTHER = 8
+# Floating-point traces in any unit lie in between, but for zeros.
+ORDINARY = (1e-9, 1e9)
+
+
+def require_sane(recording: BaseRecording, where: str) -> None:
+    """Check what every recording has: a rate, channels that are told apart, one length for all of them.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+    where : str
+        Name of the recording, for messages.
+
+    Raises
+    ------
+    ValueError
+        If one of them cannot be.
+
+    Warns
+    -----
+    UserWarning
+        If the rate is higher than that of any recording of electrodes.
+    """
+    require_rate(recording.get_sampling_frequency(), where)
+    if recording.get_num_channels() == 0:
+        raise ValueError(f"{where} has no channels")
+    twice = [str(name) for name, n in Counter(recording.channel_ids.tolist()).items() if n > 1]
+    if twice:
+        raise ValueError(f"{where} has channels of the same name: {', '.join(twice[:NAMED])}")
+    kind = recording.get_dtype().kind
+    if kind not in "iuf":
+        raise ValueError(f"{where} has traces of {recording.get_dtype()}, not numbers")
+
+
+def require_rate(rate: Any, where: str) -> None:
+    """Check a sampling rate.
+
+    Raises
+    ------
+    ValueError
+        If it is no rate at all.
+
+    Warns
+    -----
+    UserWarning
+        If it is implausible.
+    """
+    if not (np.isfinite(rate) and 0 < rate <= MOST_HZ):
+        raise ValueError(f"{where} has a sampling rate of {rate} Hz, and needs one above 0 and below {MOST_HZ:g} Hz")
+    if rate > PLAUSIBLE_HZ:
+        warn(
+            f"{where} has a sampling rate of {rate:g} Hz, as no recording of electrodes has: is it in Hz?",
+        )
+
+
+def require_places(recording: BaseRecording, where: str) -> None:
+    """Check the positions of the electrodes of a recording that has them.
+
+    Raises
+    ------
+    ValueError
+        If two are at the same place, or one is farther away than any.
+    """
+    places = recording.get_channel_locations()
+    far = np.abs(np.nan_to_num(places, nan=0.0)).max(axis=1) > FARTHEST_UM
+    if far.any():
+        first = int(np.argmax(far))
+        raise ValueError(
+            f"{where} has {int(far.sum())} electrodes farther away than {FARTHEST_UM:g} um, for example channel "
+            f"{recording.channel_ids[first]} at {places[first].tolist()}: positions are expected in um. Set probe_path "
+            "to a probe file"
+        )
+    seen: dict[tuple[float, ...], Any] = {}
+    for place, channel in zip(map(tuple, places.tolist()), recording.channel_ids, strict=True):
+        if place in seen:
+            raise ValueError(
+                f"{where} has two electrodes at the same place: channels {seen[place]} and {channel} at {list(place)}. "
+                "If positions are relative to groups, shanks or sides, or unknown, set probe_path to a probe file with "
+                "those of all of them"
+            )
+        seen[place] = channel
+
+
+def without_places(recording: BaseRecording) -> NDArray[np.bool_]:
+    """Say which channels have no position: NaN, as NWB writes what is not known."""
+    return np.asarray(~np.isfinite(recording.get_channel_locations()).all(axis=1), dtype=bool)
+
+
+def doubt_channels(recording: BaseRecording, n_contacts: int, path: Path) -> None:
+    """Warn if a headerless file is read with more channels than its probe has contacts.
+
+    Warns
+    -----
+    UserWarning
+        With both readings.
+    """
+    n_channels, seconds = recording.get_num_channels(), recording.get_total_duration()
+    if n_contacts >= n_channels:
+        return
+    warn(
+        f"{path} is read with {n_channels} channels, as num_channels says, and lasts {seconds:.6g} s; its probe has "
+        f"{n_contacts} contacts, and with as many channels it would last {seconds * n_channels / n_contacts:.6g} s. "
+        f"The {n_channels - n_contacts} channels without a contact are left out: check num_channels unless they are "
+        "inputs without an electrode",
+    )
+
+
+def doubt_byte_order(recording: BaseRecording, path: Path) -> None:
+    """Warn if the samples of a headerless file are a signal only in the other byte order.
+
+    Warns
+    -----
+    UserWarning
+        With both readings.
+    """
+    dtype, n_frames = np.dtype(recording.get_dtype()), int(recording.get_num_samples())
+    if dtype.itemsize == 1 or n_frames < 2:
+        return
+    starts = np.unique(np.linspace(0, max(n_frames - BLOCK_FRAMES, 0), N_BLOCKS).astype(np.int64)).tolist()
+    blocks = [np.asarray(recording.get_traces(0, start, min(start + BLOCK_FRAMES, n_frames))) for start in starts]
+    swapped = dtype.newbyteorder()
+    others = [np.ascontiguousarray(block).view(swapped) for block in blocks]
+    if dtype.kind == "f":
+        wrong, ours, theirs = _unlike_numbers(blocks, others), "are no ordinary numbers", "are"
+    else:
+        ours_jump, theirs_jump = _roughness(blocks), _roughness(others)
+        # Counts that are all multiples of 256 are small numbers in the other order, and right as they are.
+        wrong = ours_jump > SMOOTHER * theirs_jump and any((block % 256 != 0).any() for block in blocks)
+        ours, theirs = f"jump by {ours_jump:.3g} counts from frame to frame", f"by {theirs_jump:.3g}"
+    if wrong:
+        warn(
+            f"{path} is read as {dtype.str}, and its samples then {ours}; in the other byte order, {swapped.str}, "
+            f"{theirs}, as those of a recording are: check dtype",
+        )
+
+
+def _roughness(blocks: list[NDArray[Any]]) -> float:
+    """Return the median step from frame to frame."""
+    return float(np.median(np.concatenate([np.abs(np.diff(b.astype(np.float64), axis=0)).ravel() for b in blocks])))
+
+
+def _unlike_numbers(blocks: list[NDArray[Any]], others: list[NDArray[Any]]) -> bool:
+    """Whether most of `blocks` is far from any unit, and hardly anything of `others`."""
+
+    def ordinary(values: NDArray[Any]) -> float:
+        with np.errstate(all="ignore"):
+            sizes = np.abs(values.astype(np.float64))
+        return float(np.mean((sizes == 0) | ((sizes > ORDINARY[0]) & (sizes < ORDINARY[1]))))
+
+    return ordinary(np.concatenate(blocks)) < 0.5 and ordinary(np.concatenate(others)) > 0.99

@@ -1,0 +1,339 @@
+"""What a recording may bring along: data, and never code; files of its own folder, and no others.
+
+Descriptions of SpikeInterface name the classes that read them, properties and old caches may be pickles, HDF5 files may
+link to other files. All of that is looked at here before a reader follows it; ``trust_input`` leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Modules of SpikeInterface whose recordings do nothing but read files or change traces. Not among them: extractors that
+# evaluate text of the recording or read from the net, and those that load models.
+CORE = (
+    "binaryfolder", "binaryrecordingextractor", "zarrextractors", "zarrrecordingextractor", "channelslice", "base",
+    "channelsaggregationrecording", "frameslicerecording", "segmentutils", "operatorrecordings", "generate",
+)  # fmt: skip
+PREPROCESSING = (
+    "astype", "average_across_direction", "clip", "common_reference", "correct_lsb", "decimate", "depth_order",
+    "directional_derivative", "filter", "filter_gaussian", "highpass_spatial_filter", "interpolate_bad_channels",
+    "normalize_scale", "phase_shift", "rectify", "remove_artifacts", "resample", "scale", "silence_periods",
+    "unsigned_to_signed", "whiten", "zero_channel_pad",
+)  # fmt: skip
+EXTRACTORS = ("nwbextractors", "mdaextractors", "cbin_ibl", "mcsh5extractors", "whitematterrecordingextractor")
+OURS = ("maxwell_recording", "bandpass", "prepared")
+MODULES = frozenset(
+    [f"spikeinterface.core.{name}" for name in CORE]
+    + [f"spikeinterface.preprocessing.{name}" for name in PREPROCESSING]
+    + [f"spikeinterface.extractors.{name}" for name in EXTRACTORS]
+    + [f"spikelab.spike_sorting.recording.{name}" for name in OURS]
+)
+NEO = "spikeinterface.extractors.neoextractors."
+DESCRIPTIONS = ("si_folder.json", "cached.json")
+LARGEST_DESCRIPTION = 64 << 20
+MOST_NESTED = 64
+HOW_TO_TRUST = (
+    "Nothing of it was run or followed. If you know who made it, set trust_input=True (`--trust` of "
+    "`spikelab inspect` and `spikelab sort`)"
+)
+
+
+def read_description(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Read the description of a SpikeInterface folder.
+
+    Returns
+    -------
+    Path, dict
+        The file, and what it holds.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is no description of a recording.
+    """
+    file = next((path / name for name in DESCRIPTIONS if (path / name).is_file()), None)
+    if file is None:
+        raise ValueError(f"{path} has no {' or '.join(DESCRIPTIONS)}: it is no recording of SpikeInterface")
+    return file, json_of(file)
+
+
+def json_of(file: Path) -> dict[str, Any]:
+    """Read a file of JSON that holds an object; a ValueError names it where it does not."""
+    if file.stat().st_size > LARGEST_DESCRIPTION:
+        raise ValueError(f"{file} has {file.stat().st_size} bytes, far more than a description of a recording")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read as spikeinterface's JSON: {type(error).__name__}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(  # noqa: TRY004  it is the input that is wrong
+            f"{file} cannot be read as spikeinterface: it holds a {type(content).__name__}, not a description"
+        )
+    return content
+
+
+def vet_folder(path: Path) -> None:
+    """Refuse a SpikeInterface folder that names a class, holds a pickle or points to a file that could do harm.
+
+    Raises
+    ------
+    ValueError
+        With what it names and why that is not followed.
+    """
+    file, description = read_description(path)
+    _Vetting(path).description(description, file, path)
+
+
+def vet_store(path: Path) -> None:
+    """Refuse a zarr store with values that are pickles.
+
+    Raises
+    ------
+    ValueError
+        With the array.
+    """
+    for file in [path / ".zmetadata", *(folder / ".zarray" for folder in zarr_arrays(path))]:
+        for node in _dicts(json_of(file) if file.is_file() else {}):
+            if node.get("id") == "pickle":
+                raise ValueError(
+                    f"{path} holds pickled values ({file.relative_to(path)}), and a pickle can run any program. "
+                    f"{HOW_TO_TRUST}"
+                )
+
+
+def zarr_arrays(store: Path) -> Iterator[Path]:
+    """Yield the folders of the arrays in a zarr store; what lies below an array is its chunks."""
+    waiting = [store]
+    while waiting:
+        folder = waiting.pop()
+        if (folder / ".zarray").is_file():
+            yield folder
+        else:
+            waiting += [entry for entry in folder.iterdir() if entry.is_dir()]
+
+
+def vet_links(path: Path) -> None:
+    """Refuse an HDF5 file with links or data in files outside of its folder.
+
+    Raises
+    ------
+    ValueError
+        With the link and where it leads.
+    """
+    _Vetting(path).hdf5(path)
+
+
+def vet_array(file: Path) -> None:
+    """Refuse a ``.npy`` file whose pickle names anything but the parts of an array of text or numbers.
+
+    Raises
+    ------
+    ValueError
+        With what it names.
+    """
+    with file.open("rb") as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if not dtype.hasobject:
+            if needed > file.stat().st_size:
+                raise ValueError(f"{file} is cut: it claims {needed} bytes, and has {file.stat().st_size}")
+            return
+        try:
+            _Syntax(stream).load()
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{file} is a pickle that {error}, and a pickle can run any program. {HOW_TO_TRUST}"
+            ) from error
+
+
+class _Inert:
+    """Stands for whatever a pickle makes while it is only looked at."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+class _Syntax(pickle.Unpickler):
+    """Goes through a pickle without making anything of what it names."""
+
+    HARMLESS = frozenset(
+        (module, name)
+        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("_reconstruct", "scalar", "ndarray", "dtype")
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.HARMLESS:
+            raise pickle.UnpicklingError(f"names {module}.{name}")
+        return _Inert
+
+
+class _Vetting:
+    """One look at an input and at everything it leads to, each once.
+
+    Parameters
+    ----------
+    root : Path
+        The input; what lies in the folder that it is in may be followed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._inside = root.absolute().parent
+        self._seen: set[Path] = set()
+
+    def description(self, content: dict[str, Any], file: Path, base: Path, depth: int = 0) -> None:
+        """Vet a description, read from `file`; its paths are relative to `base`."""
+        if depth > MOST_NESTED:
+            raise ValueError(f"{file} nests more than {MOST_NESTED} recordings")
+        for node in (content, *_dicts(content.get("kwargs"))):
+            if "class" in node:
+                self._class(node["class"], file)
+        for text in _paths(content.get("kwargs")):
+            self._path(text, file, base, depth)
+
+    def _class(self, name: Any, file: Path) -> None:
+        from spikeinterface import BaseRecording
+
+        module, _, attribute = str(name).rpartition(".")
+        if module in MODULES or module.startswith(NEO):
+            found = _attribute(module, attribute)
+            if isinstance(found, type) and issubclass(found, BaseRecording):
+                return
+        what = "a sorting, not a recording" if attribute.endswith(("Sorting", "SortingExtractor")) else "what to call"
+        raise ValueError(
+            f"{self._root}: {file.name} names {str(name)[:200]!r} as {what}, which is none of the recordings of "
+            f"SpikeInterface or spikelab that are opened from files. {HOW_TO_TRUST}, or open it with SpikeInterface "
+            "and hand it over as a recording in memory"
+        )
+
+    def _path(self, text: str, file: Path, base: Path, depth: int) -> None:
+        if "://" in text:
+            raise ValueError(f"{self._root}: {file.name} leads to {text!r}, which is not a file here. {HOW_TO_TRUST}")
+        target = _place(base, text)
+        self._refuse_elsewhere(target, f"{file.name} names the file {text!r}")
+        if target in self._seen:
+            return
+        self._seen.add(target)
+        if target.is_dir():
+            self._folder(target, depth)
+        elif target.is_file() and h5py.is_hdf5(target):
+            self.hdf5(target)
+
+    def _folder(self, folder: Path, depth: int) -> None:
+        if (folder / ".zgroup").exists() or (folder / ".zarray").exists():
+            vet_store(folder)
+        for array in sorted((folder / "properties").glob("*.npy")):
+            vet_array(array)
+        for name in (*DESCRIPTIONS, "binary.json"):
+            if (folder / name).is_file():
+                self.description(json_of(folder / name), folder / name, folder, depth + 1)
+
+    def _refuse_elsewhere(self, target: Path, how: str) -> None:
+        if not any(target.is_relative_to(folder) for folder in (self._inside, self._inside.resolve())):
+            raise ValueError(
+                f"{self._root}: {how}, which is outside of {self._inside}, the folder that it is in. {HOW_TO_TRUST}"
+            )
+
+    def hdf5(self, path: Path) -> None:
+        """Vet the links of an HDF5 file, and of the files that it links to."""
+        self._seen.add(path.absolute())
+        for target, how in _leads(path):
+            place = _place(path.parent, target)
+            self._refuse_elsewhere(place, how)
+            if place not in self._seen and place.is_file():
+                self.hdf5(place)
+
+
+def _leads(path: Path) -> list[tuple[str, str]]:
+    """Return the other files that the links of an HDF5 file name, each with how it does."""
+    from spikelab.spike_sorting.recording.hdf5 import open_hdf5
+
+    found: list[tuple[str, str]] = []
+    with open_hdf5(path) as file:
+
+        def look(name: bytes, info: Any) -> None:
+            if info.type == h5py.h5l.TYPE_EXTERNAL:
+                target, inside = file.id.links.get_val(name)
+                text = name.decode(errors="replace")
+                found.append((target.decode(errors="surrogateescape"), f"{text} is a link to {target!r} ({inside!r})"))
+
+        file.id.links.visit(look, info=True)
+    return found
+
+
+def refuse_foreign_storage(path: Path, dataset: Any) -> None:
+    """Refuse a dataset whose values lie in other files than `path`.
+
+    Raises
+    ------
+    ValueError
+        With those files.
+    """
+    properties = dataset.id.get_create_plist()
+    files = [properties.get_external(i)[0] for i in range(properties.get_external_count())]
+    if dataset.is_virtual:
+        files += [source.file_name.encode() for source in dataset.virtual_sources() if source.file_name != "."]
+    inside = path.absolute().parent
+    for name in files:
+        place = _place(inside, name.decode(errors="surrogateescape"))
+        if not place.is_relative_to(inside) or not place.is_file():
+            raise ValueError(
+                f"{path}: the values of {dataset.name} are in the file {name.decode(errors='replace')!r}, which is not "
+                f"in the folder {inside}. {HOW_TO_TRUST}"
+            )
+
+
+def _place(base: Path, text: str) -> Path:
+    """Return where `text` leads from `base`: symbolic links of the folder itself are as good as what they stand for."""
+    if ".." in Path(text).parts:
+        return (base / text).resolve()
+    return Path(os.path.normpath((base / text).absolute()))
+
+
+def _attribute(module: str, name: str) -> Any:
+    """Import one of the modules above; None where this version of SpikeInterface has no such thing."""
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every dict in `value`, which may be one itself."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _paths(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the texts below keys that speak of a path, a file or a folder."""
+    waiting = [(key, value)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(str(name), child) for name, child in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, child) for child in value]
+        elif isinstance(value, str) and any(word in key for word in ("path", "file", "folder", "dir")):
+            yield value

@@ -42,7 +42,7 @@ GUARDS = {
     "rt_sort/_unimodal.py": Guards(("unimodal",)),
     "rt_sort/branches.py": Guards(("branches",)),
     "rt_sort/clustering.py": Guards(("clustering",)),
-    "rt_sort/detect.py": Guards(compiled=("sorter",)),
+    "rt_sort/detect.py": Guards(("detect",), ("sorter",)),
     "rt_sort/detection.py": Guards(compiled=("detection",)),
     "rt_sort/events.py": Guards(("events",)),
     "rt_sort/filtering.py": Guards(compiled=("filtering",)),

@@ -142,3 +142,61 @@ def test_a_buffer_that_is_too_short(model: ModelSpikeSorter) -> None:
     detector = PeakDetector(model, 20_000.0)
     with pytest.raises(ValueError, match="need frames 960 to 1140, but the buffer holds 0 to 1100"):
         detector.detect(np.zeros((1100, 2), np.float32), 0, 1000, 1100, np.ones((2, 2), np.float32), 0)
+
+
+@pytest.mark.parametrize(
+    ("fs", "radius", "reach", "block"), [(20_000.0, 2, 20, 1000), (32_000.0, 3, 32, 1600), (3000.0, 1, 3, 150)]
+)
+def test_times_are_frames_of_the_recording(
+    model: ModelSpikeSorter, fs: float, radius: int, reach: int, block: int
+) -> None:
+    detector = PeakDetector(model, fs)
+    assert (detector.radius, detector.reach, detector.n_block_frames) == (radius, reach, block)
+    assert detector.before >= reach
+    assert detector.after >= reach
+
+
+def test_what_is_shown_to_the_network_by_default(model: ModelSpikeSorter) -> None:
+    """Troughs of 2.5 and crests of 3.5 sigma; kept is a probability of 0.05."""
+    detector = PeakDetector(model, 20_000.0)
+    traces, sigma = np.zeros((200, 6), dtype=np.float32), np.full(6, 2, dtype=np.float32)
+    traces[100] = [-4.9, -5.0, 6.9, 7.0, -5.1, 0]
+    frames, channels = detector.candidates(traces, 50, 150, sigma)
+    assert (frames.tolist(), channels.tolist()) == ([100] * 3, [1, 3, 4])
+    assert detector.min_logit == pytest.approx(np.log(0.05 / 0.95))
+
+
+def test_a_buffer_that_is_too_short_is_refused(model: ModelSpikeSorter) -> None:
+    detector = PeakDetector(model, 20_000.0)
+    n = detector.before + 10 + detector.after
+    traces, sigma = np.zeros((n, 2), dtype=np.float32), np.ones((1, 2), dtype=np.float32)
+    first, last = 500 + detector.before, 510 + detector.before
+    assert len(detector.detect(traces, 500, first, last, sigma, 0)) == 0
+    assert len(detector.detect(traces[:3], 500, first, first, sigma, 0)) == 0  # of nothing
+    for start, short in ((501, traces[1:]), (500, traces[:-1])):
+        with pytest.raises(ValueError, match=f"Peaks from {first} to {last} need frames 500 to {500 + n}"):
+            detector.detect(short, start, first, last, sigma, 0)
+
+
+def test_a_stream_forgets_what_it_needs_no_more(model: ModelSpikeSorter) -> None:
+    detector = PeakDetector(model, 20_000.0)
+    stream = PeakStream(detector, 2)
+    traces = np.random.default_rng(0).normal(size=(5500, 2)).astype(np.float32)
+    for start in range(0, 5500, 100):
+        stream.feed(traces[start : start + 100])
+    assert stream.n_frames == 5500
+    assert stream.first_block == (5500 - detector.after) // 1000
+    assert len(stream._buffer) == detector.before + detector.after
+    assert len(stream.sigma) == 1
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.5, 0.0), (0.9, np.log(9)), (0.0, -np.inf), (1.0, np.inf)])
+def test_logits(probability: float, expected: float) -> None:
+    assert logit(probability) == pytest.approx(expected)
+
+
+def test_scaling_is_by_the_median_range_of_the_channels() -> None:
+    traces = np.arange(101, dtype=np.float32)[:, None] * np.array([1, 2, 10], dtype=np.float32)
+    assert inference_scaling(traces, 200.0) == pytest.approx(2.0)  # ranges of 50, 100 and 500
+    assert inference_scaling(traces, None) == inference_scaling(0 * traces, 200.0) == 1
+    assert inference_scaling(traces[:0], 200.0) == 1

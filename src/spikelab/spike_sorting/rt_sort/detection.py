@@ -310,7 +310,8 @@ class PeakStream:
         start = max(self._start, min(self._next - self.detector.before, self.n_frames))
         self._buffer = self._buffer[start - self._start :]
         self._start = start
-        block = max(self.first_block, min(self._next // self.detector.n_block_frames, len(self.sigma)))
+        known = self.first_block + len(self.sigma)
+        block = max(self.first_block, min(self._next // self.detector.n_block_frames, known))
         self.sigma = self.sigma[block - self.first_block :]
         self.first_block = block
 

@@ -1,0 +1,145 @@
+"""What leads from peaks to sequences, step by step, on a few events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from small import peaks_of, row_of_electrodes, traces_of
+from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting.rt_sort import detect
+from spikelab.spike_sorting.rt_sort.detect import Learner, detect_all
+from spikelab.spike_sorting.rt_sort.detection import PEAK
+from spikelab.spike_sorting.rt_sort.parameters import resolve
+from spikelab.spike_sorting.rt_sort.whitening import Noise
+
+RATE = 20_000.0
+EASY = {"min_activity_hz": 0.0, "min_coc_n": 2, "outer_radius": 40.0}
+
+
+def learner(n_frames: int = 1000, n_channels: int = 4, values: np.ndarray | None = None, **parameters: Any) -> Learner:
+    noise = Noise(
+        np.ones(n_channels, dtype=np.float32), np.eye(n_channels, dtype=np.float32), np.ones(1, dtype=np.float32)
+    )
+    traces = traces_of(np.zeros((n_frames, n_channels)) if values is None else values, RATE)
+    return Learner(traces, noise, resolve("mea", EASY | parameters), seed=0)
+
+
+def test_windows_of_a_learner_are_in_frames() -> None:
+    made = learner(ms_after=0.4)
+    assert (made.before, made.after, made.origin, made.reach) == (20, 30, 6, 8)
+    assert learner(ms_after=0.0).reach == 1
+    assert (made.parts, made.seconds) == ([(0, 1000)], 0.05)
+    assert learner(learning_s=0.03).seconds == 0.03  # twelve stretches of 50 frames
+
+
+def frames_of(events: np.ndarray) -> list[int]:
+    return [int(frame) for frame in events["frame"]]
+
+
+def test_events_whose_window_leaves_the_recording_are_left_out() -> None:
+    peaks = peaks_of([(19, 0, 3, -9), (20, 3, 3, -9), (500, 0, 3, -9), (969, 0, 3, -9), (970, 3, 3, -9)])
+    assert frames_of(learner().events(peaks)) == [20, 500, 969]
+    assert len(learner(max_events=2).events(peaks)) == 2
+
+
+def test_electrodes_that_are_alone_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    peaks = peaks_of([(500, 0, 3, -9)])
+    learner(inner_radius=20.0).events(peaks)
+    assert "no two of" not in caplog.text
+    learner(inner_radius=19.0).events(peaks)
+    assert "no two of 4 electrodes are within 19 um" in caplog.text
+
+
+def test_without_events_it_is_said_what_there_was() -> None:
+    with pytest.raises(InsufficientActivityError, match="the network sees no spike on any electrode"):
+        learner().events(peaks_of([]))
+    with pytest.raises(InsufficientActivityError, match="of 1 spikes .* none is seen by 2 electrodes within 50 um"):
+        learner(min_activity_root_cocs=2).events(peaks_of([(500, 0, 3, -9)]))
+    with pytest.raises(InsufficientActivityError, match="0.1 s of 4 channels"):
+        learner(n_frames=1960).events(peaks_of([]))
+
+
+def spiky(places: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Traces with one shape at each (frame, channel), and its peaks."""
+    values = np.random.default_rng(0).normal(0, 0.1, (2000, 4))
+    for frame, channel in places:
+        values[frame - 5 : frame + 6, channel] -= 20 * np.hanning(11)
+    return values, peaks_of([(frame, channel, 3, -20) for frame, channel in places])
+
+
+PLACES = [(100 + 60 * k, 0 if k % 3 else 3) for k in range(30)]
+
+
+def test_events_are_labelled_by_root_and_described_by_courses() -> None:
+    values, peaks = spiky(PLACES)
+    made = learner(values=values)
+    labels = made.label(peaks, peaks)
+    assert labels.tolist() == [0 if k % 3 else 1 for k in range(30)]
+    assert made.courses.shape == (5, 35)
+    with pytest.raises(InsufficientActivityError, match="no 25 of 30 events look alike"):
+        learner(values=values, min_coc_n=25).label(peaks, peaks)
+
+
+def test_groups_at_far_places_stay_apart_and_near_ones_of_one_shape_are_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values, peaks = spiky(PLACES)
+    made = learner(values=values)
+    labels = made.label(peaks, peaks)
+    asked = {}
+
+    def joined(means: np.ndarray, counts: np.ndarray, positions: np.ndarray, *rest: Any) -> tuple[Any, ...]:
+        asked.update(positions=positions.tolist(), lag=rest[-1], origin=rest[-2], counts=counts.tolist())
+        return means, counts
+
+    monkeypatch.setattr(detect, "join_means", joined)
+    means, _ = made.group(peaks, labels)
+    assert asked == {"positions": [[0, 0], [60, 0]], "lag": 6, "origin": 6, "counts": [20, 10]}
+    assert means.shape == (2, 51, 4)
+    assert np.unravel_index(np.abs(means[1]).argmax(), (51, 4)) == (20, 3)
+    labels[0] = -1  # belongs to none
+    made.group(peaks, labels)
+    assert asked["positions"] == [[0, 0], [60, 0]]
+    assert asked["counts"] == [20, 9]
+
+
+class Told:
+    """A model that wants microvolts, or not."""
+
+    def __init__(self, normalises_by_sigma: bool) -> None:
+        self.normalises_by_sigma = normalises_by_sigma
+
+
+@pytest.mark.parametrize(("normalises", "scaling"), [(True, 1.0), (False, 12.6 / 4)])
+def test_detection_is_told_all_and_reads_the_recording_once(
+    normalises: bool, scaling: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first 50 ms have an interquartile range of 4, the rest of 400."""
+    values = np.tile([-4.0, -2, 0, 2, 4], 600)[:, None] * np.ones((1, 3))
+    values[1000:] *= 100
+    given: dict[str, Any] = {}
+    fed: list[int] = []
+
+    class Stream:
+        def __init__(self, detector: Any, n_channels: int) -> None:
+            assert n_channels == 3
+
+        def feed(self, chunk: np.ndarray) -> np.ndarray:
+            fed.append(len(chunk))
+            return peaks_of([(sum(fed), 0)])
+
+    monkeypatch.setattr(detect, "PeakDetector", lambda model, rate, **kwargs: given.update(kwargs, rate=rate))
+    monkeypatch.setattr(detect, "PeakStream", Stream)
+    chosen = resolve("mea", {"min_loose_elec_prob": 0.04, "pre_median_ms": 25.0})
+    traces = traces_of(values, RATE, row_of_electrodes(3))
+    found = detect_all(traces, Told(normalises), chosen, n_jobs=3, chunk_values=375)  # type: ignore[arg-type]
+    assert given == {
+        "device": "cpu", "inference_scaling": pytest.approx(scaling), "min_probability": 0.04, "chunk_values": 375,
+        "n_jobs": 3, "block_ms": 25.0, "rate": RATE,
+    }  # fmt: skip
+    assert fed == [1000, 1000, 1000]
+    assert found.dtype == PEAK
+    assert frames_of(found) == [1000, 2000, 3000]

@@ -57,7 +57,7 @@ GUARDS = {
     "rt_sort/sorter.py": Guards(compiled=("sorter",)),
     "rt_sort/splitting.py": Guards(compiled=("splitting",)),
     "rt_sort/templates.py": Guards(("templates",)),
-    "rt_sort/traces.py": Guards(compiled=("sorter",)),
+    "rt_sort/traces.py": Guards(("traces",), ("sorter",)),
     "rt_sort/whitening.py": Guards(("whitening",)),
     "waveforms/_kernels.py": Guards(("waveforms_kernels",)),
 }

@@ -1,0 +1,97 @@
+"""What RT-Sort reads from: frames, pieces and windows."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from spikeinterface.core import NumpyRecording, concatenate_recordings
+
+from small import traces_of
+from spikelab.spike_sorting.rt_sort.traces import Traces, frames_at_a_time
+
+VALUES = np.arange(40.0).reshape(20, 2)
+
+
+def recorded(n_frames: int = 20, with_probe: bool = True, n_segments: int = 1) -> NumpyRecording:
+    recording = NumpyRecording([VALUES[:n_frames].astype(np.int16)] * n_segments, 1000.0, channel_ids=["a", "b"])
+    if with_probe:
+        recording.set_dummy_probe_from_locations(np.array([[0.0, 7.0], [30.0, 9.0]]))
+    return recording
+
+
+def test_as_many_frames_are_read_as_make_so_many_values() -> None:
+    assert (frames_at_a_time(4, 100), frames_at_a_time(7, 100), frames_at_a_time(200, 100)) == (25, 14, 1)
+    assert frames_at_a_time(0, 100) == 100
+
+
+def test_a_recording_is_read_in_microvolts() -> None:
+    recording = recorded()
+    recording.set_channel_gains(2.0)
+    recording.set_channel_offsets(-1.0)
+    traces = Traces.of(recording)
+    assert (traces.start, traces.end, traces.n_channels, traces.sampling_frequency) == (0, 20, 2, 1000)
+    assert (traces.n_frames, traces.duration_s, traces.channel_ids) == (20, 0.02, ("a", "b"))
+    assert traces.locations.tolist() == [[0, 7], [30, 9]]
+    read = traces.read(3, 6)
+    assert read.dtype == np.float32
+    assert read.flags.c_contiguous
+    np.testing.assert_array_equal(read, 2 * VALUES[3:6] - 1)
+    np.testing.assert_array_equal(Traces.of(recorded()).read(3, 6), VALUES[3:6])  # without gains as it is
+
+
+def test_what_cannot_be_sorted_is_said() -> None:
+    with pytest.raises(ValueError, match="has 2 segments; concatenate them first"):
+        Traces.of(recorded(n_segments=2))
+    with pytest.raises(ValueError, match="has no probe"):
+        Traces.of(recorded(with_probe=False))
+    assert Traces.of(concatenate_recordings([recorded(), recorded()])).n_frames == 40
+
+
+def test_a_window_is_a_part_with_frames_of_its_own() -> None:
+    traces = Traces.of(recorded(), (5, 12.4))
+    assert (traces.start, traces.end, traces.n_frames) == (5, 12, 7)
+    np.testing.assert_array_equal(traces.read(0, 2), VALUES[5:7])
+    assert [first for first, _ in traces.chunks(4)] == [0, 2, 4, 6]
+    assert traces.first(0.003).end == 8
+    assert traces.first(9.0).end == traces.first(None).end == 12
+    assert traces.first(0.0).n_frames == 1
+
+
+@pytest.mark.parametrize("window", [(-1, 5), (5, 5), (6, 5), (20, 30)])
+def test_windows_of_nothing_are_refused(window: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="leaves nothing of a recording of 20 ms"):
+        Traces.of(recorded(), window)
+
+
+def test_a_window_beyond_the_end_is_cut_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert Traces.of(recorded(), (0, 20)).end == 20
+        assert not caplog.text
+        assert Traces.of(recorded(), (19, 21)).n_frames == 1
+    assert "ends at 21 ms, the recording at 20 ms" in caplog.text
+
+
+def test_chunks_are_all_frames_in_order() -> None:
+    traces = traces_of(VALUES)
+    parts = list(traces.chunks(values=14))
+    assert [first for first, _ in parts] == [0, 7, 14]
+    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), VALUES)
+    assert [(first, len(part)) for first, part in traces.chunks(values=14, start=2, end=12)] == [(2, 7), (9, 3)]
+
+
+def test_pieces_end_at_breaks() -> None:
+    traces = traces_of(VALUES, breaks=(0, 15, 8))
+    assert traces.pieces() == [(0, 8), (8, 15), (15, 20)]
+    assert traces.pieces(8, 15) == [(8, 15)]
+    assert traces.pieces(7, 16) == [(7, 8), (8, 15), (15, 16)]
+    later = Traces(5, 20, 2, 1000.0, np.zeros((2, 2)), ("a", "b"), lambda a, b: VALUES[a:b], (0, 8))
+    assert later.pieces() == [(0, 3), (3, 15)]
+
+
+def test_inside_is_far_from_ends_and_breaks() -> None:
+    traces = traces_of(VALUES, breaks=(0, 10))
+    frames = np.arange(20)
+    assert frames[traces.inside(frames, 2, 3)].tolist() == [2, 3, 4, 5, 6, 12, 13, 14, 15, 16]
+    assert frames[traces.inside(frames, 0, 0)].tolist() == list(range(20))

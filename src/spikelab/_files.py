@@ -75,7 +75,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
@@ -118,7 +118,7 @@ def sweep(folder: Path, *, below: bool = False) -> None:
             for name in os.listdir(place):  # noqa: PTH208  a hundred thousand names need no Path each
                 match = LEFTOVER.fullmatch(name)
                 if match is not None and _is_dead(place / name, match):
-                    _remove(place / name)
+                    remove(place / name)
 
 
 def now_of(folder: Path) -> float:
@@ -158,10 +158,12 @@ def _runs(pid: int, start: int) -> bool:
         return True
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, as far as that is possible."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+        return
+    with suppress(OSError):
         path.unlink(missing_ok=True)
 
 

@@ -20,7 +20,7 @@ from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
-from spikelab.spike_sorting.report import IndexRow, Shown, render_report, summarise, write_index, write_report
+from spikelab.spike_sorting.report import IndexRow, Shown, render_report, summarise, write_index
 from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
 from spikelab.spike_sorting.report._probe import probe_map, unit_position
 from spikelab.spike_sorting.report._svg import log_ticks, polyline, ticks
@@ -304,14 +304,6 @@ def test_index_of_what_was_not_attempted(tmp_path: Path) -> None:
     assert html.count("report.html") == 1
     assert "not attempted" in words(html)
     assert "no MATLAB" in words(html)
-
-
-def test_a_partial_page_of_a_killed_run_is_swept_away(tmp_path: Path) -> None:
-    case = make_case()
-    assert write_report(tmp_path, record_of(case), CONFIG, case.shown)
-    (tmp_path / ".report.html.new").write_text("half")
-    assert not write_report(tmp_path, record_of(case), CONFIG, case.shown)
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_page_needs_no_matplotlib() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from spikelab import _files
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting.stages.store import MANIFEST, Done, StageStore
+from spikelab.spike_sorting._json import sealed
+from spikelab.spike_sorting.stages.store import MANIFEST, Done, Manifest, StageStore
 
 
 class Counter:
@@ -138,3 +140,154 @@ def test_manifest_says_what_it_cost(stage: Counter, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "stages" / "stage" / MANIFEST).read_text())
     assert set(manifest["usage"]) == {"wall_s", "cpu_s", "peak_memory_mib"}
     assert manifest["settings"] == {"a": 1, "b": [2, 3]}
+
+
+def damaged(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes({"emptied": b"", "cut": content[:-1], "flipped": bytes([content[0] ^ 4]) + content[1:]}[how])
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("gone", "value.txt is missing"),
+        ("emptied", "value.txt is damaged (size 0, expected 1)"),
+        ("cut", "value.txt is damaged (size 0, expected 1)"),
+        ("flipped", "value.txt is damaged (checksum 84b12bae, expected 83dcefb7)"),
+        ("a folder", "value.txt is damaged"),
+    ],
+)
+def test_what_is_damaged_is_made_again(stage: Counter, tmp_path: Path, how: str, reason: str) -> None:
+    first = stage()
+    damaged(tmp_path / "stages" / "stage" / "value.txt", how)
+    again = stage()
+    assert (again.loaded, again.value) == (False, "2")
+    assert reason in again.reason
+    assert again.run_id != first.run_id  # for its content is another
+    assert stage().loaded
+
+
+def test_what_is_made_again_and_is_the_same_keeps_its_run_id(tmp_path: Path) -> None:
+    def run(folder: Path, run_id: str) -> None:
+        (folder / "value").write_text("same")
+        (folder / "sorter.log").write_text(run_id + str(len(ran)))
+        ran.append(1)
+
+    ran: list[int] = []
+    arguments: dict[str, Any] = {"settings": {}, "inputs": {}, "run": run, "load": lambda folder: None}
+    first = StageStore(tmp_path).load_or_run("stage", **arguments)
+    for name in ("value", "sorter.log"):
+        damaged(tmp_path / "stages" / "stage" / name, "emptied")
+        again = StageStore(tmp_path).load_or_run("stage", **arguments)
+        assert not again.loaded
+        assert again.run_id == first.run_id
+    assert StageStore(tmp_path).load_or_run("stage", **arguments).loaded
+    forced = StageStore(tmp_path).load_or_run("stage", **arguments, forced_by="recompute_sorting")
+    assert forced.run_id != first.run_id  # what was made from it is to be made again
+
+
+def test_an_artifact_of_an_earlier_version_is_loaded(stage: Counter, tmp_path: Path) -> None:
+    stage()
+    path = tmp_path / "stages" / "stage" / MANIFEST
+    content = json.loads(path.read_text())
+    del content["files"], content["checksum"]
+    path.write_text(json.dumps(content))
+    assert stage().loaded
+
+
+JSON = [None, True, -1, 1e400, "text", [], [[]], {}, {"a": {"a": 1}}]
+
+
+@pytest.mark.parametrize("seal", [True, False], ids=["sealed", "bare"])
+@pytest.mark.parametrize("name", ["", *Manifest.__dataclass_fields__])
+def test_a_manifest_of_other_types_makes_it_run_again_or_load(
+    name: str, seal: bool, stage: Counter, tmp_path: Path
+) -> None:
+    stage()
+    path = tmp_path / "stages" / "stage" / MANIFEST
+    content = {key: value for key, value in json.loads(path.read_text()).items() if key != "checksum"}
+    for value in JSON:
+        changed = {**content, name: value} if name else value
+        path.write_text(json.dumps(sealed(changed) if seal and isinstance(changed, dict) else changed))
+        assert stage().value == str(stage.runs)
+    path.write_text("[" * 100_000)
+    assert not stage().loaded
+
+
+def test_a_failure_is_remembered_until_the_version_changes(tmp_path: Path) -> None:
+    def silent(folder: Path, run_id: str) -> None:
+        ran.append(1)
+        raise InsufficientActivityError("silent", sorter="threshold")
+
+    ran: list[int] = []
+    arguments: dict[str, Any] = {"settings": {}, "inputs": {}, "run": silent, "load": lambda folder: None}
+    reasons: list[str] = []
+    for version, n_runs in (("1", 1), ("1", 1), ("2", 2), ("2", 2)):
+        store = StageStore(tmp_path, {"spikelab": version}, lambda _, reason: reasons.append(reason))
+        assert (store.look("stage", {}, {}) is None) == (len(ran) < n_runs)
+        with pytest.raises(InsufficientActivityError):
+            store.load_or_run("stage", **arguments)
+        assert len(ran) == n_runs
+    assert reasons == ["not done yet", "it failed with spikelab 1, this is 2"]
+
+
+def stages_in(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "stages").iterdir())
+
+
+def test_old_artifacts_that_cannot_be_deleted_are_in_nobodys_way(
+    stage: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage()
+    with monkeypatch.context() as patched:
+        patched.setattr(_files, "remove", lambda path: None)  # a file in it is open elsewhere
+        for number in range(2, 5):
+            assert stage(settings={"a": number}).value == str(number)
+            assert stage(settings={"a": number}).loaded
+        assert len(stages_in(tmp_path)) == 4
+    assert stage(settings={"a": 4}).loaded
+    assert stages_in(tmp_path) == ["stage"]
+
+
+def test_what_cannot_take_its_place_is_kept_until_it_can(
+    stage: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage()
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "stage":
+            raise PermissionError(13, "in use", str(self))
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"stages/stage cannot be replaced.*is complete in .*\.new"):
+                stage(settings={"a": 5})
+    assert stage.runs == 3
+    again = stage(settings={"a": 5})
+    assert (again.loaded, again.value) == (True, "3")
+    assert stages_in(tmp_path) == ["stage"]
+
+
+def test_what_fails_is_put_back(stage: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = stage()
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise PermissionError(13, "in use", str(self))
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(OSError, match="cannot be replaced"):
+            stage(settings={"a": 5})
+        assert json.loads((tmp_path / "stages" / "stage" / MANIFEST).read_text())["run_id"] == first.run_id

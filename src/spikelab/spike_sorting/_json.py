@@ -1,12 +1,16 @@
-"""JSON that people read and that is quick to write."""
+"""JSON that people read and that is quick to write; and reading it without trust in what it holds."""
 
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+CHECKSUM = "checksum"
 
 
 def readable(value: Any, levels: int = 4, **options: Any) -> str:
@@ -29,3 +33,52 @@ def _indented(value: Any, levels: int, margin: str, encode: Callable[[Any], str]
         lines = (_indented(item, levels - 1, inside, encode) for item in value)
     opening, closing = "{}" if is_dict else "[]"
     return f"{opening}\n{inside}" + f",\n{inside}".join(lines) + f"\n{margin}{closing}"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or holds something else; the message names the file.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: expected a JSON object, found {type(content).__name__}")  # noqa: TRY004
+    return content
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """`content` and a checksum of it, for :func:`read_sealed`; it is JSON-able with strings as keys."""
+    as_read = json.loads(json.dumps(content))
+    return {**content, CHECKSUM: _checksum(as_read)}
+
+
+def read_sealed(path: Path, since: str | None = None) -> dict[str, Any]:
+    """Read the content of a file that was written from :func:`sealed`.
+
+    With `since`, what has neither a checksum nor that key was written by an earlier version, and is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`read_object`, and where the checksum is not that of the content.
+    """
+    content = read_object(path)
+    expected = content.pop(CHECKSUM, None)
+    if expected is None and since is not None and since not in content:
+        return content
+    if expected != (found := _checksum(content)):
+        raise ValueError(f"{path} is damaged: its checksum is {found}, expected {expected!r}")
+    return content
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return f"{zlib.crc32(text.encode()):08x}"

@@ -236,6 +236,26 @@ class BinaryRecording:
         return cls.from_dict(Path(values.pop("path")), values)
 
 
+def integer_ids(ids: Sequence[Any]) -> list[int]:
+    """Integers that stand for unit ids: the ids themselves where all are whole numbers, else 0, 1, 2, ... in order.
+
+    Text counts as a number where it is written as ``str`` writes it: "0_1" and "01" are names, which no integer may
+    stand for, since "1" could be another unit.
+    """
+    numbers = [_whole(unit) for unit in ids]
+    exact = [number for number in numbers if number is not None]
+    return exact if len(set(exact)) == len(ids) else list(range(len(ids)))
+
+
+def _whole(unit: Any) -> int | None:
+    try:
+        number = int(unit)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    is_same = str(unit) == str(number) if isinstance(unit, str) else bool(unit == number)
+    return number if is_same and -(2**63) <= number < 2**63 else None
+
+
 @dataclass(frozen=True)
 class SpikeTrains:
     """Which unit fired at which sample.
@@ -271,16 +291,12 @@ class SpikeTrains:
 
     @classmethod
     def from_spikeinterface(cls, sorting: BaseSorting) -> SpikeTrains:
-        """From a single-segment sorting; unit ids that are no integers become 0, 1, 2, ... in their order."""
+        """From a single-segment sorting; its unit ids become integers as :func:`integer_ids` makes them."""
         ids = list(sorting.unit_ids)
-        try:
-            numbers = [int(unit) for unit in ids]
-        except ValueError:
-            numbers = list(range(len(ids)))
         return cls.from_dict(
             {
                 number: sorting.get_unit_spike_train(unit, segment_index=0)
-                for number, unit in zip(numbers, ids, strict=True)
+                for number, unit in zip(integer_ids(ids), ids, strict=True)
             }
         )
 
@@ -316,7 +332,10 @@ class SpikeTrains:
         """Undo :meth:`save`."""
         with np.load(path) as data:
             ids, times, clusters = data["unit_ids"], data["spike_times"], data["spike_clusters"]
-        return cls(ids, tuple(times[clusters == unit] for unit in ids))
+        order = np.argsort(clusters, kind="stable")  # they are in order already, which takes one look at each
+        times, clusters = times[order], clusters[order]
+        starts, ends = (np.searchsorted(clusters, ids, side) for side in ("left", "right"))
+        return cls(ids, tuple(times[start:end] for start, end in zip(starts, ends, strict=True)))
 
 
 LARGE = ("templates", "template_stds", "epoch_templates")

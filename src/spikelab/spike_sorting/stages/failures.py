@@ -27,17 +27,25 @@ def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[
     return {"class": type(failure).__name__, "message": message, "attributes": attributes}
 
 
+def is_failure(record: dict[str, Any]) -> bool:
+    """Whether `record`, read from a file, is what :func:`failure_to_dict` makes."""
+    texts = isinstance(record.get("class"), str) and isinstance(record.get("message"), str)
+    return texts and isinstance(record.get("attributes"), dict)
+
+
 def failure_from_dict(record: dict[str, Any], folder: Path) -> SpikeSortingClassifiedError:
     """Undo :func:`failure_to_dict`; `folder` is where the artifact is now."""
     attributes, message = dict(record["attributes"]), record["message"]
     if attributes.get("log_path") is not None:
-        attributes["log_path"] = folder / attributes["log_path"]
+        attributes["log_path"] = folder / Path(str(attributes["log_path"])).name
         message = message.replace(LOG, str(attributes["log_path"]))
     error_class = getattr(_exceptions, record["class"], None)
-    if error_class is None:  # a class of a plugin
+    if not (isinstance(error_class, type) and issubclass(error_class, SpikeSortingClassifiedError)):
+        return BiologicalSortFailure(message)  # a class of a plugin
+    try:
+        return error_class(message, **attributes)
+    except TypeError:  # attributes that an earlier version knew
         return BiologicalSortFailure(message)
-    error: SpikeSortingClassifiedError = error_class(message, **attributes)
-    return error
 
 
 def point_at_copied_log(failure: SpikeSortingClassifiedError, folder: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from spikelab import _files
+from spikelab.spike_sorting._json import read_sealed, readable, sealed
+from spikelab.spike_sorting.stages.checksums import check_of, damage, is_checks
 from spikelab.spike_sorting.stages.published import move_into, published, record_published
 from spikelab.spike_sorting.stages.store import Manifest
 
@@ -83,13 +84,23 @@ def draw_overview(
     target : Path
         The overview folder.
     """
-    made_from = json.dumps({"run_ids": list(run_ids)})
     record = target / OVERVIEW_RECORD
-    if record.is_file() and record.read_text(encoding="utf-8") == made_from:
+    if _is_overview_of(record, run_ids):
         return False
-    _draw(recordings, config, target, None)
-    _files.write_text(record, made_from)
+    drawn = _draw(recordings, config, target, None)
+    files = {path.relative_to(target).as_posix(): check_of(path) for path in drawn}
+    _files.write_text(record, readable(sealed({"run_ids": list(run_ids), "files": files})))
     return True
+
+
+def _is_overview_of(record: Path, run_ids: Sequence[str]) -> bool:
+    """Whether the figures beside `record` are those of these runs, and undamaged."""
+    try:
+        content = read_sealed(record)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    files = content.get("files")
+    return content.get("run_ids") == list(run_ids) and is_checks(files) and damage(record.parent, files) is None
 
 
 def _draw(

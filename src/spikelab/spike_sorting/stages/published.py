@@ -1,25 +1,46 @@
-"""Files that a stage writes where users look: replaced one by one, and remembered, so that none that is not ours is
-touched and none that is out of date stays.
+"""Files that a stage writes where users look: replaced one by one, and remembered with size and checksum, so that none
+that is not ours is touched, none that is out of date stays, and none that is damaged passes for a result.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spikelab import _files
+from spikelab.spike_sorting._json import read_sealed, readable, sealed
+from spikelab.spike_sorting.stages.checksums import Check, DamagedError, check_of, damage, inside, is_checks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 FILES = "files.json"
 
 
 def record_published(record: Path, before: Path, written: list[Path], target: Path) -> None:
-    """Remember in the folder `record` what was written below `target`; delete what `before` lists and this does not."""
-    names = sorted(path.relative_to(target).as_posix() for path in written)
-    for name in set(_names(before)) - set(names):
-        (target / name).unlink(missing_ok=True)
-        for folder in list((target / name).parents)[: len(Path(name).parts) - 1]:
+    """Remember in the folder `record` what was written below `target`; delete what `before` lists and this does not.
+
+    Nothing is deleted that is not below `target`, or that a damaged list names.
+    """
+    checks = {path.relative_to(target).as_posix(): check_of(path) for path in sorted(written)}
+    try:
+        outdated = set(_checks(before)) - set(checks)
+    except (FileNotFoundError, DamagedError) as error:
+        outdated = set()
+        if not isinstance(error, FileNotFoundError):
+            logger.warning("%s; files of an earlier run that are out of date are not deleted", error)
+    for name, path in inside(target, outdated).items():
+        if path is None:
+            logger.warning("%s lists %r, which is not below %s: it stays", before / FILES, name, target)
+            continue
+        _files.remove(path)
+        for folder in list(path.parents)[: len(path.relative_to(target).parts) - 1]:
             with suppress(OSError):  # not empty
                 folder.rmdir()
-    (record / FILES).write_text(json.dumps(names, indent=1), encoding="utf-8")
+    _files.write_text(record / FILES, readable(sealed({"files": checks})))
 
 
 def published(record: Path, target: Path) -> list[Path]:
@@ -28,13 +49,14 @@ def published(record: Path, target: Path) -> list[Path]:
     Raises
     ------
     FileNotFoundError
-        If one of them is gone.
+        If there is no list.
+    DamagedError
+        If one of them, or the list, is damaged or gone.
     """
-    paths = [target / name for name in _names(record)]
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(path)
-    return paths
+    checks = _checks(record)
+    if (wrong := damage(target, checks)) is not None:
+        raise DamagedError(wrong)
+    return [target / name for name in checks]
 
 
 def move_into(folder: Path, target: Path) -> list[Path]:
@@ -49,9 +71,11 @@ def move_into(folder: Path, target: Path) -> list[Path]:
     return moved
 
 
-def _names(record: Path) -> list[str]:
+def _checks(record: Path) -> dict[str, Check]:
     try:
-        names: list[str] = json.loads((record / FILES).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    return names
+        checks = read_sealed(record / FILES).get("files")
+    except ValueError as error:
+        raise DamagedError(str(error)) from error
+    if not is_checks(checks):
+        raise DamagedError(f"{record / FILES} is damaged: it lists no files")
+    return checks

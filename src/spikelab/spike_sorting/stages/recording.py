@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import struct
 import zlib
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-from spikelab.spike_sorting._json import readable
+from spikelab.spike_sorting._json import read_object, readable
 from spikelab.spike_sorting._runlog import logged_warnings
 from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "recording"
+DESCRIPTION = "recording.json"
 # What readers raise on files that are not what they seem, or damaged.
 WHILE_READING = (OSError, EOFError, struct.error, zlib.error, RuntimeError)
 WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
@@ -44,12 +44,11 @@ def recording_stage(context: Context) -> Done[BinaryRecording]:
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
         binary, report = _write_traces(context, run_id)
-        (folder / "recording.json").write_text(readable(binary.to_dict()), encoding="utf-8")
+        (folder / DESCRIPTION).write_text(readable(binary.to_dict()), encoding="utf-8")
         return {"report": report, "content": _content_digest(binary)}
 
     def load(folder: Path) -> BinaryRecording:
-        values = json.loads((folder / "recording.json").read_text(encoding="utf-8"))
-        return BinaryRecording.from_dict(context.traces_path, values)
+        return BinaryRecording.from_dict(context.traces_path, read_object(folder / DESCRIPTION))
 
     return context.store.load_or_run(
         NAME,
@@ -101,7 +100,7 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
     folder = context.traces_path.parent
     empty_folder(folder)
     binary, report = _write(context, context.traces_path)
-    set_owner(folder, run_id)
+    set_owner(folder, run_id, [context.traces_path])
     return binary, report
 
 

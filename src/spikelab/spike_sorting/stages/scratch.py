@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spikelab import _files
 from spikelab.spike_sorting._exceptions import FolderUnusableError
+from spikelab.spike_sorting._json import read_sealed, readable, sealed
+from spikelab.spike_sorting.stages.checksums import damage, is_checks, sampled_check_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 # Says that a folder is ours, and which run's artifact its content belongs to once it is complete.
 OWNER = "owner.json"
@@ -37,16 +42,29 @@ def empty_folder(folder: Path) -> None:
     (folder / OWNER).write_bytes(b"")  # in one step: a folder that holds anything holds the mark
 
 
-def set_owner(folder: Path, run_id: str) -> None:
-    """Note the run id of the artifact that the content of `folder`, which is complete, belongs to."""
-    _files.write_text(folder / OWNER, json.dumps({"run_id": run_id}))
+def set_owner(folder: Path, run_id: str, files: Iterable[Path]) -> None:
+    """Note the run id of the artifact that the content of `folder`, which is complete, belongs to.
+
+    Of `files` in it, which are heavy, the size is noted and the checksum of sampled blocks.
+    """
+    checks = {path.relative_to(folder).as_posix(): sampled_check_of(path) for path in files}
+    _files.write_text(folder / OWNER, readable(sealed({"run_id": run_id, "files": checks})))
 
 
 def owner(folder: Path) -> str | None:
-    """Run id of the artifact that the content of `folder` belongs to; None where it is not complete or not ours."""
+    """Run id of the artifact that the content of `folder` belongs to.
+
+    None where that is not complete, not ours, or damaged, as far as size and sampled blocks of its files tell.
+    """
     try:
-        run_id: str | None = json.loads((folder / OWNER).read_text(encoding="utf-8"))["run_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_sealed(folder / OWNER)
+    except (OSError, ValueError):
+        return None
+    run_id, files = content.get("run_id"), content.get("files", {})
+    if not isinstance(run_id, str) or not is_checks(files):
+        return None
+    if (wrong := damage(folder, files)) is not None:
+        logger.warning("%s: %s", folder, wrong)
         return None
     return run_id
 

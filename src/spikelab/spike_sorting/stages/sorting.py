@@ -70,6 +70,7 @@ def sorting_stage(
         run=run,
         load=lambda folder: _load(context, folder),
         forced_by=context.forced_by("recompute_sorting"),
+        durable=True,
     )
 
 

@@ -93,5 +93,5 @@ def _extract(
         rec_path=context.recording_input,
         rng=seed,
     )
-    set_owner(context.waveforms_folder, run_id)
+    set_owner(context.waveforms_folder, run_id, sorted(context.waveforms_folder.glob("waveforms_*.npy")))
     return waveforms_from_extractor(extractor, context.config.waveform, seed=seed, n_jobs=execution.n_jobs)

@@ -1,0 +1,108 @@
+"""Size and checksum of files: what is noted when a file is written, and compared before the file is believed."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# {"size": bytes, "crc32": eight hexadecimal digits}
+Check: TypeAlias = "dict[str, Any]"
+BLOCK = 1 << 20  # bytes that are read at a time; they stay in the processor's cache
+# Of a heavy file, which may have hundreds of gigabytes, so many blocks of so many bytes are looked at.
+SAMPLES, SAMPLE = 256, 4096
+
+
+class DamagedError(ValueError):
+    """A file is not what was written: the message names the file, what was expected and what was found."""
+
+
+def check_of(path: Path) -> Check:
+    """Size and checksum of a file."""
+    crc, size, buffer = 0, 0, bytearray(BLOCK)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(buffer):
+            crc, size = zlib.crc32(view[:n], crc), size + n
+    return {"size": size, "crc32": f"{crc:08x}"}
+
+
+def sampled_check_of(path: Path) -> Check:
+    """Size of a heavy file, and the checksum of blocks at equal distances: all of a file of up to a megabyte."""
+    crc, size = 0, path.stat().st_size
+    last = max(size - SAMPLE, 0)
+    starts = sorted({last * index // (SAMPLES - 1) for index in range(SAMPLES)})
+    if size <= SAMPLES * SAMPLE:
+        starts = list(range(0, size, SAMPLE))
+    with path.open("rb", buffering=0) as file:
+        for start in starts:
+            file.seek(start)
+            crc = zlib.crc32(file.read(SAMPLE), crc)
+    return {"size": size, "crc32": f"{crc:08x}", "sampled": True}
+
+
+def checks_below(folder: Path, *, leave_out: Iterable[str] = ()) -> dict[str, Check]:
+    """Checks of all files below `folder`, by their names relative to it."""
+    left_out = {folder / name for name in leave_out}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
+    return {path.relative_to(folder).as_posix(): check_of(path) for path in paths}
+
+
+def damage(folder: Path, expected: Mapping[str, Check]) -> str | None:
+    """What is wrong with the files of `expected` below `folder`: the first one, in words; None if nothing is."""
+    for name, path in inside(folder, expected).items():
+        if path is None:
+            return f"{name!r} does not name a file in {folder}"
+        if (wrong := damage_of(path, expected[name])) is not None:
+            return f"{name} {wrong}"
+    return None
+
+
+def damage_of(path: Path, expected: Check) -> str | None:
+    """How a file differs from its check, in words that go on from its name; None if it does not.
+
+    Raises
+    ------
+    OSError
+        If the file is there and cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size != expected.get("size"):
+            return f"is damaged (size {size}, expected {expected.get('size')})"
+        found = sampled_check_of(path) if expected.get("sampled") else check_of(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except IsADirectoryError:
+        return "is damaged (a folder, expected a file)"
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, f"{path} cannot be read: {error.strerror}") from error
+        raise
+    if found != expected:
+        return f"is damaged (checksum {found['crc32']}, expected {expected.get('crc32')})"
+    return None
+
+
+def is_checks(value: Any) -> TypeGuard[dict[str, Check]]:
+    """Whether `value`, read from a file, is a dict of checks by name."""
+    return isinstance(value, dict) and all(isinstance(check, dict) for check in value.values())
+
+
+def inside(folder: Path, names: Iterable[str]) -> dict[str, Path | None]:
+    """The paths of `names` in `folder`; None for one that is no plain name below it, or a link that leads out of it."""
+    base = folder.resolve()
+    return {name: folder / name if _is_inside(base, name) else None for name in names}
+
+
+def _is_inside(base: Path, name: str) -> bool:
+    for parts in (PurePosixPath(name), PureWindowsPath(name)):
+        if parts.is_absolute() or parts.drive or not parts.parts or ".." in parts.parts or "\0" in name:
+            return False
+    try:
+        return (base / name).resolve().is_relative_to(base)
+    except (OSError, RuntimeError):  # links in a circle
+        return False

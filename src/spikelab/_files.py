@@ -10,22 +10,24 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import platform
 import re
 import shutil
+import zlib
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from spikelab._process import machine, numbers, started_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # Leftovers of another host, whose processes cannot be seen from here, are removed when they are this old.
 FOREIGN_AGE_S = 86_400.0
-SAME_START_S = 10.0  # the start of a process is derived from the clock, which may be set
 LONGEST_NAME = 150  # bytes of the target's name that a temporary name repeats: a file system allows 255 in all
 LONGEST_SUFFIX = 10
+BLOCK = 1 << 20  # bytes that are read at a time: they stay in the processor's cache
 LEFTOVER = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-\d+\.new(\.[^.]*)?", re.DOTALL)
 
 _count = itertools.count()
@@ -91,7 +93,19 @@ def temporary_name(path: Path) -> Path:
         name = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
     if len(os.fsencode(suffix)) > LONGEST_SUFFIX:
         suffix = ""
-    return path.with_name(f".{name}.{_this_host()}-{pid}-{_this_start(pid)}-{next(_count)}.new{suffix}")
+    return path.with_name(f".{name}.{_this_host()}-{pid}-{_start_of(pid)}-{next(_count)}.new{suffix}")
+
+
+def checksum(path: Path, end: int | None = None) -> tuple[int, int]:
+    """Size and CRC-32 of a file, or of its first `end` bytes.
+
+    Damage is found by it, not malice: who can change a file can change what is said of it.
+    """
+    crc, size, buffer = 0, 0, memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(buffer[: BLOCK if end is None else min(BLOCK, end - size)]):
+            crc, size = zlib.crc32(buffer[:n], crc), size + n
+    return size, crc
 
 
 def sync(paths: Iterable[Path]) -> None:
@@ -141,21 +155,8 @@ def _sweep_once(folder: Path) -> None:
 def _is_dead(path: Path, match: re.Match[str]) -> bool:
     """Whether nobody writes the temporary `path` any more."""
     if match["host"] == _this_host():
-        return not _runs(int(match["pid"]), int(match["start"]))
+        return _as_text(started_at(int(match["pid"]))) != match["start"]
     return now_of(path.parent) - path.stat().st_mtime > FOREIGN_AGE_S
-
-
-def _runs(pid: int, start: int) -> bool:
-    """Whether the process `pid` that began at `start` is there; another one may have its number by now."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return bool(process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - start) < SAME_START_S)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:  # another user's
-        return True
 
 
 def remove(path: Path) -> None:
@@ -169,17 +170,15 @@ def remove(path: Path) -> None:
 
 @cache
 def _this_host() -> str:
-    """Identity of this host, and of this container in it: process numbers mean something there alone."""
-    try:
-        numbers = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
-    except OSError:
-        numbers = 0
-    return hashlib.blake2b(f"{platform.node()}/{numbers}".encode(), digest_size=4).hexdigest()
+    """Identity of this host since it was started, and of this container: process numbers mean something there alone."""
+    return hashlib.blake2b(f"{machine()}/{numbers()}".encode(), digest_size=4).hexdigest()
 
 
 @cache
-def _this_start(pid: int) -> int:
-    """When this process, which has the number `pid`, began."""
-    import psutil
+def _start_of(pid: int) -> str:
+    """When this process, which has the number `pid`, was started: another one may have its number afterwards."""
+    return _as_text(started_at(pid))
 
-    return int(psutil.Process(pid).create_time())
+
+def _as_text(start: float | None) -> str:
+    return "" if start is None else f"{start:.0f}"

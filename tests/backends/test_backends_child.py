@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 import pytest
 
-from spikelab.spike_sorting import _process
+from spikelab import _process
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
 from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.backends import _child

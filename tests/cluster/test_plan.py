@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from spikelab._process import this_process
 from spikelab.spike_sorting import _status
 from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting._jobfile import read_job, write_batch, write_job
 from spikelab.spike_sorting._manifest import jobs_from_entries
 from spikelab.spike_sorting._plan import write_plan
-from spikelab.spike_sorting._process import this_process
 from spikelab.spike_sorting._run import Limits, run_the_sorter, sort_one
 
 LOOSE = {"spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spikelab._process import runs, this_process
 from spikelab.spike_sorting import _lock
 from spikelab.spike_sorting._exceptions import ConcurrentSortError
 from spikelab.spike_sorting._lock import LOCK, NOTE, STALE_S, locked
-from spikelab.spike_sorting._process import runs, this_process
 
 HOLD = """
 import sys

@@ -34,8 +34,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikelab import _files
+from spikelab._process import machine, runs, this_process
 from spikelab.spike_sorting._exceptions import ConcurrentSortError
-from spikelab.spike_sorting._process import machine, runs, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

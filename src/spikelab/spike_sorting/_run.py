@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab import _files
+from spikelab._process import exit_codes_are_kept, this_process
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting._exceptions import (
     BiologicalSortFailure,
@@ -27,7 +28,6 @@ from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._memory import USABLE_SHARE, release
-from spikelab.spike_sorting._process import exit_codes_are_kept, this_process
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikelab.spike_sorting._threads import ThreadPool
 
@@ -236,6 +236,17 @@ class BinaryRecording:
         return cls.from_dict(Path(values.pop("path")), values)
 
 
+def rows_of_each(labels: NDArray[np.integer[Any]], values: ArrayLike) -> tuple[IntArray, ...]:
+    """Rows of `labels` that hold each of `values`, ascending; for all values in the time that one would take."""
+    lowest, highest = (labels.min(), labels.max()) if len(labels) else (0, 0)
+    # Numbers of 16 bits are sorted in linear time.
+    small = labels if int(highest) - int(lowest) >= 2**16 else (labels - lowest).astype(np.uint16)
+    order = np.argsort(small, kind="stable")
+    ordered = labels[order]
+    starts, ends = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    return tuple(order[start:end] for start, end in zip(starts, ends, strict=True))
+
+
 def integer_ids(ids: Sequence[Any]) -> list[int]:
     """Integers that stand for unit ids: the ids themselves where all are whole numbers, else 0, 1, 2, ... in order.
 
@@ -292,13 +303,11 @@ class SpikeTrains:
     @classmethod
     def from_spikeinterface(cls, sorting: BaseSorting) -> SpikeTrains:
         """From a single-segment sorting; its unit ids become integers as :func:`integer_ids` makes them."""
-        ids = list(sorting.unit_ids)
-        return cls.from_dict(
-            {
-                number: sorting.get_unit_spike_train(unit, segment_index=0)
-                for number, unit in zip(integer_ids(ids), ids, strict=True)
-            }
-        )
+        numbers = integer_ids(list(sorting.unit_ids))
+        # All spikes at once: for one unit after the other SpikeInterface would look at all spikes each time.
+        spikes = sorting.to_spike_vector()
+        trains = rows_of_each(spikes["unit_index"], range(len(numbers)))
+        return cls.from_dict({unit: spikes["sample_index"][rows] for unit, rows in zip(numbers, trains, strict=True)})
 
     def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:
         """As a SpikeInterface ``NumpySorting``."""
@@ -332,10 +341,7 @@ class SpikeTrains:
         """Undo :meth:`save`."""
         with np.load(path) as data:
             ids, times, clusters = data["unit_ids"], data["spike_times"], data["spike_clusters"]
-        order = np.argsort(clusters, kind="stable")  # they are in order already, which takes one look at each
-        times, clusters = times[order], clusters[order]
-        starts, ends = (np.searchsorted(clusters, ids, side) for side in ("left", "right"))
-        return cls(ids, tuple(times[start:end] for start, end in zip(starts, ends, strict=True)))
+        return cls(ids, tuple(times[rows] for rows in rows_of_each(clusters, ids)))
 
 
 LARGE = ("templates", "template_stds", "epoch_templates")

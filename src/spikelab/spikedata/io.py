@@ -7,8 +7,10 @@ pickled objects, and the same bytes for the same data. ``.pkl`` is Python's own 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ __all__ = ["load", "save"]
 
 HEADER = "header"
 PICKLE_PROTOCOL = 5
+CRC = "crc32"
+TRAILER, TRAILER_WORDS = b"\nspikelab crc32 %08x\n", 16
 
 
 def save(sd: SpikeData, path: str | Path) -> None:
@@ -70,11 +74,22 @@ def load(path: str | Path) -> SpikeData:
     Raises
     ------
     ValueError
-        The suffix is unknown, or the file holds something else.
+        The suffix is unknown, or the file is damaged or holds something else.
+    OSError
+        There is no such file, or it cannot be read.
     """
     path = Path(path)
     read, _ = _format_of(path)
-    return read(path)
+    try:
+        return read(path)
+    except Exception as error:
+        # A damaged file makes its reader raise anything, h5py OSErrors without a number.
+        if (isinstance(error, OSError) and error.errno is not None) or str(path) in str(error):
+            raise
+        raise ValueError(
+            f"{path} is damaged, or SpikeData.save did not write it: {type(error).__name__}: {error}. Load another "
+            "copy or format of it; in a results folder the same 'spikelab sort' writes it again"
+        ) from error
 
 
 def _format_of(path: Path) -> tuple[Callable[[Path], SpikeData], Callable[[Path, SpikeData], None]]:
@@ -104,7 +119,21 @@ def _write_rows(file: IO[bytes], array: _encoding.Rows) -> None:
         file.write(np.ascontiguousarray(row).data)
 
 
+def _require_npz_sizes(path: Path) -> None:
+    """ValueError where an array claims another size than its file has: nothing is allocated for it then."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                size = file.tell() + math.prod(shape) * dtype.itemsize
+            if size != member.file_size or member.file_size > path.stat().st_size:
+                raise ValueError(f"{member.filename} has {member.file_size} bytes, expected {size}")
+
+
 def _read_npz(path: Path) -> SpikeData:
+    _require_npz_sizes(path)
     with np.load(path, allow_pickle=False) as data:
         if HEADER not in data:
             raise ValueError(f"{path} was not written by SpikeData.save: it has no {HEADER!r}")
@@ -117,17 +146,21 @@ def _write_h5(path: Path, sd: SpikeData) -> None:
 
     header, arrays = _encoding.encode(sd)
     with h5py.File(path, "w") as file:
-        file.create_dataset(HEADER, data=header, track_times=False)
+        dataset = file.create_dataset(HEADER, data=header, track_times=False)
+        dataset.attrs[CRC] = zlib.crc32(header.encode())
         for name, array in arrays.items():
             if isinstance(array, _encoding.Rows):
-                rows = file.create_dataset(name, array.shape, array.dtype, track_times=False)
+                dataset, crc = file.create_dataset(name, array.shape, array.dtype, track_times=False), 0
                 for index, row in enumerate(array.rows):
-                    rows[index] = row
+                    dataset[index] = row
+                    crc = zlib.crc32(np.ascontiguousarray(row, dtype=array.dtype).data, crc)
+                dataset.attrs[CRC] = crc
                 continue
             native = array.dtype.kind in "biufc" and array.dtype.isnative
             # h5py does not return text, dates and foreign byte orders as they were: their bytes are stored instead.
             stored = array if native else np.frombuffer(array.tobytes(), dtype=np.uint8)
             dataset = file.create_dataset(name, data=stored, track_times=False)
+            dataset.attrs[CRC] = zlib.crc32(np.ascontiguousarray(stored).data)
             if not native:
                 dataset.attrs["numpy"] = json.dumps([array.dtype.str, array.shape])
 
@@ -139,12 +172,21 @@ def _read_h5(path: Path) -> SpikeData:
         if HEADER not in file:
             raise ValueError(f"{path} was not written by SpikeData.save: it has no {HEADER!r}")
         header = file[HEADER].asstr()[()]
+        _require_crc(file[HEADER], header.encode())
         arrays = {name: _read_dataset(dataset) for name, dataset in file.items() if name != HEADER}
     return _encoding.decode(header, arrays)
 
 
+def _require_crc(dataset: Any, content: bytes | memoryview) -> None:
+    """ValueError where a dataset is not what was written; a file of an earlier version does not say what that was."""
+    expected = dataset.attrs.get(CRC)
+    if expected is not None and expected != (found := zlib.crc32(content)):
+        raise ValueError(f"the checksum of {dataset.name} is {found}, expected {expected}")
+
+
 def _read_dataset(dataset: Any) -> NDArray[Any]:
     values = np.asarray(dataset[()])
+    _require_crc(dataset, np.ascontiguousarray(values).data)
     if "numpy" not in dataset.attrs:
         return values
     dtype, shape = json.loads(dataset.attrs["numpy"])
@@ -154,14 +196,29 @@ def _read_dataset(dataset: Any) -> NDArray[Any]:
 def _write_pickle(path: Path, sd: SpikeData) -> None:
     with path.open("wb") as file:
         pickle.dump(sd, file, protocol=PICKLE_PROTOCOL)
+    # Behind the end of the pickle, where nobody reads on.
+    trailer = TRAILER % _files.checksum(path)[1]
+    with path.open("ab") as file:
+        file.write(trailer)
 
 
 def _read_pickle(path: Path) -> SpikeData:
+    _require_undamaged_pickle(path)
     with path.open("rb") as file:
         value = pickle.load(file)
     if not isinstance(value, SpikeData):
         raise ValueError(f"{path} holds a {type(value).__name__}, not a SpikeData")  # noqa: TRY004  wrong file
     return value
+
+
+def _require_undamaged_pickle(path: Path) -> None:
+    """ValueError where a pickle is not what was written: it is not executed then."""
+    size = path.stat().st_size - len(TRAILER % 0)
+    with path.open("rb") as file:
+        file.seek(max(size, 0))
+        trailer = file.read()
+    if trailer.startswith(TRAILER[:TRAILER_WORDS]) and trailer != TRAILER % _files.checksum(path, size)[1]:
+        raise ValueError("its checksum is not that of its content")
 
 
 _FORMATS: dict[str, tuple[Callable[[Path], SpikeData], Callable[[Path, SpikeData], None]]] = {

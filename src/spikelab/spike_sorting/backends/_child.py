@@ -29,7 +29,7 @@ import psutil
 
 from spikelab import _files
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
-from spikelab.spike_sorting._process import exit_codes_are_kept, machine
+from spikelab._process import exit_codes_are_kept, machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

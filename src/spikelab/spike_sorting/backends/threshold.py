@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting._threads import ThreadPool
-from spikelab.spike_sorting._types import BinaryRecording, IntArray, SpikeTrains
+from spikelab.spike_sorting._types import BinaryRecording, IntArray, SpikeTrains, rows_of_each
 from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ class ThresholdBackend(StandardBackend):
                 sorter=self.sorter_label,
                 threshold_crossings=0,
             )
-        logger.info("threshold: %d spikes on %d channels", len(frames), len(np.unique(channels)))
-        trains = SpikeTrains.from_dict({int(channel): frames[channels == channel] for channel in np.unique(channels)})
+        found = np.unique(channels)
+        logger.info("threshold: %d spikes on %d channels", len(frames), len(found))
+        rows = rows_of_each(channels, found)
+        trains = SpikeTrains.from_dict({int(channel): frames[own] for channel, own in zip(found, rows, strict=True)})
         return trains.to_spikeinterface(binary.sampling_frequency)
 
     def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:  # noqa: ARG002

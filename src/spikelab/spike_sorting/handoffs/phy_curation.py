@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._types import rows_of_each
 from spikelab.spike_sorting.handoffs.phy import FORMAT, RECORD
 from spikelab.spikedata._merge import coincident
 from spikelab.spikedata.curation import build_curation_history
@@ -126,7 +127,8 @@ def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:
     ValueError
         If it was exported from others, or these were sorted again since.
     """
-    trains = {unit: phy.frames[phy.before == index] for index, unit in enumerate(phy.unit_ids)}
+    rows = rows_of_each(phy.before, range(len(phy.unit_ids)))
+    trains = {unit: phy.frames[own] for unit, own in zip(phy.unit_ids, rows, strict=True)}
     units = {values["unit_id"]: values["spike_train_samples"] for values in sd.neuron_attributes}
     for unit, frames in trains.items():
         if unit not in units or not np.array_equal(frames, units[unit]):
@@ -157,10 +159,10 @@ def phy_outcome(
     next_id = max(sd_all.unit_ids, default=-1) + 1
     unchanged: list[int] = []
     new: list[NewUnit] = []
-    for cluster in np.unique(phy.after).tolist():
+    clusters = np.unique(phy.after).tolist()
+    for cluster, spikes in zip(clusters, rows_of_each(phy.after, clusters), strict=True):
         if phy.groups.get(cluster, UNSORTED) not in keep:
             continue
-        spikes = np.flatnonzero(phy.after == cluster)
         sources, counts = np.unique(phy.before[spikes], return_counts=True)
         if len(sources) == 1 and counts[0] == sizes[sources[0]]:
             unchanged.append(phy.unit_ids[sources[0]])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting._types import rows_of_each
 from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def write_features(
     """
     channels = nearest_channels(handoff.recording.locations, handoff.main_channels)
     reader = _Windows(handoff)
-    fitted = np.concatenate([_evenly(np.flatnonzero(units == unit)) for unit in range(len(channels))])
+    fitted = np.concatenate([_evenly(rows) for rows in rows_of_each(units, range(len(channels)))])
     basis = _components(reader.read(times[fitted], channels[units[fitted], :1])[:, :, 0])
     peaks = handoff.templates[np.arange(len(channels)), handoff.n_before, channels[:, 0]].astype(np.float64)
     peaks[peaks == 0] = 1.0

@@ -6,12 +6,13 @@ import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
+from spikelab import _files
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # {"size": bytes, "crc32": eight hexadecimal digits}
 Check: TypeAlias = "dict[str, Any]"
-BLOCK = 1 << 20  # bytes that are read at a time; they stay in the processor's cache
 # Of a heavy file, which may have hundreds of gigabytes, so many blocks of so many bytes are looked at.
 SAMPLES, SAMPLE = 256, 4096
 
@@ -22,11 +23,7 @@ class DamagedError(ValueError):
 
 def check_of(path: Path) -> Check:
     """Size and checksum of a file."""
-    crc, size, buffer = 0, 0, bytearray(BLOCK)
-    view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
-        while n := file.readinto(buffer):
-            crc, size = zlib.crc32(view[:n], crc), size + n
+    size, crc = _files.checksum(path)
     return {"size": size, "crc32": f"{crc:08x}"}
 
 

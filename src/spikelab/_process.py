@@ -30,7 +30,7 @@ def machine() -> str:
 
 
 @cache
-def _numbers() -> str:
+def numbers() -> str:
     """Name whose numbers the processes that are seen here have: a container counts its own."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
@@ -40,19 +40,19 @@ def _numbers() -> str:
 
 def this_process() -> dict[str, Any]:
     """Describe this process for :func:`runs`; fits into JSON."""
-    return {"pid": os.getpid(), "machine": machine(), "numbers": _numbers(), "started": _started(os.getpid())}
+    return {"pid": os.getpid(), "machine": machine(), "numbers": numbers(), "started": started_at(os.getpid())}
 
 
 def runs(process: dict[str, Any]) -> bool | None:
     """Tell whether the process that :func:`this_process` described is there; None where that cannot be told here."""
-    here = process.get("machine") == machine() and process.get("numbers") == _numbers()
+    here = process.get("machine") == machine() and process.get("numbers") == numbers()
     pid, started = process.get("pid"), process.get("started")
     if not here or started is None or not isinstance(pid, int):
         return None
-    return bool(_started(pid) == started)
+    return bool(started_at(pid) == started)
 
 
-def _started(pid: int) -> float | None:
+def started_at(pid: int) -> float | None:
     """When a process was started, on Linux by a clock that nobody sets; None of one that has ended."""
     if PROC.exists():
         return _started_by_proc(pid)

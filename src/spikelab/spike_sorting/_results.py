@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._inputs import Job
+from spikelab.spike_sorting._json import read_object
 from spikelab.spike_sorting._run import FINAL, RUN_RECORD, context_of
 from spikelab.spike_sorting._toml import config_from_toml
 from spikelab.spike_sorting._types import BinaryRecording, Waveforms
 from spikelab.spike_sorting.stages import quality, recording
-from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
+from spikelab.spike_sorting.stages.store import REMEDY, STAGES_FOLDER, Manifest, intact
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.config import SortingPipelineConfig
@@ -60,34 +60,48 @@ class Results:
         path = Path(folder).absolute()
         if not (path / RUN_RECORD).is_file():
             raise FileNotFoundError(f"{path} is no results folder: it has no {RUN_RECORD}{_nested(path)}")
-        record = json.loads((path / RUN_RECORD).read_text(encoding="utf-8"))
+        record = _read_record(path / RUN_RECORD)
         if not (path / CONFIG).is_file() or record["status"] not in FINAL[:1]:
             raise FileNotFoundError(
                 f"{path} holds no finished sort: its status is {record['status']!r}; the same 'spikelab sort' continues"
             )
-        return cls(path, config_from_toml(path / CONFIG), record)
+        try:
+            config = config_from_toml(path / CONFIG)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path / CONFIG} is damaged ({error}); {REMEDY}") from error
+        return cls(path, config, record)
 
     def stage(self, name: str) -> Path:
         """Folder of a stage's artifact."""
         return self.folder / STAGES_FOLDER / name
 
+    def intact(self, name: str) -> Path:
+        """Folder of a stage's artifact, whose files are what was written.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no complete artifact.
+        ValueError
+            If a file of the artifact is damaged.
+        """
+        intact(self.stage(name))
+        return self.stage(name)
+
     def run_id(self, stage: str) -> str:
         """Run id of a stage's artifact."""
-        manifest = Manifest.read(self.stage(stage))
-        if manifest is None:
-            raise FileNotFoundError(f"{self.stage(stage)} is missing; the same 'spikelab sort' makes it again")
-        return manifest.run_id
+        return intact(self.stage(stage)).run_id
 
     @cached_property
     def recording(self) -> BinaryRecording:
         """Channels, epochs and gain of what was sorted; its path is where the traces would be."""
-        values = json.loads((self.stage("recording") / "recording.json").read_text(encoding="utf-8"))
+        values = read_object(self.intact("recording") / recording.DESCRIPTION)
         return BinaryRecording.from_dict(self.traces or Path("traces.dat"), values)
 
     @cached_property
     def waveforms(self) -> Waveforms:
         """Templates and metrics of all units."""
-        return Waveforms.load(self.stage("waveforms"))
+        return Waveforms.load(self.intact("waveforms"))
 
     @cached_property
     def units(self) -> SpikeData:
@@ -104,7 +118,7 @@ class Results:
         """Which of them were kept."""
         from spikelab.spike_sorting.curation import CurationOutcome
 
-        return CurationOutcome.load(self.stage("curation") / "curation.json", self.units)
+        return CurationOutcome.load(self.intact("curation") / "curation.json", self.units)
 
     @cached_property
     def traces(self) -> Path | None:
@@ -131,7 +145,7 @@ class Results:
             If the recording is not there, was in memory, or is another one.
         """
         source = self._recording_input(recording_input)
-        intermediate = self.folder / self.record.get("intermediate", "intermediate")
+        intermediate = self.folder / (self.record.get("intermediate") or "intermediate")
         context = context_of(Job(source, self.record["name"], self.config, self.folder, intermediate), {})
         manifest = Manifest.read(self.stage("recording"))
         if manifest is None or manifest.settings["input"] != context.fingerprint:
@@ -157,6 +171,16 @@ class Results:
                 f"the filtered traces were deleted (delete_inter), and there is no recording at {source}"
             )
         return source
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The content of ``run.json``, as far as it is used here of the types that it is written with."""
+    record = read_object(path)
+    names = ("status", "name", "recording_input", "intermediate")
+    for name in names:
+        if not isinstance(record.get(name), str if name in names[:2] else str | None):
+            raise ValueError(f"{path} is damaged: {name!r} is {record.get(name)!r:.50}; {REMEDY}")  # noqa: TRY004  of a file
+    return record
 
 
 def _nested(folder: Path) -> str:

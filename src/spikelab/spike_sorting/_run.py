@@ -31,7 +31,7 @@ from spikelab.spike_sorting._memory import USABLE_SHARE, release
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore
-from spikelab.spike_sorting.stages.store import now
+from spikelab.spike_sorting.stages.store import is_read_only, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +147,10 @@ def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     from spikelab.spike_sorting.report import Shown
 
     shown = Shown()
+    if is_read_only(job.results):
+        logger.info("%s cannot be written to: what is finished there is loaded", job.results)
+        with known_errors(job.name, job.results, job.intermediate):
+            return _sort(job, {"attempts": [], "stages": {}}, shown, limits, only_sorter=only_sorter)
     record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
     record |= {"pid": os.getpid(), "process": this_process(), "host": _host()}
     record |= {name: _from(job.results, getattr(job, name)) for name in ("recording_input", "intermediate")}
@@ -202,13 +206,13 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown, limits: Limits, *, onl
     if config.curation.curation_epoch is not None:
         require_epoch(config.curation.curation_epoch, len(recording.value.epochs))
     sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
-    record["attempts"] = sorting.info["attempts"]
+    record["attempts"] = sorting.info.get("attempts", [])
     record["versions"] |= sorting.info.get("made_by", {})
     if only_sorter:
         return None
     waveforms = _note(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
-    if not config.execution.delete_inter:
+    if not (config.execution.delete_inter or context.store.read_only):
         waveform_files()  # somebody wants to see them
     quality = stages.quality_stage(context, recording, waveforms)
     if quality is not None:
@@ -219,7 +223,8 @@ def _sort(job: Job, record: dict[str, Any], shown: Shown, limits: Limits, *, onl
     shown.units, shown.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, quality)
     _note(record, "compilation", compilation)
-    _write_extras(job)
+    if not context.store.read_only:
+        _write_extras(job)
     curated = curation.value.sd_curated
     record["units"] = {"sorted": units.N, "curated": curated.N}
     figures_run_id = _draw(record, context, recording, units, curation, waveform_files)

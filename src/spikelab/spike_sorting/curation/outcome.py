@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from spikelab import _files
-from spikelab.spike_sorting._json import readable
+from spikelab.spike_sorting._json import read_object, readable
 from spikelab.spike_sorting._quoting import in_spreadsheet
 from spikelab.spikedata._merge import merge_duplicates
 
@@ -100,7 +99,7 @@ class CurationOutcome:
         -------
         CurationOutcome
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         history, merged = content["history"], _arrays(content.get("merged", {}))
         return cls(
             sd_first=sd_all.subset(content["first_unit_ids"], by="unit_id"),

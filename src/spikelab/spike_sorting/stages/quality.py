@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from spikelab.spike_sorting._json import readable
+from spikelab.spike_sorting._json import read_object, readable
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
+from spikelab.spike_sorting.stages.store import STAGES_FOLDER, intact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +60,7 @@ def quality_stage(
 def stored_quality(results: Path, waveforms_run_id: str) -> QualityMetrics | None:
     """The metrics of a results folder, if there are any of these waveforms."""
     folder = results / STAGES_FOLDER / NAME
-    manifest = Manifest.read(folder)
-    if manifest is None or manifest.inputs.get("waveforms") != waveforms_run_id:
+    if not folder.exists() or intact(folder).inputs.get("waveforms") != waveforms_run_id:
         return None
     return _read(folder)
 
@@ -80,7 +78,7 @@ def with_quality(units: SpikeData, metrics: QualityMetrics | None) -> SpikeData:
 
 
 def _read(folder: Path) -> QualityMetrics:
-    return _decode(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    return _decode(read_object(folder / FILE))
 
 
 def _encode(metrics: QualityMetrics) -> dict[str, dict[str, float | str]]:

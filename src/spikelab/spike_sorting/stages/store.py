@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import uuid
 import zipfile
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spikelab import _files
-from spikelab.spike_sorting._exceptions import BiologicalSortFailure
+from spikelab.spike_sorting._exceptions import BiologicalSortFailure, EnvironmentSortFailure
 from spikelab.spike_sorting._json import read_sealed, readable, sealed
 from spikelab.spike_sorting._resources import Usage
 from spikelab.spike_sorting.stages.checksums import Check, DamagedError, checks_below, damage, is_checks
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 MANIFEST = "manifest.json"
 STAGES_FOLDER = "stages"
+REMEDY = "the same 'spikelab sort' makes it again"
 # What loading an artifact raises that is damaged in a way which its manifest does not tell.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -129,6 +131,7 @@ class StageStore:
         on_start: Callable[[str, str], None] | None = None,
     ) -> None:
         self.folder = results / STAGES_FOLDER
+        self.read_only = is_read_only(results)
         self.versions = dict(versions or {})
         self.on_start = on_start
 
@@ -145,7 +148,8 @@ class StageStore:
     ) -> tuple[Manifest | None, str | None]:
         """The manifest there is, and why the stage has to run; None if its artifact, or failure, can be used."""
         folder = self.folder / stage
-        _recover(folder)
+        if not self.read_only:
+            _recover(folder)
         manifest = Manifest.read(folder)
         reason = _why_run(manifest, settings, inputs, forced_by)
         if reason is None and manifest is not None:
@@ -201,6 +205,8 @@ class StageStore:
         ------
         BiologicalSortFailure
             Also when an earlier run under the same key ended in one: such an outcome is remembered.
+        EnvironmentSortFailure
+            If the stage would have to run, and the results folder cannot be written to.
         """
         settings = json.loads(json.dumps(settings))
         folder = self.folder / stage
@@ -222,8 +228,7 @@ class StageStore:
                 self._log_other_versions(manifest)
                 return Done(value, manifest.run_id, True, "up to date", manifest.usage, manifest.info)
         assert reason is not None
-        if self.on_start is not None:
-            self.on_start(stage, reason)
+        self._start(stage, reason)
         if writes_outside:
             (folder / MANIFEST).unlink(missing_ok=True)
         same = manifest if _why_run(manifest, settings, inputs, forced_by) is None else None
@@ -231,6 +236,16 @@ class StageStore:
             Manifest(stage, uuid.uuid4().hex, dict(settings), dict(inputs)), same, run, durable=durable
         )
         return Done(load(folder), manifest.run_id, False, reason, manifest.usage, manifest.info)
+
+    def _start(self, stage: str, reason: str) -> None:
+        """Tell that a stage starts; refuse where its artifact cannot be written."""
+        if self.read_only:
+            raise EnvironmentSortFailure(
+                f"{self.folder.parent} cannot be written to, and the stage {stage} would have to run ({reason}): give "
+                "a folder that can be written to as results_folders"
+            )
+        if self.on_start is not None:
+            self.on_start(stage, reason)
 
     def _run(
         self,
@@ -349,6 +364,29 @@ def _equal(made: Mapping[str, Check], before: Mapping[str, Check] | None) -> boo
     """Whether an artifact has the files that it had before; logs, which tell of times, are left out."""
     logs = {name for name in (*made, *(before or {})) if name.endswith(".log")}
     return before is not None and {**made, **dict.fromkeys(logs)} == {**before, **dict.fromkeys(logs)}
+
+
+def intact(folder: Path) -> Manifest:
+    """The manifest of a stage folder whose files are what was written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no complete artifact.
+    DamagedError
+        If a file of the artifact is damaged; the message names the file.
+    """
+    manifest = Manifest.read(folder)
+    if manifest is None:
+        raise FileNotFoundError(f"{folder} is missing or damaged; {REMEDY}")
+    if (wrong := damage(folder, manifest.files or {})) is not None:
+        raise DamagedError(f"{folder}/{wrong}; {REMEDY}")
+    return manifest
+
+
+def is_read_only(results: Path) -> bool:
+    """Whether a results folder that is there cannot be written to: archived, or somebody else's."""
+    return results.is_dir() and not os.access(results, os.W_OK)
 
 
 def _why_run(

@@ -52,9 +52,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     ------
     FileNotFoundError
         If the folder of `path` does not exist.
+    FileExistsError
+        If there is a folder at `path`.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise FileExistsError(f"{path} cannot be written: there is a folder of that name; move it away")
     temporary = temporary_name(path)
     try:
         yield temporary

@@ -373,14 +373,14 @@ def intact(folder: Path) -> Manifest:
     ------
     FileNotFoundError
         If there is no complete artifact.
-    DamagedError
+    ValueError
         If a file of the artifact is damaged; the message names the file.
     """
     manifest = Manifest.read(folder)
     if manifest is None:
         raise FileNotFoundError(f"{folder} is missing or damaged; {REMEDY}")
     if (wrong := damage(folder, manifest.files or {})) is not None:
-        raise DamagedError(f"{folder}/{wrong}; {REMEDY}")
+        raise ValueError(f"{folder}/{wrong}; {REMEDY}")
     return manifest
 
 

@@ -155,7 +155,7 @@ def exchange(path: Path, other: Path, file: Path) -> None:
 
 def retype(seed: int, file: Path) -> None:
     rng = random.Random(seed)
-    content: Any = json.loads(file.read_text())
+    content: Any = json.loads(file.read_text() or "{}")  # the mark of a folder that is not complete is empty
     for _ in range(rng.choice((1, 1, 3))):
         content = damage_json(content, rng)
     file.write_text(json.dumps(content).encode("utf-8", "surrogatepass").decode("utf-8", "replace"))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting._json import read_object
-from spikelab.spike_sorting._run import FINAL, RUN_RECORD, context_of
+from spikelab.spike_sorting._record import RUN_RECORD, read_record
+from spikelab.spike_sorting._run import FINAL, context_of
 from spikelab.spike_sorting._toml import config_from_toml
 from spikelab.spike_sorting._types import BinaryRecording, Waveforms
 from spikelab.spike_sorting.stages import quality, recording
@@ -60,7 +61,7 @@ class Results:
         path = Path(folder).absolute()
         if not (path / RUN_RECORD).is_file():
             raise FileNotFoundError(f"{path} is no results folder: it has no {RUN_RECORD}{_nested(path)}")
-        record = _read_record(path / RUN_RECORD)
+        record = read_record(path / RUN_RECORD)
         if not (path / CONFIG).is_file() or record["status"] not in FINAL[:1]:
             raise FileNotFoundError(
                 f"{path} holds no finished sort: its status is {record['status']!r}; the same 'spikelab sort' continues"
@@ -146,7 +147,9 @@ class Results:
         """
         source = self._recording_input(recording_input)
         intermediate = self.folder / (self.record.get("intermediate") or "intermediate")
-        context = context_of(Job(source, self.record["name"], self.config, self.folder, intermediate), {})
+        context = context_of(
+            Job(source, self.record.get("name", self.folder.name), self.config, self.folder, intermediate), {}
+        )
         manifest = Manifest.read(self.stage("recording"))
         if manifest is None or manifest.settings["input"] != context.fingerprint:
             raise TracesUnavailableError(
@@ -171,16 +174,6 @@ class Results:
                 f"the filtered traces were deleted (delete_inter), and there is no recording at {source}"
             )
         return source
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """The content of ``run.json``, as far as it is used here of the types that it is written with."""
-    record = read_object(path)
-    names = ("status", "name", "recording_input", "intermediate")
-    for name in names:
-        if not isinstance(record.get(name), str if name in names[:2] else str | None):
-            raise ValueError(f"{path} is damaged: {name!r} is {record.get(name)!r:.50}; {REMEDY}")  # noqa: TRY004  of a file
-    return record
 
 
 def _nested(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -28,6 +27,7 @@ from spikelab.spike_sorting._json import readable
 from spikelab.spike_sorting._known_errors import known_errors
 from spikelab.spike_sorting._lock import locked
 from spikelab.spike_sorting._memory import USABLE_SHARE, release
+from spikelab.spike_sorting._record import RUN_RECORD, read_record
 from spikelab.spike_sorting._resources import available_cores
 from spikelab.spike_sorting._runlog import run_log
 from spikelab.spike_sorting.stages import Context, Done, StageStore
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUN_RECORD = "run.json"
 # How a run can end for good; after anything else the same call needs the intermediate files again.
 FINAL = ("done", "biological failure")
 SORTED = "sorted"  # the rest of the stages is another task's
@@ -360,10 +359,10 @@ def _trace_to_log(path: Path, error: BaseException) -> None:
 def _earlier_runs(results: Path) -> list[dict[str, Any]]:
     """How the runs before this one in the same folder ended, oldest first: a retry does not hide what it followed."""
     try:
-        before = json.loads((results / RUN_RECORD).read_text(encoding="utf-8"))
+        before = read_record(results / RUN_RECORD)
         runs = [*before.get("earlier_runs", []), {name: before.get(name) for name in ("started", "finished", "status")}]
         runs[-1] |= {"error": before.get("error"), "attempts": before.get("attempts")}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError):
         return []
     if runs[-1]["status"] == "running":  # it does not: we have its lock
         runs[-1]["status"] = "killed"

@@ -123,6 +123,8 @@ def run_log(path: Path) -> Iterator[list[str]]:
 
     What the user's own handlers see does not change, nor does anything of another run go to `path`.
     """
+    if path.is_dir():
+        raise FileExistsError(f"the log {path} cannot be written: there is a folder of that name; move it away")
     file = logging.FileHandler(path, mode="a", encoding="utf-8")
     file.setFormatter(PrintableFormatter(FORMAT))
     run = _Run(file)

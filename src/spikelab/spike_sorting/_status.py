@@ -14,7 +14,8 @@ from spikelab._process import runs
 from spikelab.spike_sorting._jobfile import BATCH, read_batch
 from spikelab.spike_sorting._lock import is_fresh
 from spikelab.spike_sorting._quoting import printable
-from spikelab.spike_sorting._run import RUN_RECORD, SORTED
+from spikelab.spike_sorting._record import RUN_RECORD
+from spikelab.spike_sorting._run import SORTED
 from spikelab.spike_sorting._texts import brief, read_json_object
 
 if TYPE_CHECKING:

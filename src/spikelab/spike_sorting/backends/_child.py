@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from spikelab import _files
-from spikelab.spike_sorting._exceptions import SorterTimeoutError
 from spikelab._process import exit_codes_are_kept, machine
+from spikelab.spike_sorting._exceptions import SorterTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

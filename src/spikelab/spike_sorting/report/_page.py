@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab import __version__
+from spikelab import __version__, _files
 from spikelab.spike_sorting.report import _words
 
 if TYPE_CHECKING:
@@ -58,9 +60,21 @@ def digest(content: Any) -> str:
 
 
 def is_made_from(page: Path, made_from: str) -> bool:
-    """Whether `page` is there and was made from the same."""
+    """Whether `page` is there, undamaged, and was made from the same."""
     try:
-        with page.open("rb") as file:
-            return MARK.format(made_from).encode() in file.read(HEAD_BYTES)
+        content = page.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return False
+    found = re.search(MARK.format(f"{made_from}-([0-9a-f]{{8}})").encode(), content[:HEAD_BYTES])
+    return found is not None and found[1].decode() == _checksum(content[: found.start()] + content[found.end() :])
+
+
+def write_page(page: Path, text: str, made_from: str) -> None:
+    """Write a page that was rendered from `made_from`, with its checksum in its mark."""
+    before, mark, after = text.partition(MARK.format(made_from))
+    sealed = MARK.format(f"{made_from}-{_checksum((before + after).encode())}") if mark else ""
+    _files.write_text(page, before + sealed + after)
+
+
+def _checksum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}"

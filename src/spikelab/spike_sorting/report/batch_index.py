@@ -110,7 +110,7 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
         _files.sweep(folder)  # of what a killed batch left
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    _files.write_text(page, render_index(folder, sorter, rows, figures, made_from))
+    _page.write_page(page, render_index(folder, sorter, rows, figures, made_from), made_from)
     return True
 
 

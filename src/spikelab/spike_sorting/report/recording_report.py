@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikelab import _files
 from spikelab.spike_sorting._fields import plain
 from spikelab.spike_sorting.report import _content, _page, _words
 
@@ -51,7 +50,7 @@ def write_report(results: Path, record: Mapping[str, Any], config: SortingPipeli
     made_from = _page.digest(_made_from(record, config))
     if record.get("status") in SETTLED and _page.is_made_from(page, made_from):
         return False
-    _files.write_text(page, render_report(results, record, config, shown, made_from))
+    _page.write_page(page, render_report(results, record, config, shown, made_from), made_from)
     return True
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spikelab import _files
-from spikelab.spike_sorting._exceptions import BiologicalSortFailure, EnvironmentSortFailure
+from spikelab.spike_sorting._exceptions import BiologicalSortFailure, FolderUnusableError
 from spikelab.spike_sorting._json import read_sealed, readable, sealed
 from spikelab.spike_sorting._resources import Usage
 from spikelab.spike_sorting.stages.checksums import Check, DamagedError, checks_below, damage, is_checks
@@ -205,7 +205,7 @@ class StageStore:
         ------
         BiologicalSortFailure
             Also when an earlier run under the same key ended in one: such an outcome is remembered.
-        EnvironmentSortFailure
+        FolderUnusableError
             If the stage would have to run, and the results folder cannot be written to.
         """
         settings = json.loads(json.dumps(settings))
@@ -240,9 +240,10 @@ class StageStore:
     def _start(self, stage: str, reason: str) -> None:
         """Tell that a stage starts; refuse where its artifact cannot be written."""
         if self.read_only:
-            raise EnvironmentSortFailure(
+            raise FolderUnusableError(
                 f"{self.folder.parent} cannot be written to, and the stage {stage} would have to run ({reason}): give "
-                "a folder that can be written to as results_folders"
+                "a folder that can be written to as results_folders",
+                path=self.folder.parent,
             )
         if self.on_start is not None:
             self.on_start(stage, reason)

@@ -177,7 +177,9 @@ def test_the_same_call_heals_or_names_the_file(undamaged: Sorted, tmp_path: Path
     cases = [undamaged.case(seed, undamaged.healed, undamaged.files) for seed in numbers]
     outcomes = run_cases(cases, tmp_path)
     assert not failures(outcomes), table(outcomes)
-    assert sum(outcome.kind == "ok" for outcome in outcomes) >= 0.9 * len(outcomes), table(outcomes)
+    # What cannot be healed: a folder with the name of a file, which may be somebody's, and a folder without our mark.
+    refused = [outcome for outcome in outcomes if outcome.kind != "ok"]
+    assert all("a folder" in outcome.name or "owner.json" in outcome.name for outcome in refused), refused
 
 
 @pytest.mark.parametrize("numbers", seeds(15, 200))

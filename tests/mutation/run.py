@@ -74,7 +74,7 @@ class Score:
 def sample(n: int, seed: int, only: tuple[str, ...] = (), lines: tuple[int, int] = (1, 10**9)) -> list[Mutant]:
     """Draw statements, and one mutant of each: a long table of numbers counts as much as a comparison.
 
-    All mutants of all statements if `n` is 0.
+    All mutants of all statements if `n` is 0. In random order: the score of those so far is that of a smaller sample.
     """
     rng = random.Random(seed)
     statements: dict[tuple[str, int], list[Mutant]] = {}
@@ -88,7 +88,7 @@ def sample(n: int, seed: int, only: tuple[str, ...] = (), lines: tuple[int, int]
     if n == 0:
         return [mutant for group in statements.values() for mutant in group]
     drawn = rng.sample(sorted(statements), min(n, len(statements)))
-    return sorted((rng.choice(statements[key]) for key in drawn), key=lambda mutant: (mutant.path, mutant.line))
+    return [rng.choice(statements[key]) for key in drawn]
 
 
 def _is_equivalent(mutant: Mutant, source: bytes) -> bool:

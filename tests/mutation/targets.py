@@ -51,7 +51,7 @@ GUARDS = {
     "rt_sort/merging.py": Guards(("merging",)),
     "rt_sort/model.py": Guards(("model",)),
     "rt_sort/network.py": Guards(compiled=("network",)),
-    "rt_sort/noise.py": Guards(compiled=("noise",)),
+    "rt_sort/noise.py": Guards(compiled=("noise", "detection")),
     "rt_sort/parameters.py": Guards(compiled=("parameters",)),
     "rt_sort/sequences.py": Guards(("sequences",)),
     "rt_sort/sorter.py": Guards(compiled=("sorter",)),

@@ -34,7 +34,7 @@ SIDES = {"left": "right", "right": "left"}
 KERNELS = {"compiled", "contracted"}
 UNTESTED_KEYWORDS = {"strict", "copy", "stacklevel", "chunksize"}
 SPEED_ONLY = re.compile(
-    r"n_jobs|.*TILE|LANES|.*_AT_A_TIME|.*CHUNK_\w+|.*_BYTES|READ_VALUES|SEGMENT_BLOCKS|.*SIDE_BY_SIDE|LINE_OF_\w+"
+    r"n_jobs|.*TILE|LANES|.*_AT_A_TIME|.*CHUNK_\w+|.*_BYTES|READ_VALUES|HANDED_VALUES|SEGMENT_BLOCKS|.*SIDE_BY_SIDE|LINE_OF_\w+"
 )
 GUARD = 1e-5  # floats below only keep a division from zero
 

@@ -214,6 +214,15 @@ def test_groups_are_of_one_root_and_large_enough() -> None:
 def test_groups_are_of_one_branch_and_events_without_a_branch_of_none() -> None:
     assert grouped([0] * 8, np.zeros((8, 2)), [1, 0, 0, 1, -1, -1, 0, 1]) == [1, 0, 0, 1, -1, -1, 0, 1]
     assert grouped([0] * 4, np.zeros((4, 2)), [-1] * 4) == [-1] * 4
+    assert grouped([0] * 5, np.zeros((5, 2)), [0, 1, 1, 0, 1]) == [-1, 0, 0, -1, 0]  # the first is too small
+
+
+def test_features_look_at_electrodes_within_60_um() -> None:
+    locations = np.array([[0.0, 0], [60, 0], [61, 0], [200, 0]])
+    courses = np.zeros((1, 18), dtype=np.float32)
+    events, noise = peaks_of([(50, 0)]), white_noise(1.0, 1.0, 1.0, 1.0)
+    _, near = event_features(traces_of(np.zeros((100, 4)), locations=locations), events, noise, courses)
+    assert near.tolist() == [[0, 1, -1], [1, 2, 0], [2, 1, -1], [3, -1, -1]]
 
 
 def two_clouds(n: int) -> np.ndarray:

@@ -73,7 +73,7 @@ class Sorted:
         rng = random.Random(seed)
         path = rng.choice(files)
         how, damage = rng.choice(ways(path, self.files, rng))
-        names = (path.name, str(path.parent), path.stem)
+        names = (path.name, str(path.parent), path.stem, how.rpartition("/")[2])
         return Case(f"{seed}: {path} {how}", partial(self.make, path, damage), use, names)
 
     def make(self, path: Path, damage: Callable[[Path], None], folder: Path) -> Path:

@@ -56,12 +56,12 @@ def reading(path: Path | str, what: str = "") -> Iterator[None]:
 
     Notes
     -----
-    Failures that are classified, of the operating system (permissions, a full disk), and of a missing package pass, as
-    does an error that names the file already.
+    Failures that are classified, of the operating system (permissions, a full disk) and of a missing package pass, as
+    do warnings that are raised, and an error of ours that names the file already.
     """
     try:
         yield
-    except (SpikeSortingClassifiedError, ImportError):
+    except (SpikeSortingClassifiedError, ImportError, Warning):
         raise
     except Exception as error:
         if _speaks_for_itself(error, path):

@@ -19,6 +19,8 @@ LARGEST_TABLE = 64 << 20
 """Bytes that a table beside the traces may claim: it is read at once."""
 LARGEST_CHUNK = 1 << 28
 """Bytes that a chunk of traces may claim: it is unpacked at once."""
+MOST_ITERATED, MOST_LOOKED_UP, BYTES_LOOKED_UP = 20_000, 500, 1 << 25
+"""Chunks whose places are looked at, and that are looked up; either takes a tenth of a second."""
 TRACES = ("traces_seg", "times_seg")
 NAMED = 3
 WHAT_TO_DO = (
@@ -58,8 +60,61 @@ def _require_chunks(path: Path, dataset: Any) -> None:
     expected, found = n_chunks(dataset.shape, dataset.chunks), dataset.id.get_num_chunks()
     if found < expected:
         raise ValueError(
-            f"{path}: {dataset.name} has {found} of the {expected} chunks of its {dataset.shape} values; the others "
-            f"would be read as {dataset.fillvalue}: {WHAT_TO_DO}"
+            f"{path}: {dataset.name} has {found} of the {expected} chunks of its {dataset.shape} values; the "
+            f"others would be read as {dataset.fillvalue}: {WHAT_TO_DO}"
+        )
+    if found <= MOST_ITERATED:
+        few = found <= MOST_LOOKED_UP and dataset.id.get_storage_size() <= BYTES_LOOKED_UP
+        _require_index(path, dataset, look_up=few)
+
+
+def _require_index(path: Path, dataset: Any, *, look_up: bool) -> None:
+    """Check that every chunk has a place of its own; to `look_up` each shows that HDF5 finds it there.
+
+    HDF5 compares more of an index than it tells: only reading a chunk, packed as it is, shows that it is found.
+    """
+    end, found = path.stat().st_size, set()
+
+    def look(chunk: Any) -> None:
+        at = zip(chunk.chunk_offset, dataset.shape, dataset.chunks, strict=True)
+        inside = all(0 <= first < n and first % size == 0 for first, n, size in at)
+        if inside and chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= end:
+            found.add(chunk.chunk_offset)
+
+    dataset.id.chunk_iter(look)
+    missing = n_chunks(dataset.shape, dataset.chunks) - len(found)
+    if look_up and not missing:
+        missing = sum(not _is_found(dataset, place) for place in found)
+    if missing:
+        raise ValueError(
+            f"{path}: the index of {dataset.name} is damaged: HDF5 would not find {missing} of its chunks, and read "
+            f"{dataset.fillvalue} instead: {WHAT_TO_DO}"
+        )
+
+
+def _is_found(dataset: Any, place: tuple[int, ...]) -> bool:
+    try:
+        dataset.id.read_direct_chunk(place)
+    except RuntimeError:
+        return False
+    return True
+
+
+def require_plain_numbers(path: Path, dataset: Any) -> None:
+    """Check that traces are of a type that writers use: all bits of whole bytes, in the order of this machine's kind.
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers, or only some bits of them.
+    """
+    kind = dataset.id.get_type()
+    if dataset.dtype.kind not in "iuf":
+        raise ValueError(f"{path}: {dataset.name} has values of {dataset.dtype}, not numbers")
+    if kind.get_offset() != 0 or kind.get_precision() != 8 * kind.get_size():
+        raise ValueError(
+            f"{path}: {dataset.name} has numbers of {kind.get_precision()} bits from bit {kind.get_offset()} on in "
+            f"{kind.get_size()} bytes, as no writer makes them: its type is damaged"
         )
 
 
@@ -128,7 +183,7 @@ def _described(store: Path, folder: Path) -> tuple[list[int], list[int], str]:
     """Return shape, chunks and separator of an array, as far as they can be true."""
     meta = json_of(folder / ".zarray")
     shape, chunks = _sizes(meta.get("shape"), 0), _sizes(meta.get("chunks"), 1)
-    name, separator = folder.relative_to(store), meta.get("dimension_separator", ".")
+    name, separator = folder.relative_to(store), meta.get("dimension_separator") or "."
     if shape is None or chunks is None or len(shape) != len(chunks) or separator not in (".", "/"):
         said = ", ".join(f"{key} {str(meta.get(key))[:100]}" for key in ("shape", "chunks", "dimension_separator"))
         raise ValueError(f"{store}: {name} is described by {said}, which no array has")

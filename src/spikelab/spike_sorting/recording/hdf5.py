@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,15 @@ if TYPE_CHECKING:
 
 PLUGIN_VARIABLE = "HDF5_PLUGIN_PATH"
 MAXWELL_FILTER = 401
+HEAP = b"GCOL\x01\0\0\0"
+LOOKED_AT = 1 << 24
+PATIENCE_S = 10.0
+READ_ALL = """
+import sys, h5py
+with h5py.File(sys.argv[1]) as file:
+    dict(file.attrs)
+    file.visititems(lambda _, item: dict(item.attrs) and None)
+"""
 
 
 def set_plugin_path(path: str | Path) -> None:
@@ -48,6 +61,7 @@ def open_hdf5(path: Path) -> Any:
     ValueError
         If the file is empty, truncated, corrupt or no HDF5 file at all.
     """
+    _require_heaps(path)
     try:
         return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
@@ -60,6 +74,53 @@ def open_hdf5(path: Path) -> Any:
                 f"{path} is truncated: was the copy interrupted? Compare its size with the original's ({error})"
             ) from error
         raise ValueError(f"{path} is not an HDF5 file, or is corrupt ({error})") from error
+
+
+def _require_heaps(path: Path) -> None:
+    """Refuse a file that HDF5 would read for ever: an object of no size in a heap of texts, as zeroed bytes are.
+
+    The ends of the file are looked at, where writers put texts. Bytes may look like that by chance, or be left over
+    from what was deleted: a child of this process then reads the file, for a while.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return  # opening says it better
+    if not _may_not_end(path, status.st_size, status.st_mtime_ns):
+        return
+    command = [sys.executable, "-c", READ_ALL, str(path)]
+    try:
+        subprocess.run(command, timeout=PATIENCE_S, capture_output=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(
+            f"{path} is corrupt: a heap of its texts has an object of no size, and HDF5 would read it for ever"
+        ) from None
+
+
+@lru_cache(maxsize=256)
+def _may_not_end(path: Path, size: int, _: int) -> bool:
+    if size < len(HEAP):
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for start, end in ((0, min(size, LOOKED_AT)), (max(LOOKED_AT, size - LOOKED_AT), size)):
+            at = content.find(HEAP, start, end)
+            while at >= 0:
+                if _has_empty_object(content, at, size):
+                    return True
+                at = content.find(HEAP, at + 8, end)
+    return False
+
+
+def _has_empty_object(content: mmap.mmap, at: int, size: int) -> bool:
+    """Walk through a heap as HDF5 does: objects of an index, a size and so many bytes; index 0 is what is free."""
+    end = min(at + int.from_bytes(content[at + 8 : at + 16], "little"), size)
+    at += 16
+    while at + 16 <= end:
+        index, length = (int.from_bytes(content[at + a : at + b], "little") for a, b in ((0, 2), (8, 16)))
+        if index == 0:
+            return length == 0
+        at += 16 + -(-length // 8) * 8
+    return False
 
 
 def filter_ids(dataset: Any) -> tuple[int, ...]:

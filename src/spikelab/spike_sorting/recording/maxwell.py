@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._runlog import warn
-from spikelab.spike_sorting.recording.completeness import read_table, require_written
-from spikelab.spike_sorting.recording.sanity import require_rate
+from spikelab.spike_sorting.recording.completeness import read_table, require_plain_numbers, require_written
+from spikelab.spike_sorting.recording.sanity import require_distinct, require_rate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +164,7 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
     except KeyError as error:
         raise ValueError(f"{where} is incomplete: {error.args[0]}") from error
     _require_raw(path, raw)
+    _doubt_length(path, raw)
     connected = mapping[mapping["channel"] >= 0]
     if not len(connected):
         raise ValueError(f"{where} has no channel that is connected to an electrode")
@@ -174,12 +175,14 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     connected = connected[first]
+    places = np.column_stack([connected["x"], connected["y"]]).astype(np.float64)
+    require_distinct(places, connected["channel"].tolist(), where)
     return MaxwellLayout(
         dataset=raw.name,
         rows=rows,
         channels=connected["channel"].astype(np.int64),
         electrodes=connected["electrode"].astype(np.int64),
-        locations=np.column_stack([connected["x"], connected["y"]]).astype(np.float64),
+        locations=places,
         n_frames=int(raw.shape[1]),
         sampling_frequency=_rate(path, settings, where),
         gain_uv=_gain_uv(path, settings, where),
@@ -198,12 +201,17 @@ def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, NDArra
         )
     routed = groups["routed"]
     settings, raw = file[where]["settings"], routed["raw"]
-    if "frame_nos" in routed and getattr(routed["frame_nos"], "shape", ()) != getattr(raw, "shape", ())[1:]:
-        warn(
-            f"{path} ({well}, {rec_name}) contradicts itself: {raw.name} has {raw.shape} values, and there are "
-            f"{routed['frame_nos'].shape} frame numbers: was the recording interrupted, or is the file damaged?",
-        )
     return settings, _mapping(path, settings["mapping"]), raw, _stored(path, routed, raw)
+
+
+def _doubt_length(path: Path, raw: Any) -> None:
+    """Warn if there are not as many frame numbers as frames."""
+    numbers = raw.parent.get("frame_nos")
+    if numbers is not None and getattr(numbers, "shape", None) != raw.shape[1:]:
+        warn(
+            f"{path} contradicts itself: {raw.name} has {raw.shape} values, and there are "
+            f"{getattr(numbers, 'shape', None)} frame numbers: was the recording interrupted, or is the file damaged?"
+        )
 
 
 def _stored(path: Path, routed: Any, raw: Any) -> IntArray | None:
@@ -237,6 +245,11 @@ def _require_raw(path: Path, raw: Any) -> None:
     if getattr(raw, "ndim", None) != 2 or raw.dtype.kind not in "iuf":
         found = f"{raw.dtype} {raw.shape}" if hasattr(raw, "dtype") else type(raw).__name__
         raise ValueError(f"{path}: {raw.name} is {found}, and counts of shape (rows, frames) are expected")
+    require_plain_numbers(path, raw)
+    if raw.dtype.byteorder == ">" or raw.dtype.kind == "f":
+        raise ValueError(
+            f"{path}: {raw.name} has {raw.dtype.str} counts, and MaxWell writes whole numbers, little-endian"
+        )
     require_written(path, raw)
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.recording.boundary import reading
-from spikelab.spike_sorting.recording.completeness import n_bytes, read_table, require_chunk_files, require_written
+from spikelab.spike_sorting.recording.completeness import (
+    n_bytes,
+    read_table,
+    require_chunk_files,
+    require_plain_numbers,
+    require_written,
+)
 from spikelab.spike_sorting.recording.formats import (
     BIOCAM,
     FILE_FORMATS,
@@ -210,6 +216,7 @@ def _check_series(path: Path, series: str) -> None:
     """Check that an ElectricalSeries has all its values, and electrodes that are in the table of electrodes."""
     with open_hdf5(path) as file:
         data = file[series]["data"]
+        require_plain_numbers(path, data)
         for part in ("data", "timestamps"):
             if part in file[series]:
                 require_written(path, file[series][part])

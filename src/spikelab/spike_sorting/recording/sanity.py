@@ -10,6 +10,7 @@ import numpy as np
 from spikelab.spike_sorting._runlog import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -53,6 +54,9 @@ def require_sane(recording: BaseRecording, where: str) -> None:
     twice = [str(name) for name, n in Counter(recording.channel_ids.tolist()).items() if n > 1]
     if twice:
         raise ValueError(f"{where} has channels of the same name: {', '.join(twice[:NAMED])}")
+    for what, values in (("gains", recording.get_channel_gains()), ("offsets", recording.get_channel_offsets())):
+        if values is not None and np.asarray(values).dtype.kind not in "iuf":
+            raise ValueError(f"{where} has {what} that are not numbers: {np.asarray(values).tolist()[:NAMED]!a}")
     kind = recording.get_dtype().kind
     if kind not in "iuf":
         raise ValueError(f"{where} has traces of {recording.get_dtype()}, not numbers")
@@ -88,16 +92,27 @@ def require_places(recording: BaseRecording, where: str) -> None:
         If two are at the same place, or one is farther away than any.
     """
     places = recording.get_channel_locations()
+    require_distinct(places, recording.channel_ids.tolist(), where)
+
+
+def require_distinct(places: NDArray[np.float64], channels: Sequence[Any], where: str) -> None:
+    """Check places of electrodes, shape (channels, 2 or more); NaN stands for one that is not known.
+
+    Raises
+    ------
+    ValueError
+        If two are at the same place, or one is farther away than any.
+    """
     far = np.abs(np.nan_to_num(places, nan=0.0)).max(axis=1) > FARTHEST_UM
     if far.any():
         first = int(np.argmax(far))
         raise ValueError(
             f"{where} has {int(far.sum())} electrodes farther away than {FARTHEST_UM:g} um, for example channel "
-            f"{recording.channel_ids[first]} at {places[first].tolist()}: positions are expected in um. Set probe_path "
-            "to a probe file"
+            f"{channels[first]} at {places[first].tolist()}: positions are expected in um. Set probe_path to a "
+            "probe file"
         )
     seen: dict[tuple[float, ...], Any] = {}
-    for place, channel in zip(map(tuple, places.tolist()), recording.channel_ids, strict=True):
+    for place, channel in zip(map(tuple, places.tolist()), channels, strict=True):
         if place in seen:
             raise ValueError(
                 f"{where} has two electrodes at the same place: channels {seen[place]} and {channel} at {list(place)}. "

@@ -263,7 +263,9 @@ def test_missing_plugin_is_found_before_anything_is_filtered(tmp_path: Path, mon
         properties.set_chunk((8, 1000))
         properties.set_filter(401, h5py.h5z.FLAG_OPTIONAL, ())
         space = h5py.h5s.create_simple((8, 40_000))
-        h5py.h5d.create(group.id, b"raw", h5py.h5t.NATIVE_UINT16, space, properties)
+        raw = h5py.h5d.create(group.id, b"raw", h5py.h5t.NATIVE_UINT16, space, properties)
+        for first in range(0, 40_000, 1000):
+            raw.write_direct_chunk((0, first), b"packed")
     with pytest.raises(HDF5PluginMissingError, match="filter 401") as caught:
         sort_recording([path], sorter="threshold")
     assert caught.value.configured_path is None

@@ -63,7 +63,7 @@ def test_every_kind_is_told_apart(tmp_path):
     cases = [Case(name, _write, use) for name, use in USES.items()]
     cases.append(Case("broken", lambda folder: folder / 1, USES["ok"]))
     cases.append(Case("raw without the name", _write, _resolve, names=("other.h5",)))
-    outcomes = run_cases(cases, tmp_path, timeout_s=5)
+    outcomes = run_cases(cases, tmp_path, timeout_s=20)
     assert [outcome.name for outcome in outcomes] == [case.name for case in cases]
     for outcome in outcomes:
         assert outcome.name.split(",")[0].split()[0] == outcome.kind, table(outcomes)

@@ -54,7 +54,7 @@ EXAMPLES: dict[type[Exception], dict[str, Any]] = {
     ModelLoadingError: {"sorter": "rt_sort", "model_path": Path("model")},
     GPUUnavailableError: {"sorter": "kilosort4", "device": "cuda:3", "log_path": LOG},
     SorterNotInstalledError: {"sorter": "kilosort2", "log_path": LOG},
-    FolderUnusableError: {"path": Path("out")},
+    FolderUnusableError: {"unusable": Path("out")},
     ConcurrentSortError: {"folder": Path("inter"), "pid": 17, "host": "here"},
     GPUOutOfMemoryError: {"sorter": "kilosort4", "log_path": LOG},
     HostOutOfMemoryError: {"sorter": "kilosort4", "log_path": LOG},

@@ -93,9 +93,9 @@ def test_blanks_around_the_cells_of_a_csv_say_nothing(folder: Path) -> None:
         encoding="utf-8",
     )
     first, second = read_manifest(folder / "list.csv")
-    assert (first.name, first.sorter, first.results) == ("day1", "threshold", folder / "one")
+    assert (first.name, first.config.sorter.sorter_name, first.results) == ("day1", "threshold", folder / "one")
     assert (first.config.curation.snr_min, first.config.curation.fr_min) == (8, None)
-    assert (second.name, second.sorter, second.results) == ("day2", "threshold", folder / "two")
+    assert (second.name, second.config.sorter.sorter_name, second.results) == ("day2", "threshold", folder / "two")
 
 
 REFUSED = {

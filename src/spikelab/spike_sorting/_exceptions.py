@@ -251,13 +251,13 @@ class FolderUnusableError(EnvironmentSortFailure):
 
     Attributes
     ----------
-    path : str, Path or None
-        Folder or file that was refused.
+    unusable : str, Path or None
+        The folder, or the file in the folder.
     """
 
-    def __init__(self, message: str, *, path: PathLike | None = None) -> None:
+    def __init__(self, message: str, *, unusable: PathLike | None = None) -> None:
         super().__init__(message)
-        self.path = path
+        self.unusable = unusable
 
 
 class ConcurrentSortError(EnvironmentSortFailure):

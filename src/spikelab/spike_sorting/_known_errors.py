@@ -79,7 +79,7 @@ def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> Spi
         return FolderUnusableError(
             f"{name}: cannot write to {error.filename} ({error.strerror}); give folders that can be written as "
             "results_folders and intermediate_folders",
-            path=error.filename,
+            unusable=error.filename,
         )
     return None
 

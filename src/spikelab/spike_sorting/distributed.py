@@ -375,7 +375,7 @@ def _not_seen_there(job: Job, worker: Worker, error: Exception | None) -> Except
         return FolderUnusableError(
             f"{job.recording_input} is there, but not on {worker.host}: workers must see recordings and folders under "
             "the same paths as you do (a shared drive)",
-            path=job.recording_input,
+            unusable=job.recording_input,
         )
     return error
 

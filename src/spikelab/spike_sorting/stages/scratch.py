@@ -35,7 +35,7 @@ def empty_folder(folder: Path) -> None:
         raise FolderUnusableError(
             f"{folder} holds something that spikelab did not write, and would be overwritten: give another folder as "
             "intermediate_folders",
-            path=folder,
+            unusable=folder,
         )
     _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -243,7 +243,7 @@ class StageStore:
             raise FolderUnusableError(
                 f"{self.folder.parent} cannot be written to, and the stage {stage} would have to run ({reason}): give "
                 "a folder that can be written to as results_folders",
-                path=self.folder.parent,
+                unusable=self.folder.parent,
             )
         if self.on_start is not None:
             self.on_start(stage, reason)

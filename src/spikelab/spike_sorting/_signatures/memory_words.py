@@ -60,7 +60,7 @@ HOST = "|".join(
         # exit codes, shells
         rf"{_EXITED}(?:code|status|value)?s?[:= ]+(?:-9|137)(?!\d|\.\d)",
         r"died with <Signals\.SIGKILL|\{[^}\n]*SIGKILL\(-9\)",
-        rf"(?<!\S)\S*\.sh: line \d+: +\d+ Killed |{_START}(?-i:Killed)(?:: 9)?\s*$",
+        rf"(?<=\.sh: line )\d+: +\d+ Killed |{_START}(?-i:Killed)(?:: 9)?\s*$",
         r"\b(?:killed|terminated) by (?:the )?(?:signal (?:9\b|SIGKILL)|SIGKILL|(?:operating system|kernel|OOM)\b)",
         # kernels and batch systems
         r"\bOOM[-_ ]?Killed\b|\boom[-_]kill(?:er)?\b(?! *[:=]? *(?:0\b|disabled|score))",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._json import read_object
+from spikelab.spike_sorting._texts import brief, read_json_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,14 +15,16 @@ NUMBER = int | float | None
 TYPES: dict[str, Any] = {
     "status": str,
     "name": str,
-    "stage": str,
+    "stage": str | None,
     "recording_input": str | None,
     "intermediate": str | None,
+    "started": str | None,
+    "finished": str | None,
     "attempts": list | None,
     "earlier_runs": list,
-    "stages": dict,
-    "host": dict,
-    "process": dict,
+    "stages": dict | None,
+    "host": dict | None,
+    "process": dict | None,
     "error": dict | None,
 }
 
@@ -37,16 +39,16 @@ def read_record(path: Path) -> dict[str, Any]:
     OSError
         If there is none, or it cannot be read.
     """
-    record = read_object(path)
+    record = read_json_object(path, "the record of a run")
     if "status" not in record:
-        raise ValueError(f"{path} is damaged: it has no 'status'")
+        raise ValueError(f"{path} is no record of a run: 'status' is missing in it")
     for name, kind in TYPES.items():
         if name in record and not isinstance(record[name], kind):
-            raise ValueError(f"{path} is damaged: {name!r} is {record[name]!r:.50}")
-    for name, stage in record.get("stages", {}).items():
+            raise ValueError(f"{path} is damaged: {name!r} is {brief(record[name])}")
+    for name, stage in (record.get("stages") or {}).items():
         if not isinstance(stage, dict) or not isinstance(stage.get("wall_s"), NUMBER):
-            raise ValueError(f"{path} is damaged: the stage {name!r} is {stage!r:.50}")  # noqa: TRY004  of a file
+            raise ValueError(f"{path} is damaged: the stage {name!r} is {brief(stage)}")  # noqa: TRY004  of a file
     error = record.get("error") or {"class": "", "message": ""}
     if not all(isinstance(error.get(name), str) for name in ("class", "message")):
-        raise ValueError(f"{path} is damaged: 'error' is {error!r:.50}")
+        raise ValueError(f"{path} is damaged: 'error' is {brief(error)}")
     return record

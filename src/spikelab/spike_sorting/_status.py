@@ -7,16 +7,14 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from spikelab._process import runs
 from spikelab.spike_sorting._jobfile import BATCH, read_batch
 from spikelab.spike_sorting._lock import is_fresh
 from spikelab.spike_sorting._quoting import printable
-from spikelab.spike_sorting._record import RUN_RECORD
+from spikelab.spike_sorting._record import RUN_RECORD, read_record
 from spikelab.spike_sorting._run import SORTED
-from spikelab.spike_sorting._texts import brief, read_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,12 +25,6 @@ ENDED = ("done", "biological failure", "environment failure", "resource failure"
 # In this order they are counted, and told.
 STATES = ("done", "biological failure", "resource failure", "environment failure", "failed",
           INTERRUPTED, KILLED, DAMAGED, RUNNING, SORTED, TO_COME)  # fmt: skip
-# What is read of a record, and the types that it has where it is there.
-RECORD: dict[str, tuple[type, ...]] = {
-    "status": (str,), "stage": (str, NoneType), "attempts": (list, NoneType), "error": (dict, NoneType),
-    "host": (dict, NoneType), "stages": (dict, NoneType), "started": (str, NoneType), "finished": (str, NoneType),
-    "process": (dict, NoneType),
-}  # fmt: skip
 DEPTH = 3
 ERROR_SHOWN = 80
 
@@ -77,7 +69,7 @@ def to_come(name: str, results: Path) -> Row:
 def look(name: str, results: Path) -> Row:
     """How far the job with this results folder is."""
     try:
-        record = _read_record(results / RUN_RECORD)
+        record = read_record(results / RUN_RECORD)
     except FileNotFoundError:
         return to_come(name, results)
     except (OSError, ValueError) as error:
@@ -96,27 +88,6 @@ def look(name: str, results: Path) -> Row:
         results=results,
         host=str((record.get("host") or {}).get("node", "")),
     )
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """Read a run's record.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or damaged.
-    """
-    record = read_json_object(path, "the record of a run")
-    if "status" not in record:
-        raise ValueError(f"{path} is no record of a run: 'status' is missing in it")
-    for key, kinds in RECORD.items():
-        if not isinstance(record.get(key), kinds):
-            found = brief(record.get(key))
-            raise ValueError(f"{path} is damaged: {key!r} is {found}")  # noqa: TRY004 - what a file holds is a value
-    parts = [*(record.get("stages") or {}).values(), *filter(None, [record.get("error"), record.get("host")])]
-    if not all(isinstance(part, dict) for part in parts):
-        raise ValueError(f"{path} is damaged: a stage is no table of values")
-    return record
 
 
 def _without_folder(error: Exception, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,3 +198,30 @@ def test_mistakes_are_explained(results: Path, folder: Path, tmp_path: Path) -> 
     np.save(folder / "spike_times.npy", times[1:])
     with pytest.raises(ValueError, match="entries; expected as many"):
         import_curation(results, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("spikelab.json", b"[" * 100_000),
+        ("spikelab.json", b"[]"),
+        ("spike_clusters.npy", b""),
+        ("spike_times.npy", b"PK\x03\x04 and no more"),
+        ("cluster_group.tsv", b"cluster_id\tgroup\none\tgood\n"),
+        ("cluster_group.tsv", b"cluster_id,group\n0,good\n"),
+        ("cluster_group.tsv", b"\xff\xfeg\0"),
+    ],
+)
+def test_a_damaged_file_is_named(results: Path, folder: Path, name: str, content: bytes) -> None:
+    in_phy(folder, groups=all_good(folder))
+    assert (folder / name).is_file()
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(folder / name))):
+        import_curation(results, folder)
+
+
+def test_groups_with_a_byte_order_mark_are_read(results: Path, folder: Path) -> None:
+    in_phy(folder, groups=all_good(folder))
+    groups = folder / "cluster_group.tsv"
+    groups.write_bytes(b"\xef\xbb\xbf" + groups.read_bytes())
+    assert import_curation(results, folder).N == curated(results).N

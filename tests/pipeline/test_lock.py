@@ -105,6 +105,14 @@ def test_a_note_that_means_nothing_is_replaced(tmp_path: Path, age_s: float, not
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "no json", "[]"])
+def test_a_note_that_cannot_be_understood_bars_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / NOTE).write_text(text)
+    with locked(tmp_path / "out", tmp_path / "inter"):
+        assert json.loads((tmp_path / "out" / NOTE).read_text())["pid"] == os.getpid()
+
+
 @pytest.mark.parametrize("age_s", [STALE_S + 5, -86400])
 def test_a_note_with_a_wrong_date_counts_while_it_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float

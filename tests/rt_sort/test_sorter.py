@@ -68,6 +68,11 @@ def test_saved_and_loaded_it_finds_the_same(rt_sort, simulated, tmp_path) -> Non
 
 def test_a_damaged_folder_is_said_to_be_one(rt_sort, tmp_path) -> None:
     folder = rt_sort.save(tmp_path / "saved")
+    whole = (folder / "sequences.npz").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:200] + bytes(200) + whole[400:]):
+        (folder / "sequences.npz").write_bytes(damaged)
+        with pytest.raises(ModelLoadingError, match="cannot be read"):
+            RTSort.load(folder)
     (folder / "sequences.npz").write_bytes(b"PK")
     with pytest.raises(ModelLoadingError, match="cannot be read"):
         RTSort.load(folder)

@@ -143,7 +143,7 @@ class _Claim:
         """Process and host; empty of a note that cannot be understood."""
         try:
             note = json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 

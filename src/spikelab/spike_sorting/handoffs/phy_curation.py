@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._texts import read_json_object, read_text
 from spikelab.spike_sorting._types import rows_of_each
 from spikelab.spike_sorting.handoffs.phy import FORMAT, RECORD
 from spikelab.spikedata._merge import coincident
@@ -95,13 +95,13 @@ def read_phy(folder: Path) -> PhyFolder:
         raise FileNotFoundError(
             f"{folder} has no {RECORD}: expected a folder that 'spikelab export RESULTS --to phy' wrote"
         )
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = read_json_object(folder / RECORD, "the record of an export to Phy")
     if record.get("format") != FORMAT:
         raise ValueError(f"{folder / RECORD} says {record.get('format')!r}; expected {FORMAT!r}")
-    frames, before, after = (
-        np.load(folder / f"{name}.npy").ravel().astype(np.int64)
-        for name in ("spike_times", "spike_templates", "spike_clusters")
-    )
+    if not (isinstance(record.get("units"), str) and isinstance(record.get("unit_ids"), list)):
+        raise ValueError(f"{folder / RECORD} is damaged: 'units' or 'unit_ids' is missing; export the results again")  # noqa: TRY004 - a file's value
+    names = ("spike_times", "spike_templates", "spike_clusters")
+    frames, before, after = (_read_integers(folder / f"{name}.npy") for name in names)
     if not len(frames) == len(before) == len(after):
         raise ValueError(
             f"{folder}: spike_times, spike_templates and spike_clusters have {len(frames)}, {len(before)} and "
@@ -110,13 +110,34 @@ def read_phy(folder: Path) -> PhyFolder:
     return PhyFolder(record["units"], record["unit_ids"], frames, before, after, _read_groups(folder))
 
 
+def _read_integers(path: Path) -> IntArray:
+    with path.open("rb") as file:  # numpy leaves a file open that begins like a zip and is none
+        try:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is damaged ({error}): export the results again, and save in Phy again") from error
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{path} holds values of {values.dtype}; expected whole numbers")
+    integers: IntArray = values.ravel().astype(np.int64)
+    return integers
+
+
 def _read_groups(folder: Path) -> dict[int, str]:
     path = folder / "cluster_group.tsv"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no cluster_group.tsv: nothing says which clusters are good")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return {int(row["cluster_id"]): row["group"] or UNSORTED for row in rows}
+    lines = read_text(path, "the table of groups that Phy writes").splitlines()
+    rows = csv.DictReader(lines, delimiter="\t")
+    groups = {}
+    for row in rows:
+        cluster, group = row.get("cluster_id"), row.get("group")
+        if cluster is None or group is None or not cluster.isdecimal():
+            raise ValueError(
+                f"{path}, line {rows.line_num}: {lines[rows.line_num - 1]!r:.80}; expected a cluster's number and its "
+                "group, apart by a tab, under the names cluster_id and group"
+            )
+        groups[int(cluster)] = group or UNSORTED
+    return groups
 
 
 def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
 DAMAGE = (
     OSError,
     zipfile.BadZipFile,
+    zlib.error,
     pickle.UnpicklingError,
     NotImplementedError,  # a zip that is encrypted, or compressed in an unknown way
     RuntimeError,

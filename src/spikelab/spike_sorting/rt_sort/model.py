@@ -158,7 +158,7 @@ def _load(folder: Path) -> ModelSpikeSorter:
     _check_files(folder)
     try:
         init = json.loads((folder / INIT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _failure(folder, f"{INIT_FILE} cannot be read as JSON ({error})") from error
     try:
         tensors = read_tensors(folder / STATE_FILE)

@@ -13,6 +13,7 @@ import numpy as np
 from spikelab import _files
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting._progress import Progress
+from spikelab.spike_sorting.rt_sort._torch_file import DAMAGE
 from spikelab.spike_sorting.rt_sort.filtering import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
@@ -198,8 +199,8 @@ class RTSort:
         try:
             settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             if settings["format"] != FORMAT:
-                raise ValueError(f"format {settings['format']}, expected {FORMAT}")  # noqa: TRY301
-            with np.load(folder / ARRAYS) as data:
+                raise ValueError(f"format {settings['format']}, expected {FORMAT}")
+            with (folder / ARRAYS).open("rb") as file, np.load(file) as data:
                 arrays = dict(data)
             sequences = {
                 name.removeprefix("sequence_"): value for name, value in arrays.items() if name.startswith("sequence_")
@@ -218,7 +219,7 @@ class RTSort:
                 "RTSort.save(folder) writes; the sorter's output folder of an earlier sort holds them in rt_sort/.",
                 model_path=folder,
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
+        except DAMAGE as error:
             raise ModelLoadingError(
                 f"The RTSort in {folder} cannot be read ({type(error).__name__}: {error}): its files are damaged or of "
                 "another version. Detect the sequences again.",

@@ -145,12 +145,15 @@ def test_a_damaged_record_is_shown_as_one(text: str, tmp_path: Path) -> None:
 
 
 def test_times_and_names_of_a_record_do_no_harm(tmp_path: Path) -> None:
-    stages = {"recording": {"wall_s": float("nan")}, "sorting": {"wall_s": "x"}}
+    stages: dict[str, Any] = {"recording": {"wall_s": float("nan")}, "sorting": {"wall_s": None}}
     record = {"status": "done", "stages": stages, "host": {"node": "\x1b[31mhost\n"}, "started": "yesterday"}
     (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
     told = status(tmp_path)
     assert "\x1b" not in told
     assert "host\\n" in told
+    stages["sorting"]["wall_s"] = "x"
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "the stage 'sorting' is {'wall_s': 'x'}" in status(tmp_path)
     (tmp_path / "run.json").write_text('{"status": "done"}', encoding="utf-8")
     (tmp_path / "batch.json").write_text('{"jobs": [3]}', encoding="utf-8")
     assert "job 1: expected a name" in status(tmp_path) or "damaged record" in status(tmp_path)

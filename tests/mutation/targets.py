@@ -28,7 +28,7 @@ class Guards:
 
 
 WAVEFORM_GUARDS = Guards(
-    compiled=("waveforms_metrics", "waveforms_extractor", "waveforms_engine", "waveforms_centring")
+    compiled=("waveforms_parts", "waveforms_metrics", "waveforms_extractor", "waveforms_engine", "waveforms_centring")
 )
 GUARDS = {
     "rt_sort/_dip.py": Guards(("dip",)),
@@ -60,6 +60,7 @@ GUARDS = {
     "rt_sort/traces.py": Guards(("traces",), ("sorter",)),
     "rt_sort/whitening.py": Guards(("whitening",)),
     "waveforms/_kernels.py": Guards(("waveforms_kernels",)),
+    "waveforms/quality.py": Guards(compiled=("waveforms_quality_metrics",)),
 }
 # Changes that nothing can notice: (file, the line before, the line after) and why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {

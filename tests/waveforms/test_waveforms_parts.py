@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting._types import Epoch
-from spikelab.spike_sorting.waveforms import chunks, engine
+from spikelab.spike_sorting._types import Epoch, SpikeTrains
+from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.waveforms import chunks, engine, templates
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, chunk_grid, visit_spikes
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes
-from spikelab.spike_sorting.waveforms.templates import Window
+from spikelab.spike_sorting.waveforms.templates import Window, average_windows, draw, fitting, gather, running_sums
 
 
 class Counting:
@@ -22,9 +23,11 @@ class Counting:
         edges = [0, *breaks, n_samples]
         self.epochs = tuple(Epoch(a, b, name=str(a)) for a, b in zip(edges, edges[1:], strict=False))  # noqa: RUF007
         self.n_samples, self.n_channels, self.sampling_frequency = n_samples, n_channels, 1000.0
+        self.read: list[tuple[int, int]] = []
 
     def read_uv(self, start: int, end: int) -> np.ndarray:
         assert 0 <= start < end <= self.n_samples
+        self.read.append((start, end))
         return np.repeat(np.arange(start, end, dtype=np.float32)[:, None], self.n_channels, axis=1)
 
 
@@ -110,6 +113,82 @@ def test_running_sums_get_what_results_and_a_chunk_leave(breaks: tuple[int, ...]
     assert engine._running_sums_bytes(source, 5, window, 2**40) == 128 * 2**20  # type: ignore[arg-type]
 
 
+def test_the_least_memory_is_that_of_results_and_of_what_is_made_on_the_way() -> None:
+    """Windows of 5 frames on 2 channels: a unit takes 40 bytes."""
+    config = WaveformConfig(ms_before=2.0, ms_after=2.0, max_waveforms_per_unit=20, streaming=True)
+    results = 2 * 40 * 2 + 150 * 40  # a template and a deviation of each unit, and every spike
+    tallies = tally_bytes(2)
+    assert engine.least_bytes([10, 30], 2, 1000.0, config) == results + 2 * 40 * 2 + tallies
+    by_epoch = 2 * 40 * 3  # a template of each unit in each epoch
+    assert engine.least_bytes([10, 30], 2, 1000.0, config, 3) == results + by_epoch + 2 * 40 * 3 + tallies
+    config.streaming = False  # 10 and 20 windows are held
+    assert engine.least_bytes([10, 30], 2, 1000.0, config) == results + 40 * 30 + 2 * 40 * 2 + tallies
+    many = [0] * 100_000  # what is written takes more than the tallies
+    assert engine.least_bytes(many, 2, 1000.0, config) == 100_000 * 40 * (2 + 2)
+
+
+def test_running_sums_are_of_as_many_units_as_fit_and_of_one_at_least() -> None:
+    whole, parted, window = Counting(100), Counting(100, (50,)), Window(3, 4)
+    one = 8 * 2  # numbers of a unit
+    assert running_sums(whole, 5, window, 10**9).size == 5 * 2 * one  # type: ignore[arg-type]
+    assert running_sums(whole, 5, window, 8 * 7 * one).size == 3 * 2 * one  # type: ignore[arg-type]
+    assert running_sums(whole, 5, window, 0).size == 2 * one  # type: ignore[arg-type]
+    assert running_sums(parted, 5, window, 0).size == 3 * one  # type: ignore[arg-type]
+
+
+def test_looking_for_main_channels_takes_no_sums_of_squares() -> None:
+    """So that the memory of one unit's sums and squares is that of two units' sums: one pass instead of two."""
+    source, window, trains = Counting(100), Window(3, 4), SpikeTrains.from_dict({0: [20], 1: [50], 2: [2]})
+    with UnitPool(1) as pool:
+        channels, positive, known = engine.find_main_channels(
+            source, trains, window, WaveformConfig(), 0, pool, running_sums(source, 3, window, 0)  # type: ignore[arg-type]
+        )  # fmt: skip
+    assert source.read == [(17, 55)]
+    assert (channels.tolist(), positive.tolist(), known.tolist()) == ([0] * 3, [False] * 3, [True, True, False])
+
+
+def test_what_is_read_for_averages_reaches_no_further_than_their_windows() -> None:
+    source, window, trains = Counting(100), Window(3, 4), [np.array([20, 30]), np.array([50])]
+    with UnitPool(1) as pool:
+        memory = running_sums(source, 2, window, 10**9)  # type: ignore[arg-type]
+        averages = average_windows(source, trains, np.zeros(2, dtype=int), window, pool, memory)  # type: ignore[arg-type]
+    assert source.read == [(17, 55)]
+    assert averages.templates[:, 3, 0].tolist() == [25, 50]
+    assert averages.stds[:, 3, 0].tolist() == [5, 0]
+    assert averages.epoch_templates is None
+
+
+def test_windows_fit_up_to_the_edges_of_an_epoch() -> None:
+    frames = np.array([2, 3, 45, 46, 52, 53, 95, 96])
+    assert fitting(frames, (Epoch(0, 50), Epoch(50, 100)), Window(3, 4)).tolist() == [3, 45, 53, 95]
+
+
+def test_a_draw_is_sorted_without_repeats_and_hangs_on_its_keys() -> None:
+    frames = np.arange(10, 30)
+    assert draw(frames, 20, 1, 2).tolist() == frames.tolist()
+    some = draw(frames, 19, 1, 2)
+    assert (len(set(some)), sorted(some)) == (19, some.tolist())
+    assert draw(frames, 5, -1, 2).tolist() == draw(frames, 5, -1, 2).tolist() != draw(frames, 5, -1, 3).tolist()
+
+
+def test_windows_that_are_cut_out_are_in_microvolts_around_their_spikes() -> None:
+    windows = gather(Counting(100), np.array([10, 40]), Window(1, 2))  # type: ignore[arg-type]
+    assert windows[:, :, 1].tolist() == [[9, 10, 11, 12], [39, 40, 41, 42]]
+
+
+def test_windows_are_handed_on_in_pieces_in_time_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "HANDED_VALUES", 2 * 8 * 2)  # two windows
+    handed: list[tuple[int, list[float]]] = []
+    source, window, trains = Counting(100), Window(3, 4), [np.array([20, 30, 40]), np.array([50])]
+    with UnitPool(1) as pool:
+        memory = running_sums(source, 2, window, 10**9)  # type: ignore[arg-type]
+        average_windows(
+            source, trains, np.zeros(2, dtype=int), window, pool, memory,  # type: ignore[arg-type]
+            sink=lambda unit, windows: handed.append((unit, windows[:, 3, 0].tolist())),
+        )  # fmt: skip
+    assert handed == [(0, [20, 30]), (0, [40]), (1, [50])]
+
+
 def test_waveforms_that_do_not_fit_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         engine._warn_if_large({0: (10, 5, 2), 1: (5, 5, 2)}, 600)
@@ -131,3 +210,5 @@ def test_nothing_is_read_of_an_empty_range(tmp_path: Path) -> None:
     assert read_raw(source, 4, 4).shape == (0, 2)
     assert read_raw(source, 4, 4).dtype == np.int16
     assert read_raw(source, 4, 6).tolist() == [[8, 9], [10, 11]]
+    path.write_bytes(b"")  # there is nothing to map
+    assert read_raw(source, 0, 0).shape == (0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,90 @@ def test_detection_is_told_all_and_reads_the_recording_once(
     assert fed == [1000, 1000, 1000]
     assert found.dtype == PEAK
     assert frames_of(found) == [1000, 2000, 3000]
+
+
+class Found:
+    """Sequences of a round, by the largest value of their means; the network does not see those of 7."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values, self.n_sequences = values, len(values)
+
+    def seen_by_network(self, locations: np.ndarray, parameters: Any) -> np.ndarray:
+        return np.array([value != 7 for value in self.values], dtype=bool)
+
+    def subset(self, chosen: np.ndarray) -> Found:
+        return Found([value for value, one in zip(self.values, chosen, strict=True) if one])
+
+
+def refined(monkeypatch: pytest.MonkeyPatch, values: list[float], **parameters: Any) -> tuple[Found, list[Any]]:
+    """Sequences from groups of some values, and what each round was given and described: no two are one neuron."""
+    rounds: list[Any] = []
+    made = learner(**parameters)
+
+    def a_round(means: np.ndarray, counts: np.ndarray, peaks: np.ndarray) -> SimpleNamespace:
+        rounds.append((means.max(axis=(1, 2)).tolist(), counts.tolist()))
+        return SimpleNamespace(
+            means=[mean + 1 for mean in means], counts=[10 * count for count in counts],
+            scales=[np.array([count]) for count in counts], frames=[np.array([int(count)]) for count in counts],
+        )  # fmt: skip
+
+    def described(means: np.ndarray, counts: np.ndarray, scales: list[Any], frames: list[Any], peaks: Any) -> Found:
+        assert len(peaks) == 1
+        rounds.append([(int(scale[0]), int(frame[0])) for scale, frame in zip(scales, frames, strict=True)])
+        return Found(means.max(axis=(1, 2)).tolist())
+
+    monkeypatch.setattr(made, "_round", a_round)
+    monkeypatch.setattr(made, "_describe", described)
+    monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
+    monkeypatch.setattr(
+        detect, "build_bank", lambda means, *_: SimpleNamespace(norms=np.array([mean.max() ** 2 for mean in means]))
+    )
+    means = np.array(values, dtype=float)[:, None, None] * np.ones((1, 3, 4))
+    counts = np.arange(1.0, len(values) + 1)
+    return made.refine(means, counts, peaks_of([(500, 0, 3, -9)])), rounds
+
+
+def test_groups_are_matched_and_merged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round learns a mean that is larger by one; those below 5 are too weak, 7 the network does not see."""
+    found, rounds = refined(monkeypatch, [20, 30, 3, 4, 6, 40, 50], min_discriminability=5.0)
+    assert rounds == [
+        ([20, 30, 3, 4, 6, 40, 50], [1, 2, 3, 4, 5, 6, 7]),
+        [(2, 2), (4, 4), (5, 5), (6, 6), (7, 7)],  # 3 + 1 is too weak
+        ([31, 5, 41, 51], [20, 40, 60, 70]),
+        [(40, 40), (60, 60), (70, 70)],
+    ]
+    assert found.values == [6, 42, 52]
+
+
+def test_where_nothing_is_left_of_the_groups_there_is_no_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for values in ([20.0], [20.0, 3.0], [20.0, 6.0]):  # merged, too weak, not seen
+        with pytest.raises(InsufficientActivityError, match="no group of events stands out from the noise") as raised:
+            refined(monkeypatch, values, min_discriminability=5.0)
+        assert (raised.value.sorter, raised.value.units_at_failure) == ("rt_sort", 0)
+
+
+@pytest.mark.parametrize(
+    ("least", "alive"),
+    [
+        ({"min_seq_spikes_n": 7}, [False, True, True]),
+        ({"min_seq_spikes_n": 0, "min_seq_spikes_hz": 160.0}, [False, False, True]),
+    ],
+)
+def test_units_of_too_few_spikes_take_no_part(
+    least: dict[str, Any], alive: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 50 ms, 160 Hz are 8 spikes."""
+    made = learner(**{"min_seq_spikes_hz": 0.0} | least)
+    matched: dict[str, Any] = {}
+    monkeypatch.setattr(detect, "build_bank", lambda *args: args)
+    monkeypatch.setattr(detect, "match", lambda traces, bank, parts, n_jobs: matched.update(parts=parts, n_jobs=n_jobs))
+    monkeypatch.setattr(detect, "learn", lambda *args: args[-1])
+    monkeypatch.setattr(
+        detect, "Units", lambda *args: SimpleNamespace(alive=np.ones(3, dtype=bool), counts=[6, 7, 8], given=args)
+    )
+    units = made._round(np.zeros((3, 51, 4)), np.ones(3), peaks_of([]))
+    assert units.alive.tolist() == alive
+    assert matched == {"parts": [(0, 1000)], "n_jobs": 1}
+    seed, noise, _, *numbers, parameters, _ = units.given
+    assert (seed, noise, numbers) == (0, made.noise, [6, RATE, 0.05])
+    assert parameters is made.parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from spikelab.spike_sorting.rt_sort.detection import (
     detect_peaks,
     inference_scaling,
     logit,
+    window_taps,
 )
 from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.network import dense_logits
@@ -200,3 +202,66 @@ def test_scaling_is_by_the_median_range_of_the_channels() -> None:
     assert inference_scaling(traces, 200.0) == pytest.approx(2.0)  # ranges of 50, 100 and 500
     assert inference_scaling(traces, None) == inference_scaling(0 * traces, 200.0) == 1
     assert inference_scaling(traces[:0], 200.0) == 1
+
+
+def test_what_a_model_in_microvolts_is_fed_is_scaled_by_what_is_asked_for(model: ModelSpikeSorter) -> None:
+    """By 1 where nothing is asked for; the input of a model in units of the noise is not scaled."""
+    in_microvolts = replace(model, normalises_by_sigma=False, input_scale=0.5)
+    for asked, scale in (({}, 0.5), ({"inference_scaling": 3.0}, 1.5)):
+        detector = PeakDetector(in_microvolts, 20_000.0, **asked)
+        traces = np.zeros((200, 2), dtype=np.float32)
+        traces[100, 1], traces[:, 0] = -8, 5
+        shown = detector.windows(traces, np.array([100, 100]), np.array([0, 1]), np.array([2, 4], dtype=np.float32))
+        assert shown.shape == (model.receptive_field, 2)
+        assert not shown[:, 0].any()  # without its median
+        assert shown[model.buffer_front_sample, 1] == np.float32(-8 * scale)
+        ours = PeakDetector(model, 20_000.0, **asked)
+        again = ours.windows(traces, np.array([100]), np.array([1]), np.array([2, 4], dtype=np.float32))
+        assert again[model.buffer_front_sample, 0] == pytest.approx(-8 * model.input_scale / 4)
+    made, _ = make(20_000.0, seconds=0.3)
+    for given in (model, in_microvolts):
+        np.testing.assert_array_equal(
+            detect_peaks(made, given, 20_000.0),
+            detect_peaks(
+                made, given, 20_000.0, gate_sigma=2.5, gate_sigma_positive=3.5, min_probability=0.05,
+                inference_scaling=1.0,
+            ),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shift"), [(-9.75, -9.25, -0.25), (-9.0, -9.0, 0.0), (-9.0, -10.0, 0.5), (-8.0, -9.5, 0.3)]
+)
+def test_the_shift_is_the_vertex_of_a_parabola(
+    model: ModelSpikeSorter, before: float, after: float, shift: float
+) -> None:
+    """The first one has a curvature of exactly 1."""
+    detector = PeakDetector(model, 20_000.0, min_probability=0.0)
+    traces, sigma = np.zeros((200, 1), dtype=np.float32), np.full(1, 2, dtype=np.float32)
+    traces[99:102, 0] = before, -10, after
+    (peak,) = detector._detect_rows(traces, 60, 140, sigma)
+    assert (peak["frame"], peak["channel"], peak["amplitude"]) == (100, 0, -5)
+    assert peak["shift"] == pytest.approx(shift)
+
+
+def test_there_is_room_for_any_number_of_candidates(model: ModelSpikeSorter) -> None:
+    detector = PeakDetector(model, 20_000.0)
+    traces = np.zeros((1100, 40), dtype=np.float32)
+    traces[50:1050:5] = -9
+    frames, channels = detector.candidates(traces, 50, 1050, np.ones(40, dtype=np.float32))
+    assert frames.tolist() == np.repeat(np.arange(50, 1050, 5), 40).tolist()
+    assert channels.tolist() == [*range(40)] * 200
+
+
+@pytest.mark.parametrize(("ratio", "n_taps"), [(0.951, 1), (1.049, 1), (0.94, 4), (1.06, 4), (1.5, 4)])
+def test_other_rates_are_interpolated_and_near_ones_are_not(model: ModelSpikeSorter, ratio: float, n_taps: int) -> None:
+    first, taps = window_taps(model, ratio * model.samp_freq)
+    places = np.arange(model.receptive_field) - model.buffer_front_sample
+    assert taps.shape == (model.receptive_field, n_taps)
+    if n_taps == 1:
+        assert first.tolist() == places.tolist()
+        assert (taps == 1).all()
+    else:  # exact for parabolas
+        for power in range(3):
+            values = (first[:, None] + np.arange(4.0)) ** power
+            np.testing.assert_allclose((taps * values).sum(axis=1), (ratio * places) ** power, rtol=1e-4, atol=2e-3)

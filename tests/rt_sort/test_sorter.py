@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
 from tests.simulated import simulate_dense
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, ModelLoadingError
-from spikelab.spike_sorting.rt_sort import RTSort, detect_sequences
+from spikelab.spike_sorting.rt_sort import RTSort, StreamBandPass, detect, detect_sequences, sorter
+from spikelab.spike_sorting.rt_sort.memory import learning_bytes
+from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.traces import Traces
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +119,6 @@ def test_electrodes_far_apart_are_said_to_be(simulated, caplog) -> None:
 
 
 def test_nothing_reaches_across_a_break(rt_sort, simulated) -> None:
-    from dataclasses import replace
-
-    from spikelab.spike_sorting.rt_sort.traces import Traces
-
     whole = Traces.of(simulated.recording)
     spikes = rt_sort.spikes(whole)
     at = int(spikes["frame"][len(spikes) // 2])
@@ -140,8 +143,6 @@ def test_an_unknown_parameter_is_named(simulated) -> None:
 
 
 def test_tolerances_leave_out_spikes(rt_sort, simulated) -> None:
-    from dataclasses import replace
-
     strict = replace(rt_sort, parameters=replace(rt_sort.parameters, max_latency_diff_spikes=0.01))
     assert sum(map(len, trains(strict.sort_offline(simulated.recording)))) < sum(
         map(len, trains(rt_sort.sort_offline(simulated.recording)))
@@ -158,3 +159,146 @@ def test_what_is_pickled_does_not_depend_on_use(rt_sort, simulated) -> None:
     loaded = pickle.loads(unused)
     assert pickle.dumps(loaded) == unused
     assert trains(loaded.sort_offline(simulated.recording)) == trains(again.sort_offline(simulated.recording))
+
+
+def test_after_a_reset_a_stream_is_a_fresh_one(rt_sort, simulated) -> None:
+    """In the midst of a recording, filtered or not: what came before leaves no spike and no time behind."""
+    traces = simulated.recording.get_traces()
+    for band_pass in (None, StreamBandPass()):
+        fresh, used = (rt_sort.stream(band_pass=band_pass) for _ in range(2))
+        expected = np.concatenate([fresh.push(traces[5000:9000]), fresh.finish()])
+        assert len(expected) > 5
+        used.push(traces[:4321])
+        assert used.n_frames == 4321
+        used.reset()
+        assert used.n_frames == 0
+        found = used.push(traces[5000:9000])
+        assert used.n_frames == 4000
+        np.testing.assert_array_equal(np.concatenate([found, used.finish()]), expected)
+        assert used.n_frames == 0  # the end is a reset too
+        np.testing.assert_array_equal(np.concatenate([used.push(traces[5000:9000]), used.finish()]), expected)
+
+
+def test_a_stream_says_how_late_it_is(rt_sort) -> None:
+    """A block of 2.5 ms, a window of 1 ms before and 1.5 ms after the peak, and the filter's look ahead."""
+    fs = rt_sort.sampling_frequency
+    assert rt_sort.stream().latency_ms == pytest.approx(2.5 + 2.5 + 1.5, abs=1000 / fs)
+    waiting = rt_sort.stream(band_pass=StreamBandPass(look_ahead_ms=3.0))
+    assert waiting.latency_ms == pytest.approx(rt_sort.stream().latency_ms + 3.0)
+
+
+def test_a_stream_refuses_what_it_cannot_sort_and_goes_on(rt_sort, simulated) -> None:
+    stream = rt_sort.stream()
+    for shape in ((10, 3), (16,), (16, 10)):
+        with pytest.raises(ValueError, match=r"Expected frames of shape \(n, 16\), got"):
+            stream.push(np.zeros(shape))
+    broken = np.zeros((10, 16))
+    broken[7, 3] = np.inf
+    with pytest.raises(ValueError, match=r"not finite; after a gap in the data call reset\(\)"):
+        stream.push(broken)
+    assert stream.n_frames == 0
+    assert len(stream.push(simulated.recording.get_traces()[:0])) == 0
+
+
+def test_the_callers_buffer_may_be_used_again(rt_sort, simulated) -> None:
+    traces = np.ascontiguousarray(simulated.recording.get_traces()[:4000], dtype=np.float32)
+    stream, whole = rt_sort.stream(), rt_sort.stream()
+    expected = np.concatenate([whole.push(traces), whole.finish()])
+    buffer = traces[:2000].copy()
+    parts = [stream.push(buffer)]
+    buffer[:] = traces[2000:]
+    parts.append(stream.push(buffer))
+    buffer[:] = 1e3
+    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()]), expected)
+
+
+def test_a_rate_may_be_off_by_a_thousandth_and_electrodes_by_a_micrometre(rt_sort, simulated) -> None:
+    traces = Traces.of(simulated.recording)
+    fs, locations = traces.sampling_frequency, traces.locations
+    for share in (0.9991, 1.0009):
+        rt_sort.check(replace(traces, sampling_frequency=share * fs))
+    for share in (0.9989, 1.0011):
+        with pytest.raises(ValueError, match="found at 20000 Hz, the recording has .* detect sequences again"):
+            rt_sort.check(replace(traces, sampling_frequency=share * fs))
+    rt_sort.check(replace(traces, locations=locations + np.array([0.99, -0.99])))
+    with pytest.raises(ValueError, match="electrodes of the recording are elsewhere"):
+        rt_sort.check(replace(traces, locations=locations + np.array([0, 1.1])))
+    with pytest.raises(ValueError, match="the same electrodes, in the same order"):
+        rt_sort.check(replace(traces, locations=locations[::-1]))
+
+
+def test_a_saved_folder_is_of_format_2_and_no_other_is_read(rt_sort, simulated, tmp_path, monkeypatch) -> None:
+    """Its name may be a text, it may be deep, and there already."""
+    monkeypatch.chdir(tmp_path)
+    assert rt_sort.save("some/where") == rt_sort.save("some/where") == Path("some/where")
+    assert sorted(path.name for path in Path("some/where").iterdir()) == ["rt_sort.json", "sequences.npz"]
+    settings = json.loads(Path("some/where/rt_sort.json").read_text())
+    assert settings["format"] == 2
+    assert settings["n_sequences"] == rt_sort.n_sequences
+    loaded = RTSort.load("some/where")
+    assert loaded.channel_ids == rt_sort.channel_ids
+    assert loaded.parameters == rt_sort.parameters
+    np.testing.assert_array_equal(loaded.locations, rt_sort.locations)
+    for number in (1, 3):
+        Path("some/where/rt_sort.json").write_text(json.dumps(settings | {"format": number}))
+        with pytest.raises(ModelLoadingError, match=f"format {number}, expected 2") as raised:
+            RTSort.load("some/where")
+        assert raised.value.model_path == Path("some/where")
+
+
+def test_what_is_not_asked_for_is_not_shown(rt_sort, simulated, monkeypatch) -> None:
+    """Progress, offline and while sequences are looked for; where it is asked for, all seconds are counted."""
+    shown: dict[str, list[float]] = {}
+
+    class Counting:
+        def __init__(self, label: str, total: float, unit: str) -> None:
+            self.amounts = shown.setdefault(label, [total])
+            assert unit == "s"
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.amounts.append(-1)
+
+        def update(self, amount: float) -> None:
+            self.amounts.append(amount)
+
+    monkeypatch.setattr(sorter, "Progress", Counting)
+    monkeypatch.setattr(detect, "Progress", Counting)
+    detect_sequences(simulated.recording, num_processes=1)
+    traces = Traces.of(simulated.recording)
+    rt_sort.sort_offline(simulated.recording)
+    rt_sort.spikes(traces)
+    model = ModelSpikeSorter.load_bundled("mea")
+    detect.detect_all(traces, model, rt_sort.parameters)
+    assert shown == {}
+    rt_sort.sort_offline(simulated.recording, verbose=True, chunk_values=50_000)
+    detect.detect_all(traces, model, rt_sort.parameters, verbose=True, chunk_values=100_000)
+    assigning, detecting = shown["RT-Sort: assigning spikes"], shown["RT-Sort: detecting spikes"]
+    assert assigning == pytest.approx([8.0, *[1.25] * 6, 0.5, -1])  # 25 000 frames: eight times the values
+    assert detecting == pytest.approx([8.0, 2.5, 2.5, 2.5, 0.5, -1])
+
+
+def test_memory_is_asked_for_before_events_are_grouped(simulated, monkeypatch) -> None:
+    asked: list[tuple[int, int | None, str]] = []
+
+    class Enough(Exception):
+        pass
+
+    def require(needed: int, allowed: int | None, what: str) -> None:
+        asked.append((needed, allowed, what))
+        if len(asked) == 2:
+            raise Enough
+
+    monkeypatch.setattr(detect, "require", require)
+    with pytest.raises(Enough):
+        detect_sequences(simulated.recording, num_processes=1, memory_bytes=123, chunk_values=4096)
+    (first, *_), (second, *_) = asked
+    n_peaks, n_groups = (int(what.split()[0]) for _, _, what in asked)
+    size = (160_000, 16, 20_000.0, 4096)
+    assert (first, second) == (learning_bytes(*size, 0, n_peaks), learning_bytes(*size, n_groups, n_peaks))
+    assert n_groups >= 4
+    assert [rest for _, *rest in asked] == [
+        [123, f"{n_peaks} spikes on single electrodes"], [123, f"{n_groups} groups of events"],
+    ]  # fmt: skip

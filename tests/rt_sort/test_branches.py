@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from small import peaks_of, row_of_electrodes
+from spikelab.spike_sorting.rt_sort import branches as branching
 from spikelab.spike_sorting.rt_sort.branches import branches_of, latencies_of, split_branches, splits_by_latency
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
@@ -232,3 +233,29 @@ def test_peaks_below_the_loose_probability_are_not_seen() -> None:
 def test_splitting_by_latency_takes_two_components() -> None:
     assert not splits_by_latency(resolve("mea", {"max_n_components_latency": 1}))
     assert splits_by_latency(resolve("mea", {"max_n_components_latency": 2}))
+
+
+def test_three_latencies_are_three_branches() -> None:
+    values = columns([-9.0] * 5 + [0.0] * 5 + [9.0] * 5)
+    thirds = {tuple(range(5)), tuple(range(5, 10)), tuple(range(10, 15))}
+    assert parts(split_of(values, [20], max_n_components_latency=3)) == thirds
+
+
+def test_latencies_vary_by_a_third_of_a_frame_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def mixture(values: np.ndarray, most: int, least_variance: float) -> np.ndarray:
+        asked.append((most, least_variance))
+        return np.zeros(len(values), dtype=np.int64)
+
+    monkeypatch.setattr(branching, "mixture_1d", mixture)
+    split_of(columns(TWO), [20])
+    assert asked == [(2, 0.3)]
+
+
+def test_a_crest_is_as_large_as_a_trough() -> None:
+    rows = [(100 * k + 50, 0, 1.0, 20.0 + 0.1 * (k % 7) if k % 2 else -20.0 - 0.1 * (k % 7)) for k in range(40)]
+    on = {"split_coc_clusters_amps": True, "max_n_components_latency": 1, "max_n_components_amp": 2}
+    assert branches(rows, list(range(40)), **on) == [0] * 40
+    rows = [(100 * k + 50, 0, 1.0, -20.0 - 0.1 * (k % 7) - 30 * (k % 2)) for k in range(40)]
+    assert parts(branches(rows, list(range(40)), **on)) == {tuple(range(0, 40, 2)), tuple(range(1, 40, 2))}

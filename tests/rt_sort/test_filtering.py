@@ -104,3 +104,35 @@ def test_silence_after_noise_fades_to_zero() -> None:
 def test_what_makes_no_sense_is_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FilterStream(StreamBandPass(**settings), FS, N_CHANNELS)
+
+
+def test_a_look_ahead_is_in_milliseconds_and_two_by_default() -> None:
+    assert StreamBandPass().look_ahead_frames(20_000.0) == 40
+    assert StreamBandPass(look_ahead_ms=100.0).look_ahead_frames(20_000.0) == 2000
+    assert StreamBandPass(look_ahead_ms=0.0).look_ahead_frames(20_000.0) == 0
+    assert (StreamBandPass().freq_min, StreamBandPass().freq_max, StreamBandPass().gain_to_uv) == (300.0, 6000.0, 1.0)
+
+
+def test_after_the_end_a_filter_is_a_fresh_one() -> None:
+    counts = raw_counts(300)
+    stream = FilterStream(StreamBandPass(), FS, N_CHANNELS)
+    assert len(stream.push(counts[:0])) == 0
+    first = np.concatenate([stream.push(counts), stream.finish()])
+    assert len(first) == 300
+    np.testing.assert_array_equal(np.concatenate([stream.push(counts), stream.finish()]), first)
+    assert len(np.concatenate([stream.push(counts[:7]), stream.finish()])) == 7  # fewer than it looks ahead
+
+
+def test_a_band_up_to_half_the_rate_and_a_gain_that_is_not_finite_are_refused() -> None:
+    FilterStream(StreamBandPass(freq_max=9999.0), FS, 1)
+    for band_pass, n_channels, message in (
+        ({"freq_max": 10_000.0}, 1, "below half the sampling rate"),
+        ({"gain_to_uv": [[0.1, 0.2]]}, 2, r"got \(1, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FilterStream(StreamBandPass(**band_pass), FS, n_channels)
+    for gain in ([0.1, np.nan], [0.1, np.inf], [0.1, 0.0]):
+        with pytest.raises(ValueError, match="finite and not zero"):
+            StreamBandPass(gain_to_uv=gain)
+    with pytest.raises(ValueError, match="look_ahead_ms must be a time"):
+        StreamBandPass(look_ahead_ms=float("inf"))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikelab.spike_sorting.rt_sort import merging
 from spikelab.spike_sorting.rt_sort.detection import PEAK
 from spikelab.spike_sorting.rt_sort.learning import Learnt
 from spikelab.spike_sorting.rt_sort.matching import Matcher
@@ -847,3 +848,62 @@ class TestMergeUnits:
             assert units.frames[unit].tolist() == expected.tolist()
             assert np.corrcoef(units.means[unit].ravel(), means[unit].ravel())[0, 1] > 0.999
         assert all(np.all(b >= a) for a, b in pairwise(units.frames[0]))
+
+
+class TestEdges:
+    """Where one more or less decides."""
+
+    def test_jitter_of_a_fiftieth_counts_and_less_does_not(self) -> None:
+        """A slow sine wave moves along its cosine; how that changes is smaller by the frequency."""
+        t = np.arange(4001)
+        for frequency, n in ((0.0225, 2), (0.0175, 1)):
+            mean = np.sin(frequency * t).astype(np.float32)[:, None]
+            units = units_of(learnt_of([mean_of(9)], trains(30)), WHOLE)
+            units.means = [mean]
+            units.courses, units.origin = np.eye(4001, dtype=np.float32), 0
+            assert len(units._jitter(((0, 0),), np.array([0]))) == n
+
+    @pytest.mark.parametrize(("cosine", "alike"), [(0.85, True), (0.8499, False)])
+    def test_from_a_cosine_of_0_85_on_jitter_is_looked_at(
+        self, cosine: float, alike: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        units = units_of(learnt_of([mean_of(20, 12, 8)] * 2, trains(60, 60)), merge_similarity=0.5)
+        looked: list[int] = []
+        monkeypatch.setattr(merging, "compare_means", lambda *_: Pair(0, 3.0, cosine))
+        monkeypatch.setattr(units, "_jitter", lambda *_: looked.append(1) or np.zeros((0, 9), np.float32))
+        units.judge(0, 1)
+        assert bool(looked) == alike
+
+    def test_what_jitter_explains_is_no_second_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        units = units_of(learnt_of([mean_of(20, 12, 8)] * 2, trains(60, 60)))
+        for explained, one in ((1.0, True), (9.0, False)):
+            answers = iter([Comparison(9.0, 9, 9, 9, 0.0), Comparison(explained, 9, 9, 9, 0.0)])
+            monkeypatch.setattr(merging, "compare", lambda *_, answers=answers: next(answers))
+            assert (units.judge(0, 1).score > 0) == one
+
+    def test_of_a_cosine_at_the_least_a_unit_is_judged(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        units = units_of(learnt_of([mean_of(20, 12, 8)] * 2, trains(60, 60)), merge_similarity=0.75)
+        for cosine, judged in ((0.75, True), (0.7499, False)):
+            monkeypatch.setattr(merging, "compare_means", lambda *_, cosine=cosine: Pair(0, 3.0, cosine))
+            assert np.isfinite(units.judge(0, 1).score) == judged
+
+    def test_the_network_is_asked_about_some_of_many_spikes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Four of nine, from the first to the last: it sees those, and none of the others."""
+        monkeypatch.setattr(merging, "MAX_DESCRIBED", 4)
+        frames = np.arange(100, 1000, 100)
+        units = units_of(
+            learnt_of([mean_of(20, 8, 5)], [frames]), peaks=peaks_at(frames[[0, 2, 5, 8]], 0), loose_thresh=0.9
+        )
+        assert units._loose(0, 0) == {0}
+        units.peaks = peaks_at(frames[[1, 3, 4, 6, 7]], 0)
+        assert units._loose(0, 0) == set()
+
+    def test_no_more_than_forty_examples_are_those_beside(self) -> None:
+        """Of sixty that grow from 1 to 60; the other unit fires when the last ones do."""
+        frames = [np.arange(0, 60_000, 1000), np.arange(30_000, 60_000, 1000) + 1]
+        learnt = learnt_of([mean_of(1, 0.5)] * 2, frames, sigma=0.0)
+        units = units_of(learnt)
+        units.example_frames[0] = frames[0]
+        units.examples[0] = (np.arange(1.0, 61)[:, None, None] * learnt.examples[0][:1]).astype(np.float32)
+        size = units._mean_beside(0, 1, np.array([0]))[N_BEFORE, 0] / mean_of(1)[N_BEFORE, 0]
+        assert size == pytest.approx(np.arange(21.0, 61).mean())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
-from spikelab.spike_sorting.rt_sort.model import BUNDLED, ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.model import BUNDLED, Layer, ModelSpikeSorter
 
 
 @pytest.fixture
@@ -200,3 +200,60 @@ def test_weights_that_are_not_numbers(folder: Path) -> None:
 def test_unknown_probe() -> None:
     with pytest.raises(ModelLoadingError, match="'mea' and 'neuropixels'"):
         ModelSpikeSorter.load_bundled("tetrode")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", ["weight", "bias"])
+def test_one_weight_that_is_no_number_is_enough(folder: Path, what: str) -> None:
+    first, *others = ModelSpikeSorter.load(folder).layers
+    values = getattr(first, what).copy()
+    values.flat[3] = np.inf
+    replace(ModelSpikeSorter.load(folder), layers=(replace(first, **{what: values}), *others)).save(folder)
+    refused(folder, "model.conv.0 has weights that are not finite")
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "rate"), [(4, 21, 20_000.0), (-4, 31, 30_000.0), ("20", 21, 20_000.0), ("30", 31, 30_000.0)]
+)
+def test_published_architectures_say_their_kernel_and_that_their_rate(
+    tmp_path: Path, name: int | str, kernel: int, rate: float
+) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(3, 1), (3, 3), (3, 3), (1, 3)]
+    layers = tuple(
+        Layer(rng.normal(size=(*shape, kernel)).astype(np.float32), rng.normal(size=shape[0]).astype(np.float32))
+        for shape in shapes
+    )
+    reach = 2 * (kernel - 1)
+    made = ModelSpikeSorter(layers, (name, 3, "relu", 0, 0), 200, reach, reach, 30.0, 0.5, 12_345.0, False)
+    made.save(tmp_path / "deep" / "model")
+    folder = tmp_path / "deep" / "model"
+    assert ModelSpikeSorter.load(folder).samp_freq == 12_345.0  # what the file says goes first
+    path = folder / "init_dict.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "samp_freq"}))
+    loaded = ModelSpikeSorter.load(folder)
+    assert (loaded.samp_freq, loaded.normalises_by_sigma, loaded.architecture) == (rate, False, (name, 3, "relu", 0, 0))
+    assert loaded.receptive_field == 4 * (kernel - 1) + 1
+    refused(change(folder, architecture_params=[name, 3, "relu", 0, 1]), "options that are not known")
+    for params in ([name, 3, "tanh"], [name, 3.0, "relu"], [name, 0, "relu"], ["x", 3, "relu"], [5, 3, "relu"]):
+        refused(change(folder, architecture_params=params), "is unknown; published ones start with 4, -4 or a rate")
+    for params in ([name, 3], {"a": 1}, 7):
+        refused(change(folder, architecture_params=params), "known are patch-96-48 and the list of a published model")
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        ({"sample_size": 81}, True),  # one output
+        ({"sample_size": 80}, False),
+        ({"samp_freq": float("inf")}, False),
+        ({"input_scale": 0.0}, False),
+        ({"input_scale": -1.0}, False),
+        ({"input_scale": 1e-9, "samp_freq": 1.0}, True),
+    ],
+)
+def test_sizes_and_scales_up_to_what_makes_sense(folder: Path, values: dict[str, float], fits: bool) -> None:
+    change(folder, **values)
+    if fits:
+        assert ModelSpikeSorter.load(folder)
+    else:
+        refused(folder, "does not fit the layers" if "sample_size" in values else "positive numbers are expected")

@@ -234,7 +234,7 @@ def test_a_pair_that_changes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(_partition, "compare_pair", undecided)
     points, labels = np.array([[0.0], [10.0], [21.0]]), np.arange(3)
     getattr(merge_unimodal, "py_func", merge_unimodal)(points, labels, 3, 2.0)
-    assert 3 <= len(calls) <= 15
+    assert len(calls) == 5 + 5 + 1  # cells 0 and 2, which are far apart, once the others are settled
 
 
 # Small cells
@@ -266,3 +266,25 @@ def test_the_nearest_large_cell_is_preferred_to_a_nearer_small_one() -> None:
     assert nearest_large(np.array([8.0, 1, 4, 2]), counts, 100) == 1
     assert nearest_large(np.array([4.0, INF, 4, INF]), counts, 5) == 0
     assert nearest_large(np.full(4, INF), counts, 5) == -1
+
+
+def test_after_a_merge_a_cell_is_compared_with_others_as_often_as_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells 0 and 1 change three times and are merged at the fourth; all others change for ever: five times each."""
+    points, labels = np.array([[0.0], [-11.0], [10.0], [24.0]]), np.arange(4)
+    asked: list[tuple[int, int]] = []
+
+    def judged(points: np.ndarray, labels: np.ndarray, a: int, b: int, threshold: float) -> tuple[bool, bool]:
+        asked.append((a, b))
+        merged = asked.count((0, 1)) == 4 and (a, b) == (0, 1)
+        if merged:
+            labels[labels == b] = a
+        return merged, True
+
+    for name in ("geometry", "update", "measure", "nearest_open"):
+        monkeypatch.setattr(_partition, name, getattr(getattr(_partition, name), "py_func", getattr(_partition, name)))
+    monkeypatch.setattr(_partition, "compare_pair", judged)
+    getattr(merge_unimodal, "py_func", merge_unimodal)(points, labels, 4, 2.0)
+    at = len(asked) - asked[::-1].index((0, 1))
+    before, after = asked[:at], asked[at:]
+    assert before.count((0, 2)) >= 2
+    assert after.count((0, 2)) == 5

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from spikelab.spike_sorting.rt_sort import splitting
 from spikelab.spike_sorting.rt_sort._linear import discriminant
 from spikelab.spike_sorting.rt_sort.splitting import (
     by_size,
@@ -15,6 +16,7 @@ from spikelab.spike_sorting.rt_sort.splitting import (
     detrended,
     dip_test,
     mixture_1d,
+    of_one_size,
     split,
     unimodality,
 )
@@ -338,3 +340,50 @@ class TestCompare:
         values = np.array([1.0, 5.0, 0.0, 4.0, 2.0])
         assert detrended(values, 3) == pytest.approx(values - [3, 2, 3, 2, 3])
         assert detrended(values, 100) == pytest.approx(values - values.mean())
+
+
+class TestParts:
+    """What the loops are given, and small steps with known numbers."""
+
+    def test_spikes_of_one_size_are_scaled_to_the_median_and_small_ones_no_further_than_a_quarter(self):
+        points = np.array([[8.0, 1.0], [4.0, -2.0], [4.0, 0.0], [4.0, 1.0], [0.5, 0.0], [-3.0, 0.0]])
+        points -= np.array([0.0, points[:, 1].mean()])  # the mean lies along the first axis
+        factors = [0.5, 1, 1, 1, 4, 4]  # 0.5 and -3 count as 1, a quarter of 4
+        assert of_one_size(points) == pytest.approx(points * np.array(factors)[:, None])
+
+    def test_without_a_mean_or_a_size_nothing_is_scaled(self):
+        for points in (np.array([[1.0, 2.0], [-1.0, -2.0]]), np.array([[10.0, 0], [-1, 0], [-1, 0]])):
+            assert of_one_size(points) is points
+
+    @pytest.mark.parametrize(
+        ("n", "n_init", "cells"),
+        [(59, None, 1), (60, None, 2), (1799, None, 59), (5000, None, 60), (4, 9, 4), (9, 4, 4), (9, 0, 1)],
+    )
+    def test_six_rounds_from_a_cell_for_each_30_points(self, monkeypatch, n, n_init, cells):
+        asked = []
+
+        def k_means(points, draws, n_rounds):
+            asked.append((len(points), len(draws), n_rounds))
+            return np.zeros(len(points), dtype=np.int64)
+
+        monkeypatch.setattr(splitting, "k_means", k_means)
+        monkeypatch.setattr(
+            splitting, "merge_unimodal", lambda points, labels, n_cells, threshold: asked.append((n_cells, threshold))
+        )
+        monkeypatch.setattr(
+            splitting, "absorb_small", lambda points, labels, n_cells, least: asked.append((n_cells, least))
+        )
+        splitting.split(np.zeros((n, 2)), 0, n_init=n_init)
+        assert asked == [(n, cells, 6), (cells, 1.5), (cells, 2.0), (cells, 10)]
+
+    def test_drift_is_told_over_25_spikes(self, monkeypatch):
+        windows = []
+        monkeypatch.setattr(splitting, "detrended", lambda values, window: windows.append(window) or values)
+        spikes = Spikes(3)
+        compare(spikes.of(20), spikes.of(20), spikes.times(20), spikes.times(20))
+        assert windows == [25, 25]
+
+    def test_the_distance_of_means_is_in_deviations_within_both(self):
+        along = np.array([-1.0, 1, 5, 9])  # variances of 1 and 4
+        assert splitting.d_prime_of(along, 2) == pytest.approx(7 / np.sqrt(2.5))
+        assert splitting.d_prime_of(-along, 2) == pytest.approx(7 / np.sqrt(2.5))

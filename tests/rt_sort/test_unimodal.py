@@ -209,3 +209,18 @@ def test_neither_order_nor_direction_matters() -> None:
     assert score > 1
     assert unimodality_of(values[::-1].copy()) == (score, cut)
     assert unimodality_of(3 - values) == pytest.approx((score, 3 - cut))
+
+
+# Equals
+
+
+def test_of_equal_tails_the_first_counts() -> None:
+    """Off by half a count of four spacings at either end, and of eight in all."""
+    fit, spacings = np.array([1.0, 3, 3, 1, 1, 3, 3, 1]), np.ones(8)
+    assert tail_distance(spacings, fit, np.zeros(9), np.inf) == (0.25, 0, 4)
+
+
+def test_of_equal_heights_before_a_valley_the_first_is_its_edge() -> None:
+    """The fit lacks half a point after the first spacing, and after the second."""
+    shares = np.cumsum([0.0, 0.5, 1.0, 1.25, 1.25])
+    assert deepest_valley(np.array([1.0, 9, 2, 3]), shares, 0, 4) == (1, 2)

@@ -16,7 +16,14 @@ from spikelab.spike_sorting._classifier import classify_rt_sort_failure
 from spikelab.spike_sorting.rt_sort import detect_sequences, templates
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.traces import Traces
-from spikelab.spike_sorting.rt_sort.whitening import RIDGE, Noise, measure_noise, within_reach
+from spikelab.spike_sorting.rt_sort.whitening import (
+    RIDGE,
+    Noise,
+    correlation_in_time,
+    measure_noise,
+    quiet_covariance,
+    within_reach,
+)
 
 
 def recorded(rate_hz: float, with_spikes: bool = False) -> Traces:
@@ -172,3 +179,82 @@ def test_what_is_pickled_does_not_depend_on_use() -> None:
         np.testing.assert_array_equal(getattr(again, name), getattr(noise, name))
     np.testing.assert_array_equal(again.root(np.arange(5)), root)
     assert pickle.dumps(again) == before
+
+
+def test_correlation_fades_with_distance_to_nothing_at_150_um() -> None:
+    """Of a few shared channels; what is further apart than 300 um says nothing about how far the noise reaches."""
+    locations = np.array([[0.0, 0], [75, 0], [150, 0], [1000, 0]])
+    correlation = np.full((4, 4), 0.06)
+    np.fill_diagonal(correlation, 1)
+    correlation[3, :3] = correlation[:3, 3] = 0.9
+    found = within_reach(correlation, locations)
+    assert found[0, 1] == pytest.approx(0.06 * 0.5**0.25)
+    assert found[0, 2] == 0
+    assert found[3].tolist() == [0, 0, 0, 1]
+    np.testing.assert_array_equal(found, found.T)
+
+
+@pytest.mark.parametrize(("share", "stays"), [(0.06, True), (0.04, False)])
+def test_noise_of_which_fading_would_take_a_twentieth_is_left_as_it_is(share: float, stays: bool) -> None:
+    """Channels 150 to 300 um apart: all of their correlation would be taken."""
+    locations = np.array([[0.0, 0], [150, 0], [300, 0]])
+    correlation = np.full((3, 3), share)
+    np.fill_diagonal(correlation, 1)
+    found = within_reach(correlation, locations)
+    assert (found is correlation) == stays
+    assert found[0, 2] == (share if stays else 0)
+
+
+def test_channels_that_are_all_far_apart_share_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    correlation = np.array([[1, 0.5], [0.5, 1]])
+    assert within_reach(correlation, np.array([[0.0, 0], [301, 0]])).tolist() == [[1, 0], [0, 1]]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.21, True), (0.19, False)])
+def test_widely_shared_noise_is_from_75_um_on(share: float, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    locations = np.array([[0.0, 0], [75, 0], [151, 0]])
+    correlation = np.array([[1, 0.9, share], [0.9, 1, share], [share, share, 1]])  # 75 um are not beyond it
+    within_reach(correlation, locations)
+    assert ("75 to 300 um apart share much of their noise" in caplog.text) == warned
+
+
+def test_the_correlation_in_time_is_by_lag_and_that_of_silence_is_none() -> None:
+    """2.5 ms at 2 kHz are 5 lags; alternating signs, and a spike beyond 4 sigma that counts for nothing."""
+    values = np.tile([1.0, -1.0], 50)[:, None].astype(np.float32)
+    one = np.ones(1, dtype=np.float32)
+    assert correlation_in_time([values], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=1e-5)
+    assert correlation_in_time([values, 2 * values[:50]], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=0.02)
+    spiky = values.copy()
+    spiky[50] = 4.1
+    assert correlation_in_time([spiky], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=1e-5)
+    assert correlation_in_time([0 * values], one, 2000.0).tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_the_correlation_in_time_is_the_mean_of_products_that_many_frames_apart() -> None:
+    """At the largest lag there is one product."""
+    values = np.random.default_rng(0).normal(size=(6, 1)).astype(np.float32)
+    flat = values[:, 0].astype(np.float64)
+    means = np.array([np.mean(flat[: 6 - lag] * flat[lag:]) for lag in range(6)])
+    found = correlation_in_time([values], np.ones(1, dtype=np.float32), 2000.0)
+    np.testing.assert_allclose(found, means / means[0], atol=1e-5)
+
+
+def test_products_are_means_over_samples_at_which_neither_is_in_a_spike() -> None:
+    samples = [np.array([[2.0, 3], [8, 1], [2, -1]], np.float32), np.array([[4.0, 12]], np.float32)]
+    # In units of sigma: 1 and 1, 4 (a spike) and 1/3, 1 and -1/3, 2 and 4 (a spike).
+    found = quiet_covariance(samples, np.array([2, 3], np.float32))
+    np.testing.assert_allclose(
+        found, [[(1 + 1 + 4) / 3, (1 - 1 / 3) / 2], [(1 - 1 / 3) / 2, (1 + 2 / 9) / 3]], rtol=1e-6
+    )
+
+
+def test_the_gain_is_that_of_the_correlation_in_time_and_no_less_than_a_tenth() -> None:
+    noise = Noise(np.ones(1, np.float32), np.eye(1, dtype=np.float32), np.array([1, 0.5, 0.25], np.float32))
+    filter_ = np.array([[1, 2, -1, 0]], np.float32)
+    assert noise.gain(filter_) == pytest.approx((6 + 2 * (0.5 * 0 + 0.25 * -1)) / 6)
+    assert noise.gain(filter_[:, :1]) == 1
+    assert noise.gain(0 * filter_) == 1
+    alternating = Noise(np.ones(1, np.float32), np.eye(1, dtype=np.float32), np.array([1, 1], np.float32))
+    assert alternating.gain(np.array([[1, -1]], np.float32)) == 0.1
+    assert alternating.n_channels == 1

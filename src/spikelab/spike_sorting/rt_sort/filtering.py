@@ -140,7 +140,7 @@ class FilterStream:
 
     def finish(self) -> Floats:
         """Return the last frames, as if nothing followed them, and forget all."""
-        silence = np.zeros((min(self.delay, self._n_frames), len(self._scale)), dtype=np.float32)
+        silence = np.zeros((self.delay, len(self._scale)), dtype=np.float32)
         last = self._complete(np.concatenate([self._waiting, silence]))
         self.reset()
         return last

@@ -18,19 +18,19 @@ test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
 	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(DEV)  ## style, types and layers
-	$(VENV)/bin/ruff check src tests benchmarks examples docs/conf.py
-	$(VENV)/bin/ruff format --check src tests benchmarks examples docs/conf.py
+	$(VENV)/bin/ruff check src tests benchmarks examples docs
+	$(VENV)/bin/ruff format --check src tests benchmarks examples docs
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 format: $(DEV)
-	$(VENV)/bin/ruff check --fix src tests benchmarks examples docs/conf.py
-	$(VENV)/bin/ruff format src tests benchmarks examples docs/conf.py
+	$(VENV)/bin/ruff check --fix src tests benchmarks examples docs
+	$(VENV)/bin/ruff format src tests benchmarks examples docs
 
 docs: $(DEV)  ## write the parts of the documentation that come from the code, and build the site: docs/_build/html
-	$(VENV)/bin/python -m spikelab.spike_sorting._reference docs/configuration.md
-	$(VENV)/bin/python -m spikelab.spike_sorting.rt_sort._reference docs/rt_sort_parameters.md
-	$(VENV)/bin/python -m spikelab.spike_sorting._failure_reference docs/failures.md
+	$(VENV)/bin/python -m docs._generate.settings docs/configuration.md
+	$(VENV)/bin/python -m docs._generate.rt_sort_parameters docs/rt_sort_parameters.md
+	$(VENV)/bin/python -m docs._generate.failures docs/failures.md
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 docs-pictures: $(DEV)  ## draw the pictures of the documentation again

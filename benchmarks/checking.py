@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.recordings import JITTER_FRAMES, REFRACTORY_FRAMES, SPIKES_FILE
 from benchmarks.tasks import filtered_binary
-from spikelab.spike_sorting._types import SpikeTrains, Waveforms
 from spikelab.spike_sorting.config import ExecutionConfig, WaveformConfig
+from spikelab.spike_sorting.data import SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.waveforms.engine import averaged_spikes
 from spikelab.spike_sorting.waveforms.templates import Window

@@ -22,11 +22,11 @@ import psutil
 
 from benchmarks.recordings import Size, make_recording
 from benchmarks.reporting import RESULTS, machine, markdown, write
-from spikelab.spike_sorting._inputs import Job
 from spikelab.spike_sorting.config import preset_for
+from spikelab.spike_sorting.run.jobs import Job
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.distributed import Batch
+    from spikelab.spike_sorting.batch.distribute import Batch
 
 PARTS = ("overhead", "many", "two")
 TINY = Size(16, 2, 3)
@@ -104,7 +104,7 @@ def jobs_of(recordings: Sequence[Path], folder: Path, sorter: str = "threshold")
 
 def in_one_process(recording: Path, folder: Path, n_jobs: int) -> tuple[float, float]:
     """CPU and wall seconds for each job, as a loop over them takes."""
-    from spikelab.spike_sorting._run import sort_one
+    from spikelab.spike_sorting.run.sort_one import sort_one
 
     for number, job in enumerate(jobs_of([recording] * (WARM + n_jobs), folder)):
         if number == WARM:
@@ -116,7 +116,7 @@ def in_one_process(recording: Path, folder: Path, n_jobs: int) -> tuple[float, f
 
 def on_a_worker(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
     """The same through one worker: samples when it is warm, and in the end."""
-    from spikelab.spike_sorting.distributed import run_many
+    from spikelab.spike_sorting.batch.distribute import run_many
 
     watch = Watch()
     outcomes = run_many(jobs_of([recording] * (WARM + n_jobs), folder), workers=1, watch=watch)
@@ -126,8 +126,8 @@ def on_a_worker(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
 
 def instant_jobs(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
     """Jobs that take no time, on two workers: what the client and its scheduler do for them is left."""
-    from spikelab.spike_sorting._run import sort_one
-    from spikelab.spike_sorting.distributed import run_many
+    from spikelab.spike_sorting.batch.distribute import run_many
+    from spikelab.spike_sorting.run.sort_one import sort_one
 
     example = jobs_of([recording], folder / "example")[0]
     sorted_once = replace(sort_one(example), results=None, figure_data=None)
@@ -143,14 +143,14 @@ def instant_jobs(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
 
 def sort_instantly(sorted_once: Any) -> None:
     """In a worker: every job gives this."""
-    from spikelab.spike_sorting import _worker
+    from spikelab.spike_sorting.batch import worker as _worker
 
     _worker.sort_one = lambda job, limits: replace(sorted_once)  # noqa: ARG005 - as that which it replaces
 
 
 def plate(recordings: Sequence[Path], folder: Path, workers: int) -> tuple[float, float]:
     """Wall seconds of a plate on so many workers: all of it, and without the start of the workers."""
-    from spikelab.spike_sorting.distributed import run_many
+    from spikelab.spike_sorting.batch.distribute import run_many
 
     watch, start = Watch(), time.monotonic()
     outcomes = run_many(jobs_of(recordings, folder), workers=workers, watch=watch)
@@ -189,7 +189,7 @@ def report_overhead(scratch: Path, n_jobs: int) -> list[str]:
 
 def seconds_to_plan(folder: Path, n_jobs: int) -> float:
     """CPU seconds to check a list of so many entries."""
-    from spikelab.spike_sorting._manifest import read_manifest
+    from spikelab.spike_sorting.batch.manifest import read_manifest
 
     lines = ["[defaults]", 'sorter = "threshold"', 'results = "results"']
     for number in range(n_jobs):

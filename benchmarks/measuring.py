@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._resources import cpu_seconds
+from spikelab.system.resources import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

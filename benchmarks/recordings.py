@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.backends import registry
 from spikelab.spike_sorting.backends.base import StandardBackend
+from spikelab.spike_sorting.data import SpikeTrains
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

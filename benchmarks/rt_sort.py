@@ -27,7 +27,7 @@ from benchmarks.rt_sort_recordings import load_facts, load_truth, make
 from benchmarks.rt_sort_report import draw, report
 from benchmarks.rt_sort_scoring import Score, score
 from benchmarks.rt_sort_tasks import OURS, TASKS
-from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.data import SpikeTrains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from benchmarks.rt_sort_recipes import RECIPES, STREAMS
 from benchmarks.rt_sort_recordings import load_facts, load_truth, make
 from benchmarks.rt_sort_scoring import score
 from benchmarks.rt_sort_tasks import TASKS
-from spikelab.spike_sorting._types import SpikeTrains
-from spikelab.spike_sorting.rt_sort.filtering import LOOK_AHEAD_MS, weights
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.filters.stream import LOOK_AHEAD_MS, weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.rt_sort_recordings import load_recording
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends import registry
 from spikelab.spike_sorting.backends.base import StandardBackend
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,8 +159,8 @@ def stream(recording: str, probe: str, learn_s: float, step_ms: float, n_jobs: l
     Wall and CPU seconds (of all threads) per step, for each number of threads: of filtered frames, of counts as they
     are in the file, and of the filter alone.
     """
+    from spikelab.spike_sorting.filters.stream import FilterStream
     from spikelab.spike_sorting.rt_sort import StreamBandPass, detect_sequences
-    from spikelab.spike_sorting.rt_sort.filtering import FilterStream
 
     raw = load_recording(Path(recording))
     first = round(learn_s * raw.get_sampling_frequency())

@@ -69,7 +69,7 @@ def _analyze(recording: str, folder: Path | None) -> Any:
     from spikeinterface.preprocessing import bandpass_filter
 
     from benchmarks.recordings import SPIKES_FILE
-    from spikelab.spike_sorting._types import SpikeTrains
+    from spikelab.spike_sorting.data import SpikeTrains
 
     if folder is None:
         band = {"freq_min": FILTER.freq_min, "freq_max": FILTER.freq_max}
@@ -95,7 +95,7 @@ def filtered_binary(folder: Path) -> Any:
     """Return the binary that :func:`pipeline` left in `folder`."""
     import json
 
-    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording
 
     description = (folder / "results" / "stages" / "recording" / "recording.json").read_text(encoding="utf-8")
     return BinaryRecording.from_dict(folder / "intermediate" / "recording" / "traces.dat", json.loads(description))
@@ -132,7 +132,7 @@ def band_pass(recording: str, warm_up: str, whose: str) -> Callable[[], Any]:
     from spikeinterface import load
     from spikeinterface.preprocessing import bandpass_filter
 
-    from spikelab.spike_sorting.recording.bandpass import BandPassRecording
+    from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 
     def work(of: str = recording) -> None:
         counts, band = load(of), (FILTER.freq_min, FILTER.freq_max)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from spikelab import SpikeData
-from spikelab.spike_sorting._types import BinaryRecording, Epoch
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
+from spikelab.spike_sorting.data import BinaryRecording, Epoch
 from spikelab.spike_sorting.figures import make_figures
 from spikelab.spike_sorting.report import IndexRow, Shown, summarise, write_index, write_report
 

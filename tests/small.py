@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.detection import PEAK
+from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
 from spikelab.spike_sorting.rt_sort.traces import Traces
 
 

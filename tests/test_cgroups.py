@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spikelab.spike_sorting import _cgroups
-from spikelab.spike_sorting._host import available_memory
-from spikelab.spike_sorting._resources import available_cores
+from spikelab.system import cgroups
+from spikelab.system.host import available_memory
+from spikelab.system.resources import available_cores
 
 GB = 10**9
 Files = dict[str, str]
@@ -29,8 +29,8 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
             for name, text in files.items():
                 (folder / name).write_text(text + "\n")
 
-    monkeypatch.setattr(_cgroups, "ROOT", tmp_path / "root")
-    monkeypatch.setattr(_cgroups, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(cgroups, "MEMBERSHIP", tmp_path / "membership")
     return write
 
 
@@ -74,7 +74,7 @@ def quota(microseconds: int) -> Files:
 )
 def test_memory_that_is_left(put: Put, membership: str, groups: dict[str, Files], left: int | None) -> None:
     put(membership, groups)
-    assert min(_cgroups.memory_left(), default=None) == left
+    assert min(cgroups.memory_left(), default=None) == left
     assert 0 < available_memory() <= (left or 2**62)
 
 
@@ -94,11 +94,11 @@ def test_memory_that_is_left(put: Put, membership: str, groups: dict[str, Files]
 )
 def test_quota_of_cpu_time(put: Put, membership: str, groups: dict[str, Files], cores: float | None) -> None:
     put(membership, groups)
-    assert min(_cgroups.cores(), default=None) == cores
+    assert min(cgroups.cores(), default=None) == cores
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert available_cores() == (there if cores is None else min(there, 1 if cores <= 1 else 2))
 
 
 def test_another_system_has_no_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cgroups, "MEMBERSHIP", tmp_path / "none")
-    assert (_cgroups.memory_left(), _cgroups.cores()) == ([], [])
+    monkeypatch.setattr(cgroups, "MEMBERSHIP", tmp_path / "none")
+    assert (cgroups.memory_left(), cgroups.cores()) == ([], [])

@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from simulated import save_recording, simulate
-from spikelab.spike_sorting import _checks, _host, sort_recording
-from spikelab.spike_sorting._checks import ABSENT, BROKEN, CHECKS, OK, Needs, check_disk, check_gpu, check_memory
+from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import (
     DiskExhaustionError,
     GPUOutOfMemoryError,
@@ -23,13 +22,16 @@ from spikelab.spike_sorting._exceptions import (
     HostOutOfMemoryError,
     SorterNotInstalledError,
 )
-from spikelab.spike_sorting._host import Gpu, available_memory, gpus
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_REQUIRED, GPU_UNUSED
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
 from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import KILOSORT2, KILOSORT4, RT_SORT_MEA
+from spikelab.spike_sorting.stages import checks
+from spikelab.spike_sorting.stages.checks import ABSENT, BROKEN, CHECKS, OK, Needs, check_disk, check_gpu, check_memory
+from spikelab.system import host
+from spikelab.system.host import Gpu, available_memory, gpus
 
 GIB = 2**30
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil's
@@ -113,8 +115,8 @@ def test_broken_driver_is_told(nvidia_smi: Any, backend: GpuBackend) -> None:
 
 @pytest.mark.parametrize(("use", "failure"), [(GPU_REQUIRED, GPUUnavailableError), (GPU_OPTIONAL, type(None))])
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend, use: str, failure: type) -> None:
-    monkeypatch.setattr(_host.shutil, "which", lambda name: None)
-    monkeypatch.setattr(_host, "DRIVER_FILES", ())
+    monkeypatch.setattr(host.shutil, "which", lambda name: None)
+    monkeypatch.setattr(host, "DRIVER_FILES", ())
     backend.use = use  # type: ignore[misc]  # of this instance
     (finding,) = check_gpu(Needs(backend))
     assert type(finding.failure) is failure
@@ -123,8 +125,8 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend, use: str, 
 def test_driver_without_its_tool_is_given_the_benefit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: GpuBackend
 ) -> None:
-    monkeypatch.setattr(_host.shutil, "which", lambda name: None)
-    monkeypatch.setattr(_host, "DRIVER_FILES", (str(tmp_path),))
+    monkeypatch.setattr(host.shutil, "which", lambda name: None)
+    monkeypatch.setattr(host, "DRIVER_FILES", (str(tmp_path),))
     assert [finding.failure for finding in check_gpu(Needs(backend))] == [None]
 
 
@@ -161,7 +163,7 @@ def test_who_uses_a_gpu() -> None:
 
 def test_memory(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend) -> None:
     assert 0 < available_memory() < 2**50
-    monkeypatch.setattr(_checks, "available_memory", lambda: 10**8)
+    monkeypatch.setattr(checks, "available_memory", lambda: 10**8)
     (finding,) = check_memory(Needs(backend, memory_bytes=10**9))
     assert isinstance(finding.failure, HostOutOfMemoryError)
     assert finding.failure.sorter == "threshold"
@@ -170,7 +172,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend) -> None:
 
 
 def test_room_on_one_disk_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_checks.shutil, "disk_usage", lambda path: Usage(100, 0, 100))
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: Usage(100, 0, 100))
     folders = {tmp_path / "out" / "deep": 60, tmp_path / "inter": 50}
     (finding,) = check_disk(Needs(folders=folders))
     failure = finding.failure
@@ -195,7 +197,7 @@ def test_a_sort_that_cannot_run_ends_within_a_second_and_before_anything_is_writ
 ) -> None:
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
     monkeypatch.setattr(ThresholdBackend, "gpu_use", lambda self: GPU_REQUIRED)
-    monkeypatch.setattr(_checks, "gpus", lambda: _host.Gpus(problem="somebody took it away"))
+    monkeypatch.setattr(checks, "gpus", lambda: host.Gpus(problem="somebody took it away"))
     monkeypatch.setattr(ThresholdBackend, "load_recording", None)  # would be called to filter it
     for _ in range(2):  # the first call imports
         start = time.process_time()
@@ -227,16 +229,16 @@ def test_room_is_asked_for_once_the_size_is_known(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(ThresholdBackend, "scratch_bytes", lambda self, n_samples, n_channels: 10**18 * n_channels)
     with pytest.raises(DiskExhaustionError) as caught:
         sort_recording([recording], sorter="threshold")
-    assert caught.value.required_bytes == 8 * 10**18 + 2 * 40_000 * 8 + _checks.RESULTS_BYTES
+    assert caught.value.required_bytes == 8 * 10**18 + 2 * 40_000 * 8 + checks.RESULTS_BYTES
     assert caught.value.free_bytes is not None
 
 
 def test_total_memory_is_no_more_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikelab.spike_sorting import _run
+    from spikelab.spike_sorting.run import sort_one
 
     seen = []
     original = ThresholdBackend.load_recording
-    monkeypatch.setattr(_run, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(sort_one, "available_memory", lambda: 10**9)
     monkeypatch.setattr(
         ThresholdBackend,
         "load_recording",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from spikelab.spike_sorting import _exceptions as errors
-from spikelab.spike_sorting._classifier import (
+from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.failures.classifier import (
     Source,
     classify_failure,
     classify_ks2_failure,
@@ -20,9 +21,8 @@ from spikelab.spike_sorting._classifier import (
     classify_rt_sort_failure,
     exception_chain,
 )
-from spikelab.spike_sorting._classifier import _first_match as classify_by
-from spikelab.spike_sorting._signatures import CATEGORIES, SIGNATURES, Signature
-from spikelab.spike_sorting.backends._child import SorterProcessError
+from spikelab.spike_sorting.failures.classifier import _first_match as classify_by
+from spikelab.spike_sorting.failures.signatures import CATEGORIES, SIGNATURES, Signature
 
 KNOWN = Path(__file__).with_name("known_failures.json")  # words of real failures, most of them reported by users
 NOTHING = Path("folder-that-does-not-exist")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from docs._generate.failures import ADVICE, CATEGORIES, leaf_classes, render_markdown
+
 from spikelab.cli import _exit_codes
 from spikelab.spike_sorting import _exceptions as errors
-from spikelab.spike_sorting._failure_reference import ADVICE, CATEGORIES, leaf_classes, render_markdown
-from spikelab.spike_sorting._signatures import SIGNATURES
+from spikelab.spike_sorting.failures.signatures import SIGNATURES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelab import _files
+from spikelab.system import files
 
 WRITE_OFTEN = """
 import sys
 from pathlib import Path
-from spikelab._files import write_text
+from spikelab.system.files import write_text
 for number in range(300):
     write_text(Path(sys.argv[1]), sys.argv[2] * 5000)
 """
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from spikelab._files import folder_beside, replacing
+from spikelab.system.files import folder_beside, replacing
 with folder_beside(Path(sys.argv[1])) as folder, replacing(Path(sys.argv[1])) as temporary:
     (folder / "deep").mkdir()
     temporary.write_text("half")
@@ -33,7 +33,7 @@ with folder_beside(Path(sys.argv[1])) as folder, replacing(Path(sys.argv[1])) as
 THEN_WRITE = """
 import sys
 from pathlib import Path
-from spikelab._files import write_text
+from spikelab.system.files import write_text
 write_text(Path(sys.argv[1]), 'new')
 """
 
@@ -50,10 +50,10 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("durable", [False, True])
 def test_old_or_new(tmp_path: Path, durable: bool) -> None:
     path = tmp_path / "page.html"
-    _files.write_text(path, "old\n", durable=durable)
+    files.write_text(path, "old\n", durable=durable)
 
     def fail() -> None:
-        with _files.replacing(path, durable=durable) as temporary:
+        with files.replacing(path, durable=durable) as temporary:
             temporary.write_text("half")
             assert path.read_bytes() == b"old\n"
             raise KeyError
@@ -62,7 +62,7 @@ def test_old_or_new(tmp_path: Path, durable: bool) -> None:
         fail()
     assert names(tmp_path) == ["page.html"]
     assert path.read_bytes() == b"old\n"
-    with _files.replacing(path, durable=durable) as temporary:
+    with files.replacing(path, durable=durable) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert names(tmp_path) == ["page.html"]
@@ -71,8 +71,8 @@ def test_old_or_new(tmp_path: Path, durable: bool) -> None:
 def test_a_temporary_keeps_the_suffix_and_fits_into_a_file_system(tmp_path: Path) -> None:
     for name in ("sorted.npz", "x" * 251 + ".npz", "\N{GREEK SMALL LETTER MU}" * 120 + ".npz", "a." + "b" * 250):
         path = tmp_path / name
-        with _files.replacing(path) as temporary:
-            assert _files.LEFTOVER.fullmatch(temporary.name)
+        with files.replacing(path) as temporary:
+            assert files.LEFTOVER.fullmatch(temporary.name)
             with temporary.open("wb") as file:
                 np.savez(file, a=np.arange(3))
         assert np.load(path)["a"].tolist() == [0, 1, 2]
@@ -81,7 +81,7 @@ def test_a_temporary_keeps_the_suffix_and_fits_into_a_file_system(tmp_path: Path
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"there is no folder {tmp_path / 'none'}"):
-        _files.write_text(tmp_path / "none" / "page.html", "x")
+        files.write_text(tmp_path / "none" / "page.html", "x")
 
 
 def test_two_processes_write_one_page(tmp_path: Path) -> None:
@@ -109,14 +109,14 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
 def test_a_sweep_takes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run.json"
     path.parent.mkdir()
-    with _files.replacing(path) as living:
+    with files.replacing(path) as living:
         living.write_text("under way")
         killed = run(KILLED_WHILE_WRITING, path)
         os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # a zombie: dead, and its number is taken
         assert len(names(path.parent)) == 3
-        _files.sweep(tmp_path)
+        files.sweep(tmp_path)
         assert len(names(path.parent)) == 3
-        _files.sweep(tmp_path, below=True)
+        files.sweep(tmp_path, below=True)
         assert names(path.parent) == [living.name]
         killed.communicate()
     assert path.read_text() == "under way"
@@ -128,11 +128,11 @@ def test_a_sweep_takes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
         ({}, True),
         ({"start": 5}, False),  # another process has the number now
         ({"host": "0" * 8}, True),  # another host's: nobody here knows
-        ({"host": "0" * 8, "age": 2 * _files.FOREIGN_AGE_S}, False),
+        ({"host": "0" * 8, "age": 2 * files.FOREIGN_AGE_S}, False),
     ],
 )
 def test_who_is_dead(tmp_path: Path, change: dict[str, float], stays: bool) -> None:
-    match = _files.LEFTOVER.fullmatch(_files.temporary_name(tmp_path / "a.npz").name)
+    match = files.LEFTOVER.fullmatch(files.temporary_name(tmp_path / "a.npz").name)
     assert match is not None
     who = {**match.groupdict(), **change}
     left = tmp_path / f".a.npz.{who['host']}-{who['pid']}-{who['start']}-0.new.npz"
@@ -141,7 +141,7 @@ def test_who_is_dead(tmp_path: Path, change: dict[str, float], stays: bool) -> N
     os.utime(left, (then, then))
     for other in (".a.npz.new", "a.new.npz", ".hidden"):  # somebody else's
         (tmp_path / other).touch()
-    _files.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert left.exists() == stays
     assert len(names(tmp_path)) == 3 + stays
 
@@ -151,6 +151,6 @@ def test_json_of_one_writer_among_many_threads(tmp_path: Path) -> None:
 
     path = tmp_path / "record.json"
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: _files.write_text(path, json.dumps([number] * 100)), range(200)))
+        list(threads.map(lambda number: files.write_text(path, json.dumps([number] * 100)), range(200)))
     assert len(set(json.loads(path.read_text()))) == 1
     assert names(tmp_path) == ["record.json"]

@@ -13,14 +13,16 @@ import pytest
 from probeinterface import Probe, write_probeinterface
 from tests.simulated import save_recording, simulate
 
-from spikelab.spike_sorting import _memory, _run, sort_recording
+from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import HostOutOfMemoryError
-from spikelab.spike_sorting._fields import parse_memory
 from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.config import preset_for
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
+from spikelab.spike_sorting.run import sort_one
 from spikelab.spike_sorting.stages import memory as stage_memory
 from spikelab.spike_sorting.stages.memory import least_memory
+from spikelab.system import memory
+from spikelab.system.memory import parse_memory
 
 MB = 10**6
 FS = 20_000.0
@@ -33,14 +35,14 @@ def least(sorter: str, n_channels: int, n_samples: int = 400_000, spikes: tuple[
 
 def test_the_least_is_libraries_and_the_largest_step() -> None:
     # One worker writes 10 million samples at a time, of 16 bytes each: more than tallies of noise, 64 MiB, take.
-    assert least("threshold", 1000) == _memory.LIBRARIES_BYTES + 160 * MB
+    assert least("threshold", 1000) == memory.LIBRARIES_BYTES + 160 * MB
     # Two seconds of few channels.
-    assert least("threshold", 64) == _memory.LIBRARIES_BYTES + 16 * 64 * 40_000
+    assert least("threshold", 64) == memory.LIBRARIES_BYTES + 16 * 64 * 40_000
     assert least("threshold", 64, n_samples=10) < least("threshold", 64)
     # 2 ms before and after: 81 frames. Templates and deviations, and the templates twice on their way into files.
     window = 1 + sum(int(getattr(preset_for("threshold").waveform, name) * 20) for name in ("ms_before", "ms_after"))
     units = least("threshold", 1000, spikes=(100,) * 300)
-    assert units == _memory.LIBRARIES_BYTES + 4 * 4 * 300 * window * 1000 + 150 * 30_000
+    assert units == memory.LIBRARIES_BYTES + 4 * 4 * 300 * window * 1000 + 150 * 30_000
 
 
 @pytest.mark.parametrize("sorter", ["threshold", "rt_sort", "kilosort4"])
@@ -58,7 +60,7 @@ def test_the_page_says_the_least() -> None:
     assert len(rows) == 3
     for channels, *amounts in rows:
         for sorter, amount in zip(("threshold", "rt_sort"), amounts, strict=True):
-            assert f"{amount}M" == _memory.in_words(least(sorter, int(channels)))
+            assert f"{amount}M" == memory.in_words(least(sorter, int(channels)))
 
 
 def test_rt_sort_knows_more_once_there_are_groups() -> None:
@@ -74,7 +76,7 @@ def test_rt_sort_knows_more_once_there_are_groups() -> None:
 
 def test_too_little_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
-    needed = _memory.in_words(least("threshold", 8, 40_000))
+    needed = memory.in_words(least("threshold", 8, 40_000))
     with pytest.raises(ValueError, match=rf"total_memory=100M is less than .* 8 channels .* at least '{needed}'"):
         sort_recording([recording], sorter="threshold", total_memory="100M")
     assert not list(tmp_path.rglob("traces.dat*"))
@@ -82,7 +84,7 @@ def test_too_little_is_refused_before_anything_is_written(tmp_path: Path) -> Non
 
 
 def test_a_machine_with_too_little_is_no_fault_of_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_run, "available_memory", lambda: 200 * MB)
+    monkeypatch.setattr(sort_one, "available_memory", lambda: 200 * MB)
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
     with pytest.raises(
         HostOutOfMemoryError, match=r"8 channels .* of what this machine has available a sort uses 160M"
@@ -112,8 +114,8 @@ def test_more_units_than_there_is_memory_for_are_refused_and_the_sorting_is_kept
 
 @pytest.mark.parametrize(("total", "asked"), [("400M", 700 * MB), ("16G", 20_000 * MB)])
 def test_a_batch_system_is_asked_for_as_much_as_makes_all_of_it_usable(total: str, asked: int) -> None:
-    assert _memory.of_the_job(total) == asked
-    assert _memory.USABLE_SHARE * asked >= parse_memory(total)
+    assert memory.of_the_job(total) == asked
+    assert memory.USABLE_SHARE * asked >= parse_memory(total)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems give memory back by themselves, or not at all")
@@ -121,13 +123,13 @@ def test_what_is_free_goes_back_to_the_system() -> None:
     kept = [np.ones(100_000 // 8) for _ in range(1000)]  # 100 MB in small pieces, which the C library keeps
     last = np.ones(100_000 // 8)
     del kept
-    _memory.release()
+    memory.release()
     assert anonymous_bytes("self") is not None
     before = anonymous_bytes("self")
     kept = [np.ones(100_000 // 8) for _ in range(1000)]
     assert anonymous_bytes("self") > before + 80 * MB
     del kept
-    _memory.release()
+    memory.release()
     assert anonymous_bytes("self") < before + 20 * MB
     assert last.all()
 

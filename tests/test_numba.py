@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 
 import spikelab
-from spikelab.spike_sorting import _numba
-from spikelab.spike_sorting._numba import compiled, contracted, ingredients, nothing_swallowed
-from spikelab.spike_sorting.rt_sort import _partition, _unimodal
+from spikelab.spike_sorting.rt_sort.learning import _partition, _unimodal
+from spikelab.system import compiling
+from spikelab.system.compiling import compiled, contracted, ingredients, nothing_swallowed
 
 CALLEE = """
-from spikelab.spike_sorting._numba import compiled
+from spikelab.system.compiling import compiled
 LEVEL = 2.0
 @compiled
 def callee(x):
     return LEVEL * x
 """
 CALLER = """
-from spikelab.spike_sorting._numba import compiled
+from spikelab.system.compiling import compiled
 from kernels.callee import callee
 from kernels.plain import OFFSET
 @compiled
@@ -158,7 +158,7 @@ def test_every_kernel_of_the_package_says_what_it_is_made_of() -> None:
     for path in files:
         module = importlib.import_module(".".join(("spikelab", *path.relative_to(root).with_suffix("").parts)))
         for value in vars(module).values():
-            if isinstance(value, _numba.Dispatcher):
+            if isinstance(value, compiling.Dispatcher):
                 assert len(ingredients(value)) == 64
                 n_kernels += 1
     assert n_kernels > 50
@@ -206,7 +206,7 @@ def test_ctrl_c_in_the_middle_of_the_compiler_is_not_lost(tmp_path: Path) -> Non
             _hook(module, buffer)
 
         CPUCodeLibrary._object_compiled_hook = ctrl_c
-        from spikelab.spike_sorting._numba import compiled
+        from spikelab.system.compiling import compiled
 
         @compiled
         def double(x):
@@ -223,7 +223,7 @@ def test_ctrl_c_in_the_middle_of_the_compiler_is_not_lost(tmp_path: Path) -> Non
 
 
 def test_with_numba_switched_off_kernels_are_plain_functions() -> None:
-    code = "from spikelab.spike_sorting._numba import compiled\ndef f(x): return x\nprint(compiled(f) is f)"
+    code = "from spikelab.system.compiling import compiled\ndef f(x): return x\nprint(compiled(f) is f)"
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "True\n", done.stderr

@@ -17,17 +17,11 @@ from hypothesis import strategies as st
 
 from spikelab.cli._exit_codes import message_for
 from spikelab.cli._table import table
-from spikelab.spike_sorting._inputs import Job
-from spikelab.spike_sorting._jobfile import write_job
-from spikelab.spike_sorting._quoting import (
-    PrintableFormatter,
-    from_spreadsheet,
-    in_shell,
-    in_spreadsheet,
-    printable,
-)
-from spikelab.spike_sorting._runlog import run_log
+from spikelab.spike_sorting.batch.jobfile import write_job
 from spikelab.spike_sorting.config import KILOSORT4
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.system.quoting import PrintableFormatter, from_spreadsheet, in_shell, in_spreadsheet, printable
+from spikelab.system.runlog import run_log
 
 NAMES = [
     "plain",

@@ -15,9 +15,9 @@ import pytest
 
 from simulated import simulate
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting._runlog import PACKAGE, logged_warnings, run_log, unheard_warnings, warn
-from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+from spikelab.system.runlog import PACKAGE, logged_warnings, run_log, unheard_warnings, warn
+from spikelab.system.threads import ThreadPool
 
 LOGGER = logging.getLogger("spikelab.spike_sorting.test")
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from spikelab.cli._batch import status
-from spikelab.spike_sorting._status import look
-from spikelab.spike_sorting._texts import brief, parse_json, parse_toml, read_text, read_toml
-from spikelab.spike_sorting._toml import parse_value
-from spikelab.spike_sorting._validation import validate_config
+from spikelab.spike_sorting.batch.status import look
 from spikelab.spike_sorting.config import KILOSORT4
 from spikelab.spike_sorting.distributed import ManifestError, read_manifest
+from spikelab.spike_sorting.settings.toml import parse_value
+from spikelab.spike_sorting.settings.validation import validate_config
+from spikelab.system.texts import brief, parse_json, parse_toml, read_text, read_toml
 
 
 @pytest.mark.parametrize(

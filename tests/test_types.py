@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spikeinterface.core import NumpySorting
 
-from spikelab.spike_sorting._types import SpikeTrains, integer_ids, rows_of_each
+from spikelab.spike_sorting.data import SpikeTrains, integer_ids, rows_of_each
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ LOAD = """
 import json, sys
 import spikelab
 from spikelab.spike_sorting.rt_sort import ModelSpikeSorter
-from spikelab.spike_sorting.rt_sort.model import BUNDLED
+from spikelab.spike_sorting.rt_sort.detection.model import BUNDLED
 for probe in BUNDLED:
     assert ModelSpikeSorter.load_bundled(probe).layers
 print(json.dumps({"file": spikelab.__file__, "probes": BUNDLED, "torch": "torch" in sys.modules}))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.data import BinaryRecording, Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,11 +22,11 @@ import numpy as np
 import psutil
 import pytest
 
-from spikelab import _process
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
-from spikelab.spike_sorting._types import SpikeTrains
-from spikelab.spike_sorting.backends import _child
-from spikelab.spike_sorting.backends._child import SorterProcessError, run_in_child
+from spikelab.spike_sorting.backends.isolation import child as _child
+from spikelab.spike_sorting.backends.isolation.child import SorterProcessError, run_in_child
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.system import process as _process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TARGETS = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.data import SpikeTrains
 
 def works(job, folder):
     print("threads", os.environ["OMP_NUM_THREADS"], "extra", os.environ.get("EXTRA"))
@@ -354,7 +354,7 @@ def test_child_and_grandchild_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = f"""
     from collections.abc import Iterator
     from pathlib import Path
-    from spikelab.spike_sorting.backends._child import run_in_child
+    from spikelab.spike_sorting.backends.isolation.child import run_in_child
     folder = Path({str(tmp_path)!r})
     run_in_child({{"sorter": "x", "target": "child_targets:hangs"}}, folder / "run", folder / "sorter.log", None,
                  environment={{"PYTHONPATH": {search_path(tmp_path)!r}}})

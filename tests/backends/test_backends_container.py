@@ -24,8 +24,8 @@ import pytest
 from simulated import Simulated, assert_same_trains, simulate
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting.backends import _child, _container
-from spikelab.spike_sorting.backends._container import Container, check_container, container_for
+from spikelab.spike_sorting.backends.isolation import child, container
+from spikelab.spike_sorting.backends.isolation.container import Container, check_container, container_for
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
 from spikelab.spike_sorting.config import KILOSORT2_DOCKER, KILOSORT4_DOCKER
@@ -171,7 +171,7 @@ def test_batch_stops_at_once_without_a_daemon(config: Any, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("no_daemon")
 def test_daemon_that_dies_before_the_sort(simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_container, "_check_docker", lambda image, sorter: None)  # it was there a moment ago
+    monkeypatch.setattr(container, "_check_docker", lambda image, sorter: None)  # it was there a moment ago
     with pytest.raises(errors.DockerEnvironmentError) as caught:
         sort_recording([simulated.recording], config=KILOSORT2_DOCKER, **LOOSE)
     assert caught.value.reason == "daemon_down"
@@ -190,8 +190,8 @@ def test_socket_that_refuses_the_user(daemon: FakeDocker) -> None:
     Path(daemon.host.removeprefix("unix://")).chmod(0o600)
     script = textwrap.dedent(f"""
     import os, sys, docker, requests
-    from spikelab.spike_sorting import _classifier
-    from spikelab.spike_sorting.backends._container import Container, check_container
+    from spikelab.spike_sorting.failures import classifier as _classifier
+    from spikelab.spike_sorting.backends.isolation.container import Container, check_container
     os.setgid(65534), os.setuid(65534)
     try:
         check_container(Container("docker", {KS2_IMAGE!r}), "kilosort2", gpu=True)
@@ -213,7 +213,7 @@ def test_without_a_daemon_the_image_keeps_its_name() -> None:
 
 def test_client_that_is_missing(docker_command: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
-    monkeypatch.setattr(_container, "find_spec", lambda name: None if name == "docker" else object())
+    monkeypatch.setattr(container, "find_spec", lambda name: None if name == "docker" else object())
     with pytest.raises(errors.DockerEnvironmentError, match=r"pip install spikelab\[docker\]") as caught:
         check_container(Container("docker", KS2_IMAGE), "kilosort2", gpu=True)
     assert caught.value.reason == "client_missing"
@@ -248,8 +248,8 @@ def test_command_that_is_missing(only) -> None:
 
 
 def test_package_that_finds_the_gpu_is_missing(daemon: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
-    find_spec = _container.find_spec
-    monkeypatch.setattr(_container, "find_spec", lambda name: None if name == "cuda" else find_spec(name))
+    find_spec = container.find_spec
+    monkeypatch.setattr(container, "find_spec", lambda name: None if name == "cuda" else find_spec(name))
     with pytest.raises(errors.SorterNotInstalledError, match=r"cuda-bindings.*pip install spikelab\[docker\]"):
         Kilosort4Backend(KILOSORT4_DOCKER).check_installed()
     check_container(Container("docker", KS2_IMAGE), "mountainsort5", gpu=False)
@@ -409,7 +409,7 @@ def test_container_of_an_earlier_run_is_removed_first(
         left_at_the_start.append(list(daemon.containers))
         raise InterruptedError
 
-    monkeypatch.setattr(_child, "run_in_child", run)
+    monkeypatch.setattr(child, "run_in_child", run)
     backend = Kilosort2Backend(KILOSORT2_DOCKER)
     with pytest.raises(InterruptedError):
         backend.sort(small_recording.to_spikeinterface(), None, tmp_path / "x.dat", tmp_path / "out")
@@ -429,14 +429,14 @@ def test_singularity_that_is_missing(only) -> None:
 
 def test_singularitys_client_that_is_missing(only, monkeypatch: pytest.MonkeyPatch) -> None:
     only("apptainer")
-    monkeypatch.setattr(_container, "find_spec", lambda name: None)
+    monkeypatch.setattr(container, "find_spec", lambda name: None)
     with pytest.raises(errors.SorterNotInstalledError, match=r"pip install spikelab\[singularity\]"):
         check_container(Container("singularity", KS2_IMAGE), "kilosort2", gpu=True)
 
 
 def test_image_file_that_is_missing(only, monkeypatch: pytest.MonkeyPatch) -> None:
     only("apptainer")
-    monkeypatch.setattr(_container, "find_spec", lambda name: object())
+    monkeypatch.setattr(container, "find_spec", lambda name: object())
     with pytest.raises(errors.SorterNotInstalledError, match=f"singularity build ks2.sif docker://{KS2_IMAGE}"):
         Kilosort2Backend(KILOSORT2_DOCKER.override(use_docker="/images/ks2.sif")).check_installed()
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting import _exceptions as errors
-from spikelab.spike_sorting.backends._child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.spikeinterface_generic import require_harmless_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 
 pytestmark = [
     pytest.mark.slow,

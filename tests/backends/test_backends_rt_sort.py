@@ -27,13 +27,13 @@ from spikelab.spike_sorting._exceptions import (
     InsufficientActivityError,
     ModelLoadingError,
 )
-from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.backends import rt_sort as backend_module
 from spikelab.spike_sorting.backends.rt_sort import RTSortBackend, content_key, usable_device
 from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS
+from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort, detect
 
-MODELS = Path(str(files("spikelab.spike_sorting.rt_sort") / "detection_models"))
+MODELS = Path(str(files("spikelab.spike_sorting.rt_sort.detection") / "models"))
 Trains = dict[int, list[int]]
 
 
@@ -129,7 +129,7 @@ def test_torch_is_not_needed(small_recording: BinaryRecording, tmp_path: Path) -
 import sys
 sys.modules["torch"] = None  # every import of it fails
 from pathlib import Path
-from spikelab.spike_sorting._types import BinaryRecording
+from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
 from spikelab.spike_sorting.config import RT_SORT_MEA
 import json

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.backends import base
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend, ThresholdParams, detect_spikes, noise_counts
+from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spikedata import _windows
 
 LOCATIONS = np.array([[0.0, 0.0], [30.0, 0.0], [90.0, 0.0]])

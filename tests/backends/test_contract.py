@@ -15,7 +15,7 @@ from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, Sorte
 from spikelab.spike_sorting.waveforms import waveforms_from_extractor
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording
 
 SORTERS = [
     "threshold",

@@ -145,7 +145,7 @@ def test_mistakes_are_usage_errors(run: Callable[..., Result], arguments: list[s
 
 
 def test_show_config_round_trips(run: Callable[..., Result], tmp_path: Path) -> None:
-    from spikelab.spike_sorting._toml import config_from_toml
+    from spikelab.spike_sorting.settings.toml import config_from_toml
 
     shown = run("show-config", "--sorter", "kilosort4", "--set", "snr_min=7", "--set", "fr_min=none")
     assert shown.exit_code == 0

@@ -28,13 +28,13 @@ from distributed import Client, Nanny, Scheduler, SpecCluster, Status
 
 from simulated import save_recording, simulate
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting._cluster import DASK_SETTINGS, Cluster
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, GPUUnavailableError, SortBatchError
-from spikelab.spike_sorting._inputs import Job
-from spikelab.spike_sorting._lock import locked
-from spikelab.spike_sorting._status import look
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
-from spikelab.spike_sorting.distributed import Batch, jobs_from_entries, run_many, sort_many
+from spikelab.spike_sorting.batch.cluster import DASK_SETTINGS, Cluster
+from spikelab.spike_sorting.batch.distribute import Batch, jobs_from_entries, run_many, sort_many
+from spikelab.spike_sorting.batch.status import look
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.lock import locked
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="two loopback addresses, and signals"),
@@ -291,7 +291,7 @@ def test_folders_in_use_are_waited_for(client: Client, recordings: Path, tmp_pat
 def test_a_scheduler_that_is_not_there_is_said(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spikelab.spike_sorting import _cluster
+    from spikelab.spike_sorting.batch import cluster as _cluster
 
     monkeypatch.setattr(_cluster, "CONNECT_S", 1)
     with pytest.raises(EnvironmentSortFailure, match="no dask scheduler answers at tcp://127.0.0.1:9"):

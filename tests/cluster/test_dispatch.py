@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from spikelab.spike_sorting._batch import Policy
-from spikelab.spike_sorting._cluster import worker_specifications
-from spikelab.spike_sorting._dispatch import Dispatcher, Task, Worker
 from spikelab.spike_sorting._exceptions import (
     ConcurrentSortError,
     FolderUnusableError,
     GPUUnavailableError,
     InsufficientActivityError,
 )
+from spikelab.spike_sorting.batch.cluster import worker_specifications
+from spikelab.spike_sorting.batch.dispatch import Dispatcher, Task, Worker
+from spikelab.spike_sorting.batch.policy import Policy
 
 GPU, CPU = Worker("gpu", "a", gpus=1), Worker("cpu", "a")
 OTHER = Worker("other", "b")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simulated import FS
-from spikelab.spike_sorting._manifest import ManifestError, jobs_from_entries, read_manifest
+from spikelab.spike_sorting.batch.manifest import ManifestError, jobs_from_entries, read_manifest
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
 
 

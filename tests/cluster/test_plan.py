@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from spikelab._process import this_process
-from spikelab.spike_sorting import _status
-from spikelab.spike_sorting._inputs import Job
-from spikelab.spike_sorting._jobfile import read_job, write_batch, write_job
-from spikelab.spike_sorting._manifest import jobs_from_entries
-from spikelab.spike_sorting._plan import write_plan
-from spikelab.spike_sorting._run import Limits, run_the_sorter, sort_one
+from spikelab.spike_sorting.batch import status
+from spikelab.spike_sorting.batch.jobfile import read_job, write_batch, write_job
+from spikelab.spike_sorting.batch.manifest import jobs_from_entries
+from spikelab.spike_sorting.batch.plan import write_plan
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.sort_one import Limits, run_the_sorter, sort_one
+from spikelab.system.process import this_process
 
 LOOSE = {"spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
 
@@ -60,7 +60,7 @@ def test_the_array_script_sorts_a_job(jobs: list[Job], tmp_path: Path) -> None:
     )
     assert done.returncode == 10, done.stderr
     assert "silent     InsufficientActivityError" in done.stdout
-    states = {row.name: row.state for row in _status.look_at_folder(folder)}
+    states = {row.name: row.state for row in status.look_at_folder(folder)}
     assert states == {"silent": "biological failure", "fine": "to come"}
 
 
@@ -124,13 +124,13 @@ def test_a_job_waits_for_the_claim_of_one_that_was_killed(
     jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from spikelab.cli import _batch
-    from spikelab.spike_sorting import _lock
+    from spikelab.spike_sorting.run import lock
 
     write_job(jobs[0], tmp_path / "job.toml")
     note = jobs[0].results / ".spikelab.lock.json"
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))  # a pod was killed a moment ago
-    monkeypatch.setattr(_lock, "WATCH_S", 0.1)
+    monkeypatch.setattr(lock, "WATCH_S", 0.1)
     tries: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -143,7 +143,7 @@ def test_a_job_waits_for_the_claim_of_one_that_was_killed(
     assert (code, tries) == (0, [_batch.AGAIN_S] * 2)
     assert not note.exists()
     note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))
-    monkeypatch.setattr(_lock, "ENDS_WITHIN_S", 0.0)  # somebody holds it, and goes on doing so
+    monkeypatch.setattr(lock, "ENDS_WITHIN_S", 0.0)  # somebody holds it, and goes on doing so
     text, code = _batch.sort_job_in_turn(tmp_path / "job.toml")
     assert (code, len(tries)) == (11, 2)
     assert "ConcurrentSortError" in text
@@ -164,7 +164,7 @@ def test_a_job_in_two_tasks_is_the_same_to_the_byte(jobs: list[Job], tmp_path: P
     run_the_sorter(job, Limits(cores=1, memory=2**30))
     record = json.loads((job.results / "run.json").read_text())
     assert (record["status"], list(record["stages"])) == ("sorted", ["recording", "sorting"])
-    assert _status.look("fine", job.results).state == "sorted"
+    assert status.look("fine", job.results).state == "sorted"
     assert (job.intermediate / "recording" / "traces.dat").exists()
     sort_one(job)
     record = json.loads((job.results / "run.json").read_text())
@@ -183,17 +183,17 @@ def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path:
         "stage": "sorting",
         "attempts": [{}],
         "process": this_process(),
-        "started": _status.datetime.now().astimezone().strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": status.datetime.now().astimezone().strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
     def state(**process: object) -> str:
         (results / "run.json").write_text(json.dumps({**record, "process": {**this_process(), **process}}))
-        return _status.look("fine", results).state
+        return status.look("fine", results).state
 
     (results / "run.json").write_text(json.dumps(record))
-    (row, other) = _status.look_at_folder(tmp_path / "overview")
+    (row, other) = status.look_at_folder(tmp_path / "overview")
     assert (row.state, row.stage, row.attempts, other.state) == ("running", "sorting", 1, "to come")
-    assert _status.cells(row)[:3] == ("fine", "running: sorting", "1")
+    assert status.cells(row)[:3] == ("fine", "running: sorting", "1")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert state(pid=gone.pid) == "killed"
@@ -209,14 +209,14 @@ def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path:
     assert state(machine="another") == "killed"
     assert state() == "running"  # it may be held up for as long as it likes
     with pytest.raises(FileNotFoundError, match="nothing was sorted in"):
-        _status.look_at_folder(jobs[1].recording_input)
+        status.look_at_folder(jobs[1].recording_input)
 
 
 def test_the_estimate_goes_by_the_pace_so_far() -> None:
-    def row(state: str, seconds: float | None) -> _status.Row:
-        return _status.Row("x", state, "", 1, seconds, "", Path(), "")
+    def row(state: str, seconds: float | None) -> status.Row:
+        return status.Row("x", state, "", 1, seconds, "", Path(), "")
 
     rows = [row("done", 100.0), row("done", 200.0), row("running", 50.0), *[row("to come", None)] * 3]
-    assert _status.estimate(rows, workers=2) == (3 * 150 + 100) / 2
-    assert _status.summary(rows, 2) == "2 done, 1 running, 3 to come; about 4 min 35 s left"
-    assert _status.estimate(rows[:2]) is None
+    assert status.estimate(rows, workers=2) == (3 * 150 + 100) / 2
+    assert status.summary(rows, 2) == "2 done, 1 running, 3 to come; about 4 min 35 s left"
+    assert status.estimate(rows[:2]) is None

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from spikelab.spike_sorting import _worker
-from spikelab.spike_sorting._inputs import Job
-from spikelab.spike_sorting._run import Limits, Sorted
-from spikelab.spike_sorting._runlog import run_log
+from spikelab.spike_sorting.batch import worker
 from spikelab.spike_sorting.config import preset_for
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.sort_one import Limits, Sorted
+from spikelab.system.runlog import run_log
 
 JOB = Job(Path("x"), "x", preset_for("threshold"), Path("out"), Path("inter"))
 GREEDY = """
@@ -36,16 +36,16 @@ def test_a_task_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             time.sleep(0.01)
 
-    monkeypatch.setattr(_worker, "sort_one", sort)
-    told: list[_worker.Told] = []
-    thread = threading.Thread(target=lambda: told.append(_worker.run_task(JOB, "whole", "batch", Limits())))
+    monkeypatch.setattr(worker, "sort_one", sort)
+    told: list[worker.Told] = []
+    thread = threading.Thread(target=lambda: told.append(worker.run_task(JOB, "whole", "batch", Limits())))
     thread.start()
     started.wait(60)
-    assert not _worker.end_batch("another")
-    assert _worker.end_batch("batch")
+    assert not worker.end_batch("another")
+    assert worker.end_batch("batch")
     thread.join(60)
-    assert told == [_worker.Told(interrupted=True)]
-    assert not _worker.end_batch("batch")
+    assert told == [worker.Told(interrupted=True)]
+    assert not worker.end_batch("batch")
 
 
 def test_an_error_that_does_not_travel_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +55,8 @@ def test_an_error_that_does_not_travel_is_told_in_words(monkeypatch: pytest.Monk
     def fail(job: Job, limits: Limits) -> None:
         raise LocalError("what happened")
 
-    monkeypatch.setattr(_worker, "sort_one", fail)
-    told = _worker.run_task(JOB, "whole", "batch", Limits())
+    monkeypatch.setattr(worker, "sort_one", fail)
+    told = worker.run_task(JOB, "whole", "batch", Limits())
     assert (type(told.error), str(told.error)) == (RuntimeError, "LocalError: what happened")
 
 
@@ -64,10 +64,10 @@ def test_memory_of_children_counts() -> None:
     with subprocess.Popen([sys.executable, "-c", GREEDY], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        used = _worker.memory_of([psutil.Process()])
-        assert not _worker.end_the_greedy(used + 10**10)
+        used = worker.memory_of([psutil.Process()])
+        assert not worker.end_the_greedy(used + 10**10)
         assert child.poll() is None
-        assert _worker.end_the_greedy(used + 2 * 10**8)
+        assert worker.end_the_greedy(used + 2 * 10**8)
         assert child.wait(60) == -9
 
 
@@ -91,8 +91,8 @@ def test_a_file_that_a_child_maps_is_not_its_memory(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         assert psutil.Process(child.pid).memory_info().rss > size
-        used = _worker.memory_of([psutil.Process()])
-        assert not _worker.end_the_greedy(used + size // 2)
+        used = worker.memory_of([psutil.Process()])
+        assert not worker.end_the_greedy(used + size // 2)
         assert child.poll() is None
         child.kill()
 
@@ -114,7 +114,7 @@ def test_memory_that_children_share_counts_once() -> None:
         assert [child.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         tree = [psutil.Process(child.pid), *psutil.Process(child.pid).children()]
         assert len(tree) == 2
-        assert 10**8 < _worker.memory_of(tree) < 1.6 * 10**8
+        assert 10**8 < worker.memory_of(tree) < 1.6 * 10**8
         for process in tree:
             process.kill()
 
@@ -123,7 +123,7 @@ def test_what_the_guard_says_is_of_the_run_that_it_guards(tmp_path: Path, monkey
     ended = threading.Event()
 
     def greedy(limit: int) -> bool:
-        logging.getLogger("spikelab.spike_sorting._worker").warning("the sorter is ended")
+        logging.getLogger("spikelab.spike_sorting.batch.worker").warning("the sorter is ended")
         ended.set()
         return True
 
@@ -134,9 +134,9 @@ def test_what_the_guard_says_is_of_the_run_that_it_guards(tmp_path: Path, monkey
         assert "the sorter is ended" in warnings
         return Sorted(None, 1, 1)
 
-    monkeypatch.setattr(_worker, "GUARD_S", 0.02)
-    monkeypatch.setattr(_worker, "end_the_greedy", greedy)
-    monkeypatch.setattr(_worker, "sort_one", sort)
-    monkeypatch.setattr(_worker._STATE, "guard", None)
-    assert _worker.run_task(JOB, "whole", "batch", Limits(memory=10**9)).error is None
+    monkeypatch.setattr(worker, "GUARD_S", 0.02)
+    monkeypatch.setattr(worker, "end_the_greedy", greedy)
+    monkeypatch.setattr(worker, "sort_one", sort)
+    monkeypatch.setattr(worker._STATE, "guard", None)
+    assert worker.run_task(JOB, "whole", "batch", Limits(memory=10**9)).error is None
     assert "the sorter is ended" in (tmp_path / "log").read_text()

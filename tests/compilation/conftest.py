@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, Waveforms
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, Waveforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

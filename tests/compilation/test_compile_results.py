@@ -9,9 +9,9 @@ import pytest
 from scipy.io import loadmat
 
 from spikelab import SpikeData
-from spikelab.spike_sorting._types import BinaryRecording, Waveforms
 from spikelab.spike_sorting.compilation import build_spikedata, compile_results
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.data import BinaryRecording, Waveforms
 
 Make = Callable[..., Any]
 # Negative peaks by descending amplitude (8: 80 uV, 3: 50 uV), then positive ones (9: 95 uV, 7: 90 uV).

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting._types import Epoch
 from spikelab.spike_sorting.compilation import build_spikedata, split_by_file
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.data import Epoch
 from spikelab.spikedata._epochs import combine_templates
 
 Make = Callable[..., Any]

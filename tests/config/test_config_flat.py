@@ -11,7 +11,6 @@ from dataclasses import fields
 import pytest
 
 from spikelab.spike_sorting import config as module
-from spikelab.spike_sorting._flat import Place, flat_names, groups, keywords
 from spikelab.spike_sorting.config import (
     KILOSORT2,
     KILOSORT4,
@@ -20,6 +19,7 @@ from spikelab.spike_sorting.config import (
     SortingPipelineConfig,
     preset_for,
 )
+from spikelab.spike_sorting.settings.flat import Place, flat_names, groups, keywords
 
 EVERY_FIELD = [
     Place(group, declared.name)

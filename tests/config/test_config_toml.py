@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikelab.spike_sorting import config as presets
-from spikelab.spike_sorting._fields import (
+from spikelab.spike_sorting.config import KILOSORT2, RT_SORT_NEUROPIXELS, SortingPipelineConfig
+from spikelab.spike_sorting.settings.fields import (
     Boolean,
     Constraint,
     Either,
@@ -29,9 +30,8 @@ from spikelab.spike_sorting._fields import (
     Text,
     option_of,
 )
-from spikelab.spike_sorting._flat import flat_name, groups
-from spikelab.spike_sorting._toml import config_from_toml, config_to_toml
-from spikelab.spike_sorting.config import KILOSORT2, RT_SORT_NEUROPIXELS, SortingPipelineConfig
+from spikelab.spike_sorting.settings.flat import flat_name, groups
+from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable

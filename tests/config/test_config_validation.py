@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting import config as presets
-from spikelab.spike_sorting._fields import plain
-from spikelab.spike_sorting._flat import flat_names
-from spikelab.spike_sorting._validation import parse_memory, validate_config
 from spikelab.spike_sorting.config import KILOSORT2, SortingPipelineConfig
+from spikelab.spike_sorting.settings.flat import flat_names
+from spikelab.spike_sorting.settings.validation import validate_config
+from spikelab.system.json_files import plain
+from spikelab.system.memory import parse_memory
 
 ZERO, NEGATIVE, NAN = 0, -1, math.nan
 NO_FLAG = (None, 0, 1, "yes")

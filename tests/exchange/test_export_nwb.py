@@ -14,7 +14,7 @@ from spikeinterface.extractors import read_nwb_recording, read_nwb_sorting
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results, sort_recording
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
-from spikelab.spike_sorting._results import Results
+from spikelab.spike_sorting.run.results import Results
 
 pynwb = pytest.importorskip("pynwb")
 

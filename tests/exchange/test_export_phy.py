@@ -14,8 +14,8 @@ from phylib.io.model import load_model
 
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results, sort_recording
-from spikelab.spike_sorting._results import Results, TracesUnavailableError
-from spikelab.spike_sorting.handoffs.phy import _write_tables
+from spikelab.spike_sorting.exchange.formats.phy import _write_tables
+from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 
 
 @pytest.fixture

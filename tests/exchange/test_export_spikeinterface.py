@@ -12,7 +12,7 @@ import spikeinterface
 
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results
-from spikelab.spike_sorting._results import TracesUnavailableError
+from spikelab.spike_sorting.run.results import TracesUnavailableError
 
 
 def days(results: Path) -> list[SpikeData]:

@@ -13,9 +13,9 @@ from phylib.io.model import load_model
 
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results, import_curation
-from spikelab.spike_sorting._results import Results
+from spikelab.spike_sorting.exchange.formats.phy_curation import NewUnit
 from spikelab.spike_sorting.exchange.reimport import _measure
-from spikelab.spike_sorting.handoffs.phy_curation import NewUnit
+from spikelab.spike_sorting.run.results import Results
 
 
 def in_phy(folder: Path, clusters: np.ndarray | None = None, groups: dict[int, str] | None = None) -> None:

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import gallery
-from spikelab.spike_sorting._shown import population_rate
 from spikelab.spike_sorting.config import CurationConfig, FigureConfig
 from spikelab.spike_sorting.curation import curate_two_rounds
+from spikelab.spike_sorting.curation.histograms import population_rate
 from spikelab.spike_sorting.figures import (
     FigureRecording,
     all_templates_plot,

@@ -22,7 +22,7 @@ from harness import Case, damage_bytes, damage_json, failures, run_cases, table
 from simulated import save_recording, simulate
 from spikelab import SpikeData
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting._results import Results
+from spikelab.spike_sorting.run.results import Results
 
 OUT, INTER = "out", "inter"
 # What a run writes anew whatever is there, or carries the time of day; and the traces, which are looked at when

@@ -182,9 +182,9 @@ def job_case(seed: int) -> Case:
     def make(folder: Path) -> Path:
         import tomllib
 
-        from spikelab.spike_sorting._inputs import Job
-        from spikelab.spike_sorting._jobfile import write_job
+        from spikelab.spike_sorting.batch.jobfile import write_job
         from spikelab.spike_sorting.config import KILOSORT4
+        from spikelab.spike_sorting.run.jobs import Job
 
         _recordings(folder)
         path = folder / "0_day1.toml"
@@ -195,7 +195,7 @@ def job_case(seed: int) -> Case:
         return _write(path, _damaged(text, tomllib.loads(text), rng, tomli_w.dumps), rng)
 
     def use(path: Path) -> str | None:
-        from spikelab.spike_sorting._jobfile import read_job
+        from spikelab.spike_sorting.batch.jobfile import read_job
 
         job = read_job(path)
         return None if isinstance(job.name, str) and job.results.is_absolute() else "a job without a name or folder"

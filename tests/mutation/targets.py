@@ -11,12 +11,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "spikelab" / "spike_sorting"
-RT_SORT, WAVEFORMS = "rt_sort", "waveforms"
-# Documentation, another's file format, lists of names, and bounds of memory, which measurements are held against.
+FOLDERS = ("rt_sort", "filters", "waveforms")
+WAVEFORMS = "waveforms"
+# Another's file format, bounds of memory, which measurements are held against, filters that are held against scipy's,
+# and the making of the models.
 LEFT_OUT = {
-    "rt_sort/__init__.py", "rt_sort/_reference.py", "rt_sort/_torch_file.py", "rt_sort/memory.py",
-    "waveforms/__init__.py",
-}  # fmt: skip
+    "rt_sort/detection/_torch_file.py",
+    "rt_sort/memory.py",
+    "filters/design.py",
+    "filters/bandpass.py",
+    "filters/_bandpass_kernels.py",
+    *(f"rt_sort/training/{name}.py" for name in ("__main__", "card", "fitting", "scoring", "simulation", "windows")),
+}
 
 
 @dataclass(frozen=True)
@@ -31,32 +37,32 @@ WAVEFORM_GUARDS = Guards(
     compiled=("waveforms_parts", "waveforms_metrics", "waveforms_extractor", "waveforms_engine", "waveforms_centring")
 )
 GUARDS = {
-    "rt_sort/_dip.py": Guards(("dip",)),
-    "rt_sort/_filter_kernels.py": Guards(("filter_kernels",)),
-    "rt_sort/_gate.py": Guards(("gate",)),
-    "rt_sort/_linear.py": Guards(("linear",)),
-    "rt_sort/_match_kernels.py": Guards(("matching",)),
-    "rt_sort/_mixture.py": Guards(("mixture",)),
-    "rt_sort/_partition.py": Guards(("partition",)),
-    "rt_sort/_template_kernels.py": Guards(("templates", "learning")),
-    "rt_sort/_unimodal.py": Guards(("unimodal",)),
-    "rt_sort/branches.py": Guards(("branches",)),
-    "rt_sort/clustering.py": Guards(("clustering",)),
+    "rt_sort/learning/_dip.py": Guards(("dip",)),
+    "filters/_stream_kernels.py": Guards(("filter_kernels",)),
+    "rt_sort/detection/_candidates.py": Guards(("gate",)),
+    "rt_sort/learning/_linear.py": Guards(("linear",)),
+    "rt_sort/matching/_peeling_kernels.py": Guards(("matching",)),
+    "rt_sort/learning/_mixture.py": Guards(("mixture",)),
+    "rt_sort/learning/_partition.py": Guards(("partition",)),
+    "rt_sort/matching/_template_kernels.py": Guards(("templates", "learning")),
+    "rt_sort/learning/_unimodal.py": Guards(("unimodal",)),
+    "rt_sort/learning/branches.py": Guards(("branches",)),
+    "rt_sort/learning/clustering.py": Guards(("clustering",)),
     "rt_sort/detect.py": Guards(("detect",), ("sorter",)),
-    "rt_sort/detection.py": Guards(compiled=("detection",)),
-    "rt_sort/events.py": Guards(("events",)),
-    "rt_sort/filtering.py": Guards(compiled=("filtering",)),
-    "rt_sort/learning.py": Guards(("learning",)),
-    "rt_sort/matching.py": Guards(("matching",)),
-    "rt_sort/merging.py": Guards(("merging",)),
-    "rt_sort/model.py": Guards(("model",)),
-    "rt_sort/network.py": Guards(("network_kernels",), ("network",)),
-    "rt_sort/noise.py": Guards(("noise_kernels",), ("noise", "detection")),
+    "rt_sort/detection/peaks.py": Guards(compiled=("detection",)),
+    "rt_sort/learning/events.py": Guards(("events",)),
+    "filters/stream.py": Guards(compiled=("filtering",)),
+    "rt_sort/learning/waveforms.py": Guards(("learning",)),
+    "rt_sort/matching/peeling.py": Guards(("matching",)),
+    "rt_sort/learning/merging.py": Guards(("merging",)),
+    "rt_sort/detection/model.py": Guards(("model",)),
+    "rt_sort/detection/network.py": Guards(("network_kernels",), ("network",)),
+    "rt_sort/detection/noise.py": Guards(("noise_kernels",), ("noise", "detection")),
     "rt_sort/parameters.py": Guards(("parameter_page", "parameter_values")),
     "rt_sort/sequences.py": Guards(("sequences",)),
     "rt_sort/sorter.py": Guards(compiled=("sorter",)),
-    "rt_sort/splitting.py": Guards(compiled=("splitting",)),
-    "rt_sort/templates.py": Guards(("templates",)),
+    "rt_sort/learning/splitting.py": Guards(compiled=("splitting",)),
+    "rt_sort/matching/templates.py": Guards(("templates",)),
     "rt_sort/traces.py": Guards(("traces",), ("sorter",)),
     "rt_sort/whitening.py": Guards(("whitening",)),
     "waveforms/_kernels.py": Guards(("waveforms_kernels",)),
@@ -71,20 +77,20 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "reads ahead into the cache, and makes no other difference",
     ("waveforms/_kernels.py", "return -1", "return -2"): "not reached: somebody has been counted",
     ("waveforms/chunks.py", "self._pool.shutdown()", "pass"): "threads end with the pool anyway, only later",
-    ("rt_sort/_unimodal.py", "longest = -1.0", "longest = -1.5"): "below any length",
-    ("rt_sort/_unimodal.py", "lack = -1.0", "lack = -1.5"): "below any lack",
+    ("rt_sort/learning/_unimodal.py", "longest = -1.0", "longest = -1.5"): "below any length",
+    ("rt_sort/learning/_unimodal.py", "lack = -1.0", "lack = -1.5"): "below any lack",
 }
 
 
 def files() -> list[str]:
     """Files that are mutated, relative to the package."""
-    found = [path for folder in (RT_SORT, WAVEFORMS) for path in sorted((PACKAGE / folder).glob("*.py"))]
-    return [name for path in found if (name := path.relative_to(PACKAGE).as_posix()) not in LEFT_OUT]
+    found = [path.relative_to(PACKAGE) for folder in FOLDERS for path in sorted((PACKAGE / folder).rglob("*.py"))]
+    return [path.as_posix() for path in found if path.name != "__init__.py" and path.as_posix() not in LEFT_OUT]
 
 
 def guards_of(file: str) -> Guards:
     """Test modules of a file that are there."""
-    folder = ROOT / "tests" / file.split("/")[0]
+    folder = ROOT / "tests" / (WAVEFORMS if file.startswith(WAVEFORMS) else "rt_sort")
     wanted = GUARDS.get(file, WAVEFORM_GUARDS if file.startswith(WAVEFORMS) else Guards())
 
     def paths(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,13 +16,15 @@ import pytest
 from spikeinterface.core import NumpyRecording
 
 from simulated import FS, save_recording, simulate, simulate_dense
-from spikelab.spike_sorting import _progress, _run, sort_recording
+from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends import rt_sort as rt_sort_backend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort, detect
+from spikelab.spike_sorting.run import sort_one
 from spikelab.spikedata import SpikeData
+from spikelab.system import progress
 
 SECONDS = 4.0
 BASE: dict[str, Any] = {
@@ -386,7 +388,8 @@ def test_sorter_name_chooses_the_backend(tmp_path: Path) -> None:
 
 def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
-    from spikelab.spike_sorting.backends import _child, spikeinterface_generic
+    from spikelab.spike_sorting.backends import spikeinterface_generic
+    from spikelab.spike_sorting.backends.isolation import child
 
     recording = simulate(duration_s=SECONDS).recording
     matlab = tmp_path / "bin" / "matlab"
@@ -403,7 +406,7 @@ def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: py
         seen.append(job)
         raise InterruptedError
 
-    monkeypatch.setattr(_child, "run_in_child", stop)
+    monkeypatch.setattr(child, "run_in_child", stop)
     monkeypatch.setattr(spikeinterface_generic, "check_container", lambda *args, **kwargs: None)
     with pytest.raises(InterruptedError):
         sort_once(tmp_path / "b", recording, sorter="kilosort2", use_docker="my/image:1")
@@ -446,7 +449,7 @@ def test_rt_sort_verbose_logs_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(_progress, "LOG_INTERVAL_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL_S", 0.0)
     for verbose in (True, False):
         caplog.clear()
         sort_once(tmp_path / str(verbose), odd_recording("dense"), rt_sort_verbose=verbose, **RT_SORT)
@@ -479,7 +482,7 @@ def test_workers_of_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     workers: list[int] = []
     original = binary._Threads.__init__
     monkeypatch.setattr(binary._Threads, "__init__", lambda self, n: (workers.append(n), original(self, n))[1])
-    monkeypatch.setattr(_run, "available_cores", lambda: 16)
+    monkeypatch.setattr(sort_one, "available_cores", lambda: 16)
     recording = simulate(duration_s=15.0, n_channels=4, n_units=2).recording
     for i, settings in enumerate(
         [{"n_jobs": 1}, {"n_jobs": 2}, {"n_jobs": 2, "total_memory": "233M"},
@@ -538,7 +541,7 @@ def test_resource_retries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retri
 
 
 def test_sorter_timeout_reaches_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikelab.spike_sorting.backends import _child
+    from spikelab.spike_sorting.backends.isolation import child
 
     seen: list[float | None] = []
 
@@ -546,7 +549,7 @@ def test_sorter_timeout_reaches_the_child(tmp_path: Path, monkeypatch: pytest.Mo
         seen.append(timeout_s)
         raise InterruptedError
 
-    monkeypatch.setattr(_child, "run_in_child", stop)
+    monkeypatch.setattr(child, "run_in_child", stop)
     for i, timeout in enumerate((None, 12.0)):
         with pytest.raises(InterruptedError):
             sort_once(

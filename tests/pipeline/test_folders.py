@@ -15,7 +15,6 @@ import pytest
 from spikeinterface.core import generate_ground_truth_recording
 
 from simulated import FS, simulate
-from spikelab import _files
 from spikelab.spike_sorting import sort_multistream, sort_recording, stages
 from spikelab.spike_sorting._exceptions import (
     ConcurrentSortError,
@@ -23,11 +22,12 @@ from spikelab.spike_sorting._exceptions import (
     InsufficientActivityError,
     SorterNotInstalledError,
 )
-from spikelab.spike_sorting._inputs import plan_jobs
-from spikelab.spike_sorting._runlog import logged_warnings, run_log
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.run.jobs import plan_jobs
 from spikelab.spike_sorting.stages.store import MANIFEST, StageStore
+from spikelab.system import files
+from spikelab.system.runlog import logged_warnings, run_log
 
 Saved = Callable[..., Path]
 LOOSE: dict[str, Any] = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
@@ -122,7 +122,7 @@ def test_a_half_written_manifest_does_not_replace_a_good_one(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_files, "write_text", full)
+        patched.setattr(files, "write_text", full)
         with pytest.raises(OSError, match="No space"):
             StageStore(tmp_path).load_or_run("stage", settings={"a": 2}, **arguments)
     assert json.loads((tmp_path / "stages" / "stage" / MANIFEST).read_text())["settings"] == {"a": 1}
@@ -131,7 +131,7 @@ def test_a_half_written_manifest_does_not_replace_a_good_one(tmp_path: Path, mon
 HOLD = """
 import sys
 from pathlib import Path
-from spikelab.spike_sorting._lock import locked
+from spikelab.spike_sorting.run.lock import locked
 with locked(Path(sys.argv[1]), Path(sys.argv[2])):
     print("ready", flush=True)
     sys.stdin.read()

@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from spikelab._process import runs, this_process
-from spikelab.spike_sorting import _lock
 from spikelab.spike_sorting._exceptions import ConcurrentSortError
-from spikelab.spike_sorting._lock import LOCK, NOTE, STALE_S, locked
+from spikelab.spike_sorting.run import lock
+from spikelab.spike_sorting.run.lock import LOCK, NOTE, STALE_S, locked
+from spikelab.system.process import runs, this_process
 
 HOLD = """
 import sys
 from pathlib import Path
-from spikelab.spike_sorting._lock import locked
+from spikelab.spike_sorting.run.lock import locked
 with locked(Path(sys.argv[1]), Path(sys.argv[2])):
     print("ready", flush=True)
     sys.stdin.read()
@@ -82,8 +82,8 @@ def test_a_fresh_note_of_another_host_is_respected(tmp_path: Path, folder: str) 
 
 @pytest.fixture
 def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "WATCH_S", 1.0)
-    monkeypatch.setattr(_lock, "LOOK_S", 0.05)
+    monkeypatch.setattr(lock, "WATCH_S", 1.0)
+    monkeypatch.setattr(lock, "LOOK_S", 0.05)
 
 
 @pytest.mark.usefixtures("_short_watch")
@@ -117,8 +117,8 @@ def test_a_note_that_cannot_be_understood_bars_nobody(tmp_path: Path, text: str)
 def test_a_note_with_a_wrong_date_counts_while_it_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float
 ) -> None:
-    monkeypatch.setattr(_lock, "WATCH_S", 60.0)
-    monkeypatch.setattr(_lock, "LOOK_S", 0.05)
+    monkeypatch.setattr(lock, "WATCH_S", 60.0)
+    monkeypatch.setattr(lock, "LOOK_S", 0.05)
     note_of(tmp_path / "out", age_s, pid=17, host="elsewhere")
     over = threading.Event()
 
@@ -152,7 +152,7 @@ def test_an_unreadable_note_means_nothing(tmp_path: Path) -> None:
 
 
 def test_the_note_is_kept_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "TOUCH_S", 0.05)
+    monkeypatch.setattr(lock, "TOUCH_S", 0.05)
     with locked(tmp_path / "out", tmp_path / "inter"):
         note = tmp_path / "out" / NOTE
         os.utime(note, (0, 0))
@@ -165,11 +165,11 @@ def test_the_note_is_kept_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_note_that_came_in_between_is_given_back(tmp_path: Path) -> None:
     """Two runs judge the same old note; the slower one must not take the note of the faster one away."""
     note_of(tmp_path, STALE_S + 5, pid=17, host="elsewhere")
-    judged = _lock._Claim.read(tmp_path)
+    judged = lock._Claim.read(tmp_path)
     assert judged is not None
     note_of(tmp_path, 0, pid=18, host="faster")
     with pytest.raises(ConcurrentSortError, match="process 18 on faster"):
-        _lock._take_away(tmp_path, judged)
+        lock._take_away(tmp_path, judged)
     assert [path.name for path in tmp_path.iterdir()] == [NOTE]
     assert json.loads((tmp_path / NOTE).read_text()) == {"pid": 18, "host": "faster"}
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfiltfilt
 from spikeinterface.preprocessing import bandpass_filter
 
-from spikelab.spike_sorting._butterworth import design
+from spikelab.spike_sorting.filters._bandpass_kernels import TILE
+from spikelab.spike_sorting.filters.bandpass import BandPassRecording, margin_frames
+from spikelab.spike_sorting.filters.design import design
 from spikelab.spike_sorting.recording import preprocess
-from spikelab.spike_sorting.recording._kernels import TILE
-from spikelab.spike_sorting.recording.bandpass import BandPassRecording, margin_frames
 
 FS = 20_000.0
 # Of the standard deviation of what is filtered; the largest value is about five times as large.

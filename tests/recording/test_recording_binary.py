@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError, SaturatedSignalError
-from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.config import RecordingConfig
+from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.recording import binary as module
 from spikelab.spike_sorting.recording import epochs_of, open_recording, write_binary
 from spikelab.spike_sorting.recording.binary import choose_lsb, chunk_ranges

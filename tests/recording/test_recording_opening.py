@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.signal import iirfilter, sosfiltfilt
 
-from spikelab.spike_sorting._types import BinaryRecording
 from spikelab.spike_sorting.config import RecordingConfig
+from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.recording import (
     epochs_of,
     inspect_file,

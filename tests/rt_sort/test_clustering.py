@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import peaks_of, traces_of
-from spikelab.spike_sorting.rt_sort import clustering
-from spikelab.spike_sorting.rt_sort.clustering import (
+from spikelab.spike_sorting.rt_sort.learning import clustering
+from spikelab.spike_sorting.rt_sort.learning.clustering import (
     choose_events,
     event_features,
     events_by_chunk,

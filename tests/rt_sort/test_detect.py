@@ -12,7 +12,7 @@ from small import peaks_of, row_of_electrodes, traces_of
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.rt_sort import detect
 from spikelab.spike_sorting.rt_sort.detect import Learner, detect_all
-from spikelab.spike_sorting.rt_sort.detection import PEAK
+from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from simulated import spike_shape
-from spikelab.spike_sorting.rt_sort.detection import (
+from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.detection.network import dense_logits
+from spikelab.spike_sorting.rt_sort.detection.peaks import (
     PEAK,
     PeakDetector,
     PeakStream,
@@ -18,8 +20,6 @@ from spikelab.spike_sorting.rt_sort.detection import (
     logit,
     window_taps,
 )
-from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
-from spikelab.spike_sorting.rt_sort.network import dense_logits
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, simulate
 
 N_CHANNELS = 5

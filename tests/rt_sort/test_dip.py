@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from spikelab.spike_sorting.rt_sort._dip import N_VALUES, P_VALUES, QUANTILES, convex_minorant, dip_of, dip_p_value
+from spikelab.spike_sorting.rt_sort.learning._dip import (
+    N_VALUES,
+    P_VALUES,
+    QUANTILES,
+    convex_minorant,
+    dip_of,
+    dip_p_value,
+)
 
 
 def nearest_unimodal(values: np.ndarray) -> float:

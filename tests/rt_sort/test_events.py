@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import peaks_of, row_of_electrodes
-from spikelab.spike_sorting.rt_sort.events import find_events, is_root, neighbours
+from spikelab.spike_sorting.rt_sort.learning.events import find_events, is_root, neighbours
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
 # At 10 kHz five frames before and three after; radii of one and of two electrodes.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import sosfilt
 
-from spikelab.spike_sorting.rt_sort._filter_kernels import FADE_EVERY, TILE, run_sections, weigh_ahead
+from spikelab.spike_sorting.filters._stream_kernels import FADE_EVERY, TILE, run_sections, weigh_ahead
 
 POLES = np.array([[-1.6, 0.7], [-0.5, 0.3]])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
+from spikelab.spike_sorting.filters.stream import FilterStream, weights
 from spikelab.spike_sorting.rt_sort import StreamBandPass
-from spikelab.spike_sorting.rt_sort.filtering import FilterStream, weights
 
 FS = 20_000.0
 N_CHANNELS = 70  # more than are filtered together

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort._gate import TILE, find_extremes, gather, is_lone_maximum, is_minimum
+from spikelab.spike_sorting.rt_sort.detection._candidates import (
+    TILE,
+    find_extremes,
+    gather,
+    is_lone_maximum,
+    is_minimum,
+)
 
 
 def found(

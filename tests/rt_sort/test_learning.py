@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from small import peaks_of, traces_of
-from spikelab.spike_sorting.rt_sort import clustering, learning
-from spikelab.spike_sorting.rt_sort._template_kernels import gather_windows, subtract_spikes
-from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
-from spikelab.spike_sorting.rt_sort.matching import SPIKE
+from spikelab.spike_sorting.rt_sort.learning import clustering, waveforms
+from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events, stretches
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows, subtract_spikes
+from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
+from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.parameters import resolve
-from spikelab.spike_sorting.rt_sort.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 
 RATE = 4000.0  # four frames before the peak and six after
@@ -125,7 +125,7 @@ def test_matching_finds_the_spikes_of_the_parts_only(bank: TemplateBank) -> None
 
 
 def test_what_is_learnt_of_known_spikes_is_their_templates(bank: TemplateBank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "frames_at_a_time", lambda n_channels: 30)
+    monkeypatch.setattr(waveforms, "frames_at_a_time", lambda n_channels: 30)
     spikes = spikes_of(SPIKES)
     learnt = learn(traces_of(recorded(bank, spikes, 200), RATE), bank, spikes, [(0, 120), (130, 200)], seed=0)
     np.testing.assert_allclose(learnt.means, bank.dense(), atol=1e-4)
@@ -143,7 +143,7 @@ def test_what_is_learnt_of_known_spikes_is_their_templates(bank: TemplateBank, m
 
 
 def test_examples_and_means_keep_the_noise_that_is_there(bank: TemplateBank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "frames_at_a_time", lambda n_channels: 30)
+    monkeypatch.setattr(waveforms, "frames_at_a_time", lambda n_channels: 30)
     spikes, parts = spikes_of(SPIKES), [(0, 120), (130, 200)]
     noise = np.random.default_rng(0).normal(size=(200, N_CHANNELS)).astype(np.float32)
     learnt = learn(traces_of(recorded(bank, spikes, 200) + noise, RATE), bank, spikes, parts, seed=0)
@@ -190,15 +190,15 @@ def test_examples_are_some_of_many_spikes(bank: TemplateBank, monkeypatch: pytes
     spikes = spikes_of([(20 + 15 * k, int(k >= 50), 1, 0) for k in range(60)])
     traces = traces_of(recorded(bank, spikes, 1000), RATE)
     assert len(learn(traces, bank, spikes, [(0, 1000)], seed=0).examples[0]) == 50
-    monkeypatch.setattr(learning, "MAX_EXAMPLES", 45)
+    monkeypatch.setattr(waveforms, "MAX_EXAMPLES", 45)
     chosen = [learn(traces, bank, spikes, [(0, 1000)], seed).example_frames for seed in (0, 0, 1)]
     assert [len(frames) for frames in chosen[0]] == [45, 10]
     assert chosen[0][0].tolist() == chosen[1][0].tolist() != chosen[2][0].tolist()
     assert set(chosen[0][0].tolist()) < set(spikes["frame"][:50].tolist())
     assert np.all(np.diff(chosen[0][0]) > 0)
-    monkeypatch.setattr(learning, "MAX_EXAMPLES_IN_ALL", 84)
+    monkeypatch.setattr(waveforms, "MAX_EXAMPLES_IN_ALL", 84)
     assert [len(frames) for frames in learn(traces, bank, spikes, [(0, 1000)], 0).example_frames] == [42, 10]
-    monkeypatch.setattr(learning, "MAX_EXAMPLES_IN_ALL", 10)
+    monkeypatch.setattr(waveforms, "MAX_EXAMPLES_IN_ALL", 10)
     assert [len(frames) for frames in learn(traces, bank, spikes, [(0, 1000)], 0).example_frames] == [40, 10]
 
 
@@ -206,9 +206,9 @@ def test_parts_are_read_in_chunks_with_a_window_around_them(
     bank: TemplateBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without spikes a residual is the traces, with zeros beyond the recording."""
-    monkeypatch.setattr(learning, "frames_at_a_time", lambda n_channels: 30)
+    monkeypatch.setattr(waveforms, "frames_at_a_time", lambda n_channels: 30)
     values = np.random.default_rng(0).normal(size=(100, N_CHANNELS)).astype(np.float32)
-    chunks = list(learning._residuals(traces_of(values, RATE), bank, spikes_of([]), [(0, 45), (60, 100)]))
+    chunks = list(waveforms._residuals(traces_of(values, RATE), bank, spikes_of([]), [(0, 45), (60, 100)]))
     assert [(start, end) for start, end, _ in chunks] == [(0, 30), (30, 45), (60, 90), (90, 100)]
     wide = np.pad(values, ((11, 11), (0, 0)))
     for start, end, residual in chunks:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort._linear import (
+from spikelab.spike_sorting.rt_sort.learning._linear import (
     MOST_DIMS,
     POINTS_PER_DIM,
     RIDGE,

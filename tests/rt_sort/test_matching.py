@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort._match_kernels import (
+from spikelab.spike_sorting.rt_sort.matching._peeling_kernels import (
     best_frame,
     explain_blocks,
     explained,
@@ -16,10 +16,10 @@ from spikelab.spike_sorting.rt_sort._match_kernels import (
     with_room,
     within_tolerances,
 )
-from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher, later
+from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
+from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Tolerances
-from spikelab.spike_sorting.rt_sort.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 
 FS = 4000.0  # 4 frames before the peak, 6 after; blocks of 10

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort import merging
-from spikelab.spike_sorting.rt_sort.detection import PEAK
-from spikelab.spike_sorting.rt_sort.learning import Learnt
-from spikelab.spike_sorting.rt_sort.matching import Matcher
-from spikelab.spike_sorting.rt_sort.merging import (
+from spikelab.spike_sorting.rt_sort.learning.waveforms import merging
+from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
+from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
+from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
+from spikelab.spike_sorting.rt_sort.learning.merging import (
     Evidence,
     Pair,
     Units,
@@ -30,8 +30,8 @@ from spikelab.spike_sorting.rt_sort.merging import (
     without,
 )
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
-from spikelab.spike_sorting.rt_sort.splitting import Comparison
-from spikelab.spike_sorting.rt_sort.templates import bank_from_waveforms
+from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison
+from spikelab.spike_sorting.rt_sort.matching.templates import bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.whitening import RIDGE, Noise
 
 FS = 4000.0  # windows of 4 frames, the peak, 6 frames

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort import _mixture
-from spikelab.spike_sorting.rt_sort._mixture import (
+from spikelab.spike_sorting.rt_sort.learning import _mixture
+from spikelab.spike_sorting.rt_sort.learning._mixture import (
     expectation_maximisation,
     fit_mixture,
     grouped,

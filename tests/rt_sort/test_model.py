@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
-from spikelab.spike_sorting.rt_sort.model import BUNDLED, Layer, ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.detection.model import BUNDLED, Layer, ModelSpikeSorter
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_what_torch_saves_loads(folder: Path) -> None:
 def test_loading_needs_no_torch(folder: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter\n"
+        "from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter\n"
         f"ModelSpikeSorter.load({str(folder)!r}); ModelSpikeSorter.load_bundled('neuropixels')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

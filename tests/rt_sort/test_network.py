@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
-from spikelab.spike_sorting.rt_sort.network import LANES, Network, dense_logits
+from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.detection.network import LANES, Network, dense_logits
 
 
 def reference(model: ModelSpikeSorter, trace: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.network import LANES, Network, add_products, run_layers
+from spikelab.spike_sorting.rt_sort.detection.network import LANES, Network, add_products, run_layers
 
 N_SAMPLES = 9
 SHAPES = ((3, 1, 3), (2, 3, 4), (1, 2, 2))  # outputs, inputs, kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.noise import (
+from spikelab.spike_sorting.rt_sort.detection.noise import (
     IGNORED_BITS,
     MAD_TO_STD,
     N_PAST,

@@ -135,7 +135,7 @@ def test_the_root_moves_to_an_earlier_electrode(limits: dict[str, float], moves:
 )
 def test_tolerances_between_sequences(limits: dict[str, float], same: bool) -> None:
     """The second mean is half as large, two frames later on two of three channels, and smaller there."""
-    from spikelab.spike_sorting.rt_sort.merging import within_sequence_tolerances
+    from spikelab.spike_sorting.rt_sort.learning.merging import within_sequence_tolerances
 
     frames = np.arange(50)
     first = np.stack([-80 * np.exp(-(((frames - at) / 2) ** 2)) for at in (20, 24, 26)], axis=1).astype(np.float32)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort import _partition
-from spikelab.spike_sorting.rt_sort._partition import (
+from spikelab.spike_sorting.rt_sort.learning import _partition
+from spikelab.spike_sorting.rt_sort.learning._partition import (
     absorb_small,
     added,
     assign,

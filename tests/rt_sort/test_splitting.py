@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from spikelab.spike_sorting.rt_sort import splitting
-from spikelab.spike_sorting.rt_sort._linear import discriminant
-from spikelab.spike_sorting.rt_sort.splitting import (
+from spikelab.spike_sorting.rt_sort.learning.waveforms import splitting
+from spikelab.spike_sorting.rt_sort.learning._linear import discriminant
+from spikelab.spike_sorting.rt_sort.learning.splitting import (
     by_size,
     compare,
     detrended,

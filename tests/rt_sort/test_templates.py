@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from scipy.linalg import toeplitz
 
-from spikelab.spike_sorting.rt_sort._template_kernels import add_events, answer, gather_windows, subtract_spikes
-from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
-from spikelab.spike_sorting.rt_sort.templates import (
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import (
+    add_events,
+    answer,
+    gather_windows,
+    subtract_spikes,
+)
+from spikelab.spike_sorting.rt_sort.matching.templates import (
     TemplateBank,
     bank_from_waveforms,
     build_bank,
@@ -19,6 +23,7 @@ from spikelab.spike_sorting.rt_sort.templates import (
     low_rank,
     window_frames,
 )
+from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 
 FS = 4000.0  # 4 frames before the peak, 6 after

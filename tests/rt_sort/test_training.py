@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch")
 
-from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.training import scoring
 from spikelab.spike_sorting.rt_sort.training.__main__ import main
 from spikelab.spike_sorting.rt_sort.training.fitting import blank_model

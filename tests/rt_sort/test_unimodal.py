@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort._unimodal import (
+from spikelab.spike_sorting.rt_sort.learning._unimodal import (
     LEVEL,
     LEVEL_SLOPE,
     N_MODES,

@@ -15,8 +15,8 @@ USE = """
 import sys
 sys.modules["torch"] = None
 import numpy as np
-from spikelab.spike_sorting.rt_sort import model
-from spikelab.spike_sorting.rt_sort.detection import detect_peaks
+from spikelab.spike_sorting.rt_sort.detection import model
+from spikelab.spike_sorting.rt_sort.detection.peaks import detect_peaks
 assert model.__file__.startswith(sys.argv[1]), model.__file__
 traces = np.random.default_rng(0).normal(0, 8, (3000, 2)).astype(np.float32)
 for probe in model.BUNDLED:
@@ -35,7 +35,7 @@ def test_bundled_models_are_in_the_wheel(tmp_path: Path) -> None:
         names = archive.namelist()
     for probe in ("mea", "neuropixels"):
         for name in ("init_dict.json", "state_dict.pt", "model_card.md"):
-            assert f"spikelab/spike_sorting/rt_sort/detection_models/{probe}/{name}" in names
+            assert f"spikelab/spike_sorting/rt_sort/detection/models/{probe}/{name}" in names
     environment = os.environ | {"PYTHONPATH": str(site)}
     command = [sys.executable, "-c", USE, str(site)]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=240)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spikelab.spike_sorting import _exceptions as errors
-from spikelab.spike_sorting._classifier import classify_failure
+from spikelab.spike_sorting.failures.classifier import classify_failure
 from spikelab.spike_sorting.recording.checks import RecordingReport
 from spikelab.spike_sorting.stages.judgement import judged
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from spikelab.spike_sorting._json import read_sealed, sealed
 from spikelab.spike_sorting.stages.checksums import DamagedError
 from spikelab.spike_sorting.stages.published import FILES, published, record_published
 from spikelab.spike_sorting.stages.scratch import OWNER, empty_folder, owner, set_owner
+from spikelab.system.json_files import read_sealed, sealed
 
 
 @pytest.fixture

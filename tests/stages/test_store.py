@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spikelab import _files
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._json import sealed
 from spikelab.spike_sorting.stages.store import MANIFEST, Done, Manifest, StageStore
+from spikelab.system import files
+from spikelab.system.json_files import sealed
 
 
 class Counter:
@@ -246,7 +246,7 @@ def test_old_artifacts_that_cannot_be_deleted_are_in_nobodys_way(
 ) -> None:
     stage()
     with monkeypatch.context() as patched:
-        patched.setattr(_files, "remove", lambda path: None)  # a file in it is open elsewhere
+        patched.setattr(files, "remove", lambda path: None)  # a file in it is open elsewhere
         for number in range(2, 5):
             assert stage(settings={"a": number}).value == str(number)
             assert stage(settings={"a": number}).loaded

@@ -16,8 +16,8 @@ MARK = "SPIKELAB_KILL_TEST"  # a variable in the environment of everything that 
 
 SORTER = '''
 from pathlib import Path
-from spikelab.spike_sorting._types import SpikeTrains
-from spikelab.spike_sorting.backends import _child
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.backends.isolation import child as _child
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 
 class SupervisedBackend(ThresholdBackend):
@@ -38,7 +38,7 @@ TARGET = """
 import subprocess, tempfile, time
 from pathlib import Path
 import numpy as np
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 
 def run(job, folder):
     helper = subprocess.Popen(["sleep", "600"], start_new_session=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, SpikeTrains
 from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, SpikeTrains
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting._types import Epoch
+from spikelab.spike_sorting.data import Epoch
 from spikelab.spike_sorting.waveforms import chunks
 from spikelab.spike_sorting.waveforms.centring import Centring, search_windows
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, visit_spikes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._types import Epoch, SpikeTrains, Waveforms
 from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.data import Epoch, SpikeTrains, Waveforms
 from spikelab.spike_sorting.waveforms import _kernels, chunks, compute_waveforms, engine
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels

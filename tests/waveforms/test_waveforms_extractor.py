@@ -9,7 +9,8 @@ import pytest
 from spikeinterface.core import NumpyRecording, NumpySorting, append_recordings
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._types import Epoch
+from spikelab.spike_sorting.data import Epoch
+from spikelab.spike_sorting.data.traces import trace_source
 from spikelab.spike_sorting.waveforms import (
     SpikeInterfaceTraces,
     WaveformExtractor,
@@ -17,7 +18,6 @@ from spikelab.spike_sorting.waveforms import (
     extract,
     waveforms_from_extractor,
 )
-from spikelab.spike_sorting.waveforms.traces import trace_source
 
 BREAKS = (30_000,)
 

@@ -11,8 +11,8 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import numpy as np, psutil
-from spikelab.spike_sorting import _resources
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, SpikeTrains
+from spikelab.system import resources as _resources
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, SpikeTrains
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.waveforms import compute_waveforms
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting._types import Epoch, SpikeTrains
+from spikelab.spike_sorting.data import Epoch, SpikeTrains
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.waveforms import chunks, engine, templates
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, chunk_grid, visit_spikes
@@ -198,8 +198,8 @@ def test_waveforms_that_do_not_fit_are_warned_of(caplog: pytest.LogCaptureFixtur
 
 
 def test_nothing_is_read_of_an_empty_range(tmp_path: Path) -> None:
-    from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.waveforms.traces import read_raw
+    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.data.traces import read_raw
 
     path = tmp_path / "traces.raw"
     np.arange(20, dtype=np.int16).tofile(path)

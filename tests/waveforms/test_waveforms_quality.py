@@ -11,7 +11,7 @@ import pytest
 
 from spikelab import SpikeData
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting._results import Results
+from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.waveforms.quality import compute_quality_metrics
 
 SETTINGS = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "delete_inter": False, "n_jobs": 1}

@@ -228,12 +228,12 @@ def show_config(sorter: str | None, config_file: Path | None, settings: tuple[st
     """Print the complete configuration as TOML, ready for --config."""
     with errors_as_exit_codes():
         if describe:
-            from spikelab.spike_sorting._reference import render_markdown
+            from docs._generate.settings import render_markdown
 
             click.echo(render_markdown())
             return
         from spikelab.cli._settings import build_config, parse_settings
-        from spikelab.spike_sorting._toml import config_to_toml
+        from spikelab.spike_sorting.settings.toml import config_to_toml
 
         click.echo(config_to_toml(build_config(sorter, config_file, parse_settings(settings))))
 
@@ -277,7 +277,7 @@ def end_in_order() -> None:
 
 def log_to_terminal(level: int) -> None:
     """Our log as plain lines on stderr."""
-    from spikelab.spike_sorting._quoting import PrintableFormatter
+    from spikelab.system.quoting import PrintableFormatter
 
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))

@@ -12,16 +12,16 @@ import click
 from spikelab.cli._exit_codes import code_for, gravest
 from spikelab.cli._sort import outcome_report
 from spikelab.cli._table import table
-from spikelab.spike_sorting import _status
-from spikelab.spike_sorting._quoting import in_shell
+from spikelab.spike_sorting.batch import status as _status
+from spikelab.system.quoting import in_shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting._batch import Outcome
-    from spikelab.spike_sorting._inputs import Job
-    from spikelab.spike_sorting.distributed import Batch
+    from spikelab.spike_sorting.batch.distribute import Batch
+    from spikelab.spike_sorting.batch.policy import Outcome
+    from spikelab.spike_sorting.run.jobs import Job
 
 MOST_ROWS = 200  # of a table that is printed once; live ones have what fits
 CLEAR_REST, UP = "\x1b[0J", "\x1b[{}A"
@@ -31,7 +31,7 @@ AGAIN_S = 15.0
 
 def planned(manifest: Path) -> list[Job]:
     """The jobs of a list; what is wrong with it is a wrong use of the command."""
-    from spikelab.spike_sorting._manifest import ManifestError, read_manifest
+    from spikelab.spike_sorting.batch.manifest import ManifestError, read_manifest
 
     try:
         return read_manifest(manifest)
@@ -41,7 +41,7 @@ def planned(manifest: Path) -> list[Job]:
 
 def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tuple[str, int]:
     """Sort all of a list; returns the table of outcomes and the exit code."""
-    from spikelab.spike_sorting.distributed import run_many
+    from spikelab.spike_sorting.batch.distribute import run_many
 
     jobs = planned(manifest)
     board = Board()
@@ -54,7 +54,7 @@ def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tup
 
 def plan(manifest: Path, folder: Path) -> str:
     """Write job files and scripts; returns what to do with them."""
-    from spikelab.spike_sorting._plan import write_plan
+    from spikelab.spike_sorting.batch.plan import write_plan
 
     jobs = planned(manifest)
     scripts = write_plan(jobs, folder)
@@ -75,7 +75,7 @@ def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
     A batch system starts a job again at once, and what was killed on another host holds its folders a little longer.
     """
     from spikelab.spike_sorting._exceptions import ConcurrentSortError
-    from spikelab.spike_sorting._lock import ENDS_WITHIN_S
+    from spikelab.spike_sorting.run.lock import ENDS_WITHIN_S
 
     end = time.monotonic() + ENDS_WITHIN_S
     while isinstance((outcome := _sorted(job_file)).error, ConcurrentSortError) and time.monotonic() < end:
@@ -85,7 +85,7 @@ def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
 
 
 def _sorted(job_file: Path) -> Outcome:
-    from spikelab.spike_sorting._jobfile import read_job
+    from spikelab.spike_sorting.batch.jobfile import read_job
     from spikelab.spike_sorting.pipeline import run_jobs
 
     (outcome,) = run_jobs([read_job(job_file)])

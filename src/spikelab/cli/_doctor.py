@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spikelab import __version__
 from spikelab.cli._table import table
-from spikelab.spike_sorting._checks import (
+from spikelab.spike_sorting.stages.checks import (
     ABSENT,
     BROKEN,
     OK,
@@ -23,7 +23,7 @@ from spikelab.spike_sorting._checks import (
     check_plugins,
     check_sorter,
 )
-from spikelab.spike_sorting._resources import available_cores
+from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def _sorters() -> list[Row]:
 def _sorter_state(name: str) -> tuple[str, str]:
     """Whether a sorter can run here, and how, or what to do if not: the first sentence of what a sort would say."""
     from spikelab.spike_sorting.backends import get_backend_class
-    from spikelab.spike_sorting.config import preset_for
+    from spikelab.spike_sorting.settings.schema import preset_for
 
     backend = get_backend_class(name)(preset_for(name))
     (finding,) = check_sorter(Needs(backend))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.spike_sorting._quoting import in_shell, printable
+from spikelab.system.quoting import in_shell, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,6 @@ def _origin(unit: dict[str, Any]) -> str:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    from spikelab.spike_sorting._texts import read_toml
+    from spikelab.system.texts import read_toml
 
     return read_toml(path, "metadata as TOML")

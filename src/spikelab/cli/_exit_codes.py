@@ -45,7 +45,7 @@ def gravest(codes: Sequence[int]) -> int:
 def message_for(error: BaseException) -> str:
     """Our own errors speak for themselves; of others the class is part of the message."""
     from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-    from spikelab.spike_sorting._quoting import printable_lines
+    from spikelab.system.quoting import printable_lines
 
     if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError | FileExistsError):
         return printable_lines(str(error))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.spike_sorting._toml import parse_value
-from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.toml import parse_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,8 @@ def build_config(sorter: str | None, config_file: Path | None, settings: dict[st
     click.UsageError
         For an unknown setting or an impossible value.
     """
-    from spikelab.spike_sorting._toml import config_from_toml
-    from spikelab.spike_sorting._validation import validate_config
+    from spikelab.spike_sorting.settings.toml import config_from_toml
+    from spikelab.spike_sorting.settings.validation import validate_config
 
     try:
         if config_file is None:

@@ -11,14 +11,14 @@ from spikelab.cli import _exit_codes as codes
 from spikelab.cli._exit_codes import code_for, gravest, message_for
 from spikelab.cli._settings import build_config
 from spikelab.cli._table import table
-from spikelab.spike_sorting._inputs import Job, Request, plan_jobs
+from spikelab.spike_sorting.run.jobs import Job, Request, plan_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting._batch import Outcome
-    from spikelab.spike_sorting.config import SortingPipelineConfig
+    from spikelab.spike_sorting.batch.policy import Outcome
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 HEADER = ("recording", "outcome", "units kept", "results")
 DONE, NOT_ATTEMPTED = "done", "not attempted"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting._quoting import printable
+from spikelab.system.quoting import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

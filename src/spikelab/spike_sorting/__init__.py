@@ -13,18 +13,18 @@ if TYPE_CHECKING:
         SortBatchError,
         SpikeSortingClassifiedError,
     )
-    from spikelab.spike_sorting._toml import config_from_toml, config_to_toml
     from spikelab.spike_sorting.exchange import export_results, import_curation
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
+    from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
-# Lazy, so that `import spikelab.spike_sorting.config` does not load SpikeInterface.
+# Lazy, so that `import spikelab.spike_sorting.settings.schema` does not load SpikeInterface.
 _MODULES = {
     "sort_recording": "pipeline",
     "sort_multistream": "pipeline",
     "export_results": "exchange",
     "import_curation": "exchange",
-    "config_from_toml": "_toml",
-    "config_to_toml": "_toml",
+    "config_from_toml": "settings.toml",
+    "config_to_toml": "settings.toml",
     "SpikeSortingClassifiedError": "_exceptions",
     "BiologicalSortFailure": "_exceptions",
     "EnvironmentSortFailure": "_exceptions",

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._batch import Outcome, raise_failures, run_batch
-from spikelab.spike_sorting._inputs import Job, as_list, overview_folder, plan_jobs
-from spikelab.spike_sorting._run import FigureData, sort_one, status_of
-from spikelab.spike_sorting._validation import validate_config
-from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.batch.policy import Outcome, raise_failures, run_batch
+from spikelab.spike_sorting.run.jobs import Job, as_list, overview_folder, plan_jobs
+from spikelab.spike_sorting.run.sort_one import FigureData, sort_one, status_of
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.validation import validate_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,7 +210,7 @@ def _is_on_disk(outcome: Outcome) -> bool:
 
 def _figure_data(outcome: Outcome) -> FigureData | None:
     """What figures of several recordings need of this one; None where it has none of its own."""
-    from spikelab.spike_sorting._results import Results
+    from spikelab.spike_sorting.run.results import Results
 
     if outcome.done is None:
         return None

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab import _files
 from spikelab.spikedata import _encoding
 from spikelab.spikedata.spikedata import SpikeData
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def save(sd: SpikeData, path: str | Path) -> None:
     """
     path = Path(path)
     _, write = _format_of(path)
-    with _files.replacing(path, durable=True) as temporary:
+    with files.replacing(path, durable=True) as temporary:
         write(temporary, sd)
 
 
@@ -197,7 +197,7 @@ def _write_pickle(path: Path, sd: SpikeData) -> None:
     with path.open("wb") as file:
         pickle.dump(sd, file, protocol=PICKLE_PROTOCOL)
     # Behind the end of the pickle, where nobody reads on.
-    trailer = TRAILER % _files.checksum(path)[1]
+    trailer = TRAILER % files.checksum(path)[1]
     with path.open("ab") as file:
         file.write(trailer)
 
@@ -217,7 +217,7 @@ def _require_undamaged_pickle(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(max(size, 0))
         trailer = file.read()
-    if trailer.startswith(TRAILER[:TRAILER_WORDS]) and trailer != TRAILER % _files.checksum(path, size)[1]:
+    if trailer.startswith(TRAILER[:TRAILER_WORDS]) and trailer != TRAILER % files.checksum(path, size)[1]:
         raise ValueError("its checksum is not that of its content")
 
 

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, SpikeSortingClassifiedError
-from spikelab.spike_sorting._fields import parse_memory
-from spikelab.spike_sorting._memory import LIBRARIES_BYTES
-from spikelab.spike_sorting._resources import available_cores
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+from spikelab.system.memory import LIBRARIES_BYTES, parse_memory
+from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
 
-    from spikelab.spike_sorting.config import SortingPipelineConfig
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +178,7 @@ class SorterBackend(ABC):
 
     def classify(self, output_folder: Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
         """Say what a failure of :meth:`sort` means; None where nothing recognises it."""
-        from spikelab.spike_sorting._classifier import classify_failure
+        from spikelab.spike_sorting.failures.classifier import classify_failure
 
         return classify_failure(self.sorter_label, output_folder, exc)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, SorterNotInstalledError
-from spikelab.spike_sorting.backends._child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
 from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording, BaseSorting
 
-    from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.config import SortingPipelineConfig
+    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfac
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.config import SortingPipelineConfig
+    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 logger = logging.getLogger(__name__)
 

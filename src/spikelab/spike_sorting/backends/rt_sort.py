@@ -12,18 +12,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spikelab import _files
-from spikelab.spike_sorting._fields import Range, plain
-from spikelab.spike_sorting._memory import RT_SORT_BYTES
-from spikelab.spike_sorting._resources import available_cores
-from spikelab.spike_sorting._runlog import unheard_warnings
-from spikelab.spike_sorting._types import SpikeTrains
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.settings.fields import Range
+from spikelab.system import files
+from spikelab.system.json_files import plain
+from spikelab.system.memory import RT_SORT_BYTES
+from spikelab.system.resources import available_cores
+from spikelab.system.runlog import unheard_warnings
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
 
-    from spikelab.spike_sorting._types import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording
     from spikelab.spike_sorting.rt_sort import RTSort
 
 logger = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ class RTSortBackend(StandardBackend):
 def save(rt_sort: RTSort, folder: Path) -> None:
     """Write `rt_sort` as ``rt_sort/`` (npz and json, to be loaded by :meth:`RTSort.load`) and ``rt_sort.pickle``."""
     rt_sort.save(folder / SAVED_FOLDER)
-    with _files.replacing(folder / SAVED_PICKLE) as temporary, temporary.open("wb") as file:
+    with files.replacing(folder / SAVED_PICKLE) as temporary, temporary.open("wb") as file:
         pickle.dump(rt_sort, file)
 
 
@@ -260,7 +261,7 @@ def usable_device(device: str) -> tuple[str, str]:
 
 def content_key(folder: str | Path | None) -> str | None:
     """A hash of the files of a model or of a saved `RTSort`; None without a folder, or where it holds neither."""
-    from spikelab.spike_sorting.rt_sort.model import INIT_FILE, STATE_FILE
+    from spikelab.spike_sorting.rt_sort.detection.model import INIT_FILE, STATE_FILE
     from spikelab.spike_sorting.rt_sort.sorter import ARRAYS, SETTINGS
 
     if folder is None:

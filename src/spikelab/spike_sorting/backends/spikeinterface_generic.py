@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.backends import _child
-from spikelab.spike_sorting.backends._container import (
+from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names, merge_params, seed_from
+from spikelab.spike_sorting.backends.isolation import child
+from spikelab.spike_sorting.backends.isolation.container import (
     PARAMETERS,
     Container,
     check_container,
@@ -26,7 +26,7 @@ from spikelab.spike_sorting.backends._container import (
     identity,
     remove_containers,
 )
-from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names, merge_params, seed_from
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,11 +89,11 @@ class SpikeInterfaceBackend(StandardBackend):
         binary = self.ensure_binary(recording, recording_dat_path)
         container = self.container()
         if container is not None:  # one that a machine that went down has left
-            remove_containers(container.engine, _child.run_folder_of(output_folder))
-        folder = _child.run_folder(output_folder)
+            remove_containers(container.engine, child.run_folder_of(output_folder))
+        folder = child.run_folder(output_folder)
         job = {
             "sorter": self.spikeinterface_name,
-            "target": "spikelab.spike_sorting.backends._child_main:run_spikeinterface",
+            "target": "spikelab.spike_sorting.backends.isolation.child_main:run_spikeinterface",
             "recording_path": str(binary.path.absolute()),
             "recording": binary.to_dict(),
             "params": self.sorter_params(binary),
@@ -101,10 +101,10 @@ class SpikeInterfaceBackend(StandardBackend):
             "container": None if container is None else asdict(container),
         }
         try:
-            _child.run_in_child(
+            child.run_in_child(
                 job,
                 folder,
-                Path(output_folder) / _child.LOG_FILE,
+                Path(output_folder) / child.LOG_FILE,
                 self.config.execution.sorter_timeout_s,
                 n_threads=self.workers,
                 environment={**self.environment(), **environment_for(container, folder)},
@@ -112,7 +112,7 @@ class SpikeInterfaceBackend(StandardBackend):
         finally:
             if container is not None:
                 remove_containers(container.engine, folder)
-        trains = self.clean_trains(SpikeTrains.load(folder / _child.RESULT_FILE), binary)
+        trains = self.clean_trains(SpikeTrains.load(folder / child.RESULT_FILE), binary)
         return trains.to_spikeinterface(binary.sampling_frequency)
 
     def environment(self) -> dict[str, str]:

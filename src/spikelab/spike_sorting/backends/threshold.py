@@ -15,9 +15,9 @@ from scipy.ndimage import minimum_filter1d
 from scipy.spatial import cKDTree
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._threads import ThreadPool
-from spikelab.spike_sorting._types import BinaryRecording, IntArray, SpikeTrains, rows_of_each
 from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names
+from spikelab.spike_sorting.data import BinaryRecording, IntArray, SpikeTrains, rows_of_each
+from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +123,7 @@ def detect_spikes(
     frames, channels : numpy.ndarray of int64, shape (spikes,)
         By frame, then channel.
     """
-    from spikelab.spike_sorting.waveforms.traces import read_raw
+    from spikelab.spike_sorting.data.traces import read_raw
 
     chunk = max(1, chunk_frames or round(binary.sampling_frequency))
     exclude = max(1, round(params.exclude_ms * binary.sampling_frequency / 1000))

@@ -11,8 +11,8 @@ from spikelab.spikedata import SpikeData
 from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting._types import BinaryRecording, Epoch, Waveforms
-    from spikelab.spike_sorting.config import SortingPipelineConfig, WaveformConfig
+    from spikelab.spike_sorting.data import BinaryRecording, Epoch, Waveforms
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, WaveformConfig
 
 
 def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig) -> SpikeData:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from spikelab import _files
-from spikelab.spike_sorting._threads import ThreadPool
 from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
-from spikelab.spike_sorting.config import CompilationConfig
+from spikelab.spike_sorting.settings.schema import CompilationConfig
+from spikelab.system import files
+from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import BinaryRecording, Epoch
-    from spikelab.spike_sorting.config import SortingPipelineConfig, WaveformConfig
+    from spikelab.spike_sorting.data import BinaryRecording, Epoch
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, WaveformConfig
     from spikelab.spikedata import SpikeData
 
 Scale: TypeAlias = "float | NDArray[np.float64]"
@@ -133,7 +133,7 @@ def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: 
     for wanted, name, write in formats:
         if wanted:
             folder.mkdir(exist_ok=True)
-            with _files.replacing(folder / name) as temporary:
+            with files.replacing(folder / name) as temporary:
                 write(temporary, units, shared)
             written.append(folder / name)
     return written
@@ -213,7 +213,7 @@ def _copy_waveforms(
         window = compiled_window(config, fs, n_before, waveforms.shape[1])
         scaled = waveforms[:, window] * np.asarray(scale, dtype=np.float32)
         path = target / f"waveforms_{index}.npy"
-        with _files.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             np.save(temporary, scaled)
         written.append(path)
     return written

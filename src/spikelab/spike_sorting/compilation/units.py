@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import CompilationConfig
+    from spikelab.spike_sorting.settings.schema import CompilationConfig
     from spikelab.spikedata import SpikeData
 
 UNKNOWN_ELECTRODE = -1

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from spikelab import _files
-from spikelab.spike_sorting._json import read_object, readable
-from spikelab.spike_sorting._quoting import in_spreadsheet
 from spikelab.spikedata._merge import merge_duplicates
+from spikelab.system import files
+from spikelab.system.json_files import read_object, readable
+from spikelab.system.quoting import in_spreadsheet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class CurationOutcome:
             "history": self.history,
             "unit_metrics": self.unit_metrics,
         }
-        _files.write_text(path, readable(_encode(content), allow_nan=False))
+        files.write_text(path, readable(_encode(content), allow_nan=False))
 
     @classmethod
     def load(cls, path: Path, sd_all: SpikeData) -> CurationOutcome:
@@ -136,7 +136,7 @@ class CurationOutcome:
         for row in rows:
             cells = row | {"failed_criteria": "; ".join(row["failed_criteria"])}
             writer.writerow({name: in_spreadsheet(cells.get(name)) for name in columns})
-        _files.write_text(path, text.getvalue())
+        files.write_text(path, text.getvalue())
 
 
 def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from spikelab.spikedata import curation as criteria
 from spikelab.spikedata._merge import Evidence, merge_duplicates
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.config import CurationConfig
+    from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
 IntArray = NDArray[np.int64]

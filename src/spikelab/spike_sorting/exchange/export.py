@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from spikelab import _files
-from spikelab.spike_sorting._resources import available_cores
-from spikelab.spike_sorting._results import Results, TracesUnavailableError
-from spikelab.spike_sorting.handoffs import Handoff
-from spikelab.spike_sorting.handoffs.handoff import link_or_copy
+from spikelab.spike_sorting.exchange.formats import Handoff
+from spikelab.spike_sorting.exchange.formats.handoff import link_or_copy
+from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spikedata import SpikeData
+from spikelab.system import files
+from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,7 +97,7 @@ def export_results(
     recording : path, optional
         Where the recording is now, should the traces have to be filtered again and it was moved.
     metadata : mapping, optional
-        nwb only: what the recording does not tell, see :func:`spikelab.spike_sorting.handoffs.nwb.write_nwb`.
+        nwb only: what the recording does not tell, see :func:`spikelab.spike_sorting.exchange.formats.nwb.write_nwb`.
     overwrite : bool
         Replace what is at `target`, if an export wrote it.
 
@@ -130,7 +130,7 @@ def export_results(
     handoff = _handoff(opened, units)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that what is complete can be renamed, and traces can be linked.
-    with _files.folder_beside(path) as scratch:
+    with files.folder_beside(path) as scratch:
         made = scratch / path.name
         if chosen.is_folder:
             made.mkdir()
@@ -207,26 +207,26 @@ def _with_traces(results: Results, handoff: Handoff, path: Path, recording: AnyP
 
 
 def _write_phy(order: Order) -> None:
-    from spikelab.spike_sorting.handoffs.phy import write_phy
+    from spikelab.spike_sorting.exchange.formats.phy import write_phy
 
     write_phy(order.handoff, order.target, units=order.units, traces=TRACES if order.handoff.has_traces else None)
 
 
 def _write_nwb(order: Order) -> None:
-    from spikelab.spike_sorting.handoffs.nwb import write_nwb
+    from spikelab.spike_sorting.exchange.formats.nwb import write_nwb
 
     write_nwb(order.handoff, order.target, metadata=order.metadata, traces=order.handoff.has_traces)
 
 
 def _write_si(order: Order) -> None:
-    from spikelab.spike_sorting.handoffs.spikeinterface import write_sorting
+    from spikelab.spike_sorting.exchange.formats.spikeinterface import write_sorting
 
     order.target.rmdir()  # SpikeInterface makes its folders itself
     write_sorting(order.handoff, order.target)
 
 
 def _write_analyzer(order: Order) -> None:
-    from spikelab.spike_sorting.handoffs.spikeinterface import write_analyzer
+    from spikelab.spike_sorting.exchange.formats.spikeinterface import write_analyzer
 
     execution = order.results.config.execution
     seed = stage_seed(execution.random_seed, "analyzer", "")

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelab import _files
-from spikelab.spike_sorting._memory import for_work
-from spikelab.spike_sorting._results import Results, TracesUnavailableError
-from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
+from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.stages.store import Manifest
 from spikelab.spikedata import SpikeData
+from spikelab.system import files
+from spikelab.system.memory import for_work
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from spikelab.spike_sorting.handoffs.phy_curation import NewUnit, PhyOutcome
+    from spikelab.spike_sorting.exchange.formats.phy_curation import NewUnit, PhyOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ def import_curation(
     ValueError
         If it was exported from other results, or nothing in it is kept.
     """
-    from spikelab.spike_sorting.handoffs.phy import UNITS
-    from spikelab.spike_sorting.handoffs.phy_curation import phy_outcome, read_phy, require_same_spikes
+    from spikelab.spike_sorting.exchange.formats.phy import UNITS
+    from spikelab.spike_sorting.exchange.formats.phy_curation import phy_outcome, read_phy, require_same_spikes
 
     if isinstance(keep, str):
         keep = (keep,)
@@ -94,7 +94,7 @@ def import_curation(
     curated = _assembled(exported, outcome, measured, phy.unit_ids)
     for suffix in (".npz", ".pkl"):
         curated.save(opened.folder / f"{PHY_UNITS}{suffix}")
-    _files.write_text(opened.folder / PHY_HISTORY, json.dumps(outcome.history, indent=1))
+    files.write_text(opened.folder / PHY_HISTORY, json.dumps(outcome.history, indent=1))
     return curated
 
 
@@ -105,7 +105,7 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
 
     execution = results.config.execution
     exported = folder / TRACES
-    with _files.folder_beside(results.folder / "import") as scratch:
+    with files.folder_beside(results.folder / "import") as scratch:
         path = results.traces or (exported if exported.is_file() else None)
         if path is None:
             path = scratch / TRACES
@@ -139,7 +139,7 @@ def _assembled(
     exported: SpikeData, outcome: PhyOutcome, measured: SpikeData | None, exported_ids: list[int]
 ) -> SpikeData:
     """The kept units: those that are as they were, then the new ones."""
-    from spikelab.spike_sorting.handoffs.phy_curation import origin
+    from spikelab.spike_sorting.exchange.formats.phy_curation import origin
 
     old = exported.subset(outcome.unchanged, by="unit_id") if outcome.unchanged else exported.subset([])
     sizes = dict(zip(exported.unit_ids, exported.spike_counts.tolist(), strict=True))

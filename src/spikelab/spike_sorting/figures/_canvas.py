@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spikelab import _files
-from spikelab.spike_sorting._quoting import printable
+from spikelab.system import files
+from spikelab.system.quoting import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
-    from spikelab.spike_sorting.config import FigureConfig
+    from spikelab.spike_sorting.settings.schema import FigureConfig
 
 DEFAULT_DPI = 100
 MAX_NAME = 28
@@ -92,6 +92,6 @@ def save_figure(figure: Figure, path: Path, *, compression: int = 6) -> Path:
     """Write a PNG; a very large one at a lower resolution."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dpi = min(figure.dpi, MAX_PIXELS / max(figure.get_size_inches()))
-    with _files.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, pil_kwargs={"compress_level": compression})
     return path

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from spikelab.spike_sorting.config import FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.settings.schema import FigureConfig
 
 BAR_WIDTH = 0.4
 MAX_WIDTH = 40.0  # inches; more recordings than fit side by side have their names upright

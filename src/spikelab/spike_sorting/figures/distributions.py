@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from spikelab.spike_sorting._shown import METRICS, Metric, histogram
+from spikelab.spike_sorting.curation.histograms import METRICS, Metric, histogram
 from spikelab.spike_sorting.figures._canvas import FAILED_HATCH, figure_of, finish, new_figure, say, whole_numbers
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import CurationConfig, FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.settings.schema import CurationConfig, FigureConfig
 
 
 def quality_distributions(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting._progress import Progress
 from spikelab.spike_sorting.figures._canvas import save_figure
 from spikelab.spike_sorting.figures.bars import curation_bar_plot
 from spikelab.spike_sorting.figures.distributions import quality_distributions
@@ -15,6 +14,7 @@ from spikelab.spike_sorting.figures.recordings import FigureRecording, as_record
 from spikelab.spike_sorting.figures.scatter import std_scatter_plot
 from spikelab.spike_sorting.figures.templates import all_templates_plot
 from spikelab.spike_sorting.figures.unit_page import unit_page
+from spikelab.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.figures.recordings import Outcome
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting._shown import population_rate
+from spikelab.spike_sorting.curation.histograms import population_rate
 from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.settings.schema import FigureConfig
     from spikelab.spikedata import SpikeData
 
 COLUMNS = 4000

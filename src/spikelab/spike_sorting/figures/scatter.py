@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import CurationConfig, FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.settings.schema import CurationConfig, FigureConfig
 
 MARKERS = "osD^v<>PphX"
 ENTRIES_PER_COLUMN = 20

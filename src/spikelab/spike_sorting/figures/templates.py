@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import FigureConfig
     from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.settings.schema import FigureConfig
 
 COLUMN_WIDTH = 2.3
 COLUMNS_PER_ROW = 10

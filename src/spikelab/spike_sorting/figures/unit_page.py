@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from spikelab.spike_sorting._shown import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
+from spikelab.spike_sorting.curation.histograms import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
 from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import FigureConfig
+    from spikelab.spike_sorting.settings.schema import FigureConfig
     from spikelab.spikedata import SpikeData
 
 MAX_CHANNELS = 30

@@ -18,13 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from spikelab import _files
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
-from spikelab.spike_sorting._progress import Progress
-from spikelab.spike_sorting._runlog import warn
-from spikelab.spike_sorting._threads import ThreadPool
-from spikelab.spike_sorting._types import BinaryRecording, IntArray
-from spikelab.spike_sorting._validation import parse_memory
+from spikelab.spike_sorting.data import BinaryRecording, IntArray
 from spikelab.spike_sorting.recording.checks import (
     CHANNELS_IN_MESSAGE,
     BoolArray,
@@ -37,6 +32,11 @@ from spikelab.spike_sorting.recording.checks import (
 )
 from spikelab.spike_sorting.recording.epochs import epochs_of
 from spikelab.spike_sorting.recording.parts import read_parts
+from spikelab.system import files
+from spikelab.system.memory import parse_memory
+from spikelab.system.progress import Progress
+from spikelab.system.runlog import warn
+from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +115,7 @@ def write_binary(
     _require_room(target, n_frames * n_channels * 2)
     chunks = chunk_ranges(n_frames, n_channels, recording.get_sampling_frequency())
     try:
-        with _files.replacing(target) as temporary:
+        with files.replacing(target) as temporary:
             with _Threads(_workers(recording, chunks, n_jobs, total_memory)) as threads:
                 look = look_at(recording, seed, threads.in_order)
                 lsb = choose_lsb(look.max_abs_uv, _typical_noise(look))
@@ -227,7 +227,7 @@ def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: f
 
 def _convert(recording: BaseRecording, chunk: Range, lsb: float, counts: NDArray[np.int16]) -> _Totals:
     """Turn one chunk into counts: rounded, not truncated, and clipped."""
-    from spikelab.spike_sorting.recording._kernels import to_counts
+    from spikelab.spike_sorting.filters._bandpass_kernels import to_counts
 
     scale = np.float32(1 / lsb)
     bits = np.zeros(counts.shape[1], dtype=np.int32)

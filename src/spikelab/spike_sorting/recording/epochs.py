@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting._types import Epoch
+from spikelab.spike_sorting.data import Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-from spikelab.spike_sorting._runlog import unheard_warnings
 from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
+from spikelab.system.runlog import unheard_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,7 +160,7 @@ def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
 
 
 def _open_stream(info: StreamInfo, *, trust_input: bool) -> StreamInfo:
-    from spikelab.spike_sorting.config import RecordingConfig
+    from spikelab.spike_sorting.settings.schema import RecordingConfig
 
     recording = read_file(info.file, info.format, RecordingConfig(stream_id=info.stream_id, trust_input=trust_input))
     return replace(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._runlog import warn
 from spikelab.spike_sorting.recording.completeness import read_table, require_plain_numbers, require_written
 from spikelab.spike_sorting.recording.sanity import require_distinct, require_rate
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import IntArray
+    from spikelab.spike_sorting.data import IntArray
 
 LEGACY_WELL, LEGACY_RECORDING = "well000", "rec0000"
 LEGACY_SAMPLING_FREQUENCY = 20_000.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from spikelab import _files
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -47,7 +47,7 @@ def write_maxwell(
         Name of the well.
     """
     target = Path(path)
-    with _files.replacing(target) as temporary, h5py.File(temporary, "w") as file:
+    with files.replacing(target) as temporary, h5py.File(temporary, "w") as file:
         write_header(file)
         add_well(file, traces_counts, sampling_frequency, locations, lsb_uv, electrodes, well)
 

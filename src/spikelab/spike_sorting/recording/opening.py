@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._runlog import warn
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.epochs import Segment, annotate_epochs, cut_epochs
@@ -19,6 +18,7 @@ from spikelab.spike_sorting.recording.readers import read_file
 from spikelab.spike_sorting.recording.sanity import require_sane
 from spikelab.spike_sorting.recording.slicing import kept_ranges
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting._types import Epoch
-    from spikelab.spike_sorting.config import RecordingConfig
-    from spikelab.spike_sorting.recording.parts import PartReader
+    from spikelab.spike_sorting.data import Epoch, PartReader
+    from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,7 @@ def _concatenate(files: Sequence[_File], epochs: Sequence[Epoch]) -> BaseRecordi
 
 def _part_reader(filtered: BaseRecording, epoch: Epoch) -> PartReader | None:
     """Read an epoch a few channels at a time, as the band-pass does unless other steps follow it."""
-    from spikelab.spike_sorting.recording.bandpass import BandPassRecording
+    from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 
     if not isinstance(filtered, BandPassRecording):
         return None

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from spikelab.spike_sorting.recording.boundary import reading_frames
 
 if TYPE_CHECKING:
-    from spikeinterface import BaseRecording
+    from collections.abc import Iterator
 
-Part = tuple[slice, NDArray[np.float32]]
-"""Some channels and their traces."""
-PartReader = Callable[[int, int], Iterator[Part]]
-"""Yields parts of the frames [start, end), until all channels have been."""
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
 
 
 def read_parts(recording: BaseRecording, start: int, end: int) -> Iterator[tuple[slice, slice, NDArray[Any]]]:

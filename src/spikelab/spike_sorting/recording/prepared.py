@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.recording.parts import PartReader
+    from spikelab.spike_sorting.data import PartReader
 
 
 class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # SpikeInterface has no types

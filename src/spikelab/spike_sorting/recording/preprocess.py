@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._runlog import warn
 from spikelab.spike_sorting.recording.sanity import require_places, without_places
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
     """
     from spikeinterface.preprocessing.normalize_scale import ScaleRecording
 
-    from spikelab.spike_sorting.recording.bandpass import BandPassRecording
+    from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 
     fs = recording.get_sampling_frequency()
     if freq_max >= fs / 2:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.config import RecordingConfig
+    from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 FORMATS: Mapping[str, Format] = {known.name: known for known in (*FILE_FORMATS, *FOLDER_FORMATS)}
 HDF5_FORMATS = (BIOCAM, MCS_H5, MEAREC, NIX)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._runlog import warn
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

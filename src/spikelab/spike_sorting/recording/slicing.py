@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting._runlog import warn
-from spikelab.spike_sorting._validation import require_cuts
+from spikelab.spike_sorting.settings.validation import require_cuts
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.config import RecordingConfig
+    from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 Range = tuple[int, int]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.config import RecordingConfig
+    from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 HEADERLESS_FIELDS = ("probe_path", "sampling_frequency", "num_channels", "dtype")
 BLOCK_BYTES, N_BLOCKS, MAX_SAMPLED_FILES = 1 << 16, 16, 64

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ._content import Shown
-from .batch_index import INDEX, IndexRow, Summary, summarise, write_index
-from .recording_report import REPORT, render_report, write_report
+from .batch_page import INDEX, IndexRow, Summary, summarise, write_index
+from .recording_page import REPORT, render_report, write_report
 
 __all__ = [
     "INDEX",

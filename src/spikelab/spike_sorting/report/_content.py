@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from spikelab.spike_sorting._fields import option_of, plain
-from spikelab.spike_sorting._flat import flat_name, groups
-from spikelab.spike_sorting._shown import METRICS, histogram
-from spikelab.spike_sorting.config import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.curation.histograms import METRICS, histogram
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
 from spikelab.spike_sorting.report._words import duration, figure, memory, sort_key
+from spikelab.spike_sorting.settings.fields import option_of
+from spikelab.spike_sorting.settings.flat import flat_name, groups
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.config import CurationConfig
+    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
 TRACES_SHOWN, TRACE_SECONDS = 12, 0.5

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab import __version__, _files
+from spikelab import __version__
 from spikelab.spike_sorting.report import _words
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -73,7 +74,7 @@ def write_page(page: Path, text: str, made_from: str) -> None:
     """Write a page that was rendered from `made_from`, with its checksum in its mark."""
     before, mark, after = text.partition(MARK.format(made_from))
     sealed = MARK.format(f"{made_from}-{_checksum((before + after).encode())}") if mark else ""
-    _files.write_text(page, before + sealed + after)
+    files.write_text(page, before + sealed + after)
 
 
 def _checksum(content: bytes) -> str:

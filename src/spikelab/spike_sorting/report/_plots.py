@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._shown import MAX_ISI_MS, REFRACTORY_MS, Histogram, isi_histogram, population_rate
+from spikelab.spike_sorting.curation.histograms import (
+    MAX_ISI_MS,
+    REFRACTORY_MS,
+    Histogram,
+    isi_histogram,
+    population_rate,
+)
 from spikelab.spike_sorting.report._png import data_uri, grey_png
 from spikelab.spike_sorting.report._svg import Frame, drawing, log_ticks, number, polyline, ticks
 

@@ -14,9 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikelab.spike_sorting.filters.stream import StreamBandPass
     from spikelab.spike_sorting.rt_sort.detect import detect_sequences
-    from spikelab.spike_sorting.rt_sort.filtering import StreamBandPass
-    from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+    from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
     from spikelab.spike_sorting.rt_sort.parameters import PUBLISHED, SequenceParameters
     from spikelab.spike_sorting.rt_sort.sorter import RTSort, RTSortStream
 
@@ -30,17 +30,17 @@ __all__ = [
     "detect_sequences",
 ]
 _MODULES = {
-    "detect_sequences": "detect",
-    "ModelSpikeSorter": "model",
-    "PUBLISHED": "parameters",
-    "SequenceParameters": "parameters",
-    "StreamBandPass": "filtering",
-    "RTSort": "sorter",
-    "RTSortStream": "sorter",
+    "detect_sequences": "rt_sort.detect",
+    "ModelSpikeSorter": "rt_sort.detection.model",
+    "PUBLISHED": "rt_sort.parameters",
+    "SequenceParameters": "rt_sort.parameters",
+    "StreamBandPass": "filters.stream",
+    "RTSort": "rt_sort.sorter",
+    "RTSortStream": "rt_sort.sorter",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return getattr(importlib.import_module(f"spikelab.spike_sorting.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

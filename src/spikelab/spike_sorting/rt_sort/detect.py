@@ -19,29 +19,35 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._memory import release
-from spikelab.spike_sorting._progress import Progress
-from spikelab.spike_sorting._resources import available_cores
-from spikelab.spike_sorting.rt_sort.branches import branches_of
-from spikelab.spike_sorting.rt_sort.clustering import (
+from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.detection.peaks import (
+    CHUNK_VALUES,
+    PEAK,
+    PeakDetector,
+    PeakStream,
+    inference_scaling,
+)
+from spikelab.spike_sorting.rt_sort.learning.branches import branches_of
+from spikelab.spike_sorting.rt_sort.learning.clustering import (
     choose_events,
     event_features,
     feature_window,
     group_events,
     time_courses,
 )
-from spikelab.spike_sorting.rt_sort.detection import CHUNK_VALUES, PEAK, PeakDetector, PeakStream, inference_scaling
-from spikelab.spike_sorting.rt_sort.events import find_events, neighbours
-from spikelab.spike_sorting.rt_sort.learning import learn, match, mean_events, stretches
+from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
+from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
+from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events, stretches
+from spikelab.spike_sorting.rt_sort.matching.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
-from spikelab.spike_sorting.rt_sort.merging import MAX_LAG_MS, Units, join_means, merge_units
-from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
 from spikelab.spike_sorting.rt_sort.sequences import Sequences, describe
 from spikelab.spike_sorting.rt_sort.sorter import RTSort
-from spikelab.spike_sorting.rt_sort.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.traces import Traces
 from spikelab.spike_sorting.rt_sort.whitening import Noise, measure_noise
+from spikelab.system.memory import release
+from spikelab.system.progress import Progress
+from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

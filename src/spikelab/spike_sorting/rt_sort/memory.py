@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from spikelab.spike_sorting._memory import RT_SORT_BYTES, too_little
 from spikelab.spike_sorting.rt_sort import whitening
-from spikelab.spike_sorting.rt_sort.learning import EXAMPLE_CHANNELS, most_examples
-from spikelab.spike_sorting.rt_sort.templates import MAX_RANK, window_frames
+from spikelab.spike_sorting.rt_sort.learning.waveforms import EXAMPLE_CHANNELS, most_examples
+from spikelab.spike_sorting.rt_sort.matching.templates import MAX_RANK, window_frames
 from spikelab.spike_sorting.rt_sort.traces import READ_VALUES
+from spikelab.system.memory import RT_SORT_BYTES, too_little
 
 COPIES_READ = 6  # of the traces that are read at a time, in float32: buffered, filtered, on their way
 COPIES_OF_MEANS = 5  # of the means of all groups: as they were, as they are, their sums, templates, what is merged

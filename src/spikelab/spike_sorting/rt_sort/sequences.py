@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spikelab.spike_sorting._numba import compiled
+from spikelab.system.compiling import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

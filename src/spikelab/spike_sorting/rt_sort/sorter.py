@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab import _files
 from spikelab.spike_sorting._exceptions import ModelLoadingError
-from spikelab.spike_sorting._progress import Progress
-from spikelab.spike_sorting.rt_sort._torch_file import DAMAGE
-from spikelab.spike_sorting.rt_sort.filtering import FilterStream, StreamBandPass
-from spikelab.spike_sorting.rt_sort.matching import SPIKE, Matcher, later
+from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
+from spikelab.spike_sorting.rt_sort.detection._torch_file import DAMAGE
+from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
+from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Sequences
-from spikelab.spike_sorting.rt_sort.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.traces import READ_VALUES, Traces
 from spikelab.spike_sorting.rt_sort.whitening import Noise
+from spikelab.system import files
+from spikelab.system.progress import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,7 +174,7 @@ class RTSort:
             "noise_in_time": self.noise.in_time,
             **{f"sequence_{name}": value for name, value in asdict(self.sequences).items()},
         }  # fmt: skip
-        with _files.replacing(folder / ARRAYS) as temporary:
+        with files.replacing(folder / ARRAYS) as temporary:
             np.savez_compressed(temporary, **arrays)
         settings = {
             "format": FORMAT,
@@ -183,7 +183,7 @@ class RTSort:
             "n_sequences": self.n_sequences,
             "parameters": asdict(self.parameters),
         }
-        _files.write_text(folder / SETTINGS, json.dumps(settings, indent=2))
+        files.write_text(folder / SETTINGS, json.dumps(settings, indent=2))
         return folder
 
     @classmethod

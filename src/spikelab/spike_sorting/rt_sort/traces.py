@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch
+from spikelab.spike_sorting.data import BinaryRecording, Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import FloatArray
+    from spikelab.spike_sorting.data import FloatArray
 
 logger = logging.getLogger(__name__)
 READ_VALUES = 2**22  # of traces in memory at a time: 16 MB

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting import _checks
-from spikelab.spike_sorting.stages import recording, sorting
+from spikelab.spike_sorting.stages import checks, recording, sorting
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.context import Context
@@ -36,10 +35,10 @@ def looked_at(context: Context) -> Context:
     """
     sorts = will_sort(context)
     if sorts:
-        needs = _checks.Needs(
+        needs = checks.Needs(
             backend=context.backend,
-            folders={context.results: _checks.RESULTS_BYTES, context.intermediate: 0},
+            folders={context.results: checks.RESULTS_BYTES, context.intermediate: 0},
             memory_bytes=context.backend.libraries_bytes,
         )
-        _checks.require(needs)
+        checks.require(needs)
     return replace(context, sorts=sorts)

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from spikelab import _files
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ class DamagedError(ValueError):
 
 def check_of(path: Path) -> Check:
     """Size and checksum of a file."""
-    size, crc = _files.checksum(path)
+    size, crc = files.checksum(path)
     return {"size": size, "crc32": f"{crc:08x}"}
 
 

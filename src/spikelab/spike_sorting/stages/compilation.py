@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from spikelab.spike_sorting._types import BinaryRecording
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.data import BinaryRecording
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.quality import QualityMetrics
     from spikelab.spike_sorting.stages.store import Done

@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._fields import plain
+from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.backends.base import SorterBackend
-    from spikelab.spike_sorting.config import SortingPipelineConfig
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spike_sorting.stages.store import StageStore
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spikelab.spike_sorting._types import BinaryRecording, Waveforms
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.data import BinaryRecording, Waveforms
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import Done
     from spikelab.spikedata import SpikeData

@@ -6,19 +6,19 @@ import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from spikelab import _files
-from spikelab.spike_sorting._json import read_sealed, readable, sealed
 from spikelab.spike_sorting.stages.checksums import check_of, damage, is_checks
 from spikelab.spike_sorting.stages.published import move_into, published, record_published
 from spikelab.spike_sorting.stages.store import Manifest
+from spikelab.system import files as _files
+from spikelab.system.json_files import read_sealed, readable, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting._types import BinaryRecording
-    from spikelab.spike_sorting.config import SortingPipelineConfig
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import Done
     from spikelab.spikedata import SpikeData

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._classifier import classify_without_activity
 from spikelab.spike_sorting._exceptions import (
     InsufficientActivityError,
     NoGoodChannelsError,
     SaturatedSignalError,
     SpikeSortingClassifiedError,
 )
+from spikelab.spike_sorting.failures.classifier import classify_without_activity
 from spikelab.spike_sorting.recording.checks import doubts_about_the_unit
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def judged(
     known : SpikeSortingClassifiedError or None
         What the words alone mean.
     sorter, folder, error
-        As for :func:`~spikelab.spike_sorting._classifier.classify_failure`.
+        As for :func:`~spikelab.spike_sorting.failures.classifier.classify_failure`.
     report : mapping
         Of the recording stage.
 

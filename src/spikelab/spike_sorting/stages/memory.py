@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import HostOutOfMemoryError
-from spikelab.spike_sorting._fields import parse_memory
-from spikelab.spike_sorting._memory import in_words, too_little
+from spikelab.system.memory import in_words, parse_memory, too_little
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.stages.context import Context
 
 

@@ -8,9 +8,9 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from spikelab import _files
-from spikelab.spike_sorting._json import read_sealed, readable, sealed
 from spikelab.spike_sorting.stages.checksums import Check, DamagedError, check_of, damage, inside, is_checks
+from spikelab.system import files
+from spikelab.system.json_files import read_sealed, readable, sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +36,11 @@ def record_published(record: Path, before: Path, written: list[Path], target: Pa
         if path is None:
             logger.warning("%s lists %r, which is not below %s: it stays", before / FILES, name, target)
             continue
-        _files.remove(path)
+        files.remove(path)
         for folder in list(path.parents)[: len(path.relative_to(target).parts) - 1]:
             with suppress(OSError):  # not empty
                 folder.rmdir()
-    _files.write_text(record / FILES, readable(sealed({"files": checks})))
+    files.write_text(record / FILES, readable(sealed({"files": checks})))
 
 
 def published(record: Path, target: Path) -> list[Path]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from spikelab.spike_sorting._json import read_object, readable
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.store import STAGES_FOLDER, intact
+from spikelab.system.json_files import read_object, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spikelab.spike_sorting._types import BinaryRecording, Waveforms
+    from spikelab.spike_sorting.data import BinaryRecording, Waveforms
     from spikelab.spike_sorting.stages.store import Done
     from spikelab.spikedata import SpikeData
 

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-from spikelab.spike_sorting._json import read_object, readable
-from spikelab.spike_sorting._runlog import logged_warnings
-from spikelab.spike_sorting._types import BinaryRecording
+from spikelab.spike_sorting.data import BinaryRecording
+from spikelab.spike_sorting.failures.classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
 from spikelab.spike_sorting.stages.memory import require_memory
 from spikelab.spike_sorting.stages.room import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
+from spikelab.system.json_files import read_object, readable
+from spikelab.system.runlog import logged_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting._checks import RESULTS_BYTES, Needs, check_disk
+from spikelab.spike_sorting.stages.checks import RESULTS_BYTES, Needs, check_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.stages.context import Context
 
 

@@ -7,10 +7,10 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from spikelab import _files
 from spikelab.spike_sorting._exceptions import FolderUnusableError
-from spikelab.spike_sorting._json import read_sealed, readable, sealed
 from spikelab.spike_sorting.stages.checksums import damage, is_checks, sampled_check_of
+from spikelab.system import files as _files
+from spikelab.system.json_files import read_sealed, readable, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

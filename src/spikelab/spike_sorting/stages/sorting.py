@@ -7,14 +7,14 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._classifier import cause_of
 from spikelab.spike_sorting._exceptions import (
     DiskExhaustionError,
     ResourceSortFailure,
     SorterTimeoutError,
     SpikeSortingClassifiedError,
 )
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.failures.classifier import cause_of
 from spikelab.spike_sorting.stages.judgement import judged
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.room import require_room

@@ -19,12 +19,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from spikelab import _files
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure, FolderUnusableError
-from spikelab.spike_sorting._json import read_sealed, readable, sealed
-from spikelab.spike_sorting._resources import Usage
+from spikelab.spike_sorting.failures.remembered import (
+    failure_from_dict,
+    failure_to_dict,
+    is_failure,
+    point_at_copied_log,
+)
 from spikelab.spike_sorting.stages.checksums import Check, DamagedError, checks_below, damage, is_checks
-from spikelab.spike_sorting.stages.failures import failure_from_dict, failure_to_dict, is_failure, point_at_copied_log
+from spikelab.system import files as _files
+from spikelab.system.json_files import read_sealed, readable, sealed
+from spikelab.system.resources import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

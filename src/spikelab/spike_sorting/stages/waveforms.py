@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting._types import BinaryRecording, SpikeTrains, Waveforms
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.memory import require_waveform_memory
 from spikelab.spike_sorting.stages.recording import ensure_traces

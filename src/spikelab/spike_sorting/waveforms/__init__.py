@@ -18,13 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikelab.spike_sorting.data.traces import SpikeInterfaceTraces
     from spikelab.spike_sorting.waveforms.engine import compute_waveforms
     from spikelab.spike_sorting.waveforms.extractor import WaveformExtractor, extract, waveforms_from_extractor
-    from spikelab.spike_sorting.waveforms.traces import SpikeInterfaceTraces
 
 __all__ = ["SpikeInterfaceTraces", "WaveformExtractor", "compute_waveforms", "extract", "waveforms_from_extractor"]
 
-_HOMES = {"compute_waveforms": "engine", "SpikeInterfaceTraces": "traces"}
+_HOMES = {"compute_waveforms": "waveforms.engine", "SpikeInterfaceTraces": "data.traces"}
 
 
 def __getattr__(name: str) -> Any:
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'extractor')}"), name)
+        return getattr(import_module(f"spikelab.spike_sorting.{_HOMES.get(name, 'waveforms.extractor')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

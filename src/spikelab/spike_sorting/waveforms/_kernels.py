@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._numba import compiled
+from spikelab.system.compiling import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import IntArray
+    from spikelab.spike_sorting.data import IntArray
 
 FRAMES_AT_A_TIME = 500
 CHANNELS_SIDE_BY_SIDE = 8

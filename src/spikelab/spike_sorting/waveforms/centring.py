@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data.traces import read_raw
 from spikelab.spike_sorting.waveforms._kernels import centre_spikes
-from spikelab.spike_sorting.waveforms.traces import read_raw
 from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import Epoch, IntArray, TraceSource
+    from spikelab.spike_sorting.data import Epoch, IntArray, TraceSource
     from spikelab.spike_sorting.waveforms.chunks import Visit
 
 SEARCH_MS = 0.5

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from spikelab.spike_sorting._progress import Progress
-from spikelab.spike_sorting._threads import ThreadPool
-from spikelab.spike_sorting.waveforms.traces import read_raw, sample_bytes
+from spikelab.spike_sorting.data.traces import read_raw, sample_bytes
+from spikelab.system.progress import Progress
+from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import Epoch, IntArray, TraceSource
+    from spikelab.spike_sorting.data import Epoch, IntArray, TraceSource
 
 CHUNK_BYTES = 64 * 2**20
 MIN_CHUNK_FRAMES = 1000

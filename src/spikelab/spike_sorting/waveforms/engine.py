@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
-from spikelab.spike_sorting._validation import parse_memory
+from spikelab.spike_sorting.data import Epoch, FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
+from spikelab.spike_sorting.data.traces import scale_uv
 from spikelab.spike_sorting.waveforms.centring import Centring
 from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, UnitPool
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
@@ -30,14 +30,14 @@ from spikelab.spike_sorting.waveforms.templates import (
     running_sums,
     unit_sums,
 )
-from spikelab.spike_sorting.waveforms.traces import scale_uv
+from spikelab.system.memory import parse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.config import WaveformConfig
+    from spikelab.spike_sorting.settings.schema import WaveformConfig
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab import _files
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting._types import FloatArray, SpikeTrains, Waveforms
+from spikelab.spike_sorting.data import FloatArray, SpikeTrains, Waveforms
+from spikelab.spike_sorting.data.traces import trace_source
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.engine import (
     MAX_BLOCK_BYTES,
@@ -22,13 +22,13 @@ from spikelab.spike_sorting.waveforms.engine import (
 )
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
 from spikelab.spike_sorting.waveforms.templates import Averages, Window, average_windows, gather, running_sums
-from spikelab.spike_sorting.waveforms.traces import trace_source
 from spikelab.spikedata._windows import whole_frames
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
 
-    from spikelab.spike_sorting.config import WaveformConfig
+    from spikelab.spike_sorting.settings.schema import WaveformConfig
 
 
 MODES = ("average", "median", "std")
@@ -190,7 +190,7 @@ def write_initial_units(folder: Path, result: Waveforms) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {"unit_ids": result.unit_ids, "spike_times": times[order], "spike_clusters": clusters[order]}
     for name, values in arrays.items():
-        with _files.replacing(folder / f"{name}.npy") as temporary:
+        with files.replacing(folder / f"{name}.npy") as temporary:
             np.save(temporary, values)
 
 
@@ -216,7 +216,7 @@ def waveforms_from_extractor(
     if isinstance(result, Waveforms):
         return result
     if config is None:
-        from spikelab.spike_sorting.config import WaveformConfig as Defaults
+        from spikelab.spike_sorting.settings.schema import WaveformConfig as Defaults
 
         config = Defaults()
     source = trace_source(extractor.recording)

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting._types import FloatArray, IntArray
+    from spikelab.spike_sorting.data import FloatArray, IntArray
 
 
 def polarity_and_channel(template: NDArray[np.floating], pos_peak_thresh: float) -> tuple[bool, int]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting._types import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
-from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 from spikelab.spikedata._windows import MAD_TO_STD, noise_stretches
 
 if TYPE_CHECKING:

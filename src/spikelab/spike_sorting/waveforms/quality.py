@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._runlog import unheard_warnings
-from spikelab.spike_sorting._types import SpikeTrains
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.system.runlog import unheard_warnings
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting._types import BinaryRecording, Waveforms
+    from spikelab.spike_sorting.data import BinaryRecording, Waveforms
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from spikelab import _files
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from spikelab.spike_sorting._types import FloatArray
+    from spikelab.spike_sorting.data import FloatArray
 
 
 class FolderSink:
@@ -35,7 +35,7 @@ class FolderSink:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._scratch = self._held.enter_context(_files.folder_beside(self.folder / "waveforms"))
+        self._scratch = self._held.enter_context(files.folder_beside(self.folder / "waveforms"))
         for unit, shape in self._shapes.items():
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             with self._path(unit).open("wb") as file:

@@ -11,11 +11,11 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelab.spike_sorting._types import Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.data import Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 from spikelab.spike_sorting.waveforms._kernels import add_windows, mean_and_std
 from spikelab.spike_sorting.waveforms.centring import Centring, epoch_limits
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, Visit, visit_spikes
-from spikelab.spike_sorting.waveforms.traces import read_raw, scale_uv
 from spikelab.spikedata._windows import whole_frames
 
 HANDED_VALUES = 2**20  # of windows that are cut out at a time: 4 MB

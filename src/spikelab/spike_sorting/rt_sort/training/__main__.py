@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from spikelab import _files
-from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.training import scoring
 from spikelab.spike_sorting.rt_sort.training.card import Card
 from spikelab.spike_sorting.rt_sort.training.windows import draw_candidates
+from spikelab.system import files
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.rt_sort.training.scoring import HeldOut, Score
@@ -91,7 +91,7 @@ def main(
             model, draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8), fixed)
         ),
     )
-    _files.write_text(folder / "model_card.md", card.text())
+    files.write_text(folder / "model_card.md", card.text())
     click.echo(card.text())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from spikelab.spike_sorting.rt_sort.model import Layer, ModelSpikeSorter, patch_shapes
+from spikelab.spike_sorting.rt_sort.detection.model import Layer, ModelSpikeSorter, patch_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

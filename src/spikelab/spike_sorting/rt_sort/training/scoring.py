@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from spikelab.spike_sorting._numba import compiled
-from spikelab.spike_sorting.rt_sort.detection import (
+from spikelab.spike_sorting.rt_sort.detection.network import Network, dense_logits
+from spikelab.spike_sorting.rt_sort.detection.noise import block_frames, block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.detection.peaks import (
     GATE_SIGMA,
     GATE_SIGMA_POSITIVE,
     PeakDetector,
     detect_peaks,
     inference_scaling,
 )
-from spikelab.spike_sorting.rt_sort.network import Network, dense_logits
-from spikelab.spike_sorting.rt_sort.noise import block_frames, block_sigmas, sigma_track
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, Simulation, draw_recipe, simulate
 from spikelab.spike_sorting.rt_sort.training.windows import CERTAIN_SNR, DOUBTFUL_SNR, WARM_UP_BLOCKS
+from spikelab.system.compiling import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+    from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
     from spikelab.spike_sorting.rt_sort.training.windows import Candidates
 
     Floats = NDArray[np.float32]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._numba import compiled
-from spikelab.spike_sorting.rt_sort.detection import PeakDetector
-from spikelab.spike_sorting.rt_sort.noise import block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.detection.noise import block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.detection.peaks import PeakDetector
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, draw_recipe, simulate
+from spikelab.system.compiling import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
+    from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
     from spikelab.spike_sorting.rt_sort.training.simulation import Simulation
 
     Floats = NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Sorters in processes and containers of their own."""

@@ -1,0 +1,1 @@
+"""Many recordings: the list, who sorts which, what stops a batch, its overview."""

@@ -1,0 +1,252 @@
+"""The workers: those of a scheduler that runs somewhere, or processes of this machine that are started for a batch."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting.batch.dispatch import Worker
+from spikelab.system.host import available_memory, gpus
+from spikelab.system.memory import parse_memory
+from spikelab.system.resources import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distributed import Client
+
+    from spikelab.spike_sorting.run.jobs import Job
+
+logger = logging.getLogger(__name__)
+
+USABLE_SHARE = 0.9  # of the memory that is available
+CONNECT_S = 30
+START_S = 300
+START_TRIES = 3
+GONE = ("closed", "failed")  # words for a worker's status; whoever is killed is not listed at all
+QUIET = logging.CRITICAL  # of dask: we say ourselves which worker died, and what becomes of its recording
+# A terminal sends Ctrl-C to all processes; the client, which has it too, ends what its workers do in order.
+NO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+# Spilling moves results of tasks to disk, and ours are small; pausing stops new tasks when a sort needs memory.
+DASK_SETTINGS = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
+    # A worker that died is started again, and given up after that; imports take longer than 15 s on a busy machine.
+    "distributed.deploy.lost-worker-timeout": f"{START_S}s",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A client, and whether its workers are ours.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    cores : int or None
+        Cores for each worker, where they share this machine.
+    ours : distributed.SpecCluster or None
+        The workers, where they were started for this batch.
+    """
+
+    client: Client
+    cores: int | None = None
+    ours: Any = None
+
+    @property
+    def local(self) -> bool:
+        """Whether the workers were started for this batch alone, on this machine."""
+        return self.ours is not None
+
+    @property
+    def dashboard(self) -> str:
+        """Where a browser shows what the workers do; "" where the scheduler shows nothing."""
+        if self.local and importlib.util.find_spec("bokeh") is None:
+            return ""
+        with suppress(Exception):  # a link is worth no failure
+            return str(self.client.dashboard_link)
+        return ""
+
+    def mend(self) -> None:
+        """Start again those of our workers that died while they started, on which dask gives up."""
+        if self.ours is not None:
+            self.ours.sync(_replace_dead, self.ours)
+
+    def workers(self) -> list[Worker]:
+        """Workers that are there; a paused one takes no task, and goes on with the one that it has.
+
+        Raises
+        ------
+        EnvironmentSortFailure
+            If the scheduler does not answer any more.
+        """
+        try:
+            if self.client.scheduler is None or self.client.status not in ("running", "connecting"):
+                raise OSError(f"the client is {self.client.status}")  # noqa: TRY301
+            # Not scheduler_info: what it returns is overwritten in the background, with no workers in it.
+            found = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
+            return [_worker(address, about) for address, about in found.items() if about.get("status") not in GONE]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise _unknown_dask(error) from error
+        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            raise EnvironmentSortFailure(
+                f"the scheduler of the cluster does not answer any more ({error}). What is finished is on disk: start "
+                "the scheduler and its workers again, then give the same command, which continues where it stopped"
+            ) from error
+
+
+def _unknown_dask(error: Exception) -> EnvironmentSortFailure:
+    """What dask tells of its workers is no promise of its own, and may be another in a version to come."""
+    return EnvironmentSortFailure(
+        f"distributed {version('distributed')} does not tell of its workers as spikelab expects it to "
+        f"({type(error).__name__}: {error}). Install the versions that spikelab is tested with: "
+        "pip install -c constraints.txt 'spikelab[distributed]'"
+    )
+
+
+def _worker(address: str, about: dict[str, Any]) -> Worker:
+    return Worker(
+        address=address,
+        host=str(about.get("host") or address),
+        gpus=float((about.get("resources") or {}).get("GPU", 0)),
+        memory=int(about["memory_limit"]) or None if about.get("memory_limit") else None,
+        takes_tasks=about.get("status") == "running",
+    )
+
+
+async def _replace_dead(ours: Any) -> None:
+    for name, nanny in list(ours.workers.items()):
+        if nanny.status.name in ("closed", "failed"):
+            del ours.workers[name]
+    if len(ours.workers) < len(ours.worker_spec):
+        ours.scale(len(ours.worker_spec))
+
+
+@contextmanager
+def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_gpus: bool) -> Iterator[Cluster]:
+    """Connect to a cluster, or start one on this machine and end it afterwards.
+
+    Parameters
+    ----------
+    scheduler : None, str or distributed.Client
+        None starts one; a string is the address of a scheduler.
+    jobs : sequence of Job
+        Their ``n_jobs`` and ``total_memory`` decide how many workers this machine can have.
+    workers : int or None
+        Another number of them; on a machine with GPUs besides one for each.
+    with_gpus : bool
+        Whether a job can use a GPU.
+
+    Raises
+    ------
+    EnvironmentSortFailure
+        If dask is not installed, or nothing answers at the address.
+    """
+    require_dask()
+    import dask
+    from distributed import Client
+
+    if isinstance(scheduler, Client):
+        yield Cluster(scheduler)
+        return
+    with dask.config.set(DASK_SETTINGS):
+        if scheduler is not None:
+            with _client_of(str(scheduler)) as client:
+                yield Cluster(client)
+            return
+        names = gpu_names() if with_gpus else []
+        count = workers or local_workers(jobs)
+        with _started(count, names) as ours, Client(ours) as client:
+            client.wait_for_workers(1, timeout=START_S)
+            yield Cluster(client, max(1, available_cores() // count), ours)
+
+
+def require_dask() -> None:
+    """EnvironmentSortFailure where dask.distributed is not installed."""
+    if importlib.util.find_spec("distributed") is None:
+        raise EnvironmentSortFailure(
+            "this needs dask.distributed: pip install 'spikelab[distributed]'. Without it, "
+            "spikelab batch MANIFEST --plan DIR writes a job file for each recording and scripts that run them"
+        )
+
+
+def _client_of(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=CONNECT_S)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise EnvironmentSortFailure(
+            f"no dask scheduler answers at {address} within {CONNECT_S} s ({error}). Check first whether it runs "
+            "(dask scheduler) and whether the address, such as tcp://node1:8786, is the one that it printed"
+        ) from error
+
+
+def local_workers(jobs: Sequence[Job]) -> int:
+    """How many workers this machine has cores and memory for."""
+    cores = max(min(job.config.execution.n_jobs, available_cores()) for job in jobs)
+    memory = max(parse_memory(job.config.execution.total_memory) for job in jobs)
+    fit = min(available_cores() // cores, int(USABLE_SHARE * available_memory()) // max(memory, 1))
+    return max(1, min(fit, len(jobs)))
+
+
+def gpu_names() -> list[str]:
+    """What ``CUDA_VISIBLE_DEVICES`` has to be for each GPU of this machine that we may use."""
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in setting.split(",") if name.strip()]
+    if any(not name.isdecimal() for name in names):  # by UUID
+        return [name for name in names if name != "-1"]
+    return [str(gpu.index) for gpu in gpus().found]
+
+
+def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Options of each worker of this machine: one for each GPU, which sees that one alone, and `count` without."""
+    memory = int(USABLE_SHARE * available_memory()) // (count + len(gpu))
+    common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": QUIET, "preload": [NO_CTRL_C]}
+    specifications: dict[str, dict[str, Any]] = {}
+    for name in gpu:
+        env = {"CUDA_VISIBLE_DEVICES": name}
+        specifications[f"gpu-{name}"] = {**common, "resources": {"GPU": 1}, "env": env}
+    for number in range(count):
+        hidden = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if gpu else {}
+        specifications[f"cpu-{number}"] = {**common, **hidden}
+    return specifications
+
+
+def _started(count: int, gpu: Sequence[str], tries: int = START_TRIES) -> Any:
+    """Workers of this machine; one that dies while it starts is no reason to give up."""
+    try:
+        return _local_cluster(count, gpu)
+    except Exception as error:
+        if tries > 1:
+            logger.warning("workers did not start (%s); another try", error)
+            return _started(count, gpu, tries - 1)
+        raise EnvironmentSortFailure(
+            f"no workers could be started on this machine, tried {START_TRIES} times: {error}. Check first whether "
+            "there are memory, processes and file handles left for them, and whether the temporary folder can be "
+            "written to"
+        ) from error
+
+
+def _local_cluster(count: int, gpu: Sequence[str]) -> Any:
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    dashboard = importlib.util.find_spec("bokeh") is not None
+    scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
+    workers = {
+        name: {"cls": Nanny, "options": {"host": "127.0.0.1", **options}}
+        for name, options in worker_specifications(count, gpu).items()
+    }
+    return SpecCluster(
+        workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=QUIET, name="spikelab"
+    )

@@ -1,0 +1,389 @@
+"""Many recordings on many workers: the same jobs, stages and policies as in one process, placed on a dask cluster.
+
+The results folders are the truth. A task loads what is finished of its job and goes on from there, so that a worker, a
+scheduler or a client that dies costs the stages that were under way, and the same call again continues. Nothing but
+numbers and paths comes back.
+
+Needs the extra ``distributed``.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, FolderUnusableError, ResourceSortFailure
+from spikelab.spike_sorting.backends import get_backend_class
+from spikelab.spike_sorting.backends.base import GPU_UNUSED
+from spikelab.spike_sorting.batch import worker as _worker
+from spikelab.spike_sorting.batch.cluster import Cluster, connected
+from spikelab.spike_sorting.batch.dispatch import Dispatcher, Task, Worker
+from spikelab.spike_sorting.batch.jobfile import write_batch
+from spikelab.spike_sorting.batch.manifest import DEFAULT_SCRATCH, ManifestError, jobs_from_entries, read_manifest
+from spikelab.spike_sorting.batch.policy import Outcome, Policy, concerns_host, raise_failures
+from spikelab.spike_sorting.batch.worker import Told
+from spikelab.spike_sorting.pipeline import write_overview, write_overview_page
+from spikelab.spike_sorting.run.jobs import Job, overview_folder
+from spikelab.spike_sorting.run.sort_one import Limits
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+__all__ = ["ManifestError", "jobs_from_entries", "read_manifest", "run_many", "sort_many"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+LOST_DELAY_S = 3.0  # what a dead worker had started ends within that
+BUSY_DELAY_S = 5.0
+SAY_AGAIN_S = 60.0
+LOST_AT_MOST = 2
+FETCH_S, FETCH_STEP_S = 60, 2
+END_S = 15.0
+PAGE_EVERY_S = 5.0
+PAGE_SHARE = 0.05  # of the time may go into the page of the batch
+
+Watch = Callable[["Batch"], None]
+
+
+def sort_many(
+    jobs: str | Path | Sequence[Job | Mapping[str, Any]], scheduler: Any = None, *, workers: int | None = None
+) -> list[Outcome]:
+    """Sort many recordings and streams on a dask cluster, or on several processes of this machine.
+
+    Call it again to continue after anything that ended it. A script that calls it without `scheduler` needs
+    ``if __name__ == "__main__":`` around the call, as for everything that starts processes.
+
+    Parameters
+    ----------
+    jobs : path or list
+        A list of recordings as a file (TOML or CSV), or entries with the same keys: ``file`` (may be a pattern),
+        ``stream``, ``sorter``, ``results``, ``intermediate``, ``config`` (a dict of flat settings). Workers must see
+        the files under the same paths.
+    scheduler : None, str or distributed.Client
+        None starts workers on this machine and ends them afterwards; a string is the address of a scheduler.
+    workers : int, optional
+        Number of workers on this machine, besides one for each GPU where a sorter can use one. By default as many as
+        have room with ``n_jobs`` cores and ``total_memory`` each.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `jobs`, one for each recording and stream: ``job.results`` is its folder, ``done`` has numbers,
+        ``error`` why it failed, ``aligned`` reads its units.
+
+    Raises
+    ------
+    ManifestError
+        With every fault of the list, before anything is started.
+    SortBatchError
+        After all that could be sorted was, where something failed and its ``on_failure`` is "raise"; ``results`` has
+        the outcomes.
+    EnvironmentSortFailure
+        If there is no dask, or no scheduler that answers.
+    """
+    if isinstance(jobs, str | Path):
+        planned = read_manifest(jobs)
+    elif all(isinstance(job, Job) for job in jobs):
+        planned = list(jobs)  # type: ignore[arg-type]  # they are all jobs
+    else:
+        planned = jobs_from_entries(jobs)  # type: ignore[arg-type]  # or it says what is wrong
+    outcomes = run_many(planned, scheduler, workers=workers)
+    loud = [outcome for outcome in outcomes if outcome.job.config.execution.on_failure == "raise"]
+    if any(outcome.error is not None for outcome in loud):
+        raise_failures(outcomes, outcomes, "raise", lambda job: job.results)
+    return outcomes
+
+
+def run_many(
+    jobs: Sequence[Job], scheduler: Any = None, *, workers: int | None = None, watch: Watch | None = None
+) -> list[Outcome]:
+    """:func:`sort_many` for planned jobs; failures are in the outcomes alone.
+
+    `watch` is called with the batch about once a second.
+    """
+    if not jobs:
+        return []
+    for job in jobs:
+        if not isinstance(job.recording_input, Path):
+            raise TypeError(f"{job.name} is a recording in memory; workers read files: save it, and give the path")
+    tasks = [_task(index, job) for index, job in enumerate(jobs)]
+    write_batch(jobs, overview_folder(jobs))
+    with connected(scheduler, jobs, workers, with_gpus=any(task.wants_gpu for task in tasks)) as cluster:
+        batch = Batch(list(jobs), cluster, watch)
+        if cluster.dashboard:
+            logger.info("dashboard: %s", cluster.dashboard)
+        batch.run(tasks)
+    write_overview(batch.outcomes)
+    _remove_empty_scratch(jobs)
+    return batch.outcomes
+
+
+def _remove_empty_scratch(jobs: Sequence[Job]) -> None:
+    """The common scratch folder that lists name by default: no job can tell whether it is the last one in it."""
+    for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:
+        with suppress(OSError):  # there is none, or there is something in it
+            folder.rmdir()
+
+
+def _task(index: int, job: Job) -> Task:
+    backend = get_backend_class(job.config.sorter.sorter_name)(job.config)
+    wants_gpu = backend.gpu_use() != GPU_UNUSED
+    execution = job.config.execution
+    forced = execution.recompute_recording or execution.recompute_sorting  # a second task would do it all again
+    return Task(index, job.config.sorter.sorter_name, wants_gpu=wants_gpu, may_be_split=not forced)
+
+
+@dataclass
+class Batch:
+    """Jobs on their way through a cluster.
+
+    Attributes
+    ----------
+    jobs : list of Job
+    cluster : Cluster
+    watch : callable or None
+    outcomes : list of Outcome
+        Aligned with the jobs, and filled as they end.
+    running : dict
+        Which task runs on the worker with this address, and its future.
+    """
+
+    jobs: list[Job]
+    cluster: Cluster
+    watch: Watch | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    running: dict[str, tuple[Task, Future[Any]]] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.outcomes = [Outcome(job) for job in self.jobs]
+        self.name = uuid.uuid4().hex
+        self.policy = Policy()
+        self.waiting = Dispatcher(self.policy)
+        self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.looked = self.paged = self.said = 0.0
+        self.page_took = 0.0
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Do all tasks, or as many as the policy allows; ends what runs when it is interrupted."""
+        self.waiting.add(tasks)
+        try:
+            while self.waiting or self.running:
+                self._look()
+                self._start()
+                self._take_one()
+        except BaseException:
+            self._end_all()
+            raise
+        if any(not outcome.attempted for outcome in self.outcomes):
+            logger.warning("the batch stops: the remaining recordings would fail the same way")
+
+    def _look(self) -> None:
+        """See which workers there are, and tell those who watch; about once a second."""
+        now = time.monotonic()
+        if now - self.looked < LOOK_S:
+            return
+        self.looked = now
+        self.workers = {worker.address: worker for worker in self.cluster.workers()}
+        for address in [address for address in self.running if address not in self.workers]:
+            task, future = self.running.pop(address)
+            with suppress(Exception):
+                future.cancel()
+            self._lost(task, f"worker {address} is gone")
+        self._give_up()
+        self.cluster.mend()
+        idle = not self.running and not any(worker.takes_tasks for worker in self.workers.values())
+        if idle and now - self.said > SAY_AGAIN_S:
+            self.said = now
+            what = "its workers are paused, which dask does when memory is short" if self.workers else "it has none"
+            logger.warning("waiting for a worker of the cluster: %s", what)
+        if self.watch is not None:
+            self.watch(self)
+        self._update_page(now)
+
+    def _start(self) -> None:
+        """Give every worker that has nothing to do a task."""
+        everyone = list(self.workers.values())
+        for worker in everyone:
+            if worker.address in self.running or not worker.takes_tasks:
+                continue
+            task = self.waiting.next_for(worker, everyone, time.monotonic())
+            if task is not None:
+                self._submit(task, worker)
+
+    def _submit(self, task: Task, worker: Worker) -> None:
+        job = self.jobs[task.index]
+        on_gpu = task.wants_gpu and task.part != "rest" and worker.gpus
+        future = self.cluster.client.submit(
+            _worker.run_task,
+            job,
+            task.part,
+            self.name,
+            Limits(self.cluster.cores, worker.memory),
+            quiet=self.cluster.local,
+            # Scheduler and workers keep statistics for every first element, for ever.
+            key=(f"spikelab-{task.part}", job.name, uuid.uuid4().hex[:8]),
+            workers=[worker.address],
+            resources={"GPU": 1} if on_gpu else None,
+            pure=False,
+        )
+        self.running[worker.address] = (task, future)
+        future.add_done_callback(lambda _, address=worker.address: self.ended.put(address))
+
+    def _give_up(self) -> None:
+        """Wait no longer for what may not be started anywhere, once nothing runs whose end could change that."""
+        if self.running or not self.workers:
+            return
+        for task in self.waiting.hopeless(self.workers.values()):
+            self.outcomes[task.index].error = task.error
+
+    def _take_one(self) -> None:
+        """Wait until a task ends, and note how."""
+        try:
+            address = self.ended.get(timeout=LOOK_S)
+        except queue.Empty:
+            return
+        task, future = self.running.get(address, (None, None))
+        if task is None or future is None or not future.done():  # it was given up before
+            return
+        del self.running[address]
+        worker = self.workers[address]
+        try:
+            told = self._fetch(future, address)
+        except EnvironmentSortFailure:  # there is no scheduler any more; what a task failed of is told, not raised
+            raise
+        except Exception as error:  # noqa: BLE001 - what our own code did not tell is the cluster's doing
+            self._failed_outside(task, worker, error)
+        else:
+            self._note(task, worker, told)
+
+    def _fetch(self, future: Future[Any], address: str) -> Any:
+        """What a task told; a worker that dies with its answer is not waited for."""
+        end = time.monotonic() + FETCH_S
+        while True:
+            try:
+                return future.result(timeout=FETCH_STEP_S)
+            except TimeoutError:
+                there = any(worker.address == address for worker in self.cluster.workers())
+                if not there or time.monotonic() > end:
+                    raise
+
+    def _failed_outside(self, task: Task, worker: Worker, error: Exception) -> None:
+        """A task that ended without a word: its worker died, or could not even begin."""
+        if future_was_lost(error):
+            self.workers.pop(worker.address, None)  # nothing more for it, should the scheduler not know yet
+            self._lost(task, f"worker {worker.address} is gone")
+            return
+        failure = EnvironmentSortFailure(
+            f"the worker on {worker.host} could not start the sort ({type(error).__name__}: {error}). Check first "
+            "whether the same versions of spikelab and Python are installed there as here"
+        )
+        self._note(task, worker, Told(error=failure))
+
+    def _lost(self, task: Task, what: str) -> None:
+        """Try elsewhere what was under way on a worker that died; a recording that kills every worker is given up."""
+        job = self.jobs[task.index]
+        task.lost += 1
+        if task.lost > LOST_AT_MOST:
+            self.outcomes[task.index].error = ResourceSortFailure(
+                f"{job.name}: {task.lost} workers were lost while they sorted it (the last: {what}). Most often the "
+                "memory of the machine, or of the cluster's job, ran out: check first the log of the cluster, then "
+                "give workers more memory or lower total_memory. What is finished is on disk"
+            )
+            return
+        logger.warning("%s: %s; it is tried again", job.name, what)
+        self.waiting.again(task, time.monotonic() + LOST_DELAY_S)
+
+    def _note(self, task: Task, worker: Worker, told: Told) -> None:
+        job, outcome = self.jobs[task.index], self.outcomes[task.index]
+        error = _not_seen_there(job, worker, told.error)
+        if told.interrupted:
+            self._lost(task, f"it was interrupted on {worker.host}")
+        elif told.busy:
+            self._wait_for(task, job, error)
+        elif error is None and told.done is None:  # the sorter's part of it
+            task.part, task.host = "rest", worker.host
+            self.waiting.add([task])
+        elif isinstance(error, EnvironmentSortFailure):
+            self._elsewhere(task, worker, error)
+        else:
+            outcome.done, outcome.error = told.done, error
+            _say(outcome)
+
+    def _wait_for(self, task: Task, job: Job, error: Exception | None) -> None:
+        """Another run has the folders, perhaps one of a client that is gone: it will end, and its work is ours."""
+        now = time.monotonic()
+        if now - self.said > SAY_AGAIN_S:
+            self.said = now
+            logger.warning("%s waits: %s", job.name, error)
+        self.waiting.again(task, now + BUSY_DELAY_S)
+
+    def _elsewhere(self, task: Task, worker: Worker, error: EnvironmentSortFailure) -> None:
+        """Start this job, or nothing more with its sorter, on this host; the job may do better on another."""
+        self.policy.note(worker.host, task.sorter, error)
+        task.avoid.add(worker.host)
+        job = self.jobs[task.index]
+        if any(self.waiting.may_do(other.host, task) for other in self.workers.values()):
+            what = f"nothing more with {task.sorter} is started" if concerns_host(error) else "it is not tried again"
+            logger.warning("%s: %s on %s: %s", job.name, what, worker.host, error)
+            task.error = error
+            self.waiting.again(task)
+        else:
+            self.outcomes[task.index].error = error
+            _say(self.outcomes[task.index])
+
+    def _update_page(self, now: float) -> None:
+        """The page of the batch, as often as it is cheap."""
+        if now - self.paged < max(PAGE_EVERY_S, self.page_took / PAGE_SHARE) or len(self.jobs) < 2:
+            return
+        start = time.monotonic()
+        write_overview_page(self.outcomes, under_way=True)
+        self.paged = time.monotonic()
+        self.page_took = self.paged - start
+
+    def _end_all(self) -> None:
+        """End what runs, and wait until it has: dask's own cancelling lets a task that has begun go on."""
+        with suppress(Exception):
+            self.cluster.client.run(_worker.end_batch, self.name, on_error="ignore", wait=True)
+            end = time.monotonic() + END_S
+            futures = [future for _, future in self.running.values()]
+            while time.monotonic() < end and not all(future.done() for future in futures):
+                time.sleep(0.1)
+
+
+def future_was_lost(error: Exception) -> bool:
+    """Whether a task did not fail, but lost its worker."""
+    from distributed import CancelledError, KilledWorker
+
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, KilledWorker | CancelledError | TimeoutError) or "NoValidWorkerError" in names
+
+
+def _not_seen_there(job: Job, worker: Worker, error: Exception | None) -> Exception | None:
+    """A file that we see and a worker does not is no fault of the recording."""
+    if isinstance(error, FileNotFoundError) and not job.recording_input.exists():
+        return error
+    if isinstance(error, FileNotFoundError) and str(job.recording_input) in str(error):
+        return FolderUnusableError(
+            f"{job.recording_input} is there, but not on {worker.host}: workers must see recordings and folders under "
+            "the same paths as you do (a shared drive)",
+            unusable=job.recording_input,
+        )
+    return error
+
+
+def _say(outcome: Outcome) -> None:
+    """One line for each recording that ended."""
+    if outcome.done is not None:
+        logger.info("%s: %d of %d units kept", outcome.job.name, outcome.done.n_curated, outcome.done.n_units)
+    else:
+        error = outcome.error
+        logger.warning("%s failed: %s: %s", outcome.job.name, type(error).__name__, error)

@@ -1,0 +1,104 @@
+"""A job in a file of its own, and the list of the jobs of a batch: what other processes and shells need to know."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
+from spikelab.spike_sorting.settings.validation import validate_config
+from spikelab.system import files
+from spikelab.system.quoting import printable
+from spikelab.system.texts import brief, read_json_object, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BATCH = "batch.json"
+PATHS = ("recording", "results", "intermediate")
+
+
+def write_job(job: Job, path: Path) -> None:
+    """Write all that a sort of `job` needs to know.
+
+    Raises
+    ------
+    ValueError
+        If a name of a file or folder is in no encoding, which a text cannot hold.
+    """
+    for named in (job.recording_input, job.results, job.intermediate):
+        if not str(named).isprintable() and str(named) != os.fsencode(named).decode("utf-8", "replace"):
+            raise ValueError(f"{printable(str(named))} is no UTF-8, and cannot be written into a job file: rename it")
+    content: dict[str, Any] = {
+        "name": job.name,
+        "recording": str(job.recording_input.absolute()),
+        "results": str(job.results),
+        "intermediate": str(job.intermediate),
+        "config": tomllib.loads(config_to_toml(job.config)),
+    }
+    files.write_text(path, tomli_w.dumps(content))
+
+
+def read_job(path: Path) -> Job:
+    """Read what :func:`write_job` wrote; paths that were made relative are relative to the file.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, or a setting in it is impossible.
+    """
+    try:
+        content = read_toml(path, "a job file")
+        for key in ("name", *PATHS):
+            _require(key, content, str, "a text")
+        _require("config", content, dict, "a table of settings")
+        config = config_from_toml(tomli_w.dumps(content["config"]) + "\n")
+        validate_config(config)
+    except FileNotFoundError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no job file: {error}. spikelab batch --plan writes them") from error
+    folders = [path.absolute().parent / content[key] for key in PATHS]
+    return Job(folders[0], content["name"], config, *folders[1:])
+
+
+def _require(key: str, content: dict[str, Any], kind: type, expected: str) -> None:
+    if key not in content:
+        raise ValueError(f"{key!r} is missing in it")
+    if (
+        not isinstance(content[key], kind)
+        or (kind is str and "\0" in content[key])
+        or (not content[key] and kind is str)
+    ):
+        raise ValueError(f"{key!r} must be {expected}, got {brief(content[key])}")
+
+
+def write_batch(jobs: Sequence[Job], folder: Path) -> None:
+    """Note which jobs belong together, for those who ask how far they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = [{"name": job.name, "results": str(job.results)} for job in jobs]
+    files.write_text(folder / BATCH, json.dumps({"jobs": listed}, indent=0))
+
+
+def read_batch(path: Path) -> list[tuple[str, Path]]:
+    """Name and results folder of each job of a batch.
+
+    Raises
+    ------
+    ValueError
+        If it is no list that :func:`write_batch` wrote.
+    """
+    what = "the list of a batch"
+    jobs = read_json_object(path, what).get("jobs")
+    if not isinstance(jobs, list):
+        raise ValueError(f"{path} has no 'jobs' in it; expected {what}")  # noqa: TRY004 - what a file holds is a value
+    for number, job in enumerate(jobs, start=1):
+        if not isinstance(job, dict) or not all(isinstance(job.get(key), str) for key in ("name", "results")):
+            raise ValueError(f"{path}, job {number}: expected a name and a results folder, got {brief(job)}")
+    return [(job["name"], Path(job["results"])) for job in jobs]

@@ -1,0 +1,395 @@
+"""The list of a batch, in a file: what is to be sorted, with what, and where results go. Nothing is started here.
+
+A TOML file has a table ``[defaults]`` and a table ``[[recording]]`` for each entry; a CSV file has a row for each entry
+and the same keys as columns. Every fault of a file is found at once, with the entry and the key that it is in.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.pipeline import checked_streams, require_sorter
+from spikelab.spike_sorting.recording.source import natural_key
+from spikelab.spike_sorting.run.jobs import Job, jobs_for
+from spikelab.spike_sorting.settings.flat import suggestion
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value
+from spikelab.spike_sorting.settings.validation import validate_config
+from spikelab.system.quoting import printable
+from spikelab.system.texts import brief, read_text, read_toml, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEYS = ("file", "stream", "sorter", "results", "intermediate", "config")
+DEFAULTS = KEYS[1:]
+SHARED = ("sorter", "config")  # what is wrong with the common ones is told once
+MOST_SHOWN = 20
+DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
+CSV_SEPARATOR = ";"
+SEPARATORS = (",", ";", "\t")  # of columns; where a comma is the sign of decimals, spreadsheets write the second
+A_LIST = "a list of recordings"
+# What the value of a key may be, besides None.
+KINDS: dict[str, tuple[Any, str]] = {
+    "file": (str | Path, "the path of a recording"),
+    "stream": (str, "the name of a stream, or a list of names"),
+    "sorter": (str, "the name of a sorter"),
+    "results": (str | Path, "the path of a folder"),
+    "intermediate": (str | Path, "the path of a folder"),
+    "config": (str | Mapping, "settings, or the path of a file with them"),
+}
+
+
+class ManifestError(ValueError):
+    """A list of recordings that cannot be sorted as it stands; the message names each entry and key.
+
+    Attributes
+    ----------
+    problems : list of str
+    """
+
+    def __init__(self, problems: Sequence[str], source: str = "the list") -> None:
+        shown = [*problems[:MOST_SHOWN], *([f"and {len(problems) - MOST_SHOWN} more"] * (len(problems) > MOST_SHOWN))]
+        super().__init__(f"{source} was refused, and nothing was started:\n" + "\n".join(f"  {line}" for line in shown))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One entry with the defaults filled in, and how it is called in messages."""
+
+    name: str
+    values: Mapping[str, Any]
+    own: frozenset[str]  # keys that are not defaults
+    folder: Path
+
+
+@dataclass
+class _Request:
+    """One recording and stream of an entry."""
+
+    entry: _Entry
+    path: Path
+    config: SortingPipelineConfig
+    several: bool  # what the entry names as its folder is then the parent
+
+    def folder(self, key: str) -> Path | None:
+        """What the entry names; scratch goes with the results where they have a place and it has not."""
+        value = self.entry.values.get(key)
+        if value is not None:
+            return located(self.entry.folder, value)
+        return results / DEFAULT_SCRATCH if key == "intermediate" and (results := self.folder("results")) else None
+
+    def own_folder(self, key: str) -> Path | None:
+        """The folder of this recording alone, rather than one that several have their folders in."""
+        named_by = key if key == "results" or self.entry.values.get(key) is not None else "results"
+        return self.folder(key) if named_by in self.entry.own and not self.several else None
+
+
+@dataclass
+class _Problems:
+    found: list[str] = field(default_factory=list)
+
+    def add(self, entry: _Entry, key: str, problem: object) -> None:
+        shared = key in SHARED and not entry.own.intersection(SHARED)
+        line = f"{'[defaults]' if shared else entry.name}, {key}: {problem}"
+        if line not in self.found:
+            self.found.append(line)
+
+
+def located(folder: Path, value: Any) -> Path:
+    """Where `value`, a path in a list, leads from the folder of the list.
+
+    Raises
+    ------
+    ValueError
+        If it is no path, or names a user that does not exist.
+    """
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError(f"expected a path, got {brief(value)}")
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value}: {error}; write the folder out") from error
+
+
+def read_manifest(path: str | Path) -> list[Job]:
+    """Read a list of recordings, and plan a job for each recording and stream.
+
+    Parameters
+    ----------
+    path : path
+        ``.toml`` or ``.csv``; paths in it are relative to its folder.
+
+    Returns
+    -------
+    list of Job
+
+    Raises
+    ------
+    ManifestError
+        With every fault of the file: unknown keys and settings, files that are not there, streams that a file does not
+        have, a recording or a folder that is named twice.
+    FileNotFoundError, PermissionError
+        If there is no such file, or it may not be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".toml", ".csv"):
+        raise ManifestError([f"{path}: expected a .toml or a .csv file"], str(path))
+    read = _read_toml if path.suffix.lower() == ".toml" else _read_csv
+    try:
+        defaults, entries, problems = read(path)
+    except ValueError as error:
+        raise ManifestError([str(error)], printable(str(path))) from error
+    return _plan(defaults, entries, path.absolute().parent, problems, str(path))
+
+
+def jobs_from_entries(entries: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any] | None = None) -> list[Job]:
+    """Plan jobs from entries with the keys of a list (`KEYS`); paths are relative to the current folder.
+
+    Raises
+    ------
+    ManifestError
+        As for :func:`read_manifest`.
+    """
+    return _plan(dict(defaults or {}), [dict(entry) for entry in entries], Path.cwd(), [], "the list")
+
+
+def _read_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+    content = read_toml(path, A_LIST)
+    problems = [
+        f"[{shortened(name)}]: unknown table{suggestion(name, ('defaults', 'recording'))}"
+        for name in content
+        if name not in ("defaults", "recording")
+    ]
+    entries, defaults = content.get("recording", []), content.get("defaults", {})
+    if not isinstance(entries, list):
+        problems.append("recording: write [[recording]], with two brackets, once for each entry")
+        entries = []
+    if not isinstance(defaults, dict):
+        problems.append(f"defaults: expected a table [defaults], got {brief(defaults)}")
+        defaults = {}
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            problems.append(f"entry {number}: expected a table [[recording]], got {brief(entry)}")
+    return defaults, [entry for entry in entries if isinstance(entry, dict)], problems
+
+
+def _read_csv(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+    """Rows as entries; those without a value are left out, for spreadsheets write such ones."""
+    text = read_text(path, A_LIST)
+    header = text.lstrip().split("\n", 1)[0].split("\r", 1)[0]
+    separator = next((mark for mark in SEPARATORS if mark in header), SEPARATORS[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    problems: list[str] = []
+    entries: list[dict[str, Any]] = []
+    try:
+        columns = [name.strip() for name in next((row for row in reader if any(map(str.strip, row))), [])]
+        problems += [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
+        for row in reader:
+            values = [text.strip() for text in row]
+            if not any(values):
+                continue
+            where = f"entry {len(entries) + 1}, line {reader.line_num}"
+            if any(values[len(columns) :]):
+                problems.append(f"{where}: more values than columns")
+            entry: dict[str, Any] = {key: value for key, value in zip(columns, values, strict=False) if key and value}
+            problems += [f"{where}, config: {problem}" for problem in _parse_settings(entry)]
+            entries.append(entry)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: no valid CSV: {error}") from error
+    return {}, entries, problems
+
+
+def _parse_settings(entry: dict[str, Any]) -> list[str]:
+    """Turn ``config`` of a row into settings, unless it is a file; returns what is wrong with it."""
+    text = entry.get("config", "")
+    if CSV_SEPARATOR not in text and "=" not in text:
+        return []
+    problems, settings = [], {}
+    for part in filter(None, map(str.strip, text.split(CSV_SEPARATOR))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name:
+            problems.append(f"expected FIELD=VALUE, got {brief(part)}")
+        elif name in settings:
+            problems.append(f"{name} is set twice")
+        settings[name] = parse_value(value)
+    entry["config"] = settings
+    return problems
+
+
+def _plan(
+    defaults: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], folder: Path, problems: list[str], source: str
+) -> list[Job]:
+    found = _Problems(list(problems))
+    found.found += _unknown_keys("[defaults]", defaults, DEFAULTS)
+    if not entries and not found.found:
+        found.found.append("there is no [[recording]] in it")
+    requests: list[_Request] = []
+    configs: dict[str, SortingPipelineConfig] = {}
+    for number, entry in enumerate(entries, start=1):
+        named = entry.get("file", "without a file")
+        name = f"entry {number} ({shortened(named) if isinstance(named, str) else brief(named)})"
+        found.found += _unknown_keys(name, entry, KEYS)
+        merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
+        planned = _Entry(name, merged, frozenset(entry), folder)
+        if _has_right_types(planned, found):
+            requests += _requests(planned, found, configs)
+    _refuse_twins(requests, found)
+    if found.found:
+        raise ManifestError(found.found, source)
+    jobs = _jobs(requests)
+    for attribute in ("results", "intermediate"):
+        _refuse_shared(requests, [getattr(job, attribute) for job in jobs], attribute, found)
+        if found.found:  # scratch that lies in shared results is not told as well
+            raise ManifestError(found.found, source)
+    return jobs
+
+
+def _unknown_keys(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:
+    return [
+        f"{name}, {shortened(key)}: unknown key{suggestion(key, known)}; there are {', '.join(known)}, "
+        "and settings such as snr_min belong into config"
+        for key in values
+        if key not in known
+    ]
+
+
+def _has_right_types(entry: _Entry, problems: _Problems) -> bool:
+    """Whether the values of an entry are of the kinds that they have to be."""
+    before = len(problems.found)
+    for key, (kinds, expected) in KINDS.items():
+        value = entry.values.get(key)
+        several = key == "stream" and isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+        if value is not None and not isinstance(value, kinds) and not several:
+            problems.add(entry, key, f"expected {expected}, got {brief(value)}")
+    for key in ("results", "intermediate", "config"):
+        value = entry.values.get(key)
+        if isinstance(value, str | Path) and (value != "" or key != "config"):
+            try:
+                located(entry.folder, value)
+            except ValueError as error:
+                problems.add(entry, key, error)
+    return len(problems.found) == before
+
+
+def _merged_config(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
+    """Settings of the entry on top of the common ones; a file stands for itself."""
+    ours, own = defaults.get("config", {}), entry.get("config", {})
+    if isinstance(ours, Mapping) and isinstance(own, Mapping):
+        return {**ours, **own}
+    return own or ours
+
+
+def _requests(entry: _Entry, problems: _Problems, configs: dict[str, SortingPipelineConfig]) -> Iterator[_Request]:
+    """What an entry asks for; entries that ask for the same settings share them, of which there may be thousands."""
+    asked = repr((entry.values.get("sorter"), entry.values["config"]))
+    config = configs.get(asked) or _config(entry, problems)
+    paths = _paths(entry, problems)
+    if config is None:
+        return
+    configs[asked] = config
+    pattern = glob.has_magic(str(entry.values.get("file", "")))
+    for path in paths:
+        stream = entry.values.get("stream")
+        try:
+            streams = [None] if stream is None else checked_streams(path, stream, config)
+        except (ValueError, OSError) as error:
+            problems.add(entry, "stream", error)
+            continue
+        several = pattern or stream == "all" or not isinstance(stream, str | None)
+        for name in streams:
+            yield _Request(entry, path, config if name is None else config.override(stream_id=name), several)
+
+
+def _config(entry: _Entry, problems: _Problems) -> SortingPipelineConfig | None:
+    sorter, given = entry.values.get("sorter"), entry.values["config"]
+    try:
+        if isinstance(given, str):
+            config = config_from_toml(located(entry.folder, given))
+            config = config if sorter is None else config.override(sorter_name=sorter)
+        else:
+            config = preset_for(sorter or "kilosort2").override(**decode(dict(given)))
+        validate_config(config)
+    except (TypeError, ValueError, OSError) as error:
+        problems.add(entry, "config", error)
+        return None
+    try:
+        require_sorter(config)
+    except ValueError as error:
+        problems.add(entry, "sorter" if "sorter_params" not in str(error) else "config", error)
+        return None
+    return config
+
+
+def _paths(entry: _Entry, problems: _Problems) -> list[Path]:
+    name = entry.values.get("file")
+    if not isinstance(name, str | Path) or not str(name):
+        problems.add(entry, "file", "the path of a recording is missing")
+        return []
+    try:
+        path = located(entry.folder, name)
+        if path.exists():
+            return [path]
+    except (OSError, ValueError) as error:
+        problems.add(entry, "file", error)
+        return []
+    if not glob.has_magic(str(name)):
+        problems.add(entry, "file", f"there is no file or folder {path}")
+        return []
+    found = sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda found: natural_key(str(found)))  # noqa: PTH207
+    if not found:
+        problems.add(entry, "file", f"nothing is called {path}")
+    return found
+
+
+def _refuse_twins(requests: Sequence[_Request], problems: _Problems) -> None:
+    seen: dict[tuple[Any, ...], _Entry] = {}
+    for request in requests:
+        config = request.config
+        chosen = (config.sorter.sorter_name, config.recording.stream_id, config.recording.rec_name)
+        identity = (request.path.resolve(), *chosen)
+        if identity in seen:
+            stream = f", stream {chosen[1]}" if chosen[1] else ""
+            first = seen[identity].name
+            problems.add(request.entry, "file", f"{request.path}{stream} is already in {first}, with the same sorter")
+        seen.setdefault(identity, request.entry)
+
+
+def _refuse_shared(requests: Sequence[_Request], folders: Sequence[Path], key: str, problems: _Problems) -> None:
+    seen: dict[Path, _Entry] = {}
+    for request, planned in zip(requests, folders, strict=True):
+        folder = Path(os.path.normpath(planned))
+        if folder in seen:
+            problem = f"{folder} is already the folder of {seen[folder].name}"
+            if key in request.entry.own:
+                problem += "; what several have their folders in is named in [defaults]"
+            problems.add(request.entry, key, problem)
+        seen.setdefault(folder, request.entry)
+
+
+def _jobs(requests: Sequence[_Request]) -> list[Job]:
+    """Jobs in the order of `requests`; recordings of one sorter are told apart by their names."""
+    by_sorter: dict[str, list[int]] = defaultdict(list)
+    for i, request in enumerate(requests):
+        by_sorter[request.config.sorter.sorter_name].append(i)
+    jobs: dict[int, Job] = {}
+    for indices in by_sorter.values():
+        chosen = [requests[i] for i in indices]
+        planned = jobs_for(
+            [(request.path, request.config) for request in chosen],
+            [request.own_folder("intermediate") for request in chosen],
+            [request.own_folder("results") for request in chosen],
+            intermediate_base=[request.folder("intermediate") for request in chosen],
+            results_base=[request.folder("results") for request in chosen],
+        )
+        jobs |= dict(zip(indices, planned, strict=True))
+    return [jobs[i] for i in range(len(requests))]

@@ -1,0 +1,262 @@
+"""Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms and epochs with them.
+
+Spike times are seconds on the clock of the (concatenated) recording. Waveforms are microvolts and say so; traces are
+int16 counts with the factor that makes volts of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.exchange.formats.handoff import required
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spikelab.spike_sorting.data import BinaryRecording, FloatArray
+    from spikelab.spike_sorting.exchange.formats.handoff import Handoff
+
+logger = logging.getLogger(__name__)
+
+MICROVOLTS_TO_VOLTS = 1e-6
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+FILE_FIELDS = (
+    "session_description",
+    "identifier",
+    "session_start_time",
+    "experimenter",
+    "experiment_description",
+    "institution",
+    "lab",
+    "keywords",
+    "notes",
+    "related_publications",
+    "session_id",
+    "surgery",
+    "virus",
+    "pharmacology",
+    "protocol",
+)
+SUBJECT_FIELDS = (
+    "subject_id",
+    "species",
+    "age",
+    "sex",
+    "genotype",
+    "strain",
+    "description",
+    "weight",
+    "date_of_birth",
+)
+# Columns that the standard has names of its own for, or that hold indices of ours.
+NOT_COLUMNS = ("unit_id", "channel", "electrode", "template_peak_ind", "x", "y", "passed", "failed_criterion")
+ABOUT = {
+    "channel_id": "name of the main channel",
+    "amplitude": "largest absolute value of the mean waveform on the main channel, in microvolts",
+    "snr": "amplitude over the noise of the main channel (MAD / 0.6745)",
+    "std_norm": "standard deviation at the peak over the amplitude, on the main channel",
+    "has_pos_peak": "whether the peak of the mean waveform is positive",
+    "firing_rate": "spikes per second over the duration of the recording",
+    "isi_violation": "intervals below 1.5 ms per spike",
+    "merged_into": "unit that this one was merged into",
+    "spike_count": "number of spikes",
+}
+
+
+def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | None = None, traces: bool = False) -> None:
+    """Write the file.
+
+    Parameters
+    ----------
+    handoff : Handoff
+    path : Path
+    metadata : mapping, optional
+        What the recording does not tell: fields of an ``NWBFile`` (``session_start_time`` as a datetime or ISO text,
+        ``experimenter``, ``institution``, ``lab``, ...), ``subject`` (subject_id, species, age, sex, ...), and
+        ``location``, the brain region or preparation of the electrodes.
+    traces : bool
+        Also store the filtered traces, in the processing module "ecephys".
+
+    Raises
+    ------
+    EnvironmentSortFailure
+        If pynwb is not installed.
+    ValueError
+        If `metadata` names a field that there is not.
+    """
+    pynwb = required("pynwb", "nwb")
+    metadata = dict(metadata or {})
+    _require_known(metadata)
+    file = pynwb.NWBFile(**_file_fields(handoff, metadata))
+    if "subject" in metadata:
+        file.subject = pynwb.file.Subject(**metadata["subject"])
+    else:
+        logger.info("the NWB file has no subject, which archives ask for: give one in the metadata (--metadata FILE)")
+    _add_electrodes(file, handoff.recording, metadata.get("location", "unknown"))
+    _add_epochs(file, handoff.recording)
+    _add_units(pynwb, file, handoff)
+    if traces:
+        _add_traces(pynwb, file, handoff.recording)
+    with pynwb.NWBHDF5IO(path, "w") as io:
+        io.write(file)
+
+
+def _require_known(metadata: Mapping[str, Any]) -> None:
+    known = (*FILE_FIELDS, "subject", "location")
+    unknown = [name for name in metadata if name not in known]
+    unknown += [f"subject.{name}" for name in metadata.get("subject", {}) if name not in SUBJECT_FIELDS]
+    if unknown:
+        raise ValueError(
+            f"metadata has no {', '.join(unknown)}; there are {', '.join(known)}, and of the subject "
+            f"{', '.join(SUBJECT_FIELDS)}"
+        )
+
+
+def _file_fields(handoff: Handoff, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What an NWB file must have; where nobody says when the session was, the date of the recording's file."""
+    recording = handoff.recording
+    fields: dict[str, Any] = {
+        "session_description": f"Units of {Path(recording.source_file).name or 'a recording'}, sorted with spikelab",
+        "identifier": str(uuid.uuid4()),
+        **{name: value for name, value in metadata.items() if name in FILE_FIELDS},
+    }
+    start = fields.get("session_start_time")
+    if start is None:
+        start, what = _start_from_file(Path(recording.source_file))
+        fields["notes"] = f"{fields.get('notes', '')}\nsession_start_time is {what}.".strip()
+    elif isinstance(start, str):
+        start = datetime.fromisoformat(start)
+    fields["session_start_time"] = start.astimezone() if start.tzinfo is None else start
+    return fields
+
+
+def _start_from_file(path: Path) -> tuple[datetime, str]:
+    if path.name and path.exists():
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC), "the modification time of the recording's file"
+    return datetime.now(UTC), "the time of the export, for the time of the recording is not known"
+
+
+def _add_electrodes(file: Any, recording: BinaryRecording, location: str) -> None:
+    device = file.create_device("probe", description=f"Recorded as {recording.source_format or 'unknown format'}")
+    group = file.create_electrode_group("electrodes", "All channels of the recording", location, device)
+    columns = {
+        "rel_x": "x position in micrometres",
+        "rel_y": "y position in micrometres",
+        "channel_name": "name of the channel in the recording",
+    }
+    if recording.electrodes is not None:
+        columns["electrode_number"] = "number of the electrode on the array"
+    for name, description in columns.items():
+        file.add_electrode_column(name, description)
+    for i, name in enumerate(recording.channel_ids):
+        numbers = {} if recording.electrodes is None else {"electrode_number": int(recording.electrodes[i])}
+        x, y = recording.locations[i].tolist()
+        file.add_electrode(group=group, location=location, rel_x=x, rel_y=y, channel_name=name, **numbers)
+
+
+def _add_epochs(file: Any, recording: BinaryRecording) -> None:
+    """The unbroken stretches of the recording, with where each came from."""
+    fs = recording.sampling_frequency
+    for name, description in (
+        ("source_file", "name of the file that this stretch came from"),
+        ("source_segment", "segment of that file"),
+        ("source_start_frame", "frame of that segment at which the stretch starts"),
+    ):
+        file.add_epoch_column(name, description)
+    for epoch in recording.epochs:
+        file.add_epoch(
+            start_time=epoch.start_frame / fs,
+            stop_time=epoch.end_frame / fs,
+            tags=[epoch.name or "recording"],
+            source_file=Path(epoch.source_file).name,
+            source_segment=epoch.source_segment,
+            source_start_frame=epoch.source_start_frame,
+        )
+
+
+def _add_units(pynwb: Any, file: Any, handoff: Handoff) -> None:
+    recording, fs = handoff.recording, handoff.recording.sampling_frequency
+    if handoff.units.N == 0:
+        return
+    file.units = pynwb.misc.Units(
+        name="units",
+        description="Units of spikelab; waveforms are means over centred spikes, in microvolts.",
+        electrode_table=file.electrodes,
+        resolution=1 / fs,
+        waveform_rate=float(fs),
+        waveform_unit="microvolts",
+        **_peak_time(pynwb, handoff),
+    )
+    columns = {name: values for name, values in handoff.columns().items() if name not in NOT_COLUMNS}
+    columns = {name: values for name, values in columns.items() if None not in values}
+    for name in columns:
+        file.add_unit_column(name, ABOUT.get(name, name.replace("_", " ")))
+    file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
+    intervals = [[epoch.start_frame / fs, epoch.end_frame / fs] for epoch in recording.epochs]
+    group, everywhere = file.electrode_groups["electrodes"], list(range(recording.n_channels))
+    for row, (unit, frames) in enumerate(zip(handoff.trains.unit_ids, handoff.trains.samples, strict=True)):
+        file.add_unit(
+            id=int(unit),
+            spike_times=frames / fs,
+            obs_intervals=intervals,
+            electrodes=everywhere,
+            electrode_group=group,
+            main_electrode=int(handoff.main_channels[row]),
+            **{name: values[row] for name, values in columns.items()},
+        )
+    compressed = pynwb.H5DataIO
+    file.units.add_column(
+        name="waveform_mean",
+        description="mean waveform on every electrode, in microvolts",
+        data=compressed(handoff.templates, **COMPRESSION),
+    )
+    stds = _stds(handoff)
+    if stds is not None:
+        file.units.add_column(
+            name="waveform_sd",
+            description="standard deviation of the averaged waveforms, in microvolts",
+            data=compressed(stds, **COMPRESSION),
+        )
+
+
+def _peak_time(pynwb: Any, handoff: Handoff) -> dict[str, float]:
+    """Where the spike is in the waveform, for versions of the standard that have a place for it."""
+    name = "waveform_time_before_peak_in_ms"
+    if not hasattr(pynwb.misc.Units, name):
+        return {}
+    return {name: handoff.n_before * 1000 / handoff.recording.sampling_frequency}
+
+
+def _stds(handoff: Handoff) -> FloatArray | None:
+    """Standard deviations of all units; NaN for those of which they are not known, None where that is all of them."""
+    if not handoff.template_stds:
+        return None
+    stds = np.full_like(handoff.templates, np.nan)
+    for row, unit in enumerate(handoff.units.unit_ids):
+        if unit in handoff.template_stds:
+            stds[row] = handoff.template_stds[unit]
+    return None if np.isnan(stds).all() else stds
+
+
+def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording) -> None:
+    module = file.create_processing_module("ecephys", "filtered traces")
+    filtered = pynwb.ecephys.FilteredEphys()
+    module.add(filtered)  # first: what refers to the electrodes must be in the file that has them
+    region = file.create_electrode_table_region(list(range(recording.n_channels)), "all channels")
+    series = pynwb.ecephys.ElectricalSeries(
+        name="filtered",
+        description="Band-pass filtered traces that were sorted; epochs are where they are broken.",
+        data=pynwb.H5DataIO(recording.counts, chunks=True, **COMPRESSION),
+        electrodes=region,
+        rate=float(recording.sampling_frequency),
+        starting_time=0.0,
+        conversion=recording.gain_uv * MICROVOLTS_TO_VOLTS,
+        filtering="zero-phase Butterworth band-pass",
+    )
+    filtered.add_electrical_series(series)

@@ -1,0 +1,172 @@
+"""A folder that Phy opens: ``phy template-gui params.py``.
+
+Written as phylib's ``TemplateModel`` reads it. Spikes are on the clock of the (concatenated) recording.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.exchange.formats.phy_features import nearest_channels, write_features
+from spikelab.spikedata._merge import cosine_over_lags
+from spikelab.system.quoting import in_spreadsheet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.data import FloatArray
+    from spikelab.spike_sorting.exchange.formats.handoff import Handoff
+
+PARAMS = "params.py"
+# Says which units the clusters are; Phy does not know it.
+RECORD = "spikelab.json"
+UNITS = "spikelab_units.npz"
+FORMAT = "spikelab phy export"
+PHY = "phy"
+GOOD = "good"
+# Phy shows these itself, or they mean nothing there.
+NOT_SHOWN = ("unit_id", "channel", "template_peak_ind", "passed", "firing_rate")
+# The column becomes a file's name: one with a slash in it would lead elsewhere.
+COLUMN_NAME = re.compile(r"\w[\w .-]*")
+# Units whose main channels are further apart have similarity 0.
+NEAR_UM = 150.0
+SIMILAR_LAGS = 10
+
+
+def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces: str | None = None) -> None:
+    """Write the folder.
+
+    Clusters count from 0 in the order of the units; the column ``unit_id`` in Phy says which is which. Units that
+    passed curation have the group "good".
+
+    Parameters
+    ----------
+    handoff : Handoff
+    folder : Path
+        Exists.
+    units : str
+        Which units of the results these are; kept for the way back.
+    traces : str, optional
+        Name of the binary file in `folder`, for which ``handoff.recording`` stands. Without it there is no trace view,
+        no feature view, and the amplitudes of all spikes of a unit are the same.
+
+    Raises
+    ------
+    ValueError
+        If there are less than two spikes in all: Phy opens no such folder.
+    """
+    trains = handoff.trains
+    counts = [len(train) for train in trains.samples]
+    if sum(counts) < 2:
+        raise ValueError(f"Phy opens no folder with {sum(counts)} spikes; there must be at least 2")
+    times = np.concatenate(trains.samples)
+    order = np.argsort(times, kind="stable")
+    times, clusters = times[order], np.repeat(np.arange(len(counts)), counts)[order]
+    arrays: dict[str, NDArray[Any]] = {
+        "spike_times": times.astype(np.uint64),
+        "spike_templates": clusters.astype(np.uint32),
+        "spike_clusters": clusters.astype(np.int32),
+        **_template_arrays(handoff),
+        **_channel_arrays(handoff),
+    }
+    if traces is None:
+        arrays["amplitudes"] = np.ones(len(times))
+    else:
+        amplitudes, channels = write_features(handoff, times, clusters, folder / "pc_features.npy")
+        arrays["amplitudes"] = amplitudes
+        arrays["pc_feature_ind"] = _padded(channels)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    _write_tables(handoff, folder)
+    if units == PHY:  # another import would replace them in the results
+        handoff.units.save(folder / UNITS)
+    record = {"format": FORMAT, "units": units, "unit_ids": trains.unit_ids.tolist()}
+    (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
+
+
+def _template_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
+    templates = _symmetric(handoff)
+    n = len(templates)
+    similar = np.eye(n, dtype=np.float32)
+    around = nearest_channels(handoff.recording.locations, handoff.main_channels)
+    for i in range(n):
+        for j in _neighbours(handoff, i):
+            channels = np.union1d(around[i], around[j])
+            pair = templates[i][:, channels], templates[j][:, channels]
+            similar[i, j] = similar[j, i] = cosine_over_lags(*pair, SIMILAR_LAGS)
+    return {"templates": _padded(templates), "similar_templates": _padded(_padded(np.nan_to_num(similar)).T).T}
+
+
+def _symmetric(handoff: Handoff) -> FloatArray:
+    """The part of the templates that has the spike in its middle, where Phy looks for it."""
+    before, n_samples = handoff.n_before, handoff.templates.shape[1]
+    half = min(before, n_samples - 1 - before)
+    return handoff.templates[:, before - half : before + half + 1]
+
+
+def _neighbours(handoff: Handoff, unit: int) -> list[int]:
+    """Later units whose main channel is so near that the two can be alike."""
+    places = handoff.recording.locations[handoff.main_channels]
+    near = np.linalg.norm(places - places[unit], axis=1) <= NEAR_UM
+    return [int(other) for other in np.flatnonzero(near) if other > unit]
+
+
+def _padded(array: NDArray[Any]) -> NDArray[Any]:
+    """`array` with a second, empty entry where there is only one, for phylib drops an axis of length 1."""
+    return array if len(array) > 1 else np.concatenate([array, np.zeros_like(array)])
+
+
+def _channel_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
+    n = handoff.recording.n_channels
+    return {
+        "channel_map": np.arange(n, dtype=np.int32),
+        "channel_positions": handoff.recording.locations.astype(np.float64),
+        "whitening_mat": np.eye(n),
+        "whitening_mat_inv": np.eye(n),
+    }
+
+
+def _write_tables(handoff: Handoff, folder: Path) -> None:
+    """One ``cluster_<column>.tsv`` per column of Phy's cluster view."""
+    ids = handoff.trains.unit_ids.tolist()
+    passed = [handoff.metrics.get(unit, {}).get("passed", True) for unit in ids]
+    groups: dict[str, Sequence[Any]] = {
+        "group": [GOOD if verdict else "unsorted" for verdict in passed],
+        "unit_id": ids,
+    }
+    columns = {
+        name: values
+        for name, values in handoff.columns().items()
+        if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)
+    }
+    for name, values in (groups | columns).items():
+        with (folder / f"cluster_{name}.tsv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(["cluster_id", name])
+            writer.writerows((i, _cell(value)) for i, value in enumerate(values) if value is not None)
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else in_spreadsheet(value)
+
+
+def _params(handoff: Handoff, traces: str | None) -> str:
+    recording = handoff.recording
+    values: Mapping[str, Any] = {
+        "dat_path": [] if traces is None else traces,
+        "n_channels_dat": recording.n_channels,
+        "dtype": "int16",
+        "offset": 0,
+        "sample_rate": float(recording.sampling_frequency),
+        "hp_filtered": True,
+    }
+    return "".join(f"{name} = {value!r}\n" for name, value in values.items())

@@ -1,0 +1,255 @@
+"""What was done in Phy: which clusters are good, what was merged, what was split."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.data import rows_of_each
+from spikelab.spike_sorting.exchange.formats.phy import FORMAT, RECORD
+from spikelab.spikedata._merge import coincident
+from spikelab.spikedata.curation import build_curation_history
+from spikelab.system.texts import read_json_object, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from spikelab.spike_sorting.data import IntArray
+    from spikelab.spikedata import SpikeData
+
+UNSORTED = "unsorted"
+
+
+@dataclass(frozen=True)
+class PhyFolder:
+    """The spikes of a folder that was exported to Phy, before and after.
+
+    Attributes
+    ----------
+    units : str
+        Which units of the results were exported.
+    unit_ids : list of int
+        Of those units.
+    frames : numpy.ndarray of int64, shape (spikes,)
+        Ascending.
+    before : numpy.ndarray of int64, shape (spikes,)
+        Index into `unit_ids`: whose spike it was.
+    after : numpy.ndarray of int64, shape (spikes,)
+        Cluster it is in now.
+    groups : dict of int to str
+        Cluster -> "good", "mua", "noise" or "unsorted".
+    """
+
+    units: str
+    unit_ids: list[int]
+    frames: IntArray
+    before: IntArray
+    after: IntArray
+    groups: dict[int, str]
+
+
+@dataclass(frozen=True)
+class NewUnit:
+    """A cluster that is no exported unit: merged, split, or both."""
+
+    unit_id: int
+    cluster: int
+    frames: IntArray
+    sources: dict[int, int] = field(default_factory=dict)  # unit id -> spikes that came from it
+    n_duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class PhyOutcome:
+    """The clusters that are kept, in terms of units.
+
+    Attributes
+    ----------
+    unchanged : list of int
+        Ids of units that are kept as they were.
+    new : list of NewUnit
+    history : dict
+        See :func:`spikelab.spikedata.curation.build_curation_history`; ``phy`` has the groups, merges and splits.
+    """
+
+    unchanged: list[int]
+    new: list[NewUnit]
+    history: dict[str, Any]
+
+
+def read_phy(folder: Path) -> PhyFolder:
+    """Read a folder that :func:`.write_phy` wrote and Phy may have changed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If something is missing.
+    ValueError
+        If it was written by something else, or its files do not fit together.
+    """
+    if not (folder / RECORD).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {RECORD}: expected a folder that 'spikelab export RESULTS --to phy' wrote"
+        )
+    record = read_json_object(folder / RECORD, "the record of an export to Phy")
+    if record.get("format") != FORMAT:
+        raise ValueError(f"{folder / RECORD} says {record.get('format')!r}; expected {FORMAT!r}")
+    if not (isinstance(record.get("units"), str) and isinstance(record.get("unit_ids"), list)):
+        raise ValueError(f"{folder / RECORD} is damaged: 'units' or 'unit_ids' is missing; export the results again")  # noqa: TRY004 - a file's value
+    names = ("spike_times", "spike_templates", "spike_clusters")
+    frames, before, after = (_read_integers(folder / f"{name}.npy") for name in names)
+    if not len(frames) == len(before) == len(after):
+        raise ValueError(
+            f"{folder}: spike_times, spike_templates and spike_clusters have {len(frames)}, {len(before)} and "
+            f"{len(after)} entries; expected as many of each"
+        )
+    return PhyFolder(record["units"], record["unit_ids"], frames, before, after, _read_groups(folder))
+
+
+def _read_integers(path: Path) -> IntArray:
+    with path.open("rb") as file:  # numpy leaves a file open that begins like a zip and is none
+        try:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is damaged ({error}): export the results again, and save in Phy again") from error
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{path} holds values of {values.dtype}; expected whole numbers")
+    integers: IntArray = values.ravel().astype(np.int64)
+    return integers
+
+
+def _read_groups(folder: Path) -> dict[int, str]:
+    path = folder / "cluster_group.tsv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no cluster_group.tsv: nothing says which clusters are good")
+    lines = read_text(path, "the table of groups that Phy writes").splitlines()
+    rows = csv.DictReader(lines, delimiter="\t")
+    groups = {}
+    for row in rows:
+        cluster, group = row.get("cluster_id"), row.get("group")
+        if cluster is None or group is None or not cluster.isdecimal():
+            raise ValueError(
+                f"{path}, line {rows.line_num}: {lines[rows.line_num - 1]!r:.80}; expected a cluster's number and its "
+                "group, apart by a tab, under the names cluster_id and group"
+            )
+        groups[int(cluster)] = group or UNSORTED
+    return groups
+
+
+def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:
+    """Check that the folder was exported from units `sd`.
+
+    Raises
+    ------
+    ValueError
+        If it was exported from others, or these were sorted again since.
+    """
+    rows = rows_of_each(phy.before, range(len(phy.unit_ids)))
+    trains = {unit: phy.frames[own] for unit, own in zip(phy.unit_ids, rows, strict=True)}
+    units = {values["unit_id"]: values["spike_train_samples"] for values in sd.neuron_attributes}
+    for unit, frames in trains.items():
+        if unit not in units or not np.array_equal(frames, units[unit]):
+            raise ValueError(
+                f"unit {unit} of the Phy folder is not that of the results: it was exported from other results, or "
+                "these were sorted or curated again since; export them again"
+            )
+
+
+def phy_outcome(
+    phy: PhyFolder, sd_all: SpikeData, sd: SpikeData, keep: Collection[str], duplicate_ms: float
+) -> PhyOutcome:
+    """Translate clusters into units.
+
+    Parameters
+    ----------
+    phy : PhyFolder
+    sd_all, sd : SpikeData
+        All units of the sort, and those that were exported.
+    keep : collection of str
+        Groups that are kept.
+    duplicate_ms : float
+        Of two spikes this close that came from different units of a merge, one is kept: it is one event that both had
+        found. 0 keeps both.
+    """
+    fs = float(sd.metadata["fs_Hz"])
+    sizes = np.bincount(phy.before, minlength=len(phy.unit_ids))
+    next_id = max(sd_all.unit_ids, default=-1) + 1
+    unchanged: list[int] = []
+    new: list[NewUnit] = []
+    clusters = np.unique(phy.after).tolist()
+    for cluster, spikes in zip(clusters, rows_of_each(phy.after, clusters), strict=True):
+        if phy.groups.get(cluster, UNSORTED) not in keep:
+            continue
+        sources, counts = np.unique(phy.before[spikes], return_counts=True)
+        if len(sources) == 1 and counts[0] == sizes[sources[0]]:
+            unchanged.append(phy.unit_ids[sources[0]])
+            continue
+        kept = _without_duplicates(phy, spikes, sources[np.argsort(-counts, kind="stable")], duplicate_ms, fs)
+        named = {phy.unit_ids[source]: int(count) for source, count in zip(sources, counts, strict=True)}
+        new.append(NewUnit(next_id, cluster, phy.frames[kept], named, len(spikes) - len(kept)))
+        next_id += 1
+    return PhyOutcome(
+        unchanged, new, _history(phy, sd, unchanged, new, {"keep": sorted(keep), "duplicate_ms": duplicate_ms})
+    )
+
+
+def _without_duplicates(
+    phy: PhyFolder, spikes: IntArray, sources: IntArray, duplicate_ms: float, fs: float
+) -> IntArray:
+    """`spikes` without those that a larger source, which comes first in `sources`, has as well."""
+    kept: IntArray = spikes[phy.before[spikes] == sources[0]]
+    for source in sources[1:]:
+        own = spikes[phy.before[spikes] == source]
+        if duplicate_ms > 0:
+            times, reference = (np.asarray(phy.frames[part] * 1000.0 / fs, np.float64) for part in (own, kept))
+            own = own[~coincident(times, reference, duplicate_ms)]
+        kept = np.union1d(kept, own)
+    return kept
+
+
+def _history(
+    phy: PhyFolder, sd: SpikeData, unchanged: list[int], new: list[NewUnit], parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of a curation: of every exported unit, how many of its spikes are kept, and where they are now."""
+    sizes = dict(zip(phy.unit_ids, np.bincount(phy.before, minlength=len(phy.unit_ids)).tolist(), strict=True))
+    kept = {unit: sizes[unit] if unit in unchanged else 0 for unit in phy.unit_ids}
+    for unit in new:
+        for source, count in unit.sources.items():
+            kept[source] += count
+    fraction = np.array([kept[unit] / max(sizes[unit], 1) for unit in phy.unit_ids])
+    exported = sd.subset(phy.unit_ids, by="unit_id")
+    result: Any = {"phy": {"metric": fraction, "passed": fraction > 0}}
+    history = build_curation_history(exported, exported, result, parameters={"exported_units": phy.units, **parameters})
+    history["curated_final"] = [*unchanged, *(unit.unit_id for unit in new)]
+    if "curation_history" in sd.metadata:  # of units that came from Phy before
+        history["before"] = sd.metadata["curation_history"]
+    history["phy"] = {
+        "groups": {str(cluster): group for cluster, group in sorted(phy.groups.items())},
+        "new_units": [
+            {
+                "unit_id": unit.unit_id,
+                "cluster": unit.cluster,
+                "spikes_from": {str(source): count for source, count in unit.sources.items()},
+                "merged": len(unit.sources) > 1,
+                "split": [source for source, count in unit.sources.items() if count < sizes[source]],
+                "duplicates_removed": unit.n_duplicates,
+            }
+            for unit in new
+        ],
+    }
+    return history
+
+
+def origin(unit: NewUnit, sizes: dict[int, int]) -> dict[str, Any]:
+    """Neuron attributes that say where a new unit came from: ``merged_from``, ``split_from``."""
+    split = [source for source, count in unit.sources.items() if count < sizes[source]]
+    about: dict[str, Any] = {}
+    if len(unit.sources) > 1:
+        about["merged_from"] = list(unit.sources)
+    if split:
+        about["split_from"] = split
+    return about

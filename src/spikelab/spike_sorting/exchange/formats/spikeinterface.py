@@ -1,0 +1,94 @@
+"""Units as SpikeInterface objects on disk, written by SpikeInterface alone.
+
+Every epoch is a segment: spikes count from its start, and no window crosses into the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.system.runlog import unheard_warnings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikeinterface import BaseSorting
+
+    from spikelab.spike_sorting.exchange.formats.handoff import Handoff
+
+# What needs the traces, and is quick; the rest is computed from these, by those who want it.
+EXTENSIONS = ("random_spikes", "waveforms", "templates", "noise_levels", "spike_amplitudes", "unit_locations")
+NOT_PROPERTIES = ("unit_id", "channel", "channel_id", "template_peak_ind")
+SPARSITY_RADIUS_UM = 100.0
+
+
+def sorting_of(handoff: Handoff) -> BaseSorting:
+    """The units as a ``NumpySorting``, what is known of them as its properties."""
+    recording = handoff.recording
+    sorting = handoff.trains.to_segments(recording.sampling_frequency, recording.epochs)
+    for name, values in handoff.columns().items():
+        if name not in NOT_PROPERTIES and None not in values:
+            sorting.set_property(name, np.array(values))
+    if handoff.units.N:
+        # The name that SpikeInterface knows it by.
+        sorting.set_property("main_channel_id", np.array(recording.channel_ids)[handoff.main_channels])
+    return sorting
+
+
+def write_sorting(handoff: Handoff, folder: Path) -> None:
+    """Write the units as a folder for ``spikeinterface.load``; `folder` must not exist."""
+    with unheard_warnings():  # that the extractor is not serializable: it was in memory
+        sorting_of(handoff).save(folder=folder)
+
+
+def write_analyzer(handoff: Handoff, folder: Path, traces: Path, *, seed: int, n_jobs: int) -> None:
+    """Write a ``SortingAnalyzer`` for ``spikeinterface.load_sorting_analyzer``; `folder` must not exist.
+
+    Parameters
+    ----------
+    handoff : Handoff
+        Its main channels are kept, and its spikes as they are.
+    folder : Path
+    traces : Path
+        The binary file; the analyzer remembers where it is relative to `folder`.
+    seed, n_jobs : int
+        Of the spikes that are drawn for waveforms, and workers.
+
+    Raises
+    ------
+    ValueError
+        If there are no units.
+    """
+    import spikeinterface.postprocessing  # noqa: F401  registers the extensions
+    from spikeinterface.core import create_sorting_analyzer
+
+    if handoff.units.N == 0:
+        raise ValueError("there are no units to analyse")
+    recording = replace(handoff.recording, path=traces)
+    fs = recording.sampling_frequency
+    job: dict[str, Any] = {"n_jobs": n_jobs, "pool_engine": "thread", "progress_bar": False}
+    n_after = handoff.templates.shape[1] - handoff.n_before
+    # A little more, for the same number of samples whether it is rounded or cut off.
+    window = {"ms_before": (handoff.n_before + 0.1) * 1000 / fs, "ms_after": (n_after + 0.1) * 1000 / fs}
+    parameters: dict[str, dict[str, Any]] = {
+        "random_spikes": {"seed": seed},
+        "waveforms": window,
+        "templates": window,
+        "noise_levels": {"random_slices_kwargs": {"seed": seed}},
+        "unit_locations": {"method": "center_of_mass"},
+    }
+    with unheard_warnings():  # of few spikes and short recordings, which are no fault of the user
+        analyzer = create_sorting_analyzer(
+            sorting_of(handoff),
+            recording.to_segments(),
+            format="binary_folder",
+            folder=folder,
+            main_channel_indices=handoff.main_channels,
+            sparsity_kwargs={"method": "radius", "radius_um": SPARSITY_RADIUS_UM},
+            job_kwargs=job,
+        )
+        for name in EXTENSIONS:
+            analyzer.compute(name, **parameters.get(name, {}), **job)

@@ -1,0 +1,66 @@
+"""A classified failure as JSON and back, so that a biological outcome is remembered like a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spikelab.spike_sorting import _exceptions
+from spikelab.spike_sorting._exceptions import BiologicalSortFailure, SpikeSortingClassifiedError
+from spikelab.system.json_files import plain
+
+# Stands in a stored message for where the log is: results can be moved.
+LOG = "<log>"
+
+
+def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[str, Any]:
+    """Class name, message and attributes; the sorter's log is copied into `folder`, so that it survives the scratch."""
+    attributes = {name: _plain(value) for name, value in vars(failure).items() if not name.startswith("_")}
+    message = str(failure)
+    log_path = attributes.get("log_path")
+    if log_path is not None:
+        source = Path(log_path)
+        if source.is_file():
+            (folder / source.name).write_bytes(source.read_bytes())
+        attributes["log_path"] = source.name
+        message = message.replace(log_path, LOG)
+    return {"class": type(failure).__name__, "message": message, "attributes": attributes}
+
+
+def is_failure(record: dict[str, Any]) -> bool:
+    """Whether `record`, read from a file, is what :func:`failure_to_dict` makes."""
+    texts = isinstance(record.get("class"), str) and isinstance(record.get("message"), str)
+    return texts and isinstance(record.get("attributes"), dict)
+
+
+def failure_from_dict(record: dict[str, Any], folder: Path) -> SpikeSortingClassifiedError:
+    """Undo :func:`failure_to_dict`; `folder` is where the artifact is now."""
+    attributes, message = dict(record["attributes"]), record["message"]
+    if attributes.get("log_path") is not None:
+        attributes["log_path"] = folder / Path(str(attributes["log_path"])).name
+        message = message.replace(LOG, str(attributes["log_path"]))
+    error_class = getattr(_exceptions, record["class"], None)
+    if not (isinstance(error_class, type) and issubclass(error_class, SpikeSortingClassifiedError)):
+        return BiologicalSortFailure(message)  # a class of a plugin
+    try:
+        return error_class(message, **attributes)
+    except TypeError:  # attributes that an earlier version knew
+        return BiologicalSortFailure(message)
+
+
+def point_at_copied_log(failure: SpikeSortingClassifiedError, folder: Path) -> None:
+    """Let a failure that is about to be raised name the copy of the log in `folder`: the original is deleted."""
+    log_path = getattr(failure, "log_path", None)
+    if log_path is None or not (folder / Path(log_path).name).is_file():
+        return
+    copy = folder / Path(log_path).name
+    failure.args = tuple(arg.replace(str(log_path), str(copy)) if isinstance(arg, str) else arg for arg in failure.args)
+    failure.log_path = copy  # type: ignore[attr-defined]  # not every class has one
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold; of anything else, its text."""
+    try:
+        return plain(value)
+    except TypeError:
+        return str(value)

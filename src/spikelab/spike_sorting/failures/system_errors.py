@@ -1,0 +1,111 @@
+"""What the operating system and libraries refuse, wherever in a run, as failures that have a class."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting._exceptions import (
+    DiskExhaustionError,
+    FolderUnusableError,
+    HostOutOfMemoryError,
+    SpikeSortingClassifiedError,
+)
+from spikelab.spike_sorting.failures.classifier import cause_of, classify_outside_sorter
+from spikelab.system.host import existing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# No permission, a read-only disk, a file where a folder should be.
+CANNOT_WRITE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+# What Python says where the system starts no more of them; a file that is locked has the same number, and other words.
+NO_THREAD, NO_PROCESS = "can't start new thread", str(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+# numpy's words for it, without an error number: "311040 requested and 5088 written".
+SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
+# Of the input or of a setting, and said in our own words: nothing to be recognised in them.
+OUR_OWN = (SpikeSortingClassifiedError, ValueError, TypeError, FileNotFoundError)
+
+
+@contextmanager
+def known_errors(name: str, results: Path, intermediate: Path) -> Iterator[None]:
+    """Raise what the block raises as a classified failure where it is one; the original stays its ``__cause__``.
+
+    Parameters
+    ----------
+    name : str
+        The recording, for messages.
+    results, intermediate : Path
+        Its folders.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = _known(error, name, (results, intermediate))
+        if known is None:
+            raise
+        raise known from cause_of(known, error)
+
+
+def _known(error: Exception, name: str, folders: tuple[Path, Path]) -> SpikeSortingClassifiedError | None:
+    if isinstance(error, MemoryError):
+        return HostOutOfMemoryError(
+            f"{name}: this machine's memory ran out ({error}). Check first what other processes use; then lower "
+            "total_memory or n_jobs"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_the_system(error, name, folders)
+    if isinstance(error, OSError) and SHORT_WRITE.search(str(error)):
+        return _full_disk(error, name, folders)
+    if type(error) is RuntimeError and str(error).startswith(NO_THREAD):
+        return _nothing_started(error, name)
+    return None if isinstance(error, OUR_OWN) else classify_outside_sorter(error)
+
+
+def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> SpikeSortingClassifiedError | None:
+    if error.errno in DISK_FULL:
+        return _full_disk(error, name, folders)
+    if str(error) == NO_PROCESS:
+        return _nothing_started(error, name)
+    if error.errno == errno.ENOMEM:
+        return HostOutOfMemoryError(f"{name}: this machine's memory ran out ({error}); lower total_memory or n_jobs")
+    if error.errno in CANNOT_WRITE and _is_ours(error, folders):
+        return FolderUnusableError(
+            f"{name}: cannot write to {error.filename} ({error.strerror}); give folders that can be written as "
+            "results_folders and intermediate_folders",
+            unusable=error.filename,
+        )
+    return None
+
+
+def _nothing_started(error: Exception, name: str) -> HostOutOfMemoryError:
+    return HostOutOfMemoryError(
+        f"{name}: the system starts no more threads or processes ({error}). Check first how much memory is left, and "
+        "how many processes are allowed (ulimit -u, pids.max of a container); then lower n_jobs"
+    )
+
+
+def _full_disk(error: OSError, name: str, folders: tuple[Path, Path]) -> DiskExhaustionError:
+    """Which disk it is: that of the file, or of our two folders the fuller one."""
+    free = {folder: shutil.disk_usage(existing(folder)).free for folder in folders}
+    named = Path(error.filename) if isinstance(error.filename, str) else None
+    path = named if named is not None and named.parent.is_dir() else min(free, key=lambda folder: free[folder])
+    return DiskExhaustionError(
+        f"{name}: the disk under {path} is full ({error.strerror or error}). Check first df -h; free space where "
+        f"{folders[1]} and {folders[0]} are",
+        path=path,
+        free_bytes=shutil.disk_usage(existing(path)).free,
+    )
+
+
+def _is_ours(error: OSError, folders: tuple[Path, Path]) -> bool:
+    if error.filename is None:
+        return False
+    path = Path(error.filename)
+    return any(folder.is_relative_to(path) or path.is_relative_to(folder) for folder in folders)

@@ -1,0 +1,1 @@
+"""Band-pass filters: of a whole recording, and of a stream."""

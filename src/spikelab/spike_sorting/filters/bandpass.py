@@ -1,0 +1,159 @@
+"""A zero-phase band-pass for recordings of many channels.
+
+What comes out is what :func:`scipy.signal.sosfiltfilt` makes of the whole segment, Butterworth of order 5 in double
+precision, to one part in a million. It is computed chunk by chunk: on either side, as many frames more are filtered and
+thrown away as the filter needs to forget where it started.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
+
+from spikelab.spike_sorting.filters._bandpass_kernels import SPARE, TILE, backwards, forwards, widen
+from spikelab.spike_sorting.filters.design import ORDER, design, memory_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+    from spikeinterface import BaseRecording
+
+    from spikelab.spike_sorting.data import Part
+
+# How much of its state the filter may remember at the first frame that is kept.
+MEMORY = 1e-6
+# Frames that sosfiltfilt continues the signal by, mirrored about its end points: three times the filter's coefficients.
+EXTENSION = 3 * (2 * ORDER + 1)
+
+
+class BandPassRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
+    """Band-passed traces in float32.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Traces of any number type.
+    freq_min, freq_max : float
+        In Hz; `freq_max` is below half the sampling rate.
+    gain_to_uv : sequence of float, shape (channels,), optional
+        Microvolts per unit of `recording`; what is filtered is then in microvolts, and says so. Offsets need not be
+        known: the filter takes them away.
+    """
+
+    def __init__(
+        self, recording: BaseRecording, freq_min: float, freq_max: float, gain_to_uv: ArrayLike | None = None
+    ) -> None:
+        super().__init__(recording, dtype="float32")
+        self.annotate(is_filtered=True)
+        gains = np.ones(recording.get_num_channels())
+        if gain_to_uv is not None:
+            gains = np.asarray(gain_to_uv, dtype=np.float64)
+            self.set_channel_gains(1.0)
+        if gain_to_uv is not None or recording.get_channel_offsets() is not None:
+            self.set_channel_offsets(0.0)
+        gain, poles = design(freq_min, freq_max, recording.get_sampling_frequency())
+        self.margin_frames = margin_frames(poles)
+        for segment in recording.segments:
+            self.add_recording_segment(_Segment(segment, gains, gain, poles, self.margin_frames))
+        self._kwargs = {
+            "recording": recording,
+            "freq_min": float(freq_min),
+            "freq_max": float(freq_max),
+            "gain_to_uv": None if gain_to_uv is None else gains.tolist(),
+        }
+
+
+class _Segment(BasePreprocessorSegment):  # type: ignore[misc]
+    def __init__(
+        self, parent: Any, gains: NDArray[np.float64], gain: float, poles: NDArray[np.float64], margin: int
+    ) -> None:
+        super().__init__(parent)
+        self._gains, self._margin = gains, margin
+        self._filter = partial(zero_phase, gain=gain, poles=poles)
+
+    def get_traces(self, start_frame: int | None, end_frame: int | None, channel_indices: Any) -> NDArray[np.float32]:
+        start = 0 if start_frame is None else start_frame
+        end = self.get_num_samples() if end_frame is None else end_frame
+        chosen = slice(None) if channel_indices is None else channel_indices
+        parts = self.read_parts(start, end, chosen)
+        traces = np.empty((max(end - start, 0), len(self._gains[chosen])), dtype=np.float32)
+        for channels, part in parts:
+            traces[:, channels] = part
+        return traces
+
+    def read_parts(self, start: int, end: int, chosen: Any = slice(None)) -> Iterator[Part]:
+        """Yield the traces of frames [start, end), a few channels at a time: see :func:`zero_phase`."""
+        first, last = max(start - self._margin, 0), min(end + self._margin, self.get_num_samples())
+        stored = self.parent_recording_segment.get_traces(first, last, chosen)
+        return self._filter(stored, self._gains[chosen], keep=(start - first, end - first))
+
+
+def margin_frames(poles: NDArray[np.float64]) -> int:
+    """Return after how many frames the slowest pole has faded to `MEMORY`; at 300 Hz, some 25 ms."""
+    return memory_frames(poles, MEMORY)
+
+
+def zero_phase(
+    stored: NDArray[Any],
+    gains: NDArray[np.float64],
+    *,
+    gain: float,
+    poles: NDArray[np.float64],
+    keep: tuple[int, int],
+) -> Iterator[Part]:
+    """Filter forwards and backwards and yield the frames [start, end) of `keep`, a few channels at a time.
+
+    They are as many as stay in the cache on their way through both filters: memory is read once and not written at all.
+
+    Parameters
+    ----------
+    stored : numpy.ndarray, shape (frames, channels)
+        Any number type; NaN and infinite values make NaN of their channel.
+    gains : numpy.ndarray, shape (channels,)
+        Factors of the result.
+    gain, poles
+        From :func:`design`.
+    keep : tuple of int
+        Frames to return.
+
+    Yields
+    ------
+    tuple of (slice, numpy.ndarray of float32, shape (end - start, channels of the slice))
+        The channels, and their traces, which are overwritten when the next item is asked for.
+    """
+    stored = np.asarray(stored)
+    (start, end), (n_frames, n_channels) = keep, stored.shape
+    if end <= start or not n_channels:
+        return
+    extension = min(EXTENSION, n_frames - 1)
+    n_rows = n_frames + 2 * extension
+    first, last = SPARE, SPARE + n_rows - 1
+    tile = np.zeros((n_rows + 2 * SPARE, TILE), dtype=np.float32)
+    scale = np.zeros((-(-n_channels // TILE), TILE))
+    scale.reshape(-1)[:n_channels] = gain * gains
+    scale_back = np.full(TILE, gain)
+    shift = first + extension
+    for low in range(0, n_channels, TILE):
+        channels = slice(low, min(low + TILE, n_channels))
+        _extend(stored, channels, extension, tile[first : last + 1])
+        forwards(tile, first, n_rows, poles, scale[low // TILE])
+        backwards(tile, last, n_rows - extension - start, poles, scale_back)
+        yield channels, tile[shift + start : shift + end, : channels.stop - low]
+
+
+def _extend(stored: NDArray[Any], channels: slice, extension: int, traces: NDArray[np.float32]) -> None:
+    """Write the frames of some channels in single precision, continued on either side as sosfiltfilt does."""
+    n_frames, n_channels = len(stored), channels.stop - channels.start
+    body = traces[extension : extension + n_frames, :n_channels]
+    with np.errstate(invalid="ignore", over="ignore"):
+        if stored.dtype in (np.int16, np.uint16) and stored.flags.c_contiguous:
+            widen(stored, channels.start, body)  # twice as fast as numpy
+        else:
+            body[:] = stored[:, channels]
+        before, after = traces[:extension, :n_channels], traces[extension + n_frames :, :n_channels]
+        before[:] = 2 * body[0] - body[extension:0:-1]
+        after[:] = 2 * body[-1] - body[n_frames - 1 - extension : n_frames - 1][::-1]

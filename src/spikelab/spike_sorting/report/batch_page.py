@@ -1,0 +1,190 @@
+"""``index.html``: all recordings and wells of a batch on one page."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from spikelab.spike_sorting.report import _page, _plots, _words
+from spikelab.spike_sorting.report._probe import mini_map
+from spikelab.spike_sorting.report.recording_page import DONE, FIGURES, REPORT
+from spikelab.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spikelab.spike_sorting.report._content import Outcome
+    from spikelab.spikedata import SpikeData
+
+INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What of a sorted recording is shown beside others: small enough to be kept for every one of a batch."""
+
+    n_units: int
+    n_curated: int
+    length_s: float
+    n_channels: int
+    rate_hz: float
+    snr: float
+    amplitude_uv: float
+    spark: str = field(repr=False)
+    map: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One recording of a batch.
+
+    Attributes
+    ----------
+    name : str
+    status : str
+        As in its ``run.json``, or "not attempted".
+    results : Path
+        Its results folder.
+    error : str
+        What it failed of; "" where it did not.
+    wall_s : float or None
+        What its stages took.
+    summary : Summary or None
+        None where it was not sorted.
+    """
+
+    name: str
+    status: str
+    results: Path
+    error: str = ""
+    wall_s: float | None = None
+    summary: Summary | None = None
+
+
+def summarise(units: SpikeData, outcome: Outcome) -> Summary:
+    """The summary of a sorted recording; medians are over its curated units."""
+    curated = outcome.sd_curated
+    kept = set(curated.unit_ids)
+    locations = units.metadata["channel_locations"]
+
+    def median(name: str) -> float:
+        values = np.array([row[name] for row in outcome.unit_metrics if row["unit_id"] in kept], dtype=np.float64)
+        values = values[np.isfinite(values)]
+        return float(np.median(values)) if len(values) else float("nan")
+
+    amplitudes = [unit["amplitude"] for unit in curated.neuron_attributes if np.isfinite(unit["amplitude"])]
+    return Summary(
+        n_units=units.N,
+        n_curated=curated.N,
+        length_s=units.length / 1000,
+        n_channels=len(locations),
+        rate_hz=median("firing_rate"),
+        snr=median("snr"),
+        amplitude_uv=float(np.median(amplitudes)) if amplitudes else float("nan"),
+        spark=_plots.sparkline(curated),
+        map=mini_map(locations, curated.neuron_attributes),
+    )
+
+
+def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
+    """Write ``index.html`` into the overview folder, unless the one there says the same; returns whether it did.
+
+    Parameters
+    ----------
+    folder : Path
+        The overview folder; made where it is missing. Combined figures that lie in it are shown.
+    sorter : str
+    rows : sequence of IndexRow
+        In the order of the batch.
+    """
+    page = folder / INDEX
+    figures = [(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()]
+    content = [sorter, [asdict(row) for row in rows], figures]
+    made_from = _page.digest(content)
+    if _page.is_made_from(page, made_from):
+        files.sweep(folder)  # of what a killed batch left
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    _page.write_page(page, render_index(folder, sorter, rows, figures, made_from), made_from)
+    return True
+
+
+def render_index(
+    folder: Path, sorter: str, rows: Sequence[IndexRow], figures: Sequence[tuple[str, str]] = (), made_from: str = ""
+) -> str:
+    """The page as HTML; see :func:`write_index`."""
+    summaries = [row.summary for row in rows if row.summary is not None]
+    return _page.render(
+        "index.html.j2",
+        made_from=made_from,
+        sorter=sorter,
+        rows=[_row(folder, row) for row in rows],
+        columns=COLUMNS,
+        figures=figures,
+        n_sorted=len(summaries),
+        n_units=sum(summary.n_units for summary in summaries),
+        n_curated=sum(summary.n_curated for summary in summaries),
+        statuses=list(dict.fromkeys(_words.status_words(row.status)[0] for row in rows)),
+    )
+
+
+COLUMNS = (
+    ("kept", "Units kept"),
+    ("rate", "Median rate (Hz)"),
+    ("snr", "Median SNR"),
+    ("amplitude", "Median amplitude (uV)"),
+    ("length", "Length"),
+    ("channels", "Channels"),
+    ("time", "Sorting took"),
+)
+
+
+def _row(folder: Path, row: IndexRow) -> dict[str, Any]:
+    summary = row.summary
+    share = 0.0 if summary is None else 100 * summary.n_curated / max(summary.n_units, 1)
+    return {
+        "name": row.name,
+        "badge": _words.status_words(row.status)[0],
+        "tone": _words.tone(row.status),
+        "error": row.error,
+        "link": _link(folder, row.results / REPORT),
+        "share": round(share, 1),
+        "cells": _cells(summary, row.wall_s),
+        "spark": "" if summary is None else summary.spark,
+        "map": "" if summary is None else summary.map,
+        "done": row.status == DONE,
+    }
+
+
+def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str, str]]:
+    """Text and sort key of each column."""
+    time = (_words.duration(wall_s), _words.sort_key(wall_s))
+    if summary is None:
+        return {name: ("", "") for name, _ in COLUMNS} | {"time": time}
+    numbers = {
+        "rate": summary.rate_hz,
+        "snr": summary.snr,
+        "amplitude": summary.amplitude_uv,
+        "channels": summary.n_channels,
+    }
+    return {
+        "kept": (f"{_words.figure(summary.n_curated)} of {_words.figure(summary.n_units)}", str(summary.n_curated)),
+        "length": (_words.duration(summary.length_s), str(summary.length_s)),
+        "time": time,
+        **{name: (_words.figure(value), _words.sort_key(value)) for name, value in numbers.items()},
+    }
+
+
+def _link(folder: Path, target: Path) -> str | None:
+    """How `target` is reached from `folder`; None where it is not there."""
+    if not target.is_file():
+        return None
+    try:
+        return quote(Path(os.path.relpath(target, folder)).as_posix())
+    except ValueError:  # another drive
+        return target.as_uri()

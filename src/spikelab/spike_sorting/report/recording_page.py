@@ -1,0 +1,119 @@
+"""``report.html``: everything about the sort of one recording on one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.report import _content, _page, _words
+from spikelab.system.json_files import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from spikelab.spike_sorting.report._content import Shown
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+
+REPORT = "report.html"
+DONE = "done"
+# Outcomes that the same call would come to again, without doing anything.
+SETTLED = (DONE, "biological failure")
+FIGURES = {
+    "curation_bar_plot": "units after each round of curation",
+    "std_scatter_plot": "spike count and normalised deviation",
+    "all_templates_plot": "templates of all units",
+    "quality_distributions": "quality metrics and thresholds",
+    "raster_pop_rate": "raster and population rate",
+}
+
+
+def write_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, shown: Shown) -> bool:
+    """Write ``report.html`` into the results folder, unless the one there was made from the same runs.
+
+    Parameters
+    ----------
+    results : Path
+        The results folder.
+    record : mapping
+        What ``run.json`` holds: name, status, stages, attempts, versions, warnings, error.
+    config : SortingPipelineConfig
+        As the user gave it.
+    shown : Shown
+        The artifacts there are. A run that failed has some of them, and a page that explains.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+    """
+    page = results / REPORT
+    made_from = _page.digest(_made_from(record, config))
+    if record.get("status") in SETTLED and _page.is_made_from(page, made_from):
+        return False
+    _page.write_page(page, render_report(results, record, config, shown, made_from), made_from)
+    return True
+
+
+def render_report(
+    results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, shown: Shown, made_from: str = ""
+) -> str:
+    """The page as HTML; see :func:`write_report`."""
+    status = str(record.get("status", ""))
+    badge, meaning, advice = _words.status_words(status)
+    error = record.get("error")
+    units = None
+    if status == DONE and shown.units is not None and shown.outcome is not None:
+        units = _content.unit_content(shown.units, shown.outcome, config.curation)
+    return _page.render(
+        "report.html.j2",
+        made_from=made_from,
+        name=record.get("name", results.name),
+        badge=badge,
+        tone=_words.tone(status),
+        meaning=meaning,
+        advice=advice,
+        error=_without_folder(error, results) if error else None,
+        facts=_content.facts(record, shown),
+        warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
+        attempts=_content.attempt_rows(record),
+        units=units,
+        traces="" if units else _content.traces(shown),
+        stages=_content.stage_rows(record),
+        total_wall_s=_content.total_wall_s(record),
+        settings=_content.changed_settings(config),
+        preset=config.sorter.sorter_name,
+        versions=record.get("versions", {}),
+        host=record.get("host", {}),
+        files=_content.files(results, _wanted_files(config)),
+    )
+
+
+def _made_from(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:
+    stages = {name: stage.get("run_id") for name, stage in record.get("stages", {}).items()}
+    names = ("name", "status", "error", "versions")
+    return [stages, {name: record.get(name) for name in names}, plain(_content.changed_settings(config))]
+
+
+def _without_folder(error: Mapping[str, Any], results: Path) -> dict[str, str]:
+    return {"class": str(error.get("class", "")), "message": _short_paths(str(error.get("message", "")), results)}
+
+
+def _short_paths(text: str, results: Path) -> str:
+    """`text` with paths in the results folder relative to it: the folder can be moved."""
+    return text.replace(f"{results}/", "").replace(f"{results}\\", "").replace(str(results), "the results folder")
+
+
+def _wanted_files(config: SortingPipelineConfig) -> list[tuple[str, str]]:
+    return [
+        ("sorted_spikedata_curated.npz", "curated units, for SpikeData.load"),
+        ("sorted_spikedata_curated.pkl", "the same as a pickle"),
+        ("sorted_spikedata.npz", "units before curation"),
+        ("sorted.npz", "curated units, for scripts"),
+        ("sorted.mat", "curated units, for MATLAB"),
+        *((name, "every metric of every unit") for name in ("unit_metrics.csv", "stages/curation/unit_metrics.csv")),
+        *((f"figures/{name}.png", about) for name, about in FIGURES.items()),
+        ("figures/units", "a page per unit"),
+        ("config_used.toml", "all settings"),
+        ("run.json", "the record of the run"),
+        (str(config.execution.out_file), "the log"),
+    ]

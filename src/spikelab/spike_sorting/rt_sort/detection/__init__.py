@@ -1,0 +1,1 @@
+"""From traces to spikes on single electrodes."""

@@ -1,0 +1,1 @@
+"""From spikes on single electrodes to sequences, which are the units."""

@@ -1,0 +1,151 @@
+"""The published way to split the events of one root electrode: by latencies, electrode by electrode, then by size.
+
+It is off by default (``max_n_components_latency=1``, ``split_coc_clusters_amps=False``): whitened waveforms tell more
+(:mod:`.clustering`). Where it is on, waveforms are only compared within what it leaves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort.learning.events import neighbours
+from spikelab.spike_sorting.rt_sort.learning.splitting import dip_test, mixture_1d
+from spikelab.system.compiling import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
+
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+    Peaks = NDArray[np.void]
+
+LEAST_VARIANCE = 0.3  # of latencies, which are whole frames
+
+
+def splits_by_latency(parameters: SequenceParameters) -> bool:
+    """Whether :func:`split_branches` looks at latencies."""
+    return parameters.max_n_components_latency > 1
+
+
+@compiled
+def latencies_of(
+    frames: Ints, channels: NDArray[np.int32], logits: Floats, event_frames: Ints, electrodes: Ints, before: int,
+    after: int, n_channels: int,
+) -> Floats:  # fmt: skip
+    """Frames from each event to the surest peak on each electrode, shape (events, electrodes); NaN where none is."""
+    place = np.full(n_channels, -1, dtype=np.int64)
+    for k in range(len(electrodes)):
+        if electrodes[k] >= 0:
+            place[electrodes[k]] = k
+    result = np.full((len(event_frames), len(electrodes)), np.nan, dtype=np.float32)
+    best = np.empty(len(electrodes), dtype=np.float32)
+    for e in range(len(event_frames)):
+        best[:] = -np.inf
+        for i in range(np.searchsorted(frames, event_frames[e] - before), len(frames)):
+            if frames[i] > event_frames[e] + after:
+                break
+            k = place[channels[i]]
+            if k >= 0 and logits[i] > best[k]:
+                best[k] = logits[i]
+                result[e, k] = frames[i] - event_frames[e]
+    return result
+
+
+def branches_of(
+    events: Peaks, peaks: Peaks, locations: NDArray[np.float64], sampling_frequency: float,
+    parameters: SequenceParameters,
+) -> Ints:  # fmt: skip
+    """Branch of each event among those of its root, shape (events,); -1 for none, all 0 where nothing splits them.
+
+    Parameters
+    ----------
+    events, peaks : numpy.ndarray of `PEAK`
+        Roots, and everything that the network sees on single electrodes, in the order of frames.
+    locations : numpy.ndarray, shape (electrodes, 2)
+        In um.
+    sampling_frequency : float
+    parameters : SequenceParameters
+    """
+    branches = np.zeros(len(events), dtype=np.int64)
+    if not splits_by_latency(parameters) and not parameters.split_coc_clusters_amps:
+        return branches
+    peaks = peaks[peaks["logit"] >= np.log(parameters.loose_thresh / (1 - parameters.loose_thresh))]
+    before, after = (
+        max(1, round(ms * sampling_frequency / 1000)) for ms in (parameters.ms_before, parameters.ms_after)
+    )
+    near = neighbours(locations, parameters.outer_radius)
+    for root in np.unique(events["channel"]):
+        (of_root,) = np.nonzero(events["channel"] == root)
+        others = near[root][near[root] >= 0][1:]
+        latencies = latencies_of(
+            peaks["frame"], peaks["channel"], peaks["logit"], events["frame"][of_root], others, before, after,
+            len(locations),
+        )  # fmt: skip
+        distances = np.linalg.norm(locations[others] - locations[root], axis=1)
+        branches[of_root] = split_branches(latencies, distances, np.abs(events["amplitude"][of_root]), parameters)
+    return branches
+
+
+def split_branches(
+    latencies: Floats, distances: NDArray[np.float64], sizes: Floats, parameters: SequenceParameters
+) -> Ints:
+    """Label of each event's branch, shape (events,), -1 for those of branches that are too small.
+
+    Parameters
+    ----------
+    latencies : numpy.ndarray of float32, shape (events, electrodes)
+        In frames, NaN where an electrode does not see the event; the nearest electrode first, without the root.
+    distances : numpy.ndarray, shape (electrodes,)
+        From the root, in um.
+    sizes : numpy.ndarray of float32, shape (events,)
+        Of the root's peak, in sigma.
+    parameters : SequenceParameters
+    """
+    least = max(parameters.min_coc_n, round(parameters.min_coc_p / 100 * len(sizes)), 2)
+    # Rows of a branch, the first electrode it has not been split by, and distances since the last split.
+    waiting = [(np.arange(len(sizes)), 0, 0)]
+    complete: list[Ints] = []
+    while waiting:
+        rows, k, patience = waiting.pop()
+        parts = [rows]
+        while len(parts) == 1 and k < latencies.shape[1] and patience < parameters.elec_patience:
+            parts = _by_latency(rows, latencies[rows, k], parameters)
+            k += 1
+            if k == latencies.shape[1] or distances[k] > distances[k - 1]:
+                patience += 1
+        if len(parts) == 1:
+            complete += _by_size(rows, sizes[rows], parameters)
+        else:
+            waiting += [(part, k, 0) for part in parts if len(part) >= least]
+    labels = np.full(len(sizes), -1, dtype=np.int64)
+    for label, rows in enumerate(rows for rows in complete if len(rows) >= max(parameters.min_coc_n, 2)):
+        labels[rows] = label
+    return labels
+
+
+def _by_latency(rows: Ints, latencies: Floats, parameters: SequenceParameters) -> list[Ints]:
+    """Split by the latency on one electrode; events that it does not see are a part of their own."""
+    seen = np.isfinite(latencies)
+    if not splits_by_latency(parameters) or seen.sum() < max(2, parameters.min_extend_comp_p / 100 * len(rows)):
+        return [rows]
+    components = mixture_1d(latencies[seen], parameters.max_n_components_latency, LEAST_VARIANCE)
+    if components.max(initial=0) == 0:
+        return [rows]
+    parts = [rows[seen][components == component] for component in np.unique(components)]
+    return [*parts, rows[~seen]]
+
+
+def _by_size(rows: Ints, sizes: Floats, parameters: SequenceParameters) -> list[Ints]:
+    """Split by the root's amplitude where Hartigan's dip test says that it has more than one mode."""
+    if (
+        not parameters.split_coc_clusters_amps
+        or len(rows) < 2 * parameters.min_coc_n
+        or dip_test(sizes).p >= parameters.min_amp_dist_p
+    ):
+        return [rows]
+    components = mixture_1d(sizes, parameters.max_n_components_amp)
+    return [rows[components == component] for component in np.unique(components)]

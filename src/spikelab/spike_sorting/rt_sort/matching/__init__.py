@@ -1,0 +1,1 @@
+"""From sequences and traces to spike trains."""

@@ -1,0 +1,173 @@
+"""Which sequence fired when: a matched filter per template, and the best explanation first.
+
+Every template has a filter, its whitened self, of low rank: spatial patterns times time courses. The filter's output
+tells how much energy a spike of any size at any frame would explain. The spike that explains most is taken, its
+contribution to every output is subtracted (by a table of how each filter answers each template, so that the traces are
+not touched), and so on until nothing explains more than the threshold. Overlapping spikes come out as several.
+
+Time is cut into blocks, counted from the first frame. A spike is decided on when as much is known after its block as
+one spike reaches, with what was decided before already subtracted. Nothing depends on how the frames arrive, so a
+stream and a whole recording give the same spikes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort.matching._peeling_kernels import explain_blocks, filter_tiles, within_tolerances
+from spikelab.system.threads import ThreadPool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
+
+    Floats = NDArray[np.float32]
+    Spikes = NDArray[np.void]
+
+NEVER = -(2**62)
+BLOCK_MS = 2.5
+TILE = 600  # frames that are filtered at a time
+REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expected
+
+# `shift` is the time of the spike relative to `frame`, in frames within +/-0.5; `energy` what it explains, in squared
+# standard deviations of the whitened noise.
+SPIKE = np.dtype([("frame", "<i8"), ("template", "<i4"), ("scale", "<f4"), ("shift", "<f4"), ("energy", "<f4")])
+
+
+def later(spikes: Spikes, n_frames: int) -> Spikes:
+    """The same spikes, so many frames later."""
+    spikes["frame"] += n_frames
+    return spikes
+
+
+class Matcher:
+    """Finds the spikes of a bank of templates in frames that come in pieces.
+
+    Parameters
+    ----------
+    bank : TemplateBank
+    n_jobs : int
+        Threads; the result does not depend on them.
+    """
+
+    def __init__(self, bank: TemplateBank, n_jobs: int = 1) -> None:
+        self.bank = bank
+        self.block = max(1, round(BLOCK_MS * bank.sampling_frequency / 1000))
+        # As far as a spike of the block reaches: no output beyond is touched, and none needs to be known.
+        self.look_ahead = bank.n_frames - 1
+        self.reach = round(REACH_MS * bank.sampling_frequency / 1000)
+        self._pool = ThreadPool(n_jobs) if n_jobs > 1 else None
+        self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
+        # A window that ends in the first frames begins before them: outputs are known from so many frames before on.
+        self._ahead = -(-bank.n_after // self.block) * self.block
+        self._first = -(self._ahead + self.look_ahead + 1)  # first frame of the first block
+        self.reset()
+
+    @property
+    def latency_frames(self) -> int:
+        """Frames after a spike by which it has been reported, at most."""
+        return self.block + self.look_ahead + self.bank.n_after
+
+    def reset(self) -> None:
+        """Forget all frames; the next one is frame 0."""
+        bank = self.bank
+        # Silence before the first frame, as `finish` puts it after the last.
+        self._waiting = [np.zeros((self._ahead + bank.n_before, bank.n_channels), dtype=np.float32)]
+        self._n_waiting = self._ahead + bank.n_before
+        self._next = self._first  # first frame that no spike has been decided at
+        self._known = np.zeros((bank.n_templates, self.look_ahead + 2), dtype=np.float32)  # outputs from before it on
+        self._latest = np.full(bank.n_templates, NEVER, dtype=np.int64)  # spike of each template
+        self._past: list[Floats] = []  # traces that spikes are checked against
+        self._past_start = 0
+        self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come
+
+    def push(self, traces_uv: Floats) -> Spikes:
+        """Take the next frames; return the spikes that are decided by now.
+
+        Parameters
+        ----------
+        traces_uv : numpy.ndarray of float32, shape (frames, channels)
+            Band-passed, in microvolts.
+
+        Returns
+        -------
+        numpy.ndarray of `SPIKE`
+            In the order of blocks; frames count from the first one after the last reset.
+        """
+        bank, block = self.bank, self.block
+        self._waiting.append(traces_uv)
+        self._n_waiting += len(traces_uv)
+        if bank.tolerances is not None:
+            self._past.append(traces_uv)
+        margins = bank.n_before + bank.n_after
+        n_new = max(0, (self._n_waiting - margins) // block) * block
+        if n_new == 0:
+            return np.empty(0, dtype=SPIKE)
+        frames = np.concatenate(self._waiting)
+        self._waiting, self._n_waiting = [frames[n_new:].copy()], len(frames) - n_new
+        n_known = self._known.shape[1]
+        outputs = np.empty((bank.n_templates, n_known + n_new), dtype=np.float32)
+        outputs[:, :n_known] = self._known
+        self._filter(np.ascontiguousarray(frames[: n_new + margins].T), outputs[:, n_known:])
+        spikes = self._explain(outputs, n_new // block)
+        if bank.tolerances is not None:
+            spikes = self._check(spikes)
+        return spikes[spikes["frame"] >= 0]
+
+    def finish(self) -> Spikes:
+        """Say that there are no more frames; return the last spikes and reset."""
+        end = self._next + self.look_ahead + 1 + self._n_waiting - self.bank.n_before
+        silence = np.zeros((self.latency_frames, self.bank.n_channels), dtype=np.float32)
+        spikes = self.push(silence)
+        self.reset()
+        return spikes[spikes["frame"] < end]
+
+    def _filter(self, traces: Floats, outputs: Floats) -> None:
+        bank = self.bank
+
+        def run(part: NDArray[np.int64]) -> None:
+            filter_tiles(
+                traces, bank.channels, bank.n_support, bank.spatial, bank.temporal, bank.ranks, TILE, part, outputs
+            )
+
+        if self._pool is None:
+            run(np.arange(bank.n_templates))
+        else:
+            list(self._pool.map(run, self._parts))
+
+    def _explain(self, outputs: Floats, n_blocks: int) -> Spikes:
+        bank, start = self.bank, self._next - 1
+        latest = self._latest - start
+        frames, templates, values = explain_blocks(
+            outputs, n_blocks, self.block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
+            bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.repeat_frames,
+            latest,
+        )  # fmt: skip
+        self._latest = latest + start
+        spikes = np.empty(len(frames), dtype=SPIKE)
+        spikes["frame"] = frames + start
+        spikes["template"] = templates
+        spikes["scale"], spikes["shift"], spikes["energy"] = values.T
+        self._known = outputs[:, n_blocks * self.block :].copy()
+        self._next += n_blocks * self.block
+        return spikes
+
+    def _check(self, spikes: Spikes) -> Spikes:
+        """Leave out spikes that are too far from their sequence on single electrodes."""
+        bank, past = self.bank, np.concatenate(self._past)
+        both = np.concatenate([self._recent, spikes])
+        columns = both["frame"].copy(), both["template"].astype(np.int64), both["scale"].copy()
+        good = within_tolerances(
+            past, self._past_start, columns, len(self._recent), self.block, self._first, bank.supports, bank.n_supports,
+            bank.waveforms, bank.n_before, self.reach, bank.sigma, bank.tolerances,
+        )  # fmt: skip
+        horizon = self._next - 2 * (bank.n_frames + self.reach)
+        self._recent = both[both["frame"] >= horizon]
+        n_old = max(0, min(horizon - self._past_start, len(past)))
+        self._past = [past[n_old:].copy()]
+        self._past_start += n_old
+        kept: Spikes = spikes[good]
+        return kept

@@ -1,0 +1,1 @@
+"""One recording through the stages: its job, lock, record and results folder."""

@@ -1,0 +1,192 @@
+"""From what the user gave to jobs: one per recording, each with its own folders; nothing is opened yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from spikelab.spike_sorting.recording.source import fingerprint, resolve_source, safe_name, stem_of
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+
+Request: TypeAlias = tuple[Any, SortingPipelineConfig]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording to sort.
+
+    Attributes
+    ----------
+    recording_input : path or SpikeInterface recording
+    name : str
+        Short name: stem, stream and recording within the file.
+    config : SortingPipelineConfig
+    results, intermediate : Path
+    """
+
+    recording_input: Any
+    name: str
+    config: SortingPipelineConfig
+    results: Path
+    intermediate: Path
+
+
+def as_list(recording_files: Any) -> list[Any]:
+    """The inputs as a list of paths and recordings; a single one is a list of one."""
+    if isinstance(recording_files, str | os.PathLike) or not isinstance(recording_files, Sequence):
+        recording_files = [recording_files]
+    return [Path(entry) if isinstance(entry, str | os.PathLike) else entry for entry in recording_files]
+
+
+def plan_jobs(
+    requests: Sequence[Request],
+    intermediate_folders: Sequence[Any] | None = None,
+    results_folders: Sequence[Any] | None = None,
+    *,
+    intermediate_base: Path | Sequence[Path | None] | None = None,
+    results_base: Path | Sequence[Path | None] | None = None,
+) -> list[Job]:
+    """Give every input its folders.
+
+    Parameters
+    ----------
+    requests : sequence of (recording, SortingPipelineConfig)
+        What is to be sorted, and how.
+    intermediate_folders, results_folders : sequence of path, optional
+        One folder per request.
+    intermediate_base, results_base : Path or sequence of Path, optional
+        Where folders are made for those that have none given, of all or of each; by default beside the recording.
+
+    Raises
+    ------
+    ValueError
+        If a recording is given twice, a list of folders has the wrong length, or two jobs would share a folder.
+    TypeError
+        If a recording is neither a path nor a SpikeInterface recording.
+    """
+    _refuse_strangers(requests)
+    _refuse_twins(requests)
+    jobs = jobs_for(
+        requests,
+        intermediate_folders,
+        results_folders,
+        intermediate_base=intermediate_base,
+        results_base=results_base,
+    )
+    for attribute in ("results", "intermediate"):
+        folders = Counter(getattr(job, attribute) for job in jobs)
+        if shared := [folder for folder, uses in folders.items() if uses > 1]:
+            raise ValueError(f"{attribute}_folders: {shared[0]} is given for more than one recording")
+    return jobs
+
+
+def jobs_for(
+    requests: Sequence[Request],
+    intermediate_folders: Sequence[Any] | None = None,
+    results_folders: Sequence[Any] | None = None,
+    *,
+    intermediate_base: Path | Sequence[Path | None] | None = None,
+    results_base: Path | Sequence[Path | None] | None = None,
+) -> list[Job]:
+    """:func:`plan_jobs` for those who look themselves whether a recording or a folder is named twice."""
+    given_results = _folders("results_folders", results_folders, len(requests))
+    given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
+    results_bases, intermediate_bases = (_bases(base, len(requests)) for base in (results_base, intermediate_base))
+    names = _names(requests)
+    jobs = []
+    for i, (entry, config) in enumerate(requests):
+        sorter, beside = safe_name(config.sorter.sorter_name), _base_folder(entry)
+        results = given_results[i] or (results_bases[i] or beside) / f"sorted_{sorter}_{names[i]}"
+        intermediate = given_intermediate[i] or (intermediate_bases[i] or beside) / f"inter_{sorter}_{names[i]}"
+        if results == intermediate:
+            intermediate = results / "intermediate"
+        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
+    return jobs
+
+
+def n_files(recording_input: Any) -> int:
+    """Files behind an input: the number of results it contributes; 1 where that cannot be told."""
+    try:
+        return max(1, len(resolve_source(recording_input).files))
+    except (OSError, ValueError):
+        return 1
+
+
+def overview_folder(jobs: Sequence[Job]) -> Path:
+    """Where figures of several recordings together go: beside their results folders."""
+    sorter = safe_name(jobs[0].config.sorter.sorter_name)
+    return jobs[0].results.parent / f"sorted_{sorter}_overview"
+
+
+def _names(requests: Sequence[Request]) -> list[str]:
+    """A name for each request; where names are the same, they get a short hash of what they are for."""
+    names = [_name(entry, config) for entry, config in requests]
+    uses = Counter(names)
+    return [
+        f"{name}_{_short_hash(entry, config)}" if uses[name] > 1 else name
+        for (entry, config), name in zip(requests, names, strict=True)
+    ]
+
+
+def _name(entry: Any, config: SortingPipelineConfig) -> str:
+    # A recording in memory has no name that would tell it from the next one.
+    stem = stem_of(entry) if isinstance(entry, Path) else f"recording_{fingerprint(entry)[:8]}"
+    chosen = (config.recording.stream_id, config.recording.rec_name)
+    return "_".join([stem, *(safe_name(str(name)) for name in chosen if name)])
+
+
+def _short_hash(entry: Any, config: SortingPipelineConfig) -> str:
+    identity = f"{_identity(entry)} {config.recording.stream_id} {config.recording.rec_name}"
+    return hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
+
+
+def _identity(entry: Any) -> str:
+    """The same for the same recording: where a file really is, what is in a recording in memory."""
+    return str(entry.resolve()) if isinstance(entry, Path) else fingerprint(entry)
+
+
+def _base_folder(entry: Any) -> Path:
+    if isinstance(entry, Path):
+        parent = entry.absolute().parent  # of a link, the folder that the link is in
+        if os.access(parent, os.W_OK):
+            return parent
+    return Path.cwd()
+
+
+def _folders(name: str, folders: Sequence[Any] | None, count: int) -> list[Path | None]:
+    if folders is None:
+        return [None] * count
+    if isinstance(folders, str | os.PathLike):
+        folders = [folders]
+    if len(folders) != count:
+        raise ValueError(f"{name} has {len(folders)} entries for {count} recordings; give one per recording or None")
+    return [None if folder is None else Path(folder).absolute() for folder in folders]
+
+
+def _bases(base: Path | Sequence[Path | None] | None, count: int) -> list[Path | None]:
+    return [base] * count if base is None or isinstance(base, Path) else list(base)
+
+
+def _refuse_strangers(requests: Sequence[Request]) -> None:
+    for entry, _ in requests:
+        if not isinstance(entry, Path) and not hasattr(entry, "get_traces"):
+            raise TypeError(
+                f"recording_files: expected paths or SpikeInterface recordings, got {type(entry).__name__} ({entry!r})"
+            )
+
+
+def _refuse_twins(requests: Sequence[Request]) -> None:
+    if len(requests) == 1:
+        return
+    identities = [
+        (_identity(entry), config.recording.stream_id, config.recording.rec_name) for entry, config in requests
+    ]
+    for identity, uses in Counter(identities).items():
+        if uses > 1:
+            twin = requests[identities.index(identity)][0]
+            raise ValueError(f"recording_files: the same recording is given {uses} times: {twin}")

@@ -1,0 +1,182 @@
+"""A results folder, opened again: all units, what curation made of them, and the traces if they can be had."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.data import BinaryRecording, Waveforms
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.record import RUN_RECORD, read_record
+from spikelab.spike_sorting.run.sort_one import FINAL, context_of
+from spikelab.spike_sorting.settings.toml import config_from_toml
+from spikelab.spike_sorting.stages import quality, recording
+from spikelab.spike_sorting.stages.store import REMEDY, STAGES_FOLDER, Manifest, intact
+from spikelab.system.json_files import read_object
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+    from spikelab.spikedata import SpikeData
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config_used.toml"
+
+
+class TracesUnavailableError(ValueError):
+    """The filtered traces are gone, and cannot be written again from what is known."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished sort left behind.
+
+    Attributes
+    ----------
+    folder : Path
+        The results folder, absolute.
+    config : SortingPipelineConfig
+        That it was made with.
+    record : dict
+        The content of ``run.json``.
+    """
+
+    folder: Path
+    config: SortingPipelineConfig
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Results:
+        """Open the results folder of one recording.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is none, or the sort did not get to its end.
+        """
+        path = Path(folder).absolute()
+        if not (path / RUN_RECORD).is_file():
+            raise FileNotFoundError(f"{path} is no results folder: it has no {RUN_RECORD}{_nested(path)}")
+        record = read_record(path / RUN_RECORD)
+        if not (path / CONFIG).is_file() or record["status"] not in FINAL[:1]:
+            raise FileNotFoundError(
+                f"{path} holds no finished sort: its status is {record['status']!r}; the same 'spikelab sort' continues"
+            )
+        try:
+            config = config_from_toml(path / CONFIG)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path / CONFIG} is damaged ({error}); {REMEDY}") from error
+        return cls(path, config, record)
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage's artifact."""
+        return self.folder / STAGES_FOLDER / name
+
+    def intact(self, name: str) -> Path:
+        """Folder of a stage's artifact, whose files are what was written.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no complete artifact.
+        ValueError
+            If a file of the artifact is damaged.
+        """
+        intact(self.stage(name))
+        return self.stage(name)
+
+    def run_id(self, stage: str) -> str:
+        """Run id of a stage's artifact."""
+        return intact(self.stage(stage)).run_id
+
+    @cached_property
+    def recording(self) -> BinaryRecording:
+        """Channels, epochs and gain of what was sorted; its path is where the traces would be."""
+        values = read_object(self.intact("recording") / recording.DESCRIPTION)
+        return BinaryRecording.from_dict(self.traces or Path("traces.dat"), values)
+
+    @cached_property
+    def waveforms(self) -> Waveforms:
+        """Templates and metrics of all units."""
+        return Waveforms.load(self.intact("waveforms"))
+
+    @cached_property
+    def units(self) -> SpikeData:
+        """All units of the sort."""
+        from spikelab.spike_sorting.compilation import build_spikedata
+
+        units = build_spikedata(self.recording, self.waveforms, self.config)
+        if not self.config.waveform.si_quality_metrics:
+            return units
+        return quality.with_quality(units, quality.stored_quality(self.folder, self.run_id("waveforms")))
+
+    @cached_property
+    def curation(self) -> CurationOutcome:
+        """Which of them were kept."""
+        from spikelab.spike_sorting.curation import CurationOutcome
+
+        return CurationOutcome.load(self.intact("curation") / "curation.json", self.units)
+
+    @cached_property
+    def traces(self) -> Path | None:
+        """The filtered traces, where an intermediate folder still has them."""
+        given = self.record.get("intermediate")
+        places = (
+            [self.folder / "intermediate"] if given is None else [self.folder / given, self.folder / "intermediate"]
+        )
+        found = (recording.traces_in_place(self.folder, place) for place in places)
+        return next((path for path in found if path is not None), None)
+
+    def write_traces(self, path: Path, recording_input: str | Path | None = None) -> None:
+        """Filter the recording once more, into the file `path`.
+
+        Parameters
+        ----------
+        path : Path
+        recording_input : path, optional
+            Where the recording is now; by default where it was when it was sorted.
+
+        Raises
+        ------
+        TracesUnavailableError
+            If the recording is not there, was in memory, or is another one.
+        """
+        source = self._recording_input(recording_input)
+        intermediate = self.folder / (self.record.get("intermediate") or "intermediate")
+        context = context_of(
+            Job(source, self.record.get("name", self.folder.name), self.config, self.folder, intermediate), {}
+        )
+        manifest = Manifest.read(self.stage("recording"))
+        if manifest is None or manifest.settings["input"] != context.fingerprint:
+            raise TracesUnavailableError(
+                f"{source} is not the recording that was sorted, or it was changed since; give the unchanged one"
+            )
+        logger.info("the filtered traces are written again from %s", source)
+        if not recording.write_traces_to(context, path):
+            logger.warning("the traces differ from those that were sorted: another version of a library filtered them")
+
+    def _recording_input(self, given: str | Path | None) -> Path:
+        known = self.record.get("recording_input")
+        if given is not None:
+            source = Path(given)
+        elif known is not None:
+            source = (self.folder / known).resolve()
+        else:
+            raise TracesUnavailableError(
+                "the filtered traces were deleted (delete_inter), and the recording was in memory"
+            )
+        if not source.exists():
+            raise TracesUnavailableError(
+                f"the filtered traces were deleted (delete_inter), and there is no recording at {source}"
+            )
+        return source
+
+
+def _nested(folder: Path) -> str:
+    """A hint where the results may be."""
+    below = sorted(path.parent for path in folder.glob(f"*/{RUN_RECORD}")) if folder.is_dir() else []
+    return f"; did you mean {below[0]}?" if below else "; expected the folder that 'spikelab sort' named"

@@ -1,0 +1,82 @@
+"""Flat keywords: which field of which group a keyword of ``sort_recording`` means, derived from the dataclasses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import Field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spikelab.spike_sorting.settings.fields import default_of, option_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+LONGEST_NAME = 80  # that is compared with known ones; the time grows with the square
+
+
+class Place(NamedTuple):
+    """Where a setting lives: ``config.<group>.<name>``."""
+
+    group: str
+    name: str
+
+
+def groups(config_type: type) -> dict[str, type]:
+    """Return the group classes of a configuration class, by name and in their order."""
+    return {group.name: type(default_of(group)) for group in fields(config_type)}
+
+
+def flat_name(declared: Field[Any]) -> str:
+    """Return the keyword of a field."""
+    return option_of(declared).flat or declared.name
+
+
+@cache
+def flat_names(config_type: type) -> dict[str, Place]:
+    """Map keywords to settings, exactly one keyword for each."""
+    return {
+        flat_name(declared): Place(group, declared.name)
+        for group, group_type in groups(config_type).items()
+        for declared in fields(group_type)
+    }
+
+
+@cache
+def keywords(config_type: type) -> dict[str, Place]:
+    """Map all that is understood: the keywords of `flat_names`, and the field names that only one group has."""
+    official = flat_names(config_type)
+    count = Counter(place.name for place in official.values())
+    return {place.name: place for place in official.values() if count[place.name] == 1} | official
+
+
+def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort flat keywords into groups: ``{group: {field: value}}``.
+
+    Raises
+    ------
+    TypeError
+        For an unknown keyword, or one setting given under two names.
+    """
+    known = keywords(config_type)
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise TypeError("; ".join(f"Unknown parameter {name!r}{suggestion(name, known)}" for name in unknown))
+    given: dict[Place, str] = {}
+    assigned: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        place = known[name]
+        if place in given:
+            raise TypeError(f"{given[place]!r} and {name!r} are two names of one parameter; give one of them")
+        given[place] = name
+        assigned.setdefault(place.group, {})[place.name] = value
+    return assigned
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """End an error message with what `name` may have been meant to be; "" where nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name[:LONGEST_NAME], list(known), n=3)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

@@ -1,0 +1,466 @@
+"""Configuration of a sort: one dataclass per stage, and presets for the built-in sorters.
+
+A field is set by attribute (``config.curation.snr_min = 4``), by flat keyword (``KILOSORT4.override(snr_min=4)``, which
+copies) or from TOML. Values are stored as given and checked once, at the start of a sort.
+"""
+
+# ruff: noqa: RUF009  option() declares a dataclass field
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from spikelab.spike_sorting.settings.fields import (
+    Boolean,
+    Constraint,
+    Either,
+    FileName,
+    ListOf,
+    Memory,
+    Named,
+    OneOf,
+    Parameters,
+    PathLike,
+    Range,
+    Text,
+    brief_repr,
+    documented,
+    nullable,
+    option,
+)
+from spikelab.spike_sorting.settings.flat import assign
+
+AnyPath: TypeAlias = str | Path
+
+BOOLEAN = Boolean()
+NUMBER = Range()
+POSITIVE = Range(0, above=True)
+NOT_NEGATIVE = Range(0)
+THRESHOLD = nullable(Range(0, finite=False))
+COUNT = Range(1, integer=True)
+INDEX = Range(0, integer=True)
+TEXT = Text()
+LABEL = Text(r"(?s).*", "a string")
+PATH = nullable(PathLike())
+PARAMETERS = nullable(Parameters())
+DEVICE = Text(r"cpu|mps|cuda(:\d+)?", "'cpu', 'cuda', 'cuda:N' or 'mps'")
+MERGE_PARAMETERS = Named(
+    {
+        "dist_um": NOT_NEGATIVE,
+        "max_violation_rate": NOT_NEGATIVE,
+        "isi_threshold_ms": POSITIVE,
+        "cosine_threshold": Range(0, 1),
+        "max_lag": INDEX,
+        "delta_ms": NOT_NEGATIVE,
+        "max_isi_increase": NOT_NEGATIVE,
+    }
+)
+LOG_NAME = FileName(("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat", "unit_metrics.csv"))
+DTYPE = Text(r"[<>=]?[iuf][1248]|u?int(8|16|32|64)|float(16|32|64)", "a number type such as 'int16' or '<f4'")
+
+
+def _pairs(item: Constraint, text: str) -> Either:
+    return nullable(ListOf(ListOf(item, "(start, end)", length=2), text))
+
+
+@documented
+@dataclass
+class RecordingConfig:
+    """Loading and preprocessing of the recording."""
+
+    stream_id: str | None = option(None, "Stream (well) to load from a multi-stream file.", nullable(TEXT))
+    hdf5_plugin_path: AnyPath | None = option(
+        None, "Folder of the HDF5 filter plugin; put into HDF5_PLUGIN_PATH before any file is opened.", PATH
+    )
+    first_n_mins: float | None = option(
+        None, "Keep the first minutes, before any other cut.", nullable(POSITIVE), "min"
+    )
+    mea_y_max: float | None = option(
+        None, "Flip the contacts' y axis: y becomes this value - y; -1 takes the largest y.", nullable(NUMBER), "um"
+    )
+    gain_to_uv: float | None = option(None, "Microvolts per count; replaces the file's.", nullable(POSITIVE), "uV")
+    offset_to_uv: float | None = option(None, "Microvolts at count 0; replaces the file's.", nullable(NUMBER), "uV")
+    rec_chunks: list[tuple[int, int]] | None = option(
+        [],
+        "Pieces of the recording to keep, ascending; excludes every cut by time.",
+        _pairs(Range(integer=True), "a list of (start, end) in whole frames"),
+        "frames",
+    )
+    rec_chunks_s: list[tuple[float, float]] | None = option(
+        [], "Pieces of the recording to keep, ascending.", _pairs(NUMBER, "a list of (start, end) in seconds"), "s"
+    )
+    start_time_s: float | None = option(None, "Drop what comes before this time.", nullable(NUMBER), "s")
+    end_time_s: float | None = option(None, "Drop what comes after this time.", nullable(NUMBER), "s")
+    freq_min: float = option(300, "Lower edge of the band-pass filter.", POSITIVE, "Hz")
+    freq_max: float = option(6000, "Upper edge of the band-pass filter; below half the sampling rate.", POSITIVE, "Hz")
+    rec_name: str | None = option(
+        None, "Recording to load from a Maxwell file with several.", nullable(TEXT), shown=False
+    )
+    electrical_series_path: str | None = option(
+        None, "ElectricalSeries to load from an NWB file that holds several.", nullable(TEXT), shown=False
+    )
+    probe_path: AnyPath | None = option(
+        None, "Probe file (probeinterface json) with the contacts of the channels.", PATH, shown=False
+    )
+    sampling_frequency: float | None = option(
+        None, "Sampling rate of a headerless binary file.", nullable(POSITIVE), "Hz", shown=False
+    )
+    num_channels: int | None = option(None, "Channels of a headerless binary file.", nullable(COUNT), shown=False)
+    dtype: str | None = option(None, "Number type of a headerless binary file.", nullable(DTYPE), shown=False)
+    common_reference: str | None = option(
+        None,
+        "Over the channels, subtracted from each.",
+        nullable(OneOf(("median", "average"))),
+        shown=False,
+    )
+    bad_channels: str | list[str | int] | None = option(
+        None,
+        "Channels to leave out: 'auto' finds them, a list names their ids.",
+        nullable(Either(Text("auto", "'auto'"), ListOf(Either(TEXT, INDEX), "a list of channel ids"))),
+        shown=False,
+    )
+    trust_input: bool = option(
+        False,
+        "Follow what the input names: any class and pickle of a SpikeInterface folder or zarr store, files outside of "
+        "its folder. Such an input can run any program.",
+        BOOLEAN,
+        shown=False,
+    )
+
+    __repr__ = brief_repr
+
+
+@documented
+@dataclass
+class SorterConfig:
+    """Choice and parameters of the spike sorter."""
+
+    sorter_name: str = option("kilosort2", "Name of the sorter; list_sorters() has them.", TEXT)
+    sorter_path: AnyPath | None = option(None, "Source folder of the sorter (Kilosort2).", PATH, flat="kilosort_path")
+    sorter_params: dict[str, Any] | None = option(
+        None, "The sorter's own parameters, on top of its defaults.", PARAMETERS, flat="kilosort_params"
+    )
+    use_docker: bool | str = option(
+        False,
+        "Run the sorter in its container: True, 'docker', 'singularity', or the image to run.",
+        Either(BOOLEAN, TEXT),
+    )
+
+
+@documented
+@dataclass
+class RTSortConfig:
+    """RT-Sort (van der Molen, Lim et al. 2024, doi:10.1371/journal.pone.0312438), where it is the sorter."""
+
+    model_path: AnyPath | None = option(
+        None,
+        "Folder of a detection model, or of a saved RTSort to apply; None: the bundled model of `probe`.",
+        PATH,
+        flat="rt_sort_model_path",
+    )
+    probe: str = option("mea", "Bundled detection model.", OneOf(("mea", "neuropixels")), flat="rt_sort_probe")
+    device: str = option(
+        "cuda",
+        "Where the detection runs; on the CPU, with a warning, where PyTorch or the GPU is missing.",
+        DEVICE,
+        flat="rt_sort_device",
+    )
+    num_processes: int | None = option(
+        None,
+        "Workers, at most one per core; None: as many as n_jobs.",
+        nullable(COUNT),
+        flat="rt_sort_num_processes",
+    )
+    recording_window_ms: tuple[float, float] | None = option(
+        None,
+        "Part of the recording to sort; None sorts all of it.",
+        nullable(ListOf(NUMBER, "(start, end) in milliseconds", length=2)),
+        "ms",
+        flat="rt_sort_recording_window_ms",
+    )
+    save_rt_sort_pickle: bool = option(
+        True,
+        "Keep the RTSort object in stages/sorting/rt_sort, to use its sequences again.",
+        BOOLEAN,
+        flat="rt_sort_save_pickle",
+    )
+    delete_inter: bool = option(
+        False,
+        "Delete RT-Sort's files in the intermediate folder once the results have them.",
+        BOOLEAN,
+        flat="rt_sort_delete_inter",
+    )
+    verbose: bool = option(True, "Report progress while sorting.", BOOLEAN, flat="rt_sort_verbose")
+    params: dict[str, Any] | None = option(
+        None,
+        "Parameters of detect_sequences, on top of the defaults; sorter_params come on top of these.",
+        PARAMETERS,
+        flat="rt_sort_params",
+    )
+    detection_window_s: float | None = option(
+        None,
+        "Find sequences in the first seconds only.",
+        nullable(POSITIVE),
+        "s",
+        flat="rt_sort_detection_window_s",
+    )
+
+
+@documented
+@dataclass
+class WaveformConfig:
+    """Waveforms, templates and the metrics computed from them."""
+
+    ms_before: float = option(2.0, "Template window before the peak.", POSITIVE, "ms", flat="waveforms_ms_before")
+    ms_after: float = option(2.0, "Template window after the peak.", POSITIVE, "ms", flat="waveforms_ms_after")
+    pos_peak_thresh: float = option(
+        2.0, "A unit is positive if its maximum is at least this many times its minimum's size.", Range(0, finite=False)
+    )
+    max_waveforms_per_unit: int = option(300, "Spikes averaged into a template, at most.", COUNT)
+    compiled_ms_before: float = option(
+        2.0,
+        "Compiled window before the peak; at most ms_before.",
+        NOT_NEGATIVE,
+        "ms",
+        flat="compiled_waveforms_ms_before",
+    )
+    compiled_ms_after: float = option(
+        2.0,
+        "Compiled window after the peak; at most ms_after.",
+        NOT_NEGATIVE,
+        "ms",
+        flat="compiled_waveforms_ms_after",
+    )
+    scale_compiled_waveforms: bool = option(
+        True, "Compiled waveforms are in microvolts; otherwise in the file's counts.", BOOLEAN
+    )
+    std_at_peak: bool = option(True, "std_norm is that at the peak; otherwise its mean over a window.", BOOLEAN)
+    std_over_window_ms_before: float = option(0.5, "That window, before the peak.", NOT_NEGATIVE, "ms")
+    std_over_window_ms_after: float = option(1.5, "That window, after the peak.", NOT_NEGATIVE, "ms")
+    streaming: bool = option(
+        True, "Keep one chunk and the running templates in memory, no more.", BOOLEAN, flat="streaming_waveforms"
+    )
+    save_waveform_files: bool = option(True, "Write the waveforms of each unit to a file.", BOOLEAN)
+    si_quality_metrics: bool = option(
+        False, "Compute SpikeInterface's quality metrics as well; they are named si_*.", BOOLEAN, shown=False
+    )
+
+    __repr__ = brief_repr
+
+
+@documented
+@dataclass
+class CurationConfig:
+    """Which units are kept: two rounds of thresholds, each of which None disables."""
+
+    curate_first: bool = option(True, "Do the first round: spikes, rate, ISI violations, SNR.", BOOLEAN)
+    curate_second: bool = option(True, "Do the second round: spikes, normalised deviation.", BOOLEAN)
+    curation_epoch: int | None = option(
+        None, "Compute the metrics on this epoch only; None on all of the recording.", nullable(INDEX)
+    )
+    fr_min: float | None = option(0.05, "Smallest firing rate.", THRESHOLD, "Hz")
+    isi_viol_max: float | None = option(
+        0.01,
+        "Largest rate of ISI violations (intervals below 1.5 ms); 0.01 is 1 % of the spikes.",
+        THRESHOLD,
+        "fraction",
+    )
+    isi_violation_method: str = option(
+        "percent",
+        "Violations per spike, or per chance (Hill et al. 2011).",
+        OneOf(("percent", "hill")),
+    )
+    snr_min: float | None = option(5.0, "Smallest signal-to-noise ratio on the main channel.", THRESHOLD)
+    spikes_min_first: int | None = option(30, "Fewest spikes, first round.", nullable(INDEX))
+    spikes_min_second: int | None = option(50, "Fewest spikes, second round.", nullable(INDEX))
+    std_norm_max: float | None = option(1.0, "Largest deviation of the waveform relative to its amplitude.", THRESHOLD)
+    merge_duplicates: bool = option(
+        False, "After both rounds, merge the units that are one neuron found twice.", BOOLEAN, shown=False
+    )
+    merge_duplicates_params: dict[str, Any] | None = option(
+        None,
+        "Parameters of SpikeData.curate_by_merge_duplicates, on top of its defaults.",
+        nullable(MERGE_PARAMETERS),
+        shown=False,
+    )
+
+    __repr__ = brief_repr
+
+
+@documented
+@dataclass
+class CompilationConfig:
+    """Files written beside the SpikeData."""
+
+    compile_single_recording: bool = option(True, "Write compiled files at all.", BOOLEAN)
+    compile_to_mat: bool = option(False, "Write sorted.mat.", BOOLEAN)
+    compile_to_npz: bool = option(True, "Write sorted.npz.", BOOLEAN)
+    compile_waveforms: bool = option(False, "Write the waveforms of the units, by polarity.", BOOLEAN)
+    save_electrodes: bool = option(True, "Compiled units carry their electrode.", BOOLEAN)
+    save_spike_times: bool = option(True, "Compiled units carry their spike train.", BOOLEAN)
+    save_raw_pkl: bool = option(False, "Also save the SpikeData before curation.", BOOLEAN)
+    save_dl_data: bool = option(False, "Compiled units carry main channel, peaks, amplitudes, deviations.", BOOLEAN)
+
+
+@documented
+@dataclass
+class FigureConfig:
+    """Quality-control figures."""
+
+    create_figures: bool = option(False, "Draw the figures.", BOOLEAN)
+    create_unit_figures: bool = option(False, "Draw one figure for each unit.", BOOLEAN)
+    dpi: float | None = option(None, "Resolution; None: matplotlib's.", nullable(POSITIVE), "dpi", flat="figures_dpi")
+    font_size: float = option(12, "Font size.", POSITIVE, "pt", flat="figures_font_size")
+    bar_x_label: str = option("Recording", "Bar plot: label of the x axis.", LABEL)
+    bar_y_label: str = option("Number of Units", "Bar plot: label of the y axis.", LABEL)
+    bar_label_rotation: float = option(0, "Bar plot: rotation of the names.", NUMBER, "degrees")
+    bar_total_label: str = option("First Curation", "Bar plot: name of the first bars.", LABEL)
+    bar_selected_label: str = option("Selected Curation", "Bar plot: name of the second bars.", LABEL)
+    scatter_std_max_units_per_recording: int | None = option(
+        None, "Scatter plot: units drawn per recording, at most.", nullable(COUNT)
+    )
+    scatter_recording_colors: list[str] = option(
+        ["#f74343", "#fccd56", "#74fc56", "#56fcf6", "#1e1efa", "#fa1ed2"],
+        "Scatter plot: colours of the recordings, in turn.",
+        ListOf(TEXT, "a list of at least one colour", minimum=1),
+    )
+    scatter_recording_alpha: float = option(1.0, "Scatter plot: opacity of the points.", Range(0, 1))
+    scatter_x_label: str = option("Number of Spikes", "Scatter plot: label of the x axis.", LABEL)
+    scatter_y_label: str = option("avg. STD / amplitude", "Scatter plot: label of the y axis.", LABEL)
+    scatter_x_max_buffer: float = option(300.0, "Scatter plot: room right of the last point.", NOT_NEGATIVE, "spikes")
+    scatter_y_max_buffer: float = option(0.2, "Scatter plot: room above the highest point.", NOT_NEGATIVE)
+    templates_color_curated: str = option(
+        "#000000", "Templates plot: colour of curated units.", TEXT, flat="all_templates_color_curated"
+    )
+    templates_color_failed: str = option(
+        "#FF0000", "Templates plot: colour of failed units.", TEXT, flat="all_templates_color_failed"
+    )
+    templates_per_column: int = option(50, "Templates plot: units in a column.", COUNT, flat="all_templates_per_column")
+    templates_y_spacing: float = option(
+        50.0, "Templates plot: distance of the units.", POSITIVE, "uV", flat="all_templates_y_spacing"
+    )
+    templates_y_lim_buffer: float = option(
+        10.0, "Templates plot: room above and below.", NOT_NEGATIVE, "uV", flat="all_templates_y_lim_buffer"
+    )
+    templates_window_ms_before: float = option(
+        5.0, "Templates plot: time shown before the peak.", POSITIVE, "ms", flat="all_templates_window_ms_before_peak"
+    )
+    templates_window_ms_after: float = option(
+        5.0, "Templates plot: time shown after the peak.", POSITIVE, "ms", flat="all_templates_window_ms_after_peak"
+    )
+    templates_line_ms_before: float = option(
+        1.0, "Templates plot: line before the peak.", NOT_NEGATIVE, "ms", flat="all_templates_line_ms_before_peak"
+    )
+    templates_line_ms_after: float = option(
+        4.0, "Templates plot: line after the peak.", NOT_NEGATIVE, "ms", flat="all_templates_line_ms_after_peak"
+    )
+    templates_x_label: str = option(
+        "Time Rel. to Peak (ms)", "Templates plot: label of the x axis.", LABEL, flat="all_templates_x_label"
+    )
+
+
+@documented
+@dataclass
+class ExecutionConfig:
+    """How the pipeline runs: workers, memory, what is done again, what happens on failure."""
+
+    n_jobs: int = option(8, "Workers; the results do not depend on it.", COUNT)
+    total_memory: str | int = option(
+        "16G",
+        "Most memory of the process that sorts: libraries, workers and results together, without mapped files, the "
+        "recordings of the caller, and sorters in processes of their own. What cannot be done with it is refused with "
+        "the least that can; the results do not depend on it.",
+        Memory(),
+    )
+    use_parallel_processing_for_raw_conversion: bool = option(
+        True, "Write the binary recording with all workers; otherwise with one.", BOOLEAN
+    )
+    save_script: bool = option(False, "Write a script that repeats the call.", BOOLEAN)
+    out_file: AnyPath = option("sort_with_kilosort2.out", "Name of the log in the results folder.", LOG_NAME)
+    random_seed: int = option(1, "Seed of everything random, the sorter included.", Range(0, 2**32 - 1, integer=True))
+    recompute_recording: bool = option(False, "Do the recording and all after it again.", BOOLEAN)
+    recompute_sorting: bool = option(False, "Do the sorting and all after it again.", BOOLEAN)
+    reextract_waveforms: bool = option(False, "Do the waveforms and all after them again.", BOOLEAN)
+    recurate_first: bool = option(False, "Do the curation, from its first round on, again.", BOOLEAN)
+    recurate_second: bool = option(False, "Do the curation, from its second round on, again.", BOOLEAN)
+    recompile_single_recording: bool = option(False, "Do the compilation and the figures again.", BOOLEAN)
+    delete_inter: bool = option(True, "Delete the large intermediate files in the end.", BOOLEAN)
+    on_failure: str = option(
+        "raise",
+        "After a batch: raise SortBatchError, or return None for failures.",
+        OneOf(("raise", "skip")),
+        shown=False,
+    )
+    resource_retries: int = option(2, "Further tries, with smaller batches, at most.", INDEX, shown=False)
+    sorter_timeout_s: float | None = option(
+        None,
+        "End the sorter after this long without sign of life.",
+        nullable(POSITIVE),
+        "s",
+        shown=False,
+    )
+
+    __repr__ = brief_repr
+
+
+@documented
+@dataclass
+class SortingPipelineConfig:
+    """All settings of a sort, by group."""
+
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
+    sorter: SorterConfig = field(default_factory=SorterConfig)
+    rt_sort: RTSortConfig = field(default_factory=RTSortConfig)
+    waveform: WaveformConfig = field(default_factory=WaveformConfig)
+    curation: CurationConfig = field(default_factory=CurationConfig)
+    compilation: CompilationConfig = field(default_factory=CompilationConfig)
+    figures: FigureConfig = field(default_factory=FigureConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+    @classmethod
+    def from_kwargs(cls, **kwargs: Any) -> SortingPipelineConfig:
+        """Build a configuration from flat keywords, with defaults for the rest; raises as `override` does."""
+        return cls().override(**kwargs)
+
+    def override(self, **kwargs: Any) -> SortingPipelineConfig:
+        """Return a copy with the settings that flat keywords name replaced; this one stays as it is.
+
+        Raises
+        ------
+        TypeError
+            For an unknown keyword, or one setting given under two names.
+        """
+        assigned = assign(type(self), kwargs)
+        changed = {group: replace(getattr(self, group), **values) for group, values in assigned.items()}
+        return copy.deepcopy(replace(self, **changed))
+
+
+KILOSORT2 = SortingPipelineConfig()
+KILOSORT2_DOCKER = KILOSORT2.override(use_docker=True)
+KILOSORT4 = KILOSORT2.override(sorter_name="kilosort4")
+KILOSORT4_DOCKER = KILOSORT4.override(use_docker=True)
+RT_SORT_MEA = KILOSORT2.override(sorter_name="rt_sort")
+RT_SORT_NEUROPIXELS = RT_SORT_MEA.override(
+    rt_sort_probe="neuropixels",
+    rt_sort_params={
+        "stringent_thresh": 0.175,
+        "loose_thresh": 0.075,
+        "inference_scaling_numerator": 15.4,
+        "min_amp_dist_p": 0.1,
+        "max_latency_diff_spikes": 2.5,
+        "max_amp_median_diff_spikes": 0.45,
+        "max_latency_diff_sequences": 2.5,
+        "max_amp_median_diff_sequences": 0.45,
+        "max_root_amp_median_std_sequences": 2.5,
+    },
+)
+
+_PRESETS = {"kilosort2": KILOSORT2, "kilosort4": KILOSORT4, "rt_sort": RT_SORT_MEA}
+
+
+def preset_for(sorter: str) -> SortingPipelineConfig:
+    """Return a copy of the preset of a sorter; of one without a preset, the defaults with its name."""
+    return _PRESETS.get(sorter, KILOSORT2).override(sorter_name=sorter)

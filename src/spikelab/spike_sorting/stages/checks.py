@@ -1,0 +1,195 @@
+"""Can a sort run here? A table of quick checks, made before every sort and shown by ``spikelab doctor``.
+
+Each looks at one thing in well under a second, and says what it found and, where something is missing, with which
+failure a sort that needs it would end. A file that cannot be read is found just as soon: it is opened next.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting._exceptions import (
+    DiskExhaustionError,
+    EnvironmentSortFailure,
+    GPUOutOfMemoryError,
+    GPUUnavailableError,
+    HostOutOfMemoryError,
+    SpikeSortingClassifiedError,
+)
+from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_REQUIRED, GPU_UNUSED
+from spikelab.system.host import Gpu, available_memory, existing, gpus
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.backends.base import SorterBackend
+
+OK, ABSENT, BROKEN = "ok", "-", "BROKEN"
+GIB = 2**30
+LEAST_GPU_BYTES = 512 * 2**20  # what CUDA itself and a few small arrays take
+RESULTS_BYTES = 10 * 10**6  # log, spikes, templates and tables of a small recording
+LITTLE_ROOM_BYTES = 10 * GIB  # a few minutes of a large array
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a sort takes of this machine; the default takes nothing.
+
+    Attributes
+    ----------
+    backend : SorterBackend or None
+        The sorter, which knows what it cannot run without.
+    folders : mapping of Path to int
+        Bytes that will be written below each.
+    memory_bytes : int
+        Memory without which not even one worker can run.
+    """
+
+    backend: SorterBackend | None = None
+    folders: Mapping[Path, int] = field(default_factory=dict)
+    memory_bytes: int = 0
+
+    @property
+    def gpu(self) -> str:
+        """How the sorter uses a GPU."""
+        return GPU_UNUSED if self.backend is None else self.backend.gpu_use()
+
+    @property
+    def sorter(self) -> str:
+        """Its short name."""
+        return "" if self.backend is None else self.backend.sorter_label
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; `failure` is what a sort that needs it ends with, None where nothing is missing."""
+
+    what: str
+    state: str
+    details: str
+    failure: SpikeSortingClassifiedError | None = None
+
+
+Check = Callable[[Needs], list[Finding]]
+
+
+def require(needs: Needs) -> None:
+    """Make every check.
+
+    Raises
+    ------
+    SpikeSortingClassifiedError
+        The failure of the first check that found something missing.
+    """
+    for check in CHECKS:
+        for finding in check(needs):
+            if finding.failure is not None:
+                raise finding.failure
+
+
+def check_sorter(needs: Needs) -> list[Finding]:
+    """The sorter itself: packages, MATLAB, model, container and image, as its backend knows."""
+    if needs.backend is None:
+        return []
+    try:
+        needs.backend.check_installed()
+    except EnvironmentSortFailure as error:
+        return [Finding(needs.sorter, ABSENT, str(error).partition(". ")[0], error)]
+    return [Finding(needs.sorter, OK, "")]
+
+
+def check_gpu(needs: Needs) -> list[Finding]:
+    """GPUs, and whether they have memory left."""
+    seen = gpus()
+    if seen.unknown:
+        return [Finding("GPU", OK, "a driver, but no nvidia-smi that would list its GPUs")]
+    if not seen.found:
+        failure = None
+        if needs.gpu == GPU_REQUIRED:
+            failure = GPUUnavailableError(
+                f"{needs.sorter} needs an NVIDIA GPU, and {seen.problem}. Check first whether nvidia-smi works in this "
+                "shell and on this host; without a GPU rt_sort is a good choice.",
+                sorter=needs.sorter,
+                device=None if needs.backend is None else needs.backend.device(),
+            )
+        details = f"{seen.problem}; Kilosort 2 needs one, Kilosort 4 is slow without"
+        return [Finding("GPU", ABSENT, details, failure)]
+    return [_memory_of(gpu, number, needs) for number, gpu in enumerate(seen.found)]
+
+
+def _memory_of(gpu: Gpu, number: int, needs: Needs) -> Finding:
+    details = f"{gpu.name}, {gpu.free / GIB:.1f} of {gpu.total / GIB:.1f} GiB free"
+    wanted = needs.gpu in (GPU_REQUIRED, GPU_OPTIONAL) and needs.backend is not None
+    if gpu.free >= LEAST_GPU_BYTES or not wanted:
+        return Finding("GPU", OK if gpu.free >= LEAST_GPU_BYTES else BROKEN, details)
+    assert needs.backend is not None
+    _, _, index = (needs.backend.device() or "").partition(":")
+    if number != int(index or 0):
+        return Finding("GPU", BROKEN, details)
+    failure = GPUOutOfMemoryError(
+        f"The memory of the GPU is taken: {details}. Check first with nvidia-smi which process has it, and wait for it "
+        f"or end it; another GPU is chosen with CUDA_VISIBLE_DEVICES.",
+        sorter=needs.sorter,
+    )
+    return Finding("GPU", BROKEN, details, failure)
+
+
+def check_memory(needs: Needs) -> list[Finding]:
+    """Memory of the host that is available."""
+    import psutil
+
+    available, total = available_memory(), psutil.virtual_memory().total
+    details = f"{available / GIB:.1f} of {total / GIB:.1f} GiB available"
+    if available >= needs.memory_bytes:
+        return [Finding("memory", OK, details)]
+    failure = HostOutOfMemoryError(
+        f"There is too little memory: {details}, and at least {needs.memory_bytes / GIB:.1f} GiB are needed. Check "
+        "first what other processes use, and which limit the job or container has.",
+        sorter=needs.sorter or None,
+    )
+    return [Finding("memory", BROKEN, details, failure)]
+
+
+def check_disk(needs: Needs) -> list[Finding]:
+    """Room in the folders that will be written, together where they share a disk; without any, in this folder."""
+    if not needs.folders:
+        free = shutil.disk_usage(Path.cwd()).free
+        state = OK if free > LITTLE_ROOM_BYTES else BROKEN
+        return [Finding("disk", state, f"{free / GIB:.1f} GiB free in {Path.cwd()}")]
+    disks: dict[int, list[Path]] = {}
+    for folder in needs.folders:
+        disks.setdefault(existing(folder).stat().st_dev, []).append(folder)
+    return [_room(folders, sum(needs.folders[folder] for folder in folders)) for folders in disks.values()]
+
+
+def _room(folders: list[Path], needed: int) -> Finding:
+    free = shutil.disk_usage(existing(folders[0])).free
+    names = " and ".join(map(str, folders))
+    details = f"{free / 1e9:.2f} GB free for {names}"
+    if free >= needed:
+        return Finding("disk", OK, details)
+    failure = DiskExhaustionError(
+        f"There is too little room: {needed / 1e9:.2f} GB will be written below {names}, and {free / 1e9:.2f} GB are "
+        "left. Check first df -h; free space, or put results_folders or intermediate_folders on another disk.",
+        path=folders[0],
+        required_bytes=needed,
+        free_bytes=free,
+    )
+    return Finding("disk", BROKEN, details, failure)
+
+
+def check_plugins(needs: Needs) -> list[Finding]:  # noqa: ARG001 - which file needs one shows when it is opened
+    """The folder of HDF5's plugins, for vendor-compressed files."""
+    path = os.environ.get("HDF5_PLUGIN_PATH")
+    if path is None:
+        return [Finding("HDF5 plugins", ABSENT, "HDF5_PLUGIN_PATH is not set; vendor-compressed files need it")]
+    missing = [folder for folder in path.split(os.pathsep) if not Path(folder).is_dir()]
+    if not missing:
+        return [Finding("HDF5 plugins", OK, path)]
+    return [Finding("HDF5 plugins", BROKEN, f"HDF5_PLUGIN_PATH names a folder that does not exist: {missing[0]}")]
+
+
+CHECKS: tuple[Check, ...] = (check_sorter, check_plugins, check_gpu, check_memory, check_disk)

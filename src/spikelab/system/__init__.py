@@ -1,0 +1,1 @@
+"""What this machine and its files are: no science, no settings."""

@@ -1,0 +1,188 @@
+"""Write files that are old or new, never half: under a name of their own beside the target, then renamed.
+
+The temporary name says which process writes: ``.{name}.{host}-{process}-{start}-{n}.new{suffix}``. Two processes, or
+two threads, that write the same file do not meet, and what a process that was killed left behind is known as that: it
+is removed by the next process that writes into the folder, and at the start of a sort (:func:`sweep`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import zlib
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spikelab.system.process import machine, numbers, started_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+# Leftovers of another host, whose processes cannot be seen from here, are removed when they are this old.
+FOREIGN_AGE_S = 86_400.0
+LONGEST_NAME = 150  # bytes of the target's name that a temporary name repeats: a file system allows 255 in all
+LONGEST_SUFFIX = 10
+BLOCK = 1 << 20  # bytes that are read at a time: they stay in the processor's cache
+LEFTOVER = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-\d+\.new(\.[^.]*)?", re.DOTALL)
+
+_count = itertools.count()
+_swept: set[tuple[int, Path]] = set()
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, with the same suffix, that replaces `path` at the end of the block.
+
+    After an error the temporary is removed, and `path` is as it was.
+
+    Parameters
+    ----------
+    path : Path
+        The target, a file.
+    durable : bool
+        Wait until the disk has the file, so that a power cut leaves the old file or the new one. For what took long to
+        make, or cannot be made again.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    FileExistsError
+        If there is a folder at `path`.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise FileExistsError(f"{path} cannot be written: there is a folder of that name; move it away")
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        if durable:
+            sync([temporary])
+        temporary.replace(path)
+        if durable:
+            sync([path.parent])
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sweep_once(path.parent)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, for what is moved to its place when all of it is made; removed at the end."""
+    _sweep_once(path.parent)
+    temporary = temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+
+
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write `text` as UTF-8 into `path`, which holds the old text or the new one at any time."""
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that nobody else uses, and that says which process does."""
+    name, suffix, pid = path.name, path.suffix, os.getpid()
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    if len(os.fsencode(suffix)) > LONGEST_SUFFIX:
+        suffix = ""
+    return path.with_name(f".{name}.{_this_host()}-{pid}-{_start_of(pid)}-{next(_count)}.new{suffix}")
+
+
+def checksum(path: Path, end: int | None = None) -> tuple[int, int]:
+    """Size and CRC-32 of a file, or of its first `end` bytes.
+
+    Damage is found by it, not malice: who can change a file can change what is said of it.
+    """
+    crc, size, buffer = 0, 0, memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(buffer[: BLOCK if end is None else min(BLOCK, end - size)]):
+            crc, size = zlib.crc32(buffer[:n], crc), size + n
+    return size, crc
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Wait until the disk has these files; of folders, which names they hold."""
+    for path in paths:
+        if os.name != "posix" and path.is_dir():
+            continue  # Windows opens no folders, and keeps their names by itself
+        descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: Path, *, below: bool = False) -> None:
+    """Remove what killed processes left in `folder`, and with `below` in every folder in it.
+
+    Files of a process of this host go when that process is gone; of another host, when they are older than a day by
+    the clock that dates files in `folder`.
+    """
+    folders = [Path(place) for place, _, _ in os.walk(folder)] if below else [folder]
+    for place in folders:
+        with suppress(OSError):
+            for name in os.listdir(place):  # noqa: PTH208  a hundred thousand names need no Path each
+                match = LEFTOVER.fullmatch(name)
+                if match is not None and _is_dead(place / name, match):
+                    remove(place / name)
+
+
+def now_of(folder: Path) -> float:
+    """The time by the clock that dates files in `folder`: on a network drive it is not this host's."""
+    probe = temporary_name(folder / "clock")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _sweep_once(folder: Path) -> None:
+    """Sweep `folder` when this process first writes there: listing it each time would take as long as writing."""
+    if (os.getpid(), folder) not in _swept:
+        _swept.add((os.getpid(), folder))
+        sweep(folder)
+
+
+def _is_dead(path: Path, match: re.Match[str]) -> bool:
+    """Whether nobody writes the temporary `path` any more."""
+    if match["host"] == _this_host():
+        return _as_text(started_at(int(match["pid"]))) != match["start"]
+    return now_of(path.parent) - path.stat().st_mtime > FOREIGN_AGE_S
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+@cache
+def _this_host() -> str:
+    """Identity of this host since it was started, and of this container: process numbers mean something there alone."""
+    return hashlib.blake2b(f"{machine()}/{numbers()}".encode(), digest_size=4).hexdigest()
+
+
+@cache
+def _start_of(pid: int) -> str:
+    """When this process, which has the number `pid`, was started: another one may have its number afterwards."""
+    return _as_text(started_at(pid))
+
+
+def _as_text(start: float | None) -> str:
+    return "" if start is None else f"{start:.0f}"

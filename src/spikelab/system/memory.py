@@ -1,0 +1,103 @@
+"""What ``total_memory`` promises, what of it is left for the work, and how memory that is free goes back to the system.
+
+The promise is about the memory of the process that the system cannot take back while the process runs (the anonymous
+resident memory; ``RssAnon`` in ``/proc/<pid>/status``): the interpreter, libraries, compiled code and all arrays. It is
+what a container or a batch system ends a process for. Not counted are
+
+- pages of files that are mapped, of libraries and of recordings: the system drops them when it needs the room;
+- what the caller's process holds beyond the libraries: recordings in memory, results of earlier sorts;
+- what a reader of a foreign format keeps for itself;
+- sorters that are not ours, in processes of their own, and the memory of GPUs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+from spikelab.system.json_files import scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEMORY = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<prefix>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
+LEAST_MEMORY = 1_000_000
+LARGEST_INTEGER = 2**64
+MB = 10**6
+USABLE_SHARE = 0.8  # of the memory that is available; the rest is the system's, and mapped files'
+# The interpreter, the libraries that a sort loads, and code compiled at the first run on a machine.
+LIBRARIES_BYTES = 230 * MB
+RT_SORT_BYTES = LIBRARIES_BYTES + 100 * MB  # it has more code of its own
+# Pages of files that are mapped at a time: of the libraries, and of a chunk of the recording.
+MAPPED_BYTES = 300 * MB
+
+
+def parse_memory(value: str | int) -> int:
+    """Convert an amount of memory to bytes.
+
+    Parameters
+    ----------
+    value : str or int
+        ``"16G"``, ``"500M"``, ``"1.5 GB"`` (powers of 1000), ``"16Gi"`` (powers of 1024) or a number of bytes.
+
+    Raises
+    ------
+    ValueError
+        If `value` is none of these, or less than one byte.
+    """
+    value = scalar(value)
+    match = MEMORY.fullmatch(str(value).strip())
+    if isinstance(value, bool | float) or match is None:
+        raise ValueError(f"not an amount of memory: {value!r}; write for example '16G', '500M' or a number of bytes")
+    base = 1024 if match["binary"] else 1000
+    amount = float(match["number"]) * base ** " KMGT".index(match["prefix"].upper() or " ")
+    if amount > LARGEST_INTEGER:
+        raise ValueError("not an amount of memory: more than 16 exabytes")
+    size = int(amount)
+    if size < 1:
+        raise ValueError(f"less than one byte of memory: {value!r}")
+    return size
+
+
+def for_work(total_memory: str | int) -> int:
+    """Bytes that are left for arrays, beside the libraries."""
+    return max(0, parse_memory(total_memory) - LIBRARIES_BYTES)
+
+
+def of_the_job(total_memory: str | int) -> int:
+    """Bytes to ask a batch system for, which may count pages of files as well, so that all of it can be used."""
+    total = parse_memory(total_memory)
+    return max(total + MAPPED_BYTES, math.ceil(total / USABLE_SHARE))
+
+
+def in_words(n_bytes: int) -> str:
+    """An amount of memory that is no less than `n_bytes`, as ``total_memory`` takes it: ``"430M"``."""
+    return f"{-(-n_bytes // MB)}M"
+
+
+def too_little(total: int, least: int, what: str) -> str:
+    """Say that `total` bytes are less than the `least` that `what` takes."""
+    return (
+        f"total_memory={in_words(total)} is less than the least, {in_words(least)}, that {what} take: "
+        f"set total_memory to at least '{in_words(least)}'"
+    )
+
+
+def release() -> None:
+    """Give memory that is free back to the system; the C library keeps it for later, more than a step may need."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """``malloc_trim`` where the C library has it, which is glibc."""
+    if sys.platform != "linux":
+        return None
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim

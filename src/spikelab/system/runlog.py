@@ -1,0 +1,255 @@
+"""The one log of a run: a file in the results folder that needs no set-up by the user.
+
+Several runs may be under way in one process, in threads of their own. A context variable says which run a thread works
+for (:class:`._threads.ThreadPool` hands the variable on to the threads that a run starts), and a record or a warning
+goes to that run alone. The logger ``spikelab``, which is the user's to set up, is never changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from spikelab.system.quoting import PrintableFormatter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    Caught = list[tuple[Warning, type[Warning]]]
+
+PACKAGE = logging.getLogger("spikelab.spike_sorting")
+PYTHON_WARNING = "python_warning"
+FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+@dataclass(eq=False)
+class _Run:
+    """What is told of one run: its file, and the warnings for its record."""
+
+    file: logging.FileHandler
+    messages: list[str] = field(default_factory=list)
+
+    def note(self, record: logging.LogRecord) -> None:
+        """Write `record` to the file; keep it where it is a warning."""
+        if record.levelno < logging.INFO:
+            return
+        self.file.handle(record)
+        python_warning = getattr(record, PYTHON_WARNING, None)
+        if python_warning is not None:
+            self.messages.append(python_warning)
+        elif record.levelno == logging.WARNING:
+            self.messages.append(record.getMessage())
+
+
+_RUN: ContextVar[_Run | None] = ContextVar("spikelab_run", default=None)
+
+
+class _Tap(logging.Handler):
+    """Gives records to their runs, and passes them on to the user's handlers as if it were not there.
+
+    It is on our logger while runs are under way. The level of that logger is lowered then; what would not have been
+    logged otherwise goes no further than the runs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changing = threading.Lock()
+        self._runs: list[_Run] = []
+        self._level, self._propagate = logging.NOTSET, True
+        self._others: list[logging.Handler] = []
+
+    def createLock(self) -> None:  # noqa: N802 - the name of the standard library
+        """Make no lock: files and the user's handlers have their own, and one here could be waited for in a circle."""
+        self.lock = None
+
+    def begin(self, run: _Run) -> None:
+        """Listen for `run`."""
+        with self._changing:
+            if not self._runs:
+                self._level, self._propagate = PACKAGE.level, PACKAGE.propagate
+                self._others = list(PACKAGE.handlers)
+                for handler in self._others:
+                    handler.addFilter(self._was_wanted)
+                PACKAGE.propagate = False
+                PACKAGE.addHandler(self)
+                PACKAGE.setLevel(min(logging.INFO, PACKAGE.getEffectiveLevel()))
+            self._runs.append(run)
+
+    def end(self, run: _Run) -> None:
+        """Listen for `run` no more; after the last one the logger is as it was before the first."""
+        with self._changing:
+            self._runs.remove(run)
+            if not self._runs:
+                PACKAGE.removeHandler(self)
+                PACKAGE.setLevel(self._level)
+                PACKAGE.propagate = self._propagate
+                for handler in self._others:
+                    handler.removeFilter(self._was_wanted)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        run = _RUN.get()
+        if run is not None and run in self._runs:  # not after its end, should a thread outlive it
+            run.note(record)
+        parent = PACKAGE.parent
+        if not self._propagate or parent is None or not self._was_wanted(record):
+            return
+        if parent.hasHandlers() or not self._others:  # where there is no handler at all, the last resort's
+            parent.callHandlers(record)
+
+    def _was_wanted(self, record: logging.LogRecord) -> bool:
+        """Whether `record` would have been logged had we not lowered the level."""
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger is not PACKAGE:
+            if logger.level:
+                return True  # somebody set a level for this module alone, which let the record through
+            logger = logger.parent
+        above = logging.root if PACKAGE.parent is None else PACKAGE.parent
+        return record.levelno >= (self._level or above.getEffectiveLevel())
+
+
+_TAP = _Tap()
+
+
+@contextmanager
+def run_log(path: Path) -> Iterator[list[str]]:
+    """Log all that the block and its threads say from INFO on to `path`; yields the list that warnings are added to.
+
+    What the user's own handlers see does not change, nor does anything of another run go to `path`.
+    """
+    if path.is_dir():
+        raise FileExistsError(f"the log {path} cannot be written: there is a folder of that name; move it away")
+    file = logging.FileHandler(path, mode="a", encoding="utf-8")
+    file.setFormatter(PrintableFormatter(FORMAT))
+    run = _Run(file)
+    before = _RUN.set(run)
+    _TAP.begin(run)
+    try:
+        yield run.messages
+    finally:
+        _TAP.end(run)
+        _RUN.reset(before)
+        with suppress(OSError):  # a full disk: what ended the run is raised, not that its log could not be written
+            file.close()
+
+
+_CAUGHT: ContextVar[Caught | None] = ContextVar("spikelab_warnings", default=None)
+
+
+class _OfABlock:
+    """Stands in a warnings filter where the pattern of the message would be: matches inside `logged_warnings` alone.
+
+    Filters are the process's, and other threads may want to see what this one does not.
+    """
+
+    def match(self, _: str) -> bool:
+        return _CAUGHT.get() is not None
+
+
+class _Hook:
+    """Collects the warnings of blocks; those of everybody else go where they went before."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._blocks = 0
+        self._filter: Any = ("always", _OfABlock(), UserWarning, None, 0)
+        self._before = warnings.showwarning
+
+    def begin(self) -> None:
+        with self._changing:
+            self._blocks += 1
+            if self._filter not in warnings.filters:
+                warnings.simplefilter("always", _Begun)  # what was shown once is forgotten with any change of filters
+                filters: Any = warnings.filters
+                filters[:] = [self._filter, *(entry for entry in filters if entry[2] is not _Begun)]
+            if warnings.showwarning != self._show:
+                self._before = warnings.showwarning
+                warnings.showwarning = self._show  # type: ignore[assignment]  # it hands the place on as it came
+
+    def end(self) -> None:
+        with self._changing:
+            self._blocks -= 1
+            if self._blocks:
+                return
+            filters: Any = warnings.filters
+            if self._filter in filters:
+                filters.remove(self._filter)
+            if warnings.showwarning == self._show:
+                warnings.showwarning = self._before
+
+    def _show(self, message: Warning | str, category: type[Warning], *place: Any) -> None:
+        caught = _CAUGHT.get()
+        if caught is None or not issubclass(category, UserWarning):
+            self._before(message, category, *place)
+        else:
+            caught.append((message if isinstance(message, Warning) else category(message), category))
+
+
+class _Begun(Warning):
+    """Never issued."""
+
+
+_HOOK = _Hook()
+_ALONE = threading.RLock()
+
+
+@contextmanager
+def logged_warnings(logger: logging.Logger) -> Iterator[None]:
+    """Warnings to the user that are issued in the block also go to the log; they are issued again where it ends.
+
+    What the user filters out is still logged.
+    """
+    caught: Caught = []
+    before = _CAUGHT.set(caught)
+    _HOOK.begin()
+    try:
+        yield
+    finally:
+        _HOOK.end()
+        _CAUGHT.reset(before)
+        for warning, category in caught:
+            if category is UserWarning:
+                # At INFO: whoever shows Python's warnings would see this one twice otherwise.
+                text = str(warning)
+                logger.info("warning: %s", text, extra={PYTHON_WARNING: text})
+    place = _place_outside()
+    for warning, category in caught:
+        warnings.warn_explicit(warning, category, *place)
+
+
+def warn(message: str) -> None:
+    """Warn the user; inside :func:`logged_warnings` the warning is of that block, whatever others do to the filters."""
+    caught = _CAUGHT.get()
+    if caught is None:
+        warnings.warn_explicit(message, UserWarning, *_place_outside())
+    else:
+        caught.append((UserWarning(message), UserWarning))
+
+
+@contextmanager
+def unheard_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep the warnings of libraries, in whatever threads they run, from the user; yields the list of them.
+
+    One block at a time: the standard library's means is the process's, and two threads that come and go in another
+    order than in and out would leave it changed for good.
+    """
+    with _ALONE, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+
+
+def _place_outside() -> tuple[str, int]:
+    """File and line of the caller of this package: a warning is about what they did, not about our code."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "spikelab",
+        "contextlib",
+    ):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno

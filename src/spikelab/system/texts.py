@@ -1,0 +1,177 @@
+"""One boundary for texts that people and other programs write: settings, lists, job files, records.
+
+What is read is a regular file of a bounded size, in UTF-8, with bounded nesting; every fault is a ValueError that names
+the file and says what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from spikelab.system.quoting import printable
+
+MAX_BYTES = 32 * 2**20
+DEEPEST = 32
+LONGEST_SHOWN = 120
+# What costs the parser of TOML a time that grows with the square of its length.
+DOTTED_KEY = re.compile(rf"(?:\.[ \t]*(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*){{{DEEPEST}}}")
+OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """Read a text file.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        What the file is to be, for messages: "a list of recordings".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    PermissionError
+        If it may not be read.
+    ValueError
+        If it is no regular file, too large, or not in UTF-8.
+    """
+    name = printable(str(path))
+    if "\0" in str(path):
+        raise ValueError(f"{name}: expected {what}; no file has a NUL character in its name")
+    try:
+        about = Path(path).stat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or device"
+            raise ValueError(f"{name} is {kind}; expected {what}, a regular file")
+        if about.st_size > MAX_BYTES:
+            raise ValueError(f"{name} has {about.st_size} bytes; expected {what}, of at most {MAX_BYTES}")
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name} is not there; expected {what}") from None
+    except PermissionError as error:
+        raise PermissionError(f"{name} cannot be read ({error.strerror}); expected {what}") from error
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read ({error.strerror}); expected {what}") from error
+    return _decoded(content, name, what)
+
+
+def _decoded(content: bytes, name: str, what: str) -> str:
+    for mark, encoding in OTHER_ENCODINGS.items():
+        if content.startswith(mark):
+            raise ValueError(f"{name} is in {encoding}; expected {what} in UTF-8: save it so")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{name}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8; expected {what} in UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"{name}, line {line}: a NUL character; expected {what} in UTF-8")
+    return text
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """Parse TOML; `name` is what the text is called in messages.
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML, nested too deeply, or has numbers of more than 64 bits.
+    """
+    if (dotted := DOTTED_KEY.search(text)) is not None:
+        line = text[: dotted.start()].count("\n") + 1
+        raise ValueError(f"{name}, line {line}: a key of more than {DEEPEST} parts is no valid TOML of ours")
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is no valid TOML: {printable(str(error))}") from error
+    except RecursionError:
+        raise ValueError(f"{name} is no valid TOML of ours: it is nested more than {DEEPEST} deep") from None
+    except ValueError as error:  # a number of thousands of digits, a date that is none
+        raise ValueError(f"{name} is no valid TOML: {_shown_error(error)}") from error
+    _require_bounds(content, name)
+    return content
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Parse JSON; `name` is what the text is called in messages.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, nested too deeply, or has numbers of hundreds of digits.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} is no valid JSON: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{name} is no valid JSON of ours: it is nested more than {DEEPEST} deep") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is no valid JSON: {_shown_error(error)}") from error
+    _require_bounds(content, name)
+    return content
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """:func:`read_text` and :func:`parse_toml` in one."""
+    return parse_toml(read_text(path, what), printable(str(path)))
+
+
+def read_json_object(path: str | Path, what: str) -> dict[str, Any]:
+    """:func:`read_text` and :func:`parse_json` of a file that holds one object."""
+    content = parse_json(read_text(path, what), printable(str(path)))
+    if not isinstance(content, dict):
+        found = brief(content)
+        raise ValueError(f"{path} holds {found}; expected {what}, an object")  # noqa: TRY004 - a file's value
+    return content
+
+
+def brief(value: Any) -> str:
+    """``repr`` of a value from a file, cut short, for messages."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """A name from a file, printable and cut short, for messages."""
+    text = printable(text)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def _shown_error(error: ValueError) -> str:
+    return "a number has too many digits" if "digits" in str(error) else printable(str(error))
+
+
+def _require_bounds(content: Any, name: str) -> None:
+    """Refuse what is nested too deeply, and values that nothing here could handle."""
+    level = [content]
+    for _ in range(DEEPEST):
+        if not level:
+            return
+        inside: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inside += value.values()
+            elif isinstance(value, list):
+                inside += value
+        _require_small(inside, name)
+        level = [value for value in inside if isinstance(value, dict | list)]
+    raise ValueError(f"{name} is nested more than {DEEPEST} deep; expected tables and lists of a few levels")
+
+
+def _require_small(values: list[Any], name: str) -> None:
+    for value in values:
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise ValueError(f"{name} has {brief(value)}; expected whole numbers of at most 64 bits")

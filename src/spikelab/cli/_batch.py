@@ -86,7 +86,7 @@ def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
 
 def _sorted(job_file: Path) -> Outcome:
     from spikelab.spike_sorting.batch.jobfile import read_job
-    from spikelab.spike_sorting.pipeline import run_jobs
+    from spikelab.spike_sorting.batch.one_by_one import run_jobs
 
     (outcome,) = run_jobs([read_job(job_file)])
     return outcome

@@ -42,7 +42,8 @@ def sort_files(
     intermediate: Path | None,
 ) -> tuple[str, int]:
     """Sort what the command line names; returns the table of outcomes and the exit code."""
-    from spikelab.spike_sorting.pipeline import require_sorter, run_jobs
+    from spikelab.spike_sorting.batch.one_by_one import run_jobs
+    from spikelab.spike_sorting.run.jobs import require_sorter
 
     config = build_config(sorter, config_file, settings)
     try:
@@ -69,7 +70,7 @@ def _configs(
     files: Sequence[Path], config: SortingPipelineConfig, streams: Sequence[str]
 ) -> list[SortingPipelineConfig]:
     """One configuration per stream."""
-    from spikelab.spike_sorting.pipeline import checked_streams
+    from spikelab.spike_sorting.run.jobs import checked_streams
 
     if not streams:
         return [config]

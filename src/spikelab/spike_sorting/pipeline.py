@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.batch.policy import Outcome, raise_failures, run_batch
-from spikelab.spike_sorting.run.jobs import Job, as_list, overview_folder, plan_jobs
-from spikelab.spike_sorting.run.sort_one import FigureData, sort_one, status_of
+from spikelab.spike_sorting.batch.one_by_one import run_jobs
+from spikelab.spike_sorting.batch.policy import Outcome, raise_failures
+from spikelab.spike_sorting.run.jobs import as_list, checked_streams, plan_jobs, require_sorter
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
 from spikelab.spike_sorting.settings.validation import validate_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spikelab.spike_sorting.report import IndexRow
     from spikelab.spikedata import SpikeData
 
-logger = logging.getLogger(__name__)
-
-MOST_READ_FOR_FIGURES = 100  # recordings; more would be in memory together, and nobody could tell them apart
 RESERVED_BY_MULTISTREAM = ("stream_id", "intermediate_folders", "results_folders")
 
 
@@ -118,20 +112,6 @@ def sort_multistream(
     return results  # type: ignore[return-value]  # None only with on_failure="skip"
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
-    """Sort every job under the failure policy; with several, draw the overview figures and write their page."""
-    outcomes = run_batch(jobs, sort_one)
-    write_overview(outcomes)
-    return outcomes
-
-
-def write_overview(outcomes: Sequence[Outcome]) -> None:
-    """What is told of several recordings together: figures, where they are wanted, and their page."""
-    if len(outcomes) > 1:
-        _overview_figures(outcomes)
-        write_overview_page(outcomes)
-
-
 def _complete_config(
     config: SortingPipelineConfig | None, sorter: str, kwargs: dict[str, Any]
 ) -> SortingPipelineConfig:
@@ -149,106 +129,5 @@ def _complete_config(
     return config
 
 
-def require_sorter(config: SortingPipelineConfig) -> None:
-    """ValueError for an unknown sorter, or for settings of its own that it does not have."""
-    from spikelab.spike_sorting.backends import get_backend_class
-
-    get_backend_class(config.sorter.sorter_name)(config).check_settings()
-
-
-def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:
-    """The streams that were asked for ("all" is every one), provided that `recording` has them."""
-    from spikelab.spike_sorting.recording import list_streams, set_plugin_path
-
-    streams = [stream_ids] if isinstance(stream_ids, str) else list(stream_ids)
-    if len(set(streams)) < len(streams):
-        raise ValueError(f"stream_ids: a stream is given twice: {streams}")
-    if config.recording.hdf5_plugin_path is not None:
-        set_plugin_path(config.recording.hdf5_plugin_path)
-    present = list_streams(Path(recording), trust_input=config.recording.trust_input)
-    if streams == ["all"] and present is not None:
-        return present
-    missing = [stream for stream in streams if present is not None and stream not in present]
-    if missing:
-        raise ValueError(
-            f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present or ())}"
-        )
-    return streams
-
-
 def _aligned(outcomes: Sequence[Outcome]) -> list[Any]:
     return [result for outcome in outcomes for result in outcome.aligned]
-
-
-def _overview_figures(outcomes: Sequence[Outcome]) -> None:
-    """Figures of all recordings together, where there are several and figures are wanted."""
-    from spikelab.spike_sorting.stages import draw_overview
-
-    wanted = [outcome for outcome in outcomes if outcome.job.config.figures.create_figures]
-    if sum(_is_on_disk(outcome) for outcome in wanted) > MOST_READ_FOR_FIGURES:
-        logger.info("no figures of all recordings together: that is done for up to %d", MOST_READ_FOR_FIGURES)
-        return
-    drawn = [(outcome.job, data) for outcome in wanted if (data := _figure_data(outcome)) is not None]
-    if len(drawn) < 2:
-        return
-    jobs = [job for job, _ in drawn]
-    folder = overview_folder(jobs)
-    recordings = [(job.name, data.units, data.curation) for job, data in drawn]
-    try:
-        new = draw_overview(recordings, [data.run_id for _, data in drawn], jobs[0].config, folder)
-    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
-        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
-    else:
-        if new:
-            logger.info("figures of all recordings together are in %s", folder)
-
-
-def _is_on_disk(outcome: Outcome) -> bool:
-    """Whether another process sorted it, and left the results where they are."""
-    return outcome.done is not None and outcome.done.results is None
-
-
-def _figure_data(outcome: Outcome) -> FigureData | None:
-    """What figures of several recordings need of this one; None where it has none of its own."""
-    from spikelab.spike_sorting.run.results import Results
-
-    if outcome.done is None:
-        return None
-    if not _is_on_disk(outcome):
-        return outcome.done.figure_data
-    try:
-        results = Results.open(outcome.job.results)
-        return FigureData(results.run_id("figures"), results.units, results.curation)
-    except FileNotFoundError:
-        return None
-
-
-def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False) -> None:
-    """The page of all recordings, those that failed too; `under_way` while the batch goes on."""
-    from spikelab.spike_sorting.report import INDEX, write_index
-
-    folder = overview_folder([outcome.job for outcome in outcomes])
-    try:
-        rows = [_index_row(outcome, under_way=under_way) for outcome in outcomes]
-        new = write_index(folder, outcomes[0].job.config.sorter.sorter_name, rows)
-    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a page
-        logger.warning("the page of all recordings could not be written: %s: %s", type(error).__name__, error)
-    else:
-        if new and not under_way:
-            logger.info("all recordings are on one page: %s", folder / INDEX)
-
-
-def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
-    from spikelab.spike_sorting.report import IndexRow
-
-    error = outcome.error
-    not_attempted = "to come" if under_way else "not attempted"
-    status = not_attempted if not outcome.attempted else "done" if error is None else status_of(error)
-    return IndexRow(
-        name=outcome.job.name,
-        status=status,
-        results=outcome.job.results,
-        error="" if error is None else f"{type(error).__name__}: {error}",
-        wall_s=None if outcome.done is None else outcome.done.wall_s,
-        summary=None if outcome.done is None else outcome.done.summary,
-    )

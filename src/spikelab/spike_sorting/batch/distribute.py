@@ -27,9 +27,9 @@ from spikelab.spike_sorting.batch.cluster import Cluster, connected
 from spikelab.spike_sorting.batch.dispatch import Dispatcher, Task, Worker
 from spikelab.spike_sorting.batch.jobfile import write_batch
 from spikelab.spike_sorting.batch.manifest import DEFAULT_SCRATCH, ManifestError, jobs_from_entries, read_manifest
+from spikelab.spike_sorting.batch.overview import write_overview, write_overview_page
 from spikelab.spike_sorting.batch.policy import Outcome, Policy, concerns_host, raise_failures
 from spikelab.spike_sorting.batch.worker import Told
-from spikelab.spike_sorting.pipeline import write_overview, write_overview_page
 from spikelab.spike_sorting.run.jobs import Job, overview_folder
 from spikelab.spike_sorting.run.sort_one import Limits
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.pipeline import checked_streams, require_sorter
 from spikelab.spike_sorting.recording.source import natural_key
-from spikelab.spike_sorting.run.jobs import Job, jobs_for
+from spikelab.spike_sorting.run.jobs import Job, checked_streams, jobs_for, require_sorter
 from spikelab.spike_sorting.settings.flat import suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
 from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value

@@ -17,7 +17,6 @@ anything else                it is noted and the next recording is sorted
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.run.sort_one import Sorted
     from spikelab.spikedata import SpikeData
-
-logger = logging.getLogger(__name__)
 
 OF_ONE_RECORDING = (ConcurrentSortError, FolderUnusableError)  # environment failures that say nothing of others
 BROKEN_HOSTS = 2  # that many, and the fault is the batch's, not a host's
@@ -102,27 +99,6 @@ class Policy:
     def repeats(self, sorter: str) -> bool:
         """Whether hosts fail alike."""
         return sum(name == sorter for _, name in self.broken) >= BROKEN_HOSTS
-
-
-def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Outcome]:
-    """Sort every job in order; only a broken environment keeps further ones from being tried."""
-    outcomes: list[Outcome] = []
-    policy, here = Policy(), "this one"
-    for number, job in enumerate(jobs, start=1):
-        sorter = job.config.sorter.sorter_name
-        if not policy.may_start(here, sorter):
-            outcomes.append(Outcome(job))
-            continue
-        if len(jobs) > 1:
-            logger.info("recording %d of %d: %s", number, len(jobs), job.name)
-        try:
-            outcomes.append(Outcome(job, sort_one(job)))
-        except Exception as error:  # noqa: BLE001 - what went wrong with one recording must not end the others
-            outcomes.append(Outcome(job, error=error))
-            policy.note(here, sorter, error)
-            if any(not policy.may_start(here, rest.config.sorter.sorter_name) for rest in jobs[number:]):
-                logger.warning("the batch stops with %s: the remaining recordings would fail the same way", sorter)
-    return outcomes
 
 
 def raise_failures(

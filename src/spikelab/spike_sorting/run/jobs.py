@@ -109,6 +109,33 @@ def jobs_for(
     return jobs
 
 
+def require_sorter(config: SortingPipelineConfig) -> None:
+    """ValueError for an unknown sorter, or for settings of its own that it does not have."""
+    from spikelab.spike_sorting.backends import get_backend_class
+
+    get_backend_class(config.sorter.sorter_name)(config).check_settings()
+
+
+def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:
+    """The streams that were asked for ("all" is every one), provided that `recording` has them."""
+    from spikelab.spike_sorting.recording import list_streams, set_plugin_path
+
+    streams = [stream_ids] if isinstance(stream_ids, str) else list(stream_ids)
+    if len(set(streams)) < len(streams):
+        raise ValueError(f"stream_ids: a stream is given twice: {streams}")
+    if config.recording.hdf5_plugin_path is not None:
+        set_plugin_path(config.recording.hdf5_plugin_path)
+    present = list_streams(Path(recording), trust_input=config.recording.trust_input)
+    if streams == ["all"] and present is not None:
+        return present
+    missing = [stream for stream in streams if present is not None and stream not in present]
+    if missing:
+        raise ValueError(
+            f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present or ())}"
+        )
+    return streams
+
+
 def n_files(recording_input: Any) -> int:
     """Files behind an input: the number of results it contributes; 1 where that cannot be told."""
     try:

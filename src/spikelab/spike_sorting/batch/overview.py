@@ -1,0 +1,100 @@
+"""Show several recordings together: their figures, and the page ``index.html``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting.run.jobs import overview_folder
+from spikelab.spike_sorting.run.sort_one import FigureData, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spikelab.spike_sorting.batch.policy import Outcome
+    from spikelab.spike_sorting.report import IndexRow
+
+logger = logging.getLogger(__name__)
+
+MOST_READ_FOR_FIGURES = 100  # recordings; more would be in memory together, and nobody could tell them apart
+
+
+def write_overview(outcomes: Sequence[Outcome]) -> None:
+    """What is told of several recordings together: figures, where they are wanted, and their page."""
+    if len(outcomes) > 1:
+        _overview_figures(outcomes)
+        write_overview_page(outcomes)
+
+
+def _overview_figures(outcomes: Sequence[Outcome]) -> None:
+    """Figures of all recordings together, where there are several and figures are wanted."""
+    from spikelab.spike_sorting.stages import draw_overview
+
+    wanted = [outcome for outcome in outcomes if outcome.job.config.figures.create_figures]
+    if sum(_is_on_disk(outcome) for outcome in wanted) > MOST_READ_FOR_FIGURES:
+        logger.info("no figures of all recordings together: that is done for up to %d", MOST_READ_FOR_FIGURES)
+        return
+    drawn = [(outcome.job, data) for outcome in wanted if (data := _figure_data(outcome)) is not None]
+    if len(drawn) < 2:
+        return
+    jobs = [job for job, _ in drawn]
+    folder = overview_folder(jobs)
+    recordings = [(job.name, data.units, data.curation) for job, data in drawn]
+    try:
+        new = draw_overview(recordings, [data.run_id for _, data in drawn], jobs[0].config, folder)
+    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
+        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
+    else:
+        if new:
+            logger.info("figures of all recordings together are in %s", folder)
+
+
+def _is_on_disk(outcome: Outcome) -> bool:
+    """Whether another process sorted it, and left the results where they are."""
+    return outcome.done is not None and outcome.done.results is None
+
+
+def _figure_data(outcome: Outcome) -> FigureData | None:
+    """What figures of several recordings need of this one; None where it has none of its own."""
+    from spikelab.spike_sorting.run.results import Results
+
+    if outcome.done is None:
+        return None
+    if not _is_on_disk(outcome):
+        return outcome.done.figure_data
+    try:
+        results = Results.open(outcome.job.results)
+        return FigureData(results.run_id("figures"), results.units, results.curation)
+    except FileNotFoundError:
+        return None
+
+
+def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False) -> None:
+    """The page of all recordings, those that failed too; `under_way` while the batch goes on."""
+    from spikelab.spike_sorting.report import INDEX, write_index
+
+    folder = overview_folder([outcome.job for outcome in outcomes])
+    try:
+        rows = [_index_row(outcome, under_way=under_way) for outcome in outcomes]
+        new = write_index(folder, outcomes[0].job.config.sorter.sorter_name, rows)
+    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a page
+        logger.warning("the page of all recordings could not be written: %s: %s", type(error).__name__, error)
+    else:
+        if new and not under_way:
+            logger.info("all recordings are on one page: %s", folder / INDEX)
+
+
+def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
+    from spikelab.spike_sorting.report import IndexRow
+
+    error = outcome.error
+    not_attempted = "to come" if under_way else "not attempted"
+    status = not_attempted if not outcome.attempted else "done" if error is None else status_of(error)
+    return IndexRow(
+        name=outcome.job.name,
+        status=status,
+        results=outcome.job.results,
+        error="" if error is None else f"{type(error).__name__}: {error}",
+        wall_s=None if outcome.done is None else outcome.done.wall_s,
+        summary=None if outcome.done is None else outcome.done.summary,
+    )

@@ -9,7 +9,12 @@ import pytest
 
 from small import peaks_of, row_of_electrodes
 from spikelab.spike_sorting.rt_sort import branches as branching
-from spikelab.spike_sorting.rt_sort.learning.branches import branches_of, latencies_of, split_branches, splits_by_latency
+from spikelab.spike_sorting.rt_sort.learning.branches import (
+    branches_of,
+    latencies_of,
+    split_branches,
+    splits_by_latency,
+)
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
 DISTANCES = np.array([20.0, 20.0, 28.0, 40.0])

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikelab.spike_sorting.rt_sort.learning.waveforms import merging
 from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
-from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
-from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
 from spikelab.spike_sorting.rt_sort.learning.merging import (
     Evidence,
     Pair,
@@ -29,9 +26,11 @@ from spikelab.spike_sorting.rt_sort.learning.merging import (
     within_sequence_tolerances,
     without,
 )
-from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison
+from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt, merging
+from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
 from spikelab.spike_sorting.rt_sort.matching.templates import bank_from_waveforms
+from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.whitening import RIDGE, Noise
 
 FS = 4000.0  # windows of 4 frames, the peak, 6 frames

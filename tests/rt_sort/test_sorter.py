@@ -14,8 +14,8 @@ from tests.simulated import simulate_dense
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, ModelLoadingError
 from spikelab.spike_sorting.rt_sort import RTSort, StreamBandPass, detect, detect_sequences, sorter
+from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes
-from spikelab.spike_sorting.rt_sort.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.traces import Traces
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.data import Epoch, SpikeTrains
 from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.data import Epoch, SpikeTrains
 from spikelab.spike_sorting.waveforms import chunks, engine, templates
 from spikelab.spike_sorting.waveforms.chunks import UnitPool, chunk_grid, visit_spikes
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes

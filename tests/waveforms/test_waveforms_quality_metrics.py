@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import spikeinterface.core
 
-from spikelab.spike_sorting._types import BinaryRecording, Waveforms
 from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.data import BinaryRecording, Waveforms
 from spikelab.spike_sorting.waveforms import compute_waveforms
 from spikelab.spike_sorting.waveforms.quality import compute_quality_metrics
 

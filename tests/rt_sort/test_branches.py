@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from small import peaks_of, row_of_electrodes
-from spikelab.spike_sorting.rt_sort import branches as branching
+from spikelab.spike_sorting.rt_sort.learning import branches as branching
 from spikelab.spike_sorting.rt_sort.learning.branches import (
     branches_of,
     latencies_of,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import peaks_of, traces_of
+from spikelab.spike_sorting.rt_sort.learning import clustering
 from spikelab.spike_sorting.rt_sort.learning.clustering import (
     choose_events,
     event_features,
@@ -19,7 +20,6 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
     time_courses,
     windows_of,
 )
-from spikelab.spike_sorting.rt_sort.learning.waveforms import clustering
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikelab.spike_sorting.rt_sort.learning import _mixture
 from spikelab.spike_sorting.rt_sort.learning._mixture import (
     expectation_maximisation,
     fit_mixture,
@@ -14,7 +15,6 @@ from spikelab.spike_sorting.rt_sort.learning._mixture import (
     mixture_labels,
     starting_means,
 )
-from spikelab.spike_sorting.rt_sort.learning.waveforms import _mixture
 
 
 def test_equal_values_are_one_level() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.detection.peaks import noise
+from spikelab.spike_sorting.rt_sort.detection import noise
 
 
 @pytest.fixture(scope="module")

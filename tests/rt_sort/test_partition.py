@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikelab.spike_sorting.rt_sort.learning import _partition
 from spikelab.spike_sorting.rt_sort.learning._partition import (
     absorb_small,
     added,
@@ -23,7 +24,6 @@ from spikelab.spike_sorting.rt_sort.learning._partition import (
     nearest_open,
     weighted_draw,
 )
-from spikelab.spike_sorting.rt_sort.learning.waveforms import _partition
 
 SEEDS = st.integers(0, 2**31)
 INF = np.inf

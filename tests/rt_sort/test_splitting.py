@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from spikelab.spike_sorting.rt_sort.learning import splitting
 from spikelab.spike_sorting.rt_sort.learning._linear import discriminant
 from spikelab.spike_sorting.rt_sort.learning.splitting import (
     by_size,
@@ -19,7 +20,6 @@ from spikelab.spike_sorting.rt_sort.learning.splitting import (
     split,
     unimodality,
 )
-from spikelab.spike_sorting.rt_sort.learning.waveforms import splitting
 
 SHAPES = {
     "uniform": lambda rng, n: rng.random(n),

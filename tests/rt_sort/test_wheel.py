@@ -15,7 +15,7 @@ USE = """
 import sys
 sys.modules["torch"] = None
 import numpy as np
-from spikelab.spike_sorting.rt_sort.detection.peaks import model
+from spikelab.spike_sorting.rt_sort.detection import model
 from spikelab.spike_sorting.rt_sort.detection.peaks import detect_peaks
 assert model.__file__.startswith(sys.argv[1]), model.__file__
 traces = np.random.default_rng(0).normal(0, 8, (3000, 2)).astype(np.float32)

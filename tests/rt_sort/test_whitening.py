@@ -14,7 +14,7 @@ from spikeinterface.core import NumpyRecording
 
 from spikelab.spike_sorting.failures.classifier import classify_rt_sort_failure
 from spikelab.spike_sorting.rt_sort import detect_sequences
-from spikelab.spike_sorting.rt_sort.matching.peeling import templates
+from spikelab.spike_sorting.rt_sort.matching import templates
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.traces import Traces
 from spikelab.spike_sorting.rt_sort.whitening import (

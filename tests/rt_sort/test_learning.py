@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from small import peaks_of, traces_of
+from spikelab.spike_sorting.rt_sort.learning import clustering
 from spikelab.spike_sorting.rt_sort.learning.waveforms import (
-    clustering,
     learn,
     match,
     mean_events,

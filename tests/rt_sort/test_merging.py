@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
+from spikelab.spike_sorting.rt_sort.learning import merging
 from spikelab.spike_sorting.rt_sort.learning.merging import (
     Evidence,
     Pair,
@@ -27,7 +28,7 @@ from spikelab.spike_sorting.rt_sort.learning.merging import (
     without,
 )
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison
-from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt, merging
+from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
 from spikelab.spike_sorting.rt_sort.matching.templates import bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from small import peaks_of, traces_of
-from spikelab.spike_sorting.rt_sort.learning import clustering
+from spikelab.spike_sorting.rt_sort.learning import clustering, waveforms
 from spikelab.spike_sorting.rt_sort.learning.waveforms import (
     learn,
     match,
     mean_events,
     stretches,
-    waveforms,
 )
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE

@@ -265,3 +265,10 @@ def test_other_rates_are_interpolated_and_near_ones_are_not(model: ModelSpikeSor
         for power in range(3):
             values = (first[:, None] + np.arange(4.0)) ** power
             np.testing.assert_allclose((taps * values).sum(axis=1), (ratio * places) ** power, rtol=1e-4, atol=2e-3)
+
+
+def test_no_number_of_threads_is_one(model: ModelSpikeSorter) -> None:
+    traces, _ = make(20_000.0, seconds=0.2)
+    np.testing.assert_array_equal(
+        detect_peaks(traces, model, 20_000.0, n_jobs=0), detect_peaks(traces, model, 20_000.0)
+    )

@@ -444,6 +444,25 @@ class TestTolerances:
             tolerances = tolerances_of(bank, latency=factor * late)
             assert check(bank, tolerances, traces, listed((30, 0))) == [expected]
 
+    def test_of_a_limit_itself_a_spike_is_within(self) -> None:
+        """A sequence whose sizes vary by a quarter: half as much again is two deviations, in any precision."""
+        bank = bank_of([0])
+        tolerances = tolerances_of(bank, root=2.0)._replace(root_std=np.full(1, 0.25, np.float32))
+        for scale, within in ((1.5, True), (0.5, True), (1.515625, False)):
+            assert check(bank, tolerances, rendered(bank, 60, (30, 0, scale)), listed((30, 0, scale))) == [within]
+
+    @pytest.mark.parametrize("value", [0.0, -3.0])
+    def test_of_equal_values_the_first_is_the_peak(self, value: float) -> None:
+        """On a flat line it is half a millisecond early: as far as it is looked for."""
+        bank = bank_of([0])
+        flat = np.full((60, bank.n_channels), value, np.float32)
+        for latency, within in ((REACH, True), (REACH - 0.5, False)):
+            assert check(bank, tolerances_of(bank, n=[1], latency=latency), flat, listed((30, 0))) == [within]
+
+    def test_two_threads_share_the_filters(self) -> None:
+        assert Matcher(bank_of(), 1)._pool is None
+        assert Matcher(bank_of(), 2)._pool is not None
+
     def test_one_electrode_is_late_by_no_more_than_the_clip(self) -> None:
         bank = bank_of([0])
         traces = rendered(bank, 60, (30, 0))

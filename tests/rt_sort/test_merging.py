@@ -334,6 +334,12 @@ class TestSequenceTolerances:
             max_amp_median_diff_sequences=1e-6, max_root_amp_median_std_sequences=1e-6,
         )  # fmt: skip
 
+    def test_or_within_none_at_all(self) -> None:
+        one = np.float32([0, -4, 2])[:, None] * np.float32([8, 4])
+        limits = ("max_latency_diff_sequences", "max_amp_median_diff_sequences", "max_root_amp_median_std_sequences")
+        assert tolerated(one, one, **dict.fromkeys(limits, 0.0))
+        assert tolerated(one, one * np.float32(1.25), max_root_amp_median_std_sequences=0.25, scale_std=0.5)
+
     def test_latency_is_the_mean_of_frames_weighted_by_size(self) -> None:
         second = mean_of(30, -10)
         second[:, 1] = np.roll(second[:, 1], 2)

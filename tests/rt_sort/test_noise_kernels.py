@@ -72,3 +72,9 @@ def test_a_stream_gains_the_same_rows(size: int) -> None:
 )
 def test_frames_of_a_block(rate: float, block_ms: float, expected: int) -> None:
     assert block_frames(rate, block_ms) == expected
+
+
+def test_sigma_is_the_median_size_over_0_6745() -> None:
+    """Of every block; half a microvolt at least."""
+    values = np.tile([[6.745, 0.01], [-6.745, -0.01]], (30, 1)).astype(np.float32)
+    np.testing.assert_allclose(block_sigmas(values, 20), [[10, 0.5]] * 3, rtol=1e-3)

@@ -183,3 +183,24 @@ def test_at_most_twelve_electrodes_are_checked_and_at_least_one() -> None:
     assert found is not None
     assert found.n_channels.tolist() == [12, 1]
     assert found.channels.shape == (2, 12)
+
+
+@pytest.mark.parametrize(("at", "seen"), [(47, False), (48, True), (50, True), (51, False), (52, False)])
+def test_probabilities_are_those_at_the_peak_of_the_root(at: int, seen: bool) -> None:
+    """One frame before the frame that the spikes go by, and within one frame of it."""
+    found = describe(
+        [(np.array([1]), bump(4, -9)[None])], np.array([1]), [np.ones(1)], [np.array([50])], peaks_of([(at, 1, 2.0)]),
+        np.ones(2, dtype=np.float32), 5, 1, resolve("mea", {}),
+    )  # fmt: skip
+    assert found.probabilities[0, 0] == pytest.approx(sure(2) if seen else 0)
+
+
+def test_electrodes_of_less_than_two_sigma_are_not_checked_but_the_largest() -> None:
+    sizes = np.array([[9.0, 2.0, 1.99, 1.0], [9.0, 1.0, 1.0, 1.0], [1.5, 1.0, 1.0, 1.0]])
+    three = Sequences(
+        np.zeros(3, dtype=int), np.full(3, 4), np.tile(np.arange(4), (3, 1)), np.zeros((3, 4, 3)), np.zeros((3, 4)),
+        sizes, np.ones((3, 4)), np.ones(3, dtype=int), np.zeros(3),
+    )  # fmt: skip
+    found = three.tolerances(resolve("mea", {"max_latency_diff_spikes": 1.0}))
+    assert found is not None
+    assert found.n_channels.tolist() == [2, 1, 1]

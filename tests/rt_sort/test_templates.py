@@ -253,6 +253,11 @@ class TestBank:
         assert (bank.n_before, bank.n_after, bank.n_frames, bank.n_channels) == (4, 6, N_FRAMES, 1)
         assert bank.n_templates == 2
 
+    def test_a_long_overlap_is_in_milliseconds(self) -> None:
+        parameters = replace(self.parameters, repeated_detection_overlap_time=1000.0)
+        bank = build_bank(np.stack([spatial([9.0])]), np.ones(1), white(1), FS, parameters)
+        assert bank.repeat_frames == FS
+
     def test_no_templates(self) -> None:
         bank = bank_from_waveforms([], white(3), FS, self.parameters)
         assert bank.n_templates == 0

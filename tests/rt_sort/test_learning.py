@@ -244,11 +244,11 @@ def test_spikes_are_taken_out_where_they_hang_over_the_ends(bank: TemplateBank, 
 
 
 def test_of_few_units_300_examples_are_kept_of_many_fewer_and_40_at_least() -> None:
-    counts = [learning.most_examples(n) for n in (0, 1, 133, 134, 200, 999, 1001, 10_000)]
+    counts = [waveforms.most_examples(n) for n in (0, 1, 133, 134, 200, 999, 1001, 10_000)]
     assert counts == [300, 300, 300, 298, 200, 40, 40, 40]
 
 
 def test_of_as_many_spikes_as_are_kept_none_is_left_out() -> None:
     for n, kept in ((300, 300), (301, 300)):
-        chosen = learning._choose_examples(np.zeros(n, dtype=np.int32), np.ones(n, dtype=bool), 1, 0)
+        chosen = waveforms._choose_examples(np.zeros(n, dtype=np.int32), np.ones(n, dtype=bool), 1, 0)
         assert chosen.sum() == kept

@@ -124,13 +124,13 @@ def test_a_job_waits_for_the_claim_of_one_that_was_killed(
     jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from spikelab.cli import _batch
-    from spikelab.spike_sorting.run import lock
+    from spikelab.spike_sorting.run import alive
 
     write_job(jobs[0], tmp_path / "job.toml")
     note = jobs[0].results / ".spikelab.lock.json"
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))  # a pod was killed a moment ago
-    monkeypatch.setattr(lock, "WATCH_S", 0.1)
+    monkeypatch.setattr(alive, "WATCH_S", 0.1)
     tries: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -143,7 +143,7 @@ def test_a_job_waits_for_the_claim_of_one_that_was_killed(
     assert (code, tries) == (0, [_batch.AGAIN_S] * 2)
     assert not note.exists()
     note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))
-    monkeypatch.setattr(lock, "ENDS_WITHIN_S", 0.0)  # somebody holds it, and goes on doing so
+    monkeypatch.setattr(alive, "ENDS_WITHIN_S", 0.0)  # somebody holds it, and goes on doing so
     text, code = _batch.sort_job_in_turn(tmp_path / "job.toml")
     assert (code, len(tries)) == (11, 2)
     assert "ConcurrentSortError" in text

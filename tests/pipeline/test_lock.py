@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from spikelab.spike_sorting._exceptions import ConcurrentSortError
-from spikelab.spike_sorting.run import lock
-from spikelab.spike_sorting.run.lock import LOCK, NOTE, STALE_S, locked
+from spikelab.spike_sorting.run import alive, lock
+from spikelab.spike_sorting.run.alive import NOTE, STALE_S, Note
+from spikelab.spike_sorting.run.lock import LOCK, locked
 from spikelab.system.process import runs, this_process
 
 HOLD = """
@@ -82,8 +83,8 @@ def test_a_fresh_note_of_another_host_is_respected(tmp_path: Path, folder: str) 
 
 @pytest.fixture
 def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "WATCH_S", 1.0)
-    monkeypatch.setattr(lock, "LOOK_S", 0.05)
+    monkeypatch.setattr(alive, "WATCH_S", 1.0)
+    monkeypatch.setattr(alive, "POLL_S", 0.05)
 
 
 @pytest.mark.usefixtures("_short_watch")
@@ -117,8 +118,8 @@ def test_a_note_that_cannot_be_understood_bars_nobody(tmp_path: Path, text: str)
 def test_a_note_with_a_wrong_date_counts_while_it_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float
 ) -> None:
-    monkeypatch.setattr(lock, "WATCH_S", 60.0)
-    monkeypatch.setattr(lock, "LOOK_S", 0.05)
+    monkeypatch.setattr(alive, "WATCH_S", 60.0)
+    monkeypatch.setattr(alive, "POLL_S", 0.05)
     note_of(tmp_path / "out", age_s, pid=17, host="elsewhere")
     over = threading.Event()
 
@@ -152,7 +153,7 @@ def test_an_unreadable_note_means_nothing(tmp_path: Path) -> None:
 
 
 def test_the_note_is_kept_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "TOUCH_S", 0.05)
+    monkeypatch.setattr(alive, "TOUCH_S", 0.05)
     with locked(tmp_path / "out", tmp_path / "inter"):
         note = tmp_path / "out" / NOTE
         os.utime(note, (0, 0))
@@ -165,11 +166,11 @@ def test_the_note_is_kept_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_note_that_came_in_between_is_given_back(tmp_path: Path) -> None:
     """Two runs judge the same old note; the slower one must not take the note of the faster one away."""
     note_of(tmp_path, STALE_S + 5, pid=17, host="elsewhere")
-    judged = lock._Claim.read(tmp_path)
-    assert judged is not None
+    stale = Note.read(tmp_path)
+    assert stale is not None
     note_of(tmp_path, 0, pid=18, host="faster")
     with pytest.raises(ConcurrentSortError, match="process 18 on faster"):
-        lock._take_away(tmp_path, judged)
+        lock._take_away(tmp_path, stale)
     assert [path.name for path in tmp_path.iterdir()] == [NOTE]
     assert json.loads((tmp_path / NOTE).read_text()) == {"pid": 18, "host": "faster"}
 

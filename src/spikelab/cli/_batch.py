@@ -75,7 +75,7 @@ def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
     A batch system starts a job again at once, and what was killed on another host holds its folders a little longer.
     """
     from spikelab.spike_sorting._exceptions import ConcurrentSortError
-    from spikelab.spike_sorting.run.lock import ENDS_WITHIN_S
+    from spikelab.spike_sorting.run.alive import ENDS_WITHIN_S
 
     end = time.monotonic() + ENDS_WITHIN_S
     while isinstance((outcome := _sorted(job_file)).error, ConcurrentSortError) and time.monotonic() < end:

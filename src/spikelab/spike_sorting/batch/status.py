@@ -10,10 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.jobfile import BATCH, read_batch
-from spikelab.spike_sorting.run.lock import is_fresh
+from spikelab.spike_sorting.run.alive import is_alive
 from spikelab.spike_sorting.run.record import RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import SORTED
-from spikelab.system.process import runs
 from spikelab.system.quoting import printable
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def look(name: str, results: Path) -> Row:
     except (OSError, ValueError) as error:
         return Row(name, DAMAGED, "", 0, None, _without_folder(error, results), results, "")
     state = record["status"]
-    if state == RUNNING and not _alive(results, record):
+    if state == RUNNING and not is_alive(results, record.get("process") or {}):
         state = KILLED
     failure = record.get("error") or {}
     return Row(
@@ -172,12 +171,6 @@ def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
     rank = {RUNNING: 0, "failed": 1, "environment failure": 1, "resource failure": 1, KILLED: 1, "done": 3, TO_COME: 4}
     chosen = sorted(range(len(rows)), key=lambda i: (rank.get(rows[i].state, 2), -i))[:most]
     return [rows[i] for i in sorted(chosen)]
-
-
-def _alive(results: Path, record: dict[str, Any]) -> bool:
-    """Whether the run that the record says is under way is: its process is there, or else its note is fresh."""
-    alive = runs(record.get("process") or {})
-    return is_fresh(results) if alive is None else alive
 
 
 def _is_duration(value: Any) -> bool:

@@ -30,11 +30,24 @@ All of them survive pickling with their attributes, so that they can come back f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
 PathLike: TypeAlias = str | Path
 DockerReason: TypeAlias = Literal["daemon_down", "client_missing", "image_pull_failed", "permission_denied", "other"]
+
+
+Kind = TypeVar("Kind", bound=type[BaseException])
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+def _with_attributes(cls: Kind) -> Kind:
+    """Make the annotations of `cls` keyword-only arguments, behind the message, and attributes."""
+    dataclass(kw_only=True, eq=False, repr=False, match_args=False)(cls)
+    made = cls.__init__.__annotations__
+    made |= {"message": "str"} if "message" in made else {}  # what the caller gives, rather than InitVar[str]
+    return cls
 
 
 def _rebuild(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
@@ -42,12 +55,21 @@ def _rebuild(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     return cls.__new__(cls, *args)
 
 
+@_with_attributes
 class SpikeSortingClassifiedError(RuntimeError):
     """Any identified failure of a sort.
 
     Catch this to treat all of them alike, or one of :class:`BiologicalSortFailure`, :class:`EnvironmentSortFailure`
     and :class:`ResourceSortFailure` where the policy differs.
     """
+
+    message: InitVar[str] = field(kw_only=False)  # the exception's argument, not an attribute
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+
+    def __post_init__(self, message: str) -> None:
+        RuntimeError.__init__(self, message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The inherited version calls the class with the message alone, which keyword-only arguments refuse.
@@ -66,6 +88,7 @@ class ResourceSortFailure(SpikeSortingClassifiedError):  # noqa: N818  a publish
     """The job used up memory, disk or time. Try again with reduced parameters."""
 
 
+@_with_attributes
 class InsufficientActivityError(BiologicalSortFailure):
     """The recording has too little spiking activity to be sorted.
 
@@ -83,24 +106,14 @@ class InsufficientActivityError(BiologicalSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        sorter: str,
-        threshold_crossings: int | None = None,
-        units_at_failure: int | None = None,
-        nspks_at_failure: float | None = None,
-        log_path: PathLike | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.threshold_crossings = threshold_crossings
-        self.units_at_failure = units_at_failure
-        self.nspks_at_failure = nspks_at_failure
-        self.log_path = log_path
+    sorter: str
+    threshold_crossings: int | None = None
+    units_at_failure: int | None = None
+    nspks_at_failure: float | None = None
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class NoGoodChannelsError(BiologicalSortFailure):
     """The sorter flagged every channel as bad; there may be signal, but none that passes its check.
 
@@ -114,22 +127,13 @@ class NoGoodChannelsError(BiologicalSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        sorter: str,
-        total_channels: int | None = None,
-        bad_channels: int | None = None,
-        log_path: PathLike | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.total_channels = total_channels
-        self.bad_channels = bad_channels
-        self.log_path = log_path
+    sorter: str
+    total_channels: int | None = None
+    bad_channels: int | None = None
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class SaturatedSignalError(BiologicalSortFailure):
     """The recording is flat or on a rail on all channels: a fault of the acquisition rather than silence.
 
@@ -139,14 +143,11 @@ class SaturatedSignalError(BiologicalSortFailure):
         Channels found flat or saturated, and all channels.
     """
 
-    def __init__(
-        self, message: str, *, channels_saturated: int | None = None, total_channels: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.channels_saturated = channels_saturated
-        self.total_channels = total_channels
+    channels_saturated: int | None = None
+    total_channels: int | None = None
 
 
+@_with_attributes
 class EmptyWaveformMetricsError(BiologicalSortFailure, ValueError):
     """SNR or normalised standard deviation was asked for, but there are neither stored values nor raw data.
 
@@ -156,11 +157,10 @@ class EmptyWaveformMetricsError(BiologicalSortFailure, ValueError):
         The metric that could not be computed.
     """
 
-    def __init__(self, message: str, *, metric_name: str | None = None) -> None:
-        super().__init__(message)
-        self.metric_name = metric_name
+    metric_name: str | None = None
 
 
+@_with_attributes
 class HDF5PluginMissingError(EnvironmentSortFailure):
     """The HDF5 filter plugin that the recording needs is missing, or the plugin path is wrong.
 
@@ -170,11 +170,10 @@ class HDF5PluginMissingError(EnvironmentSortFailure):
         ``HDF5_PLUGIN_PATH`` at the time of the failure.
     """
 
-    def __init__(self, message: str, *, configured_path: PathLike | None = None) -> None:
-        super().__init__(message)
-        self.configured_path = configured_path
+    configured_path: PathLike | None = None
 
 
+@_with_attributes
 class DockerEnvironmentError(EnvironmentSortFailure):
     """Docker's daemon, its client library or the image cannot be used.
 
@@ -185,11 +184,10 @@ class DockerEnvironmentError(EnvironmentSortFailure):
         (then ``__cause__`` has the details).
     """
 
-    def __init__(self, message: str, *, reason: DockerReason) -> None:
-        super().__init__(message)
-        self.reason = reason
+    reason: DockerReason
 
 
+@_with_attributes
 class ModelLoadingError(EnvironmentSortFailure):
     """The detection model could not be loaded: folder missing, weights corrupt, wrong shape, no PyTorch.
 
@@ -201,12 +199,11 @@ class ModelLoadingError(EnvironmentSortFailure):
         The path that was tried.
     """
 
-    def __init__(self, message: str, *, sorter: str = "rt_sort", model_path: PathLike | None = None) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.model_path = model_path
+    sorter: str = "rt_sort"
+    model_path: PathLike | None = None
 
 
+@_with_attributes
 class GPUUnavailableError(EnvironmentSortFailure):
     """A GPU was asked for, but none can be used: no device, no driver, or one too new for the sorter's build.
 
@@ -220,15 +217,12 @@ class GPUUnavailableError(EnvironmentSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(
-        self, message: str, *, sorter: str | None = None, device: str | None = None, log_path: PathLike | None = None
-    ) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.device = device
-        self.log_path = log_path
+    sorter: str | None = None
+    device: str | None = None
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class SorterNotInstalledError(EnvironmentSortFailure):
     """The sorter, or something it cannot run without (MATLAB, its source folder, a package), is not installed.
 
@@ -240,12 +234,11 @@ class SorterNotInstalledError(EnvironmentSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(self, message: str, *, sorter: str, log_path: PathLike | None = None) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.log_path = log_path
+    sorter: str
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class FolderUnusableError(EnvironmentSortFailure):
     """A folder of one recording cannot be written, or holds what is not spikelab's; other recordings may be sorted.
 
@@ -255,11 +248,10 @@ class FolderUnusableError(EnvironmentSortFailure):
         The folder, or the file in the folder.
     """
 
-    def __init__(self, message: str, *, unusable: PathLike | None = None) -> None:
-        super().__init__(message)
-        self.unusable = unusable
+    unusable: PathLike | None = None
 
 
+@_with_attributes
 class ConcurrentSortError(EnvironmentSortFailure):
     """Another run is using the same folder.
 
@@ -273,15 +265,12 @@ class ConcurrentSortError(EnvironmentSortFailure):
         Host of that process, where known.
     """
 
-    def __init__(
-        self, message: str, *, folder: PathLike | None = None, pid: int | None = None, host: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.folder = folder
-        self.pid = pid
-        self.host = host
+    folder: PathLike | None = None
+    pid: int | None = None
+    host: str | None = None
 
 
+@_with_attributes
 class GPUOutOfMemoryError(ResourceSortFailure):
     """The sorter ran out of GPU memory: reduce the batch, shorten the recording or use a larger GPU.
 
@@ -293,12 +282,11 @@ class GPUOutOfMemoryError(ResourceSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(self, message: str, *, sorter: str, log_path: PathLike | None = None) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.log_path = log_path
+    sorter: str
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class HostOutOfMemoryError(ResourceSortFailure):
     """The host ran out of memory (not the GPU), or the operating system killed the sorter for it.
 
@@ -310,12 +298,11 @@ class HostOutOfMemoryError(ResourceSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(self, message: str, *, sorter: str | None = None, log_path: PathLike | None = None) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.log_path = log_path
+    sorter: str | None = None
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class DiskExhaustionError(ResourceSortFailure):
     """A disk is full, or has too little room for what is about to be written.
 
@@ -331,24 +318,14 @@ class DiskExhaustionError(ResourceSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        sorter: str | None = None,
-        path: PathLike | None = None,
-        required_bytes: int | None = None,
-        free_bytes: int | None = None,
-        log_path: PathLike | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.path = path
-        self.required_bytes = required_bytes
-        self.free_bytes = free_bytes
-        self.log_path = log_path
+    sorter: str | None = None
+    path: PathLike | None = None
+    required_bytes: int | None = None
+    free_bytes: int | None = None
+    log_path: PathLike | None = None
 
 
+@_with_attributes
 class SorterTimeoutError(ResourceSortFailure):
     """The sorter gave no sign of life for too long and was ended, or a batch system ended it because its time was up.
 
@@ -362,13 +339,9 @@ class SorterTimeoutError(ResourceSortFailure):
         The sorter's log, where it was found.
     """
 
-    def __init__(
-        self, message: str, *, sorter: str, timeout_s: float | None = None, log_path: PathLike | None = None
-    ) -> None:
-        super().__init__(message)
-        self.sorter = sorter
-        self.timeout_s = timeout_s
-        self.log_path = log_path
+    sorter: str
+    timeout_s: float | None = None
+    log_path: PathLike | None = None
 
 
 class SortBatchError(ExceptionGroup[Exception], SpikeSortingClassifiedError):

@@ -1,17 +1,55 @@
-"""Where samples come from: our int16 binary, or any SpikeInterface recording."""
+"""Sources of traces: a binary recording, any SpikeInterface recording, or what else reads microvolts by frame range."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from spikelab.spike_sorting.data import BinaryRecording, Epoch, FloatArray, TraceSource
+from spikelab.spike_sorting.data.arrays import FloatArray
+from spikelab.spike_sorting.data.epochs import Epoch, epochs_of
+from spikelab.spike_sorting.data.recording import BinaryRecording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
+
+Part = tuple[slice, FloatArray]
+"""Some channels and their traces."""
+PartReader = Callable[[int, int], Iterator[Part]]
+"""Yields the traces of frames [start, end) channel group by channel group."""
+
+
+class TraceSource(Protocol):
+    """Any recording that the waveform engine can read: microvolts by frame range, and the epochs.
+
+    :class:`BinaryRecording` and :class:`SpikeInterfaceTraces` are such sources.
+    """
+
+    @property
+    def n_samples(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        ...
+
+    @property
+    def sampling_frequency(self) -> float:
+        """Frames per second, in Hz."""
+        ...
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """Segments that were recorded without a break, in order; they tile the recording."""
+        ...
+
+    def read_uv(self, start: int, end: int) -> FloatArray:
+        """Read frames [start, end) as float32 microvolts, shape (frames, channels)."""
+        ...
 
 
 class SpikeInterfaceTraces:
@@ -22,7 +60,16 @@ class SpikeInterfaceTraces:
     Parameters
     ----------
     recording : BaseRecording
-        One segment. The annotation ``spikelab_epochs`` says where its breaks are; without it there are none.
+        One segment. The annotation ``spikelab_epochs`` lists its epochs; without one, the recording is one epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikeinterface.core import NumpyRecording
+    >>> from spikelab.spike_sorting.data import SpikeInterfaceTraces
+    >>> source = SpikeInterfaceTraces(NumpyRecording([np.ones((6, 2), dtype=np.float32)], 20_000.0))
+    >>> source.read_uv(1, 3).shape
+    (2, 2)
     """
 
     def __init__(self, recording: BaseRecording) -> None:
@@ -32,45 +79,25 @@ class SpikeInterfaceTraces:
                 "join them with spikeinterface.concatenate_recordings"
             )
         self.recording = recording
+        self.epochs: tuple[Epoch, ...] = epochs_of(recording)
+        self.n_samples = int(recording.get_num_samples(segment_index=0))
+        self.n_channels = int(recording.get_num_channels())
+        self.sampling_frequency = float(recording.get_sampling_frequency())
         self._scale = bool(recording.has_scaleable_traces())
-        text = recording.get_annotation("spikelab_epochs")
-        self._epochs = (
-            (Epoch(0, self.n_samples),) if text is None else tuple(Epoch(**epoch) for epoch in json.loads(text))
-        )
-
-    @property
-    def n_samples(self) -> int:
-        """Length in frames."""
-        return int(self.recording.get_num_samples(segment_index=0))
-
-    @property
-    def n_channels(self) -> int:
-        """Number of channels."""
-        return int(self.recording.get_num_channels())
-
-    @property
-    def sampling_frequency(self) -> float:
-        """In Hz."""
-        return float(self.recording.get_sampling_frequency())
-
-    @property
-    def epochs(self) -> tuple[Epoch, ...]:
-        """Unbroken stretches."""
-        return self._epochs
 
     def read_uv(self, start: int, end: int) -> FloatArray:
-        """Frames [start, end) as float32 microvolts, shape (frames, channels)."""
+        """Read frames [start, end) as float32 microvolts, shape (frames, channels)."""
         traces = self.recording.get_traces(segment_index=0, start_frame=start, end_frame=end, return_in_uV=self._scale)
         return np.asarray(traces, dtype=np.float32)
 
 
 def trace_source(recording: BaseRecording) -> TraceSource:
-    """Choose the fast source behind `recording` where it is one of our binaries, else the general one."""
+    """Choose the binary behind `recording` where `recording` was made from one, else the recording itself."""
     return BinaryRecording.from_spikeinterface(recording) or SpikeInterfaceTraces(recording)
 
 
 def read_raw(source: TraceSource, start: int, end: int) -> NDArray[Any]:
-    """Frames [start, end) in the source's own unit: counts of a binary, microvolts of anything else.
+    """Read frames [start, end) in the source's own unit: counts of a binary, microvolts of any other source.
 
     Multiply by :func:`scale_uv`. A binary is mapped anew for each call: only the pages that are touched are read, and
     they leave this process's memory with the returned array.

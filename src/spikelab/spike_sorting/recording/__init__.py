@@ -22,9 +22,9 @@
 
 from __future__ import annotations
 
+from spikelab.spike_sorting.data import epochs_of
 from spikelab.spike_sorting.recording.binary import write_binary
 from spikelab.spike_sorting.recording.checks import RecordingReport
-from spikelab.spike_sorting.recording.epochs import epochs_of
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.inspection import StreamInfo, inspect_file, list_streams
 from spikelab.spike_sorting.recording.maxwell_writer import write_maxwell

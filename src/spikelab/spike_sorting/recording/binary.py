@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
-from spikelab.spike_sorting.data import BinaryRecording, IntArray
+from spikelab.spike_sorting.data import BinaryRecording, IntArray, epochs_of
 from spikelab.spike_sorting.recording.checks import (
     CHANNELS_IN_MESSAGE,
     BoolArray,
@@ -30,7 +30,6 @@ from spikelab.spike_sorting.recording.checks import (
     look_at,
     refuse_non_finite,
 )
-from spikelab.spike_sorting.recording.epochs import epochs_of
 from spikelab.spike_sorting.recording.parts import read_parts
 from spikelab.system import files
 from spikelab.system.memory import parse_memory

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-from spikelab.spike_sorting.recording.epochs import epochs_of
+from spikelab.spike_sorting.data import epochs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

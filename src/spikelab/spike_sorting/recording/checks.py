@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
+from spikelab.spike_sorting.data import epochs_of
 from spikelab.spike_sorting.recording.boundary import reading_frames
-from spikelab.spike_sorting.recording.epochs import epochs_of
 from spikelab.spike_sorting.recording.parts import read_parts
 
 if TYPE_CHECKING:

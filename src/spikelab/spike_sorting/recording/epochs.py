@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -12,10 +11,6 @@ from spikelab.spike_sorting.data import Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from spikeinterface import BaseRecording
-
-EPOCHS_ANNOTATION = "spikelab_epochs"
 
 
 @dataclass(frozen=True)
@@ -95,16 +90,3 @@ def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:
             seen[epoch.source_index] += 1
         named.append(Epoch(**{**asdict(epoch), "name": name}))
     return tuple(named)
-
-
-def annotate_epochs(recording: BaseRecording, epochs: Sequence[Epoch]) -> None:
-    """Store `epochs` with `recording`."""
-    recording.annotate(**{EPOCHS_ANNOTATION: json.dumps([asdict(epoch) for epoch in epochs])})
-
-
-def epochs_of(recording: BaseRecording) -> tuple[Epoch, ...]:
-    """Return the epochs stored with `recording`; one of its whole length where there are none."""
-    text = recording.get_annotation(EPOCHS_ANNOTATION)
-    if text is None:
-        return (Epoch(0, int(recording.get_num_samples())),)
-    return tuple(Epoch(**values) for values in json.loads(text))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data import annotate_epochs
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.boundary import reading
-from spikelab.spike_sorting.recording.epochs import Segment, annotate_epochs, cut_epochs
+from spikelab.spike_sorting.recording.epochs import Segment, cut_epochs
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.readers import read_file
@@ -69,6 +70,17 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     -----
     UserWarning
         If something was assumed: positions, ids that differ between files, an end past the recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikeinterface.core import NumpyRecording
+    >>> from spikelab.spike_sorting.config import RecordingConfig
+    >>> from spikelab.spike_sorting.recording import open_recording
+    >>> raw = NumpyRecording([np.random.default_rng(0).normal(0, 6, (20_000, 2))], 20_000.0)  # one second, microvolts
+    >>> raw.set_dummy_probe_from_locations(np.array([[0.0, 0.0], [17.5, 0.0]]))
+    >>> open_recording(raw, RecordingConfig(freq_min=300.0)).get_traces(start_frame=0, end_frame=100).shape
+    (100, 2)
     """
     if config.hdf5_plugin_path is not None:
         set_plugin_path(config.hdf5_plugin_path)

@@ -105,8 +105,7 @@ def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[
 
 
 def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any]]:
-    from spikelab.spike_sorting.recording import write_binary
-    from spikelab.spike_sorting.recording.epochs import epochs_of
+    from spikelab.spike_sorting.recording import epochs_of, write_binary
 
     execution = context.config.execution
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1

@@ -1,0 +1,139 @@
+"""Spike trains of all units: what a sorter finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+    from spikeinterface import BaseSorting
+
+    from spikelab.spike_sorting.data.arrays import IntArray
+    from spikelab.spike_sorting.data.epochs import Epoch
+
+
+def rows_of_each(labels: NDArray[np.integer[Any]], values: ArrayLike) -> tuple[IntArray, ...]:
+    """Find the rows of `labels` that hold each of `values`, ascending, with one sort for all values."""
+    lowest, highest = (labels.min(), labels.max()) if len(labels) else (0, 0)
+    # NumPy sorts 16-bit integers in linear time.
+    small = labels if int(highest) - int(lowest) >= 2**16 else (labels - lowest).astype(np.uint16)
+    order = np.argsort(small, kind="stable")
+    ordered = labels[order]
+    starts, ends = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    return tuple(order[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def integer_ids(ids: Sequence[Any]) -> list[int]:
+    """Number units: by their ids where all are distinct whole numbers, else 0, 1, 2, ... in order.
+
+    Text is a number only as ``str`` writes numbers: "0_1" and "01" are names, since "1" could be another unit.
+    """
+    numbers = [_whole(unit) for unit in ids]
+    exact = [number for number in numbers if number is not None]
+    return exact if len(set(exact)) == len(ids) else list(range(len(ids)))
+
+
+def _whole(unit: Any) -> int | None:
+    try:
+        number = int(unit)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    is_same = str(unit) == str(number) if isinstance(unit, str) else bool(unit == number)
+    return number if is_same and -(2**63) <= number < 2**63 else None
+
+
+@dataclass(frozen=True)
+class SpikeTrains:
+    """Spike trains of all units, in frames of the recording.
+
+    Attributes
+    ----------
+    unit_ids : numpy.ndarray of int64, shape (units,)
+        Unit ids, ascending.
+    samples : tuple of numpy.ndarray of int64
+        Spike frames of each unit, ascending, in the order of `unit_ids`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many trains as unit ids.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.data import SpikeTrains
+    >>> trains = SpikeTrains.from_dict({7: [300, 100], 2: [250]})
+    >>> trains.unit_ids
+    array([2, 7])
+    >>> trains.samples[1]
+    array([100, 300])
+    """
+
+    unit_ids: IntArray
+    samples: tuple[IntArray, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.unit_ids) != len(self.samples):
+            raise ValueError(f"{len(self.unit_ids)} unit ids but {len(self.samples)} spike trains")
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.unit_ids)
+
+    @classmethod
+    def from_dict(cls, trains: Mapping[int, Sequence[int] | IntArray]) -> SpikeTrains:
+        """Make trains from ``{unit id: frames}``; units and frames are sorted."""
+        ids = sorted(trains)
+        return cls(
+            np.asarray(ids, dtype=np.int64),
+            tuple(np.sort(np.asarray(trains[unit], dtype=np.int64)) for unit in ids),
+        )
+
+    @classmethod
+    def from_spikeinterface(cls, sorting: BaseSorting) -> SpikeTrains:
+        """Make trains from a single-segment sorting; :func:`integer_ids` numbers its units."""
+        numbers = integer_ids(list(sorting.unit_ids))
+        # All units are taken from one spike vector: SpikeInterface scans all spikes for each unit it is asked for.
+        spikes = sorting.to_spike_vector()
+        trains = rows_of_each(spikes["unit_index"], range(len(numbers)))
+        return cls.from_dict({unit: spikes["sample_index"][rows] for unit, rows in zip(numbers, trains, strict=True)})
+
+    def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:
+        """Make a SpikeInterface ``NumpySorting``."""
+        from spikeinterface.core import NumpySorting
+
+        return NumpySorting.from_unit_dict(
+            {int(unit): train for unit, train in zip(self.unit_ids, self.samples, strict=True)}, sampling_frequency
+        )
+
+    def to_segments(self, sampling_frequency: float, epochs: Sequence[Epoch]) -> BaseSorting:
+        """Make a SpikeInterface ``NumpySorting`` with one segment per epoch, frames counted from the start of each."""
+        from spikeinterface.core import NumpySorting
+
+        segments = []
+        for epoch in epochs:
+            trains = {}
+            for unit, train in zip(self.unit_ids.tolist(), self.samples, strict=True):
+                first, last = np.searchsorted(train, [epoch.start_frame, epoch.end_frame])
+                trains[unit] = train[first:last] - epoch.start_frame
+            segments.append(trains)
+        return NumpySorting.from_unit_dict(segments, sampling_frequency)
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz`` without pickled objects: unit_ids, spike_times, spike_clusters."""
+        counts = [len(train) for train in self.samples]
+        times = np.concatenate([np.empty(0, np.int64), *self.samples])
+        np.savez(path, unit_ids=self.unit_ids, spike_times=times, spike_clusters=np.repeat(self.unit_ids, counts))
+
+    @classmethod
+    def load(cls, path: Path) -> SpikeTrains:
+        """Read the file that :meth:`save` wrote."""
+        with np.load(path) as data:
+            ids, times, clusters = data["unit_ids"], data["spike_times"], data["spike_clusters"]
+        return cls(ids, tuple(times[rows] for rows in rows_of_each(clusters, ids)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import time
@@ -16,42 +15,10 @@ from spikelab import SpikeData
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import curation
 
-METHODS = [
-    "curate",
-    "curate_by_firing_rate",
-    "curate_by_isi_violations",
-    "curate_by_merge_duplicates",
-    "curate_by_min_spikes",
-    "curate_by_snr",
-    "curate_by_std_norm",
-    "compute_waveform_metrics",
-]
-
 
 def units(*trains, length=1000.0, **columns):
     attributes = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)] or None
     return SpikeData(trains, length=length, neuron_attributes=attributes)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_have_the_signature_of_their_function(name):
-    method = inspect.signature(getattr(SpikeData, name)).parameters
-    function = inspect.signature(getattr(curation, name)).parameters
-    assert list(method.values())[1:] == list(function.values())[1:]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_hand_every_argument_on(name, monkeypatch):
-    seen = {}
-    parameters = list(inspect.signature(getattr(SpikeData, name)).parameters)[1:]
-
-    def record(sd, *args):
-        seen.update(zip(parameters, args, strict=True))
-
-    monkeypatch.setattr(curation, name, record)
-    values = {parameter: object() for parameter in parameters}
-    getattr(SpikeData([]), name)(**values)
-    assert seen == values
 
 
 def test_min_spikes():

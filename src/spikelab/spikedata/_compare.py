@@ -10,7 +10,7 @@ import numpy as np
 def same_value(a: Any, b: Any) -> bool:
     """Whether `a` and `b` have the same type and content, dtypes included; NaN equals NaN."""
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and _same_elements(a, b)
+        return _same_array(a, b)
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
@@ -21,5 +21,5 @@ def same_value(a: Any, b: Any) -> bool:
     return bool(a == b) or bool(a != a and b != b)
 
 
-def _same_elements(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fcmM")
+def _same_array(a: np.ndarray[Any, Any], b: Any) -> bool:
+    return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fcmM")

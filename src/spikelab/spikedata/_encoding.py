@@ -1,8 +1,8 @@
 """``SpikeData`` as plain arrays and one JSON text, and back, exactly.
 
-The neuron attributes become columns: one array over all units where their values have one dtype and shape (kind
+The neuron attributes become columns: one array over all units where the values have one dtype and shape (kind
 ``stack``), one concatenation where only the first dimension differs (``ragged``), otherwise one JSON value per unit
-(``values``). A column whose values are the very objects of an earlier one only names it (``same_as``).
+(``values``). Columns that share their arrays with an earlier column are stored once; ``same_as`` names that column.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spikedata.spikedata import SpikeData
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from spikelab.spikedata._base import BaseSpikeData
 
 FORMAT, VERSION = "spikelab.SpikeData", 1
 STORABLE_KINDS = "biufcSUmM"
@@ -31,22 +31,22 @@ PYTHON_NUMBERS: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
 @dataclass(frozen=True)
 class Rows:
-    """Arrays of one dtype and shape that are to be stored as one, without a copy of all of them in memory."""
+    """Arrays of one dtype and shape that are stored as one, without a copy of all of them in memory."""
 
     rows: Sequence[NDArray[Any]]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of each row."""
+        """Dtype of each row."""
         return self.rows[0].dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all together."""
+        """Shape of all rows together."""
         return len(self.rows), *self.rows[0].shape
 
 
-def encode(sd: SpikeData) -> tuple[str, dict[str, NDArray[Any] | Rows]]:
+def encode(sd: BaseSpikeData) -> tuple[str, dict[str, NDArray[Any] | Rows]]:
     """Return the JSON header and the arrays of `sd` by name."""
     writer = _Writer()
     # First, so that they get exactly these names.
@@ -65,23 +65,23 @@ def encode(sd: SpikeData) -> tuple[str, dict[str, NDArray[Any] | Rows]]:
     return json.dumps(header, allow_nan=False), writer.arrays
 
 
-def decode(header: str, arrays: Mapping[str, NDArray[Any]]) -> SpikeData:
-    """Undo :func:`encode`."""
+def decode(header: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the constructor arguments of what :func:`encode` encoded."""
     values = json.loads(header)
     if values.get("format") != FORMAT or values.get("version") != VERSION:
         raise ValueError(
             f"expected format {FORMAT!r} version {VERSION}, found {values.get('format')!r} {values.get('version')!r}"
         )
     counts = arrays["spike_counts"]
-    return SpikeData(
-        _split(arrays["spike_times"], counts),
-        length=values["length"],
-        start_time=values["start_time"],
-        neuron_attributes=_decode_columns(values["neuron_attributes"], arrays, len(counts)),
-        metadata=_decode_value(values["metadata"], arrays),
-        raw_data=arrays["raw_data"],
-        raw_time=arrays["raw_time"],
-    )
+    return {
+        "train": _split(arrays["spike_times"], counts),
+        "length": values["length"],
+        "start_time": values["start_time"],
+        "neuron_attributes": _decode_columns(values["neuron_attributes"], arrays, len(counts)),
+        "metadata": _decode_value(values["metadata"], arrays),
+        "raw_data": arrays["raw_data"],
+        "raw_time": arrays["raw_time"],
+    }
 
 
 # ---- single values ---------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def decode(header: str, arrays: Mapping[str, NDArray[Any]]) -> SpikeData:
 
 
 class _Writer:
-    """Encodes values; arrays go aside, each one once."""
+    """Encoder of values that keeps each array once, beside the JSON text."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[Any] | Rows] = {}
@@ -125,36 +125,45 @@ class _Writer:
         return key
 
     def value(self, value: Any, name: str) -> Any:
-        """Return `value` in terms of JSON; `name` says where it is."""
+        """Return `value` in terms of JSON; `name` names its place, for messages and for its arrays."""
         if value is None or type(value) in (bool, int, str):
             return value
-        if type(value) is float:
-            return value if math.isfinite(value) else {"$float": str(value)}
         if isinstance(value, np.ndarray):
             return {"$array": self.array(value, name)}
         if isinstance(value, np.generic):
             return {"$scalar": self.array(np.asarray(value), name)}
         if isinstance(value, bytes):
             return {"$bytes": base64.b64encode(value).decode()}
-        return self._container(value, name)
-
-    def _container(self, value: Any, name: str) -> Any:
-        if type(value) is list:
-            return [self.value(item, f"{name}_{i}") for i, item in enumerate(value)]
-        if type(value) is tuple:
-            return {"$tuple": [self.value(item, f"{name}_{i}") for i, item in enumerate(value)]}
-        if type(value) is not dict:
+        try:
+            encoder = _ENCODERS[type(value)]
+        except KeyError:
             raise TypeError(
                 f"{name}: a value of type {type(value).__name__} cannot be stored without pickling; expected numbers, "
                 "text, None, arrays, or lists, tuples and dicts of these; convert it, or save as .pkl"
-            )
-        if all(type(key) is str and not key.startswith("$") for key in value):
-            return {key: self.value(item, f"{name}_{key}") for key, item in value.items()}
-        return {"$dict": [[self.value(k, f"{name}_key"), self.value(v, f"{name}_{k}")] for k, v in value.items()]}
+            ) from None
+        return encoder(self, value, name)
+
+    def values(self, values: Sequence[Any], name: str) -> list[Any]:
+        """Return each of `values` in terms of JSON."""
+        return [self.value(value, f"{name}_{i}") for i, value in enumerate(values)]
+
+    def mapping(self, values: Mapping[Any, Any], name: str) -> Any:
+        """Return a dict as such where JSON can hold its keys, else as a list of pairs."""
+        if all(type(key) is str and not key.startswith("$") for key in values):
+            return {key: self.value(item, f"{name}_{key}") for key, item in values.items()}
+        return {"$dict": [[self.value(k, f"{name}_key"), self.value(v, f"{name}_{k}")] for k, v in values.items()]}
+
+
+_ENCODERS: dict[type, Callable[[_Writer, Any, str], Any]] = {
+    float: lambda _writer, number, _name: number if math.isfinite(number) else {"$float": str(number)},
+    list: _Writer.values,
+    tuple: lambda writer, items, name: {"$tuple": writer.values(items, name)},
+    dict: _Writer.mapping,
+}
 
 
 def _memory(array: NDArray[Any]) -> Any:
-    """Equal for two arrays that are the same view of the same memory."""
+    """Identify the memory of an array: equal for two arrays that are the same view of the same memory."""
     if array.size == 0:
         return id(array)
     return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
@@ -189,60 +198,67 @@ _DECODERS: dict[str, Callable[[Any, Mapping[str, NDArray[Any]]], Any]] = {
 
 
 def _encode_columns(writer: _Writer, units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    names = list(dict.fromkeys(name for values in units for name in values))
-    columns: list[dict[int, Any]] = [
-        {i: values[name] for i, values in enumerate(units) if name in values} for name in names
-    ]
-    encoded = []
-    for position, (name, column) in enumerate(zip(names, columns, strict=True)):
+    encoded: list[dict[str, Any]] = []
+    columns: dict[Any, int] = {}  # position of the first column with these arrays
+    for name in dict.fromkeys(name for values in units for name in values):
+        column = {unit: values[name] for unit, values in enumerate(units) if name in values}
         entry: dict[str, Any] = {"name": writer.value(name, "neuron_attributes")}
         if len(column) < len(units):
             entry["units"] = list(column)
-        twin = next((i for i in range(position) if _same_objects(column, columns[i])), None)
-        if twin is not None:
-            entry |= {"kind": "same_as", "column": twin}
+        first = columns.setdefault(_column_memory(column), len(encoded))
+        if first < len(encoded):
+            entry |= {"kind": "same_as", "column": first}
         else:
             entry |= _encode_column(writer, list(column.values()), f"unit_{name}")
         encoded.append(entry)
     return encoded
 
 
-def _same_objects(a: Mapping[int, Any], b: Mapping[int, Any]) -> bool:
-    return a.keys() == b.keys() and all(
-        isinstance(value, np.ndarray) and isinstance(b[i], np.ndarray) and _memory(value) == _memory(b[i])
-        for i, value in a.items()
-    )
+def _column_memory(column: Mapping[int, Any]) -> Any:
+    """Identify the memory of the arrays of a column; a column that holds anything else is like no other."""
+    if not all(isinstance(value, np.ndarray) for value in column.values()):
+        return object()
+    return tuple((unit, _memory(value)) for unit, value in column.items())
 
 
 def _encode_column(writer: _Writer, values: Sequence[Any], name: str) -> dict[str, Any]:
-    value_type = type(values[0])
-    if any(type(value) is not value_type for value in values):
-        return _one_by_one(writer, values, name)
-    if value_type in PYTHON_NUMBERS.values():
-        fits = value_type is not int or all(-(2**63) <= value < 2**63 for value in values)
-        of, arrays = value_type.__name__, [np.array(value) for value in values] if fits else []
-    elif value_type is np.ndarray:
-        of, arrays = "array", list(values)
-    elif issubclass(value_type, np.generic):
-        of, arrays = "scalar", [np.asarray(value) for value in values]
-    else:
-        arrays = []
-    if not arrays or not arrays[0].dtype.isnative or any(array.dtype != arrays[0].dtype for array in arrays):
-        return _one_by_one(writer, values, name)
-    if all(array.shape == arrays[0].shape for array in arrays):
+    of, arrays = _as_arrays(values)
+    shapes = {array.shape for array in arrays}
+    if len(shapes) == 1:
         return {"kind": "stack", "of": of, "array": writer.rows(arrays, name)}
-    if all(array.ndim and array.shape[1:] == arrays[0].shape[1:] for array in arrays):
+    if all(shapes) and len({shape[1:] for shape in shapes}) == 1:  # an empty shape is that of a single number
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         return {
             "kind": "ragged",
             "array": writer.array(np.concatenate(arrays), name),
             "lengths": writer.array(lengths, f"{name}_lengths"),
         }
-    return _one_by_one(writer, values, name)
+    return {"kind": "values", "values": writer.values(values, name)}
 
 
-def _one_by_one(writer: _Writer, values: Sequence[Any], name: str) -> dict[str, Any]:
-    return {"kind": "values", "values": [writer.value(value, f"{name}_{i}") for i, value in enumerate(values)]}
+def _as_arrays(values: Sequence[Any]) -> tuple[str, list[NDArray[Any]]]:
+    """Return what the values of a column are, and the values as arrays of one dtype; no arrays where that is lossy."""
+    kind = type(values[0])
+    if set(map(type, values)) != {kind}:
+        return "", []
+    if kind is np.ndarray:
+        of, arrays = "array", list(values)
+    elif issubclass(kind, np.generic):
+        of, arrays = "scalar", [np.asarray(value) for value in values]
+    elif kind in PYTHON_NUMBERS.values() and (kind is not int or _fit_into_int64(values)):
+        of, arrays = kind.__name__, [np.array(value) for value in values]
+    else:
+        return "", []
+    return (of, arrays) if _have_one_native_dtype(arrays) else ("", [])
+
+
+def _fit_into_int64(values: Sequence[int]) -> bool:
+    return all(-(2**63) <= value < 2**63 for value in values)
+
+
+def _have_one_native_dtype(arrays: Sequence[NDArray[Any]]) -> bool:
+    dtype = arrays[0].dtype
+    return dtype.isnative and all(array.dtype == dtype for array in arrays)
 
 
 def _decode_columns(
@@ -261,7 +277,7 @@ def _decode_columns(
 
 def _decode_column(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Sequence[Any]:
     if entry["kind"] == "values":
-        return [_decode_value(value, arrays) for value in entry["values"]]
+        return _decode_items(entry["values"], arrays)
     array = arrays[entry["array"]]
     if entry["kind"] == "ragged":
         return _split(array, arrays[entry["lengths"]])

@@ -1,7 +1,9 @@
-"""Cutting spike data in time, and the epochs that no interval and no template window crosses."""
+"""Cutting spike data in time; epochs, whose boundaries no interspike interval and no template window crosses."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from spikelab.spikedata._validation import span
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spikelab.spikedata.spikedata import SpikeData
+    from spikelab.spikedata._base import BaseSpikeData, Data
 
 FloatArray = NDArray[np.float64]
 
@@ -22,7 +24,7 @@ TOLERANCE_MS = 1e-6
 
 # Metadata with one entry per epoch.
 EPOCH_KEYS = ("rec_chunks_ms", "rec_chunks_frames", "rec_chunk_names", "rec_chunk_source_files")
-SOURCES_KEY = "rec_chunk_sources"  # likewise: file, segment and frames that an epoch came from
+SOURCES_KEY = "rec_chunk_sources"  # one entry per epoch too: the file, segment and frames that the epoch came from
 FILES_KEY = "source_files"  # every file of a concatenation
 # Attributes with one entry per epoch.
 EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
@@ -30,7 +32,7 @@ TEMPLATES = ("template", "template_windowed", "template_full")
 
 
 def chunks_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
-    """``rec_chunks_ms`` as (epochs, 2); None where there are no epochs."""
+    """Return ``rec_chunks_ms`` as (epochs, 2); None where there are no epochs."""
     values = metadata.get("rec_chunks_ms")
     if values is None or len(values) == 0:
         return None
@@ -47,12 +49,12 @@ def starts_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
 
 
 def epoch_of(times: ArrayLike, starts: FloatArray) -> NDArray[np.int64]:
-    """Index of the epoch in which each time lies, given the starts of the second and later epochs."""
+    """Find the epoch in which each time lies, given the starts of the second and later epochs."""
     return np.searchsorted(starts - TOLERANCE_MS, times, side="right")
 
 
 def intervals(times: FloatArray, starts: FloatArray | None) -> FloatArray:
-    """Intervals between consecutive times, without those that cross an epoch boundary."""
+    """Compute the intervals between consecutive times, without those that cross an epoch boundary."""
     gaps: FloatArray = np.diff(times)
     if starts is None:
         return gaps
@@ -66,50 +68,90 @@ def count_short_intervals(times: FloatArray, threshold_ms: float, min_ms: float,
     short = np.flatnonzero((gaps < threshold_ms) & (gaps >= min_ms))
     if starts is None:
         return len(short)
-    # Only short intervals are looked up: there are few of them among millions.
+    # Epochs are found for short intervals only: there are few of them among millions.
     return int((epoch_of(times[short], starts) == epoch_of(times[short + 1], starts)).sum())
 
 
-def cut(sd: SpikeData, start: float, end: float, new_start: float, allowance: float = 0.0) -> SpikeData:
-    """Keep the data in [start, end), with the end itself where the data end there; `start` becomes `new_start`."""
-    shifted = new_start != start
-    length = end - start if shifted else span(start, end)
-    to_end = end >= sd.end_time - allowance
-    kept = [_range(times, start, end, to_end, allowance) for times in sd.train]
-    trains = [times[part] for times, part in zip(sd.train, kept, strict=True)]
-    in_raw = _range(sd.raw_time, start, end, to_end, TOLERANCE_MS)
-    shift_frames = (new_start - start) * _frames_per_ms(sd.metadata) if shifted else 0.0
-    metadata, epochs = _cut_metadata(sd.metadata, start, end, new_start - start)
-    if start > sd.start_time or not to_end:
-        metadata.pop(SOURCES_KEY, None)  # they name frames of the original files, which fit whole epochs only
-    raw_time = sd.raw_time[in_raw]
-    return sd.replace(
-        # Clipped, because a spike may lie before `start` by the allowance.
-        train=[np.clip(new_start + (t - start), new_start, new_start + length) for t in trains] if shifted else trains,
-        length=length,
-        start_time=new_start,
-        neuron_attributes=[
-            _cut_attributes(values, len(times), part, shift_frames, epochs)
-            for values, times, part in zip(sd.neuron_attributes, sd.train, kept, strict=True)
-        ],
-        metadata=metadata,
-        raw_data=sd.raw_data[:, in_raw],
-        raw_time=new_start + (raw_time - start) if shifted else raw_time,
-    )
+def subtime(sd: Data, start: float, end: float, shift_to: float | None = None) -> Data:
+    """Cut out the time from `start` to `end`: spikes, raw data, ``spike_train_samples`` and epochs.
+
+    Half-open: a spike at `end` is left out, except at the very end of the data, so that cutting from `start_time`
+    to `end_time` keeps every spike.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    start, end : float
+        In ms, on the clock of the data. An `end` past the data is clipped with a warning.
+    shift_to : float, optional
+        Time in ms that `start` becomes. By default the clock is kept.
+
+    Returns
+    -------
+    SpikeData
+
+    Raises
+    ------
+    ValueError
+        `start` is before the data, or not before `end`.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> SpikeData([[10, 30, 60]], length=100).subtime(20, 60, shift_to=0)
+    SpikeData(N=1, 1 spikes, [0, 40] ms)
+    """
+    if not sd.start_time <= start < min(end, sd.end_time):
+        raise ValueError(
+            f"Invalid time range [{start}, {end}) ms: expected start < end within [{sd.start_time}, {sd.end_time}] ms"
+        )
+    if end > sd.end_time:
+        warnings.warn(f"end ({end} ms) is past the data; clipped to {sd.end_time} ms", UserWarning, stacklevel=2)
+        end = sd.end_time
+    return _cut(sd, _Interval(start, end, start if shift_to is None else shift_to))
 
 
-def split(sd: SpikeData) -> list[SpikeData]:
-    """One object per epoch, each starting at 0."""
+def split_epochs(sd: Data) -> list[Data]:
+    """Split at the epochs in ``metadata["rec_chunks_ms"]``; without them, return a copy as the only element.
+
+    Every epoch keeps all units, starts at 0 and has its own length, raw data, ``spike_train_samples`` (relative
+    to the epoch's start) and, from the attribute ``epoch_templates``, its own ``template``, ``template_full`` and
+    ``template_windowed``: NaN for a unit without an averaged spike in that epoch. Its ``snr`` and ``std_norm`` are
+    taken from ``epoch_snr`` and ``epoch_std_norm``. Other attributes (``amplitude``, a ``template_full`` longer
+    than the epoch templates) stay those of the whole. Metadata gain
+    ``epoch_index`` and, where known, ``epoch_name``; ``source_file`` is taken from ``rec_chunk_source_files``
+    where there is such a list.
+
+    Parameters
+    ----------
+    sd : SpikeData
+
+    Returns
+    -------
+    list of SpikeData
+
+    Raises
+    ------
+    ValueError
+        Epochs overlap, are not in ascending order or lie outside of the data.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> epochs = {"rec_chunks_ms": [[0, 50], [50, 100]]}
+    >>> [epoch.train[0] for epoch in SpikeData([[10, 60, 65]], length=100, metadata=epochs).split_epochs()]
+    [array([10.]), array([10., 15.])]
+    """
     chunks = chunks_ms(sd.metadata)
     if chunks is None:
         return [sd.replace()]
     return [piece(sd, epoch, epoch + 1, epoch) for epoch in range(len(chunks))]
 
 
-def piece(sd: SpikeData, first: int, last: int, index: int) -> SpikeData:
-    """Epochs [first, last) as one object that starts at 0 and has templates of its own.
+def piece(sd: Data, first: int, last: int, index: int) -> Data:
+    """Cut out epochs [first, last) as one object that starts at 0 and has the templates of these epochs.
 
-    Metadata gain `index` as ``epoch_index`` and lose what tells of other epochs and files.
+    Metadata gain `index` as ``epoch_index`` and lose the entries of other epochs and files.
     """
     chunks = chunks_ms(sd.metadata)
     if chunks is None:
@@ -119,7 +161,7 @@ def piece(sd: SpikeData, first: int, last: int, index: int) -> SpikeData:
             f"metadata['rec_chunks_ms'] spans [{chunks[0, 0]}, {chunks[-1, 1]}] ms, "
             f"but the data are [{sd.start_time}, {sd.end_time}] ms"
         )
-    own = cut(sd, float(chunks[first, 0]), float(chunks[last - 1, 1]), 0.0, allowance=TOLERANCE_MS)
+    own = _cut(sd, _Interval(float(chunks[first, 0]), float(chunks[last - 1, 1]), 0.0, TOLERANCE_MS))
     edges = np.append(chunks[first:last, 0] - chunks[first, 0] - TOLERANCE_MS, np.inf)
     return own.replace(
         metadata=_own_metadata(sd, own.metadata, first, last, index),
@@ -130,7 +172,7 @@ def piece(sd: SpikeData, first: int, last: int, index: int) -> SpikeData:
     )
 
 
-def _own_metadata(sd: SpikeData, cut_metadata: dict[str, Any], first: int, last: int, index: int) -> dict[str, Any]:
+def _own_metadata(sd: BaseSpikeData, cut_metadata: dict[str, Any], first: int, last: int, index: int) -> dict[str, Any]:
     gone = (FILES_KEY,) if last - first > 1 else (FILES_KEY, *EPOCH_KEYS)
     metadata = {key: value for key, value in cut_metadata.items() if key not in gone}
     metadata["epoch_index"] = index
@@ -146,7 +188,7 @@ def _own_metadata(sd: SpikeData, cut_metadata: dict[str, Any], first: int, last:
 
 
 def _own_attributes(values: dict[str, Any], counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Put what is known of the epochs themselves, in which the unit has `counts` spikes, in the place of the whole."""
+    """Replace attributes of the whole recording by those of its epochs, in which the unit has `counts` spikes."""
     own = dict(values)
     if "epoch_templates" in values:
         template = combine_templates(values["epoch_templates"], counts)
@@ -161,7 +203,7 @@ def _own_attributes(values: dict[str, Any], counts: NDArray[np.int64]) -> dict[s
 
 
 def combine_templates(templates: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
-    """Mean of epoch templates weighted by spikes.
+    """Average epoch templates, weighted by spikes.
 
     Parameters
     ----------
@@ -185,7 +227,7 @@ def combine_templates(templates: NDArray[Any], counts: NDArray[np.int64]) -> NDA
 
 
 def _own_templates(values: dict[str, Any], own: NDArray[Any]) -> dict[str, Any]:
-    """Cut the windows of a unit's templates out of `own`, as far as it reaches."""
+    """Cut the windows of a unit's templates out of `own`; templates longer than `own` are left out."""
     windows: dict[str, Any] = {"template": own}
     parts: dict[int, NDArray[Any]] = {}  # templates of one length are one array, as they are in `values`
     for name in TEMPLATES:
@@ -198,7 +240,7 @@ def _own_templates(values: dict[str, Any], own: NDArray[Any]) -> dict[str, Any]:
 
 
 def _window_of(template: NDArray[Any], full: NDArray[Any] | None, n_samples: int) -> slice:
-    """Where `template` lies in the window of `n_samples` that `full` covers."""
+    """Find `template` in the window of `n_samples` that `full` covers."""
     n = len(template)
     if n == n_samples:
         return slice(None)
@@ -209,20 +251,85 @@ def _window_of(template: NDArray[Any], full: NDArray[Any] | None, n_samples: int
     raise ValueError(f"a template of {n} samples is no part of its full window, but epoch_templates has {n_samples}")
 
 
-def _range(times: FloatArray, start: float, end: float, to_end: bool, allowance: float) -> slice:
-    first, last = np.searchsorted(times, [start - allowance, end - allowance])
-    return slice(int(first), len(times) if to_end else int(last))
+# ---- cutting ---------------------------------------------------------------------------------------------------------
 
 
-def _frames_per_ms(metadata: Mapping[str, Any]) -> float:
-    fs_hz = metadata.get("fs_Hz")
-    return np.nan if fs_hz is None else float(fs_hz) / 1000
+@dataclass(frozen=True)
+class _Interval:
+    """The time [start, end) in ms that is kept.
+
+    Attributes
+    ----------
+    start, end : float
+        On the old clock.
+    new_start : float
+        Time that `start` becomes.
+    allowance : float
+        How far before `start` (`end`) a spike may lie and still belong to this (the next) interval.
+    """
+
+    start: float
+    end: float
+    new_start: float
+    allowance: float = 0.0
+
+    @property
+    def shift(self) -> float:
+        """Difference of the new clock and the old one."""
+        return self.new_start - self.start
+
+    @property
+    def length(self) -> float:
+        """Length that reaches the last spike."""
+        return self.end - self.start if self.shift else span(self.start, self.end)
+
+    def ends(self, sd: BaseSpikeData) -> bool:
+        """Whether the data end here, so that a spike at `end` itself is kept."""
+        return self.end >= sd.end_time - self.allowance
+
+    def part(self, times: FloatArray, to_end: bool, allowance: float) -> slice:
+        """Find the part of ascending `times` that lies in the interval."""
+        first, last = np.searchsorted(times, [self.start - allowance, self.end - allowance])
+        return slice(int(first), len(times) if to_end else int(last))
+
+    def moved(self, times: FloatArray) -> FloatArray:
+        """Put `times` on the new clock."""
+        return self.new_start + (times - self.start) if self.shift else times
+
+    def moved_spikes(self, times: FloatArray) -> FloatArray:
+        """Put spike times on the new clock; one that lies before `start` by the allowance comes to lie at the start."""
+        if not self.shift:
+            return times
+        return np.clip(self.moved(times), self.new_start, self.new_start + self.length)
+
+
+def _cut(sd: Data, interval: _Interval) -> Data:
+    """Keep the data in `interval`."""
+    to_end = interval.ends(sd)
+    kept = [interval.part(times, to_end, interval.allowance) for times in sd.train]
+    in_raw = interval.part(sd.raw_time, to_end, TOLERANCE_MS)
+    shift_frames = interval.shift * _frames_per_ms(sd.metadata) if interval.shift else 0.0
+    metadata, epochs = _cut_metadata(sd.metadata, interval)
+    if interval.start > sd.start_time or not to_end:
+        metadata.pop(SOURCES_KEY, None)  # frames of the original files, which fit whole epochs only
+    return sd.replace(
+        train=[interval.moved_spikes(times[part]) for times, part in zip(sd.train, kept, strict=True)],
+        length=interval.length,
+        start_time=interval.new_start,
+        neuron_attributes=[
+            _cut_attributes(values, len(times), part, shift_frames, epochs)
+            for values, times, part in zip(sd.neuron_attributes, sd.train, kept, strict=True)
+        ],
+        metadata=metadata,
+        raw_data=sd.raw_data[:, in_raw],
+        raw_time=interval.moved(sd.raw_time[in_raw]),
+    )
 
 
 def _cut_attributes(
     values: dict[str, Any], n_spikes: int, part: slice, shift_frames: float, epochs: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
-    """Attributes with the spikes and epochs that are left; frames that cannot be known any more are dropped."""
+    """Keep the spikes of `part` and the chosen `epochs`; drop ``spike_train_samples`` that can no longer be known."""
     values = dict(values)
     samples = values.pop("spike_train_samples", None)
     if samples is not None and len(samples) == n_spikes and np.isfinite(shift_frames):
@@ -233,26 +340,33 @@ def _cut_attributes(
     return values
 
 
-def _cut_metadata(
-    metadata: Mapping[str, Any], start: float, end: float, shift: float
-) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
-    """Metadata whose epochs and number of samples fit the cut, and which epochs are left."""
+def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
+    """Fit epochs and the number of samples to the cut; return also which epochs are left, None without epochs."""
     cut = dict(metadata)
     frames_per_ms = _frames_per_ms(metadata)
     if "n_samples" in cut and np.isfinite(frames_per_ms):
-        cut["n_samples"] = round((end - start) * frames_per_ms)
+        cut["n_samples"] = round((interval.end - interval.start) * frames_per_ms)
     chunks = chunks_ms(metadata)
     if chunks is None:
         return cut, None
-    clipped = np.clip(chunks, start, end)
+    clipped = np.clip(chunks, interval.start, interval.end)
     left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
     for key in EPOCH_KEYS:
         if key in metadata:
             cut[key] = [value for value, is_left in zip(metadata[key], left, strict=True) if is_left]
-    cut["rec_chunks_ms"] = [[float(a), float(b)] for a, b in clipped[left] + shift]
+    return _with_epoch_times(cut, clipped[left] + interval.shift, frames_per_ms), left
+
+
+def _with_epoch_times(metadata: dict[str, Any], chunks: FloatArray, frames_per_ms: float) -> dict[str, Any]:
+    """Set the times of the epochs, and their frames where there were some and the sampling rate is known."""
+    metadata["rec_chunks_ms"] = [[float(a), float(b)] for a, b in chunks]
     if np.isnan(frames_per_ms):
-        cut.pop("rec_chunks_frames", None)
-    elif "rec_chunks_frames" in cut:
-        frames = np.rint((clipped[left] + shift) * frames_per_ms)
-        cut["rec_chunks_frames"] = [[int(a), int(b)] for a, b in frames]
-    return cut, left
+        metadata.pop("rec_chunks_frames", None)
+    elif "rec_chunks_frames" in metadata:
+        metadata["rec_chunks_frames"] = [[int(a), int(b)] for a, b in np.rint(chunks * frames_per_ms)]
+    return metadata
+
+
+def _frames_per_ms(metadata: Mapping[str, Any]) -> float:
+    fs_hz = metadata.get("fs_Hz")
+    return np.nan if fs_hz is None else float(fs_hz) / 1000

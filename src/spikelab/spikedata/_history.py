@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from spikelab.spikedata._base import BaseSpikeData
     from spikelab.spikedata._results import CriterionResult
-    from spikelab.spikedata.spikedata import SpikeData
 
 
 def build_curation_history(
-    sd_original: SpikeData,
-    sd_curated: SpikeData,
+    sd_original: BaseSpikeData,
+    sd_curated: BaseSpikeData,
     results: Mapping[str, CriterionResult],
     parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -50,13 +50,10 @@ def build_curation_history(
     metrics: dict[str, dict[str, Any]] = {}
     for name, result in results.items():
         units = _units_of(name, len(result["passed"]), reached, initial)
-        verdicts = list(zip(units, result["passed"], strict=True))
-        curated[name] = [unit for unit, passed in verdicts if passed]
-        failed[name] = [unit for unit, passed in verdicts if not passed]
-        metrics[name] = {str(unit): _plain(value) for unit, value in zip(units, result["metric"], strict=True)}
-        rejected = set(failed[name])
-        reached = [unit for unit in reached if unit not in rejected]
-    has_ids = all("unit_id" in values for values in sd_curated.neuron_attributes)
+        curated[name] = [unit for unit, passed in zip(units, result["passed"], strict=True) if passed]
+        failed[name] = [unit for unit, passed in zip(units, result["passed"], strict=True) if not passed]
+        metrics[name] = dict(zip(map(str, units), map(_plain, result["metric"]), strict=True))
+        reached = _without(reached, failed[name])
     return {
         "curation_parameters": _plain(dict(parameters or {})),
         "initial": initial,
@@ -64,8 +61,19 @@ def build_curation_history(
         "curated": curated,
         "failed": failed,
         "metrics": metrics,
-        "curated_final": [_plain(unit) for unit in sd_curated.unit_ids] if has_ids else reached,
+        "curated_final": _final_ids(sd_curated, reached),
     }
+
+
+def _without(units: list[Any], rejected: list[Any]) -> list[Any]:
+    gone = set(rejected)
+    return [unit for unit in units if unit not in gone]
+
+
+def _final_ids(sd: BaseSpikeData, reached: list[Any]) -> list[Any]:
+    """Return the unit ids of the curated data; where units have no id, those that `reached` the end."""
+    has_ids = all("unit_id" in values for values in sd.neuron_attributes)
+    return [_plain(unit) for unit in sd.unit_ids] if has_ids else reached
 
 
 def _units_of(name: str, n_results: int, reached: list[Any], initial: list[Any]) -> list[Any]:

@@ -12,8 +12,8 @@ from spikelab.spikedata import _epochs
 from spikelab.spikedata._waveform_metrics import compute_waveform_metrics
 
 if TYPE_CHECKING:
+    from spikelab.spikedata._base import BaseSpikeData, Data
     from spikelab.spikedata._results import CriterionResult
-    from spikelab.spikedata.spikedata import SpikeData
 
 FloatArray = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class Evidence(TypedDict, total=False):
 
 
 def curate_by_merge_duplicates(
-    sd: SpikeData,
+    sd: Data,
     dist_um: float = 24.8,
     max_violation_rate: float = 0.04,
     isi_threshold_ms: float = 1.5,
@@ -45,7 +45,7 @@ def curate_by_merge_duplicates(
     max_lag: int = 10,
     delta_ms: float = 0.4,
     max_isi_increase: float = 0.04,
-) -> tuple[SpikeData, CriterionResult]:
+) -> tuple[Data, CriterionResult]:
     """Merge units that sit close together, look alike and fire like one neuron.
 
     Pairs are tried from the most to the least similar; what was merged before counts as one unit. A spike of one unit
@@ -95,7 +95,7 @@ def curate_by_merge_duplicates(
 
 
 def merge_duplicates(
-    sd: SpikeData,
+    sd: Data,
     dist_um: float = 24.8,
     max_violation_rate: float = 0.04,
     isi_threshold_ms: float = 1.5,
@@ -103,7 +103,7 @@ def merge_duplicates(
     max_lag: int = 10,
     delta_ms: float = 0.4,
     max_isi_increase: float = 0.04,
-) -> tuple[SpikeData, CriterionResult, list[Evidence]]:
+) -> tuple[Data, CriterionResult, list[Evidence]]:
     """Do what :func:`curate_by_merge_duplicates` does, and return why each pair was merged or not.
 
     Returns
@@ -124,11 +124,15 @@ def merge_duplicates(
             if tried is not None:
                 evidence.append(tried | {"similarity": float(similarity[k])})
     passed = np.array([unit in groups.trains for unit in range(sd.N)], dtype=bool)
-    return groups.merged(), {"metric": metric, "passed": passed}, evidence
+    kept = np.flatnonzero(passed).tolist()
+    merged = sd.replace(
+        train=[groups.trains[unit] for unit in kept], neuron_attributes=[groups.attributes(unit) for unit in kept]
+    )
+    return merged, {"metric": metric, "passed": passed}, evidence
 
 
 def _similar_neighbours(
-    sd: SpikeData, dist_um: float, max_lag: int
+    sd: BaseSpikeData, dist_um: float, max_lag: int
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
     """Pairs of units within `dist_um` (pairs, 2), their similarity, and each unit's highest similarity."""
     from scipy.spatial import cKDTree
@@ -145,7 +149,7 @@ def _similar_neighbours(
     return pairs, similarity, metric
 
 
-def _positions(sd: SpikeData) -> FloatArray:
+def _positions(sd: BaseSpikeData) -> FloatArray:
     locations = sd.metadata.get("channel_locations")
     positions = np.full((sd.N, 2), np.nan)
     for i, values in enumerate(sd.neuron_attributes):
@@ -162,7 +166,7 @@ def _positions(sd: SpikeData) -> FloatArray:
     return positions
 
 
-def _templates(sd: SpikeData) -> list[FloatArray]:
+def _templates(sd: BaseSpikeData) -> list[FloatArray]:
     if not all("template" in values for values in sd.neuron_attributes):
         if not sd.raw_data.size:
             raise EmptyWaveformMetricsError(
@@ -195,7 +199,7 @@ def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
 class _Groups:
     """Units merged so far: the train and the members of each group, by its best unit."""
 
-    def __init__(self, sd: SpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
+    def __init__(self, sd: BaseSpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
         self._sd = sd
         self._threshold = isi_threshold_ms
         self._delta = delta_ms
@@ -239,14 +243,8 @@ class _Groups:
         for unit in self.members[best]:
             self._group_of[unit] = best
 
-    def merged(self) -> SpikeData:
-        """Build the data with one unit per group."""
-        return self._sd.replace(
-            train=[self.trains[unit] for unit in sorted(self.trains)],
-            neuron_attributes=[self._attributes(unit) for unit in sorted(self.trains)],
-        )
-
-    def _attributes(self, unit: int) -> dict[str, Any]:
+    def attributes(self, unit: int) -> dict[str, Any]:
+        """Return the attributes of the group whose best unit is `unit`."""
         values = dict(self._sd.neuron_attributes[unit])
         if len(self.members[unit]) == 1:
             return values

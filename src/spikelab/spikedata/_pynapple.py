@@ -9,11 +9,29 @@ import numpy as np
 from spikelab.spikedata._epochs import chunks_ms
 
 if TYPE_CHECKING:
-    from spikelab.spikedata.spikedata import SpikeData
+    from spikelab.spikedata._base import BaseSpikeData
 
 
-def to_pynapple(sd: SpikeData) -> Any:
-    """Convert to a ``pynapple.TsGroup``; see :meth:`.SpikeData.to_pynapple`."""
+def to_pynapple(sd: BaseSpikeData) -> Any:
+    """Convert to a ``pynapple.TsGroup``: times in seconds, one entry per unit.
+
+    Entries are named by ``unit_id`` where these are distinct integers. Its metadata are the attributes that are
+    single values (channel, x, y, snr, amplitude, ...); its ``time_support`` are the epochs, of which an end is
+    half a sample earlier than the next one's start, for pynapple joins intervals that touch.
+
+    Parameters
+    ----------
+    sd : SpikeData
+
+    Returns
+    -------
+    pynapple.TsGroup
+
+    Raises
+    ------
+    ImportError
+        pynapple is not installed (``pip install 'spikelab[pynapple]'``).
+    """
     try:
         import pynapple
     except ModuleNotFoundError as error:
@@ -30,27 +48,27 @@ def to_pynapple(sd: SpikeData) -> Any:
     return group
 
 
-def _keys(sd: SpikeData) -> list[int]:
-    """Unit ids where those are distinct integers, else the positions."""
+def _keys(sd: BaseSpikeData) -> list[int]:
+    """Return the unit ids where these are distinct integers, else the positions."""
     ids = sd.unit_ids
     whole = all(isinstance(unit, int | np.integer) and not isinstance(unit, bool) for unit in ids)
     return [int(unit) for unit in ids] if whole and len(set(ids)) == len(ids) else list(range(sd.N))
 
 
-def _support(sd: SpikeData, pynapple: Any) -> Any:
-    """The epochs, without the moment between the last sample of one and the first of the next."""
+def _support(sd: BaseSpikeData, pynapple: Any) -> Any:
+    """Return the epochs; each ends half a sample before the next starts."""
     chunks = chunks_ms(sd.metadata)
     if chunks is None or len(chunks) < 2:
         return pynapple.IntervalSet(sd.start_time / 1000, sd.end_time / 1000)
     ends = chunks[:, 1].copy()
-    # Intervals that touch are joined by pynapple.
+    # pynapple joins intervals that touch.
     period = 1000 / float(sd.metadata["fs_Hz"]) if "fs_Hz" in sd.metadata else 1e-3
     ends[:-1] = np.minimum(ends[:-1], chunks[1:, 0] - period / 2)
     return pynapple.IntervalSet(chunks[:, 0] / 1000, ends / 1000)
 
 
-def _columns(sd: SpikeData) -> dict[str, Any]:
-    """Single values that every unit has."""
+def _columns(sd: BaseSpikeData) -> dict[str, Any]:
+    """Collect the attributes that are single values in every unit."""
     units = sd.neuron_attributes
     names = [name for name in (units[0] if units else {}) if all(name in values for values in units)]
     single = bool | int | float | str | np.generic

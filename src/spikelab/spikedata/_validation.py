@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 
 def finite_time(value: float, name: str) -> float:
-    """`value` as a float; ValueError where it is not finite."""
+    """Convert a time to a float; ValueError where it is not finite."""
     value = float(value)
     if not math.isfinite(value):
         raise ValueError(f"{name!r} must be a finite time in ms, got {value}")
@@ -23,7 +23,7 @@ def finite_time(value: float, name: str) -> float:
 
 
 def sorted_trains(train: Sequence[ArrayLike], n_units: int | None) -> list[FloatArray]:
-    """Sorted float64 copies, padded with empty trains to `n_units`."""
+    """Copy the trains as sorted float64 arrays, and add empty trains up to `n_units`."""
     trains = [_sorted_train(times, unit) for unit, times in enumerate(train)]
     if n_units is None:
         return trains
@@ -45,7 +45,7 @@ def _sorted_train(times: ArrayLike, unit: int) -> FloatArray:
 
 
 def attributes(values: Sequence[Mapping[str, Any]] | None, n_units: int) -> list[dict[str, Any]]:
-    """One dict per unit, each a copy."""
+    """Copy the attributes: one dict per unit."""
     if values is None:
         return [{} for _ in range(n_units)]
     if len(values) != n_units:
@@ -56,7 +56,7 @@ def attributes(values: Sequence[Mapping[str, Any]] | None, n_units: int) -> list
 def raw_traces(
     raw_data: ArrayLike | None, raw_time: float | ArrayLike | None, start_time: float, fs_hz: float | None
 ) -> tuple[NDArray[Any], FloatArray]:
-    """Traces (channels, samples) and the time of each sample in ms."""
+    """Return the traces (channels, samples) and the time of each sample in ms."""
     if raw_data is None:
         if raw_time is not None:
             raise ValueError("raw_time was given without raw_data")
@@ -68,16 +68,20 @@ def raw_traces(
         if fs_hz is None:
             raise ValueError("raw_data needs raw_time: the time of each sample in ms, or the sampling rate in kHz")
         raw_time = fs_hz / 1000
-    times = np.asarray(raw_time, dtype=np.float64)
+    return traces, _sample_times(np.asarray(raw_time, dtype=np.float64), traces.shape[1], start_time)
+
+
+def _sample_times(times: FloatArray, n_samples: int, start_time: float) -> FloatArray:
+    """Check the time of each sample; compute the times from `start_time` on where `times` is a rate in kHz."""
     if times.ndim == 0:
         if not (math.isfinite(times) and times > 0):
             raise ValueError(f"raw_time as a sampling rate must be a positive number of kHz, got {times}")
-        return traces, start_time + np.arange(traces.shape[1]) / times
-    if times.shape != (traces.shape[1],):
-        raise ValueError(f"raw_time has shape {times.shape} for {traces.shape[1]} samples of raw_data")
+        return start_time + np.arange(n_samples) / times
+    if times.shape != (n_samples,):
+        raise ValueError(f"raw_time has shape {times.shape} for {n_samples} samples of raw_data")
     if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
         raise ValueError("raw_time must be finite and increasing, in ms")
-    return traces, times
+    return times
 
 
 def data_length(length: float | None, start: float, trains: Sequence[FloatArray], raw_time: FloatArray) -> float:
@@ -103,7 +107,7 @@ def _end_of_raw(raw_time: FloatArray, start: float) -> float:
 
 
 def span(start: float, end: float) -> float:
-    """Find the length that reaches `end` from `start`: rounding must not leave a spike at `end` outside."""
+    """Compute the length that reaches `end` from `start`; rounding up keeps a spike at `end` inside."""
     length = end - start
     while start + length < end:
         length = math.nextafter(length, math.inf)

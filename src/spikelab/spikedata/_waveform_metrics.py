@@ -16,7 +16,7 @@ from spikelab.spikedata import _epochs
 from spikelab.spikedata._windows import MAD_TO_STD, noise_stretches, whole_frames
 
 if TYPE_CHECKING:
-    from spikelab.spikedata.spikedata import SpikeData
+    from spikelab.spikedata._base import BaseSpikeData, Data
 
 FloatArray = NDArray[np.float64]
 
@@ -26,7 +26,9 @@ NOISE_SEED = 0
 MAX_GATHERED = 1 << 23  # values held at once while waveforms are averaged
 
 
-def waveform_metric(sd: SpikeData, name: Literal["snr", "std_norm"], *, required: bool, **window: Any) -> FloatArray:
+def waveform_metric(
+    sd: BaseSpikeData, name: Literal["snr", "std_norm"], *, required: bool, **window: Any
+) -> FloatArray:
     """``snr`` or ``std_norm`` per unit: the neuron attribute where every unit has it, else from the raw data.
 
     Without either: EmptyWaveformMetricsError where `required`, else NaN.
@@ -39,13 +41,13 @@ def waveform_metric(sd: SpikeData, name: Literal["snr", "std_norm"], *, required
 
 
 def compute_waveform_metrics(
-    sd: SpikeData,
+    sd: Data,
     ms_before: float = 1.0,
     ms_after: float = 2.0,
     at_peak: bool = True,
     window_ms_before: float = 0.5,
     window_ms_after: float = 1.5,
-) -> tuple[SpikeData, dict[str, FloatArray]]:
+) -> tuple[Data, dict[str, FloatArray]]:
     """Average the waveforms of `raw_data` and measure them on each unit's main channel.
 
     Every spike whose window fits into the data and into its epoch is averaged. The template is positive where its
@@ -86,14 +88,14 @@ def compute_waveform_metrics(
 
 
 def _metrics_of(
-    sd: SpikeData,
+    sd: Data,
     name: str | None,
     ms_before: float = 1.0,
     ms_after: float = 2.0,
     at_peak: bool = True,
     window_ms_before: float = 0.5,
     window_ms_after: float = 1.5,
-) -> tuple[SpikeData, dict[str, FloatArray]]:
+) -> tuple[Data, dict[str, FloatArray]]:
     if sd.raw_data.size == 0 or len(sd.raw_time) < 2:
         raise EmptyWaveformMetricsError(
             f"{name or 'waveform metrics'} cannot be computed: not every unit has the neuron attribute and raw_data is "
@@ -118,7 +120,7 @@ def _metrics_of(
     return sd.replace(neuron_attributes=attributes), metrics
 
 
-def _rate_hz(sd: SpikeData) -> float:
+def _rate_hz(sd: BaseSpikeData) -> float:
     """The rate of `raw_data`; that of the recording where the two agree, for it is exact."""
     hz = 1000.0 * (len(sd.raw_time) - 1) / (sd.raw_time[-1] - sd.raw_time[0])
     known = sd.metadata.get("fs_Hz")
@@ -137,7 +139,7 @@ def noise_levels(traces: NDArray[Any]) -> FloatArray:
     return levels
 
 
-def _fitting_frames(sd: SpikeData, times: FloatArray, n_before: int, n_after: int) -> NDArray[np.int64]:
+def _fitting_frames(sd: BaseSpikeData, times: FloatArray, n_before: int, n_after: int) -> NDArray[np.int64]:
     """Raw samples nearest to `times`, those whose window lies in the data and in one epoch."""
     clock = sd.raw_time
     right = np.clip(np.searchsorted(clock, times), 1, len(clock) - 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spikelab.spikedata import _epochs
+from spikelab.spikedata import _counting, _epochs
 from spikelab.spikedata._history import build_curation_history
 from spikelab.spikedata._merge import curate_by_merge_duplicates
 from spikelab.spikedata._results import CriterionResult
@@ -20,7 +20,7 @@ from spikelab.spikedata._waveform_metrics import compute_waveform_metrics, wavef
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikelab.spikedata.spikedata import SpikeData
+    from spikelab.spikedata._base import BaseSpikeData, Data
 
 __all__ = [
     "CriterionResult",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def curate_by_min_spikes(sd: SpikeData, min_spikes: int | None = 30) -> tuple[SpikeData, CriterionResult]:
+def curate_by_min_spikes(sd: Data, min_spikes: int | None = 30) -> tuple[Data, CriterionResult]:
     """Keep units with at least `min_spikes` spikes.
 
     Parameters
@@ -50,11 +50,10 @@ def curate_by_min_spikes(sd: SpikeData, min_spikes: int | None = 30) -> tuple[Sp
     SpikeData, dict
         ``metric`` is the number of spikes.
     """
-    counts = sd.spike_counts
-    return _keep(sd, counts, np.ones(sd.N, bool) if min_spikes is None else counts >= min_spikes)
+    return _keep(sd, sd.spike_counts, np.greater_equal, min_spikes)
 
 
-def curate_by_firing_rate(sd: SpikeData, min_rate_hz: float | None = 0.05) -> tuple[SpikeData, CriterionResult]:
+def curate_by_firing_rate(sd: Data, min_rate_hz: float | None = 0.05) -> tuple[Data, CriterionResult]:
     """Keep units with a mean rate of at least `min_rate_hz` over the whole length.
 
     Parameters
@@ -68,17 +67,16 @@ def curate_by_firing_rate(sd: SpikeData, min_rate_hz: float | None = 0.05) -> tu
     SpikeData, dict
         ``metric`` is the rate in Hz; NaN where the data have no length.
     """
-    rates = sd.rates("Hz")
-    return _keep(sd, rates, np.ones(sd.N, bool) if min_rate_hz is None else rates >= min_rate_hz)
+    return _keep(sd, _counting.rates(sd, "Hz"), np.greater_equal, min_rate_hz)
 
 
 def curate_by_isi_violations(
-    sd: SpikeData,
+    sd: Data,
     max_violation: float | None = 0.01,
     threshold_ms: float = 1.5,
     min_isi_ms: float = 0.0,
     method: Literal["percent", "hill"] = "percent",
-) -> tuple[SpikeData, CriterionResult]:
+) -> tuple[Data, CriterionResult]:
     """Keep units with few intervals shorter than the refractory period.
 
     Intervals that cross an epoch boundary (``metadata["rec_chunks_ms"]``) are not counted.
@@ -101,12 +99,14 @@ def curate_by_isi_violations(
     SpikeData, dict
         ``metric`` is 0 for a unit with fewer than two spikes.
     """
-    metric = isi_violations(sd, threshold_ms, min_isi_ms, method)
-    return _keep(sd, metric, np.ones(sd.N, bool) if max_violation is None else metric <= max_violation)
+    return _keep(sd, isi_violations(sd, threshold_ms, min_isi_ms, method), np.less_equal, max_violation)
 
 
 def isi_violations(
-    sd: SpikeData, threshold_ms: float = 1.5, min_isi_ms: float = 0.0, method: Literal["percent", "hill"] = "percent"
+    sd: BaseSpikeData,
+    threshold_ms: float = 1.5,
+    min_isi_ms: float = 0.0,
+    method: Literal["percent", "hill"] = "percent",
 ) -> NDArray[np.float64]:
     """Violations of the refractory period per unit, shape (N,); see :func:`curate_by_isi_violations`."""
     if method not in ("percent", "hill"):
@@ -125,8 +125,8 @@ def isi_violations(
 
 
 def curate_by_snr(
-    sd: SpikeData, min_snr: float | None = 5.0, ms_before: float = 1.0, ms_after: float = 2.0
-) -> tuple[SpikeData, CriterionResult]:
+    sd: Data, min_snr: float | None = 5.0, ms_before: float = 1.0, ms_after: float = 2.0
+) -> tuple[Data, CriterionResult]:
     """Keep units whose amplitude is at least `min_snr` times the noise of their main channel.
 
     Parameters
@@ -147,18 +147,18 @@ def curate_by_snr(
         There are neither the attributes nor raw data.
     """
     metric = waveform_metric(sd, "snr", required=min_snr is not None, ms_before=ms_before, ms_after=ms_after)
-    return _keep(sd, metric, np.ones(sd.N, bool) if min_snr is None else metric >= min_snr)
+    return _keep(sd, metric, np.greater_equal, min_snr)
 
 
 def curate_by_std_norm(
-    sd: SpikeData,
+    sd: Data,
     max_std_norm: float | None = 1.0,
     at_peak: bool = True,
     window_ms_before: float = 0.5,
     window_ms_after: float = 1.5,
     ms_before: float = 1.0,
     ms_after: float = 2.0,
-) -> tuple[SpikeData, CriterionResult]:
+) -> tuple[Data, CriterionResult]:
     """Keep units whose waveforms vary little: standard deviation / amplitude on the main channel.
 
     Parameters
@@ -192,11 +192,11 @@ def curate_by_std_norm(
         window_ms_before=window_ms_before,
         window_ms_after=window_ms_after,
     )
-    return _keep(sd, metric, np.ones(sd.N, bool) if max_std_norm is None else metric <= max_std_norm)
+    return _keep(sd, metric, np.less_equal, max_std_norm)
 
 
 def curate(
-    sd: SpikeData,
+    sd: Data,
     min_spikes: int | None = None,
     min_rate_hz: float | None = None,
     isi_max: float | None = None,
@@ -210,7 +210,7 @@ def curate(
     std_window_ms_after: float = 1.5,
     snr_ms_before: float = 1.0,
     snr_ms_after: float = 2.0,
-) -> tuple[SpikeData, dict[str, CriterionResult]]:
+) -> tuple[Data, dict[str, CriterionResult]]:
     """Apply several criteria, each to the units that passed those before it.
 
     The order is spike_count, firing_rate, isi_violation, snr, std_norm; a threshold of None leaves its criterion out.
@@ -249,6 +249,8 @@ def curate(
 
 
 def _keep(
-    sd: SpikeData, metric: NDArray[np.float64] | NDArray[np.int64], passed: NDArray[np.bool_]
-) -> tuple[SpikeData, CriterionResult]:
+    sd: Data, metric: NDArray[np.float64] | NDArray[np.int64], compare: np.ufunc, threshold: float | None
+) -> tuple[Data, CriterionResult]:
+    """Keep the units whose metric passes the comparison with the threshold; all where there is no threshold."""
+    passed = np.ones(sd.N, bool) if threshold is None else compare(metric, threshold)
     return sd.subset(np.flatnonzero(passed)), {"metric": metric, "passed": passed}

@@ -1,0 +1,130 @@
+"""What spike data hold and how units are selected: all that the functions on them need of the class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+
+from spikelab.spikedata import _validation
+from spikelab.spikedata._compare import same_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+class BaseSpikeData:
+    """Spike trains, unit attributes, metadata and raw traces; see :class:`~spikelab.spikedata.SpikeData`."""
+
+    def __init__(
+        self,
+        train: Sequence[ArrayLike],
+        *,
+        N: int | None = None,
+        length: float | None = None,
+        start_time: float = 0,
+        neuron_attributes: Sequence[Mapping[str, Any]] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        raw_data: ArrayLike | None = None,
+        raw_time: float | ArrayLike | None = None,
+    ) -> None:
+        self.start_time = _validation.finite_time(start_time, "start_time")
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.train = _validation.sorted_trains(train, N)
+        self.neuron_attributes = _validation.attributes(neuron_attributes, len(self.train))
+        self.raw_data, self.raw_time = _validation.raw_traces(
+            raw_data, raw_time, self.start_time, self.metadata.get("fs_Hz")
+        )
+        self.length = _validation.data_length(length, self.start_time, self.train, self.raw_time)
+
+    @property
+    def N(self) -> int:  # noqa: N802  (the name of the specification)
+        """Number of units."""
+        return len(self.train)
+
+    @property
+    def end_time(self) -> float:
+        """End of the data in ms: ``start_time + length``."""
+        return self.start_time + self.length
+
+    @property
+    def unit_ids(self) -> list[Any]:
+        """``unit_id`` of each unit; the index of a unit without one."""
+        return [attributes.get("unit_id", index) for index, attributes in enumerate(self.neuron_attributes)]
+
+    @property
+    def spike_counts(self) -> NDArray[np.int64]:
+        """Number of spikes per unit, shape (N,)."""
+        return np.array([len(times) for times in self.train], dtype=np.int64)
+
+    def __repr__(self) -> str:
+        return (
+            f"SpikeData(N={self.N}, {int(self.spike_counts.sum())} spikes, [{self.start_time:g}, {self.end_time:g}] ms)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Equal content: same types, dtypes and values throughout; NaN equals NaN."""
+        if not isinstance(other, BaseSpikeData):
+            return NotImplemented
+        return same_value(vars(self), vars(other))
+
+    __hash__ = None  # type: ignore[assignment]  # the arrays can change
+
+    def replace(self, **changes: Any) -> Self:
+        """Build a copy with some constructor arguments changed.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of the constructor.
+
+        Returns
+        -------
+        SpikeData
+
+        Examples
+        --------
+        >>> from spikelab import SpikeData
+        >>> SpikeData([[10, 20], [15]], length=100).replace(length=200)
+        SpikeData(N=2, 3 spikes, [0, 200] ms)
+        """
+        return type(self)(**{**vars(self), **changes})
+
+    def subset(self, units: ArrayLike | Iterable[Any], by: str | None = None) -> Self:
+        """Keep some units, in the order in which they are named.
+
+        Parameters
+        ----------
+        units : scalar or sequence
+            Indices (negative ones count from the end) or a boolean mask of shape (N,); with `by`, values of that
+            attribute.
+        by : str, optional
+            Name of a neuron attribute, for example ``"unit_id"``. Every unit with a named value is kept.
+
+        Returns
+        -------
+        SpikeData
+
+        Raises
+        ------
+        IndexError
+            An index is out of range, or a mask has another length than N.
+        ValueError
+            A unit is named twice, or no unit has a named value.
+
+        Examples
+        --------
+        >>> from spikelab import SpikeData
+        >>> sd = SpikeData([[10], [5, 15], []], length=100, neuron_attributes=[{"unit_id": i} for i in (4, 8, 9)])
+        >>> sd.subset([1, 0]).unit_ids, sd.subset(9, by="unit_id").unit_ids
+        ([8, 4], [9])
+        """
+        index = _validation.unit_index(units, self.N, self.neuron_attributes, by)
+        return self.replace(
+            train=[self.train[i] for i in index], neuron_attributes=[self.neuron_attributes[i] for i in index]
+        )
+
+
+Data = TypeVar("Data", bound=BaseSpikeData)

@@ -45,7 +45,7 @@ class SequenceParameters:
         Least rate of an electrode to be a root.
     max_n_components_latency : int
         Most components when the events of a root are split by the latency on a neighbour; 1: they are not. See
-        :mod:`.branches`.
+        :mod:`.learning.branches`.
     min_coc_n, min_coc_p, min_extend_comp_p : int, float, float
         Fewest spikes of a branch, as a count and in per cent of the root's; per cent of a branch that must be seen on
         the next electrode for it to be extended there.
@@ -93,7 +93,7 @@ class SequenceParameters:
     scale_std : float
         Usual deviation of that factor from 1.
     merge_unimodality : float
-        Two groups of spikes with a score below are one; see :mod:`.splitting`.
+        Two groups of spikes with a score below are one; see :mod:`.learning.splitting`.
     merge_similarity : float
         Smallest cosine between the whitened templates of two groups that are merged.
     min_discriminability : float

@@ -77,7 +77,7 @@ def meanings() -> dict[str, str]:
     found: dict[str, str] = {}
     for names, doc in re.findall(r"^ {4}(\w[\w, ]*) : .*\n((?: {8}.*\n)+)", text, flags=re.MULTILINE):
         line = " ".join(doc.split()).replace("``", "`")
-        line = re.sub(r":mod:`\.([\w.]+)`", lambda found: f"`rt_sort/{found[1].replace('.', '/')}.py`", line)
+        line = re.sub(r":mod:`\.([\w.]+)`", lambda name: f"`rt_sort/{name[1].replace('.', '/')}.py`", line)
         found |= dict.fromkeys(names.split(", "), line)
     return found
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig
-from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds, require_epoch
+from spikelab.spike_sorting.curation import CurationOutcome, criteria, curate_two_rounds, histograms, require_epoch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -274,3 +274,29 @@ def test_a_unit_is_kept_exactly_when_it_meets_every_threshold(
     outcome = curate_two_rounds(sd_of(units), config)
     assert outcome.sd_curated.unit_ids == expected
     assert [row["unit_id"] for row in outcome.unit_metrics if row["passed"]] == expected
+
+
+def test_a_new_criterion_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the one on rates: with the setting of another criterion, for want of a field of its own."""
+
+    def curate_by_silence(sd: SpikeData, longest_s: float | None) -> Any:
+        silence = np.array([np.diff(train).max() / 1000 for train in sd.train])
+        passed = np.full(sd.N, longest_s is None) | (silence <= (longest_s or 0))
+        return sd.subset(np.flatnonzero(passed)), {"metric": silence, "passed": passed}
+
+    metric = criteria.Metric("silence", "Longest silence (s)", "silent for {:g} s", curate_by_silence)
+    row = criteria.Criterion("std_norm_max", "second", "max", metric)
+    monkeypatch.setattr(criteria, "CRITERIA", (*criteria.CRITERIA[:-1], row))
+    config = CurationConfig(std_norm_max=1.7)
+    outcome = curate_two_rounds(sd_of(), config)
+    failed = {unit["unit_id"]: unit["failed_criterion"] for unit in outcome.unit_metrics}
+    assert failed == {unit: values[3] for unit, values in UNITS.items()} | dict.fromkeys((16, 18, 19))
+    assert set(outcome.second) == {"spike_count", "silence"}
+    assert all(unit["silence"] > 0 and "std_norm" not in unit for unit in outcome.unit_metrics)
+    outcome.write_csv(tmp_path / "units.csv")
+    assert "silence" in (tmp_path / "units.csv").read_text().splitlines()[0].split(",")
+    outcome.save(tmp_path / "curation.json")
+    again = CurationOutcome.load(tmp_path / "curation.json", sd_of())
+    np.testing.assert_array_equal(again.second["silence"]["metric"], outcome.second["silence"]["metric"])
+    shown = histograms.metric_histogram(metric, np.array([1.0]), np.array([2.0]), config)
+    assert (shown.label, shown.thresholds) == ("Longest silence (s)", [1.7])

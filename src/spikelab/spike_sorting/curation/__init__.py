@@ -1,4 +1,4 @@
-"""Which units are good enough: two rounds of criteria and a record of what they decided."""
+"""Curation: two rounds of criteria, one table of them in ``criteria``, and the record of their outcome."""
 
 from __future__ import annotations
 

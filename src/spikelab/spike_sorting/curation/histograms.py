@@ -1,4 +1,4 @@
-"""What figures and report both show, as numbers: histograms with thresholds, intervals, population rate."""
+"""Histograms that figures and report draw: metrics with their thresholds, intervals, spikes over time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.curation.criteria import in_force
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.curation.criteria import Metric
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 
 N_BINS = 30
 LOG_RATIO = 50.0
-METHODS = {"percent": "per spike", "hill": "contamination, Hill"}
 MAX_ISI_MS = 50.0
 ISI_BIN_MS = 0.5
 REFRACTORY_MS = 1.5
@@ -29,65 +31,19 @@ MIN_RATE_BIN_MS = 20.0
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric that curation judges.
-
-    Attributes
-    ----------
-    name : str
-        As in the table of unit metrics.
-    text : str
-        Label of its axis, in the unit that thresholds are given in; ``{method}`` is how ISI violations are counted.
-    log : bool
-        Values may span orders of magnitude.
-    first_field, second_field : str or None
-        The fields of ``CurationConfig`` that are its thresholds in the two rounds.
-    upper : bool
-        The threshold is the highest value that passes, not the lowest.
-    """
-
-    name: str
-    text: str
-    log: bool
-    first_field: str | None
-    second_field: str | None
-    upper: bool = False
-
-    def label(self, curation: CurationConfig) -> str:
-        """Label of its axis."""
-        return self.text.format(method=METHODS[curation.isi_violation_method])
-
-    def threshold(self, curation: CurationConfig, which: str) -> float | None:
-        """The threshold of the round `which` ("first", "second"); None where none was in force."""
-        field = self.first_field if which == "first" else self.second_field
-        on = curation.curate_first if which == "first" else curation.curate_second
-        value = getattr(curation, field) if on and field is not None else None
-        return None if value is None else float(value)
-
-
-METRICS = (
-    Metric("spike_count", "Spikes", True, "spikes_min_first", "spikes_min_second"),
-    Metric("firing_rate", "Firing rate (Hz)", True, "fr_min", None),
-    Metric("isi_violation", "ISI violations ({method})", False, "isi_viol_max", None, upper=True),
-    Metric("snr", "SNR", False, "snr_min", None),
-    Metric("std_norm", "STD / amplitude", False, None, "std_norm_max", upper=True),
-)
-
-
-@dataclass(frozen=True)
 class Histogram:
-    """How a metric is distributed over units.
+    """Distribution of a metric over units.
 
     Attributes
     ----------
     label : str
-        Of the axis.
+        Label of the axis.
     edges : numpy.ndarray, shape (bins + 1,)
-        Empty where there is no value to draw.
+        Edges of the bins; empty where there is no value to draw.
     curated, failed : numpy.ndarray of int, shape (bins,)
         Units that were kept, and units that were not.
-    lines : list of float
-        Thresholds that were in force.
+    thresholds : list of float
+        Thresholds in force.
     log : bool
         The axis is logarithmic.
     n_missing, n_units : int
@@ -98,43 +54,56 @@ class Histogram:
     edges: FloatArray
     curated: IntArray
     failed: IntArray
-    lines: list[float]
+    thresholds: list[float]
     log: bool
     n_missing: int
     n_units: int
 
     @property
     def note(self) -> str:
-        """What the histogram does not show, in words; "" where it shows everything."""
+        """Number of units that are not drawn, in words; "" where all are."""
         return f"{self.n_missing} of {self.n_units} units not drawn" if self.n_missing else ""
 
 
-def histogram(metric: Metric, curated: FloatArray, failed: FloatArray, curation: CurationConfig) -> Histogram:
-    """Count the units of each bin; bins end at the thresholds, so that none holds units from both sides of one."""
+def metric_histogram(metric: Metric, curated: FloatArray, failed: FloatArray, config: CurationConfig) -> Histogram:
+    """Count the units of each bin; bins end at the thresholds, so that none holds units from both sides of one.
+
+    Parameters
+    ----------
+    metric : Metric
+    curated, failed : numpy.ndarray, shape (units,)
+        Metric of the units that were kept, and of those that were not.
+    config : CurationConfig
+        Thresholds.
+
+    Returns
+    -------
+    Histogram
+    """
+    drawn = [
+        (criterion, float(threshold))
+        for criterion, threshold in in_force(config)
+        if criterion.metric == metric and np.isfinite(threshold)
+    ]
+    thresholds = [threshold for _, threshold in drawn]
     values = np.concatenate([curated, failed])
-    lines = thresholds(metric, curation)
-    log = metric.log and _is_wide(np.concatenate([values, lines]))
+    log = metric.log and _is_wide(np.concatenate([values, thresholds]))
     drawable = np.isfinite(values) & ((values > 0) | (not log))
     edges = np.empty(0)
     if drawable.any():
-        edges = _bins(np.concatenate([values[drawable], [line for line in lines if line > 0 or not log]]), log=log)
-        edges = _with_edges(edges, [np.nextafter(line, np.inf) for line in lines] if metric.upper else lines)
+        edges = _bins(np.concatenate([values[drawable], [t for t in thresholds if t > 0 or not log]]), log=log)
+        # The highest value that passes lies below its edge, the lowest one on it.
+        edges = _with_edges(edges, [float(np.nextafter(t, np.inf)) if c.direction == "max" else t for c, t in drawn])
     return Histogram(
-        label=metric.label(curation),
+        label=metric.label(config),
         edges=edges,
         curated=_counts(curated, edges),
         failed=_counts(failed, edges),
-        lines=lines,
+        thresholds=thresholds,
         log=log,
         n_missing=int(np.sum(~drawable)),
         n_units=len(values),
     )
-
-
-def thresholds(metric: Metric, curation: CurationConfig) -> list[float]:
-    """Thresholds of a metric that were in force and can be drawn."""
-    values = [metric.threshold(curation, which) for which in ("first", "second")]
-    return [value for value in values if value is not None and np.isfinite(value)]
 
 
 def isi_histogram(intervals: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -146,7 +115,7 @@ def isi_histogram(intervals: FloatArray) -> tuple[IntArray, FloatArray]:
 
 
 def population_rate(sd: SpikeData) -> tuple[FloatArray, FloatArray, float]:
-    """Bin edges (s), mean rate per unit (Hz) and the bin's width (ms): the width gives about 500 bins."""
+    """Bin the spikes of all units over time: edges (s), mean rate per unit (Hz), width of the about 500 bins (ms)."""
     nice = np.sort(np.array([1, 2, 5])[:, None] * 10.0 ** np.arange(1, 9), axis=None)
     wanted = max(MIN_RATE_BIN_MS, sd.length / RATE_BINS)
     bin_ms = float(nice[min(int(np.searchsorted(nice, wanted)), len(nice) - 1)])
@@ -168,7 +137,7 @@ def _is_wide(values: FloatArray) -> bool:
 
 
 def _bins(values: FloatArray, *, log: bool) -> FloatArray:
-    """Edges around all `values`, the outermost a little further out so that a threshold is never the frame."""
+    """Place the edges around all `values`, the outermost further out, so that no threshold lies on the frame."""
     if log:
         low, high = np.log10(values.min()), np.log10(values.max())
         margin = 0.05 * (high - low)
@@ -178,7 +147,7 @@ def _bins(values: FloatArray, *, log: bool) -> FloatArray:
 
 
 def _with_edges(bins: FloatArray, wanted: Sequence[float]) -> FloatArray:
-    """Move the nearest edges to where the thresholds are."""
+    """Move the nearest edges to the thresholds."""
     for edge in wanted:
         others = [i for i in range(1, len(bins) - 1) if bins[i] not in wanted]
         if others and bins[0] < edge < bins[-1]:

@@ -1,4 +1,4 @@
-"""What curation decided, and how it is kept."""
+"""The outcome of curation, and its files: ``curation.json`` and ``unit_metrics.csv``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spikedata._merge import merge_duplicates
 from spikelab.system import files
 from spikelab.system.json_files import read_object, readable
 from spikelab.system.quoting import in_spreadsheet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class NamedResult(TypedDict):
-    """One criterion: the units that reached it, their metric, and whether they passed; all of shape (units,)."""
+    """Result of one criterion: the units that reached it, their metric, and whether they passed, each (units,)."""
 
     unit_ids: NDArray[np.int64]
     metric: NDArray[np.float64] | NDArray[np.int64]
@@ -37,7 +38,7 @@ RoundResults = dict[str, NamedResult]
 
 @dataclass(frozen=True)
 class CurationOutcome:
-    """The outcome of :func:`~spikelab.spike_sorting.curation.curate_two_rounds`.
+    """Outcome of :func:`~spikelab.spike_sorting.curation.curate_two_rounds`.
 
     Attributes
     ----------
@@ -125,22 +126,25 @@ class CurationOutcome:
             amplitude (uV), and the metrics whose name starts with ``si_``.
         """
         attributes = {} if units is None else dict(zip(units.unit_ids, units.neuron_attributes, strict=True))
-        rows = [{**attributes.get(row["unit_id"], {}), **row} for row in self.unit_metrics]
-        described = {name for values in attributes.values() for name in values}
-        about = [name for name in ABOUT_COLUMNS if name in described]
-        measured = sorted(name for name in described if name.startswith(QUALITY_PREFIX))
-        columns = [UNIT_COLUMNS[0], *about, *UNIT_COLUMNS[1:], *measured]
+        columns = _csv_columns({name for values in attributes.values() for name in values})
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            cells = row | {"failed_criteria": "; ".join(row["failed_criteria"])}
-            writer.writerow({name: in_spreadsheet(cells.get(name)) for name in columns})
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        for row in self.unit_metrics:
+            cells = attributes.get(row["unit_id"], {}) | row | {"failed_criteria": "; ".join(row["failed_criteria"])}
+            writer.writerow([in_spreadsheet(cells.get(name)) for name in columns])
         files.write_text(path, text.getvalue())
 
 
+def _csv_columns(attributes: Collection[str]) -> list[str]:
+    """List the columns of the table for units that have these attributes."""
+    place = [name for name in PLACE_COLUMNS if name in attributes]
+    quality = sorted(name for name in attributes if name.startswith(QUALITY_PREFIX))
+    return ["unit_id", *place, *(metric.name for metric in metrics()), *VERDICT_COLUMNS, *quality]
+
+
 def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Parameters of the merge that the settings of a curation ask for; None where they ask for none."""
+    """Return the parameters of the merge of duplicates; None where it is switched off."""
     if not curation_parameters.get("merge_duplicates"):
         return None
     return dict(curation_parameters.get("merge_duplicates_params") or {})
@@ -149,7 +153,7 @@ def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] |
 def _curated(
     sd_all: SpikeData, curated_ids: list[Any], merged: RoundResults, curation_parameters: dict[str, Any]
 ) -> SpikeData:
-    """The units that are kept; merged trains are not stored, but merged again."""
+    """Select the units that are kept; merged trains are not stored, but merged again."""
     parameters = merge_parameters(curation_parameters)
     if parameters is None:
         return sd_all.subset(curated_ids, by="unit_id")
@@ -162,13 +166,9 @@ def _curated(
 
 MERGE = "merge_duplicates"
 QUALITY_PREFIX = "si_"
-UNIT_COLUMNS = (
-    "unit_id",
-    "spike_count",
-    "firing_rate",
-    "isi_violation",
-    "snr",
-    "std_norm",
+# Neuron attributes: where a unit lies and how large its spikes are.
+PLACE_COLUMNS = ("channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
+VERDICT_COLUMNS = (
     "passed_first",
     "passed",
     "failed_round",
@@ -176,13 +176,11 @@ UNIT_COLUMNS = (
     "failed_criteria",
     "merged_into",
 )
-# Neuron attributes that say which unit it is.
-ABOUT_COLUMNS = ("channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def _encode(value: Any) -> Any:
-    """`value` without numpy and without numbers that JSON lacks."""
+    """Replace NumPy's types, and the numbers that JSON lacks."""
     if isinstance(value, dict):
         return {str(key): _encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""All figures of one or several recordings, as files."""
+"""Files of all figures of one or several recordings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from spikelab.spike_sorting.figures.recordings import Outcome
+    from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
 
 def make_figures(
-    recordings: Sequence[tuple[str, SpikeData, Outcome]],
+    recordings: Sequence[tuple[str, SpikeData, CurationOutcome]],
     config: SortingPipelineConfig,
     folder: Path,
     *,
@@ -39,13 +39,13 @@ def make_figures(
     Parameters
     ----------
     recordings : sequence of (str, SpikeData, CurationOutcome)
-        Name, all units and what curation made of them.
+        Name, all units and the outcome of their curation.
     config : SortingPipelineConfig
-        ``figures`` says what is drawn and how, ``curation`` which thresholds are shown.
+        ``figures`` has the options of the figures, ``curation`` the thresholds that they mark.
     folder : Path
-        Where the PNG files go; made where it is missing.
+        Folder of the PNG files; made where it is missing.
     waveforms_folder : Path, optional
-        Where ``waveforms_{unit_id}.npy`` lie, for the unit pages; without it they show the template alone.
+        Folder of ``waveforms_{unit_id}.npy`` for the unit pages; without it these show the template alone.
 
     Returns
     -------

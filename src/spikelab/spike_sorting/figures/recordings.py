@@ -1,9 +1,9 @@
-"""What the figures need to know about a recording."""
+"""One recording of a figure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,35 +12,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spikedata import SpikeData
-
-
-class Outcome(Protocol):
-    """The part of a curation's outcome that is drawn."""
-
-    @property
-    def sd_first(self) -> SpikeData:
-        """Units after the first round."""
-        ...
-
-    @property
-    def sd_curated(self) -> SpikeData:
-        """Units after the second round."""
-        ...
-
-    @property
-    def unit_metrics(self) -> list[dict[str, Any]]:
-        """One row per unit of the sort: unit_id, the metrics, failed_criterion."""
-        ...
 
 
 @dataclass(frozen=True)
 class FigureRecording:
-    """One recording: its name, all its units and what curation made of them."""
+    """Name of a recording, all its units and the outcome of their curation."""
 
     name: str
     sd_all: SpikeData
-    outcome: Outcome
+    outcome: CurationOutcome
 
     @property
     def curated_ids(self) -> set[int]:
@@ -53,11 +35,11 @@ class FigureRecording:
         return set(self.outcome.sd_first.unit_ids)
 
     def metric(self, name: str, ids: set[int] | None = None) -> NDArray[np.float64]:
-        """One metric of all units, or of those in `ids`, in the order of the table."""
+        """Return one metric of all units, or of those in `ids`, in the order of the table."""
         rows = self.outcome.unit_metrics
         return np.array([row[name] for row in rows if ids is None or row["unit_id"] in ids], dtype=np.float64)
 
 
-def as_recordings(recordings: Sequence[tuple[str, SpikeData, Outcome]]) -> list[FigureRecording]:
-    """Wrap (name, all units, outcome) triples."""
+def as_recordings(recordings: Sequence[tuple[str, SpikeData, CurationOutcome]]) -> list[FigureRecording]:
+    """Wrap triples of name, all units and outcome."""
     return [FigureRecording(*recording) for recording in recordings]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
+from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spike_sorting.curation.histograms import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
 from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
 
@@ -22,19 +23,12 @@ if TYPE_CHECKING:
 
 MAX_CHANNELS = 30
 MAX_WAVEFORMS = 100
-METRICS = (
-    ("spike_count", "{:g} spikes"),
-    ("firing_rate", "{:.3g} Hz"),
-    ("isi_violation", "ISI violations {:.3g}"),
-    ("snr", "SNR {:.3g}"),
-    ("std_norm", "STD / amplitude {:.3g}"),
-)
 
 
 def unit_page(
     sd: SpikeData,
     index: int,
-    metrics: dict[str, Any],
+    row: dict[str, Any],
     config: FigureConfig,
     *,
     waveforms: NDArray[np.float32] | None = None,
@@ -48,8 +42,8 @@ def unit_page(
     sd : SpikeData
     index : int
         Position of the unit in `sd`.
-    metrics : dict
-        Its row of ``CurationOutcome.unit_metrics``.
+    row : dict
+        Row of the unit in ``CurationOutcome.unit_metrics``.
     config : FigureConfig
         ``font_size``, ``dpi`` and the ``templates_color_*``.
     waveforms : numpy.ndarray, shape (spikes, samples, channels), optional
@@ -68,14 +62,14 @@ def unit_page(
         axes = (_empty_page(config) if figure is None else _wiped(figure)).axes
     isi, footprint, waveform = axes
     unit = sd.neuron_attributes[index]
-    passed = metrics["passed"]
+    passed = row["passed"]
     color = config.templates_color_curated if passed else config.templates_color_failed
     _draw_isi(isi, sd, index, color, config)
     _draw_footprint(footprint, unit, sd.metadata, color, config)
     _draw_waveforms(waveform, unit, sd.metadata, waveforms, color, config)
     figure = figure_of(isi)
     if own:
-        figure.suptitle(_title(unit, metrics), fontsize=config.font_size * 0.9, y=0.98, va="top")
+        figure.suptitle(_title(unit, row), fontsize=config.font_size * 0.9, y=0.98, va="top")
     return figure
 
 
@@ -97,14 +91,14 @@ def _wiped(figure: Figure) -> Figure:
     return figure
 
 
-def _title(unit: dict[str, Any], metrics: dict[str, Any]) -> str:
+def _title(unit: dict[str, Any], row: dict[str, Any]) -> str:
     verdict = "curated"
-    if metrics.get("merged_into") is not None:
-        verdict = f"merged into unit {metrics['merged_into']}"
-    elif not metrics["passed"]:
-        verdict = f"failed {metrics['failed_criterion']} ({metrics['failed_round']} round)"
+    if row.get("merged_into") is not None:
+        verdict = f"merged into unit {row['merged_into']}"
+    elif not row["passed"]:
+        verdict = f"failed {row['failed_criterion']} ({row['failed_round']} round)"
     place = f"channel {short(str(unit['channel_id']))} at ({unit['x']:g}, {unit['y']:g}) um"
-    values = ", ".join(text.format(metrics[name]) for name, text in METRICS)
+    values = ", ".join(metric.brief.format(row[metric.name]) for metric in metrics())
     return f"Unit {unit['unit_id']}: {verdict}, {place}\n{values}"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.curation.histograms import METRICS, histogram
+from spikelab.spike_sorting.curation.criteria import in_force, metrics
+from spikelab.spike_sorting.curation.histograms import metric_histogram
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
 from spikelab.spike_sorting.report._words import duration, figure, memory, sort_key
@@ -22,31 +24,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
 TRACES_SHOWN, TRACE_SECONDS = 12, 0.5
-CRITERIA = {metric.name: metric for metric in METRICS}
-
-
-class Outcome(Protocol):
-    """The part of a curation's outcome that is shown."""
-
-    @property
-    def sd_first(self) -> SpikeData:
-        """Units after the first round."""
-        ...
-
-    @property
-    def sd_curated(self) -> SpikeData:
-        """Units after the second round."""
-        ...
-
-    @property
-    def unit_metrics(self) -> list[dict[str, Any]]:
-        """One row per unit of the sort: unit_id, the metrics, failed_round, failed_criterion."""
-        ...
 
 
 @dataclass
@@ -63,7 +46,7 @@ class Shown:
 
     recording: BinaryRecording | None = None
     units: SpikeData | None = None
-    outcome: Outcome | None = None
+    outcome: CurationOutcome | None = None
 
 
 # ---- the recording and the run ----
@@ -200,36 +183,35 @@ def traces(shown: Shown) -> str:
 # ---- the units ----
 
 
-def criteria_rows(outcome: Outcome, curation: CurationConfig) -> list[dict[str, Any]]:
-    """Every criterion that was in force, and how many units ended at it, in the order in which they apply."""
-    failed: dict[tuple[str, str], int] = {}
-    for row in outcome.unit_metrics:
-        if row.get("failed_criterion") is not None:
-            key = (row.get("failed_round") or "", row["failed_criterion"])
-            failed[key] = failed.get(key, 0) + 1
-    rows = []
-    for which in ("first", "second"):
-        for metric in METRICS:
-            value = metric.threshold(curation, which)
-            if value is not None:
-                sign = "at most" if metric.upper else "at least"
-                count = failed.pop((which, metric.name), 0)
-                rows.append(_criterion(metric.label(curation), f"{sign} {value:g}", which, count))
-    rows += [_criterion(_criterion_name(name), "", which, count) for (which, name), count in failed.items()]
+def criteria_rows(outcome: CurationOutcome, config: CurationConfig) -> list[dict[str, Any]]:
+    """List the criteria in force, in the order of their application, with the number of units that failed each."""
+    failed = Counter(
+        (row.get("failed_round") or "", row["failed_criterion"])
+        for row in outcome.unit_metrics
+        if row.get("failed_criterion") is not None
+    )
+    rows: list[dict[str, Any]] = []
+    for criterion, threshold in in_force(config):
+        limit = f"{'at least' if criterion.direction == 'min' else 'at most'} {float(threshold):g}"
+        count = failed.pop((criterion.round, criterion.metric.name), 0)
+        rows.append(
+            {"label": criterion.metric.label(config), "limit": limit, "round": criterion.round, "failed": count}
+        )
+    rows += [  # units that were merged into others
+        {"label": _criterion_name(name), "limit": "", "round": which, "failed": count}
+        for (which, name), count in failed.items()
+    ]
     most = max([row["failed"] for row in rows] + [1])
     return [row | {"share": round(100 * row["failed"] / most)} for row in rows]
 
 
 def _criterion_name(name: str) -> str:
-    """A criterion in words: the metric's label without what stands in brackets."""
-    return CRITERIA[name].text.partition(" (")[0] if name in CRITERIA else name.replace("_", " ")
+    """Name a criterion in words: the label of its metric without the brackets."""
+    labels = {metric.name: metric.short_label for metric in metrics()}
+    return labels.get(name, name.replace("_", " "))
 
 
-def _criterion(label: str, limit: str, which: str, failed: int) -> dict[str, Any]:
-    return {"label": label, "limit": limit, "round": which, "failed": failed}
-
-
-def distributions(outcome: Outcome, curation: CurationConfig) -> list[dict[str, str]]:
+def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[dict[str, str]]:
     """A histogram of every metric."""
     kept = set(outcome.sd_curated.unit_ids)
 
@@ -238,43 +220,43 @@ def distributions(outcome: Outcome, curation: CurationConfig) -> list[dict[str, 
         return np.array([row[metric] for row in rows], dtype=np.float64)
 
     pictures = []
-    for metric in METRICS:
-        shown = histogram(metric, values(metric.name, curated=True), values(metric.name, curated=False), curation)
+    for metric in metrics():
+        shown = metric_histogram(
+            metric, values(metric.name, curated=True), values(metric.name, curated=False), curation
+        )
         pictures.append({"label": shown.label, "svg": _plots.distribution(shown), "note": shown.note})
     return pictures
 
 
 def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
     """Key and heading of the table's columns of numbers."""
-    metrics = [(metric.name, metric.label(curation)) for metric in METRICS]
-    return [*metrics, ("amplitude", "Amplitude (uV)"), ("x", "x (um)"), ("y", "y (um)")]
+    columns = [(metric.name, metric.label(curation)) for metric in metrics()]
+    return [*columns, ("amplitude", "Amplitude (uV)"), ("x", "x (um)"), ("y", "y (um)")]
 
 
-def unit_rows(units: SpikeData, outcome: Outcome) -> list[dict[str, Any]]:
+def unit_rows(units: SpikeData, outcome: CurationOutcome) -> list[dict[str, Any]]:
     """One row per unit of the sort, pictures included."""
-    metrics = {row["unit_id"]: row for row in outcome.unit_metrics}
+    rows = {row["unit_id"]: row for row in outcome.unit_metrics}
     intervals = units.interspike_intervals()
     return [
-        _unit_row(unit, metrics[unit["unit_id"]], intervals[index], units.metadata)
+        _unit_row(unit, rows[unit["unit_id"]], intervals[index], units.metadata)
         for index, unit in enumerate(units.neuron_attributes)
     ]
 
 
-def _unit_row(
-    unit: dict[str, Any], metrics: dict[str, Any], intervals: Any, metadata: dict[str, Any]
-) -> dict[str, Any]:
-    kept = bool(metrics["passed"])
+def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadata: dict[str, Any]) -> dict[str, Any]:
+    kept = bool(row["passed"])
     kind = "kept" if kept else "failed"
-    values = {metric.name: metrics[metric.name] for metric in METRICS}
+    values = {metric.name: row[metric.name] for metric in metrics()}
     values |= {name: unit[name] for name in ("amplitude", "x", "y")}
-    criterion = metrics.get("failed_criterion") or ""
+    criterion = row.get("failed_criterion") or ""
     return {
         "id": unit["unit_id"],
         "kind": kind,
         "criterion": criterion,
         "verdict": "kept" if kept else _criterion_name(criterion),
-        "merged_into": metrics.get("merged_into"),
-        "failed_metric": criterion if criterion in CRITERIA else "",
+        "merged_into": row.get("merged_into"),
+        "failed_metric": criterion if criterion in values else "",
         "peak": "positive" if unit["has_pos_peak"] else "negative",
         "channel": unit["channel_id"],
         "electrode": unit.get("electrode"),
@@ -284,7 +266,7 @@ def _unit_row(
     }
 
 
-def unit_content(units: SpikeData, outcome: Outcome, curation: CurationConfig) -> dict[str, Any]:
+def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationConfig) -> dict[str, Any]:
     """All that a finished sort has to show."""
     curated = outcome.sd_curated
     return {

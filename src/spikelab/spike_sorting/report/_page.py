@@ -1,25 +1,22 @@
-"""From values to a page: one file that needs nothing else, and that is written again only when it would differ."""
+"""Render a page from values: one file that needs nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-import zlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab import __version__
 from spikelab.spike_sorting.report import _words
-from spikelab.system import files
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARK = '<meta name="spikelab-made-from" content="{}">'
-HEAD_BYTES = 1000  # the mark stands in them
 
 
 @cache
@@ -43,39 +40,32 @@ def _environment() -> Environment:
 
 
 def _include_raw(name: str) -> str:
-    """A style sheet or script as it is."""
+    """Include a style sheet or script unchanged."""
     from markupsafe import Markup
 
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that `template` makes of `values`."""
+    """Render `template` with `values`."""
     return _environment().get_template(template).render(**values)
 
 
-def digest(content: Any) -> str:
-    """Identity of what a page is made from."""
-    text = json.dumps([__version__, content], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def sealed(page: str, source: Any) -> str:
+    """Mark a page with the hash of its text and of the `source` that the text was rendered from."""
+    return page.replace(MARK.format(""), MARK.format(_seal(page, source)), 1)
 
 
-def is_made_from(page: Path, made_from: str) -> bool:
-    """Whether `page` is there, undamaged, and was made from the same."""
+def is_current(path: Path, source: Any) -> bool:
+    """Whether an undamaged page that was rendered from `source` lies at `path`."""
     try:
-        content = page.read_bytes()
+        page = path.read_bytes().decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return False
-    found = re.search(MARK.format(f"{made_from}-([0-9a-f]{{8}})").encode(), content[:HEAD_BYTES])
-    return found is not None and found[1].decode() == _checksum(content[: found.start()] + content[found.end() :])
+    mark = re.search(MARK.format("([0-9a-f]+)"), page)
+    return mark is not None and mark[1] == _seal(page.replace(mark[0], MARK.format(""), 1), source)
 
 
-def write_page(page: Path, text: str, made_from: str) -> None:
-    """Write a page that was rendered from `made_from`, with its checksum in its mark."""
-    before, mark, after = text.partition(MARK.format(made_from))
-    sealed = MARK.format(f"{made_from}-{_checksum((before + after).encode())}") if mark else ""
-    files.write_text(page, before + sealed + after)
-
-
-def _checksum(content: bytes) -> str:
-    return f"{zlib.crc32(content):08x}"
+def _seal(page: str, source: Any) -> str:
+    text = json.dumps([__version__, source, page], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

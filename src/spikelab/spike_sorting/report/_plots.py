@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,6 @@ from spikelab.spike_sorting.curation.histograms import (
     isi_histogram,
     population_rate,
 )
-from spikelab.spike_sorting.report._png import data_uri, grey_png
 from spikelab.spike_sorting.report._svg import Frame, drawing, log_ticks, number, polyline, ticks
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def distribution(shown: Histogram) -> str:
     content = (
         frame.bars(shown.edges, 0, shown.curated, "kept")
         + frame.bars(shown.edges, shown.curated, total, "failed")
-        + "".join(frame.line_at(line, "threshold") for line in shown.lines)
+        + "".join(frame.line_at(line, "threshold") for line in shown.thresholds)
         + frame.axes(shown.label, "Units", x_ticks, ticks(0, top, 4, whole=True))
     )
     return drawing(frame.width, frame.height, content, label=f"Histogram of {shown.label}", kind="distribution")
@@ -93,7 +94,7 @@ def activity(sd: SpikeData) -> Activity:
     steps = "".join(f"V{number(value)}H{number(right)}" for value, right in zip(y, x[1:], strict=True))
     seconds = sd.length / 1000
     return Activity(
-        raster=data_uri(grey_png(_darkness(sd))) if sd.N else "",
+        raster=_picture(_darkness(sd)) if sd.N else "",
         raster_height=int(np.clip(sd.N * 10, 40, 420)),
         n_units=sd.N,
         bin_s=seconds / RASTER_COLUMNS,
@@ -113,6 +114,15 @@ def _darkness(sd: SpikeData) -> NDArray[np.uint8]:
     share = np.where(counts > 0, 0.45 + 0.55 * np.clip((counts - 1) / max(full - 1, 1), 0, 1), 0)
     pixels: NDArray[np.uint8] = np.rint(255 * (1 - share)).astype(np.uint8)
     return pixels
+
+
+def _picture(pixels: NDArray[np.uint8]) -> str:
+    """Encode grey pixels, shape (rows, columns), as the data URI of a PNG."""
+    from PIL import Image
+
+    png = BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", compress_level=2)  # a sixth of the time of 6 for a third more bytes
+    return f"data:image/png;base64,{b64encode(png.getvalue()).decode()}"
 
 
 def _time_ticks(sd: SpikeData) -> list[tuple[float, str]]:

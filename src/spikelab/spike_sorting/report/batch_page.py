@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from spikelab.system import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spikelab.spike_sorting.report._content import Outcome
+    from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spikedata import SpikeData
 
 INDEX = "index.html"
@@ -66,7 +66,7 @@ class IndexRow:
     summary: Summary | None = None
 
 
-def summarise(units: SpikeData, outcome: Outcome) -> Summary:
+def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
     """The summary of a sorted recording; medians are over its curated units."""
     curated = outcome.sd_curated
     kept = set(curated.unit_ids)
@@ -104,24 +104,20 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
     """
     page = folder / INDEX
     figures = [(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()]
-    content = [sorter, [asdict(row) for row in rows], figures]
-    made_from = _page.digest(content)
-    if _page.is_made_from(page, made_from):
+    html = render_index(folder, sorter, rows, figures)
+    if page.is_file() and page.read_bytes() == html.encode():
         files.sweep(folder)  # of what a killed batch left
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    _page.write_page(page, render_index(folder, sorter, rows, figures, made_from), made_from)
+    files.write_text(page, html)
     return True
 
 
-def render_index(
-    folder: Path, sorter: str, rows: Sequence[IndexRow], figures: Sequence[tuple[str, str]] = (), made_from: str = ""
-) -> str:
-    """The page as HTML; see :func:`write_index`."""
+def render_index(folder: Path, sorter: str, rows: Sequence[IndexRow], figures: Sequence[tuple[str, str]] = ()) -> str:
+    """Render the page as HTML; see :func:`write_index`."""
     summaries = [row.summary for row in rows if row.summary is not None]
     return _page.render(
         "index.html.j2",
-        made_from=made_from,
         sorter=sorter,
         rows=[_row(folder, row) for row in rows],
         columns=COLUMNS,

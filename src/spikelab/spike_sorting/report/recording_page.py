@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.report import _content, _page, _words
+from spikelab.system import files
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
@@ -47,17 +48,15 @@ def write_report(results: Path, record: Mapping[str, Any], config: SortingPipeli
         Whether it was written.
     """
     page = results / REPORT
-    made_from = _page.digest(_made_from(record, config))
-    if record.get("status") in SETTLED and _page.is_made_from(page, made_from):
+    source = _source(record, config)
+    if record.get("status") in SETTLED and _page.is_current(page, source):
         return False
-    _page.write_page(page, render_report(results, record, config, shown, made_from), made_from)
+    files.write_text(page, _page.sealed(render_report(results, record, config, shown), source))
     return True
 
 
-def render_report(
-    results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, shown: Shown, made_from: str = ""
-) -> str:
-    """The page as HTML; see :func:`write_report`."""
+def render_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, shown: Shown) -> str:
+    """Render the page as HTML; see :func:`write_report`."""
     status = str(record.get("status", ""))
     badge, meaning, advice = _words.status_words(status)
     error = record.get("error")
@@ -66,7 +65,6 @@ def render_report(
         units = _content.unit_content(shown.units, shown.outcome, config.curation)
     return _page.render(
         "report.html.j2",
-        made_from=made_from,
         name=record.get("name", results.name),
         badge=badge,
         tone=_words.tone(status),
@@ -88,7 +86,8 @@ def render_report(
     )
 
 
-def _made_from(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:
+def _source(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:
+    """List what decides the page apart from dates: a run that loads all its stages leaves the page of the first one."""
     stages = {name: stage.get("run_id") for name, stage in record.get("stages", {}).items()}
     names = ("name", "status", "error", "versions")
     return [stages, {name: record.get(name) for name in names}, plain(_content.changed_settings(config))]

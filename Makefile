@@ -5,7 +5,7 @@ PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check
 BASE   := $(VENV)/.base-installed
 DEV    := $(VENV)/.dev-installed
 
-.PHONY: demo test test-slow lint format docs docs-pictures clean
+.PHONY: demo test test-slow coverage lint format docs docs-pictures clean
 
 demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, compare
 	$(VENV)/bin/spikelab demo
@@ -17,9 +17,13 @@ test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
 	$(PIP) install -q -c constraints.txt -e ".[kilosort4]"
 	$(VENV)/bin/python -m pytest -m slow
 
-lint: $(DEV)  ## style, types and layers
+coverage: $(DEV)  ## how much of src the fast tests run: a table, and pages in htmlcov
+	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8 --cov --cov-report=term --cov-report=html
+
+lint: $(DEV)  ## style, spelling, types and layers
 	$(VENV)/bin/ruff check src tests benchmarks examples docs
 	$(VENV)/bin/ruff format --check src tests benchmarks examples docs
+	$(VENV)/bin/codespell src tests benchmarks examples docs .github *.md *.toml *.cff
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
@@ -38,7 +42,8 @@ docs-pictures: $(DEV)  ## draw the pictures of the documentation again
 	$(VENV)/bin/python -m examples.tutorial_pictures docs/images
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "spikelab needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing); name another one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -q -c constraints.txt -e .
@@ -49,4 +54,4 @@ $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@ $(BASE)
 
 clean:
-	rm -rf $(VENV) demo build dist docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build dist docs/_build htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -35,6 +35,7 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.failures.signatures import SIGNATURES
+from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +151,7 @@ ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
     ),
     DockerEnvironmentError: (
         "`reason` says which: `daemon_down` (start Docker; check with `docker ps`), `client_missing` (install Docker; "
-        "`pip install spikelab[docker]`), `image_pull_failed` (`docker pull IMAGE` by hand, where there is network), "
+        f"`{install_command('docker')}`), `image_pull_failed` (`docker pull IMAGE` by hand, where there is network), "
         "`permission_denied` (add the user to the group `docker`, log in again), `other` (see the `__cause__`; check "
         "the "
         "NVIDIA container toolkit with `docker run --rm --gpus all IMAGE nvidia-smi`)."

@@ -145,6 +145,24 @@ def test_missing_sorter_says_what_to_install(make_config, small_recording, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        (["hdbscan"], 'the package hdbscan, which is not installed: pip install "hdbscan>='),
+        (["pandas", "sklearn"], 'the packages pandas and scikit-learn, which are not installed: pip install "pandas>='),
+    ],
+)
+def test_sorters_of_spikeinterface_name_the_packages_they_lack(make_config, monkeypatch, absent, words) -> None:
+    for module in absent:
+        monkeypatch.setitem(sys.modules, module, None)
+    for name in ("simple", "spykingcircus2", "tridesclous2"):
+        backend = get_backend_class(f"spikeinterface:{name}")(make_config(f"spikeinterface:{name}"))
+        with pytest.raises(SorterNotInstalledError) as caught:
+            backend.check_installed()
+        assert str(caught.value).startswith(f"The sorter '{name}' needs {words}")
+        assert caught.value.sorter == name
+
+
 @pytest.fixture
 def containers_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether there is a docker daemon here is not looked at."""
@@ -193,7 +211,7 @@ def test_kilosort4_without_its_packages(make_config, monkeypatch) -> None:
         raise kilosort4.PackageNotFoundError(package)
 
     monkeypatch.setattr(kilosort4, "version", missing)
-    with pytest.raises(SorterNotInstalledError, match=r"pip install spikelab\[kilosort4\]"):
+    with pytest.raises(SorterNotInstalledError, match='pip install "kilosort>=.*" "torch>='):
         Kilosort4Backend(make_config("kilosort4")).check_installed()
     monkeypatch.setattr(spikeinterface_generic, "check_container", lambda container, sorter, gpu: None)
     Kilosort4Backend(make_config("kilosort4", use_docker=True)).check_installed()

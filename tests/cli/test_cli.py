@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 import signal
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spikelab import __version__
-from spikelab.cli import cli
+from spikelab.cli import _doctor, cli
 from spikelab.cli._exit_codes import code_for, gravest
 from spikelab.cli._settings import parse_settings
 from spikelab.spike_sorting import _exceptions as errors
@@ -172,6 +173,25 @@ def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("rt_sort")]
     assert row.split()[1:3] == ["ok", "on"]  # the CPU or a GPU
     assert "CPU" in row
+
+
+def test_doctor_warns_of_the_other_distribution_of_that_name(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def installed(*names: str) -> str:
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1.2" if name in names else version(name))
+        monkeypatch.setattr(_doctor, "ROWS", (_doctor._namesake,))
+        return run("doctor").stdout
+
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert "distribution" not in installed("spikelab-sorting")
+    warned = installed("spikelab-sorting", "spikelab")
+    assert "distribution spikelab" in warned
+    assert "BROKEN" in warned
+    assert "0.1.2 is installed as well" in warned
+    assert "pip uninstall spikelab spikelab-sorting" in warned
 
 
 def test_demo_finds_most_neurons(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import spikeinterface.core
 
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.data import BinaryRecording, Waveforms
 from spikelab.spike_sorting.waveforms import compute_waveforms
@@ -111,3 +113,9 @@ def test_the_answer_is_by_metric_and_unit_and_a_warning_is_a_line_of_the_log(
     assert analyzer.asked
     assert repr(found) == "{'snr': {3: 5.0, 10: nan}, 'num_spikes': {3: 7.0, 10: 8.0}}"
     assert caplog.text.count("SpikeInterface is worried") == 1
+
+
+def test_without_pandas_the_package_is_named(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(EnvironmentSortFailure, match=r'^si_quality_metrics needs the package pandas.*"pandas>='):
+        compute_quality_metrics(*measured)

@@ -23,6 +23,7 @@ from spikelab.spike_sorting.stages.checks import (
     check_plugins,
     check_sorter,
 )
+from spikelab.system.extras import DISTRIBUTION, install_command
 from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
@@ -56,9 +57,25 @@ def _packages() -> list[Row]:
     return [(name, OK, version(name)) for name in ("spikeinterface", "numpy", "numba", "h5py")]
 
 
+def _namesake() -> list[Row]:
+    """Warn of the distribution ``spikelab``, another program whose files lie in the same folder as ours."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("spikelab")
+    except PackageNotFoundError:
+        return []
+    what_to_do = (
+        f"{found} is installed as well; this program is {DISTRIBUTION}, and both are imported as spikelab: pip "
+        f"uninstall spikelab {DISTRIBUTION}, then install this one again (pip install . in its clone)"
+    )
+    return [("distribution spikelab", BROKEN, what_to_do)]
+
+
 def _torch() -> list[Row]:
     if importlib.util.find_spec("torch") is None:
-        return [("torch", ABSENT, "for Kilosort 4: pip install 'spikelab[kilosort4]'; RT-Sort on a GPU: [rt-sort]")]
+        sorters = f"Kilosort 4: {install_command('kilosort4')}; RT-Sort on a GPU: {install_command('rt-sort')}"
+        return [("torch", ABSENT, f"for {sorters}")]
     from importlib.metadata import version
 
     return [("torch", OK, version("torch"))]
@@ -90,7 +107,7 @@ def _docker() -> list[Row]:
     state, text = _run([command, "info", "--format", "{{.ServerVersion}}"])
     client = importlib.util.find_spec("docker") is not None
     rows = [("docker daemon", state, text)]
-    rows.append(("docker client", OK if client else ABSENT, "" if client else "pip install 'spikelab[docker]'"))
+    rows.append(("docker client", OK if client else ABSENT, "" if client else install_command("docker")))
     return rows
 
 
@@ -109,6 +126,7 @@ ROWS: tuple[Callable[[], list[Row]], ...] = (
     partial(_checked, check_memory),
     partial(_checked, check_disk),
     _packages,
+    _namesake,
     partial(_checked, check_gpu),
     _torch,
     _sorters,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spikedata._epochs import chunks_ms
+from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData
@@ -30,7 +31,7 @@ def to_pynapple(sd: BaseSpikeData) -> Any:
     Raises
     ------
     ImportError
-        pynapple is not installed (``pip install 'spikelab[pynapple]'``).
+        pynapple is not installed.
     """
     try:
         import pynapple
@@ -38,7 +39,7 @@ def to_pynapple(sd: BaseSpikeData) -> Any:
         if error.name != "pynapple":
             raise
         raise ImportError(
-            "to_pynapple needs the package pynapple, which is not installed: pip install 'spikelab[pynapple]'"
+            f"to_pynapple needs the package pynapple, which is not installed: {install_command('pynapple')}"
         ) from error
     support = _support(sd, pynapple)
     trains = [pynapple.Ts(times / 1000, time_units="s", time_support=support) for times in sd.train]

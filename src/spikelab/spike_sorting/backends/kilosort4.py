@@ -18,6 +18,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_REQUIRED, GPU_UNUSED
 from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
+from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +61,8 @@ class Kilosort4Backend(SpikeInterfaceBackend):
                 version(package)
             except PackageNotFoundError:
                 raise SorterNotInstalledError(
-                    f"Kilosort 4 needs the package {package!r}, which is not installed: pip install "
-                    "spikelab[kilosort4], or run it in its container (use_docker=True).",
+                    f"Kilosort 4 needs the package {package!r}, which is not installed: "
+                    f"{install_command('kilosort4')}, or run it in its container (use_docker=True).",
                     sorter="kilosort4",
                 ) from None
         if not self.needs_gpu(self.config) and not may_have_gpu():

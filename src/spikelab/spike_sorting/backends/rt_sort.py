@@ -16,6 +16,7 @@ from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, Stand
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.settings.fields import Range
 from spikelab.system import files
+from spikelab.system.extras import install_command
 from spikelab.system.json_files import plain
 from spikelab.system.memory import RT_SORT_BYTES
 from spikelab.system.resources import available_cores
@@ -241,7 +242,7 @@ def usable_device(device: str) -> tuple[str, str]:
     if device == CPU:
         return CPU, ""
     if importlib.util.find_spec("torch") is None:
-        return CPU, "PyTorch is not installed (pip install 'spikelab[rt-sort]')"
+        return CPU, f"PyTorch is not installed ({install_command('rt-sort')})"
     if version("torch").endswith("+cpu"):  # known without importing it
         return CPU, "the PyTorch that is installed is one for the CPU only"
     try:

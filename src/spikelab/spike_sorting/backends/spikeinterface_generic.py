@@ -27,6 +27,7 @@ from spikelab.spike_sorting.backends.isolation.container import (
     remove_containers,
 )
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+from spikelab.system.extras import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,6 +161,13 @@ class SpikeInterfaceBackend(StandardBackend):
     def check_host(self) -> None:
         """SorterNotInstalledError, with what to install, where the sorter cannot run without a container."""
         sorter = self._sorter()
+        missing = lacking() if _is_own(sorter) else ""
+        if missing:
+            raise SorterNotInstalledError(
+                f"The sorter {self.spikeinterface_name!r} needs {missing}, or run it in its container "
+                "(use_docker=True).",
+                sorter=self.spikeinterface_name,
+            )
         if sorter.is_installed():
             return
         advice = (
@@ -238,6 +246,13 @@ class SpikeInterfaceBackend(StandardBackend):
         if isinstance(freq_max, int | float) and freq_max >= nyquist:
             return {"freq_max": math.floor(0.9 * nyquist)}
         return {}
+
+
+def _is_own(sorter: Any) -> bool:
+    """Whether SpikeInterface itself implements the sorter, from packages that it does not require."""
+    from spikeinterface.sorters.internal.si_based import ComponentsBasedSorter
+
+    return issubclass(sorter, ComponentsBasedSorter)
 
 
 def require_harmless_folder(sorter: str, folder: Path) -> None:

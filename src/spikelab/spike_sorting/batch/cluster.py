@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.batch.dispatch import Worker
+from spikelab.system.extras import install_command
 from spikelab.system.host import available_memory, gpus
 from spikelab.system.memory import parse_memory
 from spikelab.system.resources import available_cores
@@ -110,7 +111,7 @@ def _unknown_dask(error: Exception) -> EnvironmentSortFailure:
     return EnvironmentSortFailure(
         f"distributed {version('distributed')} does not tell of its workers as spikelab expects it to "
         f"({type(error).__name__}: {error}). Install the versions that spikelab is tested with: "
-        "pip install -c constraints.txt 'spikelab[distributed]'"
+        f"{install_command('distributed')} -c constraints.txt (of spikelab's clone)"
     )
 
 
@@ -175,7 +176,7 @@ def require_dask() -> None:
     """EnvironmentSortFailure where dask.distributed is not installed."""
     if importlib.util.find_spec("distributed") is None:
         raise EnvironmentSortFailure(
-            "this needs dask.distributed: pip install 'spikelab[distributed]'. Without it, "
+            f"this needs dask.distributed: {install_command('distributed')}. Without it, "
             "spikelab batch MANIFEST --plan DIR writes a job file for each recording and scripts that run them"
         )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.stages import checks, recording, sorting
+from spikelab.spike_sorting.waveforms.quality import require_pandas
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.context import Context
@@ -41,4 +42,6 @@ def looked_at(context: Context) -> Context:
             memory_bytes=context.backend.libraries_bytes,
         )
         checks.require(needs)
+        if context.config.waveform.si_quality_metrics:
+            require_pandas()
     return replace(context, sorts=sorts)

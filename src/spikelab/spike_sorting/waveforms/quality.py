@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.system.extras import lacking
 from spikelab.system.runlog import unheard_warnings
 
 if TYPE_CHECKING:
@@ -19,6 +21,12 @@ EXTENSIONS = ("random_spikes", "templates", "noise_levels", "spike_amplitudes", 
 
 # Sums over chunks, whose last digits depend on the order in which workers finish.
 SUMMED = ("templates", "noise_levels")
+
+
+def require_pandas() -> None:
+    """EnvironmentSortFailure where pandas, in which SpikeInterface collects the metrics, is not installed."""
+    if missing := lacking("pandas"):
+        raise EnvironmentSortFailure(f"si_quality_metrics needs {missing}")
 
 
 def compute_quality_metrics(
@@ -47,7 +55,13 @@ def compute_quality_metrics(
     -------
     dict of str to dict of int to float
         Name of the metric -> unit id -> value; NaN where SpikeInterface could not tell.
+
+    Raises
+    ------
+    EnvironmentSortFailure
+        If pandas is not installed.
     """
+    require_pandas()
     import spikeinterface.metrics
     import spikeinterface.postprocessing  # noqa: F401
     from spikeinterface.core import create_sorting_analyzer, get_noise_levels

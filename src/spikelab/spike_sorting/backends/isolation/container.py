@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from spikelab.spike_sorting._exceptions import DockerEnvironmentError, SorterNotInstalledError
+from spikelab.system.extras import install_command
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def check_container(container: Container, sorter: str, *, gpu: bool) -> None:
     if gpu and find_spec("cuda") is None:
         raise SorterNotInstalledError(
             f"SpikeInterface looks for the GPU of {sorter}'s container with the package cuda-bindings, which is not "
-            f"installed: pip install spikelab[{container.engine}].",
+            f"installed: {install_command(container.engine)}.",
             sorter=sorter,
         )
 
@@ -140,7 +141,7 @@ def _check_docker(image: str, sorter: str) -> None:
         )
     if find_spec("docker") is None:
         raise DockerEnvironmentError(
-            "Docker's Python client is not installed: pip install spikelab[docker].", reason="client_missing"
+            f"Docker's Python client is not installed: {install_command(DOCKER)}.", reason="client_missing"
         )
     import docker
     from requests import RequestException
@@ -192,7 +193,7 @@ def _check_singularity(image: str, sorter: str) -> None:
         )
     if find_spec("spython") is None:
         raise SorterNotInstalledError(
-            "Singularity's Python client is not installed: pip install spikelab[singularity].", sorter=sorter
+            f"Singularity's Python client is not installed: {install_command(SINGULARITY)}.", sorter=sorter
         )
     if image.endswith(IMAGE_FILES) and not Path(image).is_file():
         raise SorterNotInstalledError(

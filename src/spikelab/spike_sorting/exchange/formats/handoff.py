@@ -14,6 +14,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spikedata.curation import isi_violations
+from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +119,7 @@ def required(package: str, extra: str) -> Any:
         if error.name != package.partition(".")[0]:
             raise
         raise EnvironmentSortFailure(
-            f"this needs the package {error.name}, which is not installed: pip install 'spikelab[{extra}]'"
+            f"this needs the package {error.name}, which is not installed: {install_command(extra)}"
         ) from error
 
 

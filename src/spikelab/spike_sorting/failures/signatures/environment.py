@@ -11,6 +11,7 @@ from spikelab.spike_sorting._exceptions import (
     SorterNotInstalledError,
 )
 from spikelab.spike_sorting.failures.signatures.signature import Signature
+from spikelab.system.extras import install_command
 
 _IN_A_CONTAINER = r"\b(docker|singularity|apptainer)\b|_compiled\b|in_container|matlabruntime"
 _LIBRARY = (
@@ -27,8 +28,8 @@ _DOCKER = (
         r"|(install|missing|no) (the )?docker (python )?(client|package)"
         r"|pip install docker\b",
         DockerEnvironmentError,
-        "Docker cannot be used: its command or its Python client is missing. Install Docker, then: pip install "
-        "spikelab[docker]; check with 'docker version'.",
+        "Docker cannot be used: its command or its Python client is missing. Install Docker, then: "
+        f"{install_command('docker')}; check with 'docker version'.",
         {"reason": "client_missing"},
     ),
     Signature(
@@ -134,8 +135,8 @@ _MODEL_FILE = r"(?:init_dict\.json|state_dict\.pt)"
 _PATH = r"(?:[A-Za-z]:)?[/\\~.][^'\"\n]*"
 _NO_MODEL = (
     "RT-Sort's detection model could not be loaded: a wrong folder, damaged weights, or no PyTorch for the GPU. "
-    "Check first that rt_sort_model_path holds init_dict.json and state_dict.pt; for a GPU: pip install "
-    "spikelab[rt-sort], or rt_sort_device='cpu', which needs no PyTorch."
+    "Check first that rt_sort_model_path holds init_dict.json and state_dict.pt; for a GPU: "
+    f"{install_command('rt-sort')}, or rt_sort_device='cpu', which needs no PyTorch."
 )
 
 ENVIRONMENT = (
@@ -179,8 +180,8 @@ ENVIRONMENT = (
     Signature(
         r"No module named '?(kilosort|torch)'?(?![\w.])",
         SorterNotInstalledError,
-        "A package of the sorter is missing. Check first that this is the environment it was installed in; then: pip "
-        "install spikelab[kilosort4], or run it in its container (use_docker=True).",
+        "A package of the sorter is missing. Check first that this is the environment it was installed in; then: "
+        f"{install_command('kilosort4')}, or run it in its container (use_docker=True).",
     ),
     Signature(
         r"matlab: (command )?not found|'matlab' is not recognized",

@@ -13,7 +13,7 @@ from spikelab.spike_sorting.config import ExecutionConfig, WaveformConfig
 from spikelab.spike_sorting.data import SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.waveforms.engine import averaged_spikes
-from spikelab.spike_sorting.waveforms.templates import Window
+from spikelab.spike_sorting.waveforms.windows import Window
 
 TOLERANCE = 1e-4
 SEARCH_FRAMES = 10  # 0.5 ms

@@ -25,7 +25,7 @@ RATE_HZ = 10.0
 REFRACTORY_FRAMES = 80
 SPREAD_UM = 20.0
 FOOTPRINT_CHANNELS = 20
-# Sorters report spikes some frames off; centring has to find the peak again.
+# Sorters report spikes some frames off; alignment has to find the peak again.
 JITTER_FRAMES = 4
 EDGE_FRAMES = 200
 CHUNK_FRAMES = 20_000

@@ -34,7 +34,7 @@ class Guards:
 
 
 WAVEFORM_GUARDS = Guards(
-    compiled=("waveforms_parts", "waveforms_metrics", "waveforms_extractor", "waveforms_engine", "waveforms_centring")
+    compiled=("waveforms_parts", "waveforms_metrics", "waveforms_extractor", "waveforms_engine", "waveforms_alignment")
 )
 GUARDS = {
     "rt_sort/learning/_dip.py": Guards(("dip",)),

@@ -7,7 +7,7 @@ import pytest
 
 from spikelab import SpikeData
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
-from spikelab.spike_sorting.waveforms.templates import Window
+from spikelab.spike_sorting.waveforms.windows import Window
 from spikelab.spikedata import _waveform_metrics as wm
 from spikelab.spikedata._windows import noise_stretches
 

@@ -11,9 +11,11 @@ from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.data import Epoch, SpikeTrains, Waveforms
 from spikelab.spike_sorting.waveforms import _kernels, chunks, compute_waveforms, engine
+from spikelab.spike_sorting.waveforms.alignment import Spikes
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels
-from spikelab.spike_sorting.waveforms.templates import Window, average_windows, draw, fitting, running_sums
+from spikelab.spike_sorting.waveforms.templates import Workspace, running_sums
+from spikelab.spike_sorting.waveforms.windows import Window, draw, fitting
 
 BREAKS = (20_011, 20_075, 41_000)  # the second epoch is shorter than a window
 
@@ -47,7 +49,7 @@ def reference(traces, epochs, train, config, fs) -> dict:
     look = windows(train).mean(axis=0)
     positive = look.max() >= config.pos_peak_thresh * abs(look.min())
     channel = (look.argmax() if positive else look.argmin()) % traces.shape[1]
-    centred = []
+    aligned = []
     radius = int(0.5 * fs / 1000)
     for i, frame in enumerate(train):
         (epoch,) = [e for e in epochs if e.start_frame <= frame < e.end_frame]
@@ -57,15 +59,15 @@ def reference(traces, epochs, train, config, fs) -> dict:
         if i + 1 < len(train) and train[i + 1] < epoch.end_frame:
             high = min(high, (train[i + 1] + frame) // 2)
         piece = traces[low : high + 1, channel] * (1 if positive else -1)
-        centred.append(low + int(piece.argmax()))
-    cut = windows(centred)
+        aligned.append(low + int(piece.argmax()))
+    cut = windows(aligned)
     template, std = cut.mean(axis=0), cut.std(axis=0)
     amplitude, peak = np.abs(template).max(axis=0), np.abs(template).argmax(axis=0)
     noise = np.median(np.abs(traces - np.median(traces, axis=0)), axis=0) / 0.6745
     return {
         "positive": positive,
         "channel": channel,
-        "centred": centred,
+        "aligned": aligned,
         "template": template,
         "std": std,
         "amplitude": amplitude,
@@ -88,7 +90,7 @@ def test_agrees_with_float64_brute_force(make_binary, make_array, make_culture, 
         expected = reference(counts * 0.1, source.epochs, train.tolist(), config, 20_000.0)
         assert result.has_pos_peak[row] == expected["positive"] == (row % 3 == 2)
         assert result.main_channels[row] == expected["channel"] == row
-        assert result.spikes[row].tolist() == expected["centred"]
+        assert result.spikes[row].tolist() == expected["aligned"]
         assert result.n_averaged[row] == expected["n"]
         np.testing.assert_allclose(result.templates[row], expected["template"], atol=1e-4)
         np.testing.assert_allclose(result.template_stds[row], expected["std"], atol=1e-4)
@@ -247,9 +249,12 @@ def test_running_sums_take_no_more_memory_than_they_may(make_binary):
     with UnitPool(1) as pool:
         for train in trains:
             train.sort()
-        average_windows(source, trains[:1], channels, window, pool, running_sums(source, 1, window, block))  # compiles
+        every = [np.arange(len(train)) for train in trains]
+        small = Workspace(source, window, pool, running_sums(source, 1, window, block))
+        engine.average_windows(small, Spikes(trains[:1]), every[:1], channels[:1])  # compiles
         tracemalloc.start()
-        average_windows(source, trains, channels, window, pool, running_sums(source, 300, window, block))
+        work = Workspace(source, window, pool, running_sums(source, 300, window, block))
+        engine.average_windows(work, Spikes(trains), every, channels)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < results_bytes + 1.5 * block  # all units' sums at once would be four times the results
@@ -257,8 +262,8 @@ def test_running_sums_take_no_more_memory_than_they_may(make_binary):
 
 def test_no_units_is_insufficient_activity(make_binary, config):
     with pytest.raises(InsufficientActivityError, match="no units") as caught:
-        compute(make_binary(np.zeros((100, 2))), SpikeTrains.from_dict({}), config, sorter="kilosort2")
-    assert caught.value.sorter == "kilosort2"
+        compute(make_binary(np.zeros((100, 2))), SpikeTrains.from_dict({}), config)
+    assert caught.value.sorter == ""
 
 
 def test_units_without_a_fitting_spike_have_zeros_that_fail_curation(make_binary, make_culture, config):

@@ -32,7 +32,6 @@ def scene(make_binary, make_culture, config, tmp_path):
             binary.to_spikeinterface(),
             trains.to_spikeinterface(binary.sampling_frequency),
             tmp_path / "waveforms",
-            tmp_path / "curation",
             replace(config, **changes),
             seed=5,
             total_memory="1G",
@@ -97,6 +96,7 @@ def test_files_are_written_on_request_only(scene):
 def test_initial_units_are_written_in_time_order(scene):
     extractor = scene.run()
     folder = scene.folder / "curation"
+    extractor.write_units(folder)
     assert sorted(p.name for p in folder.iterdir()) == ["spike_clusters.npy", "spike_times.npy", "unit_ids.npy"]
     times, clusters = np.load(folder / "spike_times.npy"), np.load(folder / "spike_clusters.npy")
     assert np.load(folder / "unit_ids.npy").tolist() == [3, 10, 17, 24, 31]
@@ -116,7 +116,7 @@ def test_unknown_unit_and_mode_list_what_there_is(scene):
 def test_a_unit_without_windows_has_a_median_of_zeros(scene, config):
     binary = scene.binary
     sorting = NumpySorting.from_unit_dict({0: np.array([3])}, binary.sampling_frequency)
-    extractor = extract(binary.to_spikeinterface(), sorting, scene.folder / "w", scene.folder / "c", config, seed=1)
+    extractor = extract(binary.to_spikeinterface(), sorting, scene.folder / "w", config, seed=1)
     assert not extractor.get_computed_template(0, "median").any()
 
 
@@ -149,6 +149,13 @@ def test_any_extractor_can_be_read(scene, names):
     for name in ("epoch_templates", "epoch_snr", "epoch_std_norm"):
         np.testing.assert_array_equal(getattr(result, name), getattr(own.waveforms_result, name))
     assert waveforms_from_extractor(own) is own.waveforms_result
+
+
+def test_a_sorting_without_units_is_insufficient_activity_of_its_sorter(scene, config):
+    nothing = NumpySorting.from_unit_dict({}, 20_000.0)
+    with pytest.raises(InsufficientActivityError, match="no units") as caught:
+        extract(scene.binary.to_spikeinterface(), nothing, scene.folder / "w", config, seed=1, sorter="kilosort2")
+    assert caught.value.sorter == "kilosort2"
 
 
 def test_an_extractor_without_units_is_insufficient_activity(scene):

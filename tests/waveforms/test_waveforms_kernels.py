@@ -12,23 +12,25 @@ from spikelab.spike_sorting.waveforms._kernels import (
     FRAMES_AT_A_TIME,
     LINE_OF_INT16,
     add_windows,
-    centre_spikes,
+    align_spikes,
     count_values,
     mean_and_std,
     medians_and_mads,
 )
+from spikelab.spike_sorting.waveforms.chunks import Chunk
 
 
-def test_spikes_are_centred_on_the_earliest_extremum_of_their_channel() -> None:
+def test_spikes_are_aligned_to_the_earliest_extremum_of_their_channel() -> None:
     """Unit 0 is negative on channel 0, unit 1 positive on channel 1; the traces begin at frame 100."""
     traces = np.zeros((12, 2), dtype=np.int16)
     traces[[2, 5, 7, 9], 0] = [-9, -5, -5, -8]
     traces[[1, 4, 8], 1] = [3, 7, 7]
     low, high = np.array([103, 102, 109, 100, 105]), np.array([108, 109, 110, 109, 106])
-    centred = np.full(6, -1)
+    aligned = np.full(6, -1)
     first, last = np.array([0, 3]), np.array([3, 5])
-    centre_spikes(traces, 100, low, high, first, last, np.array([0, 1]), np.array([False, True]), centred)
-    assert centred.tolist() == [105, 102, 109, 104, 105, -1]
+    chunk = Chunk(traces, 100, first, last, unit=0, epoch=0)
+    align_spikes(chunk, low, high, np.array([0, 1]), np.array([False, True]), aligned)
+    assert aligned.tolist() == [105, 102, 109, 104, 105, -1]
 
 
 @pytest.mark.parametrize("n_spikes", [1, 4, 7, 8])
@@ -42,7 +44,7 @@ def test_windows_are_added_spike_by_spike(n_spikes: int, with_squares: bool) -> 
     sums = rng.normal(size=(2, 6, 3))
     squares = rng.normal(size=(2, 6, 3)) if with_squares else np.empty((0, 0, 0))
     before, before_squares = sums.copy(), squares.copy()
-    add_windows(traces, 200, frames, picked, first, last, 2, sums, squares)
+    add_windows(Chunk(traces, 200, first, last, unit=0, epoch=0), frames, picked, 2, sums, squares)
     for unit in (0, 1):
         own = frames[picked[first[unit] : last[unit]]]
         windows = np.stack([traces[frame - 202 : frame - 196].astype(float) for frame in own])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.data import Epoch, SpikeTrains
-from spikelab.spike_sorting.waveforms import chunks, engine, templates
-from spikelab.spike_sorting.waveforms.chunks import UnitPool, chunk_grid, visit_spikes
+from spikelab.spike_sorting.waveforms import chunks, engine, windows
+from spikelab.spike_sorting.waveforms.alignment import Spikes
+from spikelab.spike_sorting.waveforms.chunks import UnitPool, chunk_grid, iterate_chunks
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes
-from spikelab.spike_sorting.waveforms.templates import Window, average_windows, draw, fitting, gather, running_sums
+from spikelab.spike_sorting.waveforms.templates import Workspace, running_sums
+from spikelab.spike_sorting.waveforms.windows import Window, draw, fitting, gather
 
 
 class Counting:
@@ -37,17 +40,17 @@ def test_no_chunk_crosses_a_break() -> None:
     assert epochs.tolist() == [0, 0, 0, 1, 2, 2]
 
 
-def test_visits_hold_the_spikes_of_each_chunk_and_what_is_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_hold_the_spikes_of_each_chunk_and_what_is_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 0)
     monkeypatch.setattr(chunks, "MIN_CHUNK_FRAMES", 10)
     trains = [np.array([1, 9, 10, 33]), np.array([11, 24, 39])]
     seen = []
-    for visit in visit_spikes(Counting(40, (25,)), trains, 3, 4, "test"):  # type: ignore[arg-type]
-        rows = visit.traces[:, 0]
-        assert rows[0] == visit.base
+    for chunk in iterate_chunks(Counting(40, (25,)), Spikes(trains), slice(0, 2), Window(3, 4), "test"):  # type: ignore[arg-type]
+        rows = chunk.traces[:, 0]
+        assert rows[0] == chunk.base
         flat = np.concatenate(trains)
-        spikes = [flat[a:b].tolist() for a, b in zip(visit.first, visit.last, strict=True)]
-        seen.append((visit.epoch, int(rows[0]), int(rows[-1]), spikes, visit.n_spikes.tolist()))
+        spikes = [flat[a:b].tolist() for a, b in zip(chunk.first, chunk.last, strict=True)]
+        seen.append((chunk.epoch, int(rows[0]), int(rows[-1]), spikes, chunk.n_spikes.tolist()))
     assert seen == [
         (0, 0, 13, [[1, 9], []], [2, 0]),
         (0, 7, 15, [[10], [11]], [1, 1]),
@@ -140,18 +143,20 @@ def test_looking_for_main_channels_takes_no_sums_of_squares() -> None:
     """So that the memory of one unit's sums and squares is that of two units' sums: one pass instead of two."""
     source, window, trains = Counting(100), Window(3, 4), SpikeTrains.from_dict({0: [20], 1: [50], 2: [2]})
     with UnitPool(1) as pool:
-        channels, positive, known = engine.find_main_channels(
-            source, trains, window, WaveformConfig(), 0, pool, running_sums(source, 3, window, 0)  # type: ignore[arg-type]
+        main = engine.find_main_channels(
+            Workspace(source, window, pool, running_sums(source, 3, window, 0)), trains, WaveformConfig(), 0  # type: ignore[arg-type]
         )  # fmt: skip
     assert source.read == [(17, 55)]
-    assert (channels.tolist(), positive.tolist(), known.tolist()) == ([0] * 3, [False] * 3, [True, True, False])
+    assert (main.channels.tolist(), main.positive.tolist()) == ([0] * 3, [False] * 3)
+    assert main.known.tolist() == [True, True, False]
 
 
 def test_what_is_read_for_averages_reaches_no_further_than_their_windows() -> None:
     source, window, trains = Counting(100), Window(3, 4), [np.array([20, 30]), np.array([50])]
     with UnitPool(1) as pool:
-        memory = running_sums(source, 2, window, 10**9)  # type: ignore[arg-type]
-        averages = average_windows(source, trains, np.zeros(2, dtype=int), window, pool, memory)  # type: ignore[arg-type]
+        work = Workspace(source, window, pool, running_sums(source, 2, window, 10**9))  # type: ignore[arg-type]
+        picked = [np.arange(2), np.arange(1)]
+        averages = engine.average_windows(work, Spikes(trains), picked, np.zeros(2, dtype=int))
     assert source.read == [(17, 55)]
     assert averages.templates[:, 3, 0].tolist() == [25, 50]
     assert averages.stds[:, 3, 0].tolist() == [5, 0]
@@ -172,20 +177,18 @@ def test_a_draw_is_sorted_without_repeats_and_hangs_on_its_keys() -> None:
 
 
 def test_windows_that_are_cut_out_are_in_microvolts_around_their_spikes() -> None:
-    windows = gather(Counting(100), np.array([10, 40]), Window(1, 2))  # type: ignore[arg-type]
-    assert windows[:, :, 1].tolist() == [[9, 10, 11, 12], [39, 40, 41, 42]]
+    cut = gather(Counting(100), np.array([10, 40]), Window(1, 2))  # type: ignore[arg-type]
+    assert cut[:, :, 1].tolist() == [[9, 10, 11, 12], [39, 40, 41, 42]]
 
 
 def test_windows_are_handed_on_in_pieces_in_time_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "HANDED_VALUES", 2 * 8 * 2)  # two windows
+    monkeypatch.setattr(windows, "CUT_VALUES", 2 * 8 * 2)  # two windows
     handed: list[tuple[int, list[float]]] = []
     source, window, trains = Counting(100), Window(3, 4), [np.array([20, 30, 40]), np.array([50])]
     with UnitPool(1) as pool:
-        memory = running_sums(source, 2, window, 10**9)  # type: ignore[arg-type]
-        average_windows(
-            source, trains, np.zeros(2, dtype=int), window, pool, memory,  # type: ignore[arg-type]
-            sink=lambda unit, windows: handed.append((unit, windows[:, 3, 0].tolist())),
-        )  # fmt: skip
+        work = Workspace(source, window, pool, running_sums(source, 2, window, 10**9))  # type: ignore[arg-type]
+        sink = SimpleNamespace(add=lambda unit, found: handed.append((unit, found[:, 3, 0].tolist())))
+        engine.average_windows(work, Spikes(trains), [np.arange(3), np.arange(1)], np.zeros(2, dtype=int), [sink])
     assert handed == [(0, [20, 30]), (0, [40]), (1, [50])]
 
 

@@ -205,17 +205,18 @@ class StandardBackend(SorterBackend):
         from spikelab.spike_sorting.waveforms import extract
 
         execution = self.config.execution
-        return extract(
+        extractor = extract(
             recording,
             sorting,
             Path(waveforms_folder),
-            Path(curation_folder),
             self.config.waveform,
             seed=seed_from(rng, execution.random_seed),
             n_jobs=execution.n_jobs,
             total_memory=max(1, self.for_work),
             sorter=self.sorter_label,
         )
+        extractor.write_units(Path(curation_folder))
+        return extractor
 
     def ensure_binary(self, recording: BaseRecording, recording_dat_path: Path) -> BinaryRecording:
         """Find the binary file behind `recording`, or write one to `recording_dat_path`."""

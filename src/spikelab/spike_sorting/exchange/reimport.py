@@ -122,7 +122,6 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
             seed=_seed(results),
             n_jobs=workers(results),
             total_memory=max(1, for_work(execution.total_memory)),
-            sorter=results.config.sorter.sorter_name,
         )
         del binary  # with its memory map, which would keep the file
         return build_spikedata(results.recording, waveforms, results.config)

@@ -43,7 +43,7 @@ def require_waveform_room(context: Context, trains: SpikeTrains, binary: BinaryR
     DiskExhaustionError
         If there is too little room. The sorting is on disk by then and is not done again.
     """
-    from spikelab.spike_sorting.waveforms.templates import Window
+    from spikelab.spike_sorting.waveforms.windows import Window
 
     config = context.config.waveform
     if not config.save_waveform_files:

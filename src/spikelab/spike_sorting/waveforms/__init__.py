@@ -1,16 +1,17 @@
-"""Templates, noise and quality of every unit, gathered in time order from the recording.
+"""Templates, noise and quality of every unit, computed in time order from the recording.
 
 ::
 
-    look      a template of at most 100 spikes -> polarity and main channel     engine.py
-    centre    every spike -> its peak on the main channel                        centring.py
-    average   up to ``max_waveforms_per_unit`` centred spikes -> template, std   templates.py
+    estimate  a template of at most 100 spikes -> main channel and polarity      engine.py
+    align     every spike -> its peak on the main channel                        alignment.py
+    average   up to ``max_waveforms_per_unit`` aligned spikes -> template, std   templates.py
     measure   noise, amplitude, SNR, std_norm                                    noise.py, metrics.py
 
-Spikes are centred and averaged at one visit: with the look before it, the recording is walked through twice, and once
-more for every further block of units whose running sums do not fit into memory.
+``engine.py`` has the loops over the chunks of ``chunks.py``. Spikes are aligned and averaged chunk by chunk in one
+pass: with the estimate, the recording is read twice, and once more for every further block of units whose running sums
+do not fit into memory.
 
-The inner loops are in ``_kernels.py``; ``extractor.py`` is the object that backends hand out.
+The inner loops are in ``_kernels.py``; ``extractor.py`` is the object that backends return.
 """
 
 from __future__ import annotations

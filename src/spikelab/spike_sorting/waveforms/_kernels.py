@@ -1,8 +1,8 @@
-"""The inner loops, compiled; they release the GIL, so threads run them side by side.
+"""Compiled inner loops of the waveform engine; they release the GIL, so that threads run them side by side.
 
-Spikes are flat arrays in (unit, time) order: ``first[u]:last[u]`` are the spikes of unit u in the chunk at hand, and
-``base`` is the frame of the chunk's first row. A unit is only ever touched by one thread and its spikes are added
-one by one in time order, in float64, so the sums do not depend on the chunk size or the number of threads.
+Spikes are flat arrays in (unit, time) order, to which a :class:`.chunks.Chunk` refers. A unit is only ever touched by
+one thread, and its windows are added in time order, in float64, so that the sums depend neither on the chunk size nor
+on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import IntArray
+    from spikelab.spike_sorting.waveforms.chunks import Chunk
 
 FRAMES_AT_A_TIME = 500
 CHANNELS_SIDE_BY_SIDE = 8
@@ -24,28 +25,21 @@ LINE_OF_INT16 = 32  # values in a line of the cache
 
 
 @compiled
-def centre_spikes(
-    traces: NDArray[Any],
-    base: int,
-    low: IntArray,
-    high: IntArray,
-    first: IntArray,
-    last: IntArray,
-    channels: IntArray,
-    positive: NDArray[np.bool_],
-    centred: IntArray,
+def align_spikes(
+    chunk: Chunk, low: IntArray, high: IntArray, channels: IntArray, positive: NDArray[np.bool_], aligned: IntArray
 ) -> None:
-    """Write the frame of the extremum within [low, high] on the unit's channel; the earliest of equals wins."""
-    for unit in range(first.size):
+    """Write the frame of each spike's extremum in [low, high] on the unit's channel; the earliest of equals wins."""
+    traces, base = chunk.traces, chunk.base
+    for unit in range(chunk.first.size):
         channel = channels[unit]
-        for spike in range(first[unit], last[unit]):
+        for spike in range(chunk.first[unit], chunk.last[unit]):
             best = low[spike]
             for frame in range(low[spike] + 1, high[spike] + 1):
                 value = traces[frame - base, channel]
                 peak = traces[best - base, channel]
                 if (value > peak) if positive[unit] else (value < peak):
                     best = frame
-            centred[spike] = best
+            aligned[spike] = best
 
 
 @compiled
@@ -74,23 +68,21 @@ def _add_rows_and_squares(
 
 @compiled
 def add_windows(
-    traces: NDArray[Any],
-    base: int,
+    chunk: Chunk,
     frames: IntArray,
     picked: IntArray,
-    first: IntArray,
-    last: IntArray,
     n_before: int,
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
 ) -> None:
     """Add windows to ``sums[u]`` and, unless `squares` is empty, their squares to ``squares[u]``.
 
-    Those of unit u are around ``frames[picked[first[u]:last[u]]]``.
+    The windows of unit u are around ``frames[picked[first[u]:last[u]]]``, with `first` and `last` of the `chunk`.
 
-    Sample by sample, four spikes at a time: the sums of one sample stay in the fastest cache, and are loaded and
-    stored once for four spikes.
+    Windows are added sample by sample and four at a time, so that the sums of one sample stay in the fastest cache, and
+    are loaded and stored once for four spikes.
     """
+    traces, base, first, last = chunk.traces, chunk.base, chunk.first, chunk.last
     for unit in range(first.size):
         fours = first[unit] + (last[unit] - first[unit]) // 4 * 4
         for sample in range(sums.shape[1]):
@@ -131,16 +123,16 @@ def mean_and_std(
 
 @compiled
 def count_values(traces: NDArray[np.int16], lowest: int, counts: NDArray[np.int32]) -> int:
-    """Count how often each int16 value occurs: ``counts[c, value - lowest]`` for channel c, outer ones at the ends.
+    """Count how often each int16 value occurs: ``counts[c, value - lowest]`` for channel c, values beyond at the ends.
 
-    Memory is read in its own order first, so many frames at a time that they stay in the second cache; counted is then
-    a few channels side by side, as their counts stay in the first, and the same one seldom grows twice in a row.
-    Unsigned indices spare the check for negative ones.
+    `FRAMES_AT_A_TIME` frames are first read in the order of memory, so that they are in the second-level cache. Then a
+    few channels are counted side by side, as their counts stay in the first-level cache, and one count seldom grows
+    twice in a row. Unsigned indices spare the check for negative ones.
 
     Returns
     -------
     int
-        Of no use but that what is read for it is not left out.
+        Sum of the values read ahead: it only keeps the compiler from removing these reads as dead code.
     """
     low, last = np.int32(lowest), np.int32(counts.shape[1] - 1)
     n_frames, n_channels = traces.shape
@@ -162,7 +154,7 @@ def count_values(traces: NDArray[np.int16], lowest: int, counts: NDArray[np.int3
 
 @compiled
 def _kth(counts: NDArray[np.int32], k: int) -> int:
-    """Index of the value that `k` of the counted ones come before."""
+    """Return the index of the value with exactly `k` counted values before it."""
     reached = 0
     for value in range(counts.size):
         reached += counts[value]
@@ -173,10 +165,10 @@ def _kth(counts: NDArray[np.int32], k: int) -> int:
 
 @compiled
 def _median_and_mad(counts: NDArray[np.int32]) -> tuple[float, float]:
-    """Median, and median absolute deviation about it, of values of which ``counts[i]``, of all at least one, are i."""
+    """Return median and median absolute deviation of values, at least one, of which ``counts[i]`` are i."""
     total = counts.sum()
     twice_median = _kth(counts, (total - 1) // 2) + _kth(counts, total // 2)
-    # From the median to both sides, in half counts, as it may lie between two.
+    # The distance from the median grows in half counts, as the median may lie between two counts.
     reached, nearer, twice = 0, -1, twice_median % 2
     while True:
         low, high = (twice_median - twice) // 2, (twice_median + twice) // 2
@@ -193,6 +185,6 @@ def _median_and_mad(counts: NDArray[np.int32]) -> tuple[float, float]:
 
 @compiled
 def medians_and_mads(tally: NDArray[np.int32], medians: NDArray[np.float64], mads: NDArray[np.float64]) -> None:
-    """Write both for each channel, from its counts ``tally[c]``."""
+    """Write median and MAD of each channel c, from its counts ``tally[c]``."""
     for channel in range(tally.shape[0]):
         medians[channel], mads[channel] = _median_and_mad(tally[channel])

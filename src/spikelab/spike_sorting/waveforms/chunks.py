@@ -1,10 +1,9 @@
-"""Walk through the recording in time order, chunk by chunk, visiting only the stretches that hold spikes."""
+"""Chunk iteration: the traces around the spikes of each chunk, in time order, and threads that share the units."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,37 +18,55 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import Epoch, IntArray, TraceSource
+    from spikelab.spike_sorting.waveforms.alignment import Spikes
+    from spikelab.spike_sorting.waveforms.windows import Window
 
 CHUNK_BYTES = 64 * 2**20
 MIN_CHUNK_FRAMES = 1000
 
 
-@dataclass(frozen=True)
-class Visit:
-    """The traces around the spikes of one chunk.
+class Chunk(NamedTuple):
+    """Traces of one chunk, and the spikes that some units have in that chunk; kernels take such tuples.
 
     Attributes
     ----------
-    epoch : int
-        Index of the epoch the chunk belongs to.
-    base : int
-        Frame of the first row of `traces`.
     traces : numpy.ndarray, shape (frames, channels)
         In the source's own unit.
+    base : int
+        Frame of the first row of `traces`.
     first, last : numpy.ndarray of int64, shape (units,)
-        The chunk's spikes of unit u are those from ``first[u]`` to ``last[u]`` of all trains, one after the other.
+        Spikes ``first[u]:last[u]``, of all spikes of all units, belong to unit u and lie in the chunk.
+    unit : int
+        Index, among all units, of the unit that ``first[0]`` belongs to.
+    epoch : int
+        Index of the epoch that the chunk belongs to.
     """
 
-    epoch: int
-    base: int
     traces: NDArray[Any]
+    base: int
     first: IntArray
     last: IntArray
+    unit: int
+    epoch: int
 
     @property
     def n_spikes(self) -> IntArray:
-        """Of each unit, shape (units,)."""
+        """Number of spikes of each unit, shape (units,)."""
         return self.last - self.first
+
+    @property
+    def units(self) -> slice:
+        """Units of the chunk among all units."""
+        return slice(self.unit, self.unit + len(self.first))
+
+    def of(self, rows: slice) -> Chunk:
+        """Restrict the chunk to some of its units."""
+        return self._replace(first=self.first[rows], last=self.last[rows], unit=self.unit + rows.start)
+
+    def among(self, picked: IntArray) -> Chunk:
+        """Restrict the chunk to the `picked` spikes, ascending indices, which `first` and `last` then refer to."""
+        first, last = np.searchsorted(picked, (self.first, self.last))
+        return self._replace(first=first, last=last)
 
 
 class UnitPool:
@@ -69,9 +86,9 @@ class UnitPool:
             self._pool.shutdown()
 
     def run(self, n_units: int, work: Callable[[slice], None], weights: IntArray | None = None) -> None:
-        """Call `work` with contiguous slices that cover the units; returns when all are done.
+        """Call `work` with contiguous slices that cover the units; return when all are done.
 
-        Each slice has as many units, or about as much of the sum of the `weights`, one per unit, as any other.
+        The slices have equal numbers of units or, with `weights`, one per unit, about equal sums of weights.
         """
         if self._pool is None:
             work(slice(0, n_units))
@@ -88,32 +105,32 @@ class UnitPool:
 
 
 def chunk_grid(epochs: Sequence[Epoch], frames_per_chunk: int) -> tuple[IntArray, IntArray]:
-    """Start frame and epoch index of each chunk; no chunk crosses a break between epochs."""
+    """Return start frame and epoch index of each chunk; no chunk crosses a break between epochs."""
     starts = [np.arange(epoch.start_frame, epoch.end_frame, frames_per_chunk, dtype=np.int64) for epoch in epochs]
     return np.concatenate(starts), np.repeat(np.arange(len(epochs)), [len(part) for part in starts])
 
 
-def visit_spikes(
-    source: TraceSource, trains: Sequence[IntArray], before: int, after: int, label: str
-) -> Iterator[Visit]:
-    """Yield, in time order, the traces from `before` frames ahead of to `after` frames past the spikes of each chunk.
+def iterate_chunks(source: TraceSource, spikes: Spikes, units: slice, window: Window, label: str) -> Iterator[Chunk]:
+    """Yield each chunk that holds a spike of the `units`, in time order, with all frames that the spikes' windows need.
 
-    What is yielded ends at the edges of the chunk's epoch. The grid depends on the recording alone, so that neither
-    workers nor memory change a result.
+    The traces reach as far as the windows of spikes that have been aligned, but not out of the chunk's epoch. The grid
+    of chunks depends on the recording alone, so that neither workers nor memory change a result.
     """
+    before, after = window.n_before + spikes.radius, window.n_after + spikes.radius
     frames_per_chunk = max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (sample_bytes(source) * max(1, source.n_channels)))
     starts, chunk_epochs = chunk_grid(source.epochs, frames_per_chunk)
     edges = np.append(starts, source.n_samples)
-    offsets = np.cumsum([0, *(len(train) for train in trains)])
-    frames = np.concatenate(trains)
+    trains = spikes.reported[units]
+    frames, offsets = np.concatenate(trains), np.cumsum([0, *(len(train) for train in trains)])
     bounds = np.stack([np.searchsorted(train, edges) for train in trains]) + offsets[:-1, None]
     with Progress(label, len(starts)) as progress:
-        for chunk, epoch_index in enumerate(chunk_epochs):
-            first, last = bounds[:, chunk].copy(), bounds[:, chunk + 1].copy()
+        for index, epoch_index in enumerate(chunk_epochs.tolist()):
+            first, last = bounds[:, index], bounds[:, index + 1]
             busy = first < last
             if busy.any():
                 epoch = source.epochs[epoch_index]
                 base = max(epoch.start_frame, int(frames[first[busy]].min()) - before)
                 end = min(epoch.end_frame, int(frames[last[busy] - 1].max()) + after + 1)
-                yield Visit(int(epoch_index), base, read_raw(source, base, end), first, last)
+                places = first + spikes.offsets[units.start], last + spikes.offsets[units.start]
+                yield Chunk(read_raw(source, base, end), base, *places, units.start, epoch_index)
             progress.update()

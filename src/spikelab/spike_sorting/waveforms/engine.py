@@ -1,4 +1,4 @@
-"""From spike times to templates and metrics: look, centre, average, measure."""
+"""From spike trains to templates and metrics: find main channels, align, average, measure."""
 
 from __future__ import annotations
 
@@ -6,30 +6,24 @@ import logging
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting.data import Epoch, FloatArray, IntArray, SpikeTrains, TraceSource, Waveforms
+from spikelab.spike_sorting.data import FloatArray, SpikeTrains, TraceSource, Waveforms
 from spikelab.spike_sorting.data.traces import scale_uv
-from spikelab.spike_sorting.waveforms.centring import Centring
-from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, UnitPool
+from spikelab.spike_sorting.waveforms.alignment import AlignedSpikes, MainChannels, Spikes
+from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, Chunk, UnitPool, iterate_chunks
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes
 from spikelab.spike_sorting.waveforms.sinks import FolderSink, MemorySink
-from spikelab.spike_sorting.waveforms.templates import (
-    Averages,
-    SumArray,
-    Window,
-    WindowSink,
-    average_windows,
-    draw,
-    fitting,
-    running_sums,
-    unit_sums,
-)
+from spikelab.spike_sorting.waveforms.templates import Accumulator, Averages, Workspace, running_sums
+from spikelab.spike_sorting.waveforms.windows import Window, cut_windows, draw, fitting
 from spikelab.system.memory import parse_memory
 
 if TYPE_CHECKING:
@@ -37,30 +31,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import Epoch, IntArray
     from spikelab.spike_sorting.settings.schema import WaveformConfig
+    from spikelab.spike_sorting.waveforms.sinks import WindowSink
 
 logger = logging.getLogger(__name__)
 
-LOOK_SPIKES = 100
+ESTIMATE_SPIKES = 100
 MAX_BLOCK_BYTES = 128 * 2**20
-SPIKE_BYTES = 150  # of a spike, in all arrays that hold one number of each
-COPIES_IN_FILES = 2  # of the templates, in what is about to be written
-_LOOK, _AVERAGE = 0, 1  # what a unit's random numbers are for
+SPIKE_BYTES = 150  # of a spike, in all arrays that hold one number per spike
+COPIES_IN_FILES = 2  # of the templates, while the files are written
+_ESTIMATE, _AVERAGE = 0, 1  # purpose of a unit's random numbers, part of their seed
 
 
 @dataclass(frozen=True)
-class CentredUnits:
-    """Where and how each unit fires.
+class AlignedUnits:
+    """Spikes, main channel and polarity of each unit.
 
     Attributes
     ----------
     unit_ids : numpy.ndarray of int64, shape (units,)
+        Unit ids, ascending.
     spikes : tuple of numpy.ndarray of int64
-        Centred frames per unit.
+        Aligned frames per unit.
     channels : numpy.ndarray of int64, shape (units,)
         Main channel.
     positive : numpy.ndarray of bool, shape (units,)
-        Polarity of the peak.
+        True where the main peak is positive.
     """
 
     unit_ids: IntArray
@@ -78,10 +75,9 @@ def compute_waveforms(
     n_jobs: int,
     total_memory: str | int,
     waveforms_folder: Path | None = None,
-    sorter: str = "",
     keep: dict[int, FloatArray] | None = None,
 ) -> Waveforms:
-    """Centre every spike and measure every unit.
+    """Align every spike and measure every unit.
 
     The recording is read in time order, chunk by chunk; memory holds one chunk, the results and, in what is left of
     `total_memory`, the running sums of as many units as fit, at least one. The result depends on the recording, the
@@ -93,22 +89,54 @@ def compute_waveforms(
     Parameters
     ----------
     source : TraceSource
-        A ``BinaryRecording`` (read as int16) or anything that reads microvolts.
+        A ``BinaryRecording`` (read as int16) or any other source of microvolts.
     trains : SpikeTrains
         From the sorter.
     config : WaveformConfig
     seed : int
-        For the choice of spikes and of the stretches that noise is measured on.
+        For the choice of spikes and of the segments that noise is measured on.
     n_jobs : int
         Threads.
     total_memory : str or int
         Bytes, or a text such as "16G".
     waveforms_folder : Path, optional
         Where ``waveforms_{unit}.npy``, (n, samples, channels) float32 microvolts, are written; None writes none.
-    sorter : str
-        Named in the error.
     keep : dict, optional
         Is filled with the averaged windows, unit id -> (n, samples, channels) float32 microvolts.
+
+    Raises
+    ------
+    InsufficientActivityError
+        There are no units.
+    """
+    require_units(trains)
+    window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
+    block_bytes = _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
+    memory = running_sums(source, trains.n_units, window, block_bytes)
+    trains = _inside(trains, source.n_samples)
+    ids = trains.unit_ids.tolist()
+    with UnitPool(n_jobs) as pool, ExitStack() as stack:
+        work = Workspace(source, window, pool, memory)
+        main = find_main_channels(work, trains, config, seed)
+        spikes = AlignedSpikes(source, trains.samples, main)
+        picked = [
+            draw(own, config.max_waveforms_per_unit, seed, unit, _AVERAGE)
+            for unit, own in zip(ids, spikes.fitting(window), strict=True)
+        ]
+        shapes = {unit: (len(own), window.n_samples, source.n_channels) for unit, own in zip(ids, picked, strict=True)}
+        sinks: list[WindowSink] = []
+        if waveforms_folder is not None:
+            sinks.append(stack.enter_context(FolderSink(Path(waveforms_folder), shapes)))
+        if keep is not None:
+            _warn_if_large(shapes, parse_memory(total_memory))
+            sinks.append(MemorySink(shapes, keep))
+        averages = average_windows(work, spikes, picked, main.channels, sinks)
+    units = AlignedUnits(trains.unit_ids, spikes.trains, main.channels, main.positive)
+    return measure(source, units, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
+
+
+def require_units(trains: SpikeTrains, sorter: str = "") -> None:
+    """Raise the error for a sorting without units, which names the `sorter`.
 
     Raises
     ------
@@ -121,109 +149,111 @@ def compute_waveforms(
             "filter, a silent culture), then at the sorter's detection threshold.",
             sorter=sorter,
         )
-    window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
-    block_bytes = _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
-    memory = running_sums(source, trains.n_units, window, block_bytes)
-    trains = _inside(trains, source.n_samples)
-    with UnitPool(n_jobs) as pool, ExitStack() as stack:
-        channels, positive, known = find_main_channels(source, trains, window, config, seed, pool, memory)
-        centring = Centring(source, trains.samples, channels, positive, known)
-        fitting = zip(trains.unit_ids.tolist(), centring.fitting(window.n_before, window.n_after), strict=True)
-        chosen = {unit: draw(fits, config.max_waveforms_per_unit, seed, unit, _AVERAGE) for unit, fits in fitting}
-        shapes = {unit: (len(spikes), window.n_samples, source.n_channels) for unit, spikes in chosen.items()}
-        sinks: list[FolderSink | MemorySink] = []
-        if waveforms_folder is not None:
-            sinks.append(stack.enter_context(FolderSink(Path(waveforms_folder), shapes)))
-        if keep is not None:
-            _warn_if_large(shapes, parse_memory(total_memory))
-            sinks.append(MemorySink(shapes, keep))
-        averages = average_windows(
-            source,
-            trains.samples,
-            channels,
-            window,
-            pool,
-            memory,
-            picked=list(chosen.values()),
-            centring=centring,
-            sink=_fan_out(list(shapes), sinks),
-        )
-    return measure(
-        CentredUnits(trains.unit_ids, centring.trains, channels, positive),
-        averages,
-        noise_levels(source, seed, n_jobs=n_jobs),
-        epoch_noise_levels(source, seed, n_jobs=n_jobs),
-        config,
-        n_before=window.n_before,
-        n_averaged=[len(spikes) for spikes in chosen.values()],
-        sampling_frequency=source.sampling_frequency,
-        n_jobs=n_jobs,
+
+
+def find_main_channels(work: Workspace, trains: SpikeTrains, config: WaveformConfig, seed: int) -> MainChannels:
+    """Estimate main channel and polarity of each unit from a template of at most 100 randomly drawn spikes."""
+    source, window = work.source, work.window
+    few = [
+        draw(fitting(train, source.epochs, window), ESTIMATE_SPIKES, seed, unit, _ESTIMATE)
+        for unit, train in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
+    ]
+    spikes = Spikes(few)
+    every = np.arange(len(spikes.frames))
+    main = MainChannels(
+        channels=np.zeros(trains.n_units, dtype=np.int64),
+        positive=np.zeros(trains.n_units, dtype=np.bool_),
+        known=np.array([len(train) > 0 for train in few]),
     )
 
+    def add(block: Accumulator, chunk: Chunk, rows: slice) -> None:
+        block.add(chunk.of(rows), spikes.frames, every, window.n_before)
 
-def find_main_channels(
-    source: TraceSource,
-    trains: SpikeTrains,
-    window: Window,
-    config: WaveformConfig,
-    seed: int,
-    pool: UnitPool,
-    memory: SumArray,
-) -> tuple[IntArray, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Look at a template of at most 100 seeded spikes of each unit.
+    def estimate(block: Accumulator, rows: slice) -> None:
+        for row in range(rows.start, rows.stop):
+            if block.counts[row]:
+                unit, template = block.units.start + row, block.sums[row] * (scale_uv(source) / int(block.counts[row]))
+                main.positive[unit], main.channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
 
-    Returns
-    -------
+    for block in work.accumulators(trains.n_units, squares=False, by_epoch=False):
+        for chunk in iterate_chunks(source, spikes, block.units, window, "finding main channels"):
+            work.pool.run(block.n_units, partial(add, block, chunk), chunk.n_spikes)
+        work.pool.run(block.n_units, partial(estimate, block))
+    return main
+
+
+def average_windows(
+    work: Workspace,
+    spikes: Spikes,
+    picked: Sequence[IntArray],
+    channels: IntArray,
+    sinks: Sequence[WindowSink] = (),
+) -> Averages:
+    """Align `spikes` and average the windows of those that are `picked`, over all and epoch by epoch.
+
+    Parameters
+    ----------
+    work : Workspace
+        Each block of units that fits into its memory is one pass through the recording in time order.
+    spikes : Spikes
+        Moved where they are :class:`.AlignedSpikes`.
+    picked : sequence of numpy.ndarray of int64
+        Indices into each unit's train, ascending; once aligned, the whole window of each lies in one epoch.
     channels : numpy.ndarray of int64, shape (units,)
-        Main channel.
-    positive : numpy.ndarray of bool, shape (units,)
-        Polarity.
-    known : numpy.ndarray of bool, shape (units,)
-        False for a unit without a spike whose window fits, of which nothing is known.
+        Main channels.
+    sinks : sequence of WindowSink
+        Receive the windows themselves.
     """
-    few = [
-        draw(fitting(spikes, source.epochs, window), LOOK_SPIKES, seed, unit, _LOOK)
-        for unit, spikes in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
-    ]
-    channels = np.zeros(trains.n_units, dtype=np.int64)
-    positive = np.zeros(trains.n_units, dtype=np.bool_)
-    label = "finding main channels"
-    for block, sums, _ in unit_sums(source, few, window, pool, memory, label=label, squares=False):
+    source, window, scale = work.source, work.window, scale_uv(work.source)
+    averages, averaged = Averages.empty(source, len(picked), window), spikes.indices(picked)
+    by_epoch = averages.epoch_templates is not None
 
-        def look(rows: slice, first: int = block.start, sums: NDArray[np.float64] = sums) -> None:
-            for unit, total in enumerate(sums[rows], first + rows.start):
-                if len(few[unit]):
-                    template = total * (scale_uv(source) / len(few[unit]))
-                    positive[unit], channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
+    def align_and_add(block: Accumulator, chunk: Chunk, rows: slice) -> None:
+        part = chunk.of(rows)
+        spikes.align(part)
+        part = part.among(averaged)
+        block.add(part, spikes.frames, averaged, window.n_before)
+        for unit, windows in cut_windows(part, spikes.frames, averaged, window, scale) if sinks else ():
+            for sink in sinks:
+                sink.add(unit, windows)
 
-        pool.run(len(sums), look)
-    return channels, positive, np.array([len(frames) > 0 for frames in few])
+    for block in work.accumulators(len(picked), squares=True, by_epoch=by_epoch):
+        chunks = iterate_chunks(source, spikes, block.units, window, "averaging waveforms")
+        for epoch, chunks_of_epoch in groupby(chunks, attrgetter("epoch")):
+            before = block.snapshot(channels) if by_epoch else None
+            for chunk in chunks_of_epoch:
+                work.pool.run(block.n_units, partial(align_and_add, block, chunk), chunk.n_spikes)
+            if before is not None:
+                averages.fill_epoch(epoch, block, before, scale)
+        work.pool.run(block.n_units, partial(averages.fill, block, scale))
+    return averages
 
 
 def averaged_spikes(
     spikes: IntArray, unit_id: int, epochs: Sequence[Epoch], window: Window, limit: int, seed: int
 ) -> IntArray:
-    """Which of a unit's centred spikes are averaged: a seeded draw of those whose window fits, ascending."""
+    """Draw the aligned spikes of a unit that are averaged, of those whose window fits, ascending."""
     return draw(fitting(spikes, epochs, window), limit, seed, unit_id, _AVERAGE)
 
 
 def measure(
-    units: CentredUnits,
+    source: TraceSource,
+    units: AlignedUnits,
     averages: Averages,
-    noise: FloatArray,
-    epoch_noise: FloatArray | None,
     config: WaveformConfig,
     *,
     n_before: int,
-    n_averaged: Sequence[int],
-    sampling_frequency: float,
+    seed: int,
     n_jobs: int,
 ) -> Waveforms:
     """Derive the metrics of every unit from its template, its std and the noise, over all and epoch by epoch."""
-    shape = (len(units.unit_ids), len(noise))
+    noise, epoch_noise = noise_levels(source, seed, n_jobs=n_jobs), epoch_noise_levels(source, seed, n_jobs=n_jobs)
+    shape = (len(units.unit_ids), source.n_channels)
     amplitudes, ratios = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     peak_inds = np.zeros(shape, dtype=np.int64)
-    spread = Window.from_ms(config.std_over_window_ms_before, config.std_over_window_ms_after, sampling_frequency)
+    spread = Window.from_ms(
+        config.std_over_window_ms_before, config.std_over_window_ms_after, source.sampling_frequency
+    )
 
     def measure_units(part: slice) -> None:
         for unit in range(part.start, part.stop):
@@ -255,7 +285,7 @@ def measure(
         noise=noise,
         snr=signal_to_noise(amplitudes[rows, units.channels], noise[units.channels]),
         std_norm=ratios[rows, units.channels],
-        n_averaged=np.array(n_averaged, dtype=np.int64),
+        n_averaged=averages.counts,
         epoch_templates=averages.epoch_templates,
         epoch_snr=epoch_snr,
         epoch_std_norm=epoch_std_norm,
@@ -265,12 +295,13 @@ def measure(
 def _epoch_metrics(
     averages: Averages, channels: IntArray, noise: FloatArray | None, config: WaveformConfig, spread: Window
 ) -> tuple[FloatArray | None, FloatArray | None]:
-    """SNR and std_norm on each unit's main channel, both of shape (epochs, units); None with a single epoch."""
+    """Measure SNR and std_norm on each unit's main channel, both of shape (epochs, units); None with one epoch."""
     if averages.epoch_templates is None or averages.epoch_stds is None or noise is None:
         return None, None
     snr, ratios = np.zeros((2, len(noise), len(channels)), dtype=np.float32)
     for epoch, (templates, stds) in enumerate(zip(averages.epoch_templates, averages.epoch_stds, strict=True)):
-        # Side by side, as if the units were channels; zeros, where there is no spike, have SNR 0 and std_norm infinity.
+        # The units' main channels lie side by side, like channels of one unit. A unit without a spike has zeros here,
+        # and so SNR 0 and std_norm infinity.
         main = np.nan_to_num(templates[np.arange(len(channels)), :, channels].T)
         amplitudes, peak_inds = peaks(main)
         snr[epoch] = signal_to_noise(amplitudes, noise[epoch, channels])
@@ -288,7 +319,7 @@ def _epoch_metrics(
 def least_bytes(
     spike_counts: Sequence[int], n_channels: int, sampling_frequency: float, config: WaveformConfig, n_epochs: int = 1
 ) -> int:
-    """Bytes that units with so many spikes take, from their waveforms to the files of the results."""
+    """Return the bytes that units with these spike counts take, from their waveforms to the files of the results."""
     window = Window.from_ms(config.ms_before, config.ms_after, sampling_frequency)
     unit_bytes = 4 * window.n_samples * n_channels
     n_epoch_templates = n_epochs if n_epochs > 1 else 0
@@ -301,7 +332,7 @@ def least_bytes(
 
 
 def _running_sums_bytes(source: TraceSource, n_units: int, window: Window, total_memory: int) -> int:
-    """What is left of `total_memory` beside one chunk and the results, up to where more is of no use."""
+    """Return what one chunk and the results leave of `total_memory`, at most `MAX_BLOCK_BYTES`."""
     n_epoch_templates = len(source.epochs) if len(source.epochs) > 1 else 0
     results = 4 * n_units * window.n_samples * source.n_channels * (2 + n_epoch_templates)
     return min(MAX_BLOCK_BYTES, max(0, total_memory - results - CHUNK_BYTES))
@@ -318,17 +349,9 @@ def _warn_if_large(shapes: Mapping[int, tuple[int, int, int]], allowed: int) -> 
 
 
 def _inside(trains: SpikeTrains, n_samples: int) -> SpikeTrains:
-    """Without the spikes that lie outside the recording, which some sorters report."""
+    """Leave out the spikes outside the recording, which some sorters report."""
     kept = tuple(spikes[np.searchsorted(spikes, 0) : np.searchsorted(spikes, n_samples)] for spikes in trains.samples)
     lost = sum(map(len, trains.samples)) - sum(map(len, kept))
     if lost:
         logger.warning("%d spikes lie outside the %d frames of the recording and were left out", lost, n_samples)
     return SpikeTrains(trains.unit_ids, kept)
-
-
-def _fan_out(unit_ids: Sequence[int], sinks: Sequence[FolderSink | MemorySink]) -> WindowSink | None:
-    def add(unit: int, windows: FloatArray) -> None:
-        for sink in sinks:
-            sink.add(unit_ids[unit], windows)
-
-    return add if sinks else None

@@ -1,4 +1,4 @@
-"""The waveform extractor that sorter backends hand out, and the way back from anybody's."""
+"""The waveform extractor that sorter backends return, and :class:`.Waveforms` from any extractor."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.data import FloatArray, SpikeTrains, Waveforms
 from spikelab.spike_sorting.data.traces import trace_source
+from spikelab.spike_sorting.waveforms.alignment import Spikes
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.engine import (
     MAX_BLOCK_BYTES,
-    CentredUnits,
+    AlignedUnits,
+    average_windows,
     averaged_spikes,
     compute_waveforms,
     measure,
+    require_units,
 )
-from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels
-from spikelab.spike_sorting.waveforms.templates import Averages, Window, average_windows, gather, running_sums
+from spikelab.spike_sorting.waveforms.templates import Averages, Workspace, running_sums
+from spikelab.spike_sorting.waveforms.windows import Window, gather
 from spikelab.spikedata._windows import whole_frames
 from spikelab.system import files
 
@@ -35,17 +38,18 @@ MODES = ("average", "median", "std")
 
 
 class WaveformExtractor:
-    """Centred spikes, templates and the windows behind them.
+    """Aligned spikes, templates and the windows that were averaged.
 
     Parameters
     ----------
     recording : BaseRecording
-        What the waveforms were read from.
+        Recording that the waveforms were read from.
     result : Waveforms
         From :func:`compute_waveforms`.
     config : WaveformConfig
-        As it was given there, like `seed`: medians are read from the very spikes that were averaged.
+        Settings of :func:`compute_waveforms`.
     seed : int
+        Seed of :func:`compute_waveforms`; with it, medians are taken of the very spikes that were averaged.
     root_folder : Path
         Where ``waveforms_{unit}.npy`` are, if any were written.
     waveforms : dict, optional
@@ -89,22 +93,22 @@ class WaveformExtractor:
 
     @cached_property
     def sorting(self) -> BaseSorting:
-        """The units with their centred spike times."""
+        """Units with their aligned spike times."""
         trains = SpikeTrains(self.waveforms_result.unit_ids, self.waveforms_result.spikes)
         return trains.to_spikeinterface(self.sampling_frequency)
 
     def ms_to_samples(self, ms: float) -> int:
-        """Milliseconds to whole samples, cut off."""
+        """Convert milliseconds to whole samples, cut off."""
         return whole_frames(ms, self.sampling_frequency)
 
     def get_computed_template(self, unit_id: int, mode: str = "average") -> FloatArray:
-        """Template of a unit, shape (samples, channels), float32 microvolts.
+        """Return the template of a unit, shape (samples, channels), float32 microvolts.
 
         Parameters
         ----------
         unit_id : int
         mode : {"average", "median", "std"}
-            Mean, median or population standard deviation of the same windows. Medians are worked out on demand.
+            Mean, median or population standard deviation of the same windows. Medians are computed on demand.
 
         Raises
         ------
@@ -130,12 +134,23 @@ class WaveformExtractor:
         spikes, limit = result.spikes[self._rows[unit_id]], self._config.max_waveforms_per_unit
         return gather(source, averaged_spikes(spikes, unit_id, source.epochs, window, limit, self._seed), window)
 
+    def write_units(self, folder: Path) -> None:
+        """Write ``unit_ids.npy``, ``spike_times.npy`` (frames, ascending) and ``spike_clusters.npy`` (their units)."""
+        result = self.waveforms_result
+        times = np.concatenate(result.spikes)
+        clusters = np.repeat(result.unit_ids, [len(train) for train in result.spikes])
+        order = np.argsort(times, kind="stable")
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"unit_ids": result.unit_ids, "spike_times": times[order], "spike_clusters": clusters[order]}
+        for name, values in arrays.items():
+            with files.replacing(folder / f"{name}.npy") as temporary:
+                np.save(temporary, values)
+
 
 def extract(
     recording: BaseRecording,
     sorting: BaseSorting,
     waveforms_folder: Path,
-    curation_folder: Path,
     config: WaveformConfig,
     *,
     seed: int,
@@ -143,64 +158,51 @@ def extract(
     total_memory: str | int = "16G",
     sorter: str = "",
 ) -> WaveformExtractor:
-    """Centre and average the spikes of a sorting: what ``SorterBackend.extract_waveforms`` does for most sorters.
+    """Align and average the spikes of a sorting, as ``SorterBackend.extract_waveforms`` does for most sorters.
 
     Parameters
     ----------
     recording : BaseRecording
-        Filtered, one segment; one of our own binaries is read directly as int16.
+        Filtered, one segment; a recording made from a :class:`.BinaryRecording` is read directly as int16.
     sorting : BaseSorting
         Its unit ids become 0, 1, 2, ... where they are no integers.
     waveforms_folder : Path
         The extractor's ``root_folder``; per-unit files are written there with ``config.save_waveform_files``.
-    curation_folder : Path
-        Gets the initial ``unit_ids.npy``, ``spike_times.npy`` and ``spike_clusters.npy`` (centred, in time order).
     config : WaveformConfig
         With ``streaming`` off, the averaged windows stay in memory on the extractor.
-    seed, n_jobs, total_memory, sorter
+    seed, n_jobs, total_memory
         As in :func:`compute_waveforms`.
+    sorter : str
+        Named in the error.
 
     Raises
     ------
     InsufficientActivityError
         There are no units.
     """
-    folder = Path(waveforms_folder)
+    source, trains = trace_source(recording), SpikeTrains.from_spikeinterface(sorting)
+    require_units(trains, sorter)
     keep: dict[int, FloatArray] | None = None if config.streaming else {}
     result = compute_waveforms(
-        trace_source(recording),
-        SpikeTrains.from_spikeinterface(sorting),
+        source,
+        trains,
         config,
         seed=seed,
         n_jobs=n_jobs,
         total_memory=total_memory,
-        waveforms_folder=folder if config.save_waveform_files else None,
-        sorter=sorter,
+        waveforms_folder=waveforms_folder if config.save_waveform_files else None,
         keep=keep,
     )
-    write_initial_units(Path(curation_folder), result)
-    return WaveformExtractor(recording, result, config, seed=seed, root_folder=folder, waveforms=keep)
-
-
-def write_initial_units(folder: Path, result: Waveforms) -> None:
-    """Write ``unit_ids.npy``, ``spike_times.npy`` (frames, ascending) and ``spike_clusters.npy`` (their units)."""
-    times = np.concatenate(result.spikes)
-    clusters = np.repeat(result.unit_ids, [len(train) for train in result.spikes])
-    order = np.argsort(times, kind="stable")
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"unit_ids": result.unit_ids, "spike_times": times[order], "spike_clusters": clusters[order]}
-    for name, values in arrays.items():
-        with files.replacing(folder / f"{name}.npy") as temporary:
-            np.save(temporary, values)
+    return WaveformExtractor(recording, result, config, seed=seed, root_folder=waveforms_folder, waveforms=keep)
 
 
 def waveforms_from_extractor(
     extractor: Any, config: WaveformConfig | None = None, *, seed: int = 0, n_jobs: int = 1
 ) -> Waveforms:
-    """Gather a :class:`Waveforms` from any object with the attributes that the specification asks of an extractor.
+    """Make :class:`.Waveforms` from any object with the attributes that the specification asks of an extractor.
 
-    Spikes, templates, main channels and polarity are taken as they are; noise and, with several epochs, what is known
-    of each epoch are measured on ``extractor.recording``.
+    Spikes, templates, main channels and polarity are taken as they are; noise and, with several epochs, the values of
+    each epoch are measured on ``extractor.recording``.
 
     Parameters
     ----------
@@ -221,18 +223,17 @@ def waveforms_from_extractor(
         config = Defaults()
     source = trace_source(extractor.recording)
     originals, trains = _numbered(extractor.sorting)
-    averages = Averages(
-        np.stack([np.asarray(extractor.get_computed_template(unit, "average"), np.float32) for unit in originals]),
-        np.stack([np.asarray(extractor.get_computed_template(unit, "std"), np.float32) for unit in originals]),
-        None,
-        None,
+    templates, stds = (
+        np.stack([np.asarray(extractor.get_computed_template(unit, mode), np.float32) for unit in originals])
+        for mode in ("average", "std")
     )
-    window = Window(int(extractor.peak_ind), averages.templates.shape[1] - 1 - int(extractor.peak_ind))
+    window = Window(int(extractor.peak_ind), templates.shape[1] - 1 - int(extractor.peak_ind))
     chosen = [
         averaged_spikes(spikes, unit, source.epochs, window, config.max_waveforms_per_unit, seed)
         for unit, spikes in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
     ]
-    units = CentredUnits(
+    averages = Averages(np.array([len(frames) for frames in chosen], dtype=np.int64), templates, stds)
+    units = AlignedUnits(
         trains.unit_ids,
         trains.samples,
         np.array([extractor.chans_max_all[unit] for unit in originals], dtype=np.int64),
@@ -240,20 +241,11 @@ def waveforms_from_extractor(
     )
     if len(source.epochs) > 1:
         with UnitPool(n_jobs) as pool:
-            memory = running_sums(source, len(chosen), window, MAX_BLOCK_BYTES)
-            own = average_windows(source, chosen, units.channels, window, pool, memory)
+            work = Workspace(source, window, pool, running_sums(source, len(chosen), window, MAX_BLOCK_BYTES))
+            every = [np.arange(len(frames)) for frames in chosen]
+            own = average_windows(work, Spikes(chosen), every, units.channels)
         averages = replace(averages, epoch_templates=own.epoch_templates, epoch_stds=own.epoch_stds)
-    return measure(
-        units,
-        averages,
-        noise_levels(source, seed, n_jobs=n_jobs),
-        epoch_noise_levels(source, seed, n_jobs=n_jobs),
-        config,
-        n_before=window.n_before,
-        n_averaged=[len(frames) for frames in chosen],
-        sampling_frequency=source.sampling_frequency,
-        n_jobs=n_jobs,
-    )
+    return measure(source, units, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
 
 
 def _numbered(sorting: BaseSorting) -> tuple[list[Any], SpikeTrains]:

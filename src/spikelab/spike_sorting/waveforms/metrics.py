@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def polarity_and_channel(template: NDArray[np.floating], pos_peak_thresh: float) -> tuple[bool, int]:
-    """Whether the unit's peak is positive, and the channel it is largest on.
+    """Return whether the main peak of a template is positive, and the channel with the largest such peak.
 
     Positive if ``max >= pos_peak_thresh * |min|``; the channel of the maximum then, else that of the minimum.
 
@@ -28,7 +28,7 @@ def polarity_and_channel(template: NDArray[np.floating], pos_peak_thresh: float)
 
 
 def peaks(template: FloatArray) -> tuple[FloatArray, IntArray]:
-    """``max |template|`` of each channel and the sample it is at (the earliest), both of shape (channels,)."""
+    """Return ``max |template|`` of each channel and its (earliest) sample, both of shape (channels,)."""
     magnitude = np.abs(template)
     samples = magnitude.argmax(axis=0)
     return np.take_along_axis(magnitude, samples[None], axis=0)[0], samples
@@ -69,7 +69,7 @@ def std_norms(
 
 
 def signal_to_noise(amplitudes: NDArray[np.float32], noise: NDArray[np.float32]) -> FloatArray:
-    """Amplitude over noise; 0 where the noise is 0. Shapes as given."""
+    """Divide amplitude by noise, element by element; 0 where the noise is 0."""
     result = np.zeros(amplitudes.shape, dtype=np.float32)
     np.divide(amplitudes, noise, out=result, where=noise > 0)
     return result

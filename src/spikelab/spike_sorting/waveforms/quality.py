@@ -1,4 +1,4 @@
-"""SpikeInterface's quality metrics of our units, on our spikes, main channels and traces."""
+"""SpikeInterface's quality metrics, computed on aligned spikes, main channels and the filtered binary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 EXTENSIONS = ("random_spikes", "templates", "noise_levels", "spike_amplitudes", "spike_locations")
 
-# Sums over chunks, whose last digits depend on the order in which workers finish.
+# Extensions that add up chunks: their last digits depend on the order in which workers finish, so one worker does it.
 SUMMED = ("templates", "noise_levels")
 
 
@@ -38,14 +38,14 @@ def compute_quality_metrics(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> dict[str, dict[int, float]]:
-    """All metrics of SpikeInterface that need no principal components, with its default parameters.
+    """Compute all metrics of SpikeInterface that need no principal components, with its default parameters.
 
     Parameters
     ----------
     recording : BinaryRecording
-        With its file in place. Every epoch is a segment, so that no interval and no window crosses a boundary.
+        Its file is read. Every epoch is a segment, so that no interval and no window crosses a boundary.
     waveforms : Waveforms
-        Units, centred spikes and main channels.
+        Units, aligned spikes and main channels.
     ms_before, ms_after : float
         Window of the templates.
     seed, n_jobs : int
@@ -54,7 +54,7 @@ def compute_quality_metrics(
     Returns
     -------
     dict of str to dict of int to float
-        Name of the metric -> unit id -> value; NaN where SpikeInterface could not tell.
+        Name of the metric -> unit id -> value; NaN where SpikeInterface has no value.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def compute_quality_metrics(
         }
         for name in EXTENSIONS:
             analyzer.compute(name, **parameters.get(name, {}), **(alone if name in SUMMED else job))
-        # sd_ratio takes noise from random pieces: they are drawn here, with a seed, and kept by the recording.
+        # sd_ratio measures noise on random pieces: they are drawn here, seeded, and the recording keeps the result.
         get_noise_levels(analyzer.recording, method="std", random_slices_kwargs={"seed": seed}, **alone)
         analyzer.compute("quality_metrics", skip_pc_metrics=True, seed=seed, **job)
         table = analyzer.get_extension("quality_metrics").get_data()

@@ -1,9 +1,9 @@
-"""Where the averaged windows themselves go when someone wants them: files, memory, or both."""
+"""Sinks for the averaged windows: files and memory."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import FloatArray
 
 
+class WindowSink(Protocol):
+    """Takes the averaged windows of each unit, in time order."""
+
+    def add(self, unit: int, windows: FloatArray) -> None:
+        """Take the next windows of the unit with this index, (n, samples, channels) microvolts."""
+        ...
+
+
 class FolderSink:
     """Writes ``waveforms_{unit}.npy``, (n, samples, channels) float32 microvolts, without holding them.
 
@@ -25,13 +33,14 @@ class FolderSink:
     Parameters
     ----------
     folder : Path
-        Is made where it does not exist.
+        Made where it does not exist.
     shapes : mapping of int to tuple
-        Unit id -> (n, samples, channels).
+        Unit id -> (n, samples, channels), in the order of the units.
     """
 
     def __init__(self, folder: Path, shapes: Mapping[int, tuple[int, int, int]]) -> None:
         self.folder, self._shapes, self._held = folder, shapes, ExitStack()
+        self._ids = list(shapes)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +55,8 @@ class FolderSink:
         return self._scratch / f"waveforms_{unit}.npy"
 
     def add(self, unit: int, windows: FloatArray) -> None:
-        """Append the next windows of `unit`; opened for the moment only, as units can outnumber open files."""
-        with self._path(unit).open("ab") as file:
+        """Append the next windows of a unit, given by its index; no file stays open, as units can be very many."""
+        with self._path(self._ids[unit]).open("ab") as file:
             file.write(np.ascontiguousarray(windows, dtype="<f4").data)
 
     def __exit__(
@@ -60,15 +69,18 @@ class FolderSink:
 
 
 class MemorySink:
-    """Holds the windows of every unit: fills `arrays`, unit id -> (n, samples, channels) float32 microvolts."""
+    """Fills `arrays`, unit id -> windows (n, samples, channels) float32 microvolts.
+
+    Parameters as for :class:`FolderSink`.
+    """
 
     def __init__(self, shapes: Mapping[int, tuple[int, int, int]], arrays: dict[int, FloatArray]) -> None:
-        self.arrays = arrays
-        self.arrays.update({unit: np.empty(shape, dtype=np.float32) for unit, shape in shapes.items()})
-        self._filled = dict.fromkeys(shapes, 0)
+        arrays.update({unit: np.empty(shape, dtype=np.float32) for unit, shape in shapes.items()})
+        self._arrays = [arrays[unit] for unit in shapes]
+        self._filled = [0] * len(shapes)
 
     def add(self, unit: int, windows: FloatArray) -> None:
-        """Store the next windows of `unit`."""
+        """Store the next windows of a unit, given by its index."""
         start = self._filled[unit]
         self._filled[unit] = start + len(windows)
-        self.arrays[unit][start : start + len(windows)] = windows
+        self._arrays[unit][start : start + len(windows)] = windows

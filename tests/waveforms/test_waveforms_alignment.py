@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +10,9 @@ from hypothesis import strategies as st
 
 from spikelab.spike_sorting.data import Epoch
 from spikelab.spike_sorting.waveforms import chunks
-from spikelab.spike_sorting.waveforms.centring import Centring, search_windows
-from spikelab.spike_sorting.waveforms.chunks import UnitPool, visit_spikes
+from spikelab.spike_sorting.waveforms.alignment import AlignedSpikes, MainChannels, search_windows
+from spikelab.spike_sorting.waveforms.chunks import UnitPool, iterate_chunks
+from spikelab.spike_sorting.waveforms.windows import Window
 
 
 @dataclass
@@ -33,19 +33,27 @@ class Source:
         return self.traces[start:end]
 
 
-def centring_of(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool]) -> Centring:
-    return Centring(source, trains, np.array(channels), np.array(positive), known=np.ones(len(trains), dtype=bool))
+ALONE = Window(0, 0)
 
 
-def centre(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool], n_jobs: int = 1):
-    centring = centring_of(source, trains, channels, positive)
+def spikes_of(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool]) -> AlignedSpikes:
+    main = MainChannels(np.array(channels), np.array(positive), known=np.ones(len(trains), dtype=bool))
+    return AlignedSpikes(source, trains, main)
+
+
+def align_all(source: Source, spikes: AlignedSpikes, window: Window = ALONE, n_jobs: int = 1):
+    n_units = len(spikes.reported)
     with UnitPool(n_jobs) as pool:
-        for visit in visit_spikes(source, trains, centring.radius, centring.radius, ""):
-            pool.run(len(trains), partial(centring.move, visit, 0), visit.n_spikes)
-    return centring.trains
+        for chunk in iterate_chunks(source, spikes, slice(0, n_units), window, ""):
+            pool.run(n_units, lambda rows, chunk=chunk: spikes.align(chunk.of(rows)), chunk.n_spikes)
+    return spikes.trains
 
 
-def slow_centre(
+def align(source: Source, trains: list[np.ndarray], channels: list[int], positive: list[bool], n_jobs: int = 1):
+    return align_all(source, spikes_of(source, trains, channels, positive), n_jobs=n_jobs)
+
+
+def slow_align(
     values: np.ndarray, train: list[int], epochs: tuple[Epoch, ...], positive: bool, radius: int
 ) -> list[int]:
     """One spike at a time, as the rule reads."""
@@ -85,28 +93,28 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, tuple[Epoch, ...], list[list[int
 
 @settings(deadline=None, max_examples=150)
 @given(cases(), st.integers(1, 3))
-def test_centring_agrees_with_the_rule_spelled_out(case, n_jobs):
+def test_alignment_agrees_with_the_rule_spelled_out(case, n_jobs):
     traces, epochs, trains, channels, positive = case
     arrays = [np.array(train, dtype=np.int64) for train in trains]
-    centred = centre(Source(traces, epochs), arrays, channels, positive, n_jobs)
+    aligned = align(Source(traces, epochs), arrays, channels, positive, n_jobs)
     for unit, train in enumerate(trains):
-        expected = slow_centre(traces[:, channels[unit]], train, epochs, positive[unit], 5)
-        assert centred[unit].tolist() == expected
+        expected = slow_align(traces[:, channels[unit]], train, epochs, positive[unit], 5)
+        assert aligned[unit].tolist() == expected
         moved = dict(zip(train, expected, strict=True))  # duplicates stay together, the others apart and in order
         assert sorted(set(moved.values())) == list(moved.values())
 
 
 @settings(deadline=None, max_examples=30)
 @given(cases(), st.sampled_from([1, 2, 7]))
-def test_centring_does_not_depend_on_the_chunks(case, frames):
+def test_alignment_does_not_depend_on_the_chunks(case, frames):
     traces, epochs, trains, channels, positive = case
     arrays = [np.array(train, dtype=np.int64) for train in trains]
     args = Source(traces, epochs), arrays, channels, positive
     with pytest.MonkeyPatch.context() as patch:
-        whole = centre(*args)
+        whole = align(*args)
         patch.setattr(chunks, "MIN_CHUNK_FRAMES", frames)
         patch.setattr(chunks, "CHUNK_BYTES", 0)
-        pieces = centre(*args)
+        pieces = align(*args)
     for a, b in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -117,8 +125,8 @@ def test_which_windows_fit_is_known_before_the_spikes_are_moved(case, n_before, 
     traces, epochs, trains, channels, positive = case
     arrays = [np.array(train, dtype=np.int64) for train in trains]
     source = Source(traces, epochs)
-    fits = centring_of(source, arrays, channels, positive).fitting(n_before, n_after)
-    for own, frames in zip(fits, centre(source, arrays, channels, positive), strict=True):
+    fits = spikes_of(source, arrays, channels, positive).fitting(Window(n_before, n_after))
+    for own, frames in zip(fits, align(source, arrays, channels, positive), strict=True):
         whole = [
             any(e.start_frame <= frame - n_before and frame + n_after < e.end_frame for e in epochs) for frame in frames
         ]
@@ -135,21 +143,17 @@ class Fickle(Source):
 def test_a_spike_at_an_edge_stays_where_it_was_found_though_the_traces_read_differently_again():
     source = Fickle(np.arange(100, dtype=np.float32)[:, np.newaxis], (Epoch(0, 100),))
     trains = [np.array([10, 50])]
-    centring = centring_of(source, trains, [0], [False])
-    assert [spikes.tolist() for spikes in centring.fitting(12, 12)] == [[0, 1]]  # 10 is looked up: it goes to 15
-    (visit,) = visit_spikes(source, trains, 17, 17, "")
-    centring.move(visit, 0, slice(0, 1))
-    assert centring.trains[0].tolist() == [15, 45]
+    spikes = spikes_of(source, trains, [0], [False])
+    assert [own.tolist() for own in spikes.fitting(Window(12, 12))] == [[0, 1]]  # 10 is looked up: it goes to 15
+    assert align_all(source, spikes, Window(12, 12))[0].tolist() == [15, 45]
 
 
 def test_spikes_of_a_unit_of_unknown_channel_stay_where_they_are():
     source = Source(np.zeros((100, 1), dtype=np.float32), (Epoch(0, 100),))
     source.traces[[3, 52], 0] = -9
     trains, channels, negative = [np.array([2, 50])] * 2, np.zeros(2, dtype=np.int64), np.zeros(2, dtype=bool)
-    centring = Centring(source, trains, channels, negative, known=np.array([True, False]))
-    (visit,) = visit_spikes(source, trains, centring.radius, centring.radius, "")
-    centring.move(visit, 0, slice(0, 2))
-    assert [train.tolist() for train in centring.trains] == [[3, 52], [2, 50]]
+    spikes = AlignedSpikes(source, trains, MainChannels(channels, negative, known=np.array([True, False])))
+    assert [train.tolist() for train in align_all(source, spikes)] == [[3, 52], [2, 50]]
 
 
 def test_search_windows_are_disjoint_and_hold_their_own_spike():
@@ -167,5 +171,5 @@ def test_the_radius_is_half_a_millisecond():
     traces = np.zeros((100, 1), dtype=np.float32)
     traces[[44, 56], 0] = -100  # 6 frames away at 10 kHz
     traces[55, 0] = -1
-    (centred,) = centre(Source(traces, (Epoch(0, 100),)), [np.array([50])], [0], [False])
-    assert centred.tolist() == [55]
+    (aligned,) = align(Source(traces, (Epoch(0, 100),)), [np.array([50])], [0], [False])
+    assert aligned.tolist() == [55]

@@ -156,6 +156,12 @@ def test_show_config_round_trips(run: Callable[..., Result], tmp_path: Path) -> 
     assert "snr_min" in run("show-config", "--describe").stdout
 
 
+def test_settings_are_described_wherever_the_command_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spikelab.cli", "show-config", "--describe"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "| `snr_min` |" in done.stdout
+
+
 def test_inspect_lists_what_is_there(run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path) -> None:
     done = run("inspect", saved("culture", duration_s=3.0))
     assert done.exit_code == 0

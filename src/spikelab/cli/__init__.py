@@ -30,6 +30,14 @@ CONFIG = click.option(
     "--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Settings as TOML."
 )
 TRUST = click.option("--trust", is_flag=True, help="Follow whatever the recording names: it can run any program.")
+QUIET = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _context, _option, quiet: log_to_terminal(logging.WARNING if quiet else logging.INFO),
+    help="Warnings and errors only.",
+)
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
@@ -48,7 +56,7 @@ def cli() -> None:
 @click.option("--stream", "streams", multiple=True, help="Stream (well) to sort; may be repeated; 'all' for every one.")
 @click.option("--results", type=click.Path(path_type=Path), help="Results folder; of several recordings, its parent.")
 @click.option("--intermediate", type=click.Path(path_type=Path), help="Scratch folder; of several, its parent.")
-@click.option("-q", "--quiet", is_flag=True, help="Warnings and errors only.")
+@QUIET
 def sort(
     files: tuple[Path, ...],
     sorter: str | None,
@@ -58,10 +66,8 @@ def sort(
     streams: tuple[str, ...],
     results: Path | None,
     intermediate: Path | None,
-    quiet: bool,
 ) -> None:
     """Sort FILES: recordings, or folders of recordings to be concatenated."""
-    log_to_terminal(logging.WARNING if quiet else logging.INFO)
     end_in_order()
     with errors_as_exit_codes():
         from spikelab.cli._settings import parse_settings
@@ -141,12 +147,11 @@ def import_(
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, e.g. tcp://node1:8786.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine, besides one for each GPU.")
 @click.option("--plan", "plan_folder", type=click.Path(path_type=Path), help="Write job files and scripts instead.")
-@click.option("-q", "--quiet", is_flag=True, help="Warnings and errors only.")
-def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folder: Path | None, quiet: bool) -> None:
+@QUIET
+def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folder: Path | None) -> None:
     """Sort all recordings that MANIFEST (TOML or CSV) lists, several at a time; again to continue."""
     if sum(option is not None for option in (scheduler, workers, plan_folder)) > 1:
         raise click.UsageError("--scheduler, --workers and --plan exclude each other")
-    log_to_terminal(logging.WARNING if quiet else logging.INFO)
     end_in_order()
     code = 0
     with errors_as_exit_codes():
@@ -162,10 +167,9 @@ def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folde
 
 @cli.command("sort-one")
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-q", "--quiet", is_flag=True, help="Warnings and errors only.")
-def sort_one(job: Path, quiet: bool) -> None:
+@QUIET
+def sort_one(job: Path) -> None:
     """Sort what the file JOB says, which `spikelab batch --plan` wrote."""
-    log_to_terminal(logging.WARNING if quiet else logging.INFO)
     end_in_order()
     with errors_as_exit_codes():
         from spikelab.cli import _batch
@@ -228,7 +232,7 @@ def show_config(sorter: str | None, config_file: Path | None, settings: tuple[st
     """Print the complete configuration as TOML, ready for --config."""
     with errors_as_exit_codes():
         if describe:
-            from docs._generate.settings import render_markdown
+            from spikelab.spike_sorting.settings.table import render_markdown
 
             click.echo(render_markdown())
             return

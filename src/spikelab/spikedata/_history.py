@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from spikelab.system.json_files import finite_or_text, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spikelab.spikedata._base import BaseSpikeData
     from spikelab.spikedata._results import CriterionResult
 
@@ -87,13 +88,11 @@ def _units_of(name: str, n_results: int, reached: list[Any], initial: list[Any])
 
 
 def _plain(value: Any) -> Any:
-    """`value` with numpy types, tuples and sets made plain and NaN or infinity made None or a string."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
+    """Return `value` without numpy types, tuples and sets; NaN becomes None, infinity a string."""
+    return plain(
+        value, number=_finite_or_none, other=lambda other: _plain(list(other)) if isinstance(other, set) else other
+    )
+
+
+def _finite_or_none(number: float) -> float | str | None:
+    return None if math.isnan(number) else finite_or_text(number)

@@ -1,8 +1,9 @@
-"""JSON that people read and that is quick to write; and reading it without trust in what it holds."""
+"""JSON files of this package: plain values, text that people can read, and reading that trusts no content."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -20,10 +21,24 @@ def scalar(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
-def plain(value: Any) -> Any:
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"a setting cannot hold a {type(value).__name__}: {value!r}")
+
+
+def plain(
+    value: Any, *, number: Callable[[float], Any] = lambda number: number, other: Callable[[Any], Any] = _refuse
+) -> Any:
     """Rebuild `value` from None, bool, int, float, str, list and dict only: what JSON and TOML can hold.
 
     Tuples and arrays become lists, paths strings.
+
+    Parameters
+    ----------
+    value : Any
+    number : callable
+        What becomes of a float: :func:`finite_or_text` where NaN and infinity cannot be written. Kept by default.
+    other : callable
+        What becomes of a value of any other type, a TypeError by default.
 
     Raises
     ------
@@ -32,22 +47,27 @@ def plain(value: Any) -> Any:
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, float):
+        return number(value)
+    if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, number=number, other=other) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"a setting cannot hold a {type(value).__name__}: {value!r}")
+        return {str(key): plain(item, number=number, other=other) for key, item in value.items()}
+    return os.fspath(value) if isinstance(value, os.PathLike) else other(value)
+
+
+def finite_or_text(number: float) -> float | str:
+    """Replace NaN and infinity, which JSON lacks, by their text: ``"nan"``, ``"inf"``, ``"-inf"``."""
+    return number if math.isfinite(number) else str(number)
 
 
 def readable(value: Any, levels: int = 4, **options: Any) -> str:
-    """Write `value` with a line per item for as many levels of dicts and of lists of these, and the rest on one line.
+    """Write JSON with a line per item for as many levels of dicts and of lists of dicts, the rest on one line.
 
-    What is on one line is written by compiled code; ``json.dumps(indent=...)`` writes all of it in Python, ten times
-    slower. Keys are strings; `options` are those of :func:`json.dumps`.
+    A line is written by compiled code; ``json.dumps(indent=...)`` writes everything in Python, ten times slower. Keys
+    are strings; `options` are those of :func:`json.dumps`.
     """
     return _indented(value, levels, "", json.JSONEncoder(**options).encode)
 
@@ -85,7 +105,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` and a checksum of it, for :func:`read_sealed`; it is JSON-able with strings as keys."""
+    """Add a checksum to `content`, for :func:`read_sealed`; `content` is JSON-able with strings as keys."""
     as_read = json.loads(json.dumps(content))
     return {**content, CHECKSUM: _checksum(as_read)}
 
@@ -93,7 +113,7 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 def read_sealed(path: Path, since: str | None = None) -> dict[str, Any]:
     """Read the content of a file that was written from :func:`sealed`.
 
-    With `since`, what has neither a checksum nor that key was written by an earlier version, and is returned as it is.
+    A file without a checksum and without the key `since` was written by an earlier version, and is read unchecked.
 
     Raises
     ------

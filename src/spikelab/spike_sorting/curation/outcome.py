@@ -13,7 +13,7 @@ import numpy as np
 from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spikedata._merge import merge_duplicates
 from spikelab.system import files
-from spikelab.system.json_files import read_object, readable
+from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 from spikelab.system.quoting import in_spreadsheet
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class CurationOutcome:
             "history": self.history,
             "unit_metrics": self.unit_metrics,
         }
-        files.write_text(path, readable(_encode(content), allow_nan=False))
+        files.write_text(path, readable(plain(content, number=finite_or_text), allow_nan=False))
 
     @classmethod
     def load(cls, path: Path, sd_all: SpikeData) -> CurationOutcome:
@@ -177,20 +177,6 @@ VERDICT_COLUMNS = (
     "merged_into",
 )
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
-def _encode(value: Any) -> Any:
-    """Replace NumPy's types, and the numbers that JSON lacks."""
-    if isinstance(value, dict):
-        return {str(key): _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        plain = value.tolist()
-        return plain if value.dtype.kind in "biuf" and np.isfinite(value).all() else _encode(plain)
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def _decode(value: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.store import STAGES_FOLDER, intact
-from spikelab.system.json_files import read_object, readable
+from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +43,7 @@ def quality_stage(
             seed=stage_seed(execution.random_seed, NAME, recording.info["content"]),
             n_jobs=execution.n_jobs,
         )
-        (folder / FILE).write_text(readable(_encode(metrics), allow_nan=False), encoding="utf-8")
+        (folder / FILE).write_text(readable(plain(metrics, number=finite_or_text), allow_nan=False), encoding="utf-8")
         return {"metrics": list(metrics)}
 
     return context.store.load_or_run(
@@ -79,14 +78,6 @@ def with_quality(units: SpikeData, metrics: QualityMetrics | None) -> SpikeData:
 
 def _read(folder: Path) -> QualityMetrics:
     return _decode(read_object(folder / FILE))
-
-
-def _encode(metrics: QualityMetrics) -> dict[str, dict[str, float | str]]:
-    """JSON has neither NaN nor infinity: they become strings."""
-    return {
-        name: {str(unit): value if math.isfinite(value) else str(value) for unit, value in by_unit.items()}
-        for name, by_unit in metrics.items()
-    }
 
 
 def _decode(content: dict[str, dict[str, float | str]]) -> QualityMetrics:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spikelab.spike_sorting import _exceptions as errors
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.failures.classifier import (
     Source,
     classify_failure,

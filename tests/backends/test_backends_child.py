@@ -23,8 +23,9 @@ import psutil
 import pytest
 
 from spikelab.spike_sorting._exceptions import SorterTimeoutError
-from spikelab.spike_sorting.backends.isolation import child as _child
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError, run_in_child
+from spikelab.spike_sorting.backends.isolation import end, start, temporary, watch
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.start import run_in_child
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.system import process as _process
 
@@ -121,7 +122,7 @@ def run(tmp_path: Path):
     (tmp_path / "child_targets.py").write_text(TARGETS, encoding="utf-8")
     environment = {"PYTHONPATH": search_path(tmp_path), "EXTRA": "yes"}
 
-    def start(target: str, timeout_s: float | None = 60, **job: object) -> SpikeTrains:
+    def call(target: str, timeout_s: float | None = 60, **job: object) -> SpikeTrains:
         run_in_child(
             {"sorter": "some_sorter", "target": f"child_targets:{target}", **job},
             tmp_path / "run",
@@ -130,9 +131,9 @@ def run(tmp_path: Path):
             n_threads=3,
             environment=environment,
         )
-        return SpikeTrains.load(tmp_path / "run" / _child.RESULT_FILE)
+        return SpikeTrains.load(tmp_path / "run" / start.RESULT_FILE)
 
-    return start
+    return call
 
 
 def is_gone(pid: int, within_s: float = 10) -> bool:
@@ -177,7 +178,7 @@ def test_old_result_is_not_taken_for_a_new_one(run, tmp_path: Path) -> None:
     run("works")
     with pytest.raises(SorterProcessError):
         run("exits")
-    assert not (tmp_path / "run" / _child.RESULT_FILE).exists()
+    assert not (tmp_path / "run" / start.RESULT_FILE).exists()
 
 
 def test_exit_code_and_end_of_the_log_are_told(run) -> None:
@@ -225,7 +226,7 @@ def test_hang_is_asked_to_tidy_up_before_it_is_killed(run, tmp_path: Path, tempo
     name = (tmp_path / "tidied").read_text()
     assert name.startswith(str(temporary_folder))
     assert not list(temporary_folder.iterdir())
-    assert not (tmp_path / "run" / _child.TEMPORARY).exists()
+    assert not (tmp_path / "run" / temporary.FOLDER).exists()
     assert is_gone(int((tmp_path / "run" / "helper.pid").read_text()))  # although it had a session of its own
 
 
@@ -237,7 +238,7 @@ def test_what_is_started_on_the_way_out_ends_too(run, tmp_path: Path) -> None:
 
 
 def test_who_does_not_listen_is_killed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_child, "GRACE_S", 0.5)
+    monkeypatch.setattr(end, "GRACE_S", 0.5)
     others = psutil.Process().children(recursive=True)
     with pytest.raises(SorterTimeoutError):
         run("does_not_listen", timeout_s=2)
@@ -246,14 +247,14 @@ def test_who_does_not_listen_is_killed(run, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_temporary_files_go_with_the_sorter(run, tmp_path: Path, temporary_folder: Path) -> None:
-    ours = f"spikelab-{_child._view()}"
+    ours = f"spikelab-{temporary.visible_files()}"
     (temporary_folder / f"{ours}-left").symlink_to(tmp_path / "gone")
     (temporary_folder / f"{ours}-used").symlink_to(tmp_path)
     (temporary_folder / "spikelab-abcdef-there").symlink_to(tmp_path / "seen in another container alone")
     run("leaves_a_temporary_file")
     where = (tmp_path / "run" / "where").read_text()
     assert where.startswith(str(temporary_folder / "spikelab-"))
-    assert not (tmp_path / "run" / _child.TEMPORARY).exists()
+    assert not (tmp_path / "run" / temporary.FOLDER).exists()
     left = {path.name for path in temporary_folder.iterdir()}
     assert left == {f"{ours}-used", "spikelab-abcdef-there"}  # somebody else may use them
 
@@ -262,7 +263,7 @@ def test_a_log_that_cannot_be_tidied_hides_nothing(run, monkeypatch: pytest.Monk
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_child, "_clean_log", full)
+    monkeypatch.setattr(start, "clean_log", full)
     with pytest.raises(SorterProcessError, match="n_samples=2"):
         run("raises")
     assert run("works").n_units == 2
@@ -280,12 +281,12 @@ def test_nothing_is_signalled_by_a_number_that_may_be_anothers(monkeypatch: pyte
     killed: list[tuple[int, bool]] = []
     monkeypatch.setattr(os, "killpg", lambda group, number: killed.append((group, psutil.pid_exists(group))))
     process = psutil.Popen([sys.executable, "-c", ""], start_new_session=True)
-    assert _child.has_ended(process, within_s=60)
-    assert not _child.was_waited_for(process)
-    _child.end_tree(process)
+    assert end.has_ended(process, within_s=60)
+    assert not end.was_reaped(process)
+    end.end_tree(process)
     assert killed == [(process.pid, True)]
     assert process.returncode == 0
-    _child.end_tree(process)
+    end.end_tree(process)
     assert len(killed) == 1
 
 
@@ -354,7 +355,7 @@ def test_child_and_grandchild_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = f"""
     from collections.abc import Iterator
     from pathlib import Path
-    from spikelab.spike_sorting.backends.isolation.child import run_in_child
+    from spikelab.spike_sorting.backends.isolation.start import run_in_child
     folder = Path({str(tmp_path)!r})
     run_in_child({{"sorter": "x", "target": "child_targets:hangs"}}, folder / "run", folder / "sorter.log", None,
                  environment={{"PYTHONPATH": {search_path(tmp_path)!r}}})
@@ -372,8 +373,8 @@ def test_child_and_grandchild_end_with_a_killed_parent(tmp_path: Path) -> None:
 
 
 def test_heartbeat_has_the_last_line(run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_child, "HEARTBEAT_S", 0.5)
-    with caplog.at_level(logging.INFO, logger=_child.__name__):
+    monkeypatch.setattr(watch, "HEARTBEAT_S", 0.5)
+    with caplog.at_level(logging.INFO, logger=watch.__name__):
         run("talks", seconds=4)
     beats = [record.getMessage() for record in caplog.records if "line" in record.getMessage()]
     assert beats
@@ -382,6 +383,6 @@ def test_heartbeat_has_the_last_line(run, caplog: pytest.LogCaptureFixture, monk
 
 def test_job_is_plain_json(run, tmp_path: Path) -> None:
     run("works", params={"a": [1, None]})
-    job = json.loads((tmp_path / "run" / _child.JOB_FILE).read_text(encoding="utf-8"))
+    job = json.loads((tmp_path / "run" / start.JOB_FILE).read_text(encoding="utf-8"))
     assert job["params"] == {"a": [1, None]}
     assert np.isscalar(job["parent_pid"])

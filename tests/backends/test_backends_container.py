@@ -24,7 +24,7 @@ import pytest
 from simulated import Simulated, assert_same_trains, simulate
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting.backends.isolation import child, container
+from spikelab.spike_sorting.backends.isolation import container, start
 from spikelab.spike_sorting.backends.isolation.container import Container, check_container, container_for
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
@@ -409,7 +409,7 @@ def test_container_of_an_earlier_run_is_removed_first(
         left_at_the_start.append(list(daemon.containers))
         raise InterruptedError
 
-    monkeypatch.setattr(child, "run_in_child", run)
+    monkeypatch.setattr(start, "run_in_child", run)
     backend = Kilosort2Backend(KILOSORT2_DOCKER)
     with pytest.raises(InterruptedError):
         backend.sort(small_recording.to_spikeinterface(), None, tmp_path / "x.dat", tmp_path / "out")

@@ -20,7 +20,7 @@ from spikelab.spike_sorting._exceptions import (
 )
 from spikelab.spike_sorting.backends import get_backend_class, kilosort4, spikeinterface_generic
 from spikelab.spike_sorting.backends.base import StandardBackend, merge_params, seed_from
-from spikelab.spike_sorting.backends.isolation import child
+from spikelab.spike_sorting.backends.isolation import start
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
 from spikelab.spike_sorting.backends.spikeinterface_generic import is_planar
@@ -176,9 +176,9 @@ def started_jobs(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
     def catch(job: dict, folder: Path, log_path: Path, timeout_s: float | None, **settings: object) -> None:
         jobs.append({**json.loads(json.dumps(job)), "timeout_s": timeout_s, "log_path": log_path, **settings})
-        SpikeTrains.from_dict({2: [10**9], 3: [5, 10**9]}).save(folder / child.RESULT_FILE)
+        SpikeTrains.from_dict({2: [10**9], 3: [5, 10**9]}).save(folder / start.RESULT_FILE)
 
-    monkeypatch.setattr(child, "run_in_child", catch)
+    monkeypatch.setattr(start, "run_in_child", catch)
     return jobs
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting import _exceptions as errors
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.spikeinterface_generic import require_harmless_folder
 

@@ -17,7 +17,7 @@ import pytest
 from simulated import simulate_dense
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
 from spikelab.spike_sorting.data import BinaryRecording
 

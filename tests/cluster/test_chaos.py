@@ -160,7 +160,7 @@ def victims(client: psutil.Popen, place: Any) -> dict[str, list[psutil.Process]]
                 command = " ".join(process.cmdline())
                 if "spawn_main" in command:
                     found.setdefault("worker", []).append(process)
-                elif "_child_main" in command:
+                elif "isolation.child_main" in command:
                     found.setdefault("sorter", []).append(process)
     for name, part in place.parts.items():
         found.setdefault("scheduler" if name == "scheduler" else "nanny", []).append(part)

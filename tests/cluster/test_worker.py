@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spikelab.spike_sorting.backends.isolation import start
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.memory import enforce_limit, memory_limit, memory_of
 from spikelab.spike_sorting.batch import worker
 from spikelab.spike_sorting.config import preset_for
 from spikelab.spike_sorting.run.jobs import Job
@@ -37,14 +40,14 @@ def test_a_task_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             time.sleep(0.01)
 
     monkeypatch.setattr(worker, "sort_one", sort)
-    told: list[worker.Told] = []
+    told: list[worker.TaskResult] = []
     thread = threading.Thread(target=lambda: told.append(worker.run_task(JOB, "whole", "batch", Limits())))
     thread.start()
     started.wait(60)
     assert not worker.end_batch("another")
     assert worker.end_batch("batch")
     thread.join(60)
-    assert told == [worker.Told(interrupted=True)]
+    assert told == [worker.TaskResult(interrupted=True)]
     assert not worker.end_batch("batch")
 
 
@@ -60,14 +63,20 @@ def test_an_error_that_does_not_travel_is_told_in_words(monkeypatch: pytest.Monk
     assert (type(told.error), str(told.error)) == (RuntimeError, "LocalError: what happened")
 
 
+def enforced(limit: int, sorter: list[psutil.Process]) -> bool:
+    with memory_limit(limit):
+        return enforce_limit(sorter)
+
+
 def test_memory_of_children_counts() -> None:
     with subprocess.Popen([sys.executable, "-c", GREEDY], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        used = worker.memory_of([psutil.Process()])
-        assert not worker.end_the_greedy(used + 10**10)
+        sorter = [psutil.Process(child.pid)]
+        used = memory_of([psutil.Process()])
+        assert not enforced(used + 10**10, sorter)
         assert child.poll() is None
-        assert worker.end_the_greedy(used + 2 * 10**8)
+        assert enforced(used + 2 * 10**8, sorter)
         assert child.wait(60) == -9
 
 
@@ -91,8 +100,8 @@ def test_a_file_that_a_child_maps_is_not_its_memory(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         assert psutil.Process(child.pid).memory_info().rss > size
-        used = worker.memory_of([psutil.Process()])
-        assert not worker.end_the_greedy(used + size // 2)
+        used = memory_of([psutil.Process()])
+        assert not enforced(used + size // 2, [psutil.Process(child.pid)])
         assert child.poll() is None
         child.kill()
 
@@ -114,29 +123,42 @@ def test_memory_that_children_share_counts_once() -> None:
         assert [child.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         tree = [psutil.Process(child.pid), *psutil.Process(child.pid).children()]
         assert len(tree) == 2
-        assert 10**8 < worker.memory_of(tree) < 1.6 * 10**8
+        assert 10**8 < memory_of(tree) < 1.6 * 10**8
         for process in tree:
             process.kill()
 
 
-def test_what_the_guard_says_is_of_the_run_that_it_guards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Event()
+TARGET = """
+def run(job, folder):
+    import time
+    held = bytearray(4 * 10**8)
+    held[::4096] = b"1" * len(held[::4096])
+    time.sleep(100)
+"""
 
-    def greedy(limit: int) -> bool:
-        logging.getLogger("spikelab.spike_sorting.batch.worker").warning("the sorter is ended")
-        ended.set()
-        return True
+
+@pytest.mark.skipif(sys.platform == "win32", reason="exit codes of signals")
+def test_a_sorter_that_takes_too_much_is_ended_and_the_log_of_its_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "greedy_target.py").write_text(TARGET)
+    search = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    found: list[str] = []
 
     def sort(job: Job, limits: Limits) -> Sorted:
-        with run_log(tmp_path / "log") as warnings:
-            ended.clear()
-            assert ended.wait(60)
-        assert "the sorter is ended" in warnings
+        with run_log(tmp_path / "log") as warnings, pytest.raises(SorterProcessError, match="SIGKILL"):
+            start.run_in_child(
+                {"sorter": "greedy", "target": "greedy_target:run"},
+                tmp_path / "run",
+                tmp_path / "sorter.log",
+                None,
+                environment={"PYTHONPATH": search},
+            )
+        found.extend(warnings)
         return Sorted(None, 1, 1)
 
-    monkeypatch.setattr(worker, "GUARD_S", 0.02)
-    monkeypatch.setattr(worker, "end_the_greedy", greedy)
     monkeypatch.setattr(worker, "sort_one", sort)
-    monkeypatch.setattr(worker._STATE, "guard", None)
-    assert worker.run_task(JOB, "whole", "batch", Limits(memory=10**9)).error is None
+    used = memory_of([psutil.Process()])
+    assert worker.run_task(JOB, "whole", "batch", Limits(memory=used + 3 * 10**8)).error is None
+    assert any("the sorter is ended" in warning for warning in found)
     assert "the sorter is ended" in (tmp_path / "log").read_text()

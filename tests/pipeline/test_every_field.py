@@ -389,7 +389,7 @@ def test_sorter_name_chooses_the_backend(tmp_path: Path) -> None:
 def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
     from spikelab.spike_sorting.backends import spikeinterface_generic
-    from spikelab.spike_sorting.backends.isolation import child
+    from spikelab.spike_sorting.backends.isolation import start
 
     recording = simulate(duration_s=SECONDS).recording
     matlab = tmp_path / "bin" / "matlab"
@@ -406,7 +406,7 @@ def test_sorter_path_and_docker_reach_the_sorter(tmp_path: Path, monkeypatch: py
         seen.append(job)
         raise InterruptedError
 
-    monkeypatch.setattr(child, "run_in_child", stop)
+    monkeypatch.setattr(start, "run_in_child", stop)
     monkeypatch.setattr(spikeinterface_generic, "check_container", lambda *args, **kwargs: None)
     with pytest.raises(InterruptedError):
         sort_once(tmp_path / "b", recording, sorter="kilosort2", use_docker="my/image:1")
@@ -541,7 +541,7 @@ def test_resource_retries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retri
 
 
 def test_sorter_timeout_reaches_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikelab.spike_sorting.backends.isolation import child
+    from spikelab.spike_sorting.backends.isolation import start
 
     seen: list[float | None] = []
 
@@ -549,7 +549,7 @@ def test_sorter_timeout_reaches_the_child(tmp_path: Path, monkeypatch: pytest.Mo
         seen.append(timeout_s)
         raise InterruptedError
 
-    monkeypatch.setattr(child, "run_in_child", stop)
+    monkeypatch.setattr(start, "run_in_child", stop)
     for i, timeout in enumerate((None, 12.0)):
         with pytest.raises(InterruptedError):
             sort_once(

@@ -23,7 +23,7 @@ from scipy.io import loadmat
 from simulated import Simulated, assert_same_trains, simulate
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting import sort_recording
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.config import KILOSORT2
 
 pytestmark = [

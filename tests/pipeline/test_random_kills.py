@@ -39,7 +39,7 @@ from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting.backends import registry
 
 for module in pkgutil.walk_packages(spikelab.spike_sorting.__path__, "spikelab.spike_sorting."):
-    if not any(name in module.name for name in ("rt_sort", "figures", "report", "kilosort", "__main__", "_child_main")):
+    if not any(name in module.name for name in ("rt_sort", "figures", "report", "kilosort", "__main__", "child_main")):
         importlib.import_module(module.name)
 registry.BUILT_IN["supervised"] = "supervised:SupervisedBackend"
 import supervised

@@ -23,8 +23,8 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.backends import registry
-from spikelab.spike_sorting.backends.isolation import child
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation import watch
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits and /dev/full")
 
@@ -32,7 +32,7 @@ SORTER = '''
 import os, signal, subprocess, sys, time
 from pathlib import Path
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
-from spikelab.spike_sorting.backends.isolation import child
+from spikelab.spike_sorting.backends.isolation import start
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend, ThresholdParams, detect_spikes
 
 class FailingBackend(ThresholdBackend):
@@ -46,13 +46,13 @@ class FailingBackend(ThresholdBackend):
 
     def sort(self, recording, rec_path, recording_dat_path, output_folder):
         binary = self.ensure_binary(recording, recording_dat_path)
-        folder = child.run_folder(output_folder)
+        folder = start.run_folder(output_folder)
         params = {"batch": 64, **self.config.sorter.sorter_params}
         job = {"sorter": "kilosort4", "target": "failing:run", "recording_path": str(binary.path),
                "recording": binary.to_dict(), "params": params}
         log, timeout = Path(output_folder) / "sorter.log", self.config.execution.sorter_timeout_s
-        child.run_in_child(job, folder, log, timeout)
-        return SpikeTrains.load(folder / child.RESULT_FILE).to_spikeinterface(binary.sampling_frequency)
+        start.run_in_child(job, folder, log, timeout)
+        return SpikeTrains.load(folder / start.RESULT_FILE).to_spikeinterface(binary.sampling_frequency)
 
 def run(job, folder):
     print("batch", job["params"]["batch"])
@@ -110,7 +110,7 @@ def sort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("PYTHONPATH", path)  # of the child
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     monkeypatch.setitem(registry.BUILT_IN, "failing", "failing:FailingBackend")
-    monkeypatch.setattr(child, "POLL_S", 0.1)
+    monkeypatch.setattr(watch, "POLL_S", 0.1)
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
 
     def run(how: str, enough_with: int = 0, **settings: Any) -> Any:

@@ -17,7 +17,7 @@ MARK = "SPIKELAB_KILL_TEST"  # a variable in the environment of everything that 
 SORTER = '''
 from pathlib import Path
 from spikelab.spike_sorting.data import SpikeTrains
-from spikelab.spike_sorting.backends.isolation import child as _child
+from spikelab.spike_sorting.backends.isolation import start
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 
 class SupervisedBackend(ThresholdBackend):
@@ -27,11 +27,11 @@ class SupervisedBackend(ThresholdBackend):
 
     def sort(self, recording, rec_path, recording_dat_path, output_folder):
         binary = self.ensure_binary(recording, recording_dat_path)
-        folder = _child.run_folder(output_folder)
+        folder = start.run_folder(output_folder)
         job = {"sorter": "supervised", "target": "supervised_target:run", "recording_path": str(binary.path),
                "recording": binary.to_dict()}
-        _child.run_in_child(job, folder, Path(output_folder) / "sorter.log", 600.0)
-        return SpikeTrains.load(folder / _child.RESULT_FILE).to_spikeinterface(binary.sampling_frequency)
+        start.run_in_child(job, folder, Path(output_folder) / "sorter.log", 600.0)
+        return SpikeTrains.load(folder / start.RESULT_FILE).to_spikeinterface(binary.sampling_frequency)
 '''
 # In the child: nothing heavy is imported. A silent recording gives no spikes.
 TARGET = """

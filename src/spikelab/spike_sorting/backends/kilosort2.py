@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, SorterNotInstalledError
-from spikelab.spike_sorting.backends.isolation.child import SorterProcessError
+from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
 
 if TYPE_CHECKING:

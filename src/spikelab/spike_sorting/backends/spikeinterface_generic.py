@@ -16,7 +16,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
 from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names, merge_params, seed_from
-from spikelab.spike_sorting.backends.isolation import child
+from spikelab.spike_sorting.backends.isolation import start
 from spikelab.spike_sorting.backends.isolation.container import (
     PARAMETERS,
     Container,
@@ -90,8 +90,8 @@ class SpikeInterfaceBackend(StandardBackend):
         binary = self.ensure_binary(recording, recording_dat_path)
         container = self.container()
         if container is not None:  # one that a machine that went down has left
-            remove_containers(container.engine, child.run_folder_of(output_folder))
-        folder = child.run_folder(output_folder)
+            remove_containers(container.engine, start.run_folder_of(output_folder))
+        folder = start.run_folder(output_folder)
         job = {
             "sorter": self.spikeinterface_name,
             "target": "spikelab.spike_sorting.backends.isolation.child_main:run_spikeinterface",
@@ -102,10 +102,10 @@ class SpikeInterfaceBackend(StandardBackend):
             "container": None if container is None else asdict(container),
         }
         try:
-            child.run_in_child(
+            start.run_in_child(
                 job,
                 folder,
-                Path(output_folder) / child.LOG_FILE,
+                Path(output_folder) / start.LOG_FILE,
                 self.config.execution.sorter_timeout_s,
                 n_threads=self.workers,
                 environment={**self.environment(), **environment_for(container, folder)},
@@ -113,7 +113,7 @@ class SpikeInterfaceBackend(StandardBackend):
         finally:
             if container is not None:
                 remove_containers(container.engine, folder)
-        trains = self.clean_trains(SpikeTrains.load(folder / child.RESULT_FILE), binary)
+        trains = self.clean_trains(SpikeTrains.load(folder / start.RESULT_FILE), binary)
         return trains.to_spikeinterface(binary.sampling_frequency)
 
     def environment(self) -> dict[str, str]:

@@ -29,7 +29,7 @@ from spikelab.spike_sorting.batch.jobfile import write_batch
 from spikelab.spike_sorting.batch.manifest import DEFAULT_SCRATCH, ManifestError, jobs_from_entries, read_manifest
 from spikelab.spike_sorting.batch.overview import write_overview, write_overview_page
 from spikelab.spike_sorting.batch.policy import Outcome, Policy, concerns_host, raise_failures
-from spikelab.spike_sorting.batch.worker import Told
+from spikelab.spike_sorting.batch.worker import TaskResult
 from spikelab.spike_sorting.run.jobs import Job, overview_folder
 from spikelab.spike_sorting.run.sort_one import Limits
 
@@ -286,7 +286,7 @@ class Batch:
             f"the worker on {worker.host} could not start the sort ({type(error).__name__}: {error}). Check first "
             "whether the same versions of spikelab and Python are installed there as here"
         )
-        self._note(task, worker, Told(error=failure))
+        self._note(task, worker, TaskResult(error=failure))
 
     def _lost(self, task: Task, what: str) -> None:
         """Try elsewhere what was under way on a worker that died; a recording that kills every worker is given up."""
@@ -302,7 +302,7 @@ class Batch:
         logger.warning("%s: %s; it is tried again", job.name, what)
         self.waiting.again(task, time.monotonic() + LOST_DELAY_S)
 
-    def _note(self, task: Task, worker: Worker, told: Told) -> None:
+    def _note(self, task: Task, worker: Worker, told: TaskResult) -> None:
         job, outcome = self.jobs[task.index], self.outcomes[task.index]
         error = _not_seen_there(job, worker, told.error)
         if told.interrupted:

@@ -1,1 +1,1 @@
-"""Sorters in processes and containers of their own."""
+"""Run sorters of other packages in supervised processes and containers: start, watch, end."""

@@ -1,4 +1,7 @@
-"""The child's side of :mod:`._child`: ``python -m spikelab.spike_sorting.backends.isolation.child_main job.json``."""
+"""Run a job in the child: ``python -m spikelab.spike_sorting.backends.isolation.child_main job.json``.
+
+:mod:`.start` starts this module and reads what it leaves.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.backends.isolation.child import (
-    ERROR_FILE,
-    MARK,
-    RESULT_FILE,
-    TEMPORARY_PREFIX,
-    frozen_tree,
-    kill,
-    kill_marked,
-)
 from spikelab.spike_sorting.backends.isolation.container import DOCKER, SINGULARITY, remove_containers
+from spikelab.spike_sorting.backends.isolation.end import MARK, frozen_tree, kill, kill_marked
+from spikelab.spike_sorting.backends.isolation.start import ERROR_FILE, RESULT_FILE
+from spikelab.spike_sorting.backends.isolation.temporary import remove_own_link
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 from spikelab.system import files
 
@@ -37,18 +34,18 @@ PARENT_POLL_S = 0.5
 
 
 def main(job_path: Path) -> int:
-    """Run the job; 0 with ``spikes.npz``, or 1 with ``error.json``."""
+    """Run the job; returns 0 with ``spikes.npz``, or 1 with ``error.json``."""
     job = json.loads(job_path.read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, _leave)
     if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started this process may ignore it, and it is inherited
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the caller may ignore it, and children inherit that
     threading.Thread(target=_end_with_parent, args=(job,), daemon=True).start()
     folder = Path(job["folder"])
     try:
         module, name = job["target"].split(":")
         target: Callable[[dict[str, Any], Path], SpikeTrains] = getattr(importlib.import_module(module), name)
         _publish_trains(target(job, folder), folder / RESULT_FILE)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent hears of it
+    except Exception as error:  # noqa: BLE001 - the parent raises every error
         traceback.print_exc()
         _write_error(error, folder / ERROR_FILE)
         return 1
@@ -56,12 +53,12 @@ def main(job_path: Path) -> int:
 
 
 def _leave(signal_number: int, _: object) -> None:
-    """End in order when the parent asks for it: what the sorter does on its way out, it does."""
+    """End in order on SIGTERM, so that the sorter can clean up."""
     sys.exit(128 + signal_number)
 
 
 def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
-    """Run a sorter of SpikeInterface on our binary recording: the usual target of a job."""
+    """Run a sorter of SpikeInterface on the binary recording: the usual target of a job."""
     from spikeinterface.sorters import run_sorter
 
     _seed_everything(job["seed"])
@@ -81,7 +78,7 @@ def run_spikeinterface(job: dict[str, Any], folder: Path) -> SpikeTrains:
 
 
 def _seed_everything(seed: int) -> None:
-    """Make generators that a sorter forgets to seed start from `seed`; this process runs nothing else."""
+    """Seed the generators that a sorter forgets to seed; this process runs nothing else."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - what the sorters use
     unseeded = np.random.default_rng
@@ -106,16 +103,14 @@ def _write_error(error: BaseException, path: Path) -> None:
 
 
 def _end_with_parent(job: dict[str, Any]) -> None:
-    """End this process and all it started, its container too, when the parent is gone.
+    """End this process, all descendants and its container when the parent is gone.
 
     Linux could send a signal by itself (PR_SET_PDEATHSIG), but to this process alone, which would orphan MATLAB and
     workers, and already when the *thread* ends that started it.
     """
     while _is_alive(job["parent_pid"]):
         time.sleep(PARENT_POLL_S)
-    temporary = Path(os.environ.get("TMPDIR", ""))
-    if temporary.name.startswith(TEMPORARY_PREFIX) and temporary.is_symlink():
-        temporary.unlink(missing_ok=True)
+    remove_own_link()
     if job.get("container"):
         remove_containers(job["container"]["engine"], Path(job["folder"]))
     _end_own_tree()
@@ -123,9 +118,9 @@ def _end_with_parent(job: dict[str, Any]) -> None:
 
 
 def _end_own_tree() -> None:
-    """Kill this process and all it started.
+    """Kill this process and all descendants.
 
-    A process of its own does it: it can stop this one first, so that nothing new is started while the rest is killed.
+    A fork does it: the fork can stop this process first, so that nothing new is started while the rest is killed.
     """
     import psutil
 

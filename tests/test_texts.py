@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spikelab.cli._batch import status
-from spikelab.spike_sorting.batch.status import look
+from spikelab.spike_sorting.batch.status import job_state
 from spikelab.spike_sorting.config import KILOSORT4
 from spikelab.spike_sorting.distributed import ManifestError, read_manifest
 from spikelab.spike_sorting.settings.toml import parse_value
@@ -138,7 +138,7 @@ def test_a_damaged_record_is_shown_as_one(text: str, tmp_path: Path) -> None:
     for name in ("broken", "fine"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text if name == "broken" else '{"status": "done"}', encoding="utf-8")
-    assert look("broken", tmp_path / "broken").state == "damaged record"
+    assert job_state("broken", tmp_path / "broken").state == "damaged record"
     told = status(tmp_path)
     assert told.endswith("1 done, 1 damaged record")
     assert "run.json" in told

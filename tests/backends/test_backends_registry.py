@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
-from spikelab.spike_sorting.backends import get_backend_class, list_sorters, registry
+from spikelab.spike_sorting.backends import get_backend_class, list_sorters, refresh_sorters, registry
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
 from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from spikelab.spike_sorting.backends.base import SorterBackend
+
+
+@pytest.fixture(autouse=True)
+def _found_anew() -> Iterator[None]:
+    refresh_sorters()
+    yield
+    refresh_sorters()
 
 
 def plugins(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
@@ -101,4 +109,5 @@ def test_a_plugin_that_is_installed_meanwhile_is_found(tmp_path: Path, monkeypat
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: newcomer\nVersion: 1\n")
     (installed / "entry_points.txt").write_text("[spikelab.sorters]\nnewcomer = a:B\n")
+    refresh_sorters()
     assert "newcomer" in list_sorters()

@@ -32,7 +32,7 @@ from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, GPUUnavai
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.batch.cluster import DASK_SETTINGS, Cluster
 from spikelab.spike_sorting.batch.distribute import Batch, jobs_from_entries, run_many, sort_many
-from spikelab.spike_sorting.batch.status import look
+from spikelab.spike_sorting.batch.status import job_state
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.lock import locked
 
@@ -189,7 +189,7 @@ def test_a_lost_worker_costs_nothing_that_was_finished(
     killed: list[int] = []
 
     def kill(batch: Batch) -> None:
-        if not killed and look("a", jobs[0].results).stage == "sorting":
+        if not killed and job_state("a", jobs[0].results).stage == "sorting":
             killed.append(record(jobs[0])["pid"])
             os.kill(killed[0], signal.SIGKILL)
             flag.unlink()
@@ -219,7 +219,7 @@ def test_a_paused_worker_is_not_lost(
     seen: list[list[bool]] = []
 
     def pause(batch: Batch) -> None:
-        if not seen and all(look(job.name, job.results).stage == "sorting" for job in jobs[:2]):
+        if not seen and all(job_state(job.name, job.results).stage == "sorting" for job in jobs[:2]):
             client.run(paused_for, 8.0)
             seen.append([])
         elif seen and len(seen) < 4:
@@ -257,7 +257,7 @@ def test_to_be_interrupted_ends_what_runs(client: Client, recordings: Path, tmp_
     jobs = plan(recordings, tmp_path / "results", ("a", "b"))
 
     def interrupt(batch: Batch) -> None:
-        if all(look(job.name, job.results).stage == "sorting" for job in jobs):
+        if all(job_state(job.name, job.results).stage == "sorting" for job in jobs):
             raise KeyboardInterrupt
 
     pids = client.run(os.getpid)
@@ -319,7 +319,7 @@ def test_a_killed_client_leaves_nothing_and_the_same_command_goes_on(
     results = [tmp_path / "results" / f"sorted_threshold_{name}" for name in ("a", "b", "d")]
     with (tmp_path / "first.log").open("w") as log:
         client = subprocess.Popen(command, env={**os.environ, **mark}, stdout=log, stderr=log)
-    wait_until(lambda: look("a", results[0]).stage)
+    wait_until(lambda: job_state("a", results[0]).stage)
     client.kill()
     client.wait()
 

@@ -62,6 +62,39 @@ def test_scratch_does_not_pile_up_before_slow_cpus(n_waiting: int, n_cpus: int, 
     assert task.part == part
 
 
+NO_GPU, FULL, FREE = [CPU], 3, 0
+CHOICES = [
+    # workers, the idle one, sorted recordings that wait, other tasks that wait -> what it gets
+    (NO_GPU, CPU, FREE, ["any"], "any"),
+    (NO_GPU, CPU, FULL, ["any"], "rest"),
+    (NO_GPU, CPU, FREE, [], "whole sort"),
+    ([GPU, CPU], CPU, FREE, [], None),
+    ([GPU, CPU], CPU, FREE, ["any"], "any"),
+    ([GPU, CPU], CPU, FULL, ["any"], "rest"),
+    ([GPU, CPU], GPU, FREE, ["any"], "sorter"),
+    ([GPU, CPU], GPU, FULL, ["any"], "rest"),
+    ([GPU], GPU, FREE, ["any"], "whole sort"),
+    ([GPU], GPU, FULL, ["any"], "rest"),
+]
+
+
+@pytest.mark.parametrize(("workers", "idle", "n_rest", "others", "expected"), CHOICES)
+def test_the_table_of_choices(
+    workers: list[Worker], idle: Worker, n_rest: int, others: list[str], expected: str | None
+) -> None:
+    """Row by row of the table at the head of the module: a sort that wants a GPU waits in each."""
+    rest = [Task(i, wants_gpu=True, part="rest", host="a") for i in range(n_rest)]
+    waiting = dispatcher(Task(9, wants_gpu=True), *rest, *(Task(8) for _ in others))
+    task = waiting.next_for(idle, workers, 0)
+    names = {
+        "rest": "rest",
+        "sorter": "sorter",
+        "whole": "any" if task is not None and task.index == 8 else "whole sort",
+    }
+    assert (None if task is None else names[task.part]) == expected
+    assert len(waiting) == n_rest + len(others) + (task is None)
+
+
 def test_the_rest_stays_near_its_scratch() -> None:
     far, near = Task(0, part="rest", host="a"), Task(1, part="rest", host="b")
     waiting = dispatcher(far, near)

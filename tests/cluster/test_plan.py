@@ -60,7 +60,7 @@ def test_the_array_script_sorts_a_job(jobs: list[Job], tmp_path: Path) -> None:
     )
     assert done.returncode == 10, done.stderr
     assert "silent     InsufficientActivityError" in done.stdout
-    states = {row.name: row.state for row in status.look_at_folder(folder)}
+    states = {row.name: row.state for row in status.folder_states(folder)}
     assert states == {"silent": "biological failure", "fine": "to come"}
 
 
@@ -164,7 +164,7 @@ def test_a_job_in_two_tasks_is_the_same_to_the_byte(jobs: list[Job], tmp_path: P
     run_the_sorter(job, Limits(cores=1, memory=2**30))
     record = json.loads((job.results / "run.json").read_text())
     assert (record["status"], list(record["stages"])) == ("sorted", ["recording", "sorting"])
-    assert status.look("fine", job.results).state == "sorted"
+    assert status.job_state("fine", job.results).state == "sorted"
     assert (job.intermediate / "recording" / "traces.dat").exists()
     sort_one(job)
     record = json.loads((job.results / "run.json").read_text())
@@ -188,10 +188,10 @@ def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path:
 
     def state(**process: object) -> str:
         (results / "run.json").write_text(json.dumps({**record, "process": {**this_process(), **process}}))
-        return status.look("fine", results).state
+        return status.job_state("fine", results).state
 
     (results / "run.json").write_text(json.dumps(record))
-    (row, other) = status.look_at_folder(tmp_path / "overview")
+    (row, other) = status.folder_states(tmp_path / "overview")
     assert (row.state, row.stage, row.attempts, other.state) == ("running", "sorting", 1, "to come")
     assert status.cells(row)[:3] == ("fine", "running: sorting", "1")
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -209,7 +209,7 @@ def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path:
     assert state(machine="another") == "killed"
     assert state() == "running"  # it may be held up for as long as it likes
     with pytest.raises(FileNotFoundError, match="nothing was sorted in"):
-        status.look_at_folder(jobs[1].recording_input)
+        status.folder_states(jobs[1].recording_input)
 
 
 def test_the_estimate_goes_by_the_pace_so_far() -> None:

@@ -94,7 +94,7 @@ def _sorted(job_file: Path) -> Outcome:
 
 def status(folder: Path) -> str:
     """How far the jobs of a folder are, as a table and a sum."""
-    rows = _status.look_at_folder(folder)
+    rows = _status.folder_states(folder)
     shown = _status.to_show(rows, MOST_ROWS)
     lines = [table(_status.HEADER, [_status.cells(row) for row in shown])]
     if len(shown) < len(rows):
@@ -147,4 +147,4 @@ class Board:
         for index, outcome in enumerate(batch.outcomes):
             job, row = batch.jobs[index], self.rows[index]
             if index in running or (outcome.attempted and row.state not in _status.ENDED):
-                self.rows[index] = _status.look(job.name, job.results)
+                self.rows[index] = _status.job_state(job.name, job.results)

@@ -1,4 +1,4 @@
-"""Spike sorters behind one interface.
+"""Run spike sorters through one interface.
 
 ==================================  ==========================================================================
 ``kilosort2``, ``kilosort4``        through SpikeInterface, in a supervised child process
@@ -13,6 +13,6 @@ Nothing is imported until a class is asked for.
 
 from __future__ import annotations
 
-from spikelab.spike_sorting.backends.registry import get_backend_class, list_sorters
+from spikelab.spike_sorting.backends.registry import get_backend_class, list_sorters, refresh_sorters
 
-__all__ = ["get_backend_class", "list_sorters"]
+__all__ = ["get_backend_class", "list_sorters", "refresh_sorters"]

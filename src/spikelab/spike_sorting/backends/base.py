@@ -1,4 +1,4 @@
-"""The interface of a sorter, and what the backends of this package share."""
+"""Define the interface of a sorter, and the parts that backends of this package share."""
 
 from __future__ import annotations
 
@@ -37,11 +37,19 @@ class SorterBackend(ABC):
     Attributes
     ----------
     sorter_label : str
-        Short name for folders, errors and figures.
+        Short name in folders, errors and figures.
     batch_parameter : str or None
         The sorter parameter that is halved when a resource runs out, None where there is none.
     batch_default : int or None
         Its value where the configuration sets none.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.backends import get_backend_class
+    >>> from spikelab.spike_sorting.config import preset_for
+    >>> backend = get_backend_class("threshold")(preset_for("threshold"))
+    >>> isinstance(backend, SorterBackend), backend.gpu_use()
+    (True, 'unused')
     """
 
     sorter_label: ClassVar[str] = ""
@@ -124,67 +132,79 @@ class SorterBackend(ABC):
             ``ms_to_samples(ms)`` and ``root_folder``.
         """
 
-    def check_settings(self) -> None:  # noqa: B027 - for those that can tell without the recording
+    def check_settings(self) -> None:  # noqa: B027 - for sorters whose settings can be checked without a recording
         """Raise ValueError for settings that the sorter does not have; called before any file is touched."""
 
     def check_installed(self) -> None:  # noqa: B027 - most need nothing that could be missing
         """Raise an `EnvironmentSortFailure` that says what to install where the sorter cannot run on this host."""
 
     def about(self) -> str:
-        """What ``spikelab doctor`` says of a sorter that can run on this host; "" for nothing."""
+        """Describe a sorter that can run on this host, for ``spikelab doctor``; "" for nothing."""
         return ""
 
     def made_by(self) -> dict[str, str]:
-        """Name and version of what has sorted, for the record; what cannot be found out is left out."""
+        """Get names and versions of the programs that sort, as far as they can be found out, for the record."""
         return {}
 
     def key(self) -> dict[str, Any]:
-        """Settings besides ``config.sorter`` that shape what :meth:`sort` returns, JSON-able; a change runs it anew."""
+        """Get settings besides ``config.sorter`` that change what :meth:`sort` returns, JSON-able."""
         return {}
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Files and folders that :meth:`sort` leaves in its output folder and that are kept in ``stages/sorting``."""
+        """Files and folders of the output folder of :meth:`sort` that are kept in ``stages/sorting``."""
         return ()
 
-    def clean_up(self, output_folder: Path) -> None:  # noqa: B027 - its folder is scratch and goes with delete_inter
-        """Delete what nobody needs in the output folder of :meth:`sort`, after what is `kept` was copied."""
+    def clean_up(self, output_folder: Path) -> None:  # noqa: B027 - the folder is scratch and goes with delete_inter
+        """Delete files in the output folder of :meth:`sort` that nobody needs, after those in `kept` were copied."""
 
     @classmethod
-    def needs_gpu(cls, config: SortingPipelineConfig) -> bool:  # noqa: ARG003 - for those that do
-        """Whether a sort with `config` cannot run without a GPU."""
+    def needs_gpu(cls, config: SortingPipelineConfig) -> bool:  # noqa: ARG003 - for sorters that do
+        """Tell whether a sort with `config` cannot run without a GPU."""
         return False
 
     def gpu_use(self) -> str:
-        """How :meth:`sort` uses a GPU: "unused", "optional" (one that is there is used) or "required"."""
+        """Tell how :meth:`sort` uses a GPU: "unused", "optional" (used where there is one) or "required"."""
         return GPU_REQUIRED if self.needs_gpu(self.config) else GPU_UNUSED
 
     def device(self) -> str | None:
-        """The device that the configuration asks for, such as "cuda:1"; None where it does not say."""
+        """Get the device that the configuration asks for, such as "cuda:1"; None where it names none."""
         return None
 
-    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:  # noqa: ARG002 - for those that copy the data
-        """Bytes that :meth:`sort` writes into its output folder for a recording of this size, roughly."""
+    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:  # noqa: ARG002 - for sorters that copy the data
+        """Estimate the bytes that :meth:`sort` writes into its output folder for such a recording."""
         return 0
 
     def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:  # noqa: ARG002
-        """Bytes of arrays in this process without which :meth:`sort` cannot do, for a recording of this size."""
+        """Estimate the least bytes of arrays in this process that :meth:`sort` needs for such a recording."""
         return 0
 
     @property
     def for_work(self) -> int:
-        """What ``total_memory`` leaves for arrays, in bytes."""
+        """Bytes that ``total_memory`` leaves for arrays."""
         return max(0, parse_memory(self.config.execution.total_memory) - self.libraries_bytes)
 
     def classify(self, output_folder: Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
-        """Say what a failure of :meth:`sort` means; None where nothing recognises it."""
+        """Classify a failure of :meth:`sort`; None where no signature matches."""
         from spikelab.spike_sorting.failures.classifier import classify_failure
 
         return classify_failure(self.sorter_label, output_folder, exc)
 
 
 class StandardBackend(SorterBackend):
-    """A backend that loads recordings and extracts waveforms as this package does; subclasses only sort."""
+    """Load recordings and extract waveforms as this package does; subclasses only sort.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.config import preset_for
+    >>> class MyBackend(StandardBackend):
+    ...     sorter_label = "mine"
+    ...     def sort(self, recording, rec_path, recording_dat_path, output_folder):
+    ...         binary = self.ensure_binary(recording, recording_dat_path)
+    ...         raise NotImplementedError
+    >>> MyBackend(preset_for("mine").override(n_jobs=1)).workers
+    1
+    """
 
     def load_recording(self, rec_path: Any) -> BaseRecording:
         """Open, scale, filter and cut as ``config.recording`` says; see :meth:`SorterBackend.load_recording`."""
@@ -201,7 +221,7 @@ class StandardBackend(SorterBackend):
         rec_path: Any = None,  # noqa: ARG002 - part of the interface
         rng: int | np.random.Generator | None = None,
     ) -> Any:
-        """Templates and metrics by the one-pass engine; see :meth:`SorterBackend.extract_waveforms`."""
+        """Compute templates and metrics in one pass; see :meth:`SorterBackend.extract_waveforms`."""
         from spikelab.spike_sorting.waveforms import extract
 
         execution = self.config.execution
@@ -237,11 +257,11 @@ class StandardBackend(SorterBackend):
 
     @property
     def workers(self) -> int:
-        """Workers that the configuration allows on this host."""
+        """Number of workers that the configuration allows on this host."""
         return max(1, min(int(self.config.execution.n_jobs), available_cores()))
 
     def clean_trains(self, trains: SpikeTrains, binary: BinaryRecording) -> SpikeTrains:
-        """Without spikes outside the recording and without units that have none left.
+        """Drop spikes outside the recording, and units without any left.
 
         Raises
         ------
@@ -267,7 +287,7 @@ class StandardBackend(SorterBackend):
 
 
 def seed_from(rng: int | np.random.Generator | None, default: int | None) -> int:
-    """Turn what callers hand over as `rng` into an integer seed; 0 where nobody set one."""
+    """Convert `rng` to an integer seed; 0 without one."""
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**31))
     if rng is not None:
@@ -276,7 +296,7 @@ def seed_from(rng: int | np.random.Generator | None, default: int | None) -> int
 
 
 def merge_params(sorter: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`defaults` with `given` on top; nested dictionaries are merged, not replaced.
+    """Merge `given` into `defaults`, nested dictionaries too.
 
     Raises
     ------
@@ -288,7 +308,7 @@ def merge_params(sorter: str, defaults: Mapping[str, Any], given: Mapping[str, A
 
 
 def check_param_names(sorter: str, known: Collection[str], given: Collection[str]) -> None:
-    """ValueError for names in `given` that are not in `known`, with the nearest ones."""
+    """Raise ValueError, with the nearest known names, for names in `given` that are not in `known`."""
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)

@@ -1,4 +1,4 @@
-"""Kilosort 2 through SpikeInterface: with a MATLAB of this host, or compiled, without one, in its container."""
+"""Run Kilosort 2 through SpikeInterface: with a MATLAB of this host, or compiled, without MATLAB, in its container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from spikeinterface import BaseRecording, BaseSorting
 
@@ -29,10 +29,11 @@ NOT_IN_VERSION_2 = "datashift2.m"  # came with 2.5
 COMPILED = "mex*.mex*"  # mexThSpkPC.mexa64 and its like, in the folder of their sources
 COMPILED_COMMAND = "ks2_compiled"  # SpikeInterface prefers it to MATLAB; its container images have it
 OR_CONTAINER = "Or run its compiled version in a container, without MATLAB: use_docker=True."
-BEFORE_AN_ERROR = "-" * 40  # SpikeInterface's script prints it, and MATLAB's error behind it on the same line
+BEFORE_AN_ERROR = "-" * 40  # SpikeInterface's script prints these, and MATLAB's error behind them on the same line
 LAST_CHARACTERS = 2000
+OPTIONAL_NUMBERS = ("NT", "scaleproc")  # parameters
 LARGEST_WAVE_LENGTH = 81  # samples; what fits into the shared memory of a GPU
-OLD_IMAGE_CAPABILITY = 9.0  # CUDA compute capability of GPUs that are younger than Kilosort 2's last release
+OLD_IMAGE_CAPABILITY = 9.0  # CUDA compute capability of GPUs that are newer than Kilosort 2's last release
 
 
 class Kilosort2Backend(SpikeInterfaceBackend):
@@ -65,7 +66,7 @@ class Kilosort2Backend(SpikeInterfaceBackend):
     def sort(
         self, recording: BaseRecording, rec_path: Any, recording_dat_path: Path, output_folder: Path
     ) -> BaseSorting:
-        """Run Kilosort 2; as in :meth:`SpikeInterfaceBackend.sort`, with what MATLAB said last in the error."""
+        """Run Kilosort 2 as :meth:`SpikeInterfaceBackend.sort` does, with MATLAB's last lines in the error."""
         try:
             return super().sort(recording, rec_path, recording_dat_path, output_folder)
         except SorterProcessError as error:
@@ -88,14 +89,14 @@ class Kilosort2Backend(SpikeInterfaceBackend):
         self.source_folder()
 
     def about(self) -> str:
-        """Which MATLAB and which code, or which image."""
+        """Name the MATLAB and the code, or the image, that would run."""
         container = self.container()
         if container is not None:
             return f"{container.image} with {container.engine}"
         return shutil.which(COMPILED_COMMAND) or f"{shutil.which('matlab')}, {self.source_folder()}"
 
     def version_here(self) -> dict[str, str]:
-        """What git says of the source folder; Kilosort 2 does not know its own version."""
+        """Describe the source folder by git; Kilosort 2 does not know its own version."""
         if shutil.which(COMPILED_COMMAND) is not None:
             return {}
         folder = self.source_folder()
@@ -109,7 +110,7 @@ class Kilosort2Backend(SpikeInterfaceBackend):
         return {"kilosort2": done.stdout.strip()}
 
     def source_folder(self) -> Path:
-        """Folder of Kilosort 2's MATLAB code, from ``sorter_path`` or the variable ``KILOSORT_PATH``.
+        """Find the folder of Kilosort 2's MATLAB code, from ``sorter_path`` or the variable ``KILOSORT_PATH``.
 
         Raises
         ------
@@ -141,13 +142,13 @@ class Kilosort2Backend(SpikeInterfaceBackend):
         return folder
 
     def environment(self) -> dict[str, str]:
-        """SpikeInterface looks for the source folder in ``KILOSORT2_PATH``."""
+        """Set ``KILOSORT2_PATH``, where SpikeInterface looks for the source folder."""
         if self.container() is not None or shutil.which(COMPILED_COMMAND) is not None:
             return {}
         return {"KILOSORT2_PATH": str(self.source_folder())}
 
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """No second reference, and no copy of the data left behind; what cannot be set is said in the log."""
+        """Set no second reference, and no copy of the data left behind; log what cannot be set."""
         params = super().own_params(binary, defaults) | {"delete_tmp_files": True}
         if self.config.recording.common_reference is not None:
             params["car"] = False
@@ -157,14 +158,14 @@ class Kilosort2Backend(SpikeInterfaceBackend):
         return params
 
     def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Kilosort's high-pass comes with its whitening and cannot be switched off, only kept below our band."""
+        """Keep Kilosort's high-pass, which comes with its whitening and cannot be switched off, below the band."""
         cutoff = min(float(defaults["freq_min"]), self.config.recording.freq_min / 2)
         logger.info("kilosort2: its own high-pass cannot be switched off; it stays below the band, at %g Hz", cutoff)
         return {"freq_min": cutoff}
 
 
 def _last_words(output_folder: Path) -> str | None:
-    """What MATLAB said last, from Kilosort 2's own log; SpikeInterface's error says nothing of it."""
+    """Read MATLAB's last lines from Kilosort 2's own log; SpikeInterface's error has none of them."""
     log = next(output_folder.rglob("kilosort2.log"), None)
     if log is None:
         return None
@@ -173,22 +174,28 @@ def _last_words(output_folder: Path) -> str | None:
 
 
 def _wrong_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with values for Kilosort 2: a kind other than the default's, or what its code cannot do."""
+    """Find values of another type than the default's, and values that Kilosort 2's code cannot use."""
     for name, value in given.items():
-        default = defaults.get(name)
-        if name in ("NT", "scaleproc") and not (value is None or (_is_number(value) and value > 0)):
-            yield f"{name} must be None or a number above 0, got {value!r}"
-        elif isinstance(default, bool) and not isinstance(value, bool):
-            yield f"{name} must be True or False, got {value!r}"
-        elif _is_number(default) and not _is_number(value):
-            yield f"{name} must be a number, got {value!r}"
-        elif _is_pair(default) and not _is_pair(value):
-            yield f"{name} must be two numbers, got {value!r}"
+        expected = _broken_type(name, value, defaults.get(name))
+        if expected is not None:
+            yield f"{name} must be {expected}, got {value!r}"
     if given.get("skip_kilosort_preprocessing") and given.get("scaleproc") is None:
         yield "skip_kilosort_preprocessing needs scaleproc, the scale of data that are whitened already"
     length: Any = given.get("wave_length")
     if _is_number(length) and not (length % 2 == 1 and 0 < length <= LARGEST_WAVE_LENGTH):
         yield f"wave_length must be an odd number up to {LARGEST_WAVE_LENGTH} samples, got {length!r}"
+
+
+def _broken_type(name: str, value: Any, default: Any) -> str | None:
+    """Name the type that `value` must have and has not; None where it has."""
+    if name in OPTIONAL_NUMBERS:
+        return None if value is None or (_is_number(value) and value > 0) else "None or a number above 0"
+    kind = next((kind for kind in KINDS if kind[0](default)), None)
+    return None if kind is None or kind[0](value) else kind[1]
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
@@ -199,8 +206,16 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
+# Type of a parameter, by that of its default, and its name in messages.
+KINDS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (_is_flag, "True or False"),
+    (_is_number, "a number"),
+    (_is_pair, "two numbers"),
+)
+
+
 def _warn_of_new_gpu() -> None:
-    """Say so where the GPU is younger than the CUDA code in the image; nothing where that cannot be found out."""
+    """Warn where the GPU is newer than the CUDA code in the image, if ``nvidia-smi`` tells."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return

@@ -1,13 +1,11 @@
-"""Kilosort 4 through SpikeInterface, in a supervised child process (Kilosort is GPL-3 and never imported here)."""
+"""Run Kilosort 4 through SpikeInterface, in a supervised child process (Kilosort is GPL-3 and never imported here)."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
-import json
 import logging
 import shutil
-import subprocess
-import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,13 +30,9 @@ X_CENTRE_DISTANCE_UM = 250.0
 SPIKE_LENGTH = 61  # samples, Kilosort's parameter nt
 SPIKES_IN_RECORDING = 5  # shorter than this many spikes, it cannot be cut into two batches
 LOWEST_CUTOFF_HZ = 10.0  # below, the filter would be longer than a batch
-OWN_PARAMETERS = ("highpass_cutoff", "cluster_init_seed", "x_centers")  # those we set
+OWN_PARAMETERS = ("highpass_cutoff", "cluster_init_seed", "x_centers")  # those that the backend sets
 FROM_RECORDING = ("fs", "n_chan_bin", "tmin", "tmax")
-LIST_PARAMETERS = """
-import json, runpy, sys
-table = runpy.run_path(sys.argv[1])
-print(json.dumps([*table["MAIN_PARAMETERS"], *table["EXTRA_PARAMETERS"]]))
-"""
+PARAMETER_TABLES = ("MAIN_PARAMETERS", "EXTRA_PARAMETERS")
 
 
 class Kilosort4Backend(SpikeInterfaceBackend):
@@ -51,11 +45,11 @@ class Kilosort4Backend(SpikeInterfaceBackend):
 
     @classmethod
     def needs_gpu(cls, config: SortingPipelineConfig) -> bool:
-        """Only where ``torch_device`` asks for one; "auto" falls back to the CPU."""
+        """Tell whether ``torch_device`` asks for a GPU; "auto" falls back to the CPU."""
         return str((config.sorter.sorter_params or {}).get("torch_device", "auto")).startswith("cuda")
 
     def check_host(self) -> None:
-        """SorterNotInstalledError without the packages kilosort and torch; a warning without a GPU."""
+        """Raise SorterNotInstalledError without the packages kilosort and torch; warn without a GPU."""
         for package in ("kilosort", "torch"):
             try:
                 version(package)
@@ -69,19 +63,19 @@ class Kilosort4Backend(SpikeInterfaceBackend):
             logger.warning("kilosort4 runs on the CPU, because there is no CUDA GPU: expect it to be slow")
 
     def device(self) -> str:
-        """``torch_device``; "auto" is a GPU where there is one."""
+        """Get ``torch_device``; "auto" is a GPU where there is one."""
         return str((self.config.sorter.sorter_params or {}).get("torch_device", "auto"))
 
     def gpu_use(self) -> str:
-        """Required, optional or unused, as :meth:`device` says."""
+        """Tell from :meth:`device` whether a GPU is required, optional or unused."""
         return {"auto": GPU_OPTIONAL, "cuda": GPU_REQUIRED}.get(self.device().partition(":")[0], GPU_UNUSED)
 
-    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:  # noqa: ARG002 - it reads our binary file
-        """Next to nothing: Kilosort 4 writes no copy of the traces."""
+    def scratch_bytes(self, n_samples: int, n_channels: int) -> int:  # noqa: ARG002 - no size matters
+        """Return 0: Kilosort 4 writes no copy of the traces."""
         return 0
 
     def default_params(self) -> dict[str, Any]:
-        """Names that the installed version takes; a value only where SpikeInterface, not Kilosort, sets the default."""
+        """Get the names that the installed version takes, with the defaults that SpikeInterface sets."""
         from spikeinterface.sorters import Kilosort4Sorter
 
         names = parameter_names()
@@ -91,7 +85,7 @@ class Kilosort4Backend(SpikeInterfaceBackend):
         return {**dict.fromkeys(names), **Kilosort4Sorter._si_default_params}
 
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Seed, no drift correction and evenly spread template centres on planar arrays, no second reference."""
+        """Set seed and reference; on planar arrays no drift correction, and evenly spread template centres."""
         params = super().own_params(binary, defaults)
         if self.config.recording.common_reference is not None:
             params["do_CAR"] = False
@@ -103,10 +97,10 @@ class Kilosort4Backend(SpikeInterfaceBackend):
         return params
 
     def sorter_params(self, binary: BinaryRecording) -> dict[str, Any]:
-        """As for any sorter; the batch is made small enough for Kilosort to see two of them.
+        """Gather parameters as for any sorter; a short recording gets a batch so small that Kilosort sees two of them.
 
-        Its whitening leaves the last batch out, and a last batch shorter than a spike is dropped: of a recording of one
-        batch nothing would be left. The first of the two is the larger, for Kilosort learns from that one.
+        Kilosort's whitening leaves the last batch out, and a last batch shorter than a spike is dropped: of a recording
+        of one batch nothing would be left. The first of the two is the larger, for Kilosort learns from that one.
 
         Raises
         ------
@@ -133,7 +127,7 @@ class Kilosort4Backend(SpikeInterfaceBackend):
         return {**params, "batch_size": smaller}
 
     def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Kilosort's high-pass comes with its whitening: it cannot be dropped, but moved out of the way."""
+        """Lower the cutoff of Kilosort's high-pass, which comes with its whitening and cannot be switched off."""
         low = self.config.recording.freq_min
         cutoff = min(low, max(low / 10, LOWEST_CUTOFF_HZ))
         logger.info("kilosort4: its own high-pass cannot be switched off; moved to %g Hz, it changes nothing", cutoff)
@@ -144,18 +138,20 @@ class Kilosort4Backend(SpikeInterfaceBackend):
 def parameter_names() -> list[str]:
     """List the parameters of the installed Kilosort 4; empty where it is not installed.
 
-    The package itself takes seconds to import and is GPL-3, so its table of parameters is read in another process.
+    The source of its tables is parsed: the package takes seconds to import, and is GPL-3.
     """
     spec = importlib.util.find_spec("kilosort")
     if spec is None or not spec.submodule_search_locations:
         return []
-    table = Path(next(iter(spec.submodule_search_locations))) / "parameters.py"
-    listing = subprocess.run(
-        [sys.executable, "-c", LIST_PARAMETERS, str(table)], capture_output=True, text=True, check=True
-    )
-    return [name for name in json.loads(listing.stdout) if name not in FROM_RECORDING]
+    source = Path(next(iter(spec.submodule_search_locations))) / "parameters.py"
+    names = []
+    for statement in ast.parse(source.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=table)], value=ast.Dict(keys=keys)) if table in PARAMETER_TABLES:
+                names += [key.value for key in keys if isinstance(key, ast.Constant)]
+    return [str(name) for name in names if name not in FROM_RECORDING]
 
 
 def may_have_gpu() -> bool:
-    """Whether torch could find a CUDA GPU; cheap (torch is not imported), so it may be wrong in the hopeful way."""
+    """Tell, without importing torch, whether torch could find a CUDA GPU; True may be wrong."""
     return shutil.which("nvidia-smi") is not None and not version("torch").endswith("+cpu")

@@ -1,19 +1,17 @@
-"""Which class drives which sorter: a table, the entry points of other packages, and SpikeInterface for the rest."""
+"""Find the backend class of a sorter: in a table, the entry points of other packages, or SpikeInterface."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import sys
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import SorterNotInstalledError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from spikelab.spike_sorting.backends.base import SorterBackend
 
@@ -27,12 +25,18 @@ BUILT_IN = {
 
 
 def list_sorters() -> list[str]:
-    """Names that :func:`get_backend_class` knows, without the ``spikeinterface:<name>`` ones; nothing is imported.
+    """List the names of sorters, without those of SpikeInterface (``spikeinterface:<name>``); nothing is imported.
 
     Returns
     -------
     names : list of str
         The built-in sorters first, then those of plugins.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.backends import list_sorters
+    >>> list_sorters()[:3]
+    ['kilosort2', 'kilosort4', 'rt_sort']
     """
     return [*BUILT_IN, *sorted(name for name in _plugins() if name not in BUILT_IN)]
 
@@ -56,6 +60,14 @@ def get_backend_class(sorter_name: str) -> type[SorterBackend]:
         If there is no such sorter.
     SorterNotInstalledError
         If the package of a plugin sorter cannot be loaded.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.backends import get_backend_class
+    >>> from spikelab.spike_sorting.config import preset_for
+    >>> backend = get_backend_class("rt_sort")(preset_for("rt_sort"))
+    >>> backend.sorter_label, backend.needs_gpu(backend.config)
+    ('rt_sort', False)
     """
     if sorter_name in BUILT_IN:
         return _load_built_in(sorter_name)
@@ -78,22 +90,15 @@ def _near_in_spikeinterface(sorter_name: str) -> list[str]:
     return [SPIKEINTERFACE_PREFIX + name for name in difflib.get_close_matches(sorter_name, available_sorters(), n=2)]
 
 
+@lru_cache(maxsize=1)
 def _plugins() -> Mapping[str, EntryPoint]:
-    return _found(entry_points, tuple((folder, _changed(folder)) for folder in sys.path))
+    """Find the sorters of other packages; reads the metadata of every installed package, which takes 30 ms."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-@lru_cache(maxsize=4)
-def _found(find: Callable[..., Iterable[EntryPoint]], _where: tuple[Any, ...]) -> Mapping[str, EntryPoint]:
-    """Every installed package has to be read for it: 30 ms, which a list of thousands of recordings would feel."""
-    return {point.name: point for point in find(group=ENTRY_POINT_GROUP)}
-
-
-def _changed(folder: str) -> int | None:
-    """When something was installed there or removed; None where there is no such folder."""
-    try:
-        return Path(folder).stat().st_mtime_ns
-    except OSError:
-        return None
+def refresh_sorters() -> None:
+    """Find sorters anew that were installed or removed since this process first asked for one."""
+    _plugins.cache_clear()
 
 
 def _load_built_in(sorter_name: str) -> type[SorterBackend]:

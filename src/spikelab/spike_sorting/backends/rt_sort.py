@@ -1,4 +1,4 @@
-"""RT-Sort, in this process: it is ours, its memory is bounded, and on the CPU it needs no PyTorch."""
+"""Run RT-Sort in this process: its memory is bounded, and on the CPU it needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ logger = logging.getLogger(__name__)
 SAVED_FOLDER, SAVED_PICKLE = "rt_sort", "rt_sort.pickle"
 CPU = "cpu"
 CHUNK = "chunk_values"
-# Settings that say where and how, not what.
+# Settings on which no result depends.
 NOT_KEYED = ("model_path", "device", "num_processes", "save_rt_sort_pickle", "delete_inter", "verbose", "params")
 
 
 class RTSortBackend(StandardBackend):
-    """RT-Sort; ``config.rt_sort`` holds its settings.
+    """Run RT-Sort with the settings in ``config.rt_sort``.
 
     ``config.sorter.sorter_params`` are taken as well, on top of ``config.rt_sort.params``: a single parameter can be
     changed without writing those of the preset again.
 
-    Where ``model_path`` is the folder of a saved `RTSort`, its sequences are applied instead of new ones being found.
-    Parameters that are given then replace those that it was saved with; those that only matter while sequences are
-    found, `probe` and `detection_window_s` among them, have nothing to do.
+    Where ``model_path`` is the folder of a saved `RTSort`, its sequences are applied, and no new ones are found.
+    Parameters that are given then replace the saved ones; parameters of the search for sequences, `probe` and
+    `detection_window_s` among them, have no effect.
 
     Unit ids are the indices of the sequences; a sequence without spikes is not a unit.
     """
@@ -145,7 +145,7 @@ class RTSortBackend(StandardBackend):
         return given
 
     def _chunk(self) -> dict[str, int]:
-        """How much of the traces is in memory, and on the device, at a time; nothing where it is not set."""
+        """Get the amount of traces that is in memory, and on the device, at a time; empty where not set."""
         chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
         return {} if chunk is None else {CHUNK: int(chunk)}
 
@@ -156,7 +156,7 @@ class RTSortBackend(StandardBackend):
         return max(1, min(int(wanted), available_cores()))
 
     def check_settings(self) -> None:
-        """ValueError for parameters that `detect_sequences` does not have, or values that make no sense."""
+        """Raise ValueError for parameters that `detect_sequences` does not have, or impossible values."""
         from spikelab.spike_sorting.rt_sort.parameters import resolve
 
         resolve(self.config.rt_sort.probe, self.params)
@@ -165,7 +165,7 @@ class RTSortBackend(StandardBackend):
             raise ValueError(f"{CHUNK!r} in sorter_params must be an integer >= 1, got {chunk!r}")
 
     def check_installed(self) -> None:
-        """ModelLoadingError where the detection model, or the saved `RTSort`, cannot be loaded."""
+        """Raise ModelLoadingError where the detection model, or the saved `RTSort`, cannot be loaded."""
         from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort
 
         settings = self.config.rt_sort
@@ -177,27 +177,27 @@ class RTSortBackend(StandardBackend):
             ModelSpikeSorter.load(settings.model_path)
 
     def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:
-        """What is known of it before spikes and groups are; more is refused when they are found."""
+        """Estimate the least memory before spikes and groups are known; the sort checks it again when they are."""
         from spikelab.spike_sorting.rt_sort.memory import least_bytes
 
         chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
         return least_bytes(n_samples, n_channels, sampling_frequency, chunk)
 
     def device(self) -> str:
-        """``rt_sort_device``."""
+        """Get the setting ``rt_sort_device``."""
         return self.config.rt_sort.device
 
     def gpu_use(self) -> str:
-        """Optional: without one it runs on the CPU."""
+        """Tell whether a GPU can be used; without one RT-Sort runs on the CPU."""
         return GPU_OPTIONAL if self.device().startswith("cuda") and not usable_device(self.device())[1] else GPU_UNUSED
 
     def about(self) -> str:
-        """Where the detection network runs."""
+        """Name the device of the detection network."""
         device, why_not = usable_device(self.config.rt_sort.device)
         return f"on the CPU; no GPU can be used: {why_not}" if why_not else f"on {device}, or on the CPU"
 
     def key(self) -> dict[str, Any]:
-        """Its settings, with the content of ``model_path`` instead of the path."""
+        """Get the settings that change results, with the content of ``model_path`` instead of the path."""
         settings = {name: plain(value) for name, value in asdict(self.config.rt_sort).items() if name not in NOT_KEYED}
         return {
             **settings,
@@ -207,11 +207,11 @@ class RTSortBackend(StandardBackend):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The saved `RTSort`."""
+        """Files of the saved `RTSort`."""
         return (SAVED_FOLDER, SAVED_PICKLE) if self.config.rt_sort.save_rt_sort_pickle else ()
 
     def clean_up(self, output_folder: Path) -> None:
-        """With ``config.rt_sort.delete_inter``, delete what :meth:`sort` has left there."""
+        """Delete the saved `RTSort` in the output folder, with ``config.rt_sort.delete_inter``."""
         if self.config.rt_sort.delete_inter:
             shutil.rmtree(output_folder / SAVED_FOLDER, ignore_errors=True)
             (output_folder / SAVED_PICKLE).unlink(missing_ok=True)
@@ -225,43 +225,55 @@ def save(rt_sort: RTSort, folder: Path) -> None:
 
 
 def usable_device(device: str) -> tuple[str, str]:
-    """Where the network can run.
+    """Choose the device that the network can run on.
 
     Parameters
     ----------
     device : str
-        What is wanted: "cpu", "cuda", "cuda:N" or "mps".
+        The wanted device: "cpu", "cuda", "cuda:N" or "mps".
 
     Returns
     -------
     device : str
         The same, or "cpu".
     why_not : str
-        Why it is not what was wanted; "" where it is.
+        Why it is not the wanted device; "" where it is.
     """
     if device == CPU:
         return CPU, ""
+    why_not = _why_no_torch() or _why_no_gpu(device)
+    return (CPU, why_not) if why_not else (device, "")
+
+
+def _why_no_torch() -> str:
+    """Find out why PyTorch cannot use a GPU, as far as that is known without its drivers."""
     if importlib.util.find_spec("torch") is None:
-        return CPU, f"PyTorch is not installed ({install_command('rt-sort')})"
+        return f"PyTorch is not installed ({install_command('rt-sort')})"
     if version("torch").endswith("+cpu"):  # known without importing it
-        return CPU, "the PyTorch that is installed is one for the CPU only"
+        return "the PyTorch that is installed is one for the CPU only"
     try:
-        import torch
+        importlib.import_module("torch")
     except (ImportError, OSError) as error:
-        return CPU, f"PyTorch cannot be imported ({error})"
-    with unheard_warnings():  # PyTorch warns of a missing driver; we say it ourselves
+        return f"PyTorch cannot be imported ({error})"
+    return ""
+
+
+def _why_no_gpu(device: str) -> str:
+    """Find out why PyTorch, which can be imported, cannot use `device`."""
+    import torch
+
+    with unheard_warnings():  # PyTorch warns of a missing driver, which is reported here
         if device == "mps":
-            return (device, "") if torch.backends.mps.is_available() else (CPU, "PyTorch finds no Apple GPU")
+            return "" if torch.backends.mps.is_available() else "PyTorch finds no Apple GPU"
         n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    number = int(device.partition(":")[2] or 0)
-    if number < n_devices:
-        return device, ""
+    if int(device.partition(":")[2] or 0) < n_devices:
+        return ""
     found = f"only {n_devices}" if n_devices else "no"
-    return CPU, f"PyTorch finds {found} GPU that it can use (check nvidia-smi)"
+    return f"PyTorch finds {found} GPU that it can use (check nvidia-smi)"
 
 
 def content_key(folder: str | Path | None) -> str | None:
-    """A hash of the files of a model or of a saved `RTSort`; None without a folder, or where it holds neither."""
+    """Hash the files of a model or of a saved `RTSort`; None without a folder, or where it holds neither."""
     from spikelab.spike_sorting.rt_sort.detection.model import INIT_FILE, STATE_FILE
     from spikelab.spike_sorting.rt_sort.sorter import ARRAYS, SETTINGS
 

@@ -1,4 +1,4 @@
-"""Any sorter that SpikeInterface runs, as ``spikeinterface:<name>``, in a supervised child process."""
+"""Run any sorter of SpikeInterface, as ``spikeinterface:<name>``, in a supervised child process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 PLANAR_EXTENT_UM = 300.0
 CHANNELS_FOR_COMMON_REFERENCE = 32  # SpikeInterface's own sorters use one from here on
 
-# Sorters with a filter of their own, and what switches it off. The data are filtered already.
+# Parameters that switch the filter of a sorter off: the data are filtered already.
 FILTER_OFF: dict[str, dict[str, Any]] = {
     "combinato": {"do_filter": False},
     "hdsort": {"filter": False},
@@ -58,7 +58,7 @@ SEED_PARAMETERS = ("seed", "cluster_init_seed", "whitening_seed")
 
 
 class SpikeInterfaceBackend(StandardBackend):
-    """Runs ``spikeinterface_name`` through ``run_sorter``; one subclass per sorter, see :func:`backend_class_for`."""
+    """Run ``spikeinterface_name`` through ``run_sorter``; one subclass per sorter, see :func:`backend_class_for`."""
 
     spikeinterface_name: ClassVar[str] = ""
 
@@ -71,7 +71,7 @@ class SpikeInterfaceBackend(StandardBackend):
     ) -> BaseSorting:
         """Run the sorter on the binary recording; parameters as in :meth:`SorterBackend.sort`.
 
-        ``output_folder`` gets ``sorter.log`` with all that the sorter said, and ``run/`` with its files.
+        ``output_folder`` gets ``sorter.log`` with all output of the sorter, and ``run/`` with its files.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class SpikeInterfaceBackend(StandardBackend):
         require_harmless_folder(self.spikeinterface_name, Path(output_folder))
         binary = self.ensure_binary(recording, recording_dat_path)
         container = self.container()
-        if container is not None:  # one that a machine that went down has left
+        if container is not None:  # left by a machine that went down
             remove_containers(container.engine, start.run_folder_of(output_folder))
         folder = start.run_folder(output_folder)
         job = {
@@ -117,32 +117,32 @@ class SpikeInterfaceBackend(StandardBackend):
         return trains.to_spikeinterface(binary.sampling_frequency)
 
     def environment(self) -> dict[str, str]:
-        """Further environment variables of the sorter's process."""
+        """Get further environment variables of the sorter's process."""
         return {}
 
     def container(self) -> Container | None:
-        """Where the sorter runs: a container, as ``use_docker`` says, or None for this host."""
+        """Get the container that ``use_docker`` asks for; None where the sorter runs on this host."""
         return container_for(self.spikeinterface_name, self.config.sorter.use_docker)
 
     def check_settings(self) -> None:
-        """ValueError for names in ``sorter_params`` that the installed version does not have, or no such image."""
+        """Raise ValueError for unknown names in ``sorter_params``, and for an image that does not exist."""
         self.container()
         given = self.config.sorter.sorter_params
         if not given:
             return
         try:
             defaults = self.default_params()
-        except ImportError:  # the sorter itself knows them, and is not installed: that is said next
+        except ImportError:  # the sorter, which knows its names, is not installed: check_installed reports that
             return
         check_param_names(self.spikeinterface_name, self._known_params(defaults), given)
 
     def made_by(self) -> dict[str, str]:
-        """The image of the container, and its id where docker knows it; the sorter's own version on this host."""
+        """Get the image of the container, with its id where docker knows it, or the version of the sorter."""
         container = self.container()
         return self.version_here() if container is None else identity(container)
 
     def version_here(self) -> dict[str, str]:
-        """Name and version of the sorter on this host."""
+        """Get the version of the sorter on this host."""
         try:
             version = str(self._sorter().get_sorter_version())
         except Exception as error:  # noqa: BLE001 - the sorter's own code; the spikes are there
@@ -151,7 +151,7 @@ class SpikeInterfaceBackend(StandardBackend):
         return {self.spikeinterface_name: version} if version != UNKNOWN else {}
 
     def check_installed(self) -> None:
-        """EnvironmentSortFailure, with what to install or start, where the sorter cannot run on this host."""
+        """Raise an EnvironmentSortFailure where sorter or container cannot run on this host."""
         container = self.container()
         if container is None:
             self.check_host()
@@ -159,7 +159,7 @@ class SpikeInterfaceBackend(StandardBackend):
             check_container(container, self.spikeinterface_name, gpu=self._sorter().gpu_capability != "not-supported")
 
     def check_host(self) -> None:
-        """SorterNotInstalledError, with what to install, where the sorter cannot run without a container."""
+        """Raise a SorterNotInstalledError where the sorter cannot run without a container."""
         sorter = self._sorter()
         missing = lacking() if _is_own(sorter) else ""
         if missing:
@@ -180,23 +180,23 @@ class SpikeInterfaceBackend(StandardBackend):
         )
 
     def _sorter(self) -> Any:
-        """SpikeInterface's class of the sorter."""
+        """Get SpikeInterface's class of the sorter."""
         from spikeinterface.sorters.sorterlist import sorter_dict
 
         return sorter_dict[self.spikeinterface_name]
 
     def scratch_bytes(self, n_samples: int, n_channels: int) -> int:
-        """One copy of the traces: most sorters filter or whiten them into a file of their own."""
+        """Estimate one copy of the traces: most sorters filter or whiten them into a file of their own."""
         return 2 * n_samples * n_channels
 
     def default_params(self) -> dict[str, Any]:
-        """Parameters of the installed version with their defaults."""
+        """Get the parameters of the installed version with their defaults."""
         from spikeinterface.sorters import get_default_sorter_params
 
         return dict(get_default_sorter_params(self.spikeinterface_name))
 
     def sorter_params(self, binary: BinaryRecording) -> dict[str, Any]:
-        """Gather what differs from the sorter's defaults: the user's values, and ours where the user gave none.
+        """Gather parameters that differ from the sorter's defaults: the user's, and else those of :meth:`own_params`.
 
         Raises
         ------
@@ -206,15 +206,14 @@ class SpikeInterfaceBackend(StandardBackend):
         defaults = self.default_params()
         given = self.config.sorter.sorter_params or {}
         params = merge_params(self.spikeinterface_name, self._known_params(defaults), given)
-        ours = self.own_params(binary, defaults)
-        return ours | {name: params[name] for name in given}
+        return self.own_params(binary, defaults) | {name: params[name] for name in given}
 
     def _known_params(self, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The sorter's parameters, and those of its container where it runs in one."""
+        """Add parameters of the container, where the sorter runs in one."""
         return defaults if self.container() is None else {**dict.fromkeys(PARAMETERS), **defaults}
 
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Where we deviate from the sorter's defaults: filter, drift, seed, workers."""
+        """Get the values that differ from the sorter's defaults: filter, drift, seed, workers."""
         params: dict[str, Any] = self._filter_params(binary, defaults)
         if is_planar(binary.locations):
             params |= {name: False for name in DRIFT_PARAMETERS if defaults.get(name)}
@@ -228,8 +227,7 @@ class SpikeInterfaceBackend(StandardBackend):
         return params
 
     def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Switch the sorter's own filter off; say so where that is not possible."""
-        name = self.spikeinterface_name
+        """Switch the sorter's own filter off; warn where that is not possible."""
         if "preprocessing_dict" in defaults:  # replaces filter and reference, keeps the whitening
             reference = binary.n_channels >= CHANNELS_FOR_COMMON_REFERENCE
             return {"preprocessing_dict": {"common_reference": {"dtype": "float32"}} if reference else {}}
@@ -237,15 +235,20 @@ class SpikeInterfaceBackend(StandardBackend):
             return {"filtering": {**defaults["filtering"], "coeff": PASS_THROUGH}}
         if "apply_preprocessing" in defaults:
             return {"apply_preprocessing": False}
-        if name in FILTER_OFF:
-            return {key: value for key, value in FILTER_OFF[name].items() if key in defaults}
+        off = FILTER_OFF.get(self.spikeinterface_name)
+        if off is not None:
+            return {key: value for key, value in off.items() if key in defaults}
+        return self._second_filter(binary.sampling_frequency / 2, defaults)
+
+    def _second_filter(self, nyquist: float, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Warn of a filter that cannot be switched off, and keep its cutoff below the Nyquist frequency."""
         if any("freq_min" in key for key in defaults):
-            logger.warning("%s filters the traces a second time: its own filter cannot be switched off", name)
-        nyquist = binary.sampling_frequency / 2
+            logger.warning(
+                "%s filters the traces a second time: its own filter cannot be switched off", self.spikeinterface_name
+            )
         freq_max = defaults.get("freq_max")
-        if isinstance(freq_max, int | float) and freq_max >= nyquist:
-            return {"freq_max": math.floor(0.9 * nyquist)}
-        return {}
+        too_high = isinstance(freq_max, int | float) and freq_max >= nyquist
+        return {"freq_max": math.floor(0.9 * nyquist)} if too_high else {}
 
 
 def _is_own(sorter: Any) -> bool:
@@ -256,7 +259,7 @@ def _is_own(sorter: Any) -> bool:
 
 
 def require_harmless_folder(sorter: str, folder: Path) -> None:
-    """Refuse a folder that SpikeInterface would write unquoted into a shell script, and part of whose name would run.
+    """Refuse a folder that SpikeInterface would write unquoted into a shell script, which would run a part of its name.
 
     Raises
     ------
@@ -301,7 +304,7 @@ def backend_class_for(name: str) -> type[SpikeInterfaceBackend]:
 
 
 def is_planar(locations: NDArray[np.float64]) -> bool:
-    """Whether contacts form a plane rather than shanks: more than 300 um wide, and not a few narrow columns.
+    """Tell whether contacts form a plane rather than shanks: more than 300 um wide, and not a few narrow columns.
 
     Drift correction along one axis makes no sense there. Shanks are groups of at least eight contacts, at most 100 um
     wide each, and at least 100 um and four contact distances apart.

@@ -1,4 +1,4 @@
-"""The workers: those of a scheduler that runs somewhere, or processes of this machine that are started for a batch."""
+"""Connect to the workers of a scheduler, or start workers on this machine for one batch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ USABLE_SHARE = 0.9  # of the memory that is available
 CONNECT_S = 30
 START_S = 300
 START_TRIES = 3
-GONE = ("closed", "failed")  # words for a worker's status; whoever is killed is not listed at all
-QUIET = logging.CRITICAL  # of dask: we say ourselves which worker died, and what becomes of its recording
-# A terminal sends Ctrl-C to all processes; the client, which has it too, ends what its workers do in order.
+GONE = ("closed", "failed")  # values of a worker's status; a killed worker is not listed at all
+QUIET = logging.CRITICAL  # for dask: lost workers and their recordings are reported by the batch
+# A terminal sends Ctrl-C to all processes; the client, which gets it too, ends the tasks of its workers in order.
 NO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-# Spilling moves results of tasks to disk, and ours are small; pausing stops new tasks when a sort needs memory.
+# Spilling moves results of tasks to disk, which are small here; pausing stops new tasks when a sort needs memory.
 DASK_SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -49,42 +49,42 @@ DASK_SETTINGS = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """A client, and whether its workers are ours.
+    """A dask client, and the workers that were started for this batch.
 
     Attributes
     ----------
     client : distributed.Client
     cores : int or None
-        Cores for each worker, where they share this machine.
-    ours : distributed.SpecCluster or None
-        The workers, where they were started for this batch.
+        Cores for each worker, where workers share this machine.
+    own : distributed.SpecCluster or None
+        Workers of this batch, to be closed afterwards; None where the cluster is external.
     """
 
     client: Client
     cores: int | None = None
-    ours: Any = None
+    own: Any = None
 
     @property
     def local(self) -> bool:
-        """Whether the workers were started for this batch alone, on this machine."""
-        return self.ours is not None
+        """Whether the workers were started for this batch, on this machine."""
+        return self.own is not None
 
     @property
     def dashboard(self) -> str:
-        """Where a browser shows what the workers do; "" where the scheduler shows nothing."""
+        """Address of the page that shows the workers; "" where the scheduler has none."""
         if self.local and importlib.util.find_spec("bokeh") is None:
             return ""
-        with suppress(Exception):  # a link is worth no failure
+        with suppress(Exception):  # the batch does not fail for a link
             return str(self.client.dashboard_link)
         return ""
 
     def mend(self) -> None:
-        """Start again those of our workers that died while they started, on which dask gives up."""
-        if self.ours is not None:
-            self.ours.sync(_replace_dead, self.ours)
+        """Start own workers again that died while they started, on which dask gives up."""
+        if self.own is not None:
+            self.own.sync(_replace_dead, self.own)
 
     def workers(self) -> list[Worker]:
-        """Workers that are there; a paused one takes no task, and goes on with the one that it has.
+        """List the workers that live; a paused one takes no new task, and goes on with its own.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Cluster:
         try:
             if self.client.scheduler is None or self.client.status not in ("running", "connecting"):
                 raise OSError(f"the client is {self.client.status}")  # noqa: TRY301
-            # Not scheduler_info: what it returns is overwritten in the background, with no workers in it.
+            # Not scheduler_info: its result is overwritten in the background, with no workers in it.
             found = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
             return [_worker(address, about) for address, about in found.items() if about.get("status") not in GONE]
         except (AttributeError, KeyError, TypeError) as error:
@@ -107,7 +107,7 @@ class Cluster:
 
 
 def _unknown_dask(error: Exception) -> EnvironmentSortFailure:
-    """What dask tells of its workers is no promise of its own, and may be another in a version to come."""
+    """Report that this version of dask describes its workers in another way: the description is not public."""
     return EnvironmentSortFailure(
         f"distributed {version('distributed')} does not tell of its workers as spikelab expects it to "
         f"({type(error).__name__}: {error}). Install the versions that spikelab is tested with: "
@@ -125,12 +125,12 @@ def _worker(address: str, about: dict[str, Any]) -> Worker:
     )
 
 
-async def _replace_dead(ours: Any) -> None:
-    for name, nanny in list(ours.workers.items()):
-        if nanny.status.name in ("closed", "failed"):
-            del ours.workers[name]
-    if len(ours.workers) < len(ours.worker_spec):
-        ours.scale(len(ours.worker_spec))
+async def _replace_dead(cluster: Any) -> None:
+    for name, nanny in list(cluster.workers.items()):
+        if nanny.status.name in GONE:
+            del cluster.workers[name]
+    if len(cluster.workers) < len(cluster.worker_spec):
+        cluster.scale(len(cluster.worker_spec))
 
 
 @contextmanager
@@ -142,9 +142,9 @@ def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_
     scheduler : None, str or distributed.Client
         None starts one; a string is the address of a scheduler.
     jobs : sequence of Job
-        Their ``n_jobs`` and ``total_memory`` decide how many workers this machine can have.
+        ``n_jobs`` and ``total_memory`` decide how many workers this machine can have.
     workers : int or None
-        Another number of them; on a machine with GPUs besides one for each.
+        Number of workers of this machine, instead; on a machine with GPUs besides one for each GPU.
     with_gpus : bool
         Whether a job can use a GPU.
 
@@ -167,13 +167,13 @@ def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_
             return
         names = gpu_names() if with_gpus else []
         count = workers or local_workers(jobs)
-        with _started(count, names) as ours, Client(ours) as client:
+        with _started(count, names) as own, Client(own) as client:
             client.wait_for_workers(1, timeout=START_S)
-            yield Cluster(client, max(1, available_cores() // count), ours)
+            yield Cluster(client, max(1, available_cores() // count), own)
 
 
 def require_dask() -> None:
-    """EnvironmentSortFailure where dask.distributed is not installed."""
+    """Raise EnvironmentSortFailure where dask.distributed is not installed."""
     if importlib.util.find_spec("distributed") is None:
         raise EnvironmentSortFailure(
             f"this needs dask.distributed: {install_command('distributed')}. Without it, "
@@ -194,7 +194,7 @@ def _client_of(address: str) -> Client:
 
 
 def local_workers(jobs: Sequence[Job]) -> int:
-    """How many workers this machine has cores and memory for."""
+    """Count the workers that this machine has cores and memory for."""
     cores = max(min(job.config.execution.n_jobs, available_cores()) for job in jobs)
     memory = max(parse_memory(job.config.execution.total_memory) for job in jobs)
     fit = min(available_cores() // cores, int(USABLE_SHARE * available_memory()) // max(memory, 1))
@@ -202,7 +202,7 @@ def local_workers(jobs: Sequence[Job]) -> int:
 
 
 def gpu_names() -> list[str]:
-    """What ``CUDA_VISIBLE_DEVICES`` has to be for each GPU of this machine that we may use."""
+    """Get the value of ``CUDA_VISIBLE_DEVICES`` for each GPU of this machine that may be used."""
     setting = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [name.strip() for name in setting.split(",") if name.strip()]
     if any(not name.isdecimal() for name in names):  # by UUID
@@ -211,7 +211,7 @@ def gpu_names() -> list[str]:
 
 
 def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Options of each worker of this machine: one for each GPU, which sees that one alone, and `count` without."""
+    """Make the options of workers of this machine: one for each GPU, which sees that GPU alone, and `count` without."""
     memory = int(USABLE_SHARE * available_memory()) // (count + len(gpu))
     common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": QUIET, "preload": [NO_CTRL_C]}
     specifications: dict[str, dict[str, Any]] = {}
@@ -225,7 +225,7 @@ def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str,
 
 
 def _started(count: int, gpu: Sequence[str], tries: int = START_TRIES) -> Any:
-    """Workers of this machine; one that dies while it starts is no reason to give up."""
+    """Start workers on this machine, with several tries: a worker may die while it starts."""
     try:
         return _local_cluster(count, gpu)
     except Exception as error:

@@ -1,7 +1,18 @@
-"""Which task a worker that has nothing to do gets next. Knows nothing of dask: only tasks, workers and the policy.
+"""Choose the next task of an idle worker, from tasks, workers and the failure policy; independent of dask.
 
 A sort that wants a GPU is two tasks where there are workers with and without one: recording and sorting go to the GPU,
-the rest to the others, so that no GPU waits for waveforms.
+the other stages to workers without, so that no GPU waits for waveforms.
+
+==========  ==============  ===============  =======================================================
+GPUs exist  worker has one  scratch is full  the worker gets
+==========  ==============  ===============  =======================================================
+no          no              any              the rest of a sorted recording, then what wants no GPU,
+                                             then a whole sort on the CPU
+yes         no              any              the rest of a sorted recording, then what wants no GPU
+yes         yes             yes              the same, until fewer sorted recordings wait
+yes         yes             no               a sort that wants a GPU; only its first stages where
+                                             workers without a GPU can do the rest
+==========  ==============  ===============  =======================================================
 """
 
 from __future__ import annotations
@@ -23,17 +34,17 @@ SCRATCH_AHEAD = 2  # sorted recordings per CPU worker that may wait, each with i
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that takes one task at a time.
+    """A process of the cluster that takes one task at a time.
 
     Attributes
     ----------
     address, host : str
     gpus : float
-        What it offers as the resource "GPU".
+        Amount of the resource "GPU".
     memory : int or None
-        Bytes that it and what it starts may use.
+        Bytes for the worker and its descendants.
     takes_tasks : bool
-        Not one that its cluster has paused, for example because memory is short: what it does goes on.
+        False of a worker that its cluster has paused, for example because memory is short; its task goes on.
     """
 
     address: str
@@ -45,23 +56,23 @@ class Worker:
 
 @dataclass
 class Task:
-    """One job, or a part of it, and what happened to it so far."""
+    """One job, or a part of one, and its failures so far."""
 
     index: int
     sorter: str = ""
     wants_gpu: bool = False
     may_be_split: bool = True
     part: Part = "whole"
-    host: str | None = None  # where its scratch may be
+    host: str | None = None  # that may have the scratch
     not_before: float = 0.0
     lost: int = 0
-    error: Exception | None = None  # the environment's, if it is tried elsewhere
-    avoid: set[str] = field(default_factory=set)  # hosts where its folders cannot be used
+    error: Exception | None = None  # of another host's environment
+    avoid: set[str] = field(default_factory=set)  # hosts that cannot use the folders
 
 
 @dataclass
 class Dispatcher:
-    """Tasks that wait, in order."""
+    """Queues of waiting tasks."""
 
     policy: Policy
     for_gpu: deque[Task] = field(default_factory=deque)
@@ -70,12 +81,12 @@ class Dispatcher:
     later: list[Task] = field(default_factory=list)
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Let tasks wait behind the others of their kind."""
+        """Append tasks to the queue of their kind."""
         for task in tasks:
             self._queue(task).append(task)
 
     def again(self, task: Task, not_before: float = 0.0) -> None:
-        """Let a task that did not get through wait for another try, before the others."""
+        """Re-queue a task that failed for want of a worker or host, at the front, not before `not_before`."""
         task.not_before = not_before
         self.later.append(task)
 
@@ -83,46 +94,40 @@ class Dispatcher:
         return len(self.for_gpu) + len(self.for_any) + len(self.rest) + len(self.later)
 
     def drain(self) -> list[Task]:
-        """Take all that waits."""
+        """Remove and return all waiting tasks."""
         tasks = [*self.later, *self.rest, *self.for_any, *self.for_gpu]
         for queue in (self.for_gpu, self.for_any, self.rest, self.later):
             queue.clear()
         return tasks
 
     def next_for(self, worker: Worker, workers: Sequence[Worker], now: float) -> Task | None:
-        """The task that `worker` should do next; None where there is none for it.
+        """Take the next task for an idle worker; None where no task suits the worker.
 
         Parameters
         ----------
         worker : Worker
-            Has nothing to do.
         workers : sequence of Worker
-            All that there are.
+            All workers of the cluster.
         now : float
             By the clock of ``not_before``.
         """
-        self._due(now)
+        self._queue_due(now)
         task = self._first(self.for_gpu, worker)
         if task is None:
-            return self._for_cpu(worker)
-        usable = [other for other in workers if self.may_do(other.host, task)]
-        with_gpu = [other for other in usable if other.gpus]
-        n_without = len(usable) - len(with_gpu)
-        ahead = len(self.rest) > SCRATCH_AHEAD * n_without
-        if with_gpu and (not worker.gpus or ahead):
-            return self._for_cpu(worker)
-        if not with_gpu and (other := self._for_cpu(worker)) is not None:
-            return other
-        self.for_gpu.remove(task)
-        task.part = "sorter" if with_gpu and n_without and task.may_be_split else "whole"
-        return task
+            return self._take_for_cpu(worker)
+        n_gpu, n_cpu = self._count_able(task, workers)
+        if not n_gpu:  # the sorter's CPU version, after everything that wants no GPU
+            return self._take_for_cpu(worker) or self._take_for_gpu(task, "whole")
+        if not worker.gpus or self.scratch_is_full(n_cpu):
+            return self._take_for_cpu(worker)
+        return self._take_for_gpu(task, "sorter" if n_cpu and task.may_be_split else "whole")
 
     def may_do(self, host: str, task: Task) -> bool:
-        """Whether `task` may be started on `host`."""
+        """Tell whether `task` may be started on `host`."""
         return host not in task.avoid and self.policy.may_start(host, task.sorter)
 
     def hopeless(self, workers: Iterable[Worker]) -> list[Task]:
-        """Take away what may not be started on any host that there is."""
+        """Remove and return tasks that may not be started on any host of the cluster."""
         hosts = {worker.host for worker in workers}
         found = []
         for queue in (self.for_gpu, self.for_any, self.rest, self.later):
@@ -131,22 +136,34 @@ class Dispatcher:
             (self.later if task in self.later else self._queue(task)).remove(task)
         return found
 
-    def _for_cpu(self, worker: Worker) -> Task | None:
-        """Finish what was begun, best on the host that has its scratch; then what needs no GPU."""
-        near = (task for task in islice(self.rest, SCANNED) if task.host == worker.host)
-        task = next((task for task in near if self.may_do(worker.host, task)), None) or self._first(self.rest, worker)
-        if task is not None:
-            self.rest.remove(task)
-            return task
-        task = self._first(self.for_any, worker)
-        if task is not None:
-            self.for_any.remove(task)
+    def _count_able(self, task: Task, workers: Iterable[Worker]) -> tuple[int, int]:
+        """Count workers with and without a GPU that may do `task`."""
+        have_gpu = [worker.gpus > 0 for worker in workers if self.may_do(worker.host, task)]
+        return sum(have_gpu), len(have_gpu) - sum(have_gpu)
+
+    def scratch_is_full(self, n_cpu: int) -> bool:
+        """Tell whether sorted recordings wait that `n_cpu` workers without a GPU have to finish first."""
+        return len(self.rest) > SCRATCH_AHEAD * n_cpu
+
+    def _take_for_gpu(self, task: Task, part: Part) -> Task:
+        self.for_gpu.remove(task)
+        task.part = part
         return task
+
+    def _take_for_cpu(self, worker: Worker) -> Task | None:
+        """Take the rest of a sorted recording, first of one whose scratch is on this host; then what wants no GPU."""
+        near = [task for task in islice(self.rest, SCANNED) if task.host == worker.host]
+        for waiting, queue in ((near, self.rest), (self.rest, self.rest), (self.for_any, self.for_any)):
+            task = self._first(waiting, worker)
+            if task is not None:
+                queue.remove(task)
+                return task
+        return None
 
     def _first(self, queue: Iterable[Task], worker: Worker) -> Task | None:
         return next((task for task in queue if self.may_do(worker.host, task)), None)
 
-    def _due(self, now: float) -> None:
+    def _queue_due(self, now: float) -> None:
         due = [task for task in self.later if task.not_before <= now]
         if due:
             self.later = [task for task in self.later if task.not_before > now]

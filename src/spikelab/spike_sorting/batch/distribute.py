@@ -1,8 +1,8 @@
-"""Many recordings on many workers: the same jobs, stages and policies as in one process, placed on a dask cluster.
+"""Sort many recordings on a dask cluster, with the same jobs, stages and policies as in one process.
 
-The results folders are the truth. A task loads what is finished of its job and goes on from there, so that a worker, a
-scheduler or a client that dies costs the stages that were under way, and the same call again continues. Nothing but
-numbers and paths comes back.
+The results folders hold the state. A task loads the finished stages of its job and continues, so that a worker, a
+scheduler or a client that dies costs the stages that were under way, and the same call again continues. Tasks return
+numbers and paths only.
 
 Needs the extra ``distributed``.
 """
@@ -40,10 +40,10 @@ __all__ = ["ManifestError", "jobs_from_entries", "read_manifest", "run_many", "s
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 1.0
-LOST_DELAY_S = 3.0  # what a dead worker had started ends within that
+CHECK_S = 1.0
+LOST_DELAY_S = 3.0  # until descendants of a dead worker have ended
 BUSY_DELAY_S = 5.0
-SAY_AGAIN_S = 60.0
+WARN_AGAIN_S = 60.0
 LOST_AT_MOST = 2
 FETCH_S, FETCH_STEP_S = 60, 2
 END_S = 15.0
@@ -84,10 +84,17 @@ def sort_many(
     ManifestError
         With every fault of the list, before anything is started.
     SortBatchError
-        After all that could be sorted was, where something failed and its ``on_failure`` is "raise"; ``results`` has
-        the outcomes.
+        After all recordings were tried, where one failed and its ``on_failure`` is "raise"; ``results`` has the
+        outcomes.
     EnvironmentSortFailure
         If there is no dask, or no scheduler that answers.
+
+    Examples
+    --------
+    >>> entries = [{"file": "plate.raw.h5", "stream": "all", "sorter": "rt_sort", "results": "results"}]
+    >>> outcomes = sort_many(entries, "tcp://node1:8786")  # doctest: +SKIP
+    >>> [outcome.job.name for outcome in outcomes if outcome.error is not None]  # doctest: +SKIP
+    []
     """
     if isinstance(jobs, str | Path):
         planned = read_manifest(jobs)
@@ -105,7 +112,7 @@ def sort_many(
 def run_many(
     jobs: Sequence[Job], scheduler: Any = None, *, workers: int | None = None, watch: Watch | None = None
 ) -> list[Outcome]:
-    """:func:`sort_many` for planned jobs; failures are in the outcomes alone.
+    """Sort planned jobs as :func:`sort_many` does; failures are in the outcomes alone.
 
     `watch` is called with the batch about once a second.
     """
@@ -127,7 +134,7 @@ def run_many(
 
 
 def _remove_empty_scratch(jobs: Sequence[Job]) -> None:
-    """The common scratch folder that lists name by default: no job can tell whether it is the last one in it."""
+    """Remove the scratch folders that lists name by default, which no job can tell to be empty for good."""
     for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:
         with suppress(OSError):  # there is none, or there is something in it
             folder.rmdir()
@@ -143,7 +150,7 @@ def _task(index: int, job: Job) -> Task:
 
 @dataclass
 class Batch:
-    """Jobs on their way through a cluster.
+    """Place the jobs of a batch on the workers of a cluster, and collect their outcomes.
 
     Attributes
     ----------
@@ -153,7 +160,9 @@ class Batch:
     outcomes : list of Outcome
         Aligned with the jobs, and filled as they end.
     running : dict
-        Which task runs on the worker with this address, and its future.
+        Task and future by address of the worker.
+    workers : dict
+        Workers of the cluster by address.
     """
 
     jobs: list[Job]
@@ -169,15 +178,15 @@ class Batch:
         self.policy = Policy()
         self.waiting = Dispatcher(self.policy)
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.looked = self.paged = self.said = 0.0
+        self.checked = self.paged = self.warned = 0.0
         self.page_took = 0.0
 
     def run(self, tasks: Sequence[Task]) -> None:
-        """Do all tasks, or as many as the policy allows; ends what runs when it is interrupted."""
+        """Run all tasks, or as many as the policy allows; ends running tasks when it is interrupted."""
         self.waiting.add(tasks)
         try:
             while self.waiting or self.running:
-                self._look()
+                self._look_after()
                 self._start()
                 self._take_one()
         except BaseException:
@@ -186,31 +195,40 @@ class Batch:
         if any(not outcome.attempted for outcome in self.outcomes):
             logger.warning("the batch stops: the remaining recordings would fail the same way")
 
-    def _look(self) -> None:
-        """See which workers there are, and tell those who watch; about once a second."""
+    def _look_after(self) -> None:
+        """Update the workers, report to the user and start dead workers again; about once a second."""
         now = time.monotonic()
-        if now - self.looked < LOOK_S:
+        if now - self.checked < CHECK_S:
             return
-        self.looked = now
+        self.checked = now
+        self._update_workers()
+        self._give_up()
+        self.cluster.mend()
+        self._warn_if_idle(now)
+        if self.watch is not None:
+            self.watch(self)
+        self._update_page(now)
+
+    def _update_workers(self) -> None:
+        """List the workers of the cluster; tasks of workers that are gone are tried again."""
         self.workers = {worker.address: worker for worker in self.cluster.workers()}
         for address in [address for address in self.running if address not in self.workers]:
             task, future = self.running.pop(address)
             with suppress(Exception):
                 future.cancel()
             self._lost(task, f"worker {address} is gone")
-        self._give_up()
-        self.cluster.mend()
-        idle = not self.running and not any(worker.takes_tasks for worker in self.workers.values())
-        if idle and now - self.said > SAY_AGAIN_S:
-            self.said = now
+
+    def _warn_if_idle(self, now: float) -> None:
+        """Warn now and then while no worker takes tasks."""
+        if self.running or any(worker.takes_tasks for worker in self.workers.values()):
+            return
+        if now - self.warned > WARN_AGAIN_S:
+            self.warned = now
             what = "its workers are paused, which dask does when memory is short" if self.workers else "it has none"
             logger.warning("waiting for a worker of the cluster: %s", what)
-        if self.watch is not None:
-            self.watch(self)
-        self._update_page(now)
 
     def _start(self) -> None:
-        """Give every worker that has nothing to do a task."""
+        """Submit a task to every idle worker."""
         everyone = list(self.workers.values())
         for worker in everyone:
             if worker.address in self.running or not worker.takes_tasks:
@@ -239,34 +257,34 @@ class Batch:
         future.add_done_callback(lambda _, address=worker.address: self.ended.put(address))
 
     def _give_up(self) -> None:
-        """Wait no longer for what may not be started anywhere, once nothing runs whose end could change that."""
+        """Fail tasks that may not be started on any host, once no task runs whose end could change that."""
         if self.running or not self.workers:
             return
         for task in self.waiting.hopeless(self.workers.values()):
             self.outcomes[task.index].error = task.error
 
     def _take_one(self) -> None:
-        """Wait until a task ends, and note how."""
+        """Wait until a task ends, and record its result."""
         try:
-            address = self.ended.get(timeout=LOOK_S)
+            address = self.ended.get(timeout=CHECK_S)
         except queue.Empty:
             return
         task, future = self.running.get(address, (None, None))
-        if task is None or future is None or not future.done():  # it was given up before
+        if task is None or future is None or not future.done():  # its worker was lost before
             return
         del self.running[address]
         worker = self.workers[address]
         try:
-            told = self._fetch(future, address)
-        except EnvironmentSortFailure:  # there is no scheduler any more; what a task failed of is told, not raised
+            result = self._fetch(future, address)
+        except EnvironmentSortFailure:  # there is no scheduler any more; errors of a task are in its result
             raise
-        except Exception as error:  # noqa: BLE001 - what our own code did not tell is the cluster's doing
+        except Exception as error:  # noqa: BLE001 - an error that is in no result is the cluster's
             self._failed_outside(task, worker, error)
         else:
-            self._note(task, worker, told)
+            self._note(task, worker, result)
 
     def _fetch(self, future: Future[Any], address: str) -> Any:
-        """What a task told; a worker that dies with its answer is not waited for."""
+        """Fetch the result of a task, unless its worker dies before the result has come."""
         end = time.monotonic() + FETCH_S
         while True:
             try:
@@ -277,9 +295,9 @@ class Batch:
                     raise
 
     def _failed_outside(self, task: Task, worker: Worker, error: Exception) -> None:
-        """A task that ended without a word: its worker died, or could not even begin."""
+        """Record a task that ended without a result: its worker died, or could not start the task."""
         if future_was_lost(error):
-            self.workers.pop(worker.address, None)  # nothing more for it, should the scheduler not know yet
+            self.workers.pop(worker.address, None)  # the scheduler may not know yet
             self._lost(task, f"worker {worker.address} is gone")
             return
         failure = EnvironmentSortFailure(
@@ -289,7 +307,7 @@ class Batch:
         self._note(task, worker, TaskResult(error=failure))
 
     def _lost(self, task: Task, what: str) -> None:
-        """Try elsewhere what was under way on a worker that died; a recording that kills every worker is given up."""
+        """Try the task of a dead worker again; a recording that kills every worker fails."""
         job = self.jobs[task.index]
         task.lost += 1
         if task.lost > LOST_AT_MOST:
@@ -302,32 +320,32 @@ class Batch:
         logger.warning("%s: %s; it is tried again", job.name, what)
         self.waiting.again(task, time.monotonic() + LOST_DELAY_S)
 
-    def _note(self, task: Task, worker: Worker, told: TaskResult) -> None:
+    def _note(self, task: Task, worker: Worker, result: TaskResult) -> None:
         job, outcome = self.jobs[task.index], self.outcomes[task.index]
-        error = _not_seen_there(job, worker, told.error)
-        if told.interrupted:
+        error = _not_seen_there(job, worker, result.error)
+        if result.interrupted:
             self._lost(task, f"it was interrupted on {worker.host}")
-        elif told.busy:
+        elif result.busy:
             self._wait_for(task, job, error)
-        elif error is None and told.done is None:  # the sorter's part of it
+        elif error is None and result.done is None:  # the sorter's part
             task.part, task.host = "rest", worker.host
             self.waiting.add([task])
         elif isinstance(error, EnvironmentSortFailure):
             self._elsewhere(task, worker, error)
         else:
-            outcome.done, outcome.error = told.done, error
-            _say(outcome)
+            outcome.done, outcome.error = result.done, error
+            _log(outcome)
 
     def _wait_for(self, task: Task, job: Job, error: Exception | None) -> None:
-        """Another run has the folders, perhaps one of a client that is gone: it will end, and its work is ours."""
+        """Try again later a job whose folders another run holds, perhaps one of a client that is gone."""
         now = time.monotonic()
-        if now - self.said > SAY_AGAIN_S:
-            self.said = now
+        if now - self.warned > WARN_AGAIN_S:
+            self.warned = now
             logger.warning("%s waits: %s", job.name, error)
         self.waiting.again(task, now + BUSY_DELAY_S)
 
     def _elsewhere(self, task: Task, worker: Worker, error: EnvironmentSortFailure) -> None:
-        """Start this job, or nothing more with its sorter, on this host; the job may do better on another."""
+        """Bar this job, or its sorter, from this host after a failure of the environment; try other hosts."""
         self.policy.note(worker.host, task.sorter, error)
         task.avoid.add(worker.host)
         job = self.jobs[task.index]
@@ -338,10 +356,10 @@ class Batch:
             self.waiting.again(task)
         else:
             self.outcomes[task.index].error = error
-            _say(self.outcomes[task.index])
+            _log(self.outcomes[task.index])
 
     def _update_page(self, now: float) -> None:
-        """The page of the batch, as often as it is cheap."""
+        """Write the page of the batch, as often as it takes little time."""
         if now - self.paged < max(PAGE_EVERY_S, self.page_took / PAGE_SHARE) or len(self.jobs) < 2:
             return
         start = time.monotonic()
@@ -350,7 +368,7 @@ class Batch:
         self.page_took = self.paged - start
 
     def _end_all(self) -> None:
-        """End what runs, and wait until it has: dask's own cancelling lets a task that has begun go on."""
+        """End running tasks, and wait for their end: dask's own cancelling lets a task that has begun go on."""
         with suppress(Exception):
             self.cluster.client.run(_worker.end_batch, self.name, on_error="ignore", wait=True)
             end = time.monotonic() + END_S
@@ -360,7 +378,7 @@ class Batch:
 
 
 def future_was_lost(error: Exception) -> bool:
-    """Whether a task did not fail, but lost its worker."""
+    """Tell whether a task lost its worker, rather than failed."""
     from distributed import CancelledError, KilledWorker
 
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -368,7 +386,7 @@ def future_was_lost(error: Exception) -> bool:
 
 
 def _not_seen_there(job: Job, worker: Worker, error: Exception | None) -> Exception | None:
-    """A file that we see and a worker does not is no fault of the recording."""
+    """Convert the error of a file that the client sees and the worker does not: no fault of the recording."""
     if isinstance(error, FileNotFoundError) and not job.recording_input.exists():
         return error
     if isinstance(error, FileNotFoundError) and str(job.recording_input) in str(error):
@@ -380,8 +398,8 @@ def _not_seen_there(job: Job, worker: Worker, error: Exception | None) -> Except
     return error
 
 
-def _say(outcome: Outcome) -> None:
-    """One line for each recording that ended."""
+def _log(outcome: Outcome) -> None:
+    """Log one line for a recording that ended."""
     if outcome.done is not None:
         logger.info("%s: %d of %d units kept", outcome.job.name, outcome.done.n_curated, outcome.done.n_units)
     else:

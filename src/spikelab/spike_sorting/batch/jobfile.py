@@ -1,4 +1,4 @@
-"""A job in a file of its own, and the list of the jobs of a batch: what other processes and shells need to know."""
+"""Write and read a job as a file, and the list of the jobs of a batch, for other processes and shells."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PATHS = ("recording", "results", "intermediate")
 
 
 def write_job(job: Job, path: Path) -> None:
-    """Write all that a sort of `job` needs to know.
+    """Write `job` to a file.
 
     Raises
     ------
     ValueError
-        If a name of a file or folder is in no encoding, which a text cannot hold.
+        If the name of a file or folder is no UTF-8, which a text cannot hold.
     """
     for named in (job.recording_input, job.results, job.intermediate):
         if not str(named).isprintable() and str(named) != os.fsencode(named).decode("utf-8", "replace"):
@@ -46,12 +46,12 @@ def write_job(job: Job, path: Path) -> None:
 
 
 def read_job(path: Path) -> Job:
-    """Read what :func:`write_job` wrote; paths that were made relative are relative to the file.
+    """Read what :func:`write_job` wrote; paths that were made relative start from its folder.
 
     Raises
     ------
     ValueError
-        If it is no such file, or a setting in it is impossible.
+        If the file holds no job, or an impossible setting.
     """
     try:
         content = read_toml(path, "a job file")
@@ -80,19 +80,19 @@ def _require(key: str, content: dict[str, Any], kind: type, expected: str) -> No
 
 
 def write_batch(jobs: Sequence[Job], folder: Path) -> None:
-    """Note which jobs belong together, for those who ask how far they are."""
+    """Write the list of the jobs of a batch, for ``spikelab status``."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = [{"name": job.name, "results": str(job.results)} for job in jobs]
     files.write_text(folder / BATCH, json.dumps({"jobs": listed}, indent=0))
 
 
 def read_batch(path: Path) -> list[tuple[str, Path]]:
-    """Name and results folder of each job of a batch.
+    """Read name and results folder of each job of a batch.
 
     Raises
     ------
     ValueError
-        If it is no list that :func:`write_batch` wrote.
+        If the file was not written by :func:`write_batch`.
     """
     what = "the list of a batch"
     jobs = read_json_object(path, what).get("jobs")

@@ -1,7 +1,7 @@
-"""The list of a batch, in a file: what is to be sorted, with what, and where results go. Nothing is started here.
+"""Read the list of a batch: recordings, sorters, settings and folders. Nothing is started.
 
 A TOML file has a table ``[defaults]`` and a table ``[[recording]]`` for each entry; a CSV file has a row for each entry
-and the same keys as columns. Every fault of a file is found at once, with the entry and the key that it is in.
+and the same keys as columns. All faults of a file are reported together, each with its entry and key.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 KEYS = ("file", "stream", "sorter", "results", "intermediate", "config")
 DEFAULTS = KEYS[1:]
-SHARED = ("sorter", "config")  # what is wrong with the common ones is told once
+SHARED = ("sorter", "config")  # a fault of the common value is reported once
 MOST_SHOWN = 20
 DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
 CSV_SEPARATOR = ";"
-SEPARATORS = (",", ";", "\t")  # of columns; where a comma is the sign of decimals, spreadsheets write the second
+SEPARATORS = (",", ";", "\t")  # of columns; spreadsheets write semicolons where a comma separates decimals
 A_LIST = "a list of recordings"
-# What the value of a key may be, besides None.
+# Types of the value of a key, besides None, and their name in messages.
 KINDS: dict[str, tuple[Any, str]] = {
     "file": (str | Path, "the path of a recording"),
     "stream": (str, "the name of a stream, or a list of names"),
@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[Any, str]] = {
 
 
 class ManifestError(ValueError):
-    """A list of recordings that cannot be sorted as it stands; the message names each entry and key.
+    """Report the faults of a list of recordings; the message names each entry and key.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry with the defaults filled in, and how it is called in messages."""
+    """One entry with the defaults filled in, and its name in messages."""
 
     name: str
     values: Mapping[str, Any]
@@ -78,17 +78,20 @@ class _Request:
     entry: _Entry
     path: Path
     config: SortingPipelineConfig
-    several: bool  # what the entry names as its folder is then the parent
+    several: bool  # recordings of the entry; a folder that it names is then their parent
 
     def folder(self, key: str) -> Path | None:
-        """What the entry names; scratch goes with the results where they have a place and it has not."""
+        """Locate the folder that the entry names; scratch without a name lies in the folder of the results."""
         value = self.entry.values.get(key)
         if value is not None:
             return located(self.entry.folder, value)
-        return results / DEFAULT_SCRATCH if key == "intermediate" and (results := self.folder("results")) else None
+        if key != "intermediate":
+            return None
+        results = self.folder("results")
+        return None if results is None else results / DEFAULT_SCRATCH
 
     def own_folder(self, key: str) -> Path | None:
-        """The folder of this recording alone, rather than one that several have their folders in."""
+        """Locate the folder of this recording alone; None where it is the parent of several."""
         named_by = key if key == "results" or self.entry.values.get(key) is not None else "results"
         return self.folder(key) if named_by in self.entry.own and not self.several else None
 
@@ -105,7 +108,7 @@ class _Problems:
 
 
 def located(folder: Path, value: Any) -> Path:
-    """Where `value`, a path in a list, leads from the folder of the list.
+    """Resolve `value`, a path in a list, from the folder of the list.
 
     Raises
     ------
@@ -139,6 +142,12 @@ def read_manifest(path: str | Path) -> list[Job]:
         have, a recording or a folder that is named twice.
     FileNotFoundError, PermissionError
         If there is no such file, or it may not be read.
+
+    Examples
+    --------
+    >>> jobs = read_manifest("plates.toml")  # doctest: +SKIP
+    >>> [(job.name, job.config.sorter.sorter_name) for job in jobs]  # doctest: +SKIP
+    [('plate1_well000', 'rt_sort'), ('plate1_well001', 'rt_sort')]
     """
     path = Path(path)
     if path.suffix.lower() not in (".toml", ".csv"):
@@ -183,33 +192,43 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[s
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    """Rows as entries; those without a value are left out, for spreadsheets write such ones."""
-    text = read_text(path, A_LIST)
-    header = text.lstrip().split("\n", 1)[0].split("\r", 1)[0]
-    separator = next((mark for mark in SEPARATORS if mark in header), SEPARATORS[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    problems: list[str] = []
-    entries: list[dict[str, Any]] = []
-    try:
-        columns = [name.strip() for name in next((row for row in reader if any(map(str.strip, row))), [])]
-        problems += [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
-        for row in reader:
-            values = [text.strip() for text in row]
-            if not any(values):
-                continue
-            where = f"entry {len(entries) + 1}, line {reader.line_num}"
-            if any(values[len(columns) :]):
-                problems.append(f"{where}: more values than columns")
-            entry: dict[str, Any] = {key: value for key, value in zip(columns, values, strict=False) if key and value}
-            problems += [f"{where}, config: {problem}" for problem in _parse_settings(entry)]
-            entries.append(entry)
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: no valid CSV: {error}") from error
+    """Read rows as entries; rows without a value, which spreadsheets write, are left out."""
+    (_, columns), *filled = _filled_rows(path) or [(0, [])]
+    problems = [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
+    entries = []
+    for number, (line, cells) in enumerate(filled, start=1):
+        entry, faults = _parse_row(columns, cells)
+        problems += [f"entry {number}, line {line}{fault}" for fault in faults]
+        entries.append(entry)
     return {}, entries, problems
 
 
+def _filled_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Read the rows of a CSV file that have a value, with their line numbers; cells are stripped."""
+    text = read_text(path, A_LIST)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: no valid CSV: {error}") from error
+    return [(line, cells) for line, cells in rows if any(cells)]
+
+
+def _parse_row(columns: Sequence[str], cells: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Make an entry of a row, without empty cells; returns its faults as well."""
+    faults = [": more values than columns"] if any(cells[len(columns) :]) else []
+    entry: dict[str, Any] = {key: cell for key, cell in zip(columns, cells, strict=False) if key and cell}
+    return entry, faults + [f", config: {problem}" for problem in _parse_settings(entry)]
+
+
+def _separator(text: str) -> str:
+    """Find what separates columns in the first line."""
+    header = text.lstrip().split("\n", 1)[0].split("\r", 1)[0]
+    return next((mark for mark in SEPARATORS if mark in header), SEPARATORS[0])
+
+
 def _parse_settings(entry: dict[str, Any]) -> list[str]:
-    """Turn ``config`` of a row into settings, unless it is a file; returns what is wrong with it."""
+    """Parse ``config`` of a row, unless it is a file, into settings; returns its faults."""
     text = entry.get("config", "")
     if CSV_SEPARATOR not in text and "=" not in text:
         return []
@@ -242,13 +261,13 @@ def _plan(
         planned = _Entry(name, merged, frozenset(entry), folder)
         if _has_right_types(planned, found):
             requests += _requests(planned, found, configs)
-    _refuse_twins(requests, found)
+    _reject_duplicates(requests, found)
     if found.found:
         raise ManifestError(found.found, source)
     jobs = _jobs(requests)
     for attribute in ("results", "intermediate"):
-        _refuse_shared(requests, [getattr(job, attribute) for job in jobs], attribute, found)
-        if found.found:  # scratch that lies in shared results is not told as well
+        _reject_shared_folders(requests, [getattr(job, attribute) for job in jobs], attribute, found)
+        if found.found:  # scratch in shared results is not reported as well
             raise ManifestError(found.found, source)
     return jobs
 
@@ -263,16 +282,15 @@ def _unknown_keys(name: str, values: Mapping[str, Any], known: Sequence[str]) ->
 
 
 def _has_right_types(entry: _Entry, problems: _Problems) -> bool:
-    """Whether the values of an entry are of the kinds that they have to be."""
+    """Check the types of the values of an entry, and that its paths can be located."""
     before = len(problems.found)
     for key, (kinds, expected) in KINDS.items():
         value = entry.values.get(key)
-        several = key == "stream" and isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-        if value is not None and not isinstance(value, kinds) and not several:
+        if not (value is None or isinstance(value, kinds) or (key == "stream" and _is_list_of_names(value))):
             problems.add(entry, key, f"expected {expected}, got {brief(value)}")
     for key in ("results", "intermediate", "config"):
         value = entry.values.get(key)
-        if isinstance(value, str | Path) and (value != "" or key != "config"):
+        if isinstance(value, str | Path) and (key, value) != ("config", ""):
             try:
                 located(entry.folder, value)
             except ValueError as error:
@@ -280,16 +298,20 @@ def _has_right_types(entry: _Entry, problems: _Problems) -> bool:
     return len(problems.found) == before
 
 
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
 def _merged_config(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
-    """Settings of the entry on top of the common ones; a file stands for itself."""
-    ours, own = defaults.get("config", {}), entry.get("config", {})
-    if isinstance(ours, Mapping) and isinstance(own, Mapping):
-        return {**ours, **own}
-    return own or ours
+    """Merge the settings of the entry into the common ones; a file is not merged."""
+    common, own = defaults.get("config", {}), entry.get("config", {})
+    if isinstance(common, Mapping) and isinstance(own, Mapping):
+        return {**common, **own}
+    return own or common
 
 
 def _requests(entry: _Entry, problems: _Problems, configs: dict[str, SortingPipelineConfig]) -> Iterator[_Request]:
-    """What an entry asks for; entries that ask for the same settings share them, of which there may be thousands."""
+    """Expand an entry into recordings and streams; entries with the same settings share them."""
     asked = repr((entry.values.get("sorter"), entry.values["config"]))
     config = configs.get(asked) or _config(entry, problems)
     paths = _paths(entry, problems)
@@ -350,7 +372,7 @@ def _paths(entry: _Entry, problems: _Problems) -> list[Path]:
     return found
 
 
-def _refuse_twins(requests: Sequence[_Request], problems: _Problems) -> None:
+def _reject_duplicates(requests: Sequence[_Request], problems: _Problems) -> None:
     seen: dict[tuple[Any, ...], _Entry] = {}
     for request in requests:
         config = request.config
@@ -363,7 +385,9 @@ def _refuse_twins(requests: Sequence[_Request], problems: _Problems) -> None:
         seen.setdefault(identity, request.entry)
 
 
-def _refuse_shared(requests: Sequence[_Request], folders: Sequence[Path], key: str, problems: _Problems) -> None:
+def _reject_shared_folders(
+    requests: Sequence[_Request], folders: Sequence[Path], key: str, problems: _Problems
+) -> None:
     seen: dict[Path, _Entry] = {}
     for request, planned in zip(requests, folders, strict=True):
         folder = Path(os.path.normpath(planned))
@@ -376,7 +400,7 @@ def _refuse_shared(requests: Sequence[_Request], folders: Sequence[Path], key: s
 
 
 def _jobs(requests: Sequence[_Request]) -> list[Job]:
-    """Jobs in the order of `requests`; recordings of one sorter are told apart by their names."""
+    """Plan jobs in the order of `requests`; recordings of one sorter get different names."""
     by_sorter: dict[str, list[int]] = defaultdict(list)
     for i, request in enumerate(requests):
         by_sorter[request.config.sorter.sorter_name].append(i)

@@ -13,23 +13,22 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.batch.policy import Outcome
     from spikelab.spike_sorting.report import IndexRow
+    from spikelab.spike_sorting.run.jobs import Job
 
 logger = logging.getLogger(__name__)
 
-MOST_READ_FOR_FIGURES = 100  # recordings; more would be in memory together, and nobody could tell them apart
+MOST_READ_FOR_FIGURES = 100  # recordings; all are in memory together, and more could not be told apart
 
 
 def write_overview(outcomes: Sequence[Outcome]) -> None:
-    """What is told of several recordings together: figures, where they are wanted, and their page."""
+    """Draw figures of several recordings together, where wanted, and write their page."""
     if len(outcomes) > 1:
         _overview_figures(outcomes)
         write_overview_page(outcomes)
 
 
 def _overview_figures(outcomes: Sequence[Outcome]) -> None:
-    """Figures of all recordings together, where there are several and figures are wanted."""
-    from spikelab.spike_sorting.stages import draw_overview
-
+    """Draw figures of all recordings together, where there are several and figures are wanted."""
     wanted = [outcome for outcome in outcomes if outcome.job.config.figures.create_figures]
     if sum(_is_on_disk(outcome) for outcome in wanted) > MOST_READ_FOR_FIGURES:
         logger.info("no figures of all recordings together: that is done for up to %d", MOST_READ_FOR_FIGURES)
@@ -37,25 +36,29 @@ def _overview_figures(outcomes: Sequence[Outcome]) -> None:
     drawn = [(outcome.job, data) for outcome in wanted if (data := _figure_data(outcome)) is not None]
     if len(drawn) < 2:
         return
+    try:
+        _draw(drawn)
+    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
+        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
+
+
+def _draw(drawn: Sequence[tuple[Job, FigureData]]) -> None:
+    from spikelab.spike_sorting.stages import draw_overview
+
     jobs = [job for job, _ in drawn]
     folder = overview_folder(jobs)
     recordings = [(job.name, data.units, data.curation) for job, data in drawn]
-    try:
-        new = draw_overview(recordings, [data.run_id for _, data in drawn], jobs[0].config, folder)
-    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
-        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
-    else:
-        if new:
-            logger.info("figures of all recordings together are in %s", folder)
+    if draw_overview(recordings, [data.run_id for _, data in drawn], jobs[0].config, folder):
+        logger.info("figures of all recordings together are in %s", folder)
 
 
 def _is_on_disk(outcome: Outcome) -> bool:
-    """Whether another process sorted it, and left the results where they are."""
+    """Tell whether another process sorted, and left the results on disk."""
     return outcome.done is not None and outcome.done.results is None
 
 
 def _figure_data(outcome: Outcome) -> FigureData | None:
-    """What figures of several recordings need of this one; None where it has none of its own."""
+    """Load the data of one recording for figures of several; None where it has no figures of its own."""
     from spikelab.spike_sorting.run.results import Results
 
     if outcome.done is None:
@@ -70,7 +73,7 @@ def _figure_data(outcome: Outcome) -> FigureData | None:
 
 
 def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False) -> None:
-    """The page of all recordings, those that failed too; `under_way` while the batch goes on."""
+    """Write the page of all recordings, failed ones too; `under_way` while the batch goes on."""
     from spikelab.spike_sorting.report import INDEX, write_index
 
     folder = overview_folder([outcome.job for outcome in outcomes])

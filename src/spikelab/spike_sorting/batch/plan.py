@@ -1,4 +1,4 @@
-"""A batch as files, for those who have a batch system and no dask: a job file each, and examples of what runs them."""
+"""Write a batch as files for a batch system without dask: a job file for each job, and example scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 JOBS = "jobs"
 SLURM, KUBERNETES, SNAKEFILE = "slurm_array.sh", "kubernetes_job.yaml", "Snakefile"
-AT_ONCE = 50
+AT_ONCE = 50  # jobs
 LONGEST_NAME = 150  # bytes; with number and suffix it must fit into a file name
 
 SLURM_TEXT = """\
@@ -100,7 +100,7 @@ def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
     ----------
     jobs : sequence of Job
     folder : Path
-        Gets ``jobs/``, ``batch.json`` for ``spikelab status``, and the scripts. Job files of an earlier plan in it go.
+        Gets ``jobs/``, ``batch.json`` for ``spikelab status``, and the scripts; loses job files of an earlier plan.
 
     Returns
     -------
@@ -126,13 +126,13 @@ def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
 
 
 def plain_name(name: str) -> str:
-    """Leave what no shell, YAML or Snakemake takes for anything but a name: the number in front tells jobs apart."""
+    """Replace characters that mean something in a shell, YAML or Snakemake; numbers in front keep names distinct."""
     plain = re.sub(r"[^\w.-]", "-", name)
     return plain.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore")
 
 
 def scripts_for(jobs: Sequence[Job], folder: Path) -> dict[str, str]:
-    """Name and text of each example script; they ask for what the most demanding job may use."""
+    """Make name and text of each example script; scripts request what the most demanding job may use."""
     cores = max(job.config.execution.n_jobs for job in jobs)
     memory = max(of_the_job(job.config.execution.total_memory) for job in jobs)
     sizes = {"cores": cores, "memory_gib": -int(-memory // 2**30), "memory_mib": -int(-memory // 2**20)}

@@ -1,4 +1,4 @@
-"""Failure policy of a batch: which failure stops it, which is skipped, what is raised in the end.
+"""Decide how a batch goes on after a failure: which failure stops it, which is skipped, what is raised in the end.
 
 ===========================  ==============================================
 A recording fails because    then
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.run.sort_one import Sorted
     from spikelab.spikedata import SpikeData
 
-OF_ONE_RECORDING = (ConcurrentSortError, FolderUnusableError)  # environment failures that say nothing of others
-BROKEN_HOSTS = 2  # that many, and the fault is the batch's, not a host's
+OF_ONE_RECORDING = (ConcurrentSortError, FolderUnusableError)  # environment failures that concern no other recording
+BROKEN_HOSTS = 2  # hosts that fail alike, from which on the fault is the batch's
 
 
 @dataclass
 class Outcome:
-    """What became of one job: results, an error, or neither where the batch stopped before it.
+    """Outcome of one job: results, an error, or neither where the batch stopped before the job.
 
     Attributes
     ----------
     job : Job
-        ``job.name``, ``job.results`` (its folder) and what it was told to do.
+        ``job.name``, ``job.results`` (its folder) and its settings.
     done : Sorted or None
-        What it gave: ``n_units``, ``n_curated``, ``wall_s``.
+        Its numbers: ``n_units``, ``n_curated``, ``wall_s``.
     error : Exception or None
-        Why it gave nothing.
+        Reason of a failure.
     """
 
     job: Job
@@ -59,76 +59,70 @@ class Outcome:
 
     @property
     def attempted(self) -> bool:
-        """Whether it was tried at all."""
+        """Whether the job was started."""
         return self.done is not None or self.error is not None
 
     @property
     def aligned(self) -> list[SpikeData | None]:
-        """The results, or None in the place of each; read from disk where another process sorted."""
+        """Units of each original file, or None in their place; read from disk where another process sorted."""
         if self.done is None:
             return [None] * n_files(self.job.recording_input)
         return [*(load_results(self.job) if self.done.results is None else self.done.results)]
 
 
 def concerns_host(error: Exception | None) -> bool:
-    """Whether what a recording failed of would make every further one fail on that host."""
+    """Tell whether an error would make every further recording fail on the same host."""
     return isinstance(error, EnvironmentSortFailure) and not isinstance(error, OF_ONE_RECORDING)
 
 
 @dataclass
 class Policy:
-    """Which sorter may still be started where, as failures come in.
+    """Record failures of hosts, and decide where a sorter may still be started.
 
     Attributes
     ----------
     broken : set of (str, str)
-        Hosts, and the sorters that do not run there.
+        Pairs of a host and a sorter that does not run there.
     """
 
     broken: set[tuple[str, str]] = field(default_factory=set)
 
     def note(self, host: str, sorter: str, error: Exception | None) -> None:
-        """Take note of how a job ended on `host`."""
+        """Record how a job ended on `host`."""
         if concerns_host(error):
             self.broken.add((host, sorter))
 
     def may_start(self, host: str, sorter: str) -> bool:
-        """Whether a job may be started on `host`."""
+        """Tell whether a job with `sorter` may be started on `host`."""
         return (host, sorter) not in self.broken and not self.repeats(sorter)
 
     def repeats(self, sorter: str) -> bool:
-        """Whether hosts fail alike."""
+        """Tell whether several hosts failed alike with `sorter`."""
         return sum(name == sorter for _, name in self.broken) >= BROKEN_HOSTS
 
 
 def raise_failures(
     outcomes: Sequence[Outcome], results: list[Any] | dict[str, Any], on_failure: str, name: Callable[[Job], object]
 ) -> None:
-    """Raise what failed: the error itself for a single recording, else a `SortBatchError`.
+    """Raise the failures of a batch: the error itself of a single recording, else a `SortBatchError`.
 
     Parameters
     ----------
     outcomes : sequence of Outcome
     results : list or dict
-        What the batch error carries as ``results``.
+        Attribute ``results`` of the `SortBatchError`.
     on_failure : {"raise", "skip"}
         With "skip" nothing is raised.
     name : callable
-        How an input is named in ``failures`` and ``not_attempted``.
+        Name of an input in ``failures`` and ``not_attempted``.
     """
-    failed = [(outcome, outcome.error) for outcome in outcomes if outcome.error is not None]
-    if not failed or on_failure == "skip":
+    failures = [(name(outcome.job), outcome.error) for outcome in outcomes if outcome.error is not None]
+    if not failures or on_failure == "skip":
         return
+    errors = [error for _, error in failures]
     if len(outcomes) == 1:
-        raise failed[0][1]
+        raise errors[0]
     not_attempted = [name(outcome.job) for outcome in outcomes if not outcome.attempted]
-    message = f"{len(failed)} of {len(outcomes)} recordings failed"
-    if not_attempted:
-        message += f", {len(not_attempted)} were not attempted"
-    raise SortBatchError(
-        message,
-        [error for _, error in failed],
-        results=results,
-        failures=[(name(outcome.job), error) for outcome, error in failed],
-        not_attempted=not_attempted,
-    )
+    left = f", {len(not_attempted)} were not attempted" if not_attempted else ""
+    message = f"{len(errors)} of {len(outcomes)} recordings failed{left}"
+    raise SortBatchError(message, errors, results=results, failures=failures, not_attempted=not_attempted)

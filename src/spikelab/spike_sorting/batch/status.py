@@ -1,4 +1,4 @@
-"""How far jobs are, from their results folders alone: whoever runs them, and from any shell that sees the folders."""
+"""Tell how far jobs are, from their results folders alone, in any shell that sees the folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TO_COME, RUNNING, KILLED, INTERRUPTED, DAMAGED = "to come", "running", "killed", "interrupted", "damaged record"
 ENDED = ("done", "biological failure", "environment failure", "resource failure", "failed")
-# In this order they are counted, and told.
+# In the order in which they are counted and shown.
 STATES = ("done", "biological failure", "resource failure", "environment failure", "failed",
           INTERRUPTED, KILLED, DAMAGED, RUNNING, SORTED, TO_COME)  # fmt: skip
 DEPTH = 3
@@ -30,7 +30,7 @@ ERROR_SHOWN = 80
 
 @dataclass(frozen=True)
 class Row:
-    """How far one job is.
+    """State of one job.
 
     Attributes
     ----------
@@ -38,16 +38,16 @@ class Row:
     state : str
         One of `STATES`.
     stage : str
-        What runs now; "" where nothing does.
+        Stage that runs now; "" where none does.
     attempts : int
         Tries of the sorter so far.
     seconds : float or None
-        Since it was started, or what it took.
+        Since the start of a running job, or in all.
     error : str
-        What it failed of.
+        Class and message of the failure.
     results : Path
     host : str
-        Where it runs, or ran.
+        Host of the run.
     """
 
     name: str
@@ -61,55 +61,56 @@ class Row:
 
 
 def to_come(name: str, results: Path) -> Row:
-    """A job that nobody has begun."""
+    """Make the row of a job that was not started."""
     return Row(name, TO_COME, "", 0, None, "", results, "")
 
 
-def look(name: str, results: Path) -> Row:
-    """How far the job with this results folder is."""
+def job_state(name: str, results: Path) -> Row:
+    """Read the state of a job from its results folder."""
     try:
         record = read_record(results / RUN_RECORD)
     except FileNotFoundError:
         return to_come(name, results)
     except (OSError, ValueError) as error:
-        return Row(name, DAMAGED, "", 0, None, _without_folder(error, results), results, "")
+        return _damaged(name, results, error)
     state = record["status"]
     if state == RUNNING and not is_alive(results, record.get("process") or {}):
         state = KILLED
-    failure = record.get("error") or {}
     return Row(
         name=name,
         state=state,
-        stage=record.get("stage") or "" if state == RUNNING else "",
+        stage=(record.get("stage") or "") if state == RUNNING else "",
         attempts=len(record.get("attempts") or ()),
         seconds=_seconds(record, state),
-        error=f"{failure.get('class')}: {failure.get('message')}" if failure and state != INTERRUPTED else "",
+        error="" if state == INTERRUPTED else _failure(record),
         results=results,
         host=str((record.get("host") or {}).get("node", "")),
     )
 
 
+def _failure(record: dict[str, Any]) -> str:
+    failure = record.get("error")
+    return f"{failure.get('class')}: {failure.get('message')}" if failure else ""
+
+
+def _damaged(name: str, folder: Path, error: Exception) -> Row:
+    return Row(name, DAMAGED, "", 0, None, _without_folder(error, folder), folder, "")
+
+
 def _without_folder(error: Exception, folder: Path) -> str:
-    """What is wrong, in the little room that a table has."""
+    """Shorten an error for the cell of a table."""
     return str(error).replace(f"{folder}{os.sep}", "")
 
 
-def look_at_folder(folder: Path) -> list[Row]:
-    """How far all jobs are that `folder` speaks of: those of a batch or a plan, or whatever was sorted below it.
+def folder_states(folder: Path) -> list[Row]:
+    """Read the states of all jobs of a folder: those of a batch or a plan, or else all that were sorted below it.
 
     Raises
     ------
     FileNotFoundError
         If nothing was planned or sorted there.
     """
-    listed = [*folder.glob(BATCH), *folder.glob(f"*/{BATCH}")]
-    jobs: dict[Path, str] = {}
-    damaged = []
-    for path in listed:
-        try:
-            jobs |= {results: name for name, results in read_batch(path)}
-        except (OSError, ValueError) as error:
-            damaged.append(Row(path.name, DAMAGED, "", 0, None, _without_folder(error, path.parent), path.parent, ""))
+    jobs, damaged = _listed_jobs(folder)
     if not jobs:
         patterns = ["/".join(["*"] * depth + [RUN_RECORD]) for depth in range(DEPTH + 1)]
         jobs = {path.parent: path.parent.name for pattern in patterns for path in sorted(folder.glob(pattern))}
@@ -117,11 +118,23 @@ def look_at_folder(folder: Path) -> list[Row]:
         raise FileNotFoundError(
             f"nothing was sorted in {folder}: give a results folder, its parent, or a folder of spikelab batch --plan"
         )
-    return damaged + [look(name, results) for results, name in jobs.items()]
+    return damaged + [job_state(name, results) for results, name in jobs.items()]
+
+
+def _listed_jobs(folder: Path) -> tuple[dict[Path, str], list[Row]]:
+    """Read the lists of batches in a folder: results folders with the names of their jobs, and damaged lists."""
+    jobs: dict[Path, str] = {}
+    damaged = []
+    for path in (*folder.glob(BATCH), *folder.glob(f"*/{BATCH}")):
+        try:
+            jobs |= {results: name for name, results in read_batch(path)}
+        except (OSError, ValueError) as error:
+            damaged.append(_damaged(path.name, path.parent, error))
+    return jobs, damaged
 
 
 def summary(rows: Sequence[Row], workers: int | None = None) -> str:
-    """How many jobs are how far, and, where it can be told, how long the rest will take."""
+    """Count jobs by state, and estimate how long the rest will take."""
     counts = Counter(row.state for row in rows)
     words = [f"{counts[state]} {state}" for state in STATES if counts[state]]
     words += [f"{count} {state}" for state, count in counts.items() if state not in STATES]
@@ -130,19 +143,27 @@ def summary(rows: Sequence[Row], workers: int | None = None) -> str:
 
 
 def estimate(rows: Sequence[Row], workers: int | None = None) -> float | None:
-    """Seconds until all have ended, at the pace of those that have."""
-    took = [row.seconds for row in rows if row.state == "done" and row.seconds]
-    running = [row.seconds or 0.0 for row in rows if row.state == RUNNING]
-    to_come = sum(row.state not in (*ENDED, RUNNING) for row in rows)
-    if not took or not (running or to_come):
+    """Estimate the seconds until all jobs have ended: the mean time of finished jobs, times what is left of it.
+
+    None where no job has finished, or all have ended. Without `workers` as many jobs go on at once as run now.
+    """
+    mean = _mean_duration(rows)
+    left = [row for row in rows if row.state not in ENDED]
+    if mean is None or not left:
         return None
-    each = sum(took) / len(took)
-    work = each * to_come + sum(max(each - seconds, 0.0) for seconds in running)
+    running = [row.seconds or 0.0 for row in left if row.state == RUNNING]
+    work = mean * (len(left) - len(running)) + sum(max(mean - seconds, 0.0) for seconds in running)
     return work / max(workers or len(running), 1)
 
 
+def _mean_duration(rows: Iterable[Row]) -> float | None:
+    """Average the seconds of finished jobs; None without any."""
+    seconds = [row.seconds for row in rows if row.state == "done" and row.seconds]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
 def duration(seconds: float | None) -> str:
-    """Seconds as a reader wants them."""
+    """Format seconds as seconds, minutes or hours."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
@@ -152,19 +173,19 @@ def duration(seconds: float | None) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row of the table whose header is `HEADER`."""
+    """Make a row of the table whose header is `HEADER`."""
     error = printable(row.error.replace("\n", " "))
     shown = error if len(error) <= ERROR_SHOWN else error[: ERROR_SHOWN - 3] + "..."
     state = f"{row.state}: {row.stage}" if row.stage else row.state
-    told = (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, shown)
-    return tuple(map(printable, told))
+    texts = (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, shown)
+    return tuple(map(printable, texts))
 
 
 HEADER = ("recording", "state", "attempts", "time", "host", "")
 
 
 def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
-    """The rows that matter most, in their order: what runs, then what failed last, then the rest."""
+    """Choose the rows that matter most, in their order: running jobs, then the last failures, then the rest."""
     rows = list(rows)
     if most is None or len(rows) <= most:
         return rows
@@ -173,17 +194,23 @@ def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
     return [rows[i] for i in sorted(chosen)]
 
 
+def _seconds(record: dict[str, Any], state: str) -> float | None:
+    """Sum the durations of the stages of a finished run; else measure from its start to its end, or to now."""
+    stages = [stage.get("wall_s") for stage in (record.get("stages") or {}).values()]
+    if state in ("done", SORTED) and stages and all(map(_is_duration, stages)):
+        return float(sum(stages))
+    start, end = _time(record, "started"), _time(record, "finished")
+    if state == RUNNING and not record.get("finished"):
+        end = datetime.now().astimezone()
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
 def _is_duration(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _seconds(record: dict[str, Any], state: str) -> float | None:
-    stages = [stage.get("wall_s") for stage in (record.get("stages") or {}).values()]
-    if state in ("done", SORTED) and stages and all(map(_is_duration, stages)):
-        return float(sum(stages))
+def _time(record: dict[str, Any], key: str) -> datetime | None:
     try:
-        start = datetime.strptime(record["started"], "%Y-%m-%dT%H:%M:%S%z")
-        end = datetime.strptime(record["finished"], "%Y-%m-%dT%H:%M:%S%z") if record.get("finished") else None
+        return datetime.strptime(record[key], "%Y-%m-%dT%H:%M:%S%z")
     except (KeyError, ValueError, TypeError):
         return None
-    return ((end or datetime.now(start.tzinfo)) - start).total_seconds() if end or state == RUNNING else None

@@ -25,7 +25,7 @@ from spikelab.spike_sorting._exceptions import (
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.run.jobs import plan_jobs
-from spikelab.spike_sorting.stages.store import MANIFEST, StageStore
+from spikelab.spike_sorting.stages.store import MANIFEST, Key, StageStore
 from spikelab.system import files
 from spikelab.system.runlog import logged_warnings, run_log
 
@@ -114,8 +114,8 @@ def test_a_half_written_manifest_does_not_replace_a_good_one(tmp_path: Path, mon
     def run(folder: Path, run_id: str) -> None:
         (folder / "value").write_text("x")
 
-    arguments: dict[str, Any] = {"inputs": {}, "run": run, "load": lambda folder: None}
-    StageStore(tmp_path).load_or_run("stage", settings={"a": 1}, **arguments)
+    arguments: dict[str, Any] = {"run": run, "load": lambda folder: None}
+    StageStore(tmp_path).load_or_run(Key("stage", {"a": 1}), **arguments)
 
     def full(path: Path, text: str) -> None:
         path.write_text(text[:10])
@@ -124,7 +124,7 @@ def test_a_half_written_manifest_does_not_replace_a_good_one(tmp_path: Path, mon
     with monkeypatch.context() as patched:
         patched.setattr(files, "write_text", full)
         with pytest.raises(OSError, match="No space"):
-            StageStore(tmp_path).load_or_run("stage", settings={"a": 2}, **arguments)
+            StageStore(tmp_path).load_or_run(Key("stage", {"a": 2}), **arguments)
     assert json.loads((tmp_path / "stages" / "stage" / MANIFEST).read_text())["settings"] == {"a": 1}
 
 

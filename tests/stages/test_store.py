@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting.stages.store import MANIFEST, Done, Manifest, StageStore
+from spikelab.spike_sorting.stages.store import MANIFEST, Key, Manifest, StageResult, StageStore
 from spikelab.system import files
 from spikelab.system.json_files import sealed
 
@@ -21,16 +21,14 @@ class Counter:
     def __init__(self, store: StageStore) -> None:
         self.store, self.runs = store, 0
 
-    def __call__(self, **changed: Any) -> Done[str]:
+    def __call__(self, **changed: Any) -> StageResult[str]:
         def run(folder: Path, run_id: str) -> dict[str, Any]:
             self.runs += 1
             (folder / "value.txt").write_text(str(self.runs))
             return {"note": "made"}
 
-        arguments: dict[str, Any] = {"settings": {"a": 1, "b": (2, 3)}, "inputs": {"before": "x"}}
-        return self.store.load_or_run(
-            "stage", run=run, load=lambda folder: (folder / "value.txt").read_text(), **{**arguments, **changed}
-        )
+        key = Key("stage", **{"settings": {"a": 1, "b": (2, 3)}, "inputs": {"before": "x"}, **changed})
+        return self.store.load_or_run(key, run=run, load=lambda folder: (folder / "value.txt").read_text())
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def test_failed_run_leaves_the_old_artifact_and_no_rubbish(stage: Counter, tmp_p
         raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
-        stage.store.load_or_run("stage", settings={"a": 9}, inputs={}, run=fail, load=lambda folder: None)
+        stage.store.load_or_run(Key("stage", {"a": 9}), run=fail, load=lambda folder: None)
     assert [path.name for path in (tmp_path / "stages").iterdir()] == ["stage"]
     assert stage().loaded
 
@@ -107,12 +105,12 @@ def test_biological_failure_is_remembered(stage: Counter, tmp_path: Path) -> Non
         log.write_text("no spikes at all")
         raise InsufficientActivityError(f"silent: {log}", sorter="threshold", threshold_crossings=3, log_path=log)
 
-    arguments: dict[str, Any] = {"settings": {}, "inputs": {}, "run": silent, "load": lambda folder: None}
+    arguments: dict[str, Any] = {"run": silent, "load": lambda folder: None}
     with pytest.raises(InsufficientActivityError) as first:
-        stage.store.load_or_run("stage", **arguments)
+        stage.store.load_or_run(Key("stage", {}), **arguments)
     (tmp_path / "sorter.log").unlink()
     with pytest.raises(InsufficientActivityError, match="silent") as raised:
-        stage.store.load_or_run("stage", **arguments)
+        stage.store.load_or_run(Key("stage", {}), **arguments)
     assert len(runs) == 1
     copy = tmp_path / "stages" / "stage" / "sorter.log"
     for error in (first.value, raised.value):  # neither names the original, which goes with the scratch
@@ -121,7 +119,7 @@ def test_biological_failure_is_remembered(stage: Counter, tmp_path: Path) -> Non
     assert (raised.value.sorter, raised.value.threshold_crossings) == ("threshold", 3)
     assert Path(str(raised.value.log_path)).read_text() == "no spikes at all"
     with pytest.raises(InsufficientActivityError):
-        stage.store.load_or_run("stage", **arguments, retry_failure=True)
+        stage.store.load_or_run(Key("stage", {}), **arguments, retry_failure=True)
     assert len(runs) == 2
 
 
@@ -180,15 +178,15 @@ def test_what_is_made_again_and_is_the_same_keeps_its_run_id(tmp_path: Path) -> 
         ran.append(1)
 
     ran: list[int] = []
-    arguments: dict[str, Any] = {"settings": {}, "inputs": {}, "run": run, "load": lambda folder: None}
-    first = StageStore(tmp_path).load_or_run("stage", **arguments)
+    arguments: dict[str, Any] = {"run": run, "load": lambda folder: None}
+    first = StageStore(tmp_path).load_or_run(Key("stage", {}), **arguments)
     for name in ("value", "sorter.log"):
         damaged(tmp_path / "stages" / "stage" / name, "emptied")
-        again = StageStore(tmp_path).load_or_run("stage", **arguments)
+        again = StageStore(tmp_path).load_or_run(Key("stage", {}), **arguments)
         assert not again.loaded
         assert again.run_id == first.run_id
-    assert StageStore(tmp_path).load_or_run("stage", **arguments).loaded
-    forced = StageStore(tmp_path).load_or_run("stage", **arguments, forced_by="recompute_sorting")
+    assert StageStore(tmp_path).load_or_run(Key("stage", {}), **arguments).loaded
+    forced = StageStore(tmp_path).load_or_run(Key("stage", {}, {}, "recompute_sorting"), **arguments)
     assert forced.run_id != first.run_id  # what was made from it is to be made again
 
 
@@ -226,13 +224,13 @@ def test_a_failure_is_remembered_until_the_version_changes(tmp_path: Path) -> No
         raise InsufficientActivityError("silent", sorter="threshold")
 
     ran: list[int] = []
-    arguments: dict[str, Any] = {"settings": {}, "inputs": {}, "run": silent, "load": lambda folder: None}
+    arguments: dict[str, Any] = {"run": silent, "load": lambda folder: None}
     reasons: list[str] = []
     for version, n_runs in (("1", 1), ("1", 1), ("2", 2), ("2", 2)):
         store = StageStore(tmp_path, {"spikelab": version}, lambda _, reason: reasons.append(reason))
-        assert (store.look("stage", {}, {}) is None) == (len(ran) < n_runs)
+        assert (store.find(Key("stage", {})) is None) == (len(ran) < n_runs)
         with pytest.raises(InsufficientActivityError):
-            store.load_or_run("stage", **arguments)
+            store.load_or_run(Key("stage", {}), **arguments)
         assert len(ran) == n_runs
     assert reasons == ["not done yet", "it failed with spikelab 1, this is 2"]
 

@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.run.jobs import overview_folder
-from spikelab.spike_sorting.run.sort_one import FigureData, status_of
+from spikelab.spike_sorting.run.record import status_of
+from spikelab.spike_sorting.run.sort_one import FigureData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

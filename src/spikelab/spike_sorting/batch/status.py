@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.jobfile import BATCH, read_batch
 from spikelab.spike_sorting.run.alive import is_alive
-from spikelab.spike_sorting.run.record import RUN_RECORD, read_record
-from spikelab.spike_sorting.run.sort_one import SORTED
+from spikelab.spike_sorting.run.record import RUN_RECORD, SORTED, read_record
 from spikelab.system.quoting import printable
 
 if TYPE_CHECKING:

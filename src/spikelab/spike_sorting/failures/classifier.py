@@ -20,12 +20,12 @@ SPIKEINTERFACE_LOG = "spikeinterface_log.json"
 LOG_NAMES = re.compile(r".+\.log|spikeinterface_log\.json|spike_sorters_log\.txt|run_\w+\.(sh|bat)")
 SORTER_OUTPUT = "sorter_output"  # where SpikeInterface lets the sorter write; its own log is in the folder above
 MAX_LOG_BYTES = 2**19  # of each end
-LONGEST_LINE = 2000  # of a longer one the beginning and the end are looked at, so that no expression takes for ever
+LONGEST_LINE = 2000  # of a longer line the beginning and the end are searched, so that no expression takes for ever
 FLAGS = re.IGNORECASE | re.MULTILINE
 # A path between quotes: a match that begins in it is part of a name.
 QUOTED_PATH = re.compile(r"(?<!\w)'(?![^'\n]*://)[^'\n]*[/\\][^'\n]*'")
 SHORTEST_FOLDER = 3  # parts of a path; a shorter one is too common a text to be a folder of this run
-# In front of and behind words that did not come true: "no ...", "if ...", "... handling", "... errors: 0".
+# Text before and behind words that deny them: "no ...", "if ...", "... handling", "... errors: 0".
 DENIED_BEFORE = re.compile(
     r"\b(?:no|without|if|in case of|avoid\w*|prevent\w*|handl\w+|(?:retry|retries|retrying) on|against|0)\s+"
     r"(?:an?\s+|any\s+)?$",
@@ -39,7 +39,7 @@ DENIED_BEHIND = re.compile(
 
 
 class Source(NamedTuple):
-    """A text to look in: the exception chain (no path) or a log."""
+    """A text to search: the exception chain (no path) or a log."""
 
     path: Path | None
     text: str
@@ -82,7 +82,7 @@ def classify_failure(sorter: str, output_folder: str | Path, exc: BaseException)
 def classify_without_activity(
     sorter: str, output_folder: Path, exc: BaseException
 ) -> SpikeSortingClassifiedError | None:
-    """Return what words mean that prove nothing alone, of a recording in which no spikes were seen; or None."""
+    """Return what ambiguous words mean for a recording in which no spikes were seen; or None."""
     return _recognised(AMBIGUOUS, sorter, list(exception_chain(exc)), output_folder)
 
 
@@ -95,7 +95,7 @@ def _recognised(
 def classify_outside_sorter(exc: BaseException) -> SpikeSortingClassifiedError | None:
     """Return a classified exception for a failure of a stage other than the sorter's, or None.
 
-    Only the exception chain is looked at, and only for what can strike anywhere: environment and resource.
+    Only the exception chain is searched, and only for failures of any stage: environment and resource.
     """
     chain = list(exception_chain(exc))
     anywhere = [signature for category in CATEGORIES[:2] for signature in category if not signature.sorters]
@@ -113,13 +113,21 @@ def _as_source(chain: list[BaseException]) -> Source:
 def _first_match(
     signatures: Sequence[Signature], sorter: str, sources: list[Source], folder: Path | None
 ) -> SpikeSortingClassifiedError | None:
+    """Build the error of the first signature that the texts of `sources` match."""
     whole = "\n".join(source.text for source in sources)
-    errors = (_try(signature, sorter, sources, whole, folder) for signature in signatures)
-    return next((error for error in errors if error is not None), None)
+    for signature in signatures:
+        hit = _hit(signature, sorter, sources, folder)
+        parsed = None if hit is None else _parse(signature, hit[1], whole)
+        if hit is not None and parsed is not None:
+            source, match = hit
+            fields = {"sorter": sorter, "log_path": _log_path(source, sources)}
+            fields |= {**_surroundings(signature.error, folder), **parsed}
+            return _build(signature, fields, _line_of(source.text, match.start()))
+    return None
 
 
 def exception_chain(exc: BaseException) -> Iterator[BaseException]:
-    """`exc`, its causes, its contexts unless suppressed, and the members of groups; each once."""
+    """Yield `exc`, its causes, its contexts unless suppressed, and the members of groups; each once."""
     todo, seen = [exc], set()
     while todo:
         error = todo.pop(0)
@@ -133,9 +141,9 @@ def exception_chain(exc: BaseException) -> Iterator[BaseException]:
         todo.extend(linked for linked in (error.__cause__, context) if linked is not None)
 
 
-def cause_of(known: SpikeSortingClassifiedError, exc: BaseException) -> BaseException | None:
-    """What `known` is to be raised from when it is what `exc` means: `exc`, unless it comes out of its own chain."""
-    return known.__cause__ if any(link is known for link in exception_chain(exc)) else exc
+def cause_of(meaning: BaseException, exc: BaseException) -> BaseException | None:
+    """Return what `meaning`, found for `exc`, is raised from: `exc`, unless the chain of `exc` contains `meaning`."""
+    return meaning.__cause__ if any(link is meaning for link in exception_chain(exc)) else exc
 
 
 def _describe(error: BaseException) -> str:
@@ -146,7 +154,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _logs(folder: Path, chain: list[BaseException]) -> list[Source]:
-    """Every log in `folder`, SpikeInterface's own above it, and the one that an exception names."""
+    """Read every log in `folder`, SpikeInterface's own above it, and the log that an exception names."""
     paths = []
     if folder.is_dir():
         paths = sorted(path for path in folder.rglob("*") if LOG_NAMES.fullmatch(path.name) and path.is_file())
@@ -175,7 +183,7 @@ def _shortened(text: str) -> str:
 
 
 def _unpack_json(text: str) -> str:
-    """SpikeInterface's log as the lines that it holds; as it is where it is cut off."""
+    """Return the lines that SpikeInterface's log holds; the text itself where the log is cut off."""
     try:
         log = json.loads(text)
         return "\n".join(line for name in ("error_trace", "runtime_trace") for line in _lines(log.get(name)))
@@ -187,35 +195,37 @@ def _lines(value: Any) -> list[str]:
     return value.splitlines() if isinstance(value, str) else [str(line) for line in value or ()]
 
 
-def _try(
-    signature: Signature, sorter: str, sources: list[Source], whole: str, folder: Path | None
-) -> SpikeSortingClassifiedError | None:
-    """Build the error of `signature` where it fits."""
+def _hit(
+    signature: Signature, sorter: str, sources: list[Source], folder: Path | None
+) -> tuple[Source, re.Match[str]] | None:
+    """Find the first text with the words of a signature, and the place in it."""
     if signature.sorters and not sorter.startswith(signature.sorters):
         return None
     found = ((source, _find(signature, source, folder)) for source in sources)
-    source, match = next(((s, m) for s, m in found if m is not None), (None, None))
-    if source is None or match is None or not _fits(signature, whole):
+    return next(((source, match) for source, match in found if match is not None), None)
+
+
+def _parse(signature: Signature, match: re.Match[str], whole: str) -> dict[str, Any] | None:
+    """Collect the fields of the error from the whole text; None where that contradicts the signature."""
+    if signature.unless is not None and re.search(signature.unless, whole, FLAGS):
+        return None
+    if signature.where is not None and not re.search(signature.where, whole, FLAGS):
         return None
     evidence = signature.evidence(whole) if signature.evidence is not None else {}
     if evidence is None:
         return None
-    parsed = {name: _number_or_text(value) for name, value in match.groupdict().items() if value is not None}
-    log_path = source.path or next((s.path for s in sources if s.path is not None and s.path.suffix == ".log"), None)
-    general = {"sorter": sorter, "log_path": log_path, **_surroundings(signature.error, folder)}
-    fields = {**general, **signature.fields, **evidence, **parsed}
-    return _build(signature, fields, _line_of(source.text, match.start()))
+    groups = {name: _number_or_text(value) for name, value in match.groupdict().items() if value is not None}
+    return {**signature.fields, **evidence, **groups}
 
 
-def _fits(signature: Signature, whole: str) -> bool:
-    """Whether the further expressions of a signature agree."""
-    if signature.unless is not None and re.search(signature.unless, whole, FLAGS):
-        return False
-    return signature.where is None or re.search(signature.where, whole, FLAGS) is not None
+def _log_path(source: Source, sources: list[Source]) -> Path | None:
+    """Return the log with the words; of words of an exception, the first log that there is."""
+    logs = (other.path for other in sources if other.path is not None and other.path.suffix == ".log")
+    return source.path or next(logs, None)
 
 
 def _find(signature: Signature, source: Source, folder: Path | None) -> re.Match[str] | None:
-    """The first place in a text where the signature's words stand, and are said rather than named or denied."""
+    """Find the first place in a text where the words of a signature are neither part of a name nor denied."""
     if signature.by_exception and source.path is not None:
         return None
     matches = re.finditer(signature.pattern, source.text, FLAGS)
@@ -231,7 +241,7 @@ def _is_denied(text: str, match: re.Match[str]) -> bool:
 
 
 def _is_named(text: str, match: re.Match[str], folder: Path | None) -> bool:
-    """Whether the words are part of a path: of any without blanks, of one between quotes, or of this run's folder."""
+    """Whether the words are part of a path: one without blanks, one between quotes, or this run's folder."""
     start, end = match.span()
     start += len(match[0]) - len(match[0].lstrip())
     line_start = text.rfind("\n", 0, start) + 1
@@ -251,7 +261,7 @@ def _number_or_text(text: str) -> int | str:
 
 
 def _surroundings(error: type[SpikeSortingClassifiedError], folder: Path | None) -> dict[str, Any]:
-    """What this host can add to what was read."""
+    """Return the fields that this host knows."""
     if error is HDF5PluginMissingError:
         return {"configured_path": os.environ.get("HDF5_PLUGIN_PATH")}
     if error is DiskExhaustionError and folder is not None and folder.is_dir():
@@ -268,6 +278,6 @@ def _build(signature: Signature, fields: dict[str, Any], line: str) -> SpikeSort
 
 
 def _line_of(text: str, position: int) -> str:
-    """The line that a match is in, without the dashes that SpikeInterface's scripts put before a message."""
+    """Return the line of a match, without the dashes that SpikeInterface's scripts put before a message."""
     start = text.rfind("\n", 0, position) + 1
     return text[start:].split("\n", 1)[0].strip(" -")[:300]

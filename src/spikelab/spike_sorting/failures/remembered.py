@@ -1,16 +1,31 @@
-"""A classified failure as JSON and back, so that a biological outcome is remembered like a result."""
+"""Which failures are remembered like a result, for how long, and how: as JSON in the manifest of the stage."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting import _exceptions
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure, SpikeSortingClassifiedError
 from spikelab.system.json_files import plain
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A recording that cannot be sorted is a result: the same call raises the failure again at once. All other failures are
+# of the machine or of the call, and the same call tries again.
+REMEMBERED = (BiologicalSortFailure,)
 # Stands in a stored message for where the log is: results can be moved.
 LOG = "<log>"
+
+
+def no_longer_valid(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """Why a failure under versions `before` is forgotten, in words for the log; None while it is remembered.
+
+    Another version of spikelab may sort what the version `before` could not.
+    """
+    failed_with, this = before.get("spikelab"), now.get("spikelab")
+    return None if failed_with == this else f"it failed with spikelab {failed_with}, this is {this}"
 
 
 def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[str, Any]:

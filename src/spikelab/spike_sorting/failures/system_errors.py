@@ -1,4 +1,4 @@
-"""What the operating system and libraries refuse, wherever in a run, as failures that have a class."""
+"""Which class of failure the errors of the operating system and of libraries are, wherever in a run."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 # No permission, a read-only disk, a file where a folder should be.
 CANNOT_WRITE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-# What Python says where the system starts no more of them; a file that is locked has the same number, and other words.
+# Messages of Python where the system starts no more of them; a locked file has the same number, and other words.
 NO_THREAD, NO_PROCESS = "can't start new thread", str(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
-# numpy's words for it, without an error number: "311040 requested and 5088 written".
+# numpy's message for a full disk, without an error number: "311040 requested and 5088 written".
 SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
-# Of the input or of a setting, and said in our own words: nothing to be recognised in them.
-OUR_OWN = (SpikeSortingClassifiedError, ValueError, TypeError, FileNotFoundError)
+# Errors that this package raises itself for bad input or settings. Their message is final: they are not classified.
+FINAL = (SpikeSortingClassifiedError, ValueError, TypeError, FileNotFoundError)
 
 
 @contextmanager
 def known_errors(name: str, results: Path, intermediate: Path) -> Iterator[None]:
-    """Raise what the block raises as a classified failure where it is one; the original stays its ``__cause__``.
+    """Raise the errors of the block as classified failures where they are ones; the original is the ``__cause__``.
 
     Parameters
     ----------
@@ -60,22 +60,22 @@ def _known(error: Exception, name: str, folders: tuple[Path, Path]) -> SpikeSort
             "total_memory or n_jobs"
         )
     if isinstance(error, OSError) and error.errno is not None:
-        return _of_the_system(error, name, folders)
+        return _system_error(error, name, folders)
     if isinstance(error, OSError) and SHORT_WRITE.search(str(error)):
         return _full_disk(error, name, folders)
     if type(error) is RuntimeError and str(error).startswith(NO_THREAD):
-        return _nothing_started(error, name)
-    return None if isinstance(error, OUR_OWN) else classify_outside_sorter(error)
+        return _cannot_start(error, name)
+    return None if isinstance(error, FINAL) else classify_outside_sorter(error)
 
 
-def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> SpikeSortingClassifiedError | None:
+def _system_error(error: OSError, name: str, folders: tuple[Path, Path]) -> SpikeSortingClassifiedError | None:
     if error.errno in DISK_FULL:
         return _full_disk(error, name, folders)
     if str(error) == NO_PROCESS:
-        return _nothing_started(error, name)
+        return _cannot_start(error, name)
     if error.errno == errno.ENOMEM:
         return HostOutOfMemoryError(f"{name}: this machine's memory ran out ({error}); lower total_memory or n_jobs")
-    if error.errno in CANNOT_WRITE and _is_ours(error, folders):
+    if error.errno in CANNOT_WRITE and _is_in(error, folders):
         return FolderUnusableError(
             f"{name}: cannot write to {error.filename} ({error.strerror}); give folders that can be written as "
             "results_folders and intermediate_folders",
@@ -84,7 +84,7 @@ def _of_the_system(error: OSError, name: str, folders: tuple[Path, Path]) -> Spi
     return None
 
 
-def _nothing_started(error: Exception, name: str) -> HostOutOfMemoryError:
+def _cannot_start(error: Exception, name: str) -> HostOutOfMemoryError:
     return HostOutOfMemoryError(
         f"{name}: the system starts no more threads or processes ({error}). Check first how much memory is left, and "
         "how many processes are allowed (ulimit -u, pids.max of a container); then lower n_jobs"
@@ -92,7 +92,7 @@ def _nothing_started(error: Exception, name: str) -> HostOutOfMemoryError:
 
 
 def _full_disk(error: OSError, name: str, folders: tuple[Path, Path]) -> DiskExhaustionError:
-    """Which disk it is: that of the file, or of our two folders the fuller one."""
+    """Name the disk that is full: that of the file, or the fuller one of those of the two folders."""
     free = {folder: shutil.disk_usage(existing(folder)).free for folder in folders}
     named = Path(error.filename) if isinstance(error.filename, str) else None
     path = named if named is not None and named.parent.is_dir() else min(free, key=lambda folder: free[folder])
@@ -104,7 +104,7 @@ def _full_disk(error: OSError, name: str, folders: tuple[Path, Path]) -> DiskExh
     )
 
 
-def _is_ours(error: OSError, folders: tuple[Path, Path]) -> bool:
+def _is_in(error: OSError, folders: tuple[Path, Path]) -> bool:
     if error.filename is None:
         return False
     path = Path(error.filename)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.data import BinaryRecording, Waveforms
 from spikelab.spike_sorting.run.jobs import Job
-from spikelab.spike_sorting.run.record import RUN_RECORD, read_record
-from spikelab.spike_sorting.run.sort_one import FINAL, context_of
+from spikelab.spike_sorting.run.record import DONE, RUN_RECORD, read_record
+from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.stages import quality, recording
 from spikelab.spike_sorting.stages.store import REMEDY, STAGES_FOLDER, Manifest, intact
@@ -40,7 +40,7 @@ class Results:
     folder : Path
         The results folder, absolute.
     config : SortingPipelineConfig
-        That it was made with.
+        Configuration used for this sort.
     record : dict
         The content of ``run.json``.
     """
@@ -62,7 +62,7 @@ class Results:
         if not (path / RUN_RECORD).is_file():
             raise FileNotFoundError(f"{path} is no results folder: it has no {RUN_RECORD}{_nested(path)}")
         record = read_record(path / RUN_RECORD)
-        if not (path / CONFIG).is_file() or record["status"] not in FINAL[:1]:
+        if not (path / CONFIG).is_file() or record["status"] != DONE:
             raise FileNotFoundError(
                 f"{path} holds no finished sort: its status is {record['status']!r}; the same 'spikelab sort' continues"
             )

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import traceback
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from spikelab.spike_sorting import stages
-from spikelab.spike_sorting._exceptions import (
-    BiologicalSortFailure,
-    EnvironmentSortFailure,
-    ResourceSortFailure,
-)
 from spikelab.spike_sorting.failures.system_errors import known_errors
 from spikelab.spike_sorting.run.lock import locked
-from spikelab.spike_sorting.run.record import RUN_RECORD, read_record
-from spikelab.spike_sorting.stages import Context, Done, StageStore
+from spikelab.spike_sorting.run.record import DONE, FINAL, INTERRUPTED, SORTED, RunRecord, earlier_runs
+from spikelab.spike_sorting.stages import Context, StageResult, StageStore
 from spikelab.spike_sorting.stages.store import is_read_only, now
 from spikelab.system import files as _files
 from spikelab.system.host import available_memory
-from spikelab.system.json_files import readable
 from spikelab.system.memory import USABLE_SHARE, parse_memory, release
-from spikelab.system.process import exit_codes_are_kept, this_process
+from spikelab.system.process import exit_codes_are_kept
 from spikelab.system.resources import available_cores
 from spikelab.system.runlog import run_log
 
@@ -36,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.report import Shown, Summary
     from spikelab.spike_sorting.run.jobs import Job
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
@@ -44,15 +37,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How a run can end for good; after anything else the same call needs the intermediate files again.
-FINAL = ("done", "biological failure")
-SORTED = "sorted"  # the rest of the stages is another task's
-EARLIER_RUNS = 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """What one recording gave.
+    """Outcome of one recording.
 
     Attributes
     ----------
@@ -63,11 +53,11 @@ class Sorted:
     n_curated : int
         Units after it.
     figure_data : FigureData or None
-        Kept only where figures are wanted, for it is large.
+        Only where figures are wanted: it is large.
     summary : Summary or None
-        What the page of a batch shows of it.
+        Row of the page of a batch.
     wall_s : float or None
-        What its stages took, wherever they ran.
+        Time that the stages took, wherever they ran.
     """
 
     results: list[SpikeData] | None
@@ -80,7 +70,7 @@ class Sorted:
 
 @dataclass(frozen=True)
 class FigureData:
-    """What figures of several recordings are drawn from: all units, what became of them, and the run they are of."""
+    """Data for figures of several recordings: all units, the decisions about them, and the run id of the figures."""
 
     run_id: str
     units: SpikeData
@@ -89,26 +79,26 @@ class FigureData:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may use of its host, where it is not alone there; None for all of it. No result depends on it."""
+    """Cores and memory that a run may use where it shares its host; None for all. No result depends on them."""
 
     cores: int | None = None
     memory: int | None = None
 
 
 def sort_one(job: Job, limits: Limits | None = None) -> Sorted:
-    """Sort one recording, or load what is there of it; a failure is logged and raised."""
+    """Sort one recording, or load its finished stages; a failure is logged and raised."""
     done = _sort_with_record(job, limits or Limits())
     assert done is not None
     return done
 
 
 def run_the_sorter(job: Job, limits: Limits | None = None) -> None:
-    """The first two stages of `job`, which are all that a GPU is good for; :func:`sort_one` goes on from there."""
+    """Run the first two stages of `job`, which may need a GPU; :func:`sort_one` goes on from there."""
     _sort_with_record(job, limits or Limits(), only_sorter=True)
 
 
 def load_results(job: Job) -> list[SpikeData]:
-    """What a finished job left in its results folder: curated units, one entry per original file."""
+    """Load the curated units of a finished job, one entry per original file."""
     from spikelab.spike_sorting.compilation import split_by_file
     from spikelab.spikedata import SpikeData
 
@@ -125,33 +115,21 @@ def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) ->
         raise
 
 
-def _from(results: Path, path: Any) -> str | None:
-    """`path` relative to the results folder, so that both can be moved; None of a recording in memory."""
-    if not isinstance(path, Path):
-        return None
-    try:
-        return Path(os.path.relpath(path, results)).as_posix()
-    except ValueError:  # another drive
-        return path.absolute().as_posix()
-
-
 def _require_input(job: Job) -> None:
-    """Refuse a path that is not there, before a folder is made for it."""
+    """FileNotFoundError for a path that is not there, before a folder is made for it."""
     if isinstance(job.recording_input, Path) and not job.recording_input.exists():
         raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
 
 
 def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
+    """Run the stages, with lock, log, record, report and clean-up; in a read-only folder, load them without any."""
     from spikelab.spike_sorting.report import Shown
 
-    shown = Shown()
+    record, report = RunRecord.start(job), Shown()
     if is_read_only(job.results):
         logger.info("%s cannot be written to: what is finished there is loaded", job.results)
         with known_errors(job.name, job.results, job.intermediate):
-            return _sort(job, {"attempts": [], "stages": {}}, shown, limits, only_sorter=only_sorter)
-    record: dict[str, Any] = {"status": "running", "name": job.name, "started": now(), "attempts": [], "stages": {}}
-    record |= {"pid": os.getpid(), "process": this_process(), "host": _host()}
-    record |= {name: _from(job.results, getattr(job, name)) for name in ("recording_input", "intermediate")}
+            return _sort(job, record, report, limits, only_sorter=only_sorter)
     log = job.results / job.config.execution.out_file
     with (
         known_errors(job.name, job.results, job.intermediate),
@@ -160,109 +138,146 @@ def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     ):
         _files.sweep(job.results, below=True)
         _files.sweep(job.intermediate)
-        record["earlier_runs"] = _earlier_runs(job.results)
-        _write_record(job.results, record)
+        record.earlier_runs = earlier_runs(job.results)
+        record.write(job.results)
         try:
-            done = _sort(job, record, shown, limits, only_sorter=only_sorter)
+            result = _sort(job, record, report, limits, only_sorter=only_sorter)
         except BaseException as error:
-            record |= {"status": status_of(error), "error": {"class": type(error).__name__, "message": str(error)}}
-            # A full disk: what ended the run is raised, not that it could not be noted.
+            record.fail(error)
+            # On a full disk neither may be written: the error that ended the run is raised.
             with suppress(OSError):
                 _trace_to_log(log, error)
             with suppress(OSError):
-                _end_record(job, record, warnings)
+                _finalise(record, job, warnings)
             raise
         else:
-            record["status"] = SORTED if only_sorter else "done"
-            _end_record(job, record, warnings)
+            record.status = SORTED if only_sorter else DONE
+            _finalise(record, job, warnings)
         finally:
-            _write_report(job, record, shown)
-            if job.config.execution.delete_inter and record["status"] in FINAL:
+            _write_report(job, record, report)
+            if job.config.execution.delete_inter and record.status in FINAL:
                 stages.delete_scratch(job.intermediate)
-    return done
+    return result
 
 
-def _end_record(job: Job, record: dict[str, Any], warnings: Sequence[str]) -> None:
-    record.pop("stage", None)
-    record |= {"finished": now(), "warnings": list(dict.fromkeys(warnings))}
-    _write_record(job.results, record)
+def _finalise(record: RunRecord, job: Job, warnings: Sequence[str]) -> None:
+    record.stage, record.finished, record.warnings = None, now(), list(dict.fromkeys(warnings))
+    record.write(job.results)
 
 
-def _sort(job: Job, record: dict[str, Any], shown: Shown, limits: Limits, *, only_sorter: bool) -> Sorted | None:
-    from spikelab.spike_sorting.compilation import split_by_file
-    from spikelab.spike_sorting.curation import require_epoch
-    from spikelab.spike_sorting.report import summarise
-
-    config = job.config
-    record |= {"sorter": config.sorter.sorter_name, "versions": _versions(config)}
-    logger.info("sorting %s with %s; results go to %s", job.name, config.sorter.sorter_name, job.results)
-    # Looked at now, rather than after hours of filtering.
-    on_start = partial(_note_start, job.results, record)
-    context = stages.looked_at(context_of(job, record["versions"], limits, on_start))
-    recording = _note(record, "recording", stages.recording_stage(context))
-    shown.recording = recording.value
-    if config.curation.curation_epoch is not None:
-        require_epoch(config.curation.curation_epoch, len(recording.value.epochs))
-    sorting = _note(record, "sorting", stages.sorting_stage(context, recording, record["attempts"]))
-    record["attempts"] = sorting.info.get("attempts", [])
-    record["versions"] |= sorting.info.get("made_by", {})
+def _sort(job: Job, record: RunRecord, report: Shown, limits: Limits, *, only_sorter: bool) -> Sorted | None:
+    """Run the stages; returns None after the sorter's, where only these are wanted."""
+    context = _prepare(job, record, limits)
+    recording, sorting = _find_spikes(context, record, report)
     if only_sorter:
         return None
-    waveforms = _note(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
+    return _find_neurons(job, context, record, report, recording, sorting)
+
+
+def _prepare(job: Job, record: RunRecord, limits: Limits) -> Context:
+    """Make the context of the stages, and check the machine now, rather than after hours of filtering."""
+    sorter = job.config.sorter.sorter_name
+    record.sorter, record.versions = sorter, _versions(job.config)
+    logger.info("sorting %s with %s; results go to %s", job.name, sorter, job.results)
+    context = context_of(job, record.versions, limits, partial(_announce, job.results, record))
+    context = replace(context, sorts=stages.will_sort(context))
+    stages.require_machine(context)
+    return context
+
+
+def _find_spikes(
+    context: Context, record: RunRecord, report: Shown
+) -> tuple[StageResult[BinaryRecording], StageResult[SpikeTrains]]:
+    """Run the stages recording and sorting."""
+    from spikelab.spike_sorting.curation import require_epoch
+
+    recording = _added(record, "recording", stages.recording_stage(context))
+    report.recording = recording.value
+    epoch = context.config.curation.curation_epoch
+    if epoch is not None:
+        require_epoch(epoch, len(recording.value.epochs))
+    sorting = _added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
+    record.attempts = sorting.info.get("attempts", [])
+    record.versions |= sorting.info.get("made_by", {})
+    return recording, sorting
+
+
+def _find_neurons(
+    job: Job,
+    context: Context,
+    record: RunRecord,
+    report: Shown,
+    recording: StageResult[BinaryRecording],
+    sorting: StageResult[SpikeTrains],
+) -> Sorted:
+    """Run the stages waveforms, curation, compilation and figures."""
+    from spikelab.spike_sorting.compilation import split_by_file
+    from spikelab.spike_sorting.report import summarise
+
+    waveforms = _added(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
-    if not (config.execution.delete_inter or context.store.read_only):
-        waveform_files()  # somebody wants to see them
-    quality = stages.quality_stage(context, recording, waveforms)
+    if not (context.config.execution.delete_inter or context.store.read_only):
+        waveform_files()  # the files stay in the intermediate folder
+    units, quality = (
+        stages.all_units(context, recording, waveforms),
+        stages.quality_stage(context, recording, waveforms),
+    )
     if quality is not None:
-        _note(record, "quality_metrics", quality)
-    metrics = None if quality is None else quality.value
-    units = stages.with_quality(stages.all_units(context, recording, waveforms), metrics)
-    curation = _note(record, "curation", stages.curation_stage(context, units, waveforms))
-    shown.units, shown.outcome = units, curation.value
+        units = stages.with_quality(units, _added(record, "quality_metrics", quality).value)
+    curation = _added(record, "curation", stages.curation_stage(context, units, waveforms))
+    report.units, report.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, quality)
-    _note(record, "compilation", compilation)
+    _added(record, "compilation", compilation)
     if not context.store.read_only:
         _write_extras(job)
     curated = curation.value.sd_curated
-    record["units"] = {"sorted": units.N, "curated": curated.N}
-    figures_run_id = _draw(record, context, recording, units, curation, waveform_files)
-    if all(stage["loaded"] for stage in record["stages"].values()):
-        logger.info("nothing to do: every stage is up to date")
-    if curated.N < units.N:
-        logger.info("not kept: %s", why_not_kept(curation.value))
-    logger.info("%s: %d of %d units kept; results are in %s", job.name, curated.N, units.N, job.results)
-    figure_data = None if figures_run_id is None else FigureData(figures_run_id, units, curation.value)
-    wall_s = sum(stage["wall_s"] for stage in record["stages"].values())
+    record.units = {"sorted": units.N, "curated": curated.N}
+    figures = _draw(context, recording, units, curation, waveform_files)
+    if figures is not None:
+        _added(record, "figures", figures)
+    _log_outcome(job, record, curation.value)
     return Sorted(
-        split_by_file(curated), units.N, curated.N, figure_data, summarise(units, curation.value), round(wall_s, 3)
+        split_by_file(curated),
+        units.N,
+        curated.N,
+        None if figures is None else FigureData(figures.run_id, units, curation.value),
+        summarise(units, curation.value),
+        round(sum(stage["wall_s"] for stage in record.stages.values()), 3),
     )
 
 
+def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome) -> None:
+    if all(stage["loaded"] for stage in record.stages.values()):
+        logger.info("nothing to do: every stage is up to date")
+    n_units, n_curated = (record.units or {}).values()
+    if n_curated < n_units:
+        logger.info("not kept: %s", why_not_kept(outcome))
+    logger.info("%s: %d of %d units kept; results are in %s", job.name, n_curated, n_units, job.results)
+
+
 def why_not_kept(outcome: CurationOutcome) -> str:
-    """How many units failed which criterion, for example ``3 by snr, 1 by spike_count``."""
+    """Count the units that failed each criterion, for example ``3 by snr, 1 by spike_count``."""
     counts = Counter(row["failed_criterion"] for row in outcome.unit_metrics if row["failed_criterion"] is not None)
     return ", ".join(f"{count} by {criterion}" for criterion, count in counts.most_common())
 
 
 def _draw(
-    record: dict[str, Any],
     context: Context,
-    recording: Done[BinaryRecording],
+    recording: StageResult[BinaryRecording],
     units: SpikeData,
-    curation: Done[CurationOutcome],
+    curation: StageResult[CurationOutcome],
     waveform_files: Callable[[], Path | None],
-) -> str | None:
-    """Draw the figures that are wanted; returns their run id. Results that are complete do not fail for a figure."""
+) -> StageResult[list[Path]] | None:
+    """Draw the figures that are wanted. Results that are complete do not fail for a figure."""
     wanted = context.config.figures
     if not (wanted.create_figures or wanted.create_unit_figures):
         stages.discard_outdated(context, curation)
         return None
     try:
-        figures = stages.figures_stage(context, recording, units, curation, waveform_files)
+        return stages.figures_stage(context, recording, units, curation, waveform_files)
     except Exception as error:
         logger.warning("the figures could not be drawn: %s: %s", type(error).__name__, error, exc_info=True)
         return None
-    return _note(record, "figures", figures).run_id
 
 
 def context_of(
@@ -271,7 +286,7 @@ def context_of(
     limits: Limits | None = None,
     on_start: Callable[[str, str], None] | None = None,
 ) -> Context:
-    """What the stages of a job may use; opens nothing but looks at the input."""
+    """Make the context of a job's stages; opens nothing, but takes the fingerprint of the input."""
     from spikelab.spike_sorting.backends import get_backend_class
     from spikelab.spike_sorting.recording import fingerprint, set_plugin_path
 
@@ -291,10 +306,10 @@ def context_of(
     )
 
 
-def _note_start(results: Path, record: dict[str, Any], stage: str, reason: str) -> None:
-    """Say which stage starts: in the log, and in the record for those who look from outside."""
-    record["stage"] = stage
-    _write_record(results, record)
+def _announce(results: Path, record: RunRecord, stage: str, reason: str) -> None:
+    """Write which stage starts into the log, and into the record for ``spikelab status``."""
+    record.stage = stage
+    record.write(results)
     _log_start(stage, reason)
 
 
@@ -307,79 +322,44 @@ def _log_start(stage: str, reason: str) -> None:
 
 
 def _effective(config: SortingPipelineConfig, limits: Limits) -> SortingPipelineConfig:
-    """What this host can do and what somebody will see; nothing of it changes a result.
+    """Adapt settings that change no result to this host, and to the files that stay.
 
-    There are no more workers than cores, and no more memory than there is. Per-unit waveform files that would be
-    deleted unseen are not written; those that are to be compiled or drawn are.
+    There are no more workers than cores, and no more memory than there is. Per-unit waveform files are written if they
+    stay, or are compiled or drawn.
     """
     files = (
         config.compilation.compile_waveforms
         or config.figures.create_unit_figures
         or (config.waveform.save_waveform_files and not config.execution.delete_inter)
     )
-    there_is = min(available_memory(), limits.memory or available_memory())
-    memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * there_is))
+    available = min(available_memory(), limits.memory or available_memory())
+    memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * available))
     workers = min(config.execution.n_jobs, limits.cores or available_cores(), available_cores())
     return config.override(save_waveform_files=files, n_jobs=workers, total_memory=max(memory, 1))
 
 
-def _note(record: dict[str, Any], stage: str, done: Done[Any]) -> Done[Any]:
-    release()  # what one stage has freed, the next does not find in its way
-    record["stages"][stage] = {
-        "loaded": done.loaded,
-        "reason": done.reason,
-        "run_id": done.run_id,
-        **done.usage,
-        **done.info,
-    }
-    return done
-
-
-def status_of(error: BaseException) -> str:
-    """What ``run.json`` calls a run that ended in `error`."""
-    for kind, status in (
-        (BiologicalSortFailure, "biological failure"),
-        (EnvironmentSortFailure, "environment failure"),
-        (ResourceSortFailure, "resource failure"),
-        (KeyboardInterrupt, "interrupted"),
-    ):
-        if isinstance(error, kind):
-            return status
-    return "failed"
+def _added(record: RunRecord, stage: str, result: StageResult[T]) -> StageResult[T]:
+    """Add the result of a stage to the record, and give freed memory back to the system before the next stage."""
+    release()
+    record.add(stage, result)
+    return result
 
 
 def _trace_to_log(path: Path, error: BaseException) -> None:
-    """Where it happened, for those who have to find out why; a terminal is spared it."""
+    """Write the traceback of `error` into the log; the terminal shows the message only."""
     text = "interrupted\n" if isinstance(error, KeyboardInterrupt) else "".join(traceback.format_exception(error))
     with path.open("a", encoding="utf-8") as log:
         log.write(text)
 
 
-def _earlier_runs(results: Path) -> list[dict[str, Any]]:
-    """How the runs before this one in the same folder ended, oldest first: a retry does not hide what it followed."""
-    try:
-        before = read_record(results / RUN_RECORD)
-        runs = [*before.get("earlier_runs", []), {name: before.get(name) for name in ("started", "finished", "status")}]
-        runs[-1] |= {"error": before.get("error"), "attempts": before.get("attempts")}
-    except (OSError, ValueError):
-        return []
-    if runs[-1]["status"] == "running":  # it does not: we have its lock
-        runs[-1]["status"] = "killed"
-    return runs[-EARLIER_RUNS:]
-
-
-def _write_record(results: Path, record: Mapping[str, Any]) -> None:
-    _files.write_text(results / RUN_RECORD, readable(record, default=str))
-
-
-def _write_report(job: Job, record: Mapping[str, Any], shown: Shown) -> None:
-    """The record for people. Results that are complete do not fail for it, nor does it hide why others are not."""
+def _write_report(job: Job, record: RunRecord, report: Shown) -> None:
+    """Write the report page. Complete results do not fail for it, nor does it hide the error of the others."""
     from spikelab.spike_sorting.report import write_report
 
-    if record["status"] in ("interrupted", SORTED):
+    if record.status in (INTERRUPTED, SORTED):
         return
     try:
-        write_report(job.results, record, job.config, shown)
+        write_report(job.results, record.to_dict(), job.config, report)
     except Exception as error:
         logger.warning("the report could not be written: %s: %s", type(error).__name__, error, exc_info=True)
 
@@ -408,7 +388,3 @@ def _versions(config: SortingPipelineConfig) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _host() -> dict[str, str]:
-    return {"system": platform.platform(), "machine": platform.machine(), "node": platform.node()}

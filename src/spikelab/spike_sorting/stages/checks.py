@@ -1,14 +1,14 @@
 """Can a sort run here? A table of quick checks, made before every sort and shown by ``spikelab doctor``.
 
-Each looks at one thing in well under a second, and says what it found and, where something is missing, with which
-failure a sort that needs it would end. A file that cannot be read is found just as soon: it is opened next.
+Each takes well under a second, and returns what it found and, where something is missing, the failure of a sort that
+needs it. There is no check of the input: a file that cannot be read is found as soon, when it is opened next.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,13 +59,13 @@ class Needs:
 
     @property
     def sorter(self) -> str:
-        """Its short name."""
+        """Short name of the sorter."""
         return "" if self.backend is None else self.backend.sorter_label
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; `failure` is what a sort that needs it ends with, None where nothing is missing."""
+    """Result of one check; `failure` is what a sort that needs it ends with, None where nothing is missing."""
 
     what: str
     state: str
@@ -76,22 +76,22 @@ class Finding:
 Check = Callable[[Needs], list[Finding]]
 
 
-def require(needs: Needs) -> None:
-    """Make every check.
+def require(needs: Needs, checks: Sequence[Check] | None = None) -> None:
+    """Make `checks`, by default all.
 
     Raises
     ------
     SpikeSortingClassifiedError
         The failure of the first check that found something missing.
     """
-    for check in CHECKS:
+    for check in CHECKS if checks is None else checks:
         for finding in check(needs):
             if finding.failure is not None:
                 raise finding.failure
 
 
 def check_sorter(needs: Needs) -> list[Finding]:
-    """The sorter itself: packages, MATLAB, model, container and image, as its backend knows."""
+    """Check packages, MATLAB, model, container and image of the sorter, as its backend knows them."""
     if needs.backend is None:
         return []
     try:
@@ -102,7 +102,7 @@ def check_sorter(needs: Needs) -> list[Finding]:
 
 
 def check_gpu(needs: Needs) -> list[Finding]:
-    """GPUs, and whether they have memory left."""
+    """Find GPUs, and check that they have memory left."""
     seen = gpus()
     if seen.unknown:
         return [Finding("GPU", OK, "a driver, but no nvidia-smi that would list its GPUs")]
@@ -138,7 +138,7 @@ def _memory_of(gpu: Gpu, number: int, needs: Needs) -> Finding:
 
 
 def check_memory(needs: Needs) -> list[Finding]:
-    """Memory of the host that is available."""
+    """Check the memory of the host that is available."""
     import psutil
 
     available, total = available_memory(), psutil.virtual_memory().total
@@ -154,7 +154,7 @@ def check_memory(needs: Needs) -> list[Finding]:
 
 
 def check_disk(needs: Needs) -> list[Finding]:
-    """Room in the folders that will be written, together where they share a disk; without any, in this folder."""
+    """Check the room in the folders that will be written, by disk; without any, in this folder."""
     if not needs.folders:
         free = shutil.disk_usage(Path.cwd()).free
         state = OK if free > LITTLE_ROOM_BYTES else BROKEN
@@ -162,10 +162,10 @@ def check_disk(needs: Needs) -> list[Finding]:
     disks: dict[int, list[Path]] = {}
     for folder in needs.folders:
         disks.setdefault(existing(folder).stat().st_dev, []).append(folder)
-    return [_room(folders, sum(needs.folders[folder] for folder in folders)) for folders in disks.values()]
+    return [_room_of(folders, sum(needs.folders[folder] for folder in folders)) for folders in disks.values()]
 
 
-def _room(folders: list[Path], needed: int) -> Finding:
+def _room_of(folders: list[Path], needed: int) -> Finding:
     free = shutil.disk_usage(existing(folders[0])).free
     names = " and ".join(map(str, folders))
     details = f"{free / 1e9:.2f} GB free for {names}"
@@ -182,7 +182,7 @@ def _room(folders: list[Path], needed: int) -> Finding:
 
 
 def check_plugins(needs: Needs) -> list[Finding]:  # noqa: ARG001 - which file needs one shows when it is opened
-    """The folder of HDF5's plugins, for vendor-compressed files."""
+    """Check the folder of HDF5's plugins, for vendor-compressed files."""
     path = os.environ.get("HDF5_PLUGIN_PATH")
     if path is None:
         return [Finding("HDF5 plugins", ABSENT, "HDF5_PLUGIN_PATH is not set; vendor-compressed files need it")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.stages.published import published, record_published
+from spikelab.spike_sorting.stages.store import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import BinaryRecording
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.quality import QualityMetrics
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
 
 NAME = "compilation"
@@ -25,12 +26,12 @@ UNIT_METRICS = "unit_metrics.csv"
 
 def compilation_stage(
     context: Context,
-    recording: Done[BinaryRecording],
+    recording: StageResult[BinaryRecording],
     units: SpikeData,
-    curation: Done[CurationOutcome],
+    curation: StageResult[CurationOutcome],
     waveforms_folder: Callable[[], Path | None],
-    quality: Done[QualityMetrics] | None = None,
-) -> Done[list[Path]]:
+    quality: StageResult[QualityMetrics] | None = None,
+) -> StageResult[list[Path]]:
     """Write the results; the artifact is the list of files, each of which is replaced atomically.
 
     Where there are `quality` metrics, `units` have them already; here they are an input, so that a change is seen.
@@ -59,11 +60,8 @@ def compilation_stage(
     if quality is not None:
         inputs["quality_metrics"] = quality.run_id
     return context.store.load_or_run(
-        NAME,
-        settings=settings,
-        inputs=inputs,
+        Key(NAME, settings, inputs, context.forced_by("recompile_single_recording")),
         run=run,
         load=lambda folder: published(folder, context.results),
-        forced_by=context.forced_by("recompile_single_recording"),
         writes_outside=True,
     )

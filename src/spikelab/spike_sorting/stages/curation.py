@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.stages.store import Key
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording, Waveforms
     from spikelab.spike_sorting.stages.context import Context
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
 
 NAME = "curation"
 
 
-def all_units(context: Context, recording: Done[BinaryRecording], waveforms: Done[Waveforms]) -> SpikeData:
+def all_units(
+    context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
+) -> SpikeData:
     """Every unit of the sorting as one ``SpikeData``; made from the artifacts, never stored twice."""
     from spikelab.spike_sorting.compilation import build_spikedata
 
     return build_spikedata(recording.value, waveforms.value, context.config)
 
 
-def curation_stage(context: Context, units: SpikeData, waveforms: Done[Waveforms]) -> Done[CurationOutcome]:
+def curation_stage(
+    context: Context, units: SpikeData, waveforms: StageResult[Waveforms]
+) -> StageResult[CurationOutcome]:
     """Which units are kept, which are not, and why."""
     from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
 
@@ -32,11 +38,9 @@ def curation_stage(context: Context, units: SpikeData, waveforms: Done[Waveforms
         outcome.save(folder / "curation.json")
         return {"n_units": outcome.sd_curated.N}
 
+    forced_by = context.forced_by("recurate_first", "recurate_second")
     return context.store.load_or_run(
-        NAME,
-        settings=context.settings("curation"),
-        inputs={"waveforms": waveforms.run_id},
+        Key(NAME, context.settings("curation"), {"waveforms": waveforms.run_id}, forced_by),
         run=run,
         load=lambda folder: CurationOutcome.load(folder / "curation.json", units),
-        forced_by=context.forced_by("recurate_first", "recurate_second"),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.stages.checksums import check_of, damage, is_checks
 from spikelab.spike_sorting.stages.published import move_into, published, record_published
-from spikelab.spike_sorting.stages.store import Manifest
+from spikelab.spike_sorting.stages.store import Key, Manifest
 from spikelab.system import files as _files
 from spikelab.system.json_files import read_sealed, readable, sealed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import BinaryRecording
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spike_sorting.stages.context import Context
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
 
     Drawn = tuple[str, SpikeData, CurationOutcome]
@@ -35,11 +35,11 @@ OVERVIEW_RECORD = "overview.json"
 
 def figures_stage(
     context: Context,
-    recording: Done[BinaryRecording],
+    recording: StageResult[BinaryRecording],
     units: SpikeData,
-    curation: Done[CurationOutcome],
+    curation: StageResult[CurationOutcome],
     waveforms_folder: Callable[[], Path | None],
-) -> Done[list[Path]]:
+) -> StageResult[list[Path]]:
     """Draw into ``<results>/figures``; the artifact is the list of files."""
     target = context.results / FOLDER
 
@@ -49,18 +49,17 @@ def figures_stage(
         record_published(folder, context.store.folder / NAME, written, target)
         return {"files": len(written)}
 
+    settings = context.settings("figures") | context.settings("curation") | _windows(context)
+    inputs = {"recording": recording.run_id, "curation": curation.run_id}
     return context.store.load_or_run(
-        NAME,
-        settings=context.settings("figures") | context.settings("curation") | _windows(context),
-        inputs={"recording": recording.run_id, "curation": curation.run_id},
+        Key(NAME, settings, inputs, context.forced_by("recompile_single_recording")),
         run=run,
         load=lambda folder: published(folder, target),
-        forced_by=context.forced_by("recompile_single_recording"),
         writes_outside=True,
     )
 
 
-def discard_outdated(context: Context, curation: Done[CurationOutcome]) -> None:
+def discard_outdated(context: Context, curation: StageResult[CurationOutcome]) -> None:
     """Delete figures of an earlier run that show another outcome, where no new ones are wanted."""
     folder = context.store.folder / NAME
     manifest = Manifest.read(folder)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.store import STAGES_FOLDER, intact
+from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Key, intact
 from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.data import BinaryRecording, Waveforms
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
 
 NAME = "quality_metrics"
@@ -25,8 +25,8 @@ QualityMetrics: TypeAlias = "dict[str, dict[int, float]]"
 
 
 def quality_stage(
-    context: Context, recording: Done[BinaryRecording], waveforms: Done[Waveforms]
-) -> Done[QualityMetrics] | None:
+    context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
+) -> StageResult[QualityMetrics] | None:
     """All units' metrics by SpikeInterface; None where nobody wants them."""
     if not context.config.waveform.si_quality_metrics:
         return None
@@ -46,14 +46,10 @@ def quality_stage(
         (folder / FILE).write_text(readable(plain(metrics, number=finite_or_text), allow_nan=False), encoding="utf-8")
         return {"metrics": list(metrics)}
 
-    return context.store.load_or_run(
-        NAME,
-        settings={"random_seed": context.config.execution.random_seed},
-        inputs={"recording": recording.run_id, "waveforms": waveforms.run_id},
-        run=run,
-        load=_read,
-        forced_by=context.forced_by("reextract_waveforms"),
-    )
+    settings = {"random_seed": context.config.execution.random_seed}
+    inputs = {"recording": recording.run_id, "waveforms": waveforms.run_id}
+    key = Key(NAME, settings, inputs, context.forced_by("reextract_waveforms"))
+    return context.store.load_or_run(key, run=run, load=_read)
 
 
 def stored_quality(results: Path, waveforms_run_id: str) -> QualityMetrics | None:

@@ -14,10 +14,9 @@ from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.failures.classifier import cause_of, classify_outside_sorter
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
-from spikelab.spike_sorting.stages.memory import require_memory
-from spikelab.spike_sorting.stages.room import require_room
+from spikelab.spike_sorting.stages.requirements import require_memory, require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
-from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Manifest
+from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Key, Manifest
 from spikelab.system.json_files import read_object, readable
 from spikelab.system.runlog import logged_warnings
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
 NOT_KEYED = ("hdf5_plugin_path", "probe_path", "trust_input")
 
 
-def recording_stage(context: Context) -> Done[BinaryRecording]:
+def recording_stage(context: Context) -> StageResult[BinaryRecording]:
     """The filtered recording as int16 on disk; its description is the artifact, the traces are heavy."""
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
@@ -50,27 +49,21 @@ def recording_stage(context: Context) -> Done[BinaryRecording]:
     def load(folder: Path) -> BinaryRecording:
         return BinaryRecording.from_dict(context.traces_path, read_object(folder / DESCRIPTION))
 
-    return context.store.load_or_run(
-        NAME,
-        settings=recording_settings(context),
-        inputs={},
-        run=run,
-        load=load,
-        forced_by=context.forced_by("recompute_recording"),
-        retry_failure=context.config.execution.recompute_sorting,
-    )
+    retry_failure = context.config.execution.recompute_sorting
+    return context.store.load_or_run(recording_key(context), run=run, load=load, retry_failure=retry_failure)
 
 
-def recording_settings(context: Context) -> dict[str, Any]:
-    """What the artifact depends on."""
-    return {
+def recording_key(context: Context) -> Key:
+    """Return what the artifact depends on."""
+    settings = {
         "input": context.fingerprint,
         "probe": _probe_digest(context),
         **context.settings("recording", leave_out=NOT_KEYED),
     }
+    return Key(NAME, settings, forced_by=context.forced_by("recompute_recording"))
 
 
-def ensure_traces(context: Context, recording: Done[BinaryRecording]) -> BinaryRecording:
+def ensure_traces(context: Context, recording: StageResult[BinaryRecording]) -> BinaryRecording:
     """The recording with its heavy file in place: rewritten, the same to the byte, where it is gone."""
     binary = recording.value
     size = 2 * binary.n_samples * binary.n_channels
@@ -115,8 +108,8 @@ def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any
             n_samples, n_channels = int(opened.get_num_samples()), int(opened.get_num_channels())
             n_epochs = len(epochs_of(opened))
             require_memory(context, n_samples, n_channels, float(opened.get_sampling_frequency()), n_epochs)
-            require_room(context, n_samples, n_channels, traces=True)
-        with _damage_is_named(context, WHILE_READING):
+            require_room(context, n_samples, n_channels, with_traces=True)
+        with _errors_of_reading(context, WHILE_READING):
             binary, report = write_binary(
                 opened,
                 path,
@@ -137,37 +130,40 @@ def open_input(context: Context) -> BaseRecording:
     EnvironmentSortFailure
         If this host lacks what it takes to read it.
     """
-    with _damage_is_named(context, WHILE_OPENING):
+    with _errors_of_reading(context, WHILE_OPENING):
         return context.backend.load_recording(context.recording_input)
 
 
 @contextmanager
-def _damage_is_named(context: Context, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turn what recordings in memory raise into a ValueError, and what this host lacks into its class.
-
-    What the readers of files raise was turned into a ValueError where it was raised.
-    """
+def _errors_of_reading(context: Context, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Raise those of `errors` that come from damaged files as ValueError, and what this host lacks as its class."""
     try:
         yield
     except (FileNotFoundError, SpikeSortingClassifiedError):
         raise
-    except ValueError as error:
-        if isinstance(error.__cause__, errors) and (known := classify_outside_sorter(error.__cause__)) is not None:
-            raise known from cause_of(known, error)
-        raise
-    except errors as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the operating system: its words are clear
-        if isinstance(error, RuntimeError) and "decompress" not in str(error):
-            raise  # it may be anything; what zarr's codecs raise has no class of its own
-        if (known := classify_outside_sorter(error)) is not None:
-            raise known from cause_of(known, error)
-        what = context.recording_input if isinstance(context.recording_input, Path) else "the recording in memory"
-        raise ValueError(
-            f"{what} cannot be read: {type(error).__name__}: {error}. It is damaged, incomplete, or not what its name "
-            "says; check first whether the program that wrote it still opens it, and compare its size with the "
-            "original's"
-        ) from error
+    except Exception as error:
+        meaning = _meaning(error, errors, context.recording_input)
+        if meaning is None:
+            raise
+        raise meaning from cause_of(meaning, error)
+
+
+def _meaning(error: Exception, errors: tuple[type[Exception], ...], recording_input: Any) -> Exception | None:
+    """Return what an error means that was raised while a recording was read; None where the error says it itself."""
+    if isinstance(error, ValueError):  # of a reader of files, which has turned one of `errors` into it
+        met = error.__cause__
+        return classify_outside_sorter(met) if isinstance(met, errors) else None
+    if not isinstance(error, errors):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        return None  # of the operating system: its words are clear
+    if isinstance(error, RuntimeError) and "decompress" not in str(error):
+        return None  # it may be anything; what zarr's codecs raise has no class of its own
+    what = recording_input if isinstance(recording_input, Path) else "the recording in memory"
+    return classify_outside_sorter(error) or ValueError(
+        f"{what} cannot be read: {type(error).__name__}: {error}. It is damaged, incomplete, or not what its name "
+        "says; check first whether the program that wrote it still opens it, and compare its size with the original's"
+    )
 
 
 def _probe_digest(context: Context) -> str | None:

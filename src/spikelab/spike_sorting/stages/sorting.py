@@ -15,11 +15,11 @@ from spikelab.spike_sorting._exceptions import (
 )
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.failures.classifier import cause_of
-from spikelab.spike_sorting.stages.judgement import judged
-from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.room import require_room
+from spikelab.spike_sorting.stages.diagnosis import diagnose
+from spikelab.spike_sorting.stages.recording import ensure_traces, recording_key
+from spikelab.spike_sorting.stages.requirements import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder
-from spikelab.spike_sorting.stages.store import now
+from spikelab.spike_sorting.stages.store import Key, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.backends.base import SorterBackend
     from spikelab.spike_sorting.stages.context import Context
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ NOT_HELPED_BY_LESS = (DiskExhaustionError, SorterTimeoutError)  # a full disk; a
 
 
 def sorting_stage(
-    context: Context, recording: Done[BinaryRecording], attempts: list[dict[str, Any]]
-) -> Done[SpikeTrains]:
-    """Which unit fired when, as the sorter has it.
+    context: Context, recording: StageResult[BinaryRecording], attempts: list[dict[str, Any]]
+) -> StageResult[SpikeTrains]:
+    """Find out which unit fired when, with the sorter.
 
     Every try of the sorter is added to `attempts`, with the parameters it had and how it ended; the artifact
     remembers them.
@@ -48,7 +48,7 @@ def sorting_stage(
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)
-        require_room(context, binary.n_samples, binary.n_channels, traces=False)
+        require_room(context, binary.n_samples, binary.n_channels, with_traces=False)
         try:
             trains = _with_smaller_batches(context, binary, attempts, recording.info.get("report", {}))
         finally:
@@ -64,27 +64,32 @@ def sorting_stage(
         }
 
     return context.store.load_or_run(
-        NAME,
-        settings=sorting_settings(context),
-        inputs={"recording": recording.run_id},
-        run=run,
-        load=lambda folder: _load(context, folder),
-        forced_by=context.forced_by("recompute_sorting"),
-        durable=True,
+        sorting_key(context, recording.run_id), run=run, load=lambda folder: _load(context, folder), durable=True
     )
 
 
-def sorting_settings(context: Context) -> dict[str, Any]:
-    """What the artifact depends on, besides the recording."""
-    return {
+def sorting_key(context: Context, recording_run_id: str) -> Key:
+    """Return what the artifact depends on."""
+    settings = {
         **context.settings("sorter"),
         **context.backend.key(),
         "random_seed": context.config.execution.random_seed,
     }
+    return Key(NAME, settings, {"recording": recording_run_id}, context.forced_by("recompute_sorting"))
+
+
+def will_sort(context: Context) -> bool:
+    """Whether the sorter will run, rather than its spikes, or a remembered failure, be loaded."""
+    if context.forced_by("recompute_recording", "recompute_sorting") is not None:
+        return True
+    recording = context.store.find(recording_key(context))
+    if recording is None or recording.failure is not None:
+        return recording is None
+    return context.store.find(sorting_key(context, recording.run_id)) is None
 
 
 def _keep(context: Context, folder: Path) -> None:
-    """Copy what the sorter wants kept beside its spikes."""
+    """Copy the files that the backend wants to keep, beside the spikes."""
     for name in context.backend.kept:
         made = context.sorter_folder / name
         if made.is_dir():
@@ -95,7 +100,7 @@ def _keep(context: Context, folder: Path) -> None:
 
 
 def _load(context: Context, folder: Path) -> SpikeTrains:
-    """Read the artifact; one that was made when less was to be kept is incomplete."""
+    """Read the artifact; an artifact without a file that the backend keeps is incomplete."""
     for name in context.backend.kept:
         if not (folder / name).exists():
             raise FileNotFoundError(f"{name} of the sorter {context.backend.sorter_label}")
@@ -165,10 +170,8 @@ def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording, rep
     except Exception as error:
         known = error if isinstance(error, SpikeSortingClassifiedError) else None
         known = known or backend.classify(context.sorter_folder, error)
-        meant = judged(known, backend.sorter_label, context.sorter_folder, error, report)
-        if meant is None or meant is error:
+        meaning = diagnose(known, backend.sorter_label, context.sorter_folder, error, report)
+        if meaning is None or meaning is error:
             raise
-        if isinstance(meant, SpikeSortingClassifiedError):
-            raise meant from cause_of(meant, error)
-        raise meant from error
+        raise meaning from cause_of(meaning, error)
     return SpikeTrains.from_spikeinterface(sorting)

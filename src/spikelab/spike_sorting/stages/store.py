@@ -19,11 +19,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from spikelab.spike_sorting._exceptions import BiologicalSortFailure, FolderUnusableError
+from spikelab.spike_sorting._exceptions import FolderUnusableError
 from spikelab.spike_sorting.failures.remembered import (
+    REMEMBERED,
     failure_from_dict,
     failure_to_dict,
     is_failure,
+    no_longer_valid,
     point_at_copied_log,
 )
 from spikelab.spike_sorting.stages.checksums import Check, DamagedError, checks_below, damage, is_checks
@@ -32,7 +34,7 @@ from spikelab.system.json_files import read_sealed, readable, sealed
 from spikelab.system.resources import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,43 @@ STAGES_FOLDER = "stages"
 REMEDY = "the same 'spikelab sort' makes it again"
 # What loading an artifact raises that is damaged in a way which its manifest does not tell.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass
+class Key:
+    """What the artifact of a stage depends on.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage and of its folder.
+    settings : mapping
+        The stage's own slice of the configuration, JSON-able.
+    inputs : mapping of str to str
+        Run ids of the artifacts that the stage reads.
+    forced_by : str or None
+        Name of the setting that demands a new run.
+    """
+
+    stage: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    forced_by: str | None = None
+
+    def __post_init__(self) -> None:
+        self.settings = json.loads(json.dumps(self.settings))  # as they are read from a manifest
+
+    def why_run(self, manifest: Manifest | None) -> str | None:
+        """Why the stage has to run, in words for the log; None if the artifact of `manifest` has this key."""
+        if manifest is None:
+            return "not done yet"
+        if self.forced_by is not None:
+            return f"{self.forced_by} is set"
+        if changed := changes(manifest.settings, self.settings):
+            return "; ".join(changed)
+        if redone := [name for name, run_id in self.inputs.items() if manifest.inputs.get(name) != run_id]:
+            return f"{', '.join(redone)} changed"
+        return None
 
 
 @dataclass
@@ -105,8 +144,24 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Done(Generic[T]):
-    """A stage's outcome in this call."""
+class StageResult(Generic[T]):
+    """Artifact of a stage.
+
+    Attributes
+    ----------
+    value : object
+        The artifact, in memory.
+    run_id : str
+        Identity of the artifact.
+    loaded : bool
+        Whether the artifact was on disk, rather than made in this call.
+    reason : str
+        Why the stage ran, or was not run.
+    usage : mapping of str to float
+        Time and memory that the artifact took.
+    info : mapping of str to object
+        Details that the stage gave.
+    """
 
     value: T
     run_id: str
@@ -114,6 +169,14 @@ class Done(Generic[T]):
     reason: str
     usage: Mapping[str, float]
     info: Mapping[str, Any]
+
+
+class _MustRun(Exception):  # noqa: N818 - no error: it says why an artifact cannot be loaded
+    """No artifact can be loaded, and why; `damaged` is the manifest of one with the same key."""
+
+    def __init__(self, reason: str, damaged: Manifest | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.damaged = reason, damaged
 
 
 class StageStore:
@@ -140,64 +203,33 @@ class StageStore:
         self.versions = dict(versions or {})
         self.on_start = on_start
 
-    def look(
-        self, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], forced_by: str | None = None
-    ) -> Manifest | None:
-        """The manifest that :meth:`load_or_run` would use, or None where it would run the stage."""
-        settings = json.loads(json.dumps(settings))
-        manifest, reason = self._choose(stage, settings, inputs, forced_by)
-        return manifest if reason is None else None
-
-    def _choose(
-        self, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], forced_by: str | None
-    ) -> tuple[Manifest | None, str | None]:
-        """The manifest there is, and why the stage has to run; None if its artifact, or failure, can be used."""
-        folder = self.folder / stage
-        if not self.read_only:
-            _recover(folder)
-        manifest = Manifest.read(folder)
-        reason = _why_run(manifest, settings, inputs, forced_by)
-        if reason is None and manifest is not None:
-            failed = manifest.failure is not None
-            reason = self._expired(manifest) if failed else damage(folder, manifest.files or {})
-        return manifest, reason
-
-    def _expired(self, manifest: Manifest) -> str | None:
-        """Why a remembered failure means nothing any more: this version may sort what that one could not."""
-        before, this = manifest.versions.get("spikelab"), self.versions.get("spikelab")
-        if before == this:
+    def find(self, key: Key) -> Manifest | None:
+        """Return the manifest that :meth:`load_or_run` would use, or None where it would run the stage."""
+        try:
+            return self._valid(key)
+        except _MustRun:
             return None
-        return f"it failed with spikelab {before}, this is {this}"
 
     def load_or_run(
         self,
-        stage: str,
+        key: Key,
         *,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, str],
         run: Callable[[Path, str], dict[str, Any] | None],
         load: Callable[[Path], T],
-        forced_by: str | None = None,
         retry_failure: bool = False,
         writes_outside: bool = False,
         durable: bool = False,
-    ) -> Done[T]:
-        """Load the artifact of `stage`, or make and publish it.
+    ) -> StageResult[T]:
+        """Load the artifact of a stage, or make and publish it.
 
         Parameters
         ----------
-        stage : str
-            Name of the stage and of its folder.
-        settings : mapping
-            The stage's own slice of the configuration, JSON-able.
-        inputs : mapping of str to str
-            Run ids of the artifacts it reads.
+        key : Key
+            The stage, and what the artifact depends on.
         run : callable
             ``run(folder, run_id)`` writes the artifact into an empty folder and may return details for the manifest.
         load : callable
             ``load(folder)`` reads the artifact; a FileNotFoundError means that it is incomplete.
-        forced_by : str, optional
-            Name of the setting that demands a new run.
         retry_failure : bool
             Run again what ended in a remembered failure.
         writes_outside : bool
@@ -213,37 +245,55 @@ class StageStore:
         FolderUnusableError
             If the stage would have to run, and the results folder cannot be written to.
         """
-        settings = json.loads(json.dumps(settings))
-        folder = self.folder / stage
-        manifest, reason = self._choose(stage, settings, inputs, forced_by)
-        if reason is None and manifest is not None and manifest.failure is not None:
-            if not retry_failure:
-                raise failure_from_dict(manifest.failure, folder)
-            reason = "it failed before and is to be tried again"
-        if reason is None and manifest is not None:
-            try:
-                value = load(folder)
-            except FileNotFoundError as error:
-                reason = f"a file is missing ({error})"
-            except DamagedError as error:
-                reason = str(error)
-            except UNREADABLE as error:
-                reason = f"it cannot be read ({type(error).__name__}: {error})"
-            else:
-                self._log_other_versions(manifest)
-                return Done(value, manifest.run_id, True, "up to date", manifest.usage, manifest.info)
-        assert reason is not None
-        self._start(stage, reason)
+        try:
+            return self._loaded(key, load, retry_failure=retry_failure)
+        except _MustRun as must_run:
+            reason, damaged = must_run.reason, must_run.damaged
+        self._start(key.stage, reason)
+        folder = self.folder / key.stage
         if writes_outside:
             (folder / MANIFEST).unlink(missing_ok=True)
-        same = manifest if _why_run(manifest, settings, inputs, forced_by) is None else None
-        manifest = self._run(
-            Manifest(stage, uuid.uuid4().hex, dict(settings), dict(inputs)), same, run, durable=durable
-        )
-        return Done(load(folder), manifest.run_id, False, reason, manifest.usage, manifest.info)
+        manifest = self._run(key, damaged, run, durable=durable)
+        return StageResult(load(folder), manifest.run_id, False, reason, manifest.usage, manifest.info)
+
+    def _valid(self, key: Key) -> Manifest:
+        """Return the manifest of an undamaged artifact, or of a remembered failure, that has this key."""
+        folder = self.folder / key.stage
+        if not self.read_only:
+            _recover(folder)
+        manifest = Manifest.read(folder)
+        reason = key.why_run(manifest)
+        if reason is not None or manifest is None:
+            raise _MustRun(reason or "")
+        if manifest.failure is not None:
+            reason = no_longer_valid(manifest.versions, self.versions)
+        else:
+            reason = damage(folder, manifest.files or {})
+        if reason is not None:
+            raise _MustRun(reason, manifest)
+        return manifest
+
+    def _loaded(self, key: Key, load: Callable[[Path], T], *, retry_failure: bool) -> StageResult[T]:
+        """Load the artifact that has this key, or raise the failure that is remembered in the place of one."""
+        folder = self.folder / key.stage
+        manifest = self._valid(key)
+        if manifest.failure is not None:
+            if retry_failure:
+                raise _MustRun("it failed before and is to be tried again", manifest)
+            raise failure_from_dict(manifest.failure, folder)
+        try:
+            value = load(folder)
+        except FileNotFoundError as error:
+            raise _MustRun(f"a file is missing ({error})", manifest) from error
+        except DamagedError as error:
+            raise _MustRun(str(error), manifest) from error
+        except UNREADABLE as error:
+            raise _MustRun(f"it cannot be read ({type(error).__name__}: {error})", manifest) from error
+        self._log_other_versions(manifest)
+        return StageResult(value, manifest.run_id, True, "up to date", manifest.usage, manifest.info)
 
     def _start(self, stage: str, reason: str) -> None:
-        """Tell that a stage starts; refuse where its artifact cannot be written."""
+        """Announce that a stage starts; FolderUnusableError where its artifact cannot be written."""
         if self.read_only:
             raise FolderUnusableError(
                 f"{self.folder.parent} cannot be written to, and the stage {stage} would have to run ({reason}): give "
@@ -255,17 +305,18 @@ class StageStore:
 
     def _run(
         self,
-        manifest: Manifest,
+        key: Key,
         damaged: Manifest | None,
         run: Callable[[Path, str], dict[str, Any] | None],
         *,
         durable: bool,
     ) -> Manifest:
-        """Make the artifact that `manifest` describes, and publish it.
+        """Make an artifact and publish it.
 
-        One that replaces a `damaged` one, and is equal to what that was, keeps its run id: what was made from it stays.
+        An artifact that replaces a `damaged` one, and is equal to what that was, keeps its run id: what was made from
+        it stays.
         """
-        manifest.versions = self.versions
+        manifest = Manifest(key.stage, uuid.uuid4().hex, dict(key.settings), dict(key.inputs), versions=self.versions)
         if damaged is not None and damaged.files is not None and damaged.failure is None:
             manifest.run_id = damaged.run_id
         folder = self.folder / manifest.stage
@@ -275,8 +326,7 @@ class StageStore:
         try:
             try:
                 manifest.info = run(temporary, manifest.run_id) or {}
-            except BiologicalSortFailure as failure:
-                # A biological outcome is a result: it is recorded, so that the same call raises it again at once.
+            except REMEMBERED as failure:
                 manifest.failure = failure_to_dict(failure, temporary)
                 manifest.usage = usage.so_far()
                 _publish(temporary, folder, manifest, durable=durable)
@@ -350,20 +400,23 @@ def _discard(folder: Path) -> None:
 
 
 def _recover(folder: Path) -> None:
-    """Finish, or undo, what a killed run left half done."""
-    left = {kind: sorted(folder.parent.glob(f".{folder.name}.*{kind}")) for kind in ("new", "old")}
-    complete = [path for path in left["new"] if Manifest.read(path) is not None]
-    if not complete and not folder.exists():
-        complete = [path for path in left["old"] if Manifest.read(path) is not None]
+    """Finish, or undo, what a killed run left half done: the newest complete artifact takes its place."""
+    new, old = (sorted(folder.parent.glob(f".{folder.name}.*{kind}")) for kind in ("new", "old"))
+    leftovers = new + old
+    complete = _complete(new) or ([] if folder.exists() else _complete(old))
     if complete:
         newest = max(complete, key=lambda path: (path / MANIFEST).stat().st_mtime)
         try:
             _take_place(newest, folder)
         except OSError as error:
             logger.warning("%s, which is complete, cannot take the place of %s: %s", newest, folder, error)
-            left = {"old": left["old"]}
-    for path in (path for paths in left.values() for path in paths):
+            leftovers = old
+    for path in leftovers:
         _discard(path)
+
+
+def _complete(folders: Iterable[Path]) -> list[Path]:
+    return [folder for folder in folders if Manifest.read(folder) is not None]
 
 
 def _equal(made: Mapping[str, Check], before: Mapping[str, Check] | None) -> bool:
@@ -393,21 +446,6 @@ def intact(folder: Path) -> Manifest:
 def is_read_only(results: Path) -> bool:
     """Whether a results folder that is there cannot be written to: archived, or somebody else's."""
     return results.is_dir() and not os.access(results, os.W_OK)
-
-
-def _why_run(
-    manifest: Manifest | None, settings: Mapping[str, Any], inputs: Mapping[str, str], forced_by: str | None
-) -> str | None:
-    """Why the stage has to run, in words for the log; None if its artifact can be used."""
-    if manifest is None:
-        return "not done yet"
-    if forced_by is not None:
-        return f"{forced_by} is set"
-    if changed := changes(manifest.settings, settings):
-        return "; ".join(changed)
-    if redone := [name for name, run_id in inputs.items() if manifest.inputs.get(name) != run_id]:
-        return f"{', '.join(redone)} changed"
-    return None
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import Context, stage_seed
-from spikelab.spike_sorting.stages.memory import require_waveform_memory
 from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.room import require_waveform_room
+from spikelab.spike_sorting.stages.requirements import require_waveform_memory, require_waveform_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
+from spikelab.spike_sorting.stages.store import Key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spikelab.spike_sorting.stages.store import Done
+    from spikelab.spike_sorting.stages.store import StageResult
 
 NAME = "waveforms"
 # The compiled window is cut out later; streaming and files change where waveforms go, not what they are; quality
@@ -29,7 +29,9 @@ NOT_KEYED = (
 )
 
 
-def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting: Done[SpikeTrains]) -> Done[Waveforms]:
+def waveforms_stage(
+    context: Context, recording: StageResult[BinaryRecording], sorting: StageResult[SpikeTrains]
+) -> StageResult[Waveforms]:
     """Templates and metrics; per-unit waveform files, where asked for, are heavy."""
     n_jobs = context.config.execution.n_jobs
     made: list[Waveforms] = []
@@ -40,25 +42,21 @@ def waveforms_stage(context: Context, recording: Done[BinaryRecording], sorting:
         return {"n_units": made[0].n_units}
 
     def load(folder: Path) -> Waveforms:
-        """From disk only where it was not made just now: there may be gigabytes of it."""
+        """Read the artifact only if it was not made in this call: it may have gigabytes."""
         return made[0] if made else Waveforms.load(folder, n_jobs)
 
-    return context.store.load_or_run(
-        NAME,
-        settings=context.settings("waveform", leave_out=NOT_KEYED)
-        | {"random_seed": context.config.execution.random_seed},
-        inputs={"recording": recording.run_id, "sorting": sorting.run_id},
-        run=run,
-        load=load,
-        forced_by=context.forced_by("reextract_waveforms"),
-    )
+    settings = context.settings("waveform", leave_out=NOT_KEYED)
+    settings["random_seed"] = context.config.execution.random_seed
+    inputs = {"recording": recording.run_id, "sorting": sorting.run_id}
+    key = Key(NAME, settings, inputs, context.forced_by("reextract_waveforms"))
+    return context.store.load_or_run(key, run=run, load=load)
 
 
 def ensure_waveform_files(
     context: Context,
-    recording: Done[BinaryRecording],
-    sorting: Done[SpikeTrains],
-    waveforms: Done[Waveforms],
+    recording: StageResult[BinaryRecording],
+    sorting: StageResult[SpikeTrains],
+    waveforms: StageResult[Waveforms],
 ) -> Path | None:
     """Folder of the per-unit waveform files, written again where they are gone; None where nobody wants them."""
     if not context.config.waveform.save_waveform_files:
@@ -72,8 +70,8 @@ def ensure_waveform_files(
 
 def _extract(
     context: Context,
-    recording: Done[BinaryRecording],
-    sorting: Done[SpikeTrains],
+    recording: StageResult[BinaryRecording],
+    sorting: StageResult[SpikeTrains],
     run_id: str,
     folder: Path | None,
 ) -> Waveforms:

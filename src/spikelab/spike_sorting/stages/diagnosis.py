@@ -1,6 +1,6 @@
-"""What a failure of the sorter means, given what was seen of the data before the sort.
+"""What a failure of the sorter means, given the check of the signal before the sort.
 
-The same words are said of silence, of dead channels and of a wrong gain: the look at the data tells them apart.
+Sorters say the same words of silence, of dead channels and of a wrong gain: the check of the signal tells them apart.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# Noise alone reaches this many times its size in the sampled blocks, 100 000 frames of each channel; spikes go beyond.
+# Largest value of noise alone in the sampled blocks, 100 000 frames of each channel, in standard deviations of noise.
 NOISE_REACHES = 6.5
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the look at the data found, from the report of the recording stage.
+class SignalCheck:
+    """Result of the check of the signal, from the report of the recording stage.
 
     Attributes
     ----------
@@ -37,18 +37,18 @@ class Seen:
         All channels, and those that never change or sit on a rail.
     doubts : str
         Why the values cannot be microvolts; "" where they may be.
-    silent : bool
+    is_silent : bool
         Whether no value stands out of the noise.
     """
 
     n_channels: int
     n_dead: int
     doubts: str
-    silent: bool
+    is_silent: bool
 
     @classmethod
-    def from_report(cls, report: Mapping[str, Any]) -> Seen | None:
-        """Read the report; None where an earlier version wrote it, without what is needed."""
+    def from_report(cls, report: Mapping[str, Any]) -> SignalCheck | None:
+        """Read the report; None where an earlier version wrote it, without the values that are needed."""
         try:
             noise = np.asarray(report["noise_uv"], dtype=np.float64)
             largest = float(report["max_abs_uv"])
@@ -57,11 +57,16 @@ class Seen:
             return None
         alive = noise[noise > 0]
         doubts = doubts_about_the_unit(largest, alive)
-        silent = alive.size > 0 and largest <= NOISE_REACHES * float(alive.max())
-        return cls(noise.size, n_dead, "; ".join(doubts), silent)
+        is_silent = alive.size > 0 and largest <= NOISE_REACHES * float(alive.max())
+        return cls(noise.size, n_dead, "; ".join(doubts), is_silent)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether at most one of several channels is alive."""
+        return self.n_channels > 1 and self.n_dead >= self.n_channels - 1
 
 
-def judged(
+def diagnose(
     known: SpikeSortingClassifiedError | None, sorter: str, folder: Path, error: Exception, report: Mapping[str, Any]
 ) -> Exception | None:
     """Return what the failure means.
@@ -82,20 +87,20 @@ def judged(
         traces cannot be microvolts. Words that prove nothing mean too little activity where nothing stands out of the
         noise, else None. All else stays as it is.
     """
-    seen = Seen.from_report(report)
-    if seen is None or not (known is None or isinstance(known, InsufficientActivityError | NoGoodChannelsError)):
+    signal = SignalCheck.from_report(report)
+    if signal is None or not (known is None or isinstance(known, InsufficientActivityError | NoGoodChannelsError)):
         return known
-    meant = known or classify_without_activity(sorter, folder, error)
-    if meant is None:
+    inactivity = known or classify_without_activity(sorter, folder, error)
+    if inactivity is None:
         return None
-    if seen.n_channels > 1 and seen.n_dead >= seen.n_channels - 1:
+    if signal.is_dead:
         return SaturatedSignalError(
-            f"{seen.n_dead} of {seen.n_channels} channels are flat or saturated, and {sorter} found too little on the "
-            "rest. Check first that the file is read with the right type, gain and channels; then look for lost fluid "
-            "contact, a disconnected array or an amplifier that was off",
-            channels_saturated=seen.n_dead,
-            total_channels=seen.n_channels,
+            f"{signal.n_dead} of {signal.n_channels} channels are flat or saturated, and {sorter} found too little on "
+            "the rest. Check first that the file is read with the right type, gain and channels; then look for lost "
+            "fluid contact, a disconnected array or an amplifier that was off",
+            channels_saturated=signal.n_dead,
+            total_channels=signal.n_channels,
         )
-    if seen.doubts:
-        return ValueError(f"{sorter} found too little activity, and {seen.doubts}")
-    return meant if known is not None or seen.silent else None
+    if signal.doubts:
+        return ValueError(f"{sorter} found too little activity, and {signal.doubts}")
+    return inactivity if known is not None or signal.is_silent else None

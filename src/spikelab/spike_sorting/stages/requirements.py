@@ -1,16 +1,38 @@
-"""Is ``total_memory`` enough: the least that a sort takes, said before the work and again once the units are known."""
+"""What a sort needs: a machine that can run it, and memory and room once sizes are known.
+
+The checks of the machine are the table in :mod:`~spikelab.spike_sorting.stages.checks`; here is when they are made.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import HostOutOfMemoryError
+from spikelab.spike_sorting.stages.checks import RESULTS_BYTES, Needs, check_disk, require
+from spikelab.spike_sorting.waveforms.quality import require_pandas
 from spikelab.system.memory import in_words, parse_memory, too_little
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spikelab.spike_sorting.backends.base import SorterBackend
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.stages.context import Context
+
+
+def require_machine(context: Context) -> None:
+    """Check the machine if the sorter will run.
+
+    Raises
+    ------
+    SpikeSortingClassifiedError
+        If something is missing that the sort cannot do without.
+    """
+    if context.sorts:
+        folders = {context.results: RESULTS_BYTES, context.intermediate: 0}
+        require(Needs(context.backend, folders, context.backend.libraries_bytes))
+        if context.config.waveform.si_quality_metrics:
+            require_pandas()
 
 
 def least_memory(
@@ -22,7 +44,7 @@ def least_memory(
     n_epochs: int = 1,
     spike_counts: tuple[int, ...] | None = None,
 ) -> int:
-    """The smallest ``total_memory`` that a sort of a recording can keep, in bytes.
+    """Compute the smallest ``total_memory`` that a sort of a recording can keep, in bytes.
 
     Parameters
     ----------
@@ -45,7 +67,7 @@ def least_memory(
 
 
 def require_memory(context: Context, n_samples: int, n_channels: int, sampling_frequency: float, n_epochs: int) -> None:
-    """Refuse a sort that cannot keep ``total_memory``, before anything is filtered.
+    """Check that ``total_memory`` is enough for a sort, before anything is filtered.
 
     Raises
     ------
@@ -58,19 +80,19 @@ def require_memory(context: Context, n_samples: int, n_channels: int, sampling_f
         context.backend, n_samples, n_channels, sampling_frequency, n_epochs=n_epochs,
         spike_counts=None if context.sorts else (),
     )  # fmt: skip
-    _require(context, least, f"{n_channels} channels with {context.backend.sorter_label}", "")
+    _require_memory(context, least, f"{n_channels} channels with {context.backend.sorter_label}", "")
 
 
 def require_waveform_memory(context: Context, trains: SpikeTrains, binary: BinaryRecording) -> None:
-    """The same once the units are known; the sorting is on disk by then, and is not done again."""
+    """Check ``total_memory`` once the units are known; the sorting is on disk by then, and is not done again."""
     counts = tuple(map(len, trains.samples))
     size = (binary.n_samples, binary.n_channels, binary.sampling_frequency)
     least = least_memory(context.backend, *size, n_epochs=len(binary.epochs), spike_counts=counts)
     what = f"the waveforms of {trains.n_units} units on {binary.n_channels} channels"
-    _require(context, least, what, "; what was sorted is kept, and the same call goes on from there")
+    _require_memory(context, least, what, "; what was sorted is kept, and the same call goes on from there")
 
 
-def _require(context: Context, least: int, what: str, kept: str) -> None:
+def _require_memory(context: Context, least: int, what: str, kept: str) -> None:
     allowed = parse_memory(context.config.execution.total_memory)
     wanted = max(context.wanted_memory, allowed)
     if wanted < least:
@@ -82,3 +104,39 @@ def _require(context: Context, least: int, what: str, kept: str) -> None:
             f"or container has{kept}.",
             sorter=context.backend.sorter_label,
         )
+
+
+def require_room(context: Context, n_samples: int, n_channels: int, *, with_traces: bool) -> None:
+    """Check that both folders have room for a sort; `with_traces`, that the binary recording is still to be written.
+
+    Raises
+    ------
+    DiskExhaustionError
+        If there is too little room; says where, how much is needed and how much there is.
+    """
+    scratch = 2 * n_samples * n_channels if with_traces else 0
+    if context.sorts:
+        scratch += context.backend.scratch_bytes(n_samples, n_channels)
+    _require_room({context.intermediate: scratch, context.results: RESULTS_BYTES})
+
+
+def require_waveform_room(context: Context, trains: SpikeTrains, binary: BinaryRecording) -> None:
+    """Check that the files of single waveforms fit: only the sorted spikes tell how large they get.
+
+    Raises
+    ------
+    DiskExhaustionError
+        If there is too little room. The sorting is on disk by then and is not done again.
+    """
+    from spikelab.spike_sorting.waveforms.windows import Window
+
+    config = context.config.waveform
+    if not config.save_waveform_files:
+        return
+    window = Window.from_ms(config.ms_before, config.ms_after, binary.sampling_frequency)
+    n_waveforms = sum(min(len(spikes), config.max_waveforms_per_unit) for spikes in trains.samples)
+    _require_room({context.waveforms_folder: 4 * n_waveforms * window.n_samples * binary.n_channels})
+
+
+def _require_room(folders: dict[Path, int]) -> None:
+    require(Needs(folders=folders), (check_disk,))

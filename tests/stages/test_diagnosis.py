@@ -10,7 +10,7 @@ import pytest
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.failures.classifier import classify_failure
 from spikelab.spike_sorting.recording.checks import RecordingReport
-from spikelab.spike_sorting.stages.judgement import judged
+from spikelab.spike_sorting.stages.diagnosis import diagnose
 
 NOTHING = Path("folder-that-does-not-exist")
 EMPTY = "Found array with 0 sample(s) (shape=(0, 61)) while a minimum of 1 is required by TruncatedSVD."
@@ -29,7 +29,7 @@ SILENT = report([5.0] * 8, 27.0)
 
 def meaning(sorter: str, text: str, seen: dict[str, Any]) -> Exception | None:
     error = RuntimeError(text)
-    return judged(classify_failure(sorter, NOTHING, error), sorter, NOTHING, error, seen)
+    return diagnose(classify_failure(sorter, NOTHING, error), sorter, NOTHING, error, seen)
 
 
 @pytest.mark.parametrize(

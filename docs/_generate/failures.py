@@ -1,13 +1,8 @@
-"""The page of all failures, for the documentation: from the classes, the table of signatures, and what to do.
-
-``python -m docs._generate.failures [FILE]`` writes it as Markdown.
-"""
+"""Page of all failures, from classes, signatures and advice: ``python -m docs._generate.failures [FILE]``."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from typing import TYPE_CHECKING
 
 from docs._generate.pages import write_page
 
@@ -36,9 +31,6 @@ from spikelab.spike_sorting._exceptions import (
 )
 from spikelab.spike_sorting.failures.signatures import SIGNATURES
 from spikelab.system.extras import install_command
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 INTRODUCTION = """\
 # Failures
@@ -212,7 +204,7 @@ ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
 
 
 def leaf_classes() -> list[type[SpikeSortingClassifiedError]]:
-    """Every class that names one failure, in the order in which they are defined."""
+    """List the classes that have no subclasses, in the order of their definition."""
     return [
         kind
         for kind in vars(_exceptions).values()
@@ -248,12 +240,12 @@ def _section(kind: type[SpikeSortingClassifiedError]) -> list[str]:
 
 
 def _meaning(kind: type) -> str:
-    """The first paragraph of its docstring."""
+    """Return the first paragraph of the docstring of a class."""
     return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def _recognised() -> list[str]:
-    """What is told apart in exceptions and logs, in the order in which it is tried."""
+    """List the signatures in the order in which they are tried."""
     lines = [
         "## What is recognised",
         "",
@@ -271,10 +263,5 @@ def _recognised() -> list[str]:
     return [*lines, ""]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Write the page to the file that is named, or to the standard output."""
-    write_page(render_markdown(), arguments)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    write_page(render_markdown())

@@ -1,20 +1,12 @@
-"""Pages of the documentation that are made from the code."""
-
-from __future__ import annotations
+"""Pages of the documentation that are generated from the code."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from spikelab.system import files
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
-def write_page(text: str, arguments: Sequence[str]) -> None:
-    """Write a page to the file that the first argument names, or to the standard output where there is none."""
-    if not arguments:
+def write_page(text: str) -> None:
+    """Write a page to the file that the command line names, or to the standard output where it names none."""
+    if sys.argv[1:]:
+        Path(sys.argv[1]).write_text(text, encoding="utf-8", newline="\n")
+    else:
         sys.stdout.write(text)
-        return
-    files.write_text(Path(arguments[0]), text)

@@ -1,21 +1,14 @@
-"""The table of the parameters of :func:`detect_sequences`, for the documentation.
-
-``python -m docs._generate.rt_sort_parameters [FILE]`` writes it as Markdown.
-"""
+"""Page of the parameters of `detect_sequences`: ``python -m docs._generate.rt_sort_parameters [FILE]``."""
 
 from __future__ import annotations
 
 import re
-import sys
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docs._generate.pages import write_page
 
 from spikelab.spike_sorting.rt_sort.parameters import DEFAULTS, NAMES, PUBLISHED, SequenceParameters
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PROBES = ("mea", "neuropixels")
 FIRST_OF_OURS = "match_threshold"  # it and those after it are not in the publication
@@ -53,7 +46,7 @@ def render_markdown() -> str:
     )
 
 
-def _rows(names: Sequence[str]) -> list[list[str]]:
+def _rows(names: tuple[str, ...]) -> list[list[str]]:
     return [list(together) for _, together in groupby(names, meanings().__getitem__)]
 
 
@@ -72,7 +65,7 @@ def _values(names: list[str], by_probe: dict[str, dict[str, Any]]) -> str:
 
 
 def meanings() -> dict[str, str]:
-    """What each parameter means, from the Attributes section of the docstring of `SequenceParameters`."""
+    """Read the meaning of each parameter from the Attributes section of the docstring of `SequenceParameters`."""
     text = (SequenceParameters.__doc__ or "").split("----------\n", 1)[1]
     found: dict[str, str] = {}
     for names, doc in re.findall(r"^ {4}(\w[\w, ]*) : .*\n((?: {8}.*\n)+)", text, flags=re.MULTILINE):
@@ -82,10 +75,5 @@ def meanings() -> dict[str, str]:
     return found
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Write the table to the file that is named, or to the standard output."""
-    write_page(render_markdown(), arguments)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    write_page(render_markdown())

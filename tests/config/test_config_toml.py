@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -14,27 +15,12 @@ from hypothesis import strategies as st
 
 from spikelab.spike_sorting import config as presets
 from spikelab.spike_sorting.config import KILOSORT2, RT_SORT_NEUROPIXELS, SortingPipelineConfig
-from spikelab.spike_sorting.settings.fields import (
-    Boolean,
-    Constraint,
-    Either,
-    FileName,
-    ListOf,
-    Memory,
-    Named,
-    Nothing,
-    OneOf,
-    Parameters,
-    PathLike,
-    Range,
-    Text,
-    option_of,
-)
+from spikelab.spike_sorting.settings.fields import option_of
 from spikelab.spike_sorting.settings.flat import flat_name, groups
 from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from spikelab.spike_sorting.settings.constraints import Constraint
 
 PRESETS = [preset for preset in vars(presets).values() if isinstance(preset, SortingPipelineConfig)]
 # Strings that stand for something in TOML must come through as well.
@@ -62,37 +48,34 @@ VALUES = st.recursive(
 )
 
 
-def numbers(check: Range) -> st.SearchStrategy[Any]:
-    integers = st.integers(int(max(check.minimum, -1e6)) + check.above, int(min(check.maximum, 1e6)))
-    if check.integer:
-        return integers
-    return integers | st.floats(max(check.minimum, -1e9), min(check.maximum, 1e9), exclude_min=check.above)
-
-
-def lists(check: ListOf) -> st.SearchStrategy[Any]:
-    size = check.minimum if check.length is None else check.length
-    return st.lists(legal(check.item), min_size=size, max_size=check.length or 3)
-
-
-STRATEGIES: dict[type, Callable[[Any], st.SearchStrategy[Any]]] = {
-    Boolean: lambda check: st.booleans(),
-    Range: numbers,
-    OneOf: lambda check: st.sampled_from(check.options),
-    Text: lambda check: st.sampled_from([text for text in WORDS if check.accepts(text)]),
-    FileName: lambda check: TEXTS.filter(check.accepts),
-    PathLike: lambda check: TEXTS.filter(check.accepts),
-    Memory: lambda check: st.sampled_from(["16G", "500M", 10**9]),
-    Parameters: lambda check: st.dictionaries(TEXTS, VALUES, max_size=3),
-    Named: lambda check: st.fixed_dictionaries({}, optional={k: legal(v) for k, v in check.checks.items()}),
-    ListOf: lists,
-    Either: lambda check: st.one_of([legal(choice) for choice in check.choices]),
-    Nothing: lambda check: st.none(),
-}
+CHOICES = [*WORDS, "average", "hill", "median", "mea", "neuropixels", "percent", "raise", "skip", "16G", "500M"]
+FLOATS = st.floats(-1e9, 1e9)
+MERGE = {"dist_um": 3.5, "max_violation_rate": 0.1, "cosine_threshold": 0.5, "max_lag": 3, "delta_ms": 1}
+# Kinds of values: one that all settings accept which accept the kind, and the kind.
+KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (None, st.none()),
+    (True, st.booleans()),
+    (-3, st.integers(-(10**6), 10**6)),
+    (3, st.integers(1, 10**6)),
+    (10**9, st.integers(10**6, 2**32)),
+    (0.5, st.floats(0, 1)),
+    (0.25, FLOATS),
+    (math.inf, st.just(math.inf)),
+    ("a", TEXTS),
+    (["a"], st.lists(TEXTS | st.integers(0, 9), min_size=1, max_size=3)),
+    ([1.5, 2.5], st.lists(FLOATS, min_size=2, max_size=2)),
+    ([[1, 2]], st.lists(st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=2), max_size=3)),
+    ([[1.5, 2.5]], st.lists(st.lists(FLOATS, min_size=2, max_size=2), max_size=3)),
+    ({"a": 1}, st.dictionaries(TEXTS, VALUES, max_size=3)),
+    (MERGE, st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in MERGE.items()})),
+]
 
 
 def legal(check: Constraint) -> st.SearchStrategy[Any]:
     """Values that meet a constraint."""
-    return STRATEGIES[type(check)](check)
+    kinds = [kind.filter(check.accepts) for example, kind in KINDS if check.accepts(example)]
+    words = [word for word in CHOICES if check.accepts(word)]
+    return st.one_of(*kinds, *([st.sampled_from(words)] if words else []))
 
 
 CHECKS = {
@@ -100,6 +83,11 @@ CHECKS = {
     for group_type in groups(SortingPipelineConfig).values()
     for declared in fields(group_type)
 }
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_legal_values_of_every_setting_are_known(name: str) -> None:
+    assert any(CHECKS[name].accepts(value) for value in [*CHOICES, *(example for example, _ in KINDS[1:])])
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

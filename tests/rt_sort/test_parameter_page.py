@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from docs._generate import rt_sort_parameters
 
 from spikelab.spike_sorting.rt_sort.parameters import NAMES
@@ -20,13 +19,3 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_parameter_has_a_meaning() -> None:
     assert list(rt_sort_parameters.meanings()) == list(NAMES)
-
-
-def test_it_is_written_to_a_file_or_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rt_sort_parameters.main([str(tmp_path / "page.md")])
-    rt_sort_parameters.main([])
-    assert (
-        capsys.readouterr().out
-        == (tmp_path / "page.md").read_text(encoding="utf-8")
-        == rt_sort_parameters.render_markdown()
-    )

@@ -93,7 +93,7 @@ def _sorters() -> list[Row]:
 def _sorter_state(name: str) -> tuple[str, str]:
     """Whether a sorter can run here, and how, or what to do if not: the first sentence of what a sort would say."""
     from spikelab.spike_sorting.backends import get_backend_class
-    from spikelab.spike_sorting.settings.schema import preset_for
+    from spikelab.spike_sorting.settings.presets import preset_for
 
     backend = get_backend_class(name)(preset_for(name))
     (finding,) = check_sorter(Needs(backend))

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.toml import parse_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 
 def build_config(sorter: str | None, config_file: Path | None, settings: dict[str, Any]) -> SortingPipelineConfig:

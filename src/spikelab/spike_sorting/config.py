@@ -1,15 +1,11 @@
-"""Settings of a sort and the presets. They are declared in ``settings/``."""
+"""Settings of a sort and the presets, which are declared in ``settings/``."""
 
-from spikelab.spike_sorting.settings.schema import (
+from spikelab.spike_sorting.settings.constraints import (
     BOOLEAN,
     COUNT,
     DEVICE,
     DTYPE,
     INDEX,
-    KILOSORT2,
-    KILOSORT2_DOCKER,
-    KILOSORT4,
-    KILOSORT4_DOCKER,
     LABEL,
     LOG_NAME,
     MERGE_PARAMETERS,
@@ -18,10 +14,19 @@ from spikelab.spike_sorting.settings.schema import (
     PARAMETERS,
     PATH,
     POSITIVE,
-    RT_SORT_MEA,
-    RT_SORT_NEUROPIXELS,
     TEXT,
     THRESHOLD,
+)
+from spikelab.spike_sorting.settings.presets import (
+    KILOSORT2,
+    KILOSORT2_DOCKER,
+    KILOSORT4,
+    KILOSORT4_DOCKER,
+    RT_SORT_MEA,
+    RT_SORT_NEUROPIXELS,
+    preset_for,
+)
+from spikelab.spike_sorting.settings.schema import (
     AnyPath,
     CompilationConfig,
     CurationConfig,
@@ -32,7 +37,6 @@ from spikelab.spike_sorting.settings.schema import (
     SorterConfig,
     SortingPipelineConfig,
     WaveformConfig,
-    preset_for,
 )
 
 __all__ = [

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting.batch.one_by_one import run_jobs
 from spikelab.spike_sorting.batch.policy import Outcome, raise_failures
 from spikelab.spike_sorting.run.jobs import as_list, checked_streams, plan_jobs, require_sorter
-from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.presets import preset_for
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.validation import validate_config
 
 if TYPE_CHECKING:

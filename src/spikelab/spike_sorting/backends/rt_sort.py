@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
 from spikelab.spike_sorting.data import SpikeTrains
-from spikelab.spike_sorting.settings.fields import Range
+from spikelab.spike_sorting.settings.constraints import COUNT
 from spikelab.system import files
 from spikelab.system.extras import install_command
 from spikelab.system.json_files import plain
@@ -161,7 +161,7 @@ class RTSortBackend(StandardBackend):
 
         resolve(self.config.rt_sort.probe, self.params)
         chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
-        if chunk is not None and not Range(1, integer=True).accepts(chunk):
+        if chunk is not None and not COUNT.accepts(chunk):
             raise ValueError(f"{CHUNK!r} in sorter_params must be an integer >= 1, got {chunk!r}")
 
     def check_installed(self) -> None:

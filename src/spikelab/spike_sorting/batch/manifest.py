@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.jobs import Job, checked_streams, jobs_for, require_sorter
 from spikelab.spike_sorting.settings.flat import suggestion
-from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, preset_for
+from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system.quoting import printable
@@ -27,6 +27,8 @@ from spikelab.system.texts import brief, read_text, read_toml, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 KEYS = ("file", "stream", "sorter", "results", "intermediate", "config")
 DEFAULTS = KEYS[1:]

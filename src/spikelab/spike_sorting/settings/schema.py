@@ -1,4 +1,4 @@
-"""Configuration of a sort: one dataclass per stage, and presets for the built-in sorters.
+"""Configuration of a sort: one dataclass per stage.
 
 A field is set by attribute (``config.curation.snr_min = 4``), by flat keyword (``KILOSORT4.override(snr_min=4)``, which
 copies) or from TOML. Values are stored as given and checked once, at the start of a sort.
@@ -13,57 +13,39 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from spikelab.spike_sorting.settings.fields import (
-    Boolean,
+from spikelab.spike_sorting.settings.constraints import (
+    BOOLEAN,
+    COUNT,
+    DEVICE,
+    DTYPE,
+    INDEX,
+    LABEL,
+    LOG_NAME,
+    MEMORY,
+    MERGE_PARAMETERS,
+    NOT_NEGATIVE,
+    NUMBER,
+    PARAMETERS,
+    PATH,
+    POSITIVE,
+    TEXT,
+    THRESHOLD,
     Constraint,
-    Either,
-    FileName,
-    ListOf,
-    Memory,
-    Named,
-    OneOf,
-    Parameters,
-    PathLike,
-    Range,
-    Text,
-    brief_repr,
-    documented,
+    either,
+    list_of,
     nullable,
-    option,
+    number,
+    one_of,
+    text,
 )
+from spikelab.spike_sorting.settings.fields import brief_repr, documented, option
 from spikelab.spike_sorting.settings.flat import assign
 
 AnyPath: TypeAlias = str | Path
 
-BOOLEAN = Boolean()
-NUMBER = Range()
-POSITIVE = Range(0, above=True)
-NOT_NEGATIVE = Range(0)
-THRESHOLD = nullable(Range(0, finite=False))
-COUNT = Range(1, integer=True)
-INDEX = Range(0, integer=True)
-TEXT = Text()
-LABEL = Text(r"(?s).*", "a string")
-PATH = nullable(PathLike())
-PARAMETERS = nullable(Parameters())
-DEVICE = Text(r"cpu|mps|cuda(:\d+)?", "'cpu', 'cuda', 'cuda:N' or 'mps'")
-MERGE_PARAMETERS = Named(
-    {
-        "dist_um": NOT_NEGATIVE,
-        "max_violation_rate": NOT_NEGATIVE,
-        "isi_threshold_ms": POSITIVE,
-        "cosine_threshold": Range(0, 1),
-        "max_lag": INDEX,
-        "delta_ms": NOT_NEGATIVE,
-        "max_isi_increase": NOT_NEGATIVE,
-    }
-)
-LOG_NAME = FileName(("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat", "unit_metrics.csv"))
-DTYPE = Text(r"[<>=]?[iuf][1248]|u?int(8|16|32|64)|float(16|32|64)", "a number type such as 'int16' or '<f4'")
 
-
-def _pairs(item: Constraint, text: str) -> Either:
-    return nullable(ListOf(ListOf(item, "(start, end)", length=2), text))
+def _pairs(item: Constraint, sentence: str) -> Constraint:
+    return nullable(list_of(list_of(item, "(start, end)", length=2), sentence))
 
 
 @documented
@@ -86,7 +68,7 @@ class RecordingConfig:
     rec_chunks: list[tuple[int, int]] | None = option(
         [],
         "Pieces of the recording to keep, ascending; excludes every cut by time.",
-        _pairs(Range(integer=True), "a list of (start, end) in whole frames"),
+        _pairs(number(integer=True), "a list of (start, end) in whole frames"),
         "frames",
     )
     rec_chunks_s: list[tuple[float, float]] | None = option(
@@ -113,13 +95,13 @@ class RecordingConfig:
     common_reference: str | None = option(
         None,
         "Over the channels, subtracted from each.",
-        nullable(OneOf(("median", "average"))),
+        nullable(one_of("median", "average")),
         shown=False,
     )
     bad_channels: str | list[str | int] | None = option(
         None,
         "Channels to leave out: 'auto' finds them, a list names their ids.",
-        nullable(Either(Text("auto", "'auto'"), ListOf(Either(TEXT, INDEX), "a list of channel ids"))),
+        nullable(either(text("auto", "'auto'"), list_of(either(TEXT, INDEX), "a list of channel ids"))),
         shown=False,
     )
     trust_input: bool = option(
@@ -146,7 +128,7 @@ class SorterConfig:
     use_docker: bool | str = option(
         False,
         "Run the sorter in its container: True, 'docker', 'singularity', or the image to run.",
-        Either(BOOLEAN, TEXT),
+        either(BOOLEAN, TEXT),
     )
 
 
@@ -161,7 +143,7 @@ class RTSortConfig:
         PATH,
         flat="rt_sort_model_path",
     )
-    probe: str = option("mea", "Bundled detection model.", OneOf(("mea", "neuropixels")), flat="rt_sort_probe")
+    probe: str = option("mea", "Bundled detection model.", one_of("mea", "neuropixels"), flat="rt_sort_probe")
     device: str = option(
         "cuda",
         "Where the detection runs; on the CPU, with a warning, where PyTorch or the GPU is missing.",
@@ -177,7 +159,7 @@ class RTSortConfig:
     recording_window_ms: tuple[float, float] | None = option(
         None,
         "Part of the recording to sort; None sorts all of it.",
-        nullable(ListOf(NUMBER, "(start, end) in milliseconds", length=2)),
+        nullable(list_of(NUMBER, "(start, end) in milliseconds", length=2)),
         "ms",
         flat="rt_sort_recording_window_ms",
     )
@@ -217,7 +199,9 @@ class WaveformConfig:
     ms_before: float = option(2.0, "Template window before the peak.", POSITIVE, "ms", flat="waveforms_ms_before")
     ms_after: float = option(2.0, "Template window after the peak.", POSITIVE, "ms", flat="waveforms_ms_after")
     pos_peak_thresh: float = option(
-        2.0, "A unit is positive if its maximum is at least this many times its minimum's size.", Range(0, finite=False)
+        2.0,
+        "A unit is positive if its maximum is at least this many times its minimum's size.",
+        number(0, finite=False),
     )
     max_waveforms_per_unit: int = option(300, "Spikes averaged into a template, at most.", COUNT)
     compiled_ms_before: float = option(
@@ -271,7 +255,7 @@ class CurationConfig:
     isi_violation_method: str = option(
         "percent",
         "Violations per spike, or per chance (Hill et al. 2011).",
-        OneOf(("percent", "hill")),
+        one_of("percent", "hill"),
     )
     snr_min: float | None = option(5.0, "Smallest signal-to-noise ratio on the main channel.", THRESHOLD)
     spikes_min_first: int | None = option(30, "Fewest spikes, first round.", nullable(INDEX))
@@ -325,9 +309,9 @@ class FigureConfig:
     scatter_recording_colors: list[str] = option(
         ["#f74343", "#fccd56", "#74fc56", "#56fcf6", "#1e1efa", "#fa1ed2"],
         "Scatter plot: colours of the recordings, in turn.",
-        ListOf(TEXT, "a list of at least one colour", minimum=1),
+        list_of(TEXT, "a list of at least one colour", minimum=1),
     )
-    scatter_recording_alpha: float = option(1.0, "Scatter plot: opacity of the points.", Range(0, 1))
+    scatter_recording_alpha: float = option(1.0, "Scatter plot: opacity of the points.", number(0, 1))
     scatter_x_label: str = option("Number of Spikes", "Scatter plot: label of the x axis.", LABEL)
     scatter_y_label: str = option("avg. STD / amplitude", "Scatter plot: label of the y axis.", LABEL)
     scatter_x_max_buffer: float = option(300.0, "Scatter plot: room right of the last point.", NOT_NEGATIVE, "spikes")
@@ -373,14 +357,14 @@ class ExecutionConfig:
         "Most memory of the process that sorts: libraries, workers and results together, without mapped files, the "
         "recordings of the caller, and sorters in processes of their own. What cannot be done with it is refused with "
         "the least that can; the results do not depend on it.",
-        Memory(),
+        MEMORY,
     )
     use_parallel_processing_for_raw_conversion: bool = option(
         True, "Write the binary recording with all workers; otherwise with one.", BOOLEAN
     )
     save_script: bool = option(False, "Write a script that repeats the call.", BOOLEAN)
     out_file: AnyPath = option("sort_with_kilosort2.out", "Name of the log in the results folder.", LOG_NAME)
-    random_seed: int = option(1, "Seed of everything random, the sorter included.", Range(0, 2**32 - 1, integer=True))
+    random_seed: int = option(1, "Seed of everything random, the sorter included.", number(0, 2**32 - 1, integer=True))
     recompute_recording: bool = option(False, "Do the recording and all after it again.", BOOLEAN)
     recompute_sorting: bool = option(False, "Do the sorting and all after it again.", BOOLEAN)
     reextract_waveforms: bool = option(False, "Do the waveforms and all after them again.", BOOLEAN)
@@ -391,7 +375,7 @@ class ExecutionConfig:
     on_failure: str = option(
         "raise",
         "After a batch: raise SortBatchError, or return None for failures.",
-        OneOf(("raise", "skip")),
+        one_of("raise", "skip"),
         shown=False,
     )
     resource_retries: int = option(2, "Further tries, with smaller batches, at most.", INDEX, shown=False)
@@ -436,31 +420,3 @@ class SortingPipelineConfig:
         assigned = assign(type(self), kwargs)
         changed = {group: replace(getattr(self, group), **values) for group, values in assigned.items()}
         return copy.deepcopy(replace(self, **changed))
-
-
-KILOSORT2 = SortingPipelineConfig()
-KILOSORT2_DOCKER = KILOSORT2.override(use_docker=True)
-KILOSORT4 = KILOSORT2.override(sorter_name="kilosort4")
-KILOSORT4_DOCKER = KILOSORT4.override(use_docker=True)
-RT_SORT_MEA = KILOSORT2.override(sorter_name="rt_sort")
-RT_SORT_NEUROPIXELS = RT_SORT_MEA.override(
-    rt_sort_probe="neuropixels",
-    rt_sort_params={
-        "stringent_thresh": 0.175,
-        "loose_thresh": 0.075,
-        "inference_scaling_numerator": 15.4,
-        "min_amp_dist_p": 0.1,
-        "max_latency_diff_spikes": 2.5,
-        "max_amp_median_diff_spikes": 0.45,
-        "max_latency_diff_sequences": 2.5,
-        "max_amp_median_diff_sequences": 0.45,
-        "max_root_amp_median_std_sequences": 2.5,
-    },
-)
-
-_PRESETS = {"kilosort2": KILOSORT2, "kilosort4": KILOSORT4, "rt_sort": RT_SORT_MEA}
-
-
-def preset_for(sorter: str) -> SortingPipelineConfig:
-    """Return a copy of the preset of a sorter; of one without a preset, the defaults with its name."""
-    return _PRESETS.get(sorter, KILOSORT2).override(sorter_name=sorter)

@@ -1,0 +1,181 @@
+"""Values that a setting may take: each constraint is a test and the sentence that an error message ends with."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spikelab.system.json_files import plain, scalar
+from spikelab.system.memory import LARGEST_INTEGER, LEAST_MEMORY, parse_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Set of legal values.
+
+    Attributes
+    ----------
+    accepts : callable
+        Whether a value is legal.
+    sentence : str
+        Description that completes "'x' must be ..."; also ``str()`` of the constraint.
+    """
+
+    accepts: Callable[[Any], bool]
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def number(
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    *,
+    above: bool = False,
+    integer: bool = False,
+    finite: bool = True,
+) -> Constraint:
+    """Allow numbers, NumPy's included; a bool is none, and NaN is never allowed.
+
+    Parameters
+    ----------
+    minimum, maximum : float
+        Bounds, allowed themselves unless `above` is set.
+    above : bool
+        The minimum itself is not allowed.
+    integer : bool
+        Only whole numbers of an integer type.
+    finite : bool
+        Infinity is not allowed.
+    """
+    kinds = int if integer else (int, float)
+
+    def accepts(value: Any) -> bool:
+        value = scalar(value)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not _is_usable(value, finite):
+            return False
+        return minimum <= value <= maximum and not (above and value == minimum)
+
+    kind = "an integer" if integer else "a number"
+    if maximum < math.inf:
+        return Constraint(accepts, f"{kind} from {minimum} to {maximum}")
+    return Constraint(accepts, kind if minimum == -math.inf else f"{kind} {'>' if above else '>='} {minimum}")
+
+
+def _is_usable(value: float, finite: bool) -> bool:
+    if isinstance(value, int):
+        return abs(value) <= LARGEST_INTEGER  # arithmetic with numpy and floats overflows beyond
+    return math.isfinite(value) or not finite
+
+
+def one_of(*options: str) -> Constraint:
+    """Allow a few strings, in the order in which the message names them."""
+    return Constraint(
+        lambda value: isinstance(value, str) and value in options, f"one of {{{', '.join(map(repr, options))}}}"
+    )
+
+
+def text(pattern: str, sentence: str) -> Constraint:
+    """Allow strings that match a pattern as a whole."""
+    return Constraint(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, sentence)
+
+
+def file_name(*taken: str) -> Constraint:
+    """Allow names of files, without folders, apart from those that are `taken`."""
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, str | os.PathLike):
+            return False
+        name = os.fspath(value)
+        return name not in ("", ".", "..", *taken) and not set(name) & {"/", "\\", ":", "\0"}
+
+    return Constraint(accepts, f"the name of a file, without folders, other than {', '.join(taken)}")
+
+
+def named(checks: Mapping[str, Constraint]) -> Constraint:
+    """Allow dictionaries with some of the names in `checks`, each with a value that meets its constraint."""
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            name in checks and checks[name].accepts(item) for name, item in value.items()
+        )
+
+    names = ", ".join(f"{name} ({check})" for name, check in checks.items())
+    return Constraint(accepts, f"a dictionary with any of {names}")
+
+
+def list_of(item: Constraint, sentence: str, *, minimum: int = 0, length: int | None = None) -> Constraint:
+    """Allow lists and tuples of values that all meet `item`, of at least `minimum` or of exactly `length` values."""
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, list | tuple) or len(value) < minimum:
+            return False
+        return length in (None, len(value)) and all(map(item.accepts, value))
+
+    return Constraint(accepts, sentence)
+
+
+def either(*choices: Constraint) -> Constraint:
+    """Allow values that meet any of several constraints."""
+    return Constraint(lambda value: any(choice.accepts(value) for choice in choices), " or ".join(map(str, choices)))
+
+
+def nullable(choice: Constraint) -> Constraint:
+    """Allow None beside the values that meet `choice`."""
+    return either(choice, Constraint(lambda value: value is None, "None"))
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, os.PathLike) or (isinstance(value, str) and value != "" and "\0" not in value)
+
+
+def _is_memory(value: Any) -> bool:
+    """Whether it is an amount of memory, of a megabyte at least: 16 is not 16 gigabytes."""
+    try:
+        return parse_memory(value) >= LEAST_MEMORY
+    except ValueError:
+        return False
+
+
+def _are_parameters(value: Any) -> bool:
+    """Whether it is a dictionary of keyword arguments that TOML and JSON can hold."""
+    try:
+        plain(value)
+    except TypeError:
+        return False
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+BOOLEAN = Constraint(lambda value: isinstance(scalar(value), bool), "True or False")
+NUMBER = number()
+POSITIVE = number(0, above=True)
+NOT_NEGATIVE = number(0)
+THRESHOLD = nullable(number(0, finite=False))
+COUNT = number(1, integer=True)
+INDEX = number(0, integer=True)
+TEXT = text(r"(?s).+", "a non-empty string")
+LABEL = text(r"(?s).*", "a string")
+PATH = nullable(Constraint(_is_path, "a path"))
+PARAMETERS = nullable(Constraint(_are_parameters, "a dictionary of numbers, strings and lists by name"))
+MEMORY = Constraint(_is_memory, "an amount of memory such as '16G', '500M' or a number of bytes, at least 1M")
+DEVICE = text(r"cpu|mps|cuda(:\d+)?", "'cpu', 'cuda', 'cuda:N' or 'mps'")
+DTYPE = text(r"[<>=]?[iuf][1248]|u?int(8|16|32|64)|float(16|32|64)", "a number type such as 'int16' or '<f4'")
+LOG_NAME = file_name("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat", "unit_metrics.csv")
+MERGE_PARAMETERS = named(
+    {
+        "dist_um": NOT_NEGATIVE,
+        "max_violation_rate": NOT_NEGATIVE,
+        "isi_threshold_ms": POSITIVE,
+        "cosine_threshold": number(0, 1),
+        "max_lag": INDEX,
+        "delta_ms": NOT_NEGATIVE,
+        "max_isi_increase": NOT_NEGATIVE,
+    }
+)

@@ -1,4 +1,4 @@
-"""A recording with known neurons, sorted and compared: what ``spikelab demo`` shows."""
+"""``spikelab demo``: simulate a recording with known neurons, sort it, and compare."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LEAST_MATCH = 0.5  # accuracy
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the found units compare with the true ones.
+    """Agreement of the found units with the true units.
 
     Attributes
     ----------
     true_ids, n_spikes : numpy.ndarray of int, shape (true units,)
     best_ids : numpy.ndarray of int, shape (true units,)
-        The found unit that agrees best; -1 where none does.
+        The found unit with the highest accuracy; -1 where there is none.
     accuracy, recall, precision : numpy.ndarray of float, shape (true units,)
         accuracy = matched / (true + found - matched), the definition SpikeInterface uses.
     n_found : int
@@ -55,12 +55,12 @@ class Comparison:
 
 
 def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.0) -> str:
-    """Write the recording, sort it, compare; returns the text to show.
+    """Write the recording, sort it and compare; return the text to print.
 
     Parameters
     ----------
     folder : Path
-        Where the recording and the results go.
+        Folder of the recording and the results.
     sorter : str
         Any registered sorter.
     duration_s : float
@@ -88,7 +88,7 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
 
 
 def write_demo_recording(path: Path, duration_s: float = 60.0) -> BaseSorting:
-    """Simulate a 64-electrode recording and write it as a Maxwell ``.raw.h5``; returns the true spikes."""
+    """Simulate a 64-electrode recording and write it as a Maxwell ``.raw.h5``; return the true spikes."""
     from spikelab.spike_sorting.recording.maxwell_writer import write_maxwell
 
     recording, truth = simulate(duration_s)
@@ -101,7 +101,7 @@ def write_demo_recording(path: Path, duration_s: float = 60.0) -> BaseSorting:
 
 
 def simulate(duration_s: float) -> tuple[BaseRecording, BaseSorting]:
-    """The demo's recording (lazy, microvolts) and its true spikes; the same on every machine."""
+    """Simulate the recording (lazy, microvolts) and its true spikes; the same on every machine."""
     from probeinterface import Probe
     from spikeinterface.core import generate_ground_truth_recording
 
@@ -174,7 +174,7 @@ def _count_matches(trains: dict[int, NDArray[np.int64]], truth: BaseSorting) -> 
 
 
 def format_table(comparison: Comparison, everything: Comparison) -> str:
-    """The comparison as the text that ``spikelab demo`` prints; `everything` is the same before curation."""
+    """Write the comparison as a table; `everything` is the comparison before curation."""
     lines = ["true unit   spikes   found as   accuracy   recall   precision"]
     lines += [
         f"{true:9d}   {count:6d}   {best if best >= 0 else '-':>8}   {accuracy:8.2f}   {recall:6.2f}   {precision:9.2f}"

@@ -73,7 +73,7 @@ def test_noise_is_the_normalised_mad(tmp_path: Path, make_binary) -> None:
 
 
 def test_noise_of_a_long_recording_looks_at_all_of_it(tmp_path: Path, make_binary, monkeypatch) -> None:
-    monkeypatch.setattr(_windows, "STRETCH_FRAMES", 100)
+    monkeypatch.setattr(_windows, "SEGMENT_FRAMES", 100)
     counts = np.random.default_rng(0).normal(0, 10, (5000, 3))
     counts[2500:] *= 3
     noise = noise_counts(make_binary(np.round(counts), tmp_path / "t.dat", LOCATIONS))

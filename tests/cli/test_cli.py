@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from spikelab import __version__
 from spikelab.cli import _doctor, cli
-from spikelab.cli._exit_codes import code_for, gravest
+from spikelab.cli._exit_codes import code_for, most_severe
 from spikelab.cli._settings import parse_settings
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.config import KILOSORT4
@@ -288,8 +288,8 @@ def test_exit_codes(error: Exception, code: int) -> None:
     assert code_for(error) == code
 
 
-def test_gravest_code() -> None:
-    assert [gravest(codes) for codes in ([], [10], [10, 3], [3, 1, 10], [1, 12], [12, 11])] == [0, 10, 3, 1, 12, 11]
+def test_most_severe_code() -> None:
+    assert [most_severe(codes) for codes in ([], [10], [10, 3], [3, 1, 10], [1, 12], [12, 11])] == [0, 10, 3, 1, 12, 11]
 
 
 def test_a_list_that_cannot_be_sorted_is_refused_before_anything_starts(

@@ -9,7 +9,7 @@ from spikelab import SpikeData
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spike_sorting.waveforms.windows import Window
 from spikelab.spikedata import _waveform_metrics as wm
-from spikelab.spikedata._windows import noise_stretches
+from spikelab.spikedata._windows import noise_segments
 
 FS = 20.0  # kHz
 
@@ -129,7 +129,7 @@ def test_a_rate_of_other_data_is_not_taken_for_theirs():
 @pytest.mark.parametrize("n_samples", [150_000, 260_000])
 def test_noise_is_taken_from_the_same_stretches_as_in_the_pipeline(n_samples):
     traces = np.random.default_rng(0).normal(0, np.linspace(1, 5, n_samples), (2, n_samples)).astype(np.float32)
-    frames = np.concatenate([np.arange(start, end) for start, end in noise_stretches(n_samples, 0)])
+    frames = np.concatenate([np.arange(start, end) for start, end in noise_segments(n_samples, 0)])
     chosen = traces[:, frames].astype(np.float64)
     expected = np.median(np.abs(chosen - np.median(chosen, axis=1, keepdims=True)), axis=1) / 0.6745
     assert len(np.unique(frames)) == min(n_samples, 200_000)

@@ -9,7 +9,7 @@ from spikelab.spike_sorting.waveforms import noise as noise_module
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import noise_levels
-from spikelab.spikedata._windows import noise_stretches
+from spikelab.spikedata._windows import noise_segments
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_a_dead_channel_has_no_noise(make_binary):
 @settings(max_examples=50)
 @given(st.integers(200_001, 10_000_000), st.integers(0, 2**63))
 def test_noise_of_a_long_recording_is_measured_on_twenty_separate_stretches(n_samples, seed):
-    stretches = noise_stretches(n_samples, seed)
+    stretches = noise_segments(n_samples, seed)
     assert len(stretches) == 20
     assert all(end - start == 10_000 for start, end in stretches)
     edges = np.array(stretches).ravel()
     assert edges[0] >= 0
     assert edges[-1] <= n_samples
     assert np.all(np.diff(edges) >= 0)
-    assert stretches == noise_stretches(n_samples, seed)
+    assert stretches == noise_segments(n_samples, seed)
 
 
 def test_noise_depends_on_the_seed(make_binary):

@@ -1,7 +1,6 @@
 """The command line: parse, call, print. No logic lives here.
 
-click was chosen because it starts in a few hundredths of a second, needs nothing else, and completes, documents and
-tests commands well.
+click starts in a few hundredths of a second, has no dependencies, and completes, documents and tests commands well.
 """
 
 from __future__ import annotations
@@ -258,7 +257,7 @@ def errors_as_exit_codes() -> Iterator[None]:
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal that asks this process to end: a batch system's, or that of a closed terminal."""
+    """Signal of a batch system, or of a closed terminal, that asks this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -266,21 +265,21 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_in_order() -> None:
-    """Treat being asked to end like Ctrl-C: the sorter is ended, and the folders are left as they should be."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C: the sorter is ended, and the folders are left in order."""
 
     def leave(number: int, _: object) -> None:
         raise Terminated(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+    if threading.current_thread() is not threading.main_thread():  # signals can be handled in the main thread only
         return
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP: it stays so
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, which is kept
             signal.signal(number, leave)
 
 
 def log_to_terminal(level: int) -> None:
-    """Our log as plain lines on stderr."""
+    """Write the log of the package as plain lines to stderr."""
     from spikelab.system.quoting import PrintableFormatter
 
     handler = logging.StreamHandler()
@@ -289,15 +288,15 @@ def log_to_terminal(level: int) -> None:
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
-    if level <= logging.INFO:  # the log has Python's warnings too
+    if level <= logging.INFO:  # Python's warnings are in the log too
         warnings.simplefilter("ignore", UserWarning)
     else:
-        warnings.showwarning = show_warning  # type: ignore[assignment]  # it only needs the message
-    warnings.simplefilter("ignore", FutureWarning)  # of libraries, to us and not to users
+        warnings.showwarning = show_warning  # type: ignore[assignment]  # only the message is shown
+    warnings.simplefilter("ignore", FutureWarning)  # libraries address developers with these
 
 
 def show_warning(message: Warning | str, *_: object) -> None:
-    """Show a warning as a user of the command line wants it: without a place in the code."""
+    """Show a warning without its place in the code."""
     click.echo(f"warning: {message}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""``python -m spikelab.cli``."""
+"""Entry point of ``python -m spikelab.cli``."""
 
 from spikelab.cli import main
 

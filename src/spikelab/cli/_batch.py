@@ -1,4 +1,4 @@
-"""``spikelab batch``, ``sort-one`` and ``status``: plan, run, and show how far everything is."""
+"""``spikelab batch``, ``sort-one`` and ``status``: plan and run batches, and show their progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikelab.cli._exit_codes import code_for, gravest
+from spikelab.cli._exit_codes import code_for, most_severe
 from spikelab.cli._sort import outcome_report
 from spikelab.cli._table import table
 from spikelab.spike_sorting.batch import status as _status
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.batch.policy import Outcome
     from spikelab.spike_sorting.run.jobs import Job
 
-MOST_ROWS = 200  # of a table that is printed once; live ones have what fits
+MOST_ROWS = 200  # of a table that is printed once; a live table has as many as fit
 CLEAR_REST, UP = "\x1b[0J", "\x1b[{}A"
 LINE_EVERY_S = 30.0
 AGAIN_S = 15.0
 
 
 def planned(manifest: Path) -> list[Job]:
-    """The jobs of a list; what is wrong with it is a wrong use of the command."""
+    """Read the jobs of a manifest; a faulty manifest is a usage error."""
     from spikelab.spike_sorting.batch.manifest import ManifestError, read_manifest
 
     try:
@@ -40,7 +40,7 @@ def planned(manifest: Path) -> list[Job]:
 
 
 def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tuple[str, int]:
-    """Sort all of a list; returns the table of outcomes and the exit code."""
+    """Sort all recordings of a manifest; return the table of outcomes and the exit code."""
     from spikelab.spike_sorting.batch.distribute import run_many
 
     jobs = planned(manifest)
@@ -53,7 +53,7 @@ def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tup
 
 
 def plan(manifest: Path, folder: Path) -> str:
-    """Write job files and scripts; returns what to do with them."""
+    """Write job files and scripts; return the text with the next steps."""
     from spikelab.spike_sorting.batch.plan import write_plan
 
     jobs = planned(manifest)
@@ -65,14 +65,14 @@ def plan(manifest: Path, folder: Path) -> str:
 
 
 def sort_job(job_file: Path) -> tuple[str, int]:
-    """Sort what a job file says."""
+    """Sort the recording of a job file; return the outcome and the exit code."""
     return _report([_sorted(job_file)])
 
 
 def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
-    """Sort what a job file says; first wait for its folders, should another run hold them or have been killed there.
+    """Sort the recording of a job file; first wait for its folders where another run holds them.
 
-    A batch system starts a job again at once, and what was killed on another host holds its folders a little longer.
+    A batch system starts a killed job again at once; a run killed on another host holds its folders a little longer.
     """
     from spikelab.spike_sorting._exceptions import ConcurrentSortError
     from spikelab.spike_sorting.run.alive import ENDS_WITHIN_S
@@ -93,7 +93,7 @@ def _sorted(job_file: Path) -> Outcome:
 
 
 def status(folder: Path) -> str:
-    """How far the jobs of a folder are, as a table and a sum."""
+    """Tabulate the progress of the jobs of a folder, and sum it up."""
     rows = _status.folder_states(folder)
     shown = _status.to_show(rows, MOST_ROWS)
     lines = [table(_status.HEADER, [_status.cells(row) for row in shown])]
@@ -103,11 +103,11 @@ def status(folder: Path) -> str:
 
 
 def _report(outcomes: Sequence[Outcome]) -> tuple[str, int]:
-    return outcome_report(outcomes), gravest([code_for(outcome.error) for outcome in outcomes if outcome.error])
+    return outcome_report(outcomes), most_severe([code_for(outcome.error) for outcome in outcomes if outcome.error])
 
 
 class Board:
-    """How far a batch is: a table that is drawn again and again on a terminal, a line now and then elsewhere."""
+    """Progress of a batch: a live table on a terminal, regular lines elsewhere."""
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
@@ -116,12 +116,12 @@ class Board:
         self.rows: list[_status.Row] = []
 
     def show(self, batch: Batch) -> None:
-        """Show `batch` as it is now."""
+        """Show the current state of `batch`."""
         now = time.monotonic()
         if not self.live and now - self.last < LINE_EVERY_S:
             return
         self.last = now
-        self._look(batch)
+        self._update_rows(batch)
         summary = _status.summary(self.rows, max(len(batch.workers), 1))
         if not self.live:
             click.echo(f"{time.strftime('%H:%M:%S')} {summary}", err=True)
@@ -134,13 +134,13 @@ class Board:
         self.drawn = len(lines)
 
     def clear(self) -> None:
-        """Take the table away, so that lines can be written where it was."""
+        """Erase the table, so that lines can be written in its place."""
         if self.drawn:
             click.echo(UP.format(self.drawn) + CLEAR_REST, nl=False, err=True)
             self.drawn = 0
 
-    def _look(self, batch: Batch) -> None:
-        """Only what runs is read from disk: there may be thousands that do not."""
+    def _update_rows(self, batch: Batch) -> None:
+        """Read from disk the state of running and newly ended jobs only: there may be thousands of others."""
         running = {task.index for task, _ in batch.running.values()}
         if not self.rows:
             self.rows = [_status.to_come(job.name, job.results) for job in batch.jobs]

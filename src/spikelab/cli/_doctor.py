@@ -1,4 +1,4 @@
-"""``spikelab doctor``: what works on this machine, and what to do about what does not."""
+"""``spikelab doctor``: check what works on this machine, and advise on the rest."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from spikelab.system.resources import available_cores
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Row = tuple[str, str, str]  # name, state, details or what to do
+Row = tuple[str, str, str]  # name, state, details or advice
 TIMEOUT_S = 10
 
 
 def report() -> str:
-    """All checks as a table."""
-    rows = [row for look in ROWS for row in look()]
+    """Tabulate all checks."""
+    rows = [row for rows_of in ROWS for row in rows_of()]
     return f"spikelab {__version__}\n\n" + table(("what", "state", "details"), rows)
 
 
 def _checked(check: Check) -> list[Row]:
-    """The rows of one of the checks that are made before every sort."""
+    """Return the rows of a check that is also made before every sort."""
     return [(finding.what, finding.state, finding.details) for finding in check(Needs())]
 
 
@@ -91,7 +91,7 @@ def _sorters() -> list[Row]:
 
 
 def _sorter_state(name: str) -> tuple[str, str]:
-    """Whether a sorter can run here, and how, or what to do if not: the first sentence of what a sort would say."""
+    """Return whether and how a sorter can run here, or the advice that a sort would give."""
     from spikelab.spike_sorting.backends import get_backend_class
     from spikelab.spike_sorting.settings.presets import preset_for
 
@@ -112,7 +112,7 @@ def _docker() -> list[Row]:
 
 
 def _run(command: list[str]) -> tuple[str, str]:
-    """State and first line of what a command prints."""
+    """Run a command; return its state and the first line of its output."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

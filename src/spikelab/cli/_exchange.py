@@ -1,4 +1,4 @@
-"""``spikelab export`` and ``spikelab import``: hand results on, and take curation back."""
+"""``spikelab export`` and ``spikelab import``: write results for other tools, and read curation back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# What to do with what was written.
+# How to open an export, by format.
 NEXT = {
     "phy": "open it with: phy template-gui {params}",
     "nwb": "read it with: pynwb.read_nwb({path!r})",
@@ -35,7 +35,7 @@ def export_text(
     metadata_file: Path | None,
     overwrite: bool,
 ) -> str:
-    """Export, and say how to open it and where it went."""
+    """Export; return how to open the export and where it is."""
     from spikelab.spike_sorting.exchange import FORMATS, UNITS, export_results
 
     if to not in FORMATS:
@@ -65,7 +65,7 @@ def _in_matlab(path: Path) -> str:
 def import_text(
     results: Path, folder: Path, source: str, keep: Sequence[str], duplicate_ms: float, recording: Path | None
 ) -> str:
-    """Import, and say what became of the units and where they are."""
+    """Import; return the new units and where they are."""
     if source != "phy":
         raise click.UsageError(f"Unknown tool {source!r} for --from; there is phy")
     from spikelab.spike_sorting.exchange import import_curation

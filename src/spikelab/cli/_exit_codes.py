@@ -1,4 +1,4 @@
-"""What the command line's exit code says."""
+"""Exit codes of the command line, and the messages that go with them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DONE, OTHER, USAGE, BAD_INPUT, BIOLOGY, ENVIRONMENT, RESOURCE, INTERRUPTED = 0, 1, 2, 3, 10, 11, 12, 130
-# Of several failures the gravest decides; gravest first.
-GRAVITY = (ENVIRONMENT, RESOURCE, OTHER, BAD_INPUT, BIOLOGY)
+# The most severe of several failures decides; most severe first.
+SEVERITY = (ENVIRONMENT, RESOURCE, OTHER, BAD_INPUT, BIOLOGY)
 
 
 def code_for(error: BaseException) -> int:
-    """Exit code of one failure, or the gravest of a batch."""
+    """Return the exit code of a failure; of a batch, that of its most severe failure."""
     from spikelab.spike_sorting._exceptions import (
         BiologicalSortFailure,
         EnvironmentSortFailure,
@@ -22,7 +22,7 @@ def code_for(error: BaseException) -> int:
     )
 
     if isinstance(error, SortBatchError):
-        return gravest([code_for(single) for single in error.exceptions])
+        return most_severe([code_for(single) for single in error.exceptions])
     for kind, code in (
         (BiologicalSortFailure, BIOLOGY),
         (EnvironmentSortFailure, ENVIRONMENT),
@@ -37,13 +37,13 @@ def code_for(error: BaseException) -> int:
     return OTHER
 
 
-def gravest(codes: Sequence[int]) -> int:
-    """The gravest of several exit codes; 0 of none."""
-    return min(codes, key=GRAVITY.index, default=DONE)
+def most_severe(codes: Sequence[int]) -> int:
+    """Return the most severe of several exit codes; 0 where there are none."""
+    return min(codes, key=SEVERITY.index, default=DONE)
 
 
 def message_for(error: BaseException) -> str:
-    """Our own errors speak for themselves; of others the class is part of the message."""
+    """Return the message of an error, with its class where the error is not one of this package or of bad input."""
     from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
     from spikelab.system.quoting import printable_lines
 

@@ -1,4 +1,4 @@
-"""``spikelab inspect``: what is in a file, as a table."""
+"""``spikelab inspect``: tabulate the content of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER = ("file", "stream", "recording", "channels", "rate (Hz)", "duration (s)"
 
 
 def inspection_table(path: Path, *, trust_input: bool = False) -> str:
-    """Streams and recordings of the file or folder at `path`, one a line; problems below."""
+    """Tabulate the streams and recordings of the file or folder at `path`; list problems below."""
     from spikelab.spike_sorting.recording import inspect_file
 
     streams = inspect_file(path, trust_input=trust_input)

@@ -1,4 +1,4 @@
-"""From the words of the command line to a configuration."""
+"""The configuration that the options of the command line describe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_config(sorter: str | None, config_file: Path | None, settings: dict[str, Any]) -> SortingPipelineConfig:
-    """File or preset first, then single settings; checked.
+    """Build and check the configuration: the file or preset, with single settings changed.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def build_config(sorter: str | None, config_file: Path | None, settings: dict[st
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """``["snr_min=8", "stream_id=well000"]`` to keywords; values are TOML, bare words strings, none is None."""
+    """Parse ``["snr_min=8", "stream_id=well000"]`` into keywords; values are TOML, bare words strings, none is None."""
     parsed: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")

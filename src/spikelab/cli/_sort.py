@@ -1,4 +1,4 @@
-"""``spikelab sort``: plan the jobs, run them, and say how each recording ended."""
+"""``spikelab sort``: plan the jobs, run them, and tabulate the outcomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikelab.cli import _exit_codes as codes
-from spikelab.cli._exit_codes import code_for, gravest, message_for
+from spikelab.cli._exit_codes import code_for, message_for, most_severe
 from spikelab.cli._settings import build_config
 from spikelab.cli._table import table
 from spikelab.spike_sorting.run.jobs import Job, Request, plan_jobs
@@ -41,7 +41,7 @@ def sort_files(
     results: Path | None,
     intermediate: Path | None,
 ) -> tuple[str, int]:
-    """Sort what the command line names; returns the table of outcomes and the exit code."""
+    """Sort the recordings of the command line; return the table of outcomes and the exit code."""
     from spikelab.spike_sorting.batch.one_by_one import run_jobs
     from spikelab.spike_sorting.run.jobs import require_sorter
 
@@ -52,14 +52,14 @@ def sort_files(
         raise click.UsageError(str(error)) from error
     requests = [(file, one) for one in _configs(files, config, streams) for file in files]
     outcomes = run_jobs(_jobs(requests, results, intermediate))
-    return outcome_report(outcomes), gravest([code_for(outcome.error) for outcome in outcomes if outcome.error])
+    return outcome_report(outcomes), most_severe([code_for(outcome.error) for outcome in outcomes if outcome.error])
 
 
 def outcome_report(outcomes: Sequence[Outcome]) -> str:
-    """How each recording ended, why those that failed did, and how many of each kind there are."""
+    """Tabulate the outcomes; list the causes of failures, and count the outcomes by kind."""
     lines = [table(HEADER, [_row(outcome) for outcome in outcomes])]
     failed = [(outcome.job.name, outcome.error) for outcome in outcomes if outcome.error is not None]
-    if len(outcomes) > 1:  # of one, the log has just said it
+    if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
         lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
         counts = Counter(_kind(outcome) for outcome in outcomes)
         lines += ["", ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])]
@@ -69,7 +69,7 @@ def outcome_report(outcomes: Sequence[Outcome]) -> str:
 def _configs(
     files: Sequence[Path], config: SortingPipelineConfig, streams: Sequence[str]
 ) -> list[SortingPipelineConfig]:
-    """One configuration per stream."""
+    """Make one configuration per stream."""
     from spikelab.spike_sorting.run.jobs import checked_streams
 
     if not streams:
@@ -79,7 +79,7 @@ def _configs(
 
 
 def _jobs(requests: Sequence[Request], results: Path | None, intermediate: Path | None) -> list[Job]:
-    """Jobs in the folders that the command line names: of one recording the folders, of several their parents."""
+    """Plan the jobs; the folders of the command line are those of one recording, or the parents of several."""
     if results is not None and intermediate is None:
         intermediate = results / "intermediate"
     if len(requests) == 1:
@@ -92,7 +92,7 @@ def _one(folder: Path | None) -> list[Path] | None:
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:
-    """Name, outcome, units and folder; a failure that came before there was a folder has none."""
+    """Return name, outcome, units and folder; "" where a failure came before the folder was made."""
     folder = str(outcome.job.results) if outcome.attempted and outcome.job.results.exists() else ""
     if outcome.done is not None:
         kept = f"{outcome.done.n_curated} of {outcome.done.n_units}"

@@ -1,4 +1,4 @@
-"""The record of a curation."""
+"""The history of a curation, as plain values."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def build_curation_history(
     ------
     ValueError
         The arrays of a criterion fit neither set of units.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> from spikelab.spikedata.curation import build_curation_history
+    >>> sd = SpikeData([[10, 30], [35]], length=100)
+    >>> kept, results = sd.curate(min_spikes=2)
+    >>> build_curation_history(sd, kept, results)["failed"]
+    {'spike_count': [1]}
     """
     initial = [_plain(unit) for unit in sd_original.unit_ids]
     reached = initial

@@ -1,4 +1,4 @@
-"""Merging units that are one neuron found twice."""
+"""Merging duplicates: units that are one neuron found twice."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FloatArray = NDArray[np.float64]
 
 
 class Evidence(TypedDict, total=False):
-    """Why a pair of similar neighbours was merged, or not.
+    """Evidence for or against the merge of two similar neighbours.
 
-    Units are named by their ids; either may have taken in others before. ``n_spikes`` are those of `kept` and `other`,
-    ``n_coincident`` the spikes of `other` that `kept` has as well, the rates fractions of the spikes whose interval is
-    a violation: of the two taken together, and of the merged train.
+    Units are named by their ids; either may have been merged with others before. ``n_spikes`` are the spikes of `kept`
+    and of `other`, ``n_coincident`` the spikes of `other` that `kept` has as well. The rates are fractions of the
+    spikes whose interval is a violation: of the two trains taken together, and of the merged train.
     """
 
     kept: Any
@@ -46,9 +46,9 @@ def curate_by_merge_duplicates(
     delta_ms: float = 0.4,
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult]:
-    """Merge units that sit close together, look alike and fire like one neuron.
+    """Merge units that are close together, have similar templates and fire like one neuron.
 
-    Pairs are tried from the most to the least similar; what was merged before counts as one unit. A spike of one unit
+    Pairs are tried from the most to the least similar; merged units count as one. A spike of one unit
     within `delta_ms` of a spike of the other is the same event and is kept once. The better unit of a merge (higher
     ``snr`` where both have it, else more spikes) keeps its place and its attributes; its spike trains become the
     merged ones and ``merged_from`` lists the ids of the units it took in.
@@ -87,6 +87,15 @@ def curate_by_merge_duplicates(
         A unit has no position.
     EmptyWaveformMetricsError
         There are neither templates nor raw data.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> about = {"x": 0.0, "y": 0.0, "template": [[0.0], [-50.0], [10.0]]}
+    >>> sd = SpikeData([[10, 30, 50], [10, 30]], length=100, neuron_attributes=[about, about])
+    >>> merged, result = sd.curate_by_merge_duplicates()
+    >>> merged, result["passed"].tolist()
+    (SpikeData(N=1, 3 spikes, [0, 100] ms), [True, False])
     """
     merged, result, _ = merge_duplicates(
         sd, dist_um, max_violation_rate, isi_threshold_ms, cosine_threshold, max_lag, delta_ms, max_isi_increase
@@ -104,12 +113,12 @@ def merge_duplicates(
     delta_ms: float = 0.4,
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult, list[Evidence]]:
-    """Do what :func:`curate_by_merge_duplicates` does, and return why each pair was merged or not.
+    """Merge like :func:`curate_by_merge_duplicates`, and return the evidence for each pair.
 
     Returns
     -------
     SpikeData, dict
-        As there.
+        As from :func:`curate_by_merge_duplicates`.
     list of dict
         One entry per pair that is near and similar enough, in the order in which they were tried; see
         :class:`Evidence`.
@@ -134,7 +143,7 @@ def merge_duplicates(
 def _similar_neighbours(
     sd: BaseSpikeData, dist_um: float, max_lag: int
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-    """Pairs of units within `dist_um` (pairs, 2), their similarity, and each unit's highest similarity."""
+    """Find pairs of units within `dist_um` (pairs, 2), their similarity, and each unit's highest similarity."""
     from scipy.spatial import cKDTree
 
     metric = np.full(sd.N, np.nan)
@@ -176,7 +185,7 @@ def _templates(sd: BaseSpikeData) -> list[FloatArray]:
         sd, _ = compute_waveform_metrics(sd)
     shapes = [np.shape(values.get("template", np.empty((0, 0)))) for values in sd.neuron_attributes]
     shape = max(shapes)
-    # A unit without a single fitting window has no template, and is like no other.
+    # A unit without a single fitting window has no template: a template of NaN is similar to no other.
     templates = [np.asarray(v.get("template", np.full(shape, np.nan)), np.float64) for v in sd.neuron_attributes]
     if len({template.shape for template in templates}) > 1:
         raise ValueError(f"templates must have one shape (samples, channels), got {sorted(set(shapes))}")
@@ -184,9 +193,9 @@ def _templates(sd: BaseSpikeData) -> list[FloatArray]:
 
 
 def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
-    """Highest cosine similarity of two templates (samples, channels) over shifts of up to `max_lag` samples.
+    """Compute the highest cosine similarity of two templates (samples, channels) over lags of up to `max_lag` samples.
 
-    What a shift moves out of the window counts as zero. NaN where a template is zero or NaN.
+    Samples that a lag moves out of the window count as zero. NaN where a template is zero or NaN.
     """
     norm = np.linalg.norm(a) * np.linalg.norm(b)
     if not norm > 0:
@@ -197,7 +206,7 @@ def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
 
 
 class _Groups:
-    """Units merged so far: the train and the members of each group, by its best unit."""
+    """Groups of merged units: train and members of each group, by its best unit."""
 
     def __init__(self, sd: BaseSpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
         self._sd = sd
@@ -210,7 +219,7 @@ class _Groups:
         self.members = {unit: [unit] for unit in range(sd.N)}
 
     def try_merge(self, a: int, b: int, max_rate: float, max_increase: float) -> Evidence | None:
-        """Merge the groups of two units where the merged train looks like one neuron's; None if they are one group."""
+        """Merge the groups of two units where the merged train fits one neuron; None if they are one group."""
         a, b = self._group_of[a], self._group_of[b]
         if a == b:
             return None
@@ -275,7 +284,7 @@ class _Groups:
 
 
 def coincident(times: FloatArray, reference: FloatArray, delta_ms: float) -> NDArray[np.bool_]:
-    """Which of `times` lie within `delta_ms` of a time in `reference`; both ascending."""
+    """Mark those of `times` that lie within `delta_ms` of a time in `reference`; both ascending."""
     nearest = np.searchsorted(reference, times)
     padded = np.concatenate([[-np.inf], reference, [np.inf]])
     near: NDArray[np.bool_] = np.minimum(times - padded[nearest], padded[nearest + 1] - times) <= delta_ms

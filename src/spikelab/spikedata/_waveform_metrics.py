@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
-from spikelab.spikedata._windows import MAD_TO_STD, noise_stretches, whole_frames
+from spikelab.spikedata._windows import MAD_TO_STD, noise_segments, whole_frames
 
 if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData, Data
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 POS_PEAK_THRESH = 2.0  # a template is positive where its maximum is this many times the depth of its minimum
-SIGNIFICANT = 9  # digits of a rate that is worked out from the times of samples: the last ones are rounding
+SIGNIFICANT = 9  # digits of a rate computed from the times of samples; further digits are rounding errors
 NOISE_SEED = 0
 MAX_GATHERED = 1 << 23  # values held at once while waveforms are averaged
 
@@ -29,7 +29,7 @@ MAX_GATHERED = 1 << 23  # values held at once while waveforms are averaged
 def waveform_metric(
     sd: BaseSpikeData, name: Literal["snr", "std_norm"], *, required: bool, **window: Any
 ) -> FloatArray:
-    """``snr`` or ``std_norm`` per unit: the neuron attribute where every unit has it, else from the raw data.
+    """Return ``snr`` or ``std_norm`` per unit: the neuron attribute where every unit has one, else from the raw data.
 
     Without either: EmptyWaveformMetricsError where `required`, else NaN.
     """
@@ -83,6 +83,14 @@ def compute_waveform_metrics(
     ------
     EmptyWaveformMetricsError
         There are no raw data.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> traces = [[0.0] * 200 + [-50.0] + [0.0] * 300]  # one channel at 20 kHz
+    >>> measured, metrics = SpikeData([[10]], raw_data=traces, raw_time=20).compute_waveform_metrics()
+    >>> measured.neuron_attributes[0]["amplitude"]
+    50.0
     """
     return _metrics_of(sd, None, ms_before, ms_after, at_peak, window_ms_before, window_ms_after)
 
@@ -121,7 +129,7 @@ def _metrics_of(
 
 
 def _rate_hz(sd: BaseSpikeData) -> float:
-    """The rate of `raw_data`; that of the recording where the two agree, for it is exact."""
+    """Return the sampling rate of `raw_data`; the exact rate of the recording where the two agree."""
     hz = 1000.0 * (len(sd.raw_time) - 1) / (sd.raw_time[-1] - sd.raw_time[0])
     known = sd.metadata.get("fs_Hz")
     if isinstance(known, int | float) and math.isclose(known, hz, rel_tol=10.0**-SIGNIFICANT):
@@ -130,8 +138,8 @@ def _rate_hz(sd: BaseSpikeData) -> float:
 
 
 def noise_levels(traces: NDArray[Any]) -> FloatArray:
-    """Noise per channel: median absolute deviation / 0.6745 over 20 random stretches (seeded), or all if shorter."""
-    frames = np.concatenate([np.arange(start, end) for start, end in noise_stretches(traces.shape[1], NOISE_SEED)])
+    """Compute the noise per channel: MAD / 0.6745 over 20 random segments (seeded), or over all where shorter."""
+    frames = np.concatenate([np.arange(start, end) for start, end in noise_segments(traces.shape[1], NOISE_SEED)])
     levels = np.empty(len(traces))
     for channel, trace in enumerate(traces):
         sample = trace[frames].astype(np.float64)
@@ -140,7 +148,7 @@ def noise_levels(traces: NDArray[Any]) -> FloatArray:
 
 
 def _fitting_frames(sd: BaseSpikeData, times: FloatArray, n_before: int, n_after: int) -> NDArray[np.int64]:
-    """Raw samples nearest to `times`, those whose window lies in the data and in one epoch."""
+    """Find the raw samples nearest to `times`, without those whose window leaves the data or its epoch."""
     clock = sd.raw_time
     right = np.clip(np.searchsorted(clock, times), 1, len(clock) - 1)
     frames = np.where(times - clock[right - 1] <= clock[right] - times, right - 1, right)
@@ -156,9 +164,9 @@ def _fitting_frames(sd: BaseSpikeData, times: FloatArray, n_before: int, n_after
 def mean_and_std(
     traces: NDArray[Any], frames: NDArray[np.int64], n_before: int, n_after: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean and population standard deviation of the windows around `frames`, both (samples, channels)."""
+    """Compute mean and population standard deviation of the windows around `frames`, both (samples, channels)."""
     offsets = np.arange(-n_before, n_after + 1)
-    reference = traces[:, frames[0] + offsets].astype(np.float64)  # taken off, so that squares do not cancel
+    reference = traces[:, frames[0] + offsets].astype(np.float64)  # subtracted, so that the squares do not cancel
     total, squares = np.zeros_like(reference), np.zeros_like(reference)
     step = max(1, MAX_GATHERED // reference.size)
     for i in range(0, len(frames), step):
@@ -173,7 +181,7 @@ def mean_and_std(
 def _describe(
     mean: FloatArray, std: FloatArray, noise: FloatArray, around_peak: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """Neuron attributes of one template; `around_peak` are the samples over which std_norm is averaged."""
+    """Compute the attributes of one template; `around_peak` are the samples over which std_norm is averaged."""
     positive = bool(mean.max() >= POS_PEAK_THRESH * abs(mean.min()))
     main = int(np.argmax(mean.max(axis=0)) if positive else np.argmin(mean.min(axis=0)))
     peaks = np.argmax(np.abs(mean), axis=0)

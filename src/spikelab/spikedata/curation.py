@@ -1,4 +1,4 @@
-"""Which units are good enough: metrics of spike trains and waveforms, and thresholds on them.
+"""Curation criteria: metrics of spike trains and waveforms, and thresholds on them.
 
 Every ``curate_by_*`` function takes a :class:`~spikelab.spikedata.SpikeData` and returns the units that pass, with
 ``{"metric": (N,), "passed": (N,) bool}`` over the units it was given. A NaN metric fails; a threshold of None passes
@@ -49,6 +49,13 @@ def curate_by_min_spikes(sd: Data, min_spikes: int | None = 30) -> tuple[Data, C
     -------
     SpikeData, dict
         ``metric`` is the number of spikes.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> kept, result = SpikeData([[10, 11, 400], [35]], length=1000).curate_by_min_spikes(2)
+    >>> result["metric"].tolist(), result["passed"].tolist()
+    ([3, 1], [True, False])
     """
     return _keep(sd, sd.spike_counts, np.greater_equal, min_spikes)
 
@@ -66,6 +73,13 @@ def curate_by_firing_rate(sd: Data, min_rate_hz: float | None = 0.05) -> tuple[D
     -------
     SpikeData, dict
         ``metric`` is the rate in Hz; NaN where the data have no length.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> kept, result = SpikeData([[10, 400], [35]], length=1000).curate_by_firing_rate(2)
+    >>> result["metric"].tolist(), result["passed"].tolist()
+    ([2.0, 1.0], [True, False])
     """
     return _keep(sd, _counting.rates(sd, "Hz"), np.greater_equal, min_rate_hz)
 
@@ -98,6 +112,13 @@ def curate_by_isi_violations(
     -------
     SpikeData, dict
         ``metric`` is 0 for a unit with fewer than two spikes.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> kept, result = SpikeData([[10, 11, 400, 800], [35]], length=1000).curate_by_isi_violations(0.1)
+    >>> result["metric"].tolist(), result["passed"].tolist()
+    ([0.25, 0.0], [False, True])
     """
     return _keep(sd, isi_violations(sd, threshold_ms, min_isi_ms, method), np.less_equal, max_violation)
 
@@ -108,7 +129,15 @@ def isi_violations(
     min_isi_ms: float = 0.0,
     method: Literal["percent", "hill"] = "percent",
 ) -> NDArray[np.float64]:
-    """Violations of the refractory period per unit, shape (N,); see :func:`curate_by_isi_violations`."""
+    """Compute the violations of the refractory period per unit, shape (N,); see :func:`curate_by_isi_violations`.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> from spikelab.spikedata.curation import isi_violations
+    >>> isi_violations(SpikeData([[10, 11, 400, 800], [35]], length=1000)).tolist()
+    [0.25, 0.0]
+    """
     if method not in ("percent", "hill"):
         raise ValueError(f"'method' must be one of {{'percent', 'hill'}}, got {method!r}")
     if not threshold_ms > 0:
@@ -145,6 +174,14 @@ def curate_by_snr(
     ------
     EmptyWaveformMetricsError
         There are neither the attributes nor raw data.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> sd = SpikeData([[10], [35]], length=100, neuron_attributes=[{"snr": 8.0}, {"snr": 3.0}])
+    >>> kept, result = sd.curate_by_snr(5)
+    >>> result["passed"].tolist()
+    [True, False]
     """
     metric = waveform_metric(sd, "snr", required=min_snr is not None, ms_before=ms_before, ms_after=ms_after)
     return _keep(sd, metric, np.greater_equal, min_snr)
@@ -181,6 +218,14 @@ def curate_by_std_norm(
     ------
     EmptyWaveformMetricsError
         There are neither the attributes nor raw data.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> sd = SpikeData([[10], [35]], length=100, neuron_attributes=[{"std_norm": 0.3}, {"std_norm": 1.5}])
+    >>> kept, result = sd.curate_by_std_norm(1)
+    >>> result["passed"].tolist()
+    [True, False]
     """
     metric = waveform_metric(
         sd,
@@ -231,6 +276,14 @@ def curate(
     -------
     SpikeData, dict
         The result of each applied criterion by name; its arrays cover the units that reached the criterion.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> sd = SpikeData([[10, 30], [35], [5, 9]], length=100, neuron_attributes=[{"snr": x} for x in (8.0, 9.0, 3.0)])
+    >>> kept, results = sd.curate(min_spikes=2, min_snr=5)
+    >>> kept.unit_ids, results["snr"]["metric"].tolist()
+    ([0], [8.0, 3.0])
     """
     results: dict[str, CriterionResult] = {}
     if min_spikes is not None:

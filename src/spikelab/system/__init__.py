@@ -1,1 +1,1 @@
-"""What this machine and its files are: no science, no settings."""
+"""The machine, its processes and its files: no science, no settings."""

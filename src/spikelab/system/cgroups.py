@@ -1,8 +1,8 @@
-"""What a container or a batch system grants this process: control groups of Linux, of both versions.
+"""Limits that a container or a batch system sets for this process: control groups of Linux, versions 1 and 2.
 
-A limit may be set for the group that this process is in, or for any group around it; the least of them holds. A
-container without a name space of its own is told a path that it cannot see, and has its own group where others have
-the root; the walk upwards ends there.
+A limit may be set for the group of this process, or for any group around it; the lowest limit holds. In a container
+without a name space of its own ``/proc/self/cgroup`` names a path that does not exist there, and the container's group
+is mounted as the root: the root is read last.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNIFIED = "unified"  # where version 2 is mounted beside version 1
 
 @dataclass(frozen=True)
 class _Memory:
-    """Names of a version's files, and of what in its statistics is only a cache of files."""
+    """Names of the files of one version, and of the entry in its statistics that counts cached files."""
 
     limit: str
     usage: str
@@ -35,7 +35,7 @@ MEMORY = (
 
 
 def memory_left() -> list[int]:
-    """Bytes that each limit still leaves; files that are only cached are given back when somebody needs the room."""
+    """Return the bytes left under each limit; cached files count as free, since the system drops them on demand."""
     left = []
     for group in _groups("memory"):
         for names in MEMORY:
@@ -48,12 +48,12 @@ def memory_left() -> list[int]:
 
 
 def cores() -> list[float]:
-    """Cores that each quota of CPU time is worth."""
+    """Return each quota of CPU time in cores."""
     found = []
     for group in _groups("cpu"):
         try:
             quota, period = _quota(group)
-        except (OSError, ValueError):  # none ("max"), or another system
+        except (OSError, ValueError):  # no quota ("max"), or another system
             continue
         if quota > 0 and period > 0:
             found.append(quota / period)
@@ -68,7 +68,7 @@ def _quota(group: Path) -> tuple[int, int]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The groups of this process that can have limits of `controller`, innermost first."""
+    """List the groups of this process that can have limits of `controller`, innermost first."""
     seen: set[Path] = set()
     for mount, path in _memberships(controller):
         inside = [part for part in Path(path).parts if part not in ("/", "..")]
@@ -80,7 +80,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _memberships(controller: str) -> Iterator[tuple[Path, str]]:
-    """Where groups of `controller` are mounted, and which one this process is in."""
+    """List where groups of `controller` are mounted, with the path of this process's group."""
     try:
         lines = MEMBERSHIP.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:  # another system

@@ -1,14 +1,14 @@
-"""Compile inner loops; they release the GIL, so that threads run them side by side.
+"""Compilation of inner loops by numba; they release the GIL, so that threads run them side by side.
 
-Dividing by zero gives infinity or NaN there, as in numpy, instead of an exception: less to compile, and to run.
+Division by zero gives infinity or NaN, as in numpy, instead of an exception: less to compile, and to run.
 
-What numpy offers in one line costs seconds to compile: assignment of an array to a slice (its shapes are checked, and
-a message is made of them), sorting, ``view``, ``trace``. A loop does the same in a tenth.
+Some one-line expressions of numpy take seconds to compile: assignment of an array to a slice (shapes are checked, and
+a message is made of them), sorting, ``view``, ``trace``. A loop compiles in a tenth of that time.
 
-Machine code is kept on disk, where numba finds a folder that it can write. Numba itself asks only whether the file of
-the function has changed; the code of what the function calls, and the values of constants from elsewhere, are compiled
-into the machine code too. Here machine code is kept under a digest of all of that, see :func:`ingredients`: whatever
-changes, it is compiled anew.
+Machine code is kept on disk, where numba finds a folder that it can write. Numba's own cache checks only whether the
+file of the function has changed, although functions that it calls and constants of other modules are compiled into the
+machine code too. Here machine code is kept under a digest of all of these, see :func:`ingredients`: after any change a
+kernel is compiled again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
     kernel: Any = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
     if kernel is function:  # NUMBA_DISABLE_JIT
         return function
-    with suppress(RuntimeError):  # numba's word for: no place for a cache (read-only install, no home folder)
+    with suppress(RuntimeError):  # numba finds no folder for a cache (read-only install, no home folder)
         kernel._cache = _Cache(kernel)
     compile_now = kernel.compile
 
@@ -60,20 +60,20 @@ def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
 
 @contextmanager
 def nothing_swallowed() -> Iterator[None]:
-    """Raise at the end what ended one of the compiler's callbacks: Ctrl-C, a signal, the end of a batch.
+    """Raise at the end an interrupt that ended one of the compiler's callbacks: Ctrl-C, a signal, the end of a batch.
 
-    LLVM calls Python back while it compiles. An exception there has nowhere to go, and Python forgets it.
+    LLVM calls Python back while compiling, and Python drops exceptions that are raised there.
     """
     swallowed: list[BaseException] = []
 
-    def look(lost: Any) -> None:
+    def catch(lost: Any) -> None:
         if isinstance(lost.exc_value, BaseException) and not isinstance(lost.exc_value, Exception):
             swallowed.append(lost.exc_value)
         else:
             before(lost)
 
     with global_compiler_lock:  # numba compiles in one thread at a time anyway
-        before, sys.unraisablehook = sys.unraisablehook, look
+        before, sys.unraisablehook = sys.unraisablehook, catch
         try:
             yield
         finally:
@@ -83,7 +83,7 @@ def nothing_swallowed() -> Iterator[None]:
 
 
 class _Cache(FunctionCache):
-    """The machine code of one kernel on disk, one file for each signature and all that the code was made of."""
+    """Machine code of one kernel on disk, one file per signature and digest of the ingredients."""
 
     def __init__(self, kernel: Any) -> None:
         super().__init__(kernel.py_func)  # type: ignore[no-untyped-call]
@@ -95,7 +95,7 @@ class _Cache(FunctionCache):
 
 
 class _Files(IndexDataCacheFile):
-    """Files that are named by what they hold: no index that another process could have written meanwhile."""
+    """Files named by their content: there is no index that two processes could write at once."""
 
     def load(self, key: Any) -> Any:
         try:
@@ -112,7 +112,7 @@ class _Files(IndexDataCacheFile):
 
 
 def ingredients(kernel: Any) -> str:
-    """Digest of what the machine code of a kernel is made of: its code, that of all it calls, options and constants.
+    """Digest all that goes into the machine code of a kernel: its code, the code of its callees, options and constants.
 
     Parameters
     ----------
@@ -121,11 +121,11 @@ def ingredients(kernel: Any) -> str:
     Raises
     ------
     TypeError
-        If the kernel uses something else of its module: nothing would tell when that changes.
+        If the kernel uses an object of any other kind, whose changes could not be noticed.
     """
     digest = hashlib.sha256()
     found: list[Any] = [kernel]
-    for used in found:  # grows meanwhile
+    for used in found:  # the loop extends the list
         function = used.py_func
         options = sorted((name, str(value)) for name, value in used.targetoptions.items())
         digest.update(repr((function.__qualname__, options, function.__defaults__)).encode())
@@ -142,7 +142,7 @@ def ingredients(kernel: Any) -> str:
 
 
 def _parts(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Go through the instructions of a function, its constants, and what the names in it stand for."""
+    """List the instructions of a function, its constants, and the values of the names in it."""
     yield "instructions", code.co_code.hex()
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -150,7 +150,7 @@ def _parts(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         else:
             yield "constant", constant
     for name in (*code.co_names, *code.co_freevars):
-        yield name, names.get(name, name)  # attributes and builtins are told by their name
+        yield name, names.get(name, name)  # attributes and builtins are represented by their name
 
 
 def _described(name: str, value: Any, function: FunctionType) -> str:

@@ -1,8 +1,8 @@
-"""Write files that are old or new, never half: under a name of their own beside the target, then renamed.
+"""Atomic writing: a file is written under a temporary name beside the target, then renamed.
 
-The temporary name says which process writes: ``.{name}.{host}-{process}-{start}-{n}.new{suffix}``. Two processes, or
-two threads, that write the same file do not meet, and what a process that was killed left behind is known as that: it
-is removed by the next process that writes into the folder, and at the start of a sort (:func:`sweep`).
+The temporary name identifies the process that writes: ``.{name}.{host}-{process}-{start}-{n}.new{suffix}``. Two
+processes or threads that write the same file do not collide, and leftovers of killed processes can be recognised: they
+are removed by the next process that writes into the folder, and at the start of a sort (:func:`sweep`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     path : Path
         The target, a file.
     durable : bool
-        Wait until the disk has the file, so that a power cut leaves the old file or the new one. For what took long to
-        make, or cannot be made again.
+        Wait until the disk has the file, so that a power cut leaves the old file or the new one. For files that took
+        long to make, or cannot be made again.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`, for what is moved to its place when all of it is made; removed at the end."""
+    """Yield a temporary folder beside `path`, removed at the end: move its finished content into place before."""
     _sweep_once(path.parent)
     temporary = temporary_name(path)
     temporary.mkdir()
@@ -91,7 +91,7 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` that nobody else uses, and that says which process does."""
+    """Make a name beside `path` that no other process or thread uses, and that identifies this process."""
     name, suffix, pid = path.name, path.suffix, os.getpid()
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
@@ -101,9 +101,9 @@ def temporary_name(path: Path) -> Path:
 
 
 def checksum(path: Path, end: int | None = None) -> tuple[int, int]:
-    """Size and CRC-32 of a file, or of its first `end` bytes.
+    """Compute size and CRC-32 of a file, or of its first `end` bytes.
 
-    Damage is found by it, not malice: who can change a file can change what is said of it.
+    A CRC finds damage, not malice: whoever can change a file can change its recorded CRC.
     """
     crc, size, buffer = 0, 0, memoryview(bytearray(BLOCK))
     with path.open("rb", buffering=0) as file:
@@ -113,7 +113,7 @@ def checksum(path: Path, end: int | None = None) -> tuple[int, int]:
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Wait until the disk has these files; of folders, which names they hold."""
+    """Wait until the disk has the content of these files, and the names in these folders."""
     for path in paths:
         if os.name != "posix" and path.is_dir():
             continue  # Windows opens no folders, and keeps their names by itself
@@ -125,10 +125,10 @@ def sync(paths: Iterable[Path]) -> None:
 
 
 def sweep(folder: Path, *, below: bool = False) -> None:
-    """Remove what killed processes left in `folder`, and with `below` in every folder in it.
+    """Remove temporary files of killed processes from `folder`, and with `below` from every folder in it.
 
-    Files of a process of this host go when that process is gone; of another host, when they are older than a day by
-    the clock that dates files in `folder`.
+    Files of this host are removed when their process has ended; files of another host, when they are older than a day
+    by the clock that dates files in `folder`.
     """
     folders = [Path(place) for place, _, _ in os.walk(folder)] if below else [folder]
     for place in folders:
@@ -140,7 +140,7 @@ def sweep(folder: Path, *, below: bool = False) -> None:
 
 
 def now_of(folder: Path) -> float:
-    """The time by the clock that dates files in `folder`: on a network drive it is not this host's."""
+    """Read the clock that dates files in `folder`: on a network drive, that of the file server."""
     probe = temporary_name(folder / "clock")
     try:
         probe.touch()
@@ -150,14 +150,14 @@ def now_of(folder: Path) -> float:
 
 
 def _sweep_once(folder: Path) -> None:
-    """Sweep `folder` when this process first writes there: listing it each time would take as long as writing."""
+    """Sweep `folder` when this process first writes there; listing it each time would take as long as writing."""
     if (os.getpid(), folder) not in _swept:
         _swept.add((os.getpid(), folder))
         sweep(folder)
 
 
 def _is_dead(path: Path, match: re.Match[str]) -> bool:
-    """Whether nobody writes the temporary `path` any more."""
+    """Whether the process that wrote the temporary `path` has ended."""
     if match["host"] == _this_host():
         return _as_text(started_at(int(match["pid"]))) != match["start"]
     return now_of(path.parent) - path.stat().st_mtime > FOREIGN_AGE_S
@@ -174,13 +174,13 @@ def remove(path: Path) -> None:
 
 @cache
 def _this_host() -> str:
-    """Identity of this host since it was started, and of this container: process numbers mean something there alone."""
+    """Identify this host since its start, and this container: process numbers are unique within these only."""
     return hashlib.blake2b(f"{machine()}/{numbers()}".encode(), digest_size=4).hexdigest()
 
 
 @cache
 def _start_of(pid: int) -> str:
-    """When this process, which has the number `pid`, was started: another one may have its number afterwards."""
+    """Return when this process, number `pid`, was started: the number may be given to another process later."""
     return _as_text(started_at(pid))
 
 

@@ -1,13 +1,13 @@
-"""What ``total_memory`` promises, what of it is left for the work, and how memory that is free goes back to the system.
+"""The budget ``total_memory``: amounts as text, the share left for arrays, and the return of free memory.
 
-The promise is about the memory of the process that the system cannot take back while the process runs (the anonymous
-resident memory; ``RssAnon`` in ``/proc/<pid>/status``): the interpreter, libraries, compiled code and all arrays. It is
-what a container or a batch system ends a process for. Not counted are
+The budget bounds the memory of the process that the system cannot take back while the process runs (the anonymous
+resident memory; ``RssAnon`` in ``/proc/<pid>/status``): the interpreter, libraries, compiled code and all arrays. A
+process that exceeds such a limit is ended by a container or a batch system. Not counted are
 
 - pages of files that are mapped, of libraries and of recordings: the system drops them when it needs the room;
-- what the caller's process holds beyond the libraries: recordings in memory, results of earlier sorts;
-- what a reader of a foreign format keeps for itself;
-- sorters that are not ours, in processes of their own, and the memory of GPUs.
+- memory of the caller's process beyond the libraries: recordings in memory, results of earlier sorts;
+- memory that a reader of a foreign format keeps;
+- external sorters, in processes of their own, and the memory of GPUs.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ MEMORY = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<prefix>[KMGT]?)(?P<binary>i?
 LEAST_MEMORY = 1_000_000
 LARGEST_INTEGER = 2**64
 MB = 10**6
-USABLE_SHARE = 0.8  # of the memory that is available; the rest is the system's, and mapped files'
+USABLE_SHARE = 0.8  # of the available memory; the rest is for the system and mapped files
 # The interpreter, the libraries that a sort loads, and code compiled at the first run on a machine.
 LIBRARIES_BYTES = 230 * MB
-RT_SORT_BYTES = LIBRARIES_BYTES + 100 * MB  # it has more code of its own
-# Pages of files that are mapped at a time: of the libraries, and of a chunk of the recording.
+RT_SORT_BYTES = LIBRARIES_BYTES + 100 * MB  # RT-Sort has more compiled code
+# Pages of mapped files at a time: libraries, and a chunk of the recording.
 MAPPED_BYTES = 300 * MB
 
 
@@ -64,23 +64,23 @@ def parse_memory(value: str | int) -> int:
 
 
 def for_work(total_memory: str | int) -> int:
-    """Bytes that are left for arrays, beside the libraries."""
+    """Return the bytes left for arrays, beside the libraries."""
     return max(0, parse_memory(total_memory) - LIBRARIES_BYTES)
 
 
 def of_the_job(total_memory: str | int) -> int:
-    """Bytes to ask a batch system for, which may count pages of files as well, so that all of it can be used."""
+    """Return the bytes to request from a batch system, which may count pages of mapped files too."""
     total = parse_memory(total_memory)
     return max(total + MAPPED_BYTES, math.ceil(total / USABLE_SHARE))
 
 
 def in_words(n_bytes: int) -> str:
-    """An amount of memory that is no less than `n_bytes`, as ``total_memory`` takes it: ``"430M"``."""
+    """Write an amount of memory, rounded up, as ``total_memory`` takes it: ``"430M"``."""
     return f"{-(-n_bytes // MB)}M"
 
 
 def too_little(total: int, least: int, what: str) -> str:
-    """Say that `total` bytes are less than the `least` that `what` takes."""
+    """State that `total` bytes are less than the `least` that `what` takes."""
     return (
         f"total_memory={in_words(total)} is less than the least, {in_words(least)}, that {what} take: "
         f"set total_memory to at least '{in_words(least)}'"
@@ -88,7 +88,7 @@ def too_little(total: int, least: int, what: str) -> str:
 
 
 def release() -> None:
-    """Give memory that is free back to the system; the C library keeps it for later, more than a step may need."""
+    """Give free memory back to the system; the C library would keep it for later allocations."""
     trim = _trim()
     if trim is not None:
         trim(0)
@@ -96,7 +96,7 @@ def release() -> None:
 
 @cache
 def _trim() -> Callable[[int], int] | None:
-    """``malloc_trim`` where the C library has it, which is glibc."""
+    """Find ``malloc_trim``, which only glibc has."""
     if sys.platform != "linux":
         return None
     trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -1,4 +1,4 @@
-"""Which process a number means, after the number was given to another process too, and on machines with containers."""
+"""Identity of a process beyond its number, which may be reused, or mean another process in a container."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ENDED = (b"Z", b"X")
 
 @cache
 def machine() -> str:
-    """Name this machine since it was started, for names alone may be given twice."""
+    """Name this machine since its start; host names alone may be given twice."""
     try:
         return f"{platform.node()} {Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()}"
-    except OSError:  # another system, or hidden: the name has to do
+    except OSError:  # another system, or hidden
         return platform.node()
 
 
 @cache
 def numbers() -> str:
-    """Name whose numbers the processes that are seen here have: a container counts its own."""
+    """Name the name space of process numbers: a container has its own."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -44,7 +44,7 @@ def this_process() -> dict[str, Any]:
 
 
 def runs(process: dict[str, Any]) -> bool | None:
-    """Tell whether the process that :func:`this_process` described is there; None where that cannot be told here."""
+    """Whether the process that :func:`this_process` described still runs; None where this cannot be found out here."""
     here = process.get("machine") == machine() and process.get("numbers") == numbers()
     pid, started = process.get("pid"), process.get("started")
     if not here or started is None or not isinstance(pid, int):
@@ -53,7 +53,7 @@ def runs(process: dict[str, Any]) -> bool | None:
 
 
 def started_at(pid: int) -> float | None:
-    """When a process was started, on Linux by a clock that nobody sets; None of one that has ended."""
+    """Return when a process was started, on Linux by a clock that is never set; None for a process that has ended."""
     if PROC.exists():
         return _started_by_proc(pid)
     import psutil
@@ -79,10 +79,10 @@ _blocks, _ignored = 0, False
 
 @contextmanager
 def exit_codes_are_kept() -> Iterator[None]:
-    """Learn in the block how children end, also where the caller ignores SIGCHLD.
+    """Keep the exit codes of children within the block, also where the caller ignores SIGCHLD.
 
-    The system forgets the exit codes of such a process's children, and Python takes every one for 0. Python's own means
-    works in the main thread only, so the interpreter's is called; what the caller has set is set again afterwards.
+    The system drops the exit codes of such a process's children, and Python takes every one for 0. ``signal.signal``
+    works in the main thread only, so the interpreter's C function is called; the caller's handling is restored.
     """
     global _blocks, _ignored  # noqa: PLW0603 - of the process, like the signal
     number = getattr(signal, "SIGCHLD", None)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, regular log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LOG_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Counts units of work done and says so.
+    """Counter of finished units of work, with a report of the progress.
 
     On a terminal a bar with an estimate of the time left is drawn on stderr. Elsewhere a line is logged at INFO every
-    ten seconds, so that "slow" can be told from "stuck". Work that ends sooner leaves no trace.
+    ten seconds, so that "slow" can be distinguished from "stuck". Work that ends sooner logs nothing.
 
     Parameters
     ----------
     label : str
-        What is being done, for example "writing the binary recording".
+        Name of the work, for example "writing the binary recording".
     total : float
         Units of work in all.
     unit : str

@@ -1,4 +1,4 @@
-"""Names that others gave, made harmless where they are written: in shell scripts, in spreadsheets, on terminals."""
+"""Quoting of foreign names, so that they are harmless in shell scripts, in spreadsheets and on terminals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import Any
 
-# What a spreadsheet takes for a formula, also after blanks, and also in the wide forms of East Asian keyboards.
+# Texts that a spreadsheet takes for a formula: also after blanks, also in the wide forms of East Asian keyboards.
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 PROTECTED = re.compile(rf"'+(?={FORMULA.pattern})")
 AS_TEXT = "'"
@@ -17,7 +17,7 @@ AS_TEXT = "'"
 def in_shell(text: str | os.PathLike[str]) -> str:
     """Quote a path or name as one word for bash, on one line of printable text.
 
-    Also what Kubernetes expands in a container's arguments, ``$(NAME)``, stays as it is.
+    ``$(NAME)``, which Kubernetes expands in a container's arguments, is quoted too.
     """
     name = os.fspath(text)
     if name.isprintable() and "$(" not in name:
@@ -55,7 +55,7 @@ def _is_number(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Write control characters, and bytes of no encoding, as escapes: on a terminal or in a log they could do harm.
+    """Escape control characters and undecodable bytes, which could do harm on a terminal or in a log.
 
     Line ends and tabs are escaped too.
     """
@@ -65,12 +65,12 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """:func:`printable` for each line of a text: its line ends and tabs stay."""
+    """Escape like :func:`printable`, but keep line ends and tabs."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 class PrintableFormatter(logging.Formatter):
-    """A formatter of log records that sends no control characters, which names in files may have."""
+    """Formatter of log records that escapes control characters, which names in files may have."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record."""

@@ -1,4 +1,4 @@
-"""Time and memory that work costs."""
+"""CPU cores, and the time and memory that work takes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spikelab.system import cgroups
 
 
 def available_cores() -> int:
-    """Cores that this process may use: a container or a batch system may grant fewer than there are, or less time."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([there, *map(math.ceil, cgroups.cores())]))
+    """Count the cores that this process may use: a container or a batch system may limit cores or CPU time."""
+    visible = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([visible, *map(math.ceil, cgroups.cores())]))
 
 
 def peak_memory_mib() -> float:
-    """Peak resident memory of this process so far, in MiB."""
+    """Return the peak resident memory of this process so far, in MiB."""
     if sys.platform == "win32":
         import psutil
 
@@ -29,19 +29,19 @@ def peak_memory_mib() -> float:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of its children that have ended, in seconds."""
+    """Return the CPU time of this process and of its ended children, in seconds."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 class Usage:
-    """Wall and CPU seconds since it was made, and the peak memory of the process."""
+    """Wall and CPU seconds since construction, and the peak memory of the process."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
 
     def so_far(self) -> dict[str, float]:
-        """``{"wall_s", "cpu_s", "peak_memory_mib"}``."""
+        """Return ``{"wall_s", "cpu_s", "peak_memory_mib"}``."""
         return {
             "wall_s": round(time.perf_counter() - self._wall, 3),
             "cpu_s": round(cpu_seconds() - self._cpu, 3),

@@ -1,8 +1,8 @@
 """The one log of a run: a file in the results folder that needs no set-up by the user.
 
-Several runs may be under way in one process, in threads of their own. A context variable says which run a thread works
-for (:class:`._threads.ThreadPool` hands the variable on to the threads that a run starts), and a record or a warning
-goes to that run alone. The logger ``spikelab``, which is the user's to set up, is never changed.
+Several runs may be active in one process, in threads of their own. A context variable names the run a thread works
+for (:class:`.threads.ThreadPool` passes the variable on to the threads that a run starts), and a record or a warning
+goes to that run alone. The logger ``spikelab``, which belongs to the user, is never changed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 @dataclass(eq=False)
 class _Run:
-    """What is told of one run: its file, and the warnings for its record."""
+    """One active run: its log file, and the warnings for its record."""
 
     file: logging.FileHandler
     messages: list[str] = field(default_factory=list)
 
     def note(self, record: logging.LogRecord) -> None:
-        """Write `record` to the file; keep it where it is a warning."""
+        """Write `record` to the file; keep the message of a warning."""
         if record.levelno < logging.INFO:
             return
         self.file.handle(record)
@@ -52,10 +52,10 @@ _RUN: ContextVar[_Run | None] = ContextVar("spikelab_run", default=None)
 
 
 class _Tap(logging.Handler):
-    """Gives records to their runs, and passes them on to the user's handlers as if it were not there.
+    """Handler that gives records to their runs, and forwards them to the user's handlers at the user's level.
 
-    It is on our logger while runs are under way. The level of that logger is lowered then; what would not have been
-    logged otherwise goes no further than the runs.
+    The handler is attached to the package logger while runs are active. The level of that logger is lowered meanwhile;
+    records below the user's level reach the runs only.
     """
 
     def __init__(self) -> None:
@@ -66,11 +66,11 @@ class _Tap(logging.Handler):
         self._others: list[logging.Handler] = []
 
     def createLock(self) -> None:  # noqa: N802 - the name of the standard library
-        """Make no lock: files and the user's handlers have their own, and one here could be waited for in a circle."""
+        """Create no lock: files and the user's handlers have their own, and a lock here could deadlock with these."""
         self.lock = None
 
     def begin(self, run: _Run) -> None:
-        """Listen for `run`."""
+        """Start to give records to `run`."""
         with self._changing:
             if not self._runs:
                 self._level, self._propagate = PACKAGE.level, PACKAGE.propagate
@@ -83,7 +83,7 @@ class _Tap(logging.Handler):
             self._runs.append(run)
 
     def end(self, run: _Run) -> None:
-        """Listen for `run` no more; after the last one the logger is as it was before the first."""
+        """Stop to give records to `run`; after the last run the logger is restored."""
         with self._changing:
             self._runs.remove(run)
             if not self._runs:
@@ -95,20 +95,20 @@ class _Tap(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         run = _RUN.get()
-        if run is not None and run in self._runs:  # not after its end, should a thread outlive it
+        if run is not None and run in self._runs:  # a thread may outlive its run
             run.note(record)
         parent = PACKAGE.parent
         if not self._propagate or parent is None or not self._was_wanted(record):
             return
-        if parent.hasHandlers() or not self._others:  # where there is no handler at all, the last resort's
+        if parent.hasHandlers() or not self._others:  # without any handler, the last resort of logging
             parent.callHandlers(record)
 
     def _was_wanted(self, record: logging.LogRecord) -> bool:
-        """Whether `record` would have been logged had we not lowered the level."""
+        """Whether the user's level, as it was before the first run, lets `record` through."""
         logger: logging.Logger | None = logging.getLogger(record.name)
         while logger is not None and logger is not PACKAGE:
             if logger.level:
-                return True  # somebody set a level for this module alone, which let the record through
+                return True  # the module has a level of its own, which let the record through
             logger = logger.parent
         above = logging.root if PACKAGE.parent is None else PACKAGE.parent
         return record.levelno >= (self._level or above.getEffectiveLevel())
@@ -119,9 +119,9 @@ _TAP = _Tap()
 
 @contextmanager
 def run_log(path: Path) -> Iterator[list[str]]:
-    """Log all that the block and its threads say from INFO on to `path`; yields the list that warnings are added to.
+    """Log the records of the block and its threads, from INFO on, to `path`; yield the list of warnings.
 
-    What the user's own handlers see does not change, nor does anything of another run go to `path`.
+    The user's own handlers get the same records as without a run log, and records of other runs do not go to `path`.
     """
     if path.is_dir():
         raise FileExistsError(f"the log {path} cannot be written: there is a folder of that name; move it away")
@@ -135,7 +135,7 @@ def run_log(path: Path) -> Iterator[list[str]]:
     finally:
         _TAP.end(run)
         _RUN.reset(before)
-        with suppress(OSError):  # a full disk: what ended the run is raised, not that its log could not be written
+        with suppress(OSError):  # a full disk must not hide the error that ended the run
             file.close()
 
 
@@ -143,9 +143,9 @@ _CAUGHT: ContextVar[Caught | None] = ContextVar("spikelab_warnings", default=Non
 
 
 class _OfABlock:
-    """Stands in a warnings filter where the pattern of the message would be: matches inside `logged_warnings` alone.
+    """Pattern of a warnings filter that matches inside :func:`logged_warnings` only.
 
-    Filters are the process's, and other threads may want to see what this one does not.
+    Filters hold for the whole process, and other threads may filter otherwise.
     """
 
     def match(self, _: str) -> bool:
@@ -153,7 +153,7 @@ class _OfABlock:
 
 
 class _Hook:
-    """Collects the warnings of blocks; those of everybody else go where they went before."""
+    """Hook that collects the warnings of blocks; all other warnings go to the hook that was there before."""
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
@@ -165,12 +165,12 @@ class _Hook:
         with self._changing:
             self._blocks += 1
             if self._filter not in warnings.filters:
-                warnings.simplefilter("always", _Begun)  # what was shown once is forgotten with any change of filters
+                warnings.simplefilter("always", _Begun)  # a change of filters resets which warnings were shown
                 filters: Any = warnings.filters
                 filters[:] = [self._filter, *(entry for entry in filters if entry[2] is not _Begun)]
             if warnings.showwarning != self._show:
                 self._before = warnings.showwarning
-                warnings.showwarning = self._show  # type: ignore[assignment]  # it hands the place on as it came
+                warnings.showwarning = self._show  # type: ignore[assignment]  # the place is passed on unchanged
 
     def end(self) -> None:
         with self._changing:
@@ -201,9 +201,9 @@ _ALONE = threading.RLock()
 
 @contextmanager
 def logged_warnings(logger: logging.Logger) -> Iterator[None]:
-    """Warnings to the user that are issued in the block also go to the log; they are issued again where it ends.
+    """Log the warnings to the user that are issued in the block, and issue them again where the block ends.
 
-    What the user filters out is still logged.
+    Warnings that the user filters out are logged too.
     """
     caught: Caught = []
     before = _CAUGHT.set(caught)
@@ -215,7 +215,7 @@ def logged_warnings(logger: logging.Logger) -> Iterator[None]:
         _CAUGHT.reset(before)
         for warning, category in caught:
             if category is UserWarning:
-                # At INFO: whoever shows Python's warnings would see this one twice otherwise.
+                # At INFO, or a user who sees Python's warnings would see each one twice.
                 text = str(warning)
                 logger.info("warning: %s", text, extra={PYTHON_WARNING: text})
     place = _place_outside()
@@ -224,7 +224,7 @@ def logged_warnings(logger: logging.Logger) -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """Warn the user; inside :func:`logged_warnings` the warning is of that block, whatever others do to the filters."""
+    """Warn the user; inside :func:`logged_warnings` the block collects the warning, whatever the filters are."""
     caught = _CAUGHT.get()
     if caught is None:
         warnings.warn_explicit(message, UserWarning, *_place_outside())
@@ -234,10 +234,10 @@ def warn(message: str) -> None:
 
 @contextmanager
 def unheard_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Keep the warnings of libraries, in whatever threads they run, from the user; yields the list of them.
+    """Hide the warnings of libraries, from all of their threads, from the user; yield the list of these warnings.
 
-    One block at a time: the standard library's means is the process's, and two threads that come and go in another
-    order than in and out would leave it changed for good.
+    One block runs at a time: ``warnings.catch_warnings`` holds for the whole process, and two threads that overlap
+    without nesting would leave it changed.
     """
     with _ALONE, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -245,7 +245,7 @@ def unheard_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def _place_outside() -> tuple[str, int]:
-    """File and line of the caller of this package: a warning is about what they did, not about our code."""
+    """Return file and line of the caller of this package, to whose code a warning refers."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
         "spikelab",

@@ -1,7 +1,7 @@
-"""One boundary for texts that people and other programs write: settings, lists, job files, records.
+"""Reading of texts that people and other programs write: settings, lists, job files, records.
 
-What is read is a regular file of a bounded size, in UTF-8, with bounded nesting; every fault is a ValueError that names
-the file and says what was expected.
+A text must be a regular file of bounded size, in UTF-8, with bounded nesting; every fault is a ValueError that names
+the file and what was expected. Files that this package wrote itself are read by :mod:`spikelab.system.json_files`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from spikelab.system.quoting import printable
 MAX_BYTES = 32 * 2**20
 DEEPEST = 32
 LONGEST_SHOWN = 120
-# What costs the parser of TOML a time that grows with the square of its length.
+# Dotted keys, whose parsing takes a time that grows with the square of their length.
 DOTTED_KEY = re.compile(rf"(?:\.[ \t]*(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*){{{DEEPEST}}}")
 OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
@@ -30,16 +30,16 @@ def read_text(path: str | Path, what: str) -> str:
     ----------
     path : path
     what : str
-        What the file is to be, for messages: "a list of recordings".
+        Expected content, for messages: "a list of recordings".
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no such file.
     PermissionError
-        If it may not be read.
+        If the file may not be read.
     ValueError
-        If it is no regular file, too large, or not in UTF-8.
+        If the file is no regular file, too large, or not in UTF-8.
     """
     name = printable(str(path))
     if "\0" in str(path):
@@ -79,12 +79,12 @@ def _decoded(content: bytes, name: str, what: str) -> str:
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML; `name` is what the text is called in messages.
+    """Parse TOML; `name` names the text in messages.
 
     Raises
     ------
     ValueError
-        If it is no TOML, nested too deeply, or has numbers of more than 64 bits.
+        If the text is no TOML, nested too deeply, or has numbers of more than 64 bits.
     """
     if (dotted := DOTTED_KEY.search(text)) is not None:
         line = text[: dotted.start()].count("\n") + 1
@@ -102,12 +102,12 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """Parse JSON; `name` is what the text is called in messages.
+    """Parse JSON; `name` names the text in messages.
 
     Raises
     ------
     ValueError
-        If it is no JSON, nested too deeply, or has numbers of hundreds of digits.
+        If the text is no JSON, nested too deeply, or has numbers of hundreds of digits.
     """
     try:
         content = json.loads(text)
@@ -122,12 +122,12 @@ def parse_json(text: str, name: str) -> Any:
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
-    """:func:`read_text` and :func:`parse_toml` in one."""
+    """Read and parse a TOML file; see :func:`read_text` and :func:`parse_toml`."""
     return parse_toml(read_text(path, what), printable(str(path)))
 
 
 def read_json_object(path: str | Path, what: str) -> dict[str, Any]:
-    """:func:`read_text` and :func:`parse_json` of a file that holds one object."""
+    """Read and parse a JSON file that holds one object; see :func:`read_text` and :func:`parse_json`."""
     content = parse_json(read_text(path, what), printable(str(path)))
     if not isinstance(content, dict):
         found = brief(content)
@@ -136,7 +136,7 @@ def read_json_object(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def brief(value: Any) -> str:
-    """``repr`` of a value from a file, cut short, for messages."""
+    """Return the ``repr`` of a value from a file, cut short, for messages."""
     try:
         text = repr(value)
     except ValueError:  # a number of thousands of digits
@@ -145,7 +145,7 @@ def brief(value: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """A name from a file, printable and cut short, for messages."""
+    """Make a name from a file printable and cut it short, for messages."""
     text = printable(text)
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
@@ -155,7 +155,7 @@ def _shown_error(error: ValueError) -> str:
 
 
 def _require_bounds(content: Any, name: str) -> None:
-    """Refuse what is nested too deeply, and values that nothing here could handle."""
+    """Refuse deep nesting, and whole numbers of more than 64 bits."""
     level = [content]
     for _ in range(DEEPEST):
         if not level:

@@ -1,4 +1,4 @@
-"""Threads that work for the run that started them: what they log and warn of is that run's."""
+"""Threads whose log records and warnings belong to the run that started them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class ThreadPool(ThreadPoolExecutor):
-    """A pool of threads whose tasks see the context variables of whoever submits them.
+    """Thread pool whose tasks see the context variables of the thread that submits them.
 
-    The threads of the standard library's pool do not: what a task logs there could be of any run in this process.
+    In the standard library's pool they do not, and a log record could not be assigned to its run.
     """
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

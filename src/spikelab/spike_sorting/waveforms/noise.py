@@ -11,7 +11,7 @@ from spikelab.spike_sorting.data import BinaryRecording, Epoch, FloatArray, IntA
 from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
-from spikelab.spikedata._windows import MAD_TO_STD, noise_stretches
+from spikelab.spikedata._windows import MAD_TO_STD, noise_segments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, 
     threads share the segments.
     """
     start, n_samples = (0, source.n_samples) if epoch is None else (epoch.start_frame, epoch.n_frames)
-    segments = [(start + a, start + b) for a, b in noise_stretches(n_samples, seed)]
+    segments = [(start + a, start + b) for a, b in noise_segments(n_samples, seed)]
     noise = np.zeros(source.n_channels, dtype=np.float32)
     if not segments:
         return noise

@@ -60,6 +60,16 @@ def sort_recording(
         For one recording: the failure itself, with its likely cause.
     SortBatchError
         For several recordings, after all that could be sorted were: its ``results`` hold what succeeded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from spikelab.demo import write_demo_recording
+    >>> from spikelab.spike_sorting import sort_recording
+    >>> true_spikes = write_demo_recording(Path("culture.raw.h5"), duration_s=10.0)
+    >>> (neurons,) = sort_recording(["culture.raw.h5"], sorter="threshold", spikes_min_first=10, spikes_min_second=10)
+    >>> neurons.N, (Path("sorted_threshold_culture") / "run.json").exists()
+    (12, True)
     """
     config = _complete_config(config, sorter, kwargs)
     requests = [(entry, config) for entry in as_list(recording_files)]
@@ -99,6 +109,16 @@ def sort_multistream(
         If a stream is not in the recording, or a keyword is given that is set for each stream.
     SortBatchError
         If streams failed; its ``results`` maps each stream to its list.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from spikelab.demo import write_demo_recording
+    >>> from spikelab.spike_sorting import sort_multistream
+    >>> true_spikes = write_demo_recording(Path("plate.raw.h5"), duration_s=10.0)  # of one well
+    >>> wells = sort_multistream("plate.raw.h5", ["well000"], sorter="threshold", snr_min=8)
+    >>> {well: [neurons.length for neurons in results] for well, results in wells.items()}
+    {'well000': [10000.0]}
     """
     for keyword in RESERVED_BY_MULTISTREAM:
         if keyword in kwargs:
@@ -116,7 +136,7 @@ def sort_multistream(
 def _complete_config(
     config: SortingPipelineConfig | None, sorter: str, kwargs: dict[str, Any]
 ) -> SortingPipelineConfig:
-    """The configuration of this call, checked before any file is touched."""
+    """Return the configuration of a call, checked before any file is touched."""
     if config is not None and not isinstance(config, SortingPipelineConfig):
         raise TypeError(
             f"config must be a SortingPipelineConfig, got {config!r}; config_from_toml(path) reads one from a file, "

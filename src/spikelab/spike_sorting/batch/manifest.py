@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.recording.source import natural_key
-from spikelab.spike_sorting.run.jobs import Job, checked_streams, jobs_for, require_sorter
+from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs, require_sorter
 from spikelab.spike_sorting.settings.flat import suggestion
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value
@@ -409,12 +409,13 @@ def _jobs(requests: Sequence[_Request]) -> list[Job]:
     jobs: dict[int, Job] = {}
     for indices in by_sorter.values():
         chosen = [requests[i] for i in indices]
-        planned = jobs_for(
+        planned = plan_jobs(
             [(request.path, request.config) for request in chosen],
             [request.own_folder("intermediate") for request in chosen],
             [request.own_folder("results") for request in chosen],
             intermediate_base=[request.folder("intermediate") for request in chosen],
             results_base=[request.folder("results") for request in chosen],
+            checked=True,
         )
         jobs |= dict(zip(indices, planned, strict=True))
     return [jobs[i] for i in range(len(requests))]

@@ -229,7 +229,7 @@ def _find(signature: Signature, source: Source, folder: Path | None) -> re.Match
     if signature.by_exception and source.path is not None:
         return None
     matches = re.finditer(signature.pattern, source.text, FLAGS)
-    if not signature.said:
+    if not signature.as_statement:
         return next(matches, None)
     return next((m for m in matches if not _is_denied(source.text, m) and not _is_named(source.text, m, folder)), None)
 

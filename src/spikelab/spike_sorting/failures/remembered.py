@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # A recording that cannot be sorted is a result: the same call raises the failure again at once. All other failures are
 # of the machine or of the call, and the same call tries again.
 REMEMBERED = (BiologicalSortFailure,)
-# Stands in a stored message for where the log is: results can be moved.
+# Placeholder of the log's path in a stored message: results can be moved.
 LOG = "<log>"
 
 
@@ -29,7 +29,7 @@ def no_longer_valid(before: Mapping[str, str], now: Mapping[str, str]) -> str | 
 
 
 def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[str, Any]:
-    """Class name, message and attributes; the sorter's log is copied into `folder`, so that it survives the scratch."""
+    """Encode class name, message and attributes; the sorter's log is copied into `folder`: the scratch is deleted."""
     attributes = {name: _plain(value) for name, value in vars(failure).items() if not name.startswith("_")}
     message = str(failure)
     log_path = attributes.get("log_path")
@@ -43,13 +43,13 @@ def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[
 
 
 def is_failure(record: dict[str, Any]) -> bool:
-    """Whether `record`, read from a file, is what :func:`failure_to_dict` makes."""
+    """Whether `record`, read from a file, has the entries of :func:`failure_to_dict`."""
     texts = isinstance(record.get("class"), str) and isinstance(record.get("message"), str)
     return texts and isinstance(record.get("attributes"), dict)
 
 
 def failure_from_dict(record: dict[str, Any], folder: Path) -> SpikeSortingClassifiedError:
-    """Undo :func:`failure_to_dict`; `folder` is where the artifact is now."""
+    """Decode what :func:`failure_to_dict` made; `folder` is the present folder of the artifact."""
     attributes, message = dict(record["attributes"]), record["message"]
     if attributes.get("log_path") is not None:
         attributes["log_path"] = folder / Path(str(attributes["log_path"])).name
@@ -64,7 +64,7 @@ def failure_from_dict(record: dict[str, Any], folder: Path) -> SpikeSortingClass
 
 
 def point_at_copied_log(failure: SpikeSortingClassifiedError, folder: Path) -> None:
-    """Let a failure that is about to be raised name the copy of the log in `folder`: the original is deleted."""
+    """Replace the path of the log in a failure by that of its copy in `folder`: the original is deleted."""
     log_path = getattr(failure, "log_path", None)
     if log_path is None or not (folder / Path(log_path).name).is_file():
         return
@@ -74,7 +74,7 @@ def point_at_copied_log(failure: SpikeSortingClassifiedError, folder: Path) -> N
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold; of anything else, its text."""
+    """Return `value` as JSON holds it; a value of another type as text."""
     try:
         return plain(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""From what the user gave to jobs: one per recording, each with its own folders; nothing is opened yet."""
+"""Plan jobs from the user's inputs: one per recording, each with its own folders; nothing is opened yet."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Job:
         Short name: stem, stream and recording within the file.
     config : SortingPipelineConfig
     results, intermediate : Path
+        Absolute paths of its folders.
     """
 
     recording_input: Any
@@ -37,7 +38,7 @@ class Job:
 
 
 def as_list(recording_files: Any) -> list[Any]:
-    """The inputs as a list of paths and recordings; a single one is a list of one."""
+    """Return the inputs as a list of paths and recordings; a single one is a list of one."""
     if isinstance(recording_files, str | os.PathLike) or not isinstance(recording_files, Sequence):
         recording_files = [recording_files]
     return [Path(entry) if isinstance(entry, str | os.PathLike) else entry for entry in recording_files]
@@ -50,6 +51,7 @@ def plan_jobs(
     *,
     intermediate_base: Path | Sequence[Path | None] | None = None,
     results_base: Path | Sequence[Path | None] | None = None,
+    checked: bool = False,
 ) -> list[Job]:
     """Give every input its folders.
 
@@ -61,6 +63,8 @@ def plan_jobs(
         One folder per request.
     intermediate_base, results_base : Path or sequence of Path, optional
         Where folders are made for those that have none given, of all or of each; by default beside the recording.
+    checked : bool
+        The caller checks recordings, and whether a recording or a folder is given twice.
 
     Raises
     ------
@@ -69,31 +73,9 @@ def plan_jobs(
     TypeError
         If a recording is neither a path nor a SpikeInterface recording.
     """
-    _refuse_strangers(requests)
-    _refuse_twins(requests)
-    jobs = jobs_for(
-        requests,
-        intermediate_folders,
-        results_folders,
-        intermediate_base=intermediate_base,
-        results_base=results_base,
-    )
-    for attribute in ("results", "intermediate"):
-        folders = Counter(getattr(job, attribute) for job in jobs)
-        if shared := [folder for folder, uses in folders.items() if uses > 1]:
-            raise ValueError(f"{attribute}_folders: {shared[0]} is given for more than one recording")
-    return jobs
-
-
-def jobs_for(
-    requests: Sequence[Request],
-    intermediate_folders: Sequence[Any] | None = None,
-    results_folders: Sequence[Any] | None = None,
-    *,
-    intermediate_base: Path | Sequence[Path | None] | None = None,
-    results_base: Path | Sequence[Path | None] | None = None,
-) -> list[Job]:
-    """:func:`plan_jobs` for those who look themselves whether a recording or a folder is named twice."""
+    if not checked:
+        _reject_unreadable(requests)
+        _reject_duplicates(requests)
     given_results = _folders("results_folders", results_folders, len(requests))
     given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
     results_bases, intermediate_bases = (_bases(base, len(requests)) for base in (results_base, intermediate_base))
@@ -106,6 +88,8 @@ def jobs_for(
         if results == intermediate:
             intermediate = results / "intermediate"
         jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
+    if not checked:
+        _reject_shared_folders(jobs)
     return jobs
 
 
@@ -117,27 +101,30 @@ def require_sorter(config: SortingPipelineConfig) -> None:
 
 
 def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:
-    """The streams that were asked for ("all" is every one), provided that `recording` has them."""
-    from spikelab.spike_sorting.recording import list_streams, set_plugin_path
-
+    """Return the streams that were asked for ("all" is every one); ValueError where `recording` does not have one."""
     streams = [stream_ids] if isinstance(stream_ids, str) else list(stream_ids)
     if len(set(streams)) < len(streams):
         raise ValueError(f"stream_ids: a stream is given twice: {streams}")
-    if config.recording.hdf5_plugin_path is not None:
-        set_plugin_path(config.recording.hdf5_plugin_path)
-    present = list_streams(Path(recording), trust_input=config.recording.trust_input)
-    if streams == ["all"] and present is not None:
+    present = _streams_of(recording, config)
+    if present is None:  # of other formats it shows when the recording is opened
+        return streams
+    if streams == ["all"]:
         return present
-    missing = [stream for stream in streams if present is not None and stream not in present]
-    if missing:
-        raise ValueError(
-            f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present or ())}"
-        )
+    if missing := [stream for stream in streams if stream not in present]:
+        raise ValueError(f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present)}")
     return streams
 
 
+def _streams_of(recording: Any, config: SortingPipelineConfig) -> list[str] | None:
+    from spikelab.spike_sorting.recording import list_streams, set_plugin_path
+
+    if config.recording.hdf5_plugin_path is not None:
+        set_plugin_path(config.recording.hdf5_plugin_path)
+    return list_streams(Path(recording), trust_input=config.recording.trust_input)
+
+
 def n_files(recording_input: Any) -> int:
-    """Files behind an input: the number of results it contributes; 1 where that cannot be told."""
+    """Count the files of an input, which is the number of its results; 1 where the files cannot be listed."""
     try:
         return max(1, len(resolve_source(recording_input).files))
     except (OSError, ValueError):
@@ -145,13 +132,13 @@ def n_files(recording_input: Any) -> int:
 
 
 def overview_folder(jobs: Sequence[Job]) -> Path:
-    """Where figures of several recordings together go: beside their results folders."""
+    """Return the folder of the figures of several recordings together: beside their results folders."""
     sorter = safe_name(jobs[0].config.sorter.sorter_name)
     return jobs[0].results.parent / f"sorted_{sorter}_overview"
 
 
 def _names(requests: Sequence[Request]) -> list[str]:
-    """A name for each request; where names are the same, they get a short hash of what they are for."""
+    """Name each request; equal names get a short hash of recording and stream."""
     names = [_name(entry, config) for entry, config in requests]
     uses = Counter(names)
     return [
@@ -161,7 +148,7 @@ def _names(requests: Sequence[Request]) -> list[str]:
 
 
 def _name(entry: Any, config: SortingPipelineConfig) -> str:
-    # A recording in memory has no name that would tell it from the next one.
+    # A recording in memory is named by its content: it has no name of its own.
     stem = stem_of(entry) if isinstance(entry, Path) else f"recording_{fingerprint(entry)[:8]}"
     chosen = (config.recording.stream_id, config.recording.rec_name)
     return "_".join([stem, *(safe_name(str(name)) for name in chosen if name)])
@@ -173,7 +160,7 @@ def _short_hash(entry: Any, config: SortingPipelineConfig) -> str:
 
 
 def _identity(entry: Any) -> str:
-    """The same for the same recording: where a file really is, what is in a recording in memory."""
+    """Identify a recording: by the place of its file without links, or by its content in memory."""
     return str(entry.resolve()) if isinstance(entry, Path) else fingerprint(entry)
 
 
@@ -199,7 +186,7 @@ def _bases(base: Path | Sequence[Path | None] | None, count: int) -> list[Path |
     return [base] * count if base is None or isinstance(base, Path) else list(base)
 
 
-def _refuse_strangers(requests: Sequence[Request]) -> None:
+def _reject_unreadable(requests: Sequence[Request]) -> None:
     for entry, _ in requests:
         if not isinstance(entry, Path) and not hasattr(entry, "get_traces"):
             raise TypeError(
@@ -207,7 +194,7 @@ def _refuse_strangers(requests: Sequence[Request]) -> None:
             )
 
 
-def _refuse_twins(requests: Sequence[Request]) -> None:
+def _reject_duplicates(requests: Sequence[Request]) -> None:
     if len(requests) == 1:
         return
     identities = [
@@ -215,5 +202,12 @@ def _refuse_twins(requests: Sequence[Request]) -> None:
     ]
     for identity, uses in Counter(identities).items():
         if uses > 1:
-            twin = requests[identities.index(identity)][0]
-            raise ValueError(f"recording_files: the same recording is given {uses} times: {twin}")
+            entry = requests[identities.index(identity)][0]
+            raise ValueError(f"recording_files: the same recording is given {uses} times: {entry}")
+
+
+def _reject_shared_folders(jobs: Sequence[Job]) -> None:
+    for attribute in ("results", "intermediate"):
+        folders = Counter(getattr(job, attribute) for job in jobs)
+        if shared := [folder for folder, uses in folders.items() if uses > 1]:
+            raise ValueError(f"{attribute}_folders: {shared[0]} is given for more than one recording")

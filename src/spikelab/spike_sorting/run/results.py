@@ -1,4 +1,4 @@
-"""A results folder, opened again: all units, what curation made of them, and the traces if they can be had."""
+"""A results folder, opened again: all units, the decisions of curation, and the traces if there are any."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ CONFIG = "config_used.toml"
 
 
 class TracesUnavailableError(ValueError):
-    """The filtered traces are gone, and cannot be written again from what is known."""
+    """The filtered traces were deleted and cannot be written again."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a finished sort left behind.
+    """Results of a finished sort.
 
     Attributes
     ----------
@@ -73,11 +73,11 @@ class Results:
         return cls(path, config, record)
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage's artifact."""
+        """Return the folder of a stage's artifact."""
         return self.folder / STAGES_FOLDER / name
 
     def intact(self, name: str) -> Path:
-        """Folder of a stage's artifact, whose files are what was written.
+        """Return the folder of a stage's artifact, whose files are undamaged.
 
         Raises
         ------
@@ -90,12 +90,12 @@ class Results:
         return self.stage(name)
 
     def run_id(self, stage: str) -> str:
-        """Run id of a stage's artifact."""
+        """Return the run id of a stage's artifact."""
         return intact(self.stage(stage)).run_id
 
     @cached_property
     def recording(self) -> BinaryRecording:
-        """Channels, epochs and gain of what was sorted; its path is where the traces would be."""
+        """Channels, epochs and gain of the recording; its path may not exist."""
         values = read_object(self.intact("recording") / recording.DESCRIPTION)
         return BinaryRecording.from_dict(self.traces or Path("traces.dat"), values)
 
@@ -116,14 +116,14 @@ class Results:
 
     @cached_property
     def curation(self) -> CurationOutcome:
-        """Which of them were kept."""
+        """Decisions of curation about the units."""
         from spikelab.spike_sorting.curation import CurationOutcome
 
         return CurationOutcome.load(self.intact("curation") / "curation.json", self.units)
 
     @cached_property
     def traces(self) -> Path | None:
-        """The filtered traces, where an intermediate folder still has them."""
+        """Path of the filtered traces, where an intermediate folder still has them."""
         given = self.record.get("intermediate")
         places = (
             [self.folder / "intermediate"] if given is None else [self.folder / given, self.folder / "intermediate"]
@@ -177,6 +177,6 @@ class Results:
 
 
 def _nested(folder: Path) -> str:
-    """A hint where the results may be."""
+    """Return a hint where the results may be."""
     below = sorted(path.parent for path in folder.glob(f"*/{RUN_RECORD}")) if folder.is_dir() else []
     return f"; did you mean {below[0]}?" if below else "; expected the folder that 'spikelab sort' named"

@@ -30,7 +30,7 @@ IN_MEMORY = "# The recording was given in memory: put it, or a path to it, in pl
 
 
 def repeat_script(job: Job) -> str:
-    """Source of a script that repeats `job` in its own results folder."""
+    """Return the source of a script that repeats `job` in its own results folder."""
     if isinstance(job.recording_input, Path):
         return TEMPLATE.format(recording=repr(str(job.recording_input.resolve())))
     script = TEMPLATE.format(recording="...")

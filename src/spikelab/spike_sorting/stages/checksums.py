@@ -1,4 +1,4 @@
-"""Size and checksum of files: what is noted when a file is written, and compared before the file is believed."""
+"""Size and checksum of files: noted when a file is written, and compared before the file is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # {"size": bytes, "crc32": eight hexadecimal digits}
 Check: TypeAlias = "dict[str, Any]"
-# Of a heavy file, which may have hundreds of gigabytes, so many blocks of so many bytes are looked at.
+# Number and bytes of the blocks that are read of a heavy file, which may have hundreds of gigabytes.
 SAMPLES, SAMPLE = 256, 4096
 
 
@@ -22,13 +22,13 @@ class DamagedError(ValueError):
 
 
 def check_of(path: Path) -> Check:
-    """Size and checksum of a file."""
+    """Compute size and checksum of a file."""
     size, crc = files.checksum(path)
     return {"size": size, "crc32": f"{crc:08x}"}
 
 
 def sampled_check_of(path: Path) -> Check:
-    """Size of a heavy file, and the checksum of blocks at equal distances: all of a file of up to a megabyte."""
+    """Compute size and checksum of blocks at equal distances of a heavy file; of up to a megabyte, of all of it."""
     crc, size = 0, path.stat().st_size
     last = max(size - SAMPLE, 0)
     starts = sorted({last * index // (SAMPLES - 1) for index in range(SAMPLES)})
@@ -42,14 +42,14 @@ def sampled_check_of(path: Path) -> Check:
 
 
 def checks_below(folder: Path, *, leave_out: Iterable[str] = ()) -> dict[str, Check]:
-    """Checks of all files below `folder`, by their names relative to it."""
+    """Compute the checks of all files below `folder`, by their names relative to it."""
     left_out = {folder / name for name in leave_out}
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
     return {path.relative_to(folder).as_posix(): check_of(path) for path in paths}
 
 
 def damage(folder: Path, expected: Mapping[str, Check]) -> str | None:
-    """What is wrong with the files of `expected` below `folder`: the first one, in words; None if nothing is."""
+    """Describe the first damaged file of `expected` below `folder`; None if all are intact."""
     for name, path in inside(folder, expected).items():
         if path is None:
             return f"{name!r} does not name a file in {folder}"
@@ -59,7 +59,7 @@ def damage(folder: Path, expected: Mapping[str, Check]) -> str | None:
 
 
 def damage_of(path: Path, expected: Check) -> str | None:
-    """How a file differs from its check, in words that go on from its name; None if it does not.
+    """Describe how a file differs from its check, in words that follow its name; None if it does not.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def is_checks(value: Any) -> TypeGuard[dict[str, Check]]:
 
 
 def inside(folder: Path, names: Iterable[str]) -> dict[str, Path | None]:
-    """The paths of `names` in `folder`; None for one that is no plain name below it, or a link that leads out of it."""
+    """Return the paths of `names` in `folder`; None for a name that leads out of it, or is none."""
     base = folder.resolve()
     return {name: folder / name if _is_inside(base, name) else None for name in names}
 

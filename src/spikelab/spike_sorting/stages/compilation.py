@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 NAME = "compilation"
-# Of the waveform group, what shapes the compiled files.
+# Settings of the waveform group that shape the compiled files.
 WAVEFORM_SETTINGS = ("compiled_ms_before", "compiled_ms_after", "scale_compiled_waveforms", "si_quality_metrics")
 UNIT_METRICS = "unit_metrics.csv"
 
@@ -34,7 +34,7 @@ def compilation_stage(
 ) -> StageResult[list[Path]]:
     """Write the results; the artifact is the list of files, each of which is replaced atomically.
 
-    Where there are `quality` metrics, `units` have them already; here they are an input, so that a change is seen.
+    Metrics of `quality` are attributes of `units` already; their run id is an input, so that a change is noticed.
     """
     from spikelab.spike_sorting.compilation import compile_results
 

@@ -1,4 +1,4 @@
-"""What every stage of one recording may use."""
+"""The context of the stages of one recording: configuration, folders, sorter and store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """One recording on its way through the stages.
+    """Inputs that all stages of one recording share.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Context:
     config : SortingPipelineConfig
         As the user gave it; settings of stages are slices of it.
     backend : SorterBackend
-        Drives the sorter.
+        The sorter.
     store : StageStore
-        Loads or runs.
+        The artifacts.
     results, intermediate : Path
         Folders of the finished small things and of the heavy scratch.
     fingerprint : str
@@ -55,35 +55,35 @@ class Context:
 
     @property
     def traces_path(self) -> Path:
-        """Where the binary recording is, or will be."""
+        """Path of the binary recording."""
         return traces_path(self.intermediate)
 
     @property
     def sorter_folder(self) -> Path:
-        """Scratch of the sorter."""
+        """Scratch folder of the sorter."""
         return self.intermediate / "sorting" / "output"
 
     @property
     def waveforms_folder(self) -> Path:
-        """Per-unit waveform files."""
+        """Folder of the per-unit waveform files."""
         return self.intermediate / "waveforms"
 
     def forced_by(self, *flags: str) -> str | None:
-        """The first of the force flags that is set."""
+        """Return the first of the force flags that is set."""
         return next((flag for flag in flags if getattr(self.config.execution, flag)), None)
 
     def settings(self, group: str, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-        """One group of the configuration as a plain dict: the slice that a stage's key is made of."""
+        """Return one group of the configuration as a plain dict, for the key of a stage."""
         values = asdict(getattr(self.config, group))
         return {name: plain(value) for name, value in values.items() if name not in leave_out}
 
 
 def traces_path(intermediate: Path) -> Path:
-    """Where the binary recording is in an intermediate folder."""
+    """Return the path of the binary recording in an intermediate folder."""
     return intermediate / "recording" / "traces.dat"
 
 
 def stage_seed(random_seed: int | None, stage: str, content: str) -> int:
-    """A seed for one stage of one recording: batch order, workers and resume do not change it."""
+    """Compute a seed for one stage of one recording: batch order, workers and resume do not change it."""
     digest = hashlib.blake2b(f"{random_seed}/{stage}/{content}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little") % 2**31

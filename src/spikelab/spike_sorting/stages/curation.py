@@ -21,7 +21,7 @@ NAME = "curation"
 def all_units(
     context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
 ) -> SpikeData:
-    """Every unit of the sorting as one ``SpikeData``; made from the artifacts, never stored twice."""
+    """Build one ``SpikeData`` of all units from the artifacts; it is not stored."""
     from spikelab.spike_sorting.compilation import build_spikedata
 
     return build_spikedata(recording.value, waveforms.value, context.config)
@@ -30,7 +30,7 @@ def all_units(
 def curation_stage(
     context: Context, units: SpikeData, waveforms: StageResult[Waveforms]
 ) -> StageResult[CurationOutcome]:
-    """Which units are kept, which are not, and why."""
+    """Decide which units are kept, and record why the others are not."""
     from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature

@@ -1,4 +1,4 @@
-"""Figures: what the units look like and why they were kept or not."""
+"""Figures of the units, and of the criteria by which they were kept or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "figures"
 FOLDER = "figures"
-# In the overview folder: what its figures were drawn from.
+# In the overview folder: the run ids that its figures were drawn from.
 OVERVIEW_RECORD = "overview.json"
 
 
@@ -40,7 +40,7 @@ def figures_stage(
     curation: StageResult[CurationOutcome],
     waveforms_folder: Callable[[], Path | None],
 ) -> StageResult[list[Path]]:
-    """Draw into ``<results>/figures``; the artifact is the list of files."""
+    """Draw the figures into ``<results>/figures``; the artifact is the list of files."""
     target = context.results / FOLDER
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
@@ -93,7 +93,7 @@ def draw_overview(
 
 
 def _is_overview_of(record: Path, run_ids: Sequence[str]) -> bool:
-    """Whether the figures beside `record` are those of these runs, and undamaged."""
+    """Whether the figures beside `record` are of these runs, and undamaged."""
     try:
         content = read_sealed(record)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -114,6 +114,6 @@ def _draw(
 
 
 def _windows(context: Context) -> dict[str, Any]:
-    """The compiled window, which the templates are drawn in."""
+    """Return the compiled window, in which the templates are drawn."""
     waveform = context.settings("waveform")
     return {name: waveform[name] for name in ("compiled_ms_before", "compiled_ms_after")}

@@ -1,5 +1,6 @@
-"""Files that a stage writes where users look: replaced one by one, and remembered with size and checksum, so that none
-that is not ours is touched, none that is out of date stays, and none that is damaged passes for a result.
+"""Files that a stage writes into the results folder: replaced one by one, and listed with size and checksum.
+
+By the list, files of others are not touched, outdated files are deleted, and a damaged file is no result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FILES = "files.json"
 
 
 def record_published(record: Path, before: Path, written: list[Path], target: Path) -> None:
-    """Remember in the folder `record` what was written below `target`; delete what `before` lists and this does not.
+    """List in the folder `record` the files written below `target`; delete those that only the list `before` has.
 
     Nothing is deleted that is not below `target`, or that a damaged list names.
     """
@@ -44,7 +45,7 @@ def record_published(record: Path, before: Path, written: list[Path], target: Pa
 
 
 def published(record: Path, target: Path) -> list[Path]:
-    """The files that `record` lists.
+    """Return the files that `record` lists.
 
     Raises
     ------

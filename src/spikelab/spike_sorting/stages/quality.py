@@ -27,7 +27,7 @@ QualityMetrics: TypeAlias = "dict[str, dict[int, float]]"
 def quality_stage(
     context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
 ) -> StageResult[QualityMetrics] | None:
-    """All units' metrics by SpikeInterface; None where nobody wants them."""
+    """Compute SpikeInterface's metrics of all units; None where the settings do not want them."""
     if not context.config.waveform.si_quality_metrics:
         return None
 
@@ -53,7 +53,7 @@ def quality_stage(
 
 
 def stored_quality(results: Path, waveforms_run_id: str) -> QualityMetrics | None:
-    """The metrics of a results folder, if there are any of these waveforms."""
+    """Read the metrics of a results folder, if there are any of these waveforms."""
     folder = results / STAGES_FOLDER / NAME
     if not folder.exists() or intact(folder).inputs.get("waveforms") != waveforms_run_id:
         return None
@@ -61,7 +61,7 @@ def stored_quality(results: Path, waveforms_run_id: str) -> QualityMetrics | Non
 
 
 def with_quality(units: SpikeData, metrics: QualityMetrics | None) -> SpikeData:
-    """`units` with the metrics as neuron attributes ``si_<name>``."""
+    """Return `units` with the metrics as neuron attributes ``si_<name>``."""
     if metrics is None:
         return units
     return units.replace(

@@ -31,15 +31,15 @@ logger = logging.getLogger(__name__)
 
 NAME = "recording"
 DESCRIPTION = "recording.json"
-# What readers raise on files that are not what they seem, or damaged.
+# Errors of readers on files that are damaged, or of another format than their name says.
 WHILE_READING = (OSError, EOFError, struct.error, zlib.error, RuntimeError)
 WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
-# Settings that say where and how, not what.
+# Settings that do not change the traces.
 NOT_KEYED = ("hdf5_plugin_path", "probe_path", "trust_input")
 
 
 def recording_stage(context: Context) -> StageResult[BinaryRecording]:
-    """The filtered recording as int16 on disk; its description is the artifact, the traces are heavy."""
+    """Write the filtered recording as int16; its description is the artifact, the traces are heavy."""
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
         binary, report = _write_traces(context, run_id)
@@ -64,7 +64,7 @@ def recording_key(context: Context) -> Key:
 
 
 def ensure_traces(context: Context, recording: StageResult[BinaryRecording]) -> BinaryRecording:
-    """The recording with its heavy file in place: rewritten, the same to the byte, where it is gone."""
+    """Return the recording with its traces in place: rewritten, the same to the byte, where they are gone."""
     binary = recording.value
     size = 2 * binary.n_samples * binary.n_channels
     path = context.traces_path
@@ -74,14 +74,14 @@ def ensure_traces(context: Context, recording: StageResult[BinaryRecording]) -> 
 
 
 def write_traces_to(context: Context, path: Path) -> bool:
-    """Write the traces once more, to a file that is not the pipeline's; returns whether they are what was sorted."""
+    """Write the traces to another file; returns whether they equal the sorted ones."""
     binary, _ = _write(context, path)
     manifest = Manifest.read(context.store.folder / NAME)
     return manifest is not None and manifest.info.get("content") == _content_digest(binary)
 
 
 def traces_in_place(results: Path, intermediate: Path) -> Path | None:
-    """The binary file in `intermediate`, if it is there and complete, and that of `results`."""
+    """Return the binary file in `intermediate`, if it is complete and belongs to `results`."""
     manifest = Manifest.read(results / STAGES_FOLDER / NAME)
     path = traces_path(intermediate)
     if manifest is None or not path.is_file() or owner(path.parent) != manifest.run_id:
@@ -167,7 +167,7 @@ def _meaning(error: Exception, errors: tuple[type[Exception], ...], recording_in
 
 
 def _probe_digest(context: Context) -> str | None:
-    """Content of the probe file, for its name may stay while the probe changes."""
+    """Compute a digest of the probe file: its name may stay while the probe changes."""
     path = context.config.recording.probe_path
     if path is None or not Path(path).is_file():
         return None
@@ -175,7 +175,7 @@ def _probe_digest(context: Context) -> str | None:
 
 
 def _content_digest(binary: BinaryRecording) -> str:
-    """Identity of the traces from blocks at the start, the middle and the end: seeds of later stages come from it."""
+    """Compute a digest of blocks at the start, middle and end of the traces: seeds of later stages come from it."""
     digest = hashlib.blake2b(f"{binary.counts.shape}".encode(), digest_size=16)
     last = max(binary.n_samples - 1000, 0)
     for start in (0, last // 2, last):

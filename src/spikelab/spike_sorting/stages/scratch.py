@@ -1,4 +1,4 @@
-"""Heavy folders: made by us, marked as ours, and only then emptied or deleted."""
+"""Heavy folders: marked when the pipeline makes them; only marked folders are emptied or deleted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Says that a folder is ours, and which run's artifact its content belongs to once it is complete.
+# Marks a folder of the pipeline; names the run whose artifact the content belongs to, once the content is complete.
 OWNER = "owner.json"
 FOLDERS = ("recording", "sorting", "waveforms")
 
 
 def empty_folder(folder: Path) -> None:
-    """Make `folder`, or empty it where it is ours.
+    """Make `folder`, or empty it where it is marked.
 
     Raises
     ------
     FolderUnusableError
-        If there is something in it that we did not write.
+        If it holds something that the pipeline did not write.
     """
     if folder.exists() and not is_ours(folder):
         raise FolderUnusableError(
@@ -43,18 +43,18 @@ def empty_folder(folder: Path) -> None:
 
 
 def set_owner(folder: Path, run_id: str, files: Iterable[Path]) -> None:
-    """Note the run id of the artifact that the content of `folder`, which is complete, belongs to.
+    """Note the run id of the artifact that the complete content of `folder` belongs to.
 
-    Of `files` in it, which are heavy, the size is noted and the checksum of sampled blocks.
+    Of its heavy `files` the size is noted and the checksum of sampled blocks.
     """
     checks = {path.relative_to(folder).as_posix(): sampled_check_of(path) for path in files}
     _files.write_text(folder / OWNER, readable(sealed({"run_id": run_id, "files": checks})))
 
 
 def owner(folder: Path) -> str | None:
-    """Run id of the artifact that the content of `folder` belongs to.
+    """Return the run id of the artifact that the content of `folder` belongs to.
 
-    None where that is not complete, not ours, or damaged, as far as size and sampled blocks of its files tell.
+    None where the content is not complete, not the pipeline's, or damaged, by size and sampled blocks of its files.
     """
     try:
         content = read_sealed(folder / OWNER)
@@ -70,12 +70,12 @@ def owner(folder: Path) -> str | None:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether we made `folder`; an empty one is anybody's."""
+    """Whether the pipeline made `folder`, or it is empty."""
     return (folder / OWNER).is_file() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def delete_scratch(intermediate: Path) -> None:
-    """Delete our folders in `intermediate`, and nothing else."""
+    """Delete the pipeline's folders in `intermediate`, and nothing else."""
     for name in FOLDERS:
         folder = intermediate / name
         if is_ours(folder):
@@ -83,7 +83,7 @@ def delete_scratch(intermediate: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete `folder`, our mark last: what is left of it when this process is killed is still known as ours."""
+    """Delete `folder`, its mark last: what is left when this process is killed still has the mark."""
     with suppress(OSError):
         for entry in folder.iterdir():
             if entry.is_dir() and not entry.is_symlink():

@@ -161,7 +161,7 @@ def _with_batch(backend: SorterBackend, name: str, batch: int) -> SorterBackend:
 
 
 def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording, report: Mapping[str, Any]) -> SpikeTrains:
-    empty_folder(context.sorter_folder.parent)  # the mark that it is ours stays out of the sorter's reach
+    empty_folder(context.sorter_folder.parent)  # its mark stays out of the sorter's reach
     context.sorter_folder.mkdir()
     try:
         sorting = backend.sort(

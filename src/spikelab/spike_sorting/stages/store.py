@@ -43,7 +43,7 @@ T = TypeVar("T")
 MANIFEST = "manifest.json"
 STAGES_FOLDER = "stages"
 REMEDY = "the same 'spikelab sort' makes it again"
-# What loading an artifact raises that is damaged in a way which its manifest does not tell.
+# Errors of loading a damaged artifact whose files nevertheless are as its manifest says.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -86,14 +86,14 @@ class Key:
 
 @dataclass
 class Manifest:
-    """What made an artifact; equality of `settings` and `inputs` means that it can be used again.
+    """Record of how an artifact was made; with equal `settings` and `inputs` it can be used again.
 
     Attributes
     ----------
     stage, run_id : str
     settings : dict
     inputs : dict of str to str
-        Run ids of the artifacts that it was made from.
+        Run ids of the artifacts that were read.
     usage : dict of str to float
     versions : dict of str to str
     info : dict
@@ -115,7 +115,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """The manifest of a stage folder, or None where there is no complete artifact."""
+        """Read the manifest of a stage folder; None where there is no complete artifact."""
         try:
             manifest = cls(**read_sealed(folder / MANIFEST, since="files"))
             manifest.require_types()
@@ -127,7 +127,7 @@ class Manifest:
         return manifest
 
     def require_types(self) -> None:
-        """TypeError where an attribute, read from a file, is not of its type."""
+        """Raise TypeError where an attribute, read from a file, is not of its type."""
         kinds = {"stage": str, "run_id": str, "failure": dict | None, "files": dict | None}
         for attribute in fields(self):
             value = getattr(self, attribute.name)
@@ -388,12 +388,12 @@ def _take_place(temporary: Path, folder: Path) -> None:
 
 
 def _beside(folder: Path, kind: str) -> Path:
-    # Unique: one of an earlier time that could not be deleted is in nobody's way.
+    # A unique name: a folder of an earlier time may still be there because it could not be deleted.
     return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.{kind}")
 
 
 def _discard(folder: Path) -> None:
-    """Delete a folder as far as that is possible, its manifest first: what is left of it is not complete."""
+    """Delete a folder as far as possible, its manifest first: a rest is not taken for a complete artifact."""
     with suppress(OSError):
         (folder / MANIFEST).unlink(missing_ok=True)
     _files.remove(folder)
@@ -420,13 +420,13 @@ def _complete(folders: Iterable[Path]) -> list[Path]:
 
 
 def _equal(made: Mapping[str, Check], before: Mapping[str, Check] | None) -> bool:
-    """Whether an artifact has the files that it had before; logs, which tell of times, are left out."""
+    """Whether an artifact has the files that it had before; logs, which contain times, are left out."""
     logs = {name for name in (*made, *(before or {})) if name.endswith(".log")}
     return before is not None and {**made, **dict.fromkeys(logs)} == {**before, **dict.fromkeys(logs)}
 
 
 def intact(folder: Path) -> Manifest:
-    """The manifest of a stage folder whose files are what was written.
+    """Return the manifest of a stage folder whose files are undamaged.
 
     Raises
     ------
@@ -444,12 +444,12 @@ def intact(folder: Path) -> Manifest:
 
 
 def is_read_only(results: Path) -> bool:
-    """Whether a results folder that is there cannot be written to: archived, or somebody else's."""
+    """Whether a results folder exists and cannot be written to: archived, or of another user."""
     return results.is_dir() and not os.access(results, os.W_OK)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings that differ, in words: ``snr_min changed from 5.0 to 8.0``."""
+    """Describe the settings that differ: ``snr_min changed from 5.0 to 8.0``."""
     return [
         f"{name} changed from {before.get(name)!r} to {now.get(name)!r}"
         for name in sorted({*before, *now})
@@ -458,5 +458,5 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def now() -> str:
-    """Local time for records, to the second."""
+    """Return the local time for records, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -58,7 +58,7 @@ def ensure_waveform_files(
     sorting: StageResult[SpikeTrains],
     waveforms: StageResult[Waveforms],
 ) -> Path | None:
-    """Folder of the per-unit waveform files, written again where they are gone; None where nobody wants them."""
+    """Return the folder of the per-unit waveform files, written again where they are gone; None where not wanted."""
     if not context.config.waveform.save_waveform_files:
         return None
     folder = context.waveforms_folder

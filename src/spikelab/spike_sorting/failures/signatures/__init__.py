@@ -28,7 +28,7 @@ from spikelab.spike_sorting.failures.signatures.signature import Signature
 
 __all__ = ["AMBIGUOUS", "CATEGORIES", "LAST_RESORT", "SIGNATURES", "Signature"]
 
-# Of Kilosort 4 there is no such message: its failures mean too little activity.
+# Sorters with this message; Kilosort 4 has none like it: its failures mean too little activity.
 _MATLAB_KILOSORTS = ("kilosort2", "kilosort3", "pykilosort")
 _RESOURCE = (
     Signature(
@@ -37,7 +37,7 @@ _RESOURCE = (
         "The GPU ran out of memory. Check first (nvidia-smi) whether another process uses it; then use smaller batches "
         "(Kilosort2: NT, Kilosort4: batch_size, RT-Sort: chunk_values, or rt_sort_device='cpu'), sort less at once, or "
         "raise a very low detection threshold.",
-        said=True,
+        as_statement=True,
     ),
     Signature(
         memory_words.HOST,
@@ -45,7 +45,7 @@ _RESOURCE = (
         "The host ran out of memory (not the GPU), or the operating system or the cluster killed the sorter for it. "
         "Check first what the other processes of the host or job use; then smaller batches, fewer workers (n_jobs), or "
         "a job with more memory. A very low detection threshold also fills memory.",
-        said=True,
+        as_statement=True,
     ),
     Signature(
         r"No space left on device|Disk quota exceeded|not enough (?:free )?(?:space on (?:the )?disk|disk space)"
@@ -144,7 +144,7 @@ _BIOLOGY = (
     ),
 )
 
-# Words that prove nothing alone: they count where the look at the data, made before the sort, shows no spikes.
+# Words that prove nothing alone: they count where the check of the signal, made before the sort, shows no spikes.
 AMBIGUOUS = (
     Signature(
         r"invalid configuration argument|K must be less than or equal to N",

@@ -1,4 +1,4 @@
-"""What is said where this host or a container cannot sort: Docker, libraries, plugins, models, licences, GPUs."""
+"""Signatures of a host or container that cannot sort: Docker, libraries, plugins, models, licences, GPUs."""
 
 from __future__ import annotations
 

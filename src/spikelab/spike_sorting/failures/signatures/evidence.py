@@ -20,12 +20,12 @@ def _crossings(text: str) -> int | None:
 
 
 def _channels(text: str) -> tuple[int | None, int | None]:
-    """All channels of Kilosort2's log, and those that it flagged as bad."""
+    """Read all channels of Kilosort2's log, and those that it flagged as bad."""
     return _last_int(r"Recording has (\d+) channels", text), _last_int(r"found (\d+) bad channels", text)
 
 
 def kilosort2_few_spikes(text: str) -> dict[str, Any] | None:
-    """Fields of `InsufficientActivityError` where Kilosort2's own numbers show a nearly silent recording, else None."""
+    """Return fields of `InsufficientActivityError` if Kilosort2's numbers show a nearly silent recording, else None."""
     crossings = _crossings(text)
     progress = re.findall(r"\d+ */ *\d+ batches, *(\d+) units, *nspks: *([\d.]+)", text, flags=re.IGNORECASE)
     units, nspks = (int(progress[-1][0]), float(progress[-1][1].rstrip("."))) if progress else (None, None)
@@ -37,7 +37,7 @@ def kilosort2_few_spikes(text: str) -> dict[str, Any] | None:
 
 
 def kilosort2_not_active(text: str) -> dict[str, Any] | None:
-    """Fields of `InsufficientActivityError` unless the log counts enough crossings for an active recording."""
+    """Return fields of `InsufficientActivityError` unless the log counts enough crossings for an active recording."""
     crossings = _crossings(text)
     if crossings is not None and crossings >= ACTIVE_CROSSINGS:
         return None
@@ -45,7 +45,7 @@ def kilosort2_not_active(text: str) -> dict[str, Any] | None:
 
 
 def kilosort2_one_live_channel(text: str) -> dict[str, Any] | None:
-    """Fields of `InsufficientActivityError` where a single channel is left of several: Kilosort2 sorts none alone."""
+    """Return fields of `InsufficientActivityError` if one channel is left of several: Kilosort2 sorts none alone."""
     total, bad = _channels(text)
     if total is None or bad is None or total < 2 or total - bad != 1:
         return None
@@ -53,7 +53,7 @@ def kilosort2_one_live_channel(text: str) -> dict[str, Any] | None:
 
 
 def kilosort2_all_bad(text: str) -> dict[str, Any] | None:
-    """Fields of `NoGoodChannelsError` where Kilosort2 flagged every channel, else None.
+    """Return fields of `NoGoodChannelsError` where Kilosort2 flagged every channel, else None.
 
     Without the number of channels in the log, no crossing at all has the same meaning: then each channel's rate is 0.
     """
@@ -69,5 +69,5 @@ def kilosort2_all_bad(text: str) -> dict[str, Any] | None:
 
 
 def rt_sort_no_sequences(text: str) -> dict[str, Any] | None:
-    """No further fields where the last count of propagation sequences is 0, else None."""
+    """Return no further fields where the last count of propagation sequences is 0, else None."""
     return {} if _last_int(r"(\d+)\b[^\n\d]{0,40}\bpropagation sequences?", text) == 0 else None

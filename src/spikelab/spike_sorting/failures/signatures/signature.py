@@ -1,4 +1,4 @@
-"""One recognisable failure: words, and what they mean."""
+"""A signature of a failure: words in exceptions and logs, and the error that they mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Evidence = Callable[[str], "dict[str, Any] | None"]
 
 @dataclass(frozen=True)
 class Signature:
-    """One recognisable failure.
+    """Words in exceptions and logs, and the error that they mean.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Signature:
         Regular expression, without regard to case; ``.`` does not cross lines. Named groups become fields of the error
         (digits as int).
     error : type
-        What is raised.
+        Class of the error.
     message : str
         Likely causes in order, and what to check first.
     fields : mapping
@@ -31,13 +31,13 @@ class Signature:
         Prefixes of the sorters it applies to; empty = any.
     unless, where : str or None
         Further expressions: one that must not be found anywhere, one that must.
-    said : bool
-        Whether the words are of a message: they do not count as part of a path or name, nor where they are denied
+    as_statement : bool
+        Whether the words count only as a statement: not as part of a path or name, nor where they are denied
         ("no CUDA out of memory", "out of memory handling").
     by_exception : bool
-        Whether only what exceptions say is looked at, not the logs.
+        Whether only exceptions are searched, not the logs.
     evidence : callable or None
-        Looks at the whole text: fields of the error, or None where the numbers say that it is something else.
+        Function of the whole text: fields of the error, or None where the numbers contradict it.
     """
 
     pattern: str
@@ -47,6 +47,6 @@ class Signature:
     sorters: tuple[str, ...] = ()
     unless: str | None = None
     where: str | None = None
-    said: bool = False
+    as_statement: bool = False
     by_exception: bool = False
     evidence: Evidence | None = None

@@ -9,6 +9,7 @@ import pytest
 
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.data import BinaryRecording, Epoch
+from spikelab.testing.backend_contract import synthetic_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,19 +45,8 @@ def config_for(sorter: str, params: dict | None = None, **flat: object) -> Sorti
 
 @pytest.fixture(scope="session")
 def small_recording(tmp_path_factory: pytest.TempPathFactory) -> BinaryRecording:
-    """12 s, 16 channels of 8 uV noise; three units of 100-200 uV at 5 Hz."""
-    rng = np.random.default_rng(1)
-    fs, n, locations = 20_000.0, 240_000, grid(4, 4, 40.0)
-    traces = rng.normal(0, 8.0, (n, 16))
-    time_ms = np.arange(-20, 40) / fs * 1000
-    for channel, width in ((0, 0.15), (6, 0.25), (15, 0.2)):
-        shape = -np.exp(-((time_ms / width) ** 2)) + 0.4 * np.exp(-(((time_ms - 0.5) / (2 * width)) ** 2))
-        fall = np.exp(-np.linalg.norm(locations - locations[channel], axis=1) / 40)
-        for start in np.cumsum(rng.integers(2_000, 6_000, 55)):
-            if start + 60 < n:
-                traces[start : start + 60] += rng.normal(160, 8) * shape[:, None] * fall
-    path = tmp_path_factory.mktemp("binary") / "traces.dat"
-    return binary_of(np.round(traces / 0.1), path, locations, fs)
+    """See `synthetic_recording`."""
+    return synthetic_recording(tmp_path_factory.mktemp("binary") / "traces.dat")
 
 
 @pytest.fixture(scope="session")

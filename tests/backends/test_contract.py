@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from spikeinterface.core import BaseRecording, BaseSorting, NumpyRecording, NumpySorting
+from spikeinterface.core import BaseRecording, BaseSorting, NumpySorting
 
-from spikelab.spike_sorting.backends import get_backend_class, registry
+from spikelab.spike_sorting.backends import get_backend_class, refresh_sorters, registry
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, SorterBackend
-from spikelab.spike_sorting.waveforms import waveforms_from_extractor
+from spikelab.testing.backend_contract import CHECKS, BackendRun, check_backend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spikelab.spike_sorting.data import BinaryRecording
 
 SORTERS = [
@@ -94,130 +96,86 @@ def backend(sorter: str, make_config) -> SorterBackend:
             point = EntryPoint("third_party", f"{__name__}:ThirdPartyBackend", registry.ENTRY_POINT_GROUP)
             patch.setattr(EntryPoint, "load", lambda self: ThirdPartyBackend)
             patch.setattr(registry, "entry_points", lambda group: [point])
-        return get_backend_class(sorter)(make_config(sorter))
+        refresh_sorters()
+        made = get_backend_class(sorter)(make_config(sorter))
+    refresh_sorters()
+    return made
 
 
 @pytest.fixture(scope="module")
-def recording(small_recording: BinaryRecording) -> BaseRecording:
-    return small_recording.to_spikeinterface()
+def run(
+    backend: SorterBackend, small_recording: BinaryRecording, tmp_path_factory: pytest.TempPathFactory
+) -> BackendRun:
+    return BackendRun(backend, small_recording, tmp_path_factory.mktemp("run"))
 
 
-@pytest.fixture(scope="module")
-def folder(sorter: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("run")
-
-
-@pytest.fixture(scope="module")
-def sorting(backend: SorterBackend, recording: BaseRecording, folder: Path) -> BaseSorting:
-    output = folder / "sorting"
-    output.mkdir()
-    return backend.sort(recording, "some.h5", folder / "traces.dat", output)
-
-
-@pytest.fixture(scope="module")
-def extractor(backend: SorterBackend, recording: BaseRecording, sorting: BaseSorting, folder: Path) -> Any:
-    return backend.extract_waveforms(recording, sorting, folder / "waveforms", folder / "curation", rng=3)
+@pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check in CHECKS])
+def test_contract(run: BackendRun, check: Callable[[BackendRun], None]) -> None:
+    check(run)
 
 
 def test_class(backend: SorterBackend, sorter: str, make_config) -> None:
-    config = make_config(sorter)
-    other = type(backend)(config)
-    assert isinstance(other, SorterBackend)
-    assert other.config is config
     assert sorter.endswith(backend.sorter_label)
-    assert backend.sorter_label
-    assert (backend.batch_parameter is None) == (backend.batch_default is None)
-    assert backend.needs_gpu(config) is False
-    assert other.gpu_use() in (GPU_UNUSED, GPU_OPTIONAL)
-    assert isinstance(other.device(), str | None)
-    assert 0 <= other.scratch_bytes(1000, 4) <= 8 * 1000 * 4
+    assert backend.needs_gpu(make_config(sorter)) is False
+    assert backend.gpu_use() in (GPU_UNUSED, GPU_OPTIONAL)
+    assert 0 <= backend.scratch_bytes(1000, 4) <= 8 * 1000 * 4
 
 
-def test_load_recording(backend: SorterBackend) -> None:
-    rng = np.random.default_rng(0)
-    raw = NumpyRecording([rng.integers(-1000, 1000, (200_000, 4)).astype(np.int16)], 20_000.0)
-    raw.set_dummy_probe_from_locations(np.array([[0.0, 0], [30, 0], [0, 30], [30, 30]]))
-    raw.set_channel_gains(0.2)
-    raw.set_channel_offsets(0.0)
-    loaded = backend.load_recording(raw)
-    assert isinstance(loaded, BaseRecording)
-    assert loaded.get_num_segments() == 1
-    assert loaded.get_num_samples() == 200_000
+def test_no_copy_of_a_binary_is_written(run: BackendRun) -> None:
+    assert run.extractor is not None
+    assert not (run.folder / "traces.dat").exists()  # a binary of ours is read where it is
 
 
-def test_sort(sorting: BaseSorting, recording: BaseRecording) -> None:
-    assert isinstance(sorting, BaseSorting)
-    assert sorting.get_num_segments() == 1
-    assert len(sorting.unit_ids) > 0
-    assert sorting.get_sampling_frequency() == recording.get_sampling_frequency()
-    for unit in sorting.unit_ids:
-        train = sorting.get_unit_spike_train(unit)
-        assert len(train) > 0
-        assert (np.diff(train) >= 0).all()
-        assert train[0] >= 0
-        assert train[-1] < recording.get_num_samples()
+class SilentBackend(ThirdPartyBackend):
+    """It returns a unit without a spike."""
+
+    def sort(self, *arguments: Any) -> BaseSorting:
+        return NumpySorting.from_unit_dict({1: np.array([500]), 2: np.array([], dtype=np.int64)}, 20_000.0)
 
 
-def test_extractor_attributes(extractor: Any, sorting: BaseSorting, recording: BaseRecording, folder: Path) -> None:
-    assert set(extractor.sorting.unit_ids) == set(sorting.unit_ids)
-    assert extractor.recording.get_num_channels() == recording.get_num_channels()
-    assert extractor.sampling_frequency == 20_000.0
-    assert isinstance(extractor.sampling_frequency, float)
-    assert isinstance(extractor.peak_ind, int)
-    assert Path(extractor.root_folder) == folder / "waveforms"
-    assert extractor.ms_to_samples(1.5) == 30
-    for unit in extractor.sorting.unit_ids:
-        assert 0 <= extractor.chans_max_all[unit] < recording.get_num_channels()
-        assert extractor.use_pos_peak[unit] in (True, False)
+class ForgetfulBackend(ThirdPartyBackend):
+    """It has no label."""
+
+    sorter_label = ""
 
 
-def test_extractor_templates(extractor: Any, recording: BaseRecording) -> None:
-    for unit in extractor.sorting.unit_ids:
-        average = extractor.get_computed_template(unit, "average")
-        assert average.ndim == 2
-        assert average.shape[1] == recording.get_num_channels()
-        assert extractor.peak_ind < average.shape[0]
-        for mode in ("median", "std"):
-            other = extractor.get_computed_template(unit, mode)
-            assert other.shape == average.shape
-            assert np.isfinite(other).all()
-        assert (extractor.get_computed_template(unit, "std") >= 0).all()
-        strongest = int(np.abs(average).max(axis=0).argmax())
-        assert strongest == extractor.chans_max_all[unit]
+class OtherClockBackend(ThirdPartyBackend):
+    """Its spikes are of another sampling frequency."""
+
+    def sort(self, *arguments: Any) -> BaseSorting:
+        return NumpySorting.from_unit_dict({1: np.array([500, 900])}, 30_000.0)
 
 
-def test_initial_units_are_kept_for_curation(extractor: Any, folder: Path) -> None:
-    ids = np.load(folder / "curation" / "unit_ids.npy")
-    times = np.load(folder / "curation" / "spike_times.npy")
-    clusters = np.load(folder / "curation" / "spike_clusters.npy")
-    assert set(ids) == set(extractor.sorting.unit_ids)
-    assert len(times) == len(clusters)
-    assert set(clusters) == set(ids)
+class LateBackend(ThirdPartyBackend):
+    """It has spikes behind the end."""
+
+    def sort(self, *arguments: Any) -> BaseSorting:
+        return NumpySorting.from_unit_dict({1: np.array([500, 10**6])}, 20_000.0)
 
 
-def test_pipeline_can_use_the_extractor(extractor: Any) -> None:
-    waveforms = waveforms_from_extractor(extractor)
-    assert waveforms.unit_ids.tolist() == sorted(extractor.sorting.unit_ids)
-    assert waveforms.templates.shape[0] == waveforms.n_units
-    assert waveforms.n_before == extractor.peak_ind
+class WritingBackend(ThirdPartyBackend):
+    """It changes the recording."""
+
+    def sort(self, recording: BaseRecording, *arguments: Any) -> BaseSorting:
+        with Path(recording._kwargs["file_paths"][0]).open("r+b") as file:
+            file.write(b"xx")
+        return super().sort(recording, *arguments)
 
 
-def test_seed_decides_and_a_generator_will_do(
-    backend: SorterBackend, recording: BaseRecording, sorting: BaseSorting, extractor: Any, tmp_path: Path
-) -> None:
-    again = backend.extract_waveforms(recording, sorting, tmp_path / "a", tmp_path / "b", "some.h5", 3)
-    drawn = backend.extract_waveforms(recording, sorting, tmp_path / "c", tmp_path / "d", rng=np.random.default_rng(3))
-    for unit in extractor.sorting.unit_ids:
-        np.testing.assert_array_equal(again.get_computed_template(unit), extractor.get_computed_template(unit))
-        assert drawn.get_computed_template(unit, "average").shape == again.get_computed_template(unit).shape
+BROKEN = {
+    SilentBackend: "unit 2 has no spike",
+    ForgetfulBackend: "sorter_label is empty",
+    OtherClockBackend: "sampling frequency is 30000.0",
+    LateBackend: "outside the recording",
+    WritingBackend: "changed the binary file",
+}
 
 
-def test_unknown_failure_stays_unknown(backend: SorterBackend, tmp_path: Path) -> None:
-    assert backend.classify(tmp_path, RuntimeError("something else")) is None
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_contract_is_named(broken: type[SorterBackend], make_config, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=BROKEN[broken]):
+        check_backend(broken, make_config("third_party"), tmp_path)
 
 
-def test_recording_is_left_as_it_is(
-    small_recording: BinaryRecording, sorting: BaseSorting, extractor: Any, folder: Path
-) -> None:
-    assert small_recording.path.stat().st_size == small_recording.n_samples * small_recording.n_channels * 2
-    assert not (folder / "traces.dat").exists()  # a binary of ours is read where it is
+def test_the_whole_contract_in_one_call(make_config, tmp_path: Path) -> None:
+    check_backend(ThirdPartyBackend, make_config("third_party"), tmp_path)

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting._exceptions import (
         BiologicalSortFailure,
         EnvironmentSortFailure,
+        InsufficientActivityError,
         ResourceSortFailure,
         SortBatchError,
+        SorterNotInstalledError,
         SpikeSortingClassifiedError,
     )
     from spikelab.spike_sorting.exchange import export_results, import_curation
@@ -28,15 +30,19 @@ _MODULES = {
     "SpikeSortingClassifiedError": "_exceptions",
     "BiologicalSortFailure": "_exceptions",
     "EnvironmentSortFailure": "_exceptions",
+    "InsufficientActivityError": "_exceptions",
     "ResourceSortFailure": "_exceptions",
     "SortBatchError": "_exceptions",
+    "SorterNotInstalledError": "_exceptions",
 }
 
 __all__ = [
     "BiologicalSortFailure",
     "EnvironmentSortFailure",
+    "InsufficientActivityError",
     "ResourceSortFailure",
     "SortBatchError",
+    "SorterNotInstalledError",
     "SpikeSortingClassifiedError",
     "config_from_toml",
     "config_to_toml",

@@ -147,9 +147,12 @@ def read_manifest(path: str | Path) -> list[Job]:
 
     Examples
     --------
-    >>> jobs = read_manifest("plates.toml")  # doctest: +SKIP
-    >>> [(job.name, job.config.sorter.sorter_name) for job in jobs]  # doctest: +SKIP
-    [('plate1_well000', 'rt_sort'), ('plate1_well001', 'rt_sort')]
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "day1.raw.h5").touch()
+    ...     _ = Path(folder, "list.toml").write_text("[[recording]]\\nfile = 'day*.raw.h5'\\nsorter = 'rt_sort'")
+    ...     [job.name for job in read_manifest(Path(folder, "list.toml"))]
+    ['day1']
     """
     path = Path(path)
     if path.suffix.lower() not in (".toml", ".csv"):

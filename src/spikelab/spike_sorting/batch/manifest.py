@@ -126,7 +126,7 @@ def located(folder: Path, value: Any) -> Path:
 
 
 def read_manifest(path: str | Path) -> list[Job]:
-    """Read a list of recordings, and plan a job for each recording and stream.
+    r"""Read a list of recordings, and plan a job for each recording and stream.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def read_manifest(path: str | Path) -> list[Job]:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Path(folder, "day1.raw.h5").touch()
-    ...     _ = Path(folder, "list.toml").write_text("[[recording]]\\nfile = 'day*.raw.h5'\\nsorter = 'rt_sort'")
+    ...     _ = Path(folder, "list.toml").write_text("[[recording]]\nfile = 'day*.raw.h5'\nsorter = 'rt_sort'")
     ...     [job.name for job in read_manifest(Path(folder, "list.toml"))]
     ['day1']
     """

@@ -31,6 +31,8 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 exclude_patterns = ["_build"]
+# A word in the type of a parameter, such as `path`, that is also the name of attributes: no link is wanted.
+suppress_warnings = ["ref.python"]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 myst_fence_as_directive = ["mermaid"]

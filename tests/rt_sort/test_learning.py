@@ -236,10 +236,7 @@ def test_spikes_are_taken_out_where_they_hang_over_the_ends(bank: TemplateBank, 
     spikes = spikes_of([(1, 0, 1.5, shift), (15, 1, 1.0, shift), (17, 0, 0.7, shift), (28, 1, 1.0, shift)])
     values = recorded(bank, spikes, 30)
     assert np.abs(values).max() > 10
-    subtract_spikes(
-        values, spikes["frame"], spikes["template"].astype(np.int64), spikes["scale"], spikes["shift"], BEFORE,
-        bank.supports, bank.n_supports, bank.waveforms,
-    )  # fmt: skip
+    subtract_spikes(values, spikes, bank.templates)
     np.testing.assert_allclose(values, 0, atol=1e-5)
 
 

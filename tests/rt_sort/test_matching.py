@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spikelab.spike_sorting.rt_sort.matching._peeling_kernels import (
-    best_frame,
-    explain_blocks,
+    best_peak,
+    doubled,
     explained,
     filter_tiles,
+    peel,
     subtract,
-    with_room,
     within_tolerances,
 )
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
-from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
+from spikelab.spike_sorting.rt_sort.matching.templates import (
+    CrossTalk,
+    Filters,
+    Limits,
+    TemplateBank,
+    bank_from_waveforms,
+)
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Tolerances
 from spikelab.spike_sorting.rt_sort.whitening import Noise
@@ -62,6 +69,10 @@ def bank_of(which: list[int] | None = None, tolerances: Tolerances | None = None
     return bank_from_waveforms(clean, white(), FS, replace(SequenceParameters(), **parameters), tolerances)
 
 
+def limited(bank: TemplateBank, **limits: Any) -> TemplateBank:
+    return replace(bank, limits=bank.limits._replace(**limits))
+
+
 def rendered(bank: TemplateBank, n_frames: int, *spikes: tuple[float, ...]) -> np.ndarray:
     """Traces of spikes (frame, template, scale, shift), the last two 1 and 0 where they are left out."""
     traces = np.zeros((n_frames + 100, bank.n_channels))
@@ -102,13 +113,14 @@ def dense_filters(bank: TemplateBank) -> np.ndarray:
     """Filters on all channels, shape (templates, frames, channels)."""
     dense = np.zeros((bank.n_templates, bank.n_frames, bank.n_channels))
     for u in range(bank.n_templates):
-        for k in range(bank.n_support[u]):
-            dense[u][:, bank.channels[u, k]] = bank.spatial[u, k].astype(float) @ bank.temporal[u]
+        for k in range(bank.filters.n_channels[u]):
+            pattern = bank.filters.spatial[u, k].astype(float)
+            dense[u][:, bank.filters.channels[u, k]] = pattern @ bank.filters.temporal[u]
     return dense
 
 
 class Pursuit:
-    """Matching pursuit on the traces themselves, by the definition: no table of answers, no column, no tile."""
+    """Matching pursuit on the traces themselves, by the definition: no table of cross-talk, no column, no tile."""
 
     MARGIN = 60
 
@@ -125,7 +137,7 @@ class Pursuit:
                     continue
                 self.take(left, frame, u, scale, shift)
                 near = [f for f, v, *_ in [*found, *self.before(here, frame, u)] if v == u]
-                if all(abs(f - frame) > bank.repeat_frames for f in near) and 0 <= frame < len(traces):
+                if all(abs(f - frame) > bank.limits.repeat_frames for f in near) and 0 <= frame < len(traces):
                     found.append((frame, u, scale, shift, energy))
         return sorted(found)
 
@@ -144,10 +156,10 @@ class Pursuit:
                 output = {t: self.output(left, u, t) for t in range(first - 1, last + 1)}
                 for t in range(first, last):
                     peak = output[t] >= max(output[t - 1], output[t + 1])
-                    if not peak or output[t] < bank.min_scale[u] * bank.norms[u]:
+                    if not peak or output[t] < bank.limits.min_scale[u] * bank.limits.norms[u]:
                         continue
                     energy, _ = self.energy(u, output[t])
-                    if energy > bank.threshold and (best is None or energy > best[0]):
+                    if energy > bank.limits.threshold and (best is None or energy > best[0]):
                         best = energy, t, u, output[t - 1], output[t], output[t + 1]
             if best is None:
                 return found
@@ -163,9 +175,10 @@ class Pursuit:
         return float(np.sum(self.filters[u] * left[row : row + self.bank.n_frames]))
 
     def energy(self, u: int, output: float) -> tuple[float, float]:
-        norm, precision = float(self.bank.norms[u]), float(self.bank.scale_precision[u])
+        limits = self.bank.limits
+        norm, precision = float(limits.norms[u]), float(limits.scale_precision[u])
         best = (output + precision) / (norm + precision)
-        scale = float(np.clip(best, self.bank.min_scale[u], self.bank.max_scale[u]))
+        scale = float(np.clip(best, limits.min_scale[u], limits.max_scale[u]))
         return 2 * scale * output - scale**2 * norm - (scale - 1) ** 2 * precision, scale
 
     def take(self, left: np.ndarray, frame: int, u: int, scale: float, shift: float) -> None:
@@ -186,7 +199,7 @@ class TestMatcher:
         assert (spike["frame"], spike["template"]) == (30, template)
         assert spike["scale"] == pytest.approx(1, abs=0.02)
         # All its energy is explained; the vertex of the parabola lies a little beside the frame.
-        assert spike["energy"] == pytest.approx(bank.norms[template], rel=0.03)
+        assert spike["energy"] == pytest.approx(bank.limits.norms[template], rel=0.03)
         assert abs(spike["shift"]) < 0.15
 
     @pytest.mark.parametrize("frame", range(24))
@@ -221,9 +234,9 @@ class TestMatcher:
 
     @pytest.mark.parametrize("size", [0.6, 0.9, 1.0, 1.3])
     def test_the_scale_is_the_size_drawn_towards_1_by_its_precision(self, size: float) -> None:
-        bank = replace(bank_of([0]), scale_precision=np.array([500], np.float32))
+        bank = limited(bank_of([0]), scale_precision=np.array([500], np.float32))
         (spike,) = sort(bank, rendered(bank, 60, (30, 0, size)))
-        norm = float(bank.norms[0])
+        norm = float(bank.limits.norms[0])
         assert spike["scale"] == pytest.approx((size * norm + 500) / (norm + 500), rel=0.02)
 
     def test_a_spike_is_no_smaller_and_no_larger_than_allowed(self) -> None:
@@ -237,8 +250,8 @@ class TestMatcher:
         bank = bank_of([0])
         traces = rendered(bank, 60, (30, 0))
         energy = float(sort(bank, traces)["energy"][0])
-        assert len(sort(replace(bank, threshold=0.95 * energy), traces)) == 1
-        assert len(sort(replace(bank, threshold=1.05 * energy), traces)) == 0
+        assert len(sort(limited(bank, threshold=0.95 * energy), traces)) == 1
+        assert len(sort(limited(bank, threshold=1.05 * energy), traces)) == 0
 
     @pytest.mark.parametrize("shift", [-0.45, -0.3, 0.0, 0.3, 0.45])
     def test_the_shift_tells_where_within_a_frame_a_spike_falls(self, shift: float) -> None:
@@ -280,7 +293,7 @@ class TestMatcher:
     @pytest.mark.parametrize("seed", range(4))
     def test_many_spikes_in_noise_are_those_of_a_plain_matching_pursuit(self, seed: int) -> None:
         bank = bank_of()
-        assert bank.n_near.tolist() == [3, 3, 3]  # every filter answers every template
+        assert bank.crosstalk.n_filters.tolist() == [3, 3, 3]  # every template changes the output of every filter
         traces = a_scene(bank, seed)
         spikes, slow = sort(bank, traces), Pursuit(bank).spikes(traces)
         assert len(slow) > 20
@@ -341,10 +354,11 @@ STRICT = {"latency": 0.0, "amplitude": 0.01, "root": 0.01, "share": 1.0}
 def tolerances_of(bank: TemplateBank, n: list[int] | None = None, **limits: float) -> Tolerances:
     """What the bank's templates look like on their first electrodes, and some limits."""
     limits = {**LOOSE, "clip_latency": 1e9, "clip_amplitude": 1e9} | limits
-    latencies = np.argmax(np.abs(bank.waveforms), axis=2) - bank.n_before
-    amplitudes = np.abs(bank.waveforms).max(axis=2) / bank.sigma[bank.supports]
+    templates = bank.templates
+    latencies = np.argmax(np.abs(templates.waveforms), axis=2) - bank.n_before
+    amplitudes = np.abs(templates.waveforms).max(axis=2) / bank.sigma[templates.channels]
     return Tolerances(
-        bank.n_supports if n is None else np.array(n), bank.supports, latencies.astype(np.float32),
+        templates.n_channels if n is None else np.array(n), latencies.astype(np.float32),
         np.maximum(amplitudes, 1e-3).astype(np.float32), np.full(bank.n_templates, 0.1, np.float32),
         **{name: value if name == "share" else np.float32(value) for name, value in limits.items()},
     )  # fmt: skip
@@ -353,11 +367,10 @@ def tolerances_of(bank: TemplateBank, n: list[int] | None = None, **limits: floa
 def check(
     bank: TemplateBank, tolerances: Tolerances, traces: np.ndarray, spikes: np.ndarray, first: int = 0, start: int = 0
 ) -> list[bool]:
-    columns = spikes["frame"].copy(), spikes["template"].astype(np.int64), spikes["scale"].copy()
+    blocks = (spikes["frame"] + N_FRAMES) // BLOCK
     good = within_tolerances(
-        traces, start, columns, first, BLOCK, -N_FRAMES, bank.supports, bank.n_supports, bank.waveforms, N_BEFORE,
-        REACH, bank.sigma, tolerances,
-    )  # fmt: skip
+        traces, later(spikes.copy(), -start), first, blocks, bank.templates, tolerances, bank.sigma, REACH
+    )
     return [bool(value) for value in good]
 
 
@@ -383,7 +396,7 @@ def slow_check(
         n = limits.n_channels[u]
         late, off, sizes = np.zeros(n), np.zeros(n), np.zeros(n)
         amplitudes = limits.amplitudes[u, :n].astype(float)
-        for k, channel in enumerate(limits.channels[u, :n]):
+        for k, channel in enumerate(bank.templates.channels[u, :n]):
             lag = int(limits.latencies[u, k])
             centre = spikes[i]["frame"] - start + margin + lag
             values = left[centre - REACH : centre + REACH + 1, channel]
@@ -538,9 +551,9 @@ class TestTolerances:
     @pytest.mark.parametrize("seed", range(6))
     def test_within_tolerances_is_its_slow_version(self, seed: int) -> None:
         bank = bank_of()
-        bank = replace(
-            bank, waveforms=bank.waveforms - 3 * (np.arange(3)[None, :, None] < bank.n_supports[:, None, None])
-        )
+        used = np.arange(3)[None, :, None] < bank.templates.n_channels[:, None, None]
+        moved = bank.templates.waveforms - 3 * used.astype(np.float32)
+        bank = replace(bank, templates=bank.templates._replace(waveforms=moved))
         rng = np.random.default_rng(seed)
         spikes = listed(*[(rng.integers(-2, 82), rng.integers(3), rng.uniform(0.7, 1.4)) for _ in range(24)])
         spikes = spikes[np.argsort(spikes["frame"] // BLOCK, kind="stable")]
@@ -588,7 +601,7 @@ class TestKernels:
         results = []
         for tile in (1, 7, 36, 600):
             outputs = np.full((3, 36), 9, np.float32)
-            filter_tiles(traces, channels, n_support, spatial, temporal, ranks, tile, part, outputs)
+            filter_tiles(traces, Filters(channels, n_support, spatial, temporal, ranks), tile, part, outputs)
             np.testing.assert_allclose(outputs[:2], expected, atol=1e-5)
             assert np.all(outputs[2] == 9)  # not among those asked for
             results.append(outputs.tolist())
@@ -599,93 +612,94 @@ class TestKernels:
     def test_the_scale_is_the_one_that_explains_most(self, output: float, precision: float) -> None:
         norm, scales = 100.0, np.linspace(0.5, 1.6, 1101)
         energies = 2 * scales * output - scales**2 * norm - (scales - 1) ** 2 * precision
-        energy, scale = explained(output, norm, precision, 0.5, 1.6)
+        energy, scale = explained(output, limits_of(norm, precision), 0)
         assert scale == pytest.approx(scales[energies.argmax()], abs=1e-3)
         assert energy == pytest.approx(energies.max(), rel=1e-4)
 
     def test_a_whole_spike_explains_its_norm(self) -> None:
-        assert explained(100.0, 100.0, 25.0, 0.5, 1.6) == (100.0, 1.0)
+        assert explained(100.0, limits_of(), 0) == (100.0, 1.0)
 
     @pytest.mark.parametrize("seed", range(5))
-    def test_the_best_frame_is_the_peak_that_explains_most(self, seed: int) -> None:
+    def test_the_best_peak_is_the_one_that_explains_most(self, seed: int) -> None:
         output = np.random.default_rng(seed).normal(60, 40, 30).astype(np.float32)
         energies = {
-            t: explained(output[t], 100.0, 25.0, 0.5, 1.6)[0]
+            t: explained(output[t], limits_of(), 0)[0]
             for t in range(1, 25)
             if output[t] >= max(50, output[t - 1], output[t + 1])
         }
-        most, where = best_frame(output, 25, np.float32(100), np.float32(25), np.float32(0.5), np.float32(1.6))
+        most, where = best_peak(output[:26], limits_of(), 0)
         assert where == max(energies, key=energies.__getitem__)
         assert most == pytest.approx(energies[where], rel=1e-5)
 
-    def test_without_a_peak_there_is_no_best_frame(self) -> None:
+    def test_without_a_peak_there_is_no_best_one(self) -> None:
         for output in (np.arange(100, 110), np.arange(110, 100, -1), np.full(10, 49.0)):
-            most, _ = best_frame(
-                output.astype(np.float32), 9, np.float32(100), np.float32(25), np.float32(0.5), np.float32(1.6)
-            )
+            most, _ = best_peak(output.astype(np.float32), limits_of(), 0)
             assert most == -1
 
     def test_a_plateau_is_a_peak(self) -> None:
         output = np.array([0, 90, 90, 0, 80, 0], np.float32)
-        _, where = best_frame(output, 5, np.float32(100), np.float32(25), np.float32(0.5), np.float32(1.6))
+        _, where = best_peak(output, limits_of(), 0)
         assert where in (1, 2)
 
     @pytest.mark.parametrize("shift", [0.0, 0.3, -0.4])
     @pytest.mark.parametrize("frame", [1, 4, 12, 19])
-    def test_subtract_takes_the_answers_out_of_near_outputs(self, shift: float, frame: int) -> None:
+    def test_subtract_takes_the_cross_talk_out_of_the_outputs(self, shift: float, frame: int) -> None:
         rng = np.random.default_rng(0)
         n_frames, n = 6, 20
-        answers = rng.normal(size=(3, 2 * n_frames + 1)).astype(np.float32)
-        near, n_near, near_answer = np.array([[0, 2], [1, 0]]), np.array([2, 1]), np.array([[1, 0], [2, 0]])
+        replies = rng.normal(size=(3, 2 * n_frames + 1)).astype(np.float32)
+        crosstalk = CrossTalk(replies, np.array([[0, 2], [1, 0]]), np.array([[1, 0], [2, 0]]), np.array([2, 1]))
         outputs, stale = np.zeros((3, n), np.float32), np.zeros(3, dtype=bool)
-        subtract(outputs, 0, frame, shift, 1.5, answers, near, n_near, near_answer, stale)
+        (spike,) = np.array([(100 + frame, 0, 1.5, shift, 0)], dtype=SPIKE)
+        subtract(outputs, 100, spike, crosstalk, stale)
         expected = np.zeros((3, n))
         for u, row in ((0, 1), (2, 0)):
             for lag in range(-n_frames + 1, n_frames):
                 if 0 <= frame + lag < n:
-                    beside = answers[row, lag + n_frames - (1 if shift >= 0 else -1)]
-                    value = (1 - abs(shift)) * answers[row, lag + n_frames] + abs(shift) * beside
+                    beside = replies[row, lag + n_frames - (1 if shift >= 0 else -1)]
+                    value = (1 - abs(shift)) * replies[row, lag + n_frames] + abs(shift) * beside
                     expected[u, frame + lag] -= 1.5 * value
         np.testing.assert_allclose(outputs, expected, atol=1e-5)
         assert stale.tolist() == [True, False, True]
 
-    def test_with_room_keeps_what_there_is(self) -> None:
-        values = np.arange(6, dtype=np.float32).reshape(2, 3)
-        frames, templates, more = with_room(5, np.array([3, 4]), np.array([7, 8]), values)
-        assert (len(frames), len(templates), more.shape) == (5, 5, (5, 3))
-        assert (frames[:2].tolist(), templates[:2].tolist()) == ([3, 4], [7, 8])
-        assert more[:2].tolist() == values.tolist()
+    def test_doubled_keeps_what_there_is(self) -> None:
+        spikes = listed((3, 7), (4, 8, 0.5))
+        longer = doubled(spikes)
+        assert len(longer) == 4
+        assert longer[:2].tolist() == spikes.tolist()
+
+
+def limits_of(norm: float = 100.0, precision: float = 25.0) -> Limits:
+    """Of one template whose spikes are 0.5 to 1.6 times as large."""
+    norms, precisions, low, high = (np.array([value], np.float32) for value in (norm, precision, 0.5, 1.6))
+    return Limits(norms, precisions, low, high, 20.0, 0)
 
 
 class Impulses:
-    """One unit whose filter answers its spikes at their frame only: its output is the spikes."""
+    """One unit whose spikes reach its filter's output at their frame only: its output is the spikes."""
 
     NORM = 100.0
 
     @classmethod
-    def explain(
+    def peel(
         cls, output: np.ndarray, n_blocks: int, block: int, repeat: int = 0, latest: int = -1000
     ) -> tuple[list[int], np.ndarray, int]:
         """Columns of the spikes, their values, and the latest of them."""
-        one = np.ones(1, np.float32)
-        answers = np.zeros((1, 5), np.float32)
-        answers[0, 2] = cls.NORM
-        index, state = np.zeros((1, 1), np.int64), np.array([latest])
-        outputs = output.astype(np.float32)[None].copy()
-        frames, templates, values = explain_blocks(
-            outputs, n_blocks, block, 1, cls.NORM * one, one, np.float32(0.5) * one, 2 * one, 20.0, answers, index,
-            np.ones(1, np.int64), index, repeat, state,
-        )  # fmt: skip
-        assert np.all(templates == 0)
-        return frames.tolist(), values, int(state[0])
+        one, zero = np.ones(1, np.float32), np.zeros((1, 1), np.int64)
+        limits = Limits(cls.NORM * one, one, np.float32(0.5) * one, 2 * one, 20.0, repeat)
+        crosstalk = CrossTalk(np.float32([[0, 0, cls.NORM, 0, 0]]), zero, zero, np.ones(1, np.int64))
+        outputs, state = output.astype(np.float32)[None].copy(), np.array([latest])
+        spikes = peel(outputs, block, n_blocks, limits, crosstalk, state, np.empty(16, dtype=SPIKE))
+        values = np.stack([spikes[name] for name in ("scale", "shift", "energy")], axis=1)
+        assert np.all(spikes["template"] == 0)
+        return spikes["frame"].tolist(), values, int(state[0])
 
 
-class TestExplainBlocks:
+class TestPeel:
     def test_more_spikes_than_there_is_room_for_at_first(self) -> None:
         n_blocks, block = 2500, 2
-        output = np.zeros(n_blocks * block + 4)
+        output = np.zeros(n_blocks * block + 3)
         output[1 : n_blocks * block : 2] = Impulses.NORM * np.linspace(0.8, 1.2, n_blocks)
-        frames, values, latest = Impulses.explain(output, n_blocks, block)
+        frames, values, latest = Impulses.peel(output, n_blocks, block)
         assert frames == list(range(1, 5000, 2))
         np.testing.assert_allclose(values[:, 0], (100 * np.linspace(0.8, 1.2, n_blocks) + 1) / 101, rtol=1e-5)
         assert latest == 4999
@@ -695,14 +709,14 @@ class TestExplainBlocks:
         for column in range(13):
             output[:] = 0
             output[column] = 100
-            frames, _, _ = Impulses.explain(output, 2, 5)  # columns 1 to 10
+            frames, _, _ = Impulses.peel(output, 2, 5)  # columns 1 to 10
             assert frames == ([column] if 1 <= column <= 10 else [])
 
     @pytest.mark.parametrize(("latest", "found"), [(-1, [4]), (0, [4]), (1, []), (2, [])])
     def test_a_spike_of_an_earlier_call_repeats(self, latest: int, found: list[int]) -> None:
         output = np.zeros(13)
         output[4] = 100
-        frames, _, kept = Impulses.explain(output, 2, 5, repeat=3, latest=latest)
+        frames, _, kept = Impulses.peel(output, 2, 5, repeat=3, latest=latest)
         assert frames == found
         assert kept == (4 if found else latest)
 
@@ -710,13 +724,13 @@ class TestExplainBlocks:
         # The two are 3 apart. The smaller one is none, and leaves nothing that a third could be found in.
         output = np.zeros(13)
         output[[4, 7]] = 100, 90
-        assert Impulses.explain(output, 2, 5, repeat=3)[0] == [4]
-        assert Impulses.explain(output, 2, 5, repeat=2)[0] == [4, 7]
+        assert Impulses.peel(output, 2, 5, repeat=3)[0] == [4]
+        assert Impulses.peel(output, 2, 5, repeat=2)[0] == [4, 7]
 
     def test_the_shift_is_that_of_the_parabola_through_the_peak(self) -> None:
         output = np.zeros(13)
         output[3:6] = 40, 100, 70  # vertex: (40 - 70) / 2 / (40 - 200 + 70) = 1/6 later, 100 + 30 / 4 / 6 = 101.25
-        _, values, _ = Impulses.explain(output, 2, 5)
+        _, values, _ = Impulses.peel(output, 2, 5)
         scale, shift, energy = values[0]
         assert shift == pytest.approx(1 / 6)
         assert scale == pytest.approx((101.25 + 1) / 101)

@@ -1,4 +1,4 @@
-"""Templates, their filters, and how filters answer templates: small arrays, and every kernel beside a slow version."""
+"""Templates, their filters, and the cross-talk of both: small arrays, and every kernel beside a slow version."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from scipy.linalg import toeplitz
 
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import (
     add_events,
-    answer,
+    filter_output,
     gather_windows,
     subtract_spikes,
 )
+from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
 from spikelab.spike_sorting.rt_sort.matching.templates import (
     TemplateBank,
+    Templates,
     bank_from_waveforms,
     build_bank,
     denoise,
@@ -29,7 +31,7 @@ from spikelab.spike_sorting.rt_sort.whitening import Noise
 FS = 4000.0  # 4 frames before the peak, 6 after
 N_BEFORE, N_FRAMES = 4, 11
 # As they are in the code, which a change would have to mean.
-ANSWER, EDGE, MAX_CHANNELS, MAX_FILTER_CHANNELS, MAX_RANK, RIDGE = 0.2, 1.4, 192, 40, 6, 0.02
+LEAST_CROSSTALK, EDGE, MAX_CHANNELS, MAX_FILTER_CHANNELS, MAX_RANK, RIDGE = 0.2, 1.4, 192, 40, 6, 0.02
 
 
 def white(n_channels: int, sigma: float = 1.0) -> Noise:
@@ -67,9 +69,10 @@ def filters(bank: TemplateBank) -> np.ndarray:
     """Filters on all channels, shape (templates, frames, channels)."""
     dense = np.zeros((bank.n_templates, bank.n_frames, bank.n_channels))
     for u in range(bank.n_templates):
-        for k in range(bank.n_support[u]):
-            for r in range(bank.ranks[u]):
-                dense[u, :, bank.channels[u, k]] += bank.spatial[u, k, r] * bank.temporal[u, r].astype(float)
+        for k in range(bank.filters.n_channels[u]):
+            for r in range(bank.filters.ranks[u]):
+                component = bank.filters.temporal[u, r].astype(float)
+                dense[u, :, bank.filters.channels[u, k]] += bank.filters.spatial[u, k, r] * component
     return dense
 
 
@@ -201,7 +204,7 @@ class TestBank:
     def test_in_white_noise_the_norm_is_the_energy_in_squared_sigma(self) -> None:
         bank = self.bank(white(3, 2.0), [-20, 10, 0], [0, 0, 8])
         energy = np.sum(spatial([1.0]) ** 2) / 4 / (1 + RIDGE)
-        np.testing.assert_allclose(bank.norms, [500 * energy, 64 * energy], rtol=1e-4)
+        np.testing.assert_allclose(bank.limits.norms, [500 * energy, 64 * energy], rtol=1e-4)
 
     def test_in_white_noise_the_filter_is_the_template_over_the_variance(self) -> None:
         bank = self.bank(white(3, 2.0), [-20, 10, 0])
@@ -217,28 +220,30 @@ class TestBank:
         scaled = filters(bank)[0] * noise.sigma
         covariance = noise.covariance(np.arange(5))
         variance = np.einsum("tc,ts,cd,sd->", scaled, toeplitz(in_time), covariance, scaled)
-        assert variance == pytest.approx(bank.norms[0], rel=1e-3)
+        assert variance == pytest.approx(bank.limits.norms[0], rel=1e-3)
 
     def test_the_norm_is_the_output_of_the_filter_to_its_template(self) -> None:
         bank = self.bank(shared(5), [60, -30, 20, 10, 5], [0, 10, 80, 40, 0])
-        np.testing.assert_allclose(np.sum(filters(bank) * bank.dense(), axis=(1, 2)), bank.norms, rtol=1e-3)
+        np.testing.assert_allclose(np.sum(filters(bank) * bank.dense(), axis=(1, 2)), bank.limits.norms, rtol=1e-3)
 
     def test_twice_as_large_has_four_times_the_norm(self) -> None:
         once, twice = self.bank(shared(3), [20, 10, -5]), self.bank(shared(3), [40, 20, -10])
-        np.testing.assert_allclose(twice.norms, 4 * once.norms, rtol=1e-4)
+        np.testing.assert_allclose(twice.limits.norms, 4 * once.limits.norms, rtol=1e-4)
 
     def test_another_unit_of_the_traces_changes_no_norm(self) -> None:
         noise = shared(3)
         volts = replace(noise, sigma=1e-3 * noise.sigma)
         np.testing.assert_allclose(
-            self.bank(volts, [0.020, 0.010, -0.005]).norms, self.bank(noise, [20, 10, -5]).norms, rtol=1e-4
+            self.bank(volts, [0.020, 0.010, -0.005]).limits.norms,
+            self.bank(noise, [20, 10, -5]).limits.norms,
+            rtol=1e-4,
         )
 
     def test_dense_templates_are_the_waveforms_on_their_channels(self) -> None:
         bank = self.bank(white(4), [0, -20, 10, 0], [5, 0, 0, 9])
         expected = np.stack([spatial([0, -20, 10, 0]), spatial([5, 0, 0, 9])])
         np.testing.assert_allclose(bank.dense(), expected, atol=1e-4)
-        assert [bank.supports[u, : bank.n_supports[u]].tolist() for u in (0, 1)] == [[1, 2], [3, 0]]
+        assert [bank.templates.channels[u, : bank.templates.n_channels[u]].tolist() for u in (0, 1)] == [[1, 2], [3, 0]]
 
     def test_what_the_parameters_say(self) -> None:
         parameters = replace(
@@ -246,53 +251,59 @@ class TestBank:
             repeated_detection_overlap_time=0.75,
         )  # fmt: skip
         bank = build_bank(np.stack([spatial([9.0])] * 2), np.ones(2), white(1), FS, parameters)
-        assert bank.scale_precision.tolist() == [4, 4]
-        np.testing.assert_allclose([bank.min_scale, bank.max_scale], [[0.4, 0.4], [2, 2]])
-        assert bank.threshold == 33
-        assert bank.repeat_frames == 3
+        assert bank.limits.scale_precision.tolist() == [4, 4]
+        np.testing.assert_allclose([bank.limits.min_scale, bank.limits.max_scale], [[0.4, 0.4], [2, 2]])
+        assert bank.limits.threshold == 33
+        assert bank.limits.repeat_frames == 3
         assert (bank.n_before, bank.n_after, bank.n_frames, bank.n_channels) == (4, 6, N_FRAMES, 1)
         assert bank.n_templates == 2
 
     def test_a_long_overlap_is_in_milliseconds(self) -> None:
         parameters = replace(self.parameters, repeated_detection_overlap_time=1000.0)
         bank = build_bank(np.stack([spatial([9.0])]), np.ones(1), white(1), FS, parameters)
-        assert bank.repeat_frames == FS
+        assert bank.limits.repeat_frames == FS
 
     def test_no_templates(self) -> None:
         bank = bank_from_waveforms([], white(3), FS, self.parameters)
         assert bank.n_templates == 0
         assert bank.dense().shape == (0, N_FRAMES, 3)
-        assert bank.answers.shape == (0, 2 * N_FRAMES + 1)
+        assert bank.crosstalk.outputs.shape == (0, 2 * N_FRAMES + 1)
 
-    def test_answers_are_what_the_filters_make_of_the_templates(self) -> None:
+    def test_cross_talk_is_what_the_filters_make_of_the_templates(self) -> None:
         bank = self.bank(shared(6), [60, -30, 20, 10, 5, 0], [0, 10, 80, 40, 0, 0], [0, 0, 0, 0, 20, 50])
         whole, dense = filters(bank), bank.dense().astype(float)
         for j in range(3):
-            for q in range(bank.n_near[j]):
-                reply = bank.answers[bank.near_answer[j, q]]
-                np.testing.assert_allclose(reply, by_lag(whole[bank.near[j, q]], dense[j]), atol=1e-2)
+            for q in range(bank.crosstalk.n_filters[j]):
+                reply = bank.crosstalk.outputs[bank.crosstalk.rows[j, q]]
+                np.testing.assert_allclose(reply, by_lag(whole[bank.crosstalk.filters[j, q]], dense[j]), atol=1e-2)
 
-    def test_near_are_the_filters_whose_output_a_template_changes(self) -> None:
+    def test_listed_are_the_filters_whose_output_a_template_changes(self) -> None:
         # The first two share channels 1 and 2, the last is elsewhere.
         bank = self.bank(white(6), [60, -30, 20, 0, 0, 0], [0, 10, 80, 0, 0, 0], [0, 0, 0, 0, 20, 50])
-        lists = [bank.near[j, : bank.n_near[j]].tolist() for j in range(3)]
+        lists = [bank.crosstalk.filters[j, : bank.crosstalk.n_filters[j]].tolist() for j in range(3)]
         assert lists == [[0, 1], [0, 1], [2]]
-        assert sorted(bank.near_answer[j, q] for j in range(3) for q in range(bank.n_near[j])) == [0, 1, 2, 3, 4]
+        assert sorted(bank.crosstalk.rows[j, q] for j in range(3) for q in range(bank.crosstalk.n_filters[j])) == [
+            0,
+            1,
+            2,
+            3,
+            4,
+        ]
 
-    def test_an_answer_of_less_than_a_fifth_of_the_noise_is_none(self) -> None:
+    def test_cross_talk_of_less_than_a_fifth_of_the_noise_is_none(self) -> None:
         # Both have one course, of energy E; they share channel 1, where the first has 50 of its 100 sigma and the
-        # second `size`. The first filter answers 50 size E / (1 + ridge) to that; its noise is the root of
+        # second `size`. The first filter's output to that is 50 size E / (1 + ridge); its noise is the root of
         # 100^2 E / (1 + ridge).
         energy = np.sum(spatial([1.0]) ** 2) / (1 + RIDGE)
         for common, near in ((0.99, [1]), (1.01, [0, 1])):
-            size = common * ANSWER * 100 / 50 / np.sqrt(energy)
+            size = common * LEAST_CROSSTALK * 100 / 50 / np.sqrt(energy)
             bank = self.bank(white(3), [np.sqrt(100**2 - 50**2), 50, 0], [0, size, 30])
-            assert bank.near[1, : bank.n_near[1]].tolist() == near
+            assert bank.crosstalk.filters[1, : bank.crosstalk.n_filters[1]].tolist() == near
 
-    def test_a_template_answers_itself_however_small_it_is(self) -> None:
+    def test_a_template_changes_its_own_filter_however_small_it_is(self) -> None:
         bank = self.bank(white(2), [0.02, 0.01])
-        assert bank.near[0, : bank.n_near[0]].tolist() == [0]
-        assert bank.answers[0].max() == pytest.approx(bank.norms[0], rel=1e-4)
+        assert bank.crosstalk.filters[0, : bank.crosstalk.n_filters[0]].tolist() == [0]
+        assert bank.crosstalk.outputs[0].max() == pytest.approx(bank.limits.norms[0], rel=1e-4)
 
 
 def by_lag(kernel: np.ndarray, template: np.ndarray) -> np.ndarray:
@@ -308,18 +319,18 @@ def by_lag(kernel: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 class TestKernels:
     @pytest.mark.parametrize("rank", [0, 1, 3])
-    def test_answer_is_a_convolution(self, rank: int) -> None:
+    def test_filter_output_is_a_convolution(self, rank: int) -> None:
         rng = np.random.default_rng(rank)
         waveform = rng.normal(size=(4, 7)).astype(np.float32)
         pattern, temporal = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (3, 7)))
         pattern[2, 0] = 0
         expected = by_lag((pattern[:, :rank] @ temporal[:rank]).T, waveform.T)
-        np.testing.assert_allclose(answer(waveform, pattern, temporal, rank), expected, atol=1e-5)
+        np.testing.assert_allclose(filter_output(waveform, pattern, temporal, rank), expected, atol=1e-5)
 
-    def test_answer_to_a_later_template_is_later(self) -> None:
+    def test_output_to_a_later_template_is_later(self) -> None:
         waveform, temporal = np.zeros((1, 5), np.float32), np.zeros((1, 5), np.float32)
         waveform[0, 3], temporal[0, 1] = 2, 3
-        reply = answer(waveform, np.ones((1, 1), np.float32), temporal, 1)
+        reply = filter_output(waveform, np.ones((1, 1), np.float32), temporal, 1)
         assert reply.tolist() == [0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0]  # two frames after the middle
 
     def test_events_are_added_to_their_label(self) -> None:
@@ -349,7 +360,9 @@ class TestKernels:
                     if 0 <= frame - 2 + t < 32:
                         value = (1 - abs(shift)) * own[t] + abs(shift) * moved[t]
                         expected[frame - 2 + t, supports[u, k]] -= scale * value
-        subtract_spikes(traces, frames, templates, scales, shifts, 2, supports, n_supports, waveforms)
+        spikes = np.zeros(5, dtype=SPIKE)
+        spikes["frame"], spikes["template"], spikes["scale"], spikes["shift"] = frames, templates, scales, shifts
+        subtract_spikes(traces, spikes, Templates(supports, n_supports, waveforms, 2))
         np.testing.assert_allclose(traces, expected, atol=1e-5)
 
     def test_windows_are_gathered_channel_by_channel(self) -> None:

@@ -254,7 +254,7 @@ class Learner:
             means = np.stack([units.means[u] for u in left]) if len(left) else means[:0]
             counts = np.array([units.counts[u] for u in left])
             bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
-            strong = bank.norms >= self.parameters.min_discriminability**2
+            strong = bank.limits.norms >= self.parameters.min_discriminability**2
             n_merged = len(left)
             means, counts, left = means[strong], counts[strong], left[strong]
             sequences = self._describe(

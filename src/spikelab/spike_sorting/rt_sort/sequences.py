@@ -99,7 +99,7 @@ class Sequences:
         n = min(MAX_CHECKED, self.channels.shape[1])
         counts = np.minimum(np.maximum((self.amplitudes >= MIN_CHECKED_SIZE).sum(axis=1), 1), self.n_channels)
         return Tolerances(
-            np.minimum(counts, n), self.channels[:, :n], self.latencies[:, :n], self.amplitudes[:, :n], self.root_std,
+            np.minimum(counts, n), self.latencies[:, :n], self.amplitudes[:, :n], self.root_std,
             np.float32(limits[0]), np.float32(limits[1]), np.float32(limits[2]),
             np.float32(parameters.clip_latency_diff_factor),
             np.float32(parameters.clip_amp_median_diff_factor),
@@ -108,10 +108,9 @@ class Sequences:
 
 
 class Tolerances(NamedTuple):
-    """Electrodes, latencies (frames) and amplitudes (sigma) of each sequence, and how far a spike may be off."""
+    """Latencies (frames) and amplitudes (sigma) on the first electrodes of each sequence, and limits of a spike's."""
 
     n_channels: Ints
-    channels: Ints
     latencies: Floats
     amplitudes: Floats
     root_std: Floats

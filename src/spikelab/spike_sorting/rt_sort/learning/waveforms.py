@@ -118,9 +118,9 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
         inside |= (spikes["frame"] >= start + before) & (spikes["frame"] < end - bank.n_after)
     chosen = _choose_examples(spikes["template"], inside, n_units, seed)
     channels = np.full((n_units, EXAMPLE_CHANNELS), -1, dtype=np.int64)
-    n_used = np.minimum(bank.n_supports, EXAMPLE_CHANNELS)
-    for u in range(n_units):
-        channels[u, : n_used[u]] = bank.supports[u, : n_used[u]]
+    n_used = np.minimum(bank.templates.n_channels, EXAMPLE_CHANNELS)
+    for u, n in enumerate(n_used):
+        channels[u, :n] = bank.templates.channels[u, :n]
     sums = np.zeros((n_units, window, bank.n_channels), dtype=np.float32)
     weights = np.zeros(n_units)
     np.add.at(weights, spikes["template"][inside], spikes["scale"][inside])
@@ -146,7 +146,7 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
     examples, some = np.split(windows, ends), np.flatnonzero(chosen)[order]
     for u, rows_u in enumerate(np.split(some, ends)):
         own = np.zeros((EXAMPLE_CHANNELS, window), dtype=np.float32)
-        own[: n_used[u]] = bank.waveforms[u, : n_used[u]]
+        own[: n_used[u]] = bank.templates.waveforms[u, : n_used[u]]
         examples[u] += _shifted(own, spikes["scale"][rows_u], spikes["shift"][rows_u])
     example_frames = np.split(spikes["frame"][some], ends)
     order, ends = _by_unit(spikes["template"], n_units)
@@ -199,9 +199,5 @@ def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[t
             if low > start - window or high < end + window:
                 residual = np.pad(residual, ((low - start + window, end + window - high), (0, 0)))
             near = slice(*np.searchsorted(spikes["frame"], [start - 2 * window, end + 2 * window]))
-            some = spikes[near]
-            subtract_spikes(
-                residual, some["frame"] - start + window, some["template"].astype(np.int64), some["scale"],
-                some["shift"], bank.n_before, bank.supports, bank.n_supports, bank.waveforms,
-            )  # fmt: skip
+            subtract_spikes(residual, later(spikes[near].copy(), window - start), bank.templates)
             yield start, end, residual

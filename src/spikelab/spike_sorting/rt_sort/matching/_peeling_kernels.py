@@ -1,4 +1,7 @@
-"""Inner loops of the matching: filter outputs, and greedy explanation by blocks."""
+"""Inner loops of the peeling: filter outputs, matching pursuit block by block, and the tolerances of single spikes.
+
+Spikes are rows of `peeling.SPIKE`; in :func:`peel` their `frame` is a column of the outputs.
+"""
 
 from __future__ import annotations
 
@@ -11,242 +14,313 @@ from spikelab.system.compiling import compiled, contracted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
+    from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.rt_sort.matching.templates import CrossTalk, Filters, Limits, Templates
+    from spikelab.spike_sorting.rt_sort.sequences import Tolerances
+
+    Flags = NDArray[np.bool_]
+    Spikes = NDArray[np.void]
 
 MAX_SPIKES_PER_BLOCK = 4096
 SEEN = 0.5  # an electrode sees a spike that has this much of its size there
+LEAST_ROOT_STD = np.float32(0.02)
 
 
 @contracted
 def filter_tile(
-    traces: Floats, first: int, block: int, channels: Ints, n: int, spatial: Floats, temporal: Floats, rank: int,
-    course: Floats, total: Floats,
-) -> None:  # fmt: skip
-    """Output of one filter for `block` frames: patterns over the channels, then time courses; `total` (block,)."""
-    n_frames = temporal.shape[1]
-    n_course = block + n_frames - 1
-    for t in range(block):
-        total[t] = 0
-    for r in range(rank):
-        for t in range(n_course):
-            course[t] = 0
-        for k in range(n):
-            weight = spatial[k, r]
-            row = traces[channels[k], first : first + n_course]
-            for t in range(n_course):
-                course[t] += weight * row[t]
+    traces: FloatArray, first: int, filters: Filters, u: int, component: FloatArray, output: FloatArray
+) -> None:
+    """Write one filter's output for the frames from `first` on: for each rank, over channels and then over time.
+
+    `component` is the room for one temporal component of the traces, of ``len(output) + frames - 1`` values at least.
+    """
+    n_frames = filters.temporal.shape[2]
+    n = len(output)
+    length = n + n_frames - 1
+    for t in range(n):
+        output[t] = 0
+    for r in range(filters.ranks[u]):
+        for t in range(length):
+            component[t] = 0
+        for k in range(filters.n_channels[u]):
+            weight = filters.spatial[u, k, r]
+            row = traces[filters.channels[u, k], first : first + length]
+            for t in range(length):
+                component[t] += weight * row[t]
         for lag in range(n_frames):
-            weight = temporal[r, lag]
-            shifted = course[lag : lag + block]
-            for t in range(block):
-                total[t] += weight * shifted[t]
+            weight = filters.temporal[u, r, lag]
+            shifted = component[lag : lag + n]
+            for t in range(n):
+                output[t] += weight * shifted[t]
 
 
 @compiled
-def filter_tiles(
-    traces: Floats, channels: Ints, n_support: Ints, spatial: Floats, temporal: Floats, ranks: Ints, tile: int,
-    part: Ints, outputs: Floats,
-) -> None:  # fmt: skip
-    """Outputs of the filters in `part`, tile by tile, so that the traces of a tile stay in the cache.
+def filter_tiles(traces: FloatArray, filters: Filters, tile: int, part: IntArray, outputs: FloatArray) -> None:
+    """Write the outputs of the filters in `part`, tile by tile, so that the traces of a tile stay in the cache.
 
     Every output is the same sum in the same order whatever the tile. `traces` is (channels, frames) with the margins
     of the templates around; `outputs` (templates, frames).
     """
-    course = np.zeros(tile + temporal.shape[2] - 1, dtype=np.float32)
-    total = np.zeros(tile, dtype=np.float32)
+    component = np.empty(tile + filters.temporal.shape[2] - 1, dtype=np.float32)
+    output = np.empty(tile, dtype=np.float32)  # contiguous, which a row of `outputs` need not be: vector instructions
     for first in range(0, outputs.shape[1], tile):
         n = min(tile, outputs.shape[1] - first)
         for u in part:
-            filter_tile(traces, first, n, channels[u], n_support[u], spatial[u], temporal[u], ranks[u], course, total)
+            filter_tile(traces, first, filters, u, component, output[:n])
             for t in range(n):
-                outputs[u, first + t] = total[t]
+                outputs[u, first + t] = output[t]
 
 
 @compiled
-def explained(output: float, norm: float, precision: float, low: float, high: float) -> Any:
-    """Energy that a spike explains at its best scale, and that scale; scales far from 1 cost energy."""
+def explained(output: float, limits: Limits, u: int) -> Any:
+    """Energy that a spike of template `u` explains at its best scale, and that scale; scales far from 1 cost energy."""
+    norm, precision = limits.norms[u], limits.scale_precision[u]
     scale = (output + precision) / (norm + precision)
-    scale = min(max(scale, low), high)
+    scale = min(max(scale, limits.min_scale[u]), limits.max_scale[u])
     return 2 * scale * output - scale * scale * norm - (scale - 1) * (scale - 1) * precision, scale
 
 
 @compiled
-def subtract(
-    outputs: Floats, template: int, frame: int, shift: float, scale: float, answers: Floats, near: Ints, n_near: Ints,
-    near_answer: Ints, stale: Any,
-) -> None:  # fmt: skip
-    """Take a spike out of the outputs of all filters that answer it; `shift` interpolates between frames."""
-    reach = answers.shape[1] // 2
-    n = outputs.shape[1]
-    other = np.int64(-1) if shift >= 0 else np.int64(1)
-    here, beside = np.float32(scale * (1 - abs(shift))), np.float32(scale * abs(shift))
-    first, last = max(1, reach - frame), min(2 * reach, n - frame + reach)
-    for q in range(n_near[template]):
-        u = near[template, q]
-        answer = answers[near_answer[template, q]]
-        stale[u] = True
-        for lag in range(first, last):
-            outputs[u, frame + lag - reach] -= here * answer[lag] + beside * answer[lag + other]
-
-
-@compiled
-def best_frame(output: Floats, n_frames: int, norm: float, precision: float, low: float, high: float) -> Any:
-    """The local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
+def best_peak(output: FloatArray, limits: Limits, u: int) -> Any:
+    """Local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
     most, where = np.float32(-1.0), 0
-    least = low * norm
-    for t in range(1, n_frames):
+    least = limits.min_scale[u] * limits.norms[u]
+    for t in range(1, len(output) - 1):
         value = output[t]
         if value < least or output[t - 1] > value or output[t + 1] > value:
             continue
-        energy, _ = explained(value, norm, precision, low, high)
+        energy, _ = explained(value, limits, u)
         if energy > most:
             most, where = np.float32(energy), t
     return most, where
 
 
 @compiled
-def with_room(room: int, frames: Ints, templates: Ints, values: Floats) -> Any:
-    """Longer copies of the three."""
-    more_frames, more_templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    more_values = np.empty((room, 3), dtype=np.float32)
-    for i in range(len(frames)):
-        more_frames[i], more_templates[i] = frames[i], templates[i]
-        for k in range(3):
-            more_values[i, k] = values[i, k]
-    return more_frames, more_templates, more_values
+def best_template(outputs: FloatArray, limits: Limits, stale: Flags, energies: FloatArray, columns: IntArray) -> int:
+    """Template whose best peak explains most, -1 if none more than the threshold; `stale` ones are searched anew."""
+    best, chosen = np.float32(limits.threshold), -1
+    for u in range(len(outputs)):
+        if stale[u]:
+            energies[u], columns[u] = best_peak(outputs[u], limits, u)
+            stale[u] = False
+        if energies[u] > best:
+            best, chosen = energies[u], u
+    return chosen
 
 
 @compiled
-def explain_blocks(  # noqa: C901 - one loop that numba compiles whole
-    outputs: Floats, n_blocks: int, block: int, look_ahead: int, norms: Floats, precision: Floats, low: Floats,
-    high: Floats, threshold: float, answers: Floats, near: Ints, n_near: Ints, near_answer: Ints, repeat: int,
-    latest: Ints,
+def fit_spike(output: FloatArray, column: int, limits: Limits, u: int, spike: Any) -> None:
+    """Write shift, scale and energy of a spike, from the parabola through the peak in `column`."""
+    before, value, after = output[column - 1], output[column], output[column + 1]
+    curvature = before - 2 * value + after
+    shift = np.float32(0)
+    if curvature < 0:
+        shift = np.float32(min(max(0.5 * (before - after) / curvature, -0.5), 0.5))
+    vertex = value - np.float32(0.25) * (before - after) * shift
+    energy, scale = explained(vertex, limits, u)
+    spike["shift"], spike["scale"], spike["energy"] = shift, scale, energy
+
+
+@compiled
+def subtract(outputs: FloatArray, origin: int, spike: Any, crosstalk: CrossTalk, stale: Flags) -> None:
+    """Take a spike out of the outputs of all filters that it reaches; its shift interpolates between frames.
+
+    Column 0 of `outputs` is frame `origin` of the spike's.
+    """
+    reach = crosstalk.outputs.shape[1] // 2
+    template, column, scale, shift = spike["template"], spike["frame"] - origin, spike["scale"], spike["shift"]
+    other = np.int64(-1) if shift >= 0 else np.int64(1)
+    here, beside = np.float32(scale * (1 - abs(shift))), np.float32(scale * abs(shift))
+    first, last = max(1, reach - column), min(2 * reach, outputs.shape[1] - column + reach)
+    for q in range(crosstalk.n_filters[template]):
+        u = crosstalk.filters[template, q]
+        reply = crosstalk.outputs[crosstalk.rows[template, q]]
+        stale[u] = True
+        for lag in range(first, last):
+            outputs[u, column + lag - reach] -= here * reply[lag] + beside * reply[lag + other]
+
+
+@compiled
+def repeats(spikes: Spikes, begin: int, row: int, latest: IntArray, repeat_frames: int) -> bool:
+    """Whether the spike in a row is too close to one of its template, in the rows from `begin` on or before them."""
+    frame, template = spikes[row]["frame"], spikes[row]["template"]
+    if frame - latest[template] <= repeat_frames:
+        return True
+    for i in range(begin, row):
+        if spikes[i]["template"] == template and abs(spikes[i]["frame"] - frame) <= repeat_frames:
+            return True
+    return False
+
+
+@compiled
+def doubled(spikes: Spikes) -> Spikes:
+    """Copy to an array of twice the length."""
+    longer: Spikes = np.empty(2 * len(spikes), dtype=spikes.dtype)
+    for i in range(len(spikes)):
+        longer[i] = spikes[i]
+    return longer
+
+
+@compiled
+def peel_block(
+    outputs: FloatArray, origin: int, limits: Limits, crosstalk: CrossTalk, latest: IntArray, spikes: Spikes, begin: int
+) -> Any:
+    """Append spikes from row `begin` on, the one that explains most first; return the array and the row behind them.
+
+    A spike that repeats another has an energy of -1. What the spikes explain is taken out of `outputs`, whose column 0
+    is column `origin` of the whole.
+    """
+    n_templates = len(outputs)
+    stale = np.ones(n_templates, dtype=np.bool_)
+    energies, columns = np.zeros(n_templates, dtype=np.float32), np.zeros(n_templates, dtype=np.int64)
+    end = begin
+    while end - begin < MAX_SPIKES_PER_BLOCK:
+        u = best_template(outputs, limits, stale, energies, columns)
+        if u < 0:
+            break
+        if end == len(spikes):
+            spikes = doubled(spikes)
+        spike = spikes[end]
+        spike["frame"], spike["template"] = origin + columns[u], u
+        fit_spike(outputs[u], columns[u], limits, u, spike)
+        subtract(outputs, origin, spike, crosstalk, stale)
+        if repeats(spikes, begin, end, latest, limits.repeat_frames):
+            spike["energy"] = -1
+        end += 1
+    return spikes, end
+
+
+@compiled
+def peel(
+    outputs: FloatArray, block: int, n_blocks: int, limits: Limits, crosstalk: CrossTalk, latest: IntArray,
+    spikes: Spikes,
 ) -> Any:  # fmt: skip
     """Decide on the spikes of `n_blocks` blocks; column 0 of `outputs` is the frame before the first of them.
 
-    `latest` is the column of the latest spike of each template in earlier blocks, and is kept so.
+    Each block is first peeled on a copy that reaches as much further as the outputs do after the last block. The spikes
+    inside the block are then taken out of the outputs for good, and those beyond are found again with their own block.
 
-    Each block is first explained on a copy that reaches `look_ahead` frames further; the spikes inside the block are
-    then taken out of the outputs for good, and those beyond are found again with their own block.
+    Parameters
+    ----------
+    outputs : numpy.ndarray of float32, shape (templates, columns)
+    block, n_blocks : int
+        Columns of a block, and blocks.
+    limits : Limits
+    crosstalk : CrossTalk
+    latest : numpy.ndarray of int64, shape (templates,)
+        Column of the latest spike of each template in earlier blocks; kept so.
+    spikes : numpy.ndarray of `SPIKE`
+        Room for some.
+
+    Returns
+    -------
+    numpy.ndarray of `SPIKE`
     """
-    n_templates = len(norms)
-    room = 256
-    frames, templates = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    values = np.empty((room, 3), dtype=np.float32)
+    n_templates = len(outputs)
+    local = np.empty((n_templates, outputs.shape[1] - (n_blocks - 1) * block), dtype=np.float32)
+    unused = np.ones(n_templates, dtype=np.bool_)
     count = 0
-    stale, unused = np.ones(n_templates, dtype=np.bool_), np.ones(n_templates, dtype=np.bool_)
-    most, where = np.zeros(n_templates, dtype=np.float32), np.zeros(n_templates, dtype=np.int64)
-    width = block + look_ahead
-    local = np.empty((n_templates, width + 2), dtype=np.float32)
-    for index in range(n_blocks):
-        origin = index * block
+    for origin in range(0, n_blocks * block, block):
         for u in range(n_templates):
-            stale[u] = True
-            for t in range(width + 2):
+            for t in range(local.shape[1]):
                 local[u, t] = outputs[u, origin + t]
         begin = count
-        while count - begin < MAX_SPIKES_PER_BLOCK:
-            best, chosen = np.float32(threshold), n_templates
-            for u in range(n_templates):
-                if stale[u]:
-                    most[u], where[u] = best_frame(local[u], width + 1, norms[u], precision[u], low[u], high[u])
-                    stale[u] = False
-                if most[u] > best:
-                    best, chosen = most[u], u
-            if chosen == n_templates:
-                break
-            t = where[chosen]
-            before, value, after = local[chosen, t - 1], local[chosen, t], local[chosen, t + 1]
-            curvature = before - 2 * value + after
-            shift = np.float32(0)
-            if curvature < 0:
-                shift = np.float32(min(max(0.5 * (before - after) / curvature, -0.5), 0.5))
-            vertex = value - np.float32(0.25) * (before - after) * shift
-            energy, scale = explained(vertex, norms[chosen], precision[chosen], low[chosen], high[chosen])
-            repeated = origin + t - latest[chosen] <= repeat
-            for i in range(begin, count):
-                if templates[i] == chosen and abs(frames[i] - origin - t) <= repeat:
-                    repeated = True
-            if count == room:
-                room *= 2
-                frames, templates, values = with_room(room, frames, templates, values)
-            frames[count], templates[count] = origin + t, chosen
-            values[count, 0], values[count, 1], values[count, 2] = scale, shift, -1 if repeated else energy
-            count += 1
-            subtract(local, chosen, t, float(shift), scale, answers, near, n_near, near_answer, stale)
-        kept = begin
-        for i in range(begin, count):
-            if frames[i] - origin <= block:
-                subtract(
-                    outputs, templates[i], frames[i], values[i, 1], values[i, 0], answers, near, n_near, near_answer,
-                    unused,
-                )  # fmt: skip
-                if values[i, 2] >= 0:
-                    frames[kept], templates[kept] = frames[i], templates[i]
-                    for k in range(3):
-                        values[kept, k] = values[i, k]
-                    latest[templates[i]] = max(latest[templates[i]], frames[i])
-                    kept += 1
-        count = kept
-    return frames[:count], templates[:count], values[:count]
+        spikes, end = peel_block(local, origin, limits, crosstalk, latest, spikes, begin)
+        for i in range(begin, end):
+            spike = spikes[i]
+            if spike["frame"] > origin + block:
+                continue
+            subtract(outputs, 0, spike, crosstalk, unused)
+            if spike["energy"] >= 0:
+                latest[spike["template"]] = max(latest[spike["template"]], spike["frame"])
+                spikes[count] = spike
+                count += 1
+    return spikes[:count]
 
 
 @compiled
-def within_tolerances(  # noqa: C901 - the same
-    traces: Floats, start: int, spikes: Any, first: int, block: int, origin: int, supports: Ints, n_supports: Ints,
-    waveforms: Floats, n_before: int, reach: int, sigma: Floats, limits: Any,
-) -> Any:  # fmt: skip
-    """Which spikes from row `first` on look like their sequence electrode by electrode.
+def residual_at(
+    traces: FloatArray, spikes: Spikes, blocks: IntArray, i: int, channel: int, centre: int, templates: Templates,
+    values: FloatArray,
+) -> None:  # fmt: skip
+    """Write the traces of a channel around row `centre`, less all spikes but `i` of its block and of those before."""
+    reach, window = len(values) // 2, templates.waveforms.shape[2]
+    for q in range(len(values)):
+        row = centre - reach + q
+        values[q] = traces[row, channel] if 0 <= row < len(traces) else 0
+    for j in range(len(spikes)):
+        if j == i or blocks[j] > blocks[i] or abs(spikes[j]["frame"] - centre) > window + reach:
+            continue
+        first = centre - reach - spikes[j]["frame"] + templates.n_before
+        subtract_channel(values, first, spikes[j], channel, templates)
 
-    `spikes` are (frames, templates, scales) with the earlier ones that may still overlap; `traces` begin at frame
-    `start`. From the traces are taken the spikes of the same and of earlier blocks, as a stream knows them.
+
+@compiled
+def subtract_channel(values: FloatArray, first: int, spike: Any, channel: int, templates: Templates) -> None:
+    """Take a spike's waveform on one channel out of `values`, which begin at frame `first` of the template's window."""
+    u, scale = spike["template"], spike["scale"]
+    for m in range(templates.n_channels[u]):
+        if templates.channels[u, m] == channel:
+            for q in range(max(0, -first), min(len(values), templates.waveforms.shape[2] - first)):
+                values[q] -= scale * templates.waveforms[u, m, first + q]
+            break
+
+
+@compiled
+def largest(values: FloatArray, sign: float) -> Any:
+    """Largest of the values times `sign`, and the first index that has it."""
+    best, where = -np.inf, 0
+    for q in range(len(values)):
+        if sign * values[q] > best:
+            best, where = sign * values[q], q
+    return best, where
+
+
+@compiled
+def within_tolerances(
+    traces: FloatArray, spikes: Spikes, first: int, blocks: IntArray, templates: Templates, tolerances: Tolerances,
+    sigma: FloatArray, reach: int,
+) -> Any:  # fmt: skip
+    """Which spikes from index `first` on fit their sequence electrode by electrode, shape (spikes - first,).
+
+    From the traces are taken the spikes of the same and of earlier blocks, as a stream knows them.
+
+    Parameters
+    ----------
+    traces : numpy.ndarray of float32, shape (frames, channels)
+    spikes : numpy.ndarray of `SPIKE`
+        Those to check, and before them earlier ones that may overlap; frames are rows of `traces`, or beyond.
+    first : int
+    blocks : numpy.ndarray of int64, shape (spikes,)
+    templates : Templates
+    tolerances : Tolerances
+        Of the first channels of each template.
+    sigma : numpy.ndarray of float32, shape (channels,)
+    reach : int
+        Frames around the expected peak that are searched.
     """
-    frames, templates, scales = spikes
-    n_listed, channels, latencies, amplitudes, root_std, most_late, most_off, most_root, clip_late, clip_off, share = (
-        limits
-    )
-    window = waveforms.shape[2]
-    good = np.ones(len(frames) - first, dtype=np.bool_)
+    good = np.ones(len(spikes) - first, dtype=np.bool_)
     values = np.empty(2 * reach + 1, dtype=np.float32)
-    for i in range(first, len(frames)):
-        u, own_block = templates[i], (frames[i] - origin) // block
+    most_late = tolerances.clip_latency * tolerances.latency
+    most_off = tolerances.clip_amplitude * tolerances.amplitude
+    for i in range(first, len(spikes)):
+        u, scale = spikes[i]["template"], spikes[i]["scale"]
         late, off, weight, n_seen = 0.0, 0.0, 0.0, 0
-        for k in range(n_listed[u]):
-            channel = channels[u, k]
-            centre = frames[i] + np.int64(latencies[u, k])
-            for q in range(2 * reach + 1):
-                row = centre - reach + q - start
-                values[q] = traces[row, channel] if 0 <= row < len(traces) else 0
-            for j in range(len(frames)):
-                if j == i or (frames[j] - origin) // block > own_block:
-                    continue
-                if abs(frames[j] - centre) > window + reach:
-                    continue
-                v = templates[j]
-                for m in range(n_supports[v]):
-                    if supports[v, m] == channel:
-                        for q in range(2 * reach + 1):
-                            t = centre - reach + q - frames[j] + n_before
-                            if 0 <= t < window:
-                                values[q] -= scales[j] * waveforms[v, m, t]
-                        break
-            sign = np.float32(1)
-            for m in range(n_supports[u]):
-                if supports[u, m] == channel:
-                    at = n_before + np.int64(latencies[u, k])
-                    sign = np.float32(1) if waveforms[u, m, at] >= 0 else np.float32(-1)
-                    break
-            best, where = -np.inf, 0
-            for q in range(2 * reach + 1):
-                if sign * values[q] > best:
-                    best, where = sign * values[q], q
-            size = best / sigma[channel] / scales[i]
-            late += amplitudes[u, k] * min(abs(where - reach), clip_late * most_late)
-            off += amplitudes[u, k] * min(abs(size - amplitudes[u, k]) / amplitudes[u, k], clip_off * most_off)
-            weight += amplitudes[u, k]
-            n_seen += size >= SEEN * amplitudes[u, k]
-        root = abs(scales[i] - 1) / max(root_std[u], np.float32(0.02))
-        good[i - first] = late <= most_late * weight and off <= most_off * weight and root <= most_root
-        good[i - first] &= n_seen >= share * n_listed[u]
+        for k in range(tolerances.n_channels[u]):
+            channel, lag = templates.channels[u, k], np.int64(tolerances.latencies[u, k])
+            residual_at(traces, spikes, blocks, i, channel, spikes[i]["frame"] + lag, templates, values)
+            is_positive = templates.waveforms[u, k, templates.n_before + lag] >= 0
+            peak, where = largest(values, np.float32(1) if is_positive else np.float32(-1))
+            size, expected = peak / sigma[channel] / scale, tolerances.amplitudes[u, k]
+            late += expected * min(abs(where - reach), most_late)
+            off += expected * min(abs(size - expected) / expected, most_off)
+            weight += expected
+            n_seen += size >= SEEN * expected
+        apart = abs(scale - 1) / max(tolerances.root_std[u], LEAST_ROOT_STD)
+        good[i - first] = (
+            (late <= tolerances.latency * weight)
+            & (off <= tolerances.amplitude * weight)
+            & (apart <= tolerances.root)
+            & (n_seen >= tolerances.share * tolerances.n_channels[u])
+        )
     return good

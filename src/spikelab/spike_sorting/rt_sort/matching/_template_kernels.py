@@ -11,43 +11,43 @@ from spikelab.system.compiling import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
+    from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.rt_sort.matching.templates import Templates
 
 
 @compiled
-def answer(waveform: Floats, pattern: Floats, temporal: Floats, rank: int) -> Floats:
-    """Output of a filter to a template by lag, shape (2 * frames + 1,), lag 0 in the middle.
+def filter_output(waveform: FloatArray, pattern: FloatArray, temporal: FloatArray, rank: int) -> FloatArray:
+    """Convolve a filter with a template: output by lag, shape (2 * frames + 1,), lag 0 in the middle.
 
     Parameters
     ----------
     waveform : numpy.ndarray of float32, shape (channels, frames)
     pattern : numpy.ndarray of float32, shape (channels, ranks)
-        The filter's on the same channels.
+        Spatial pattern of the filter on the same channels.
     temporal : numpy.ndarray of float32, shape (ranks, frames)
     rank : int
     """
     n_channels, n = waveform.shape
-    reply = np.zeros(2 * n + 1, dtype=np.float32)
-    course = np.empty(n, dtype=np.float32)
+    output = np.zeros(2 * n + 1, dtype=np.float32)
+    component = np.empty(n, dtype=np.float32)
     for r in range(rank):
-        course[:] = 0
+        component[:] = 0
         for c in range(n_channels):
             weight = pattern[c, r]
             if weight != 0:
                 for t in range(n):
-                    course[t] += weight * waveform[c, t]
+                    component[t] += weight * waveform[c, t]
         for lag in range(-n + 1, n):
             total = np.float32(0)
             for t in range(max(0, -lag), min(n, n - lag)):
-                total += temporal[r, t] * course[t + lag]
-            reply[lag + n] += total
-    return reply
+                total += temporal[r, t] * component[t + lag]
+            output[lag + n] += total
+    return output
 
 
 @compiled
 def add_events(
-    traces: Floats, frames: Ints, labels: Ints, n_before: int, sums: Floats, counts: NDArray[np.float64]
+    traces: FloatArray, frames: IntArray, labels: IntArray, n_before: int, sums: FloatArray, counts: NDArray[np.float64]
 ) -> None:
     """Add the windows around `frames` to the sums of their labels; a label below 0 is skipped.
 
@@ -73,27 +73,25 @@ def add_events(
 
 
 @compiled
-def subtract_spikes(
-    traces: Floats, frames: Ints, templates: Ints, scales: Floats, shifts: Floats, n_before: int, supports: Ints,
-    n_supports: Ints, waveforms: Floats,
-) -> None:  # fmt: skip
-    """Take spikes out of `traces`, in place; windows may hang over its ends."""
-    n_frames = waveforms.shape[2]
-    for i in range(len(frames)):
-        u, shift = templates[i], shifts[i]
-        here, beside = scales[i] * (1 - abs(shift)), scales[i] * abs(shift)
+def subtract_spikes(traces: FloatArray, spikes: NDArray[np.void], templates: Templates) -> None:
+    """Take spikes, whose `frame` is a row, out of `traces`, in place; windows may hang over its ends."""
+    n_frames = templates.waveforms.shape[2]
+    for i in range(len(spikes)):
+        u, scale, shift = spikes[i]["template"], spikes[i]["scale"], spikes[i]["shift"]
+        here, beside = scale * (1 - abs(shift)), scale * abs(shift)
         other = -1 if shift >= 0 else 1
-        for t in range(n_frames):
-            row = frames[i] - n_before + t
-            if row < 0 or row >= len(traces):
-                continue
+        first = spikes[i]["frame"] - templates.n_before
+        for t in range(max(0, -first), min(n_frames, len(traces) - first)):
             neighbour = min(max(t + other, 0), n_frames - 1)
-            for k in range(n_supports[u]):
-                traces[row, supports[u, k]] -= here * waveforms[u, k, t] + beside * waveforms[u, k, neighbour]
+            for k in range(templates.n_channels[u]):
+                own = templates.waveforms[u, k]
+                traces[first + t, templates.channels[u, k]] -= here * own[t] + beside * own[neighbour]
 
 
 @compiled
-def gather_windows(traces: Floats, frames: Ints, channels: Ints, n_before: int, windows: Floats) -> None:
+def gather_windows(
+    traces: FloatArray, frames: IntArray, channels: IntArray, n_before: int, windows: FloatArray
+) -> None:
     """Copy windows, shape (events, channels, frames); `channels` (events, channels), -1 leaves zeros."""
     n, n_channels, n_frames = windows.shape
     for i in range(n):

@@ -1,13 +1,13 @@
-"""Which sequence fired when: a matched filter per template, and the best explanation first.
+"""Assign spikes to templates: a matched filter per template, and matching pursuit (peeling).
 
-Every template has a filter, its whitened self, of low rank: spatial patterns times time courses. The filter's output
-tells how much energy a spike of any size at any frame would explain. The spike that explains most is taken, its
-contribution to every output is subtracted (by a table of how each filter answers each template, so that the traces are
-not touched), and so on until nothing explains more than the threshold. Overlapping spikes come out as several.
+Every template has a filter, its whitened self, of low rank: spatial patterns times temporal components. The filter's
+output gives the energy that a spike of any size at any frame would explain. The spike that explains most is taken, its
+contribution to every output is subtracted (by a table of the cross-talk of filters and templates, so that the traces
+are not touched), and so on until no spike explains more than the threshold. Overlapping spikes come out as several.
 
-Time is cut into blocks, counted from the first frame. A spike is decided on when as much is known after its block as
-one spike reaches, with what was decided before already subtracted. Nothing depends on how the frames arrive, so a
-stream and a whole recording give the same spikes.
+Time is cut into blocks, counted from the first frame. The spikes of a block are final when the frames after it that a
+spike of the block reaches are known, with the spikes of earlier blocks already subtracted. Nothing depends on how the
+frames arrive, so a stream and a whole recording give the same spikes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.matching._peeling_kernels import explain_blocks, filter_tiles, within_tolerances
+from spikelab.spike_sorting.rt_sort.matching._peeling_kernels import filter_tiles, peel, within_tolerances
 from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
 
-    Floats = NDArray[np.float32]
     Spikes = NDArray[np.void]
 
 NEVER = -(2**62)
 BLOCK_MS = 2.5
 TILE = 600  # frames that are filtered at a time
+ROOM = 256  # spikes of one call that there is room for at first
 REACH_MS = 0.5  # an electrode's peak is looked for so far from where it is expected
 
 # `shift` is the time of the spike relative to `frame`, in frames within +/-0.5; `energy` what it explains, in squared
@@ -38,7 +39,7 @@ SPIKE = np.dtype([("frame", "<i8"), ("template", "<i4"), ("scale", "<f4"), ("shi
 
 
 def later(spikes: Spikes, n_frames: int) -> Spikes:
-    """The same spikes, so many frames later."""
+    """Move spikes so many frames later, in place."""
     spikes["frame"] += n_frames
     return spikes
 
@@ -80,11 +81,11 @@ class Matcher:
         self._next = self._first  # first frame that no spike has been decided at
         self._known = np.zeros((bank.n_templates, self.look_ahead + 2), dtype=np.float32)  # outputs from before it on
         self._latest = np.full(bank.n_templates, NEVER, dtype=np.int64)  # spike of each template
-        self._past: list[Floats] = []  # traces that spikes are checked against
+        self._past: list[FloatArray] = []  # traces that spikes are checked against
         self._past_start = 0
         self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come
 
-    def push(self, traces_uv: Floats) -> Spikes:
+    def push(self, traces_uv: FloatArray) -> Spikes:
         """Take the next frames; return the spikes that are decided by now.
 
         Parameters
@@ -112,7 +113,7 @@ class Matcher:
         outputs = np.empty((bank.n_templates, n_known + n_new), dtype=np.float32)
         outputs[:, :n_known] = self._known
         self._filter(np.ascontiguousarray(frames[: n_new + margins].T), outputs[:, n_known:])
-        spikes = self._explain(outputs, n_new // block)
+        spikes = self._peel(outputs, n_new // block)
         if bank.tolerances is not None:
             spikes = self._check(spikes)
         return spikes[spikes["frame"] >= 0]
@@ -125,49 +126,39 @@ class Matcher:
         self.reset()
         return spikes[spikes["frame"] < end]
 
-    def _filter(self, traces: Floats, outputs: Floats) -> None:
-        bank = self.bank
-
-        def run(part: NDArray[np.int64]) -> None:
-            filter_tiles(
-                traces, bank.channels, bank.n_support, bank.spatial, bank.temporal, bank.ranks, TILE, part, outputs
-            )
+    def _filter(self, traces: FloatArray, outputs: FloatArray) -> None:
+        def run(part: IntArray) -> None:
+            filter_tiles(traces, self.bank.filters, TILE, part, outputs)
 
         if self._pool is None:
-            run(np.arange(bank.n_templates))
+            run(np.arange(self.bank.n_templates))
         else:
             list(self._pool.map(run, self._parts))
 
-    def _explain(self, outputs: Floats, n_blocks: int) -> Spikes:
-        bank, start = self.bank, self._next - 1
+    def _peel(self, outputs: FloatArray, n_blocks: int) -> Spikes:
+        start = self._next - 1
         latest = self._latest - start
-        frames, templates, values = explain_blocks(
-            outputs, n_blocks, self.block, self.look_ahead, bank.norms, bank.scale_precision, bank.min_scale,
-            bank.max_scale, bank.threshold, bank.answers, bank.near, bank.n_near, bank.near_answer, bank.repeat_frames,
-            latest,
-        )  # fmt: skip
+        room = np.empty(ROOM, dtype=SPIKE)
+        spikes: Spikes = peel(outputs, self.block, n_blocks, self.bank.limits, self.bank.crosstalk, latest, room)
         self._latest = latest + start
-        spikes = np.empty(len(frames), dtype=SPIKE)
-        spikes["frame"] = frames + start
-        spikes["template"] = templates
-        spikes["scale"], spikes["shift"], spikes["energy"] = values.T
         self._known = outputs[:, n_blocks * self.block :].copy()
         self._next += n_blocks * self.block
-        return spikes
+        return later(spikes, start)
 
     def _check(self, spikes: Spikes) -> Spikes:
         """Leave out spikes that are too far from their sequence on single electrodes."""
         bank, past = self.bank, np.concatenate(self._past)
         both = np.concatenate([self._recent, spikes])
-        columns = both["frame"].copy(), both["template"].astype(np.int64), both["scale"].copy()
-        good = within_tolerances(
-            past, self._past_start, columns, len(self._recent), self.block, self._first, bank.supports, bank.n_supports,
-            bank.waveforms, bank.n_before, self.reach, bank.sigma, bank.tolerances,
-        )  # fmt: skip
+        if len(spikes):
+            blocks = (both["frame"] - self._first) // self.block
+            rows = later(both.copy(), -self._past_start)
+            n_recent = len(self._recent)
+            spikes = spikes[
+                within_tolerances(past, rows, n_recent, blocks, bank.templates, bank.tolerances, bank.sigma, self.reach)
+            ]
         horizon = self._next - 2 * (bank.n_frames + self.reach)
         self._recent = both[both["frame"] >= horizon]
         n_old = max(0, min(horizon - self._past_start, len(past)))
         self._past = [past[n_old:].copy()]
         self._past_start += n_old
-        kept: Spikes = spikes[good]
-        return kept
+        return spikes

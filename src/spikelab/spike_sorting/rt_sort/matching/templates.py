@@ -1,24 +1,22 @@
-"""Templates and their matched filters: from mean waveforms to what :mod:`matching` works with."""
+"""Templates and their matched filters, made of mean waveforms, for :mod:`.peeling`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.matching._template_kernels import answer
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import filter_output
 from spikelab.spike_sorting.rt_sort.whitening import check_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
     from spikelab.spike_sorting.rt_sort.sequences import Tolerances
     from spikelab.spike_sorting.rt_sort.whitening import Noise
-
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
 
 MS_BEFORE, MS_AFTER = 1.0, 1.5
 MAX_RANK = 6
@@ -30,13 +28,94 @@ MAX_CHANNELS = 192
 FILTER_PEAK, TEMPLATE_PEAK, MEAN_NOISES = 0.4, 0.12, 4.5
 # Band-passed noise is correlated in time: its singular values reach further than those of white noise.
 EDGE = 1.4
-# A filter answers a template if that changes its output by this many standard deviations of noise.
-ANSWER = 0.2
+# Least change of a filter's output by a template, in standard deviations of noise, for the pair to be stored.
+LEAST_CROSSTALK = 0.2
 
 
 def window_frames(sampling_frequency: float) -> tuple[int, int]:
     """Frames of a template before and after its peak."""
     return round(MS_BEFORE * sampling_frequency / 1000), round(MS_AFTER * sampling_frequency / 1000)
+
+
+class Templates(NamedTuple):
+    """Waveforms of all units on the channels that they reach, largest first.
+
+    Attributes
+    ----------
+    channels : numpy.ndarray of int64, shape (templates, most)
+        Padded.
+    n_channels : numpy.ndarray of int64, shape (templates,)
+    waveforms : numpy.ndarray of float32, shape (templates, most, frames)
+        In microvolts.
+    n_before : int
+        Frames before the peak.
+    """
+
+    channels: IntArray
+    n_channels: IntArray
+    waveforms: FloatArray
+    n_before: int
+
+
+class Filters(NamedTuple):
+    """Matched filters of low rank: spatial patterns times temporal components.
+
+    Attributes
+    ----------
+    channels : numpy.ndarray of int64, shape (templates, most)
+        The first of the template's; padded.
+    n_channels : numpy.ndarray of int64, shape (templates,)
+    spatial : numpy.ndarray of float32, shape (templates, most, ranks)
+    temporal : numpy.ndarray of float32, shape (templates, ranks, frames)
+    ranks : numpy.ndarray of int64, shape (templates,)
+    """
+
+    channels: IntArray
+    n_channels: IntArray
+    spatial: FloatArray
+    temporal: FloatArray
+    ranks: IntArray
+
+
+class CrossTalk(NamedTuple):
+    """Pairwise convolutions: the output of each filter to each template that changes it.
+
+    Attributes
+    ----------
+    outputs : numpy.ndarray of float32, shape (pairs, 2 * frames + 1)
+        By lag.
+    filters, rows : numpy.ndarray of int64, shape (templates, most)
+        Filters whose output a template changes, and the row of `outputs`; padded.
+    n_filters : numpy.ndarray of int64, shape (templates,)
+    """
+
+    outputs: FloatArray
+    filters: IntArray
+    rows: IntArray
+    n_filters: IntArray
+
+
+class Limits(NamedTuple):
+    """Energy of each template, and what counts as one of its spikes.
+
+    Attributes
+    ----------
+    norms : numpy.ndarray of float32, shape (templates,)
+        Energy in squared standard deviations of the noise.
+    scale_precision, min_scale, max_scale : numpy.ndarray of float32, shape (templates,)
+        Inverse variance about 1, and range, of a spike's size relative to its template.
+    threshold : float
+        Least energy that a spike explains.
+    repeat_frames : int
+        Spikes of one unit are further apart than this.
+    """
+
+    norms: FloatArray
+    scale_precision: FloatArray
+    min_scale: FloatArray
+    max_scale: FloatArray
+    threshold: float
+    repeat_frames: int
 
 
 @dataclass(frozen=True)
@@ -46,80 +125,58 @@ class TemplateBank:
     Attributes
     ----------
     sampling_frequency : float
-    n_channels, n_before, n_after : int
-        The window has ``n_before + n_after + 1`` frames.
-    supports : numpy.ndarray of int64, shape (templates, most)
-        Channels of each template, largest first; padded.
-    n_supports : numpy.ndarray of int64, shape (templates,)
-    waveforms : numpy.ndarray of float32, shape (templates, most, frames)
-        On those channels, in microvolts.
-    channels, n_support
-        The same for the filters, which use fewer.
-    spatial : numpy.ndarray of float32, shape (templates, channels, ranks)
-    temporal : numpy.ndarray of float32, shape (templates, ranks, frames)
-    ranks : numpy.ndarray of int64, shape (templates,)
-    norms : numpy.ndarray of float32, shape (templates,)
-        Energy of each template in squared standard deviations of the noise.
-    scale_precision, min_scale, max_scale : numpy.ndarray of float32, shape (templates,)
-    threshold : float
-    answers : numpy.ndarray of float32, shape (pairs, 2 * frames + 1)
-        Output of a filter to a template, by lag.
-    near, near_answer : numpy.ndarray of int64, shape (templates, most)
-        Filters that answer each template, and their row in `answers`.
-    n_near : numpy.ndarray of int64, shape (templates,)
-    repeat_frames : int
-        Spikes of one unit are further apart than this.
     sigma : numpy.ndarray of float32, shape (channels,)
         Noise in microvolts.
+    templates : Templates
+    filters : Filters
+    crosstalk : CrossTalk
+    limits : Limits
     tolerances : Tolerances or None
-        What single electrodes of a spike are checked against.
+        Expected latencies and amplitudes that single spikes are checked against.
     """
 
     sampling_frequency: float
-    n_channels: int
-    n_before: int
-    n_after: int
-    supports: Ints
-    n_supports: Ints
-    waveforms: Floats
-    channels: Ints
-    n_support: Ints
-    spatial: Floats
-    temporal: Floats
-    ranks: Ints
-    norms: Floats
-    scale_precision: Floats
-    min_scale: Floats
-    max_scale: Floats
-    threshold: float
-    answers: Floats
-    near: Ints
-    n_near: Ints
-    near_answer: Ints
-    repeat_frames: int
-    sigma: Floats
+    sigma: FloatArray
+    templates: Templates
+    filters: Filters
+    crosstalk: CrossTalk
+    limits: Limits
     tolerances: Tolerances | None
 
     @property
     def n_templates(self) -> int:
         """Number of templates."""
-        return len(self.norms)
+        return len(self.limits.norms)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.sigma)
 
     @property
     def n_frames(self) -> int:
         """Length of the window in frames."""
-        return self.n_before + self.n_after + 1
+        return int(self.templates.waveforms.shape[2])
 
-    def dense(self) -> Floats:
+    @property
+    def n_before(self) -> int:
+        """Frames of the window before the peak."""
+        return self.templates.n_before
+
+    @property
+    def n_after(self) -> int:
+        """Frames of the window after the peak."""
+        return self.n_frames - self.n_before - 1
+
+    def dense(self) -> FloatArray:
         """Templates on all channels, shape (templates, frames, channels), in microvolts."""
         dense = np.zeros((self.n_templates, self.n_frames, self.n_channels), dtype=np.float32)
-        for u in range(self.n_templates):
-            n = self.n_supports[u]
-            dense[u][:, self.supports[u, :n]] = self.waveforms[u, :n].T
+        for u, n in enumerate(self.templates.n_channels):
+            dense[u][:, self.templates.channels[u, :n]] = self.templates.waveforms[u, :n].T
         return dense
 
 
-def denoise(mean: Floats, n_spikes: float, noise: Noise) -> tuple[Ints, Floats]:
+def denoise(mean: FloatArray, n_spikes: float, noise: Noise) -> tuple[IntArray, FloatArray]:
     """Channels on which a mean waveform differs from noise, largest first, and the waveform there without its noise.
 
     A mean of n spikes has noise of 1 / sqrt(n): channels whose peak is within it are left out, and of the rest only
@@ -154,7 +211,7 @@ def denoise(mean: Floats, n_spikes: float, noise: Noise) -> tuple[Ints, Floats]:
 
 
 def build_bank(
-    means: Floats,
+    means: FloatArray,
     counts: NDArray[Any],
     noise: Noise,
     sampling_frequency: float,
@@ -177,65 +234,55 @@ def build_bank(
 
 
 def bank_from_waveforms(
-    clean: list[tuple[Ints, Floats]],
+    clean: list[tuple[IntArray, FloatArray]],
     noise: Noise,
     sampling_frequency: float,
     parameters: SequenceParameters,
     tolerances: Tolerances | None = None,
 ) -> TemplateBank:
-    """The same from ``(channels, waveform)`` of each template, see :func:`denoise`."""
+    """Make the same from ``(channels, waveform)`` of each template, see :func:`denoise`."""
     n_before, n_after = window_frames(sampling_frequency)
     n, n_frames = len(clean), n_before + n_after + 1
     most = max((len(channels) for channels, _ in clean), default=1)
-    supports, n_supports = np.zeros((n, most), dtype=np.int64), np.zeros(n, dtype=np.int64)
-    waveforms = np.zeros((n, most, n_frames), dtype=np.float32)
-    channels, n_support = np.zeros((n, MAX_FILTER_CHANNELS), dtype=np.int64), np.zeros(n, dtype=np.int64)
-    spatial = np.zeros((n, MAX_FILTER_CHANNELS, MAX_RANK), dtype=np.float32)
-    temporal = np.zeros((n, MAX_RANK, n_frames), dtype=np.float32)
-    ranks, norms = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
-    for u, (support, waveform) in enumerate(clean):
-        supports[u, : len(support)], n_supports[u], waveforms[u, : len(support)] = support, len(support), waveform
-        used = filter_channels(support, waveform, noise)
-        channels[u, : len(used)], n_support[u] = support[: len(used)], len(used)
-        space, course = low_rank(noise.whiten(waveform[: len(used)], used))
-        space /= np.float32(noise.gain(noise.root(used) @ (waveform[: len(used)] / noise.sigma[used][:, None])))
-        ranks[u] = len(course)
-        spatial[u, : len(used), : len(course)], temporal[u, : len(course)] = space, course
-        norms[u] = float(np.sum((space @ course) * waveform[: len(used)]))
-    check_numbers("the energy of templates", norms, least=0)
-    answers, near, n_near, near_answer = _answer_table(
-        supports, n_supports, waveforms, channels, n_support, spatial, temporal, ranks, norms, noise.n_channels
+    templates = Templates(*_room(n, most), np.zeros((n, most, n_frames), dtype=np.float32), n_before)
+    filters = Filters(
+        *_room(n, MAX_FILTER_CHANNELS),
+        np.zeros((n, MAX_FILTER_CHANNELS, MAX_RANK), dtype=np.float32),
+        np.zeros((n, MAX_RANK, n_frames), dtype=np.float32),
+        np.zeros(n, dtype=np.int64),
     )
+    norms = np.zeros(n, dtype=np.float32)
+    for u, (support, waveform) in enumerate(clean):
+        k = len(support)
+        templates.channels[u, :k], templates.n_channels[u], templates.waveforms[u, :k] = support, k, waveform
+        used = filter_channels(support, waveform, noise)
+        k, kept = len(used), waveform[: len(used)]
+        space, course = low_rank(noise.whiten(kept, used))
+        space /= np.float32(noise.gain(noise.root(used) @ (kept / noise.sigma[used][:, None])))
+        rank = len(course)
+        filters.channels[u, :k], filters.n_channels[u], filters.ranks[u] = used, k, rank
+        filters.spatial[u, :k, :rank], filters.temporal[u, :rank] = space, course
+        norms[u] = float(np.sum((space @ course) * kept))
+    check_numbers("the energy of templates", norms, least=0)
     full = np.ones(n, dtype=np.float32)
-    return TemplateBank(
-        sampling_frequency=sampling_frequency,
-        n_channels=noise.n_channels,
-        n_before=n_before,
-        n_after=n_after,
-        supports=supports,
-        n_supports=n_supports,
-        waveforms=waveforms,
-        channels=channels,
-        n_support=n_support,
-        spatial=spatial,
-        temporal=temporal,
-        ranks=ranks,
+    limits = Limits(
         norms=norms,
         scale_precision=full / np.float32(parameters.scale_std**2),
         min_scale=full * np.float32(parameters.min_scale),
         max_scale=full * np.float32(parameters.max_scale),
         threshold=float(parameters.match_threshold),
-        answers=answers,
-        near=near,
-        n_near=n_near,
-        near_answer=near_answer,
         repeat_frames=round(parameters.repeated_detection_overlap_time * sampling_frequency / 1000),
-        sigma=noise.sigma,
-        tolerances=tolerances,
     )
+    crosstalk = measure_crosstalk(templates, filters, norms, noise.n_channels)
+    return TemplateBank(sampling_frequency, noise.sigma, templates, filters, crosstalk, limits, tolerances)
 
 
-def filter_channels(support: Ints, waveform: Floats, noise: Noise) -> Ints:
+def _room(n: int, most: int) -> tuple[IntArray, IntArray]:
+    """Channels of `n` templates, padded, and how many there are."""
+    return np.zeros((n, most), dtype=np.int64), np.zeros(n, dtype=np.int64)
+
+
+def filter_channels(support: IntArray, waveform: FloatArray, noise: Noise) -> IntArray:
     """Of the support, which come largest first, those that a filter uses."""
     peaks = np.abs(waveform).max(axis=1) / noise.sigma[support]
     energy = np.cumsum(np.sum((waveform / noise.sigma[support][:, None]) ** 2, axis=1))
@@ -244,40 +291,38 @@ def filter_channels(support: Ints, waveform: Floats, noise: Noise) -> Ints:
     return support[: min(max(n_used, 1), MAX_FILTER_CHANNELS)]
 
 
-def low_rank(whitened: Floats) -> tuple[Floats, Floats]:
-    """Split (channels, frames) into patterns (channels, rank) and time courses (rank, frames)."""
+def low_rank(whitened: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Split (channels, frames) into patterns (channels, rank) and temporal components (rank, frames)."""
     left, values, right = np.linalg.svd(whitened, full_matrices=False)
     energy = np.cumsum(values**2)
     rank = min(MAX_RANK, int(np.searchsorted(energy, RANK_ENERGY * energy[-1])) + 1, len(values))
     return (left[:, :rank] * values[:rank]).astype(np.float32), right[:rank].astype(np.float32)
 
 
-def _answer_table(
-    supports: Ints, n_supports: Ints, waveforms: Floats, channels: Ints, n_support: Ints, spatial: Floats,
-    temporal: Floats, ranks: Ints, norms: Floats, n_channels: int,
-) -> tuple[Floats, Ints, Ints, Ints]:  # fmt: skip
-    """How every filter answers every template, where it does."""
-    n, n_frames = len(norms), temporal.shape[2]
-    patterns = np.zeros((n, n_channels, spatial.shape[2]), dtype=np.float32)
+def measure_crosstalk(templates: Templates, filters: Filters, norms: FloatArray, n_channels: int) -> CrossTalk:
+    """Convolve every filter with every template that changes its output by `LEAST_CROSSTALK` and more."""
+    n, n_frames = len(norms), filters.temporal.shape[2]
+    patterns = np.zeros((n, n_channels, MAX_RANK), dtype=np.float32)
     uses = np.zeros((n, n_channels), dtype=bool)
-    for u in range(n):
-        patterns[u, channels[u, : n_support[u]]] = spatial[u, : n_support[u]]
-        uses[u, channels[u, : n_support[u]]] = True
-    rows: list[Floats] = []
-    lists: list[list[tuple[int, int]]] = []
-    for j in range(n):
-        mine = supports[j, : n_supports[j]]
-        found: list[tuple[int, int]] = []
-        for k in np.flatnonzero(uses[:, mine].any(axis=1)):
-            reply = answer(waveforms[j, : len(mine)], patterns[k][mine], temporal[k], ranks[k])
-            if k == j or np.abs(reply).max() > ANSWER * np.sqrt(norms[k]):
-                found.append((int(k), len(rows)))
-                rows.append(reply)
-        lists.append(found)
-    most = max(map(len, lists), default=1)
-    near, near_answer = np.zeros((n, most), dtype=np.int64), np.zeros((n, most), dtype=np.int64)
-    for j, found in enumerate(lists):
-        near[j, : len(found)] = [k for k, _ in found]
-        near_answer[j, : len(found)] = [row for _, row in found]
-    answers = np.stack(rows) if rows else np.zeros((0, 2 * n_frames + 1), dtype=np.float32)
-    return answers, near, np.array([len(found) for found in lists], dtype=np.int64), near_answer
+    for u, k in enumerate(filters.n_channels):
+        patterns[u, filters.channels[u, :k]] = filters.spatial[u, :k]
+        uses[u, filters.channels[u, :k]] = True
+    outputs: list[FloatArray] = []
+    changed: list[list[int]] = []
+    for j, k in enumerate(templates.n_channels):
+        channels, waveform = templates.channels[j, :k], templates.waveforms[j, :k]
+        changed.append([])
+        for u in np.flatnonzero(uses[:, channels].any(axis=1)):
+            output = filter_output(waveform, patterns[u][channels], filters.temporal[u], filters.ranks[u])
+            if u == j or np.abs(output).max() > LEAST_CROSSTALK * np.sqrt(norms[u]):
+                changed[j].append(int(u))
+                outputs.append(output)
+    rows, n_filters = _room(n, max(map(len, changed), default=1))
+    lists = np.zeros_like(rows)
+    first = 0
+    for j, found in enumerate(changed):
+        n_filters[j], lists[j, : len(found)] = len(found), found
+        rows[j, : len(found)] = np.arange(first, first + len(found))
+        first += len(found)
+    table = np.stack(outputs) if outputs else np.zeros((0, 2 * n_frames + 1), dtype=np.float32)
+    return CrossTalk(table, lists, rows, n_filters)

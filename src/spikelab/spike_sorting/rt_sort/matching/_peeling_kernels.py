@@ -267,7 +267,7 @@ def subtract_channel(values: FloatArray, first: int, spike: Any, channel: int, t
 
 
 @compiled
-def largest(values: FloatArray, sign: float) -> Any:
+def largest(values: FloatArray, sign: np.float32) -> Any:
     """Largest of the values times `sign`, and the first index that has it."""
     best, where = -np.inf, 0
     for q in range(len(values)):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
+    from spikelab.spike_sorting.rt_sort.sequences import Tolerances
 
     Spikes = NDArray[np.void]
 
@@ -115,7 +116,7 @@ class Matcher:
         self._filter(np.ascontiguousarray(frames[: n_new + margins].T), outputs[:, n_known:])
         spikes = self._peel(outputs, n_new // block)
         if bank.tolerances is not None:
-            spikes = self._check(spikes)
+            spikes = self._check(spikes, bank.tolerances)
         return spikes[spikes["frame"] >= 0]
 
     def finish(self) -> Spikes:
@@ -145,7 +146,7 @@ class Matcher:
         self._next += n_blocks * self.block
         return later(spikes, start)
 
-    def _check(self, spikes: Spikes) -> Spikes:
+    def _check(self, spikes: Spikes, tolerances: Tolerances) -> Spikes:
         """Leave out spikes that are too far from their sequence on single electrodes."""
         bank, past = self.bank, np.concatenate(self._past)
         both = np.concatenate([self._recent, spikes])
@@ -154,7 +155,7 @@ class Matcher:
             rows = later(both.copy(), -self._past_start)
             n_recent = len(self._recent)
             spikes = spikes[
-                within_tolerances(past, rows, n_recent, blocks, bank.templates, bank.tolerances, bank.sigma, self.reach)
+                within_tolerances(past, rows, n_recent, blocks, bank.templates, tolerances, bank.sigma, self.reach)
             ]
         horizon = self._next - 2 * (bank.n_frames + self.reach)
         self._recent = both[both["frame"] >= horizon]

@@ -312,10 +312,10 @@ def measure_crosstalk(templates: Templates, filters: Filters, norms: FloatArray,
     for j, k in enumerate(templates.n_channels):
         channels, waveform = templates.channels[j, :k], templates.waveforms[j, :k]
         changed.append([])
-        for u in np.flatnonzero(uses[:, channels].any(axis=1)):
+        for u in map(int, np.flatnonzero(uses[:, channels].any(axis=1))):
             output = filter_output(waveform, patterns[u][channels], filters.temporal[u], filters.ranks[u])
             if u == j or np.abs(output).max() > LEAST_CROSSTALK * np.sqrt(norms[u]):
-                changed[j].append(int(u))
+                changed[j].append(u)
                 outputs.append(output)
     rows, n_filters = _room(n, max(map(len, changed), default=1))
     lists = np.zeros_like(rows)

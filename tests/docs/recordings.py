@@ -96,9 +96,9 @@ RESULTS = "sorted_rt_sort_culture"
 def make_those_named(text: str, folder: Path) -> None:
     """Write those recordings, and results, whose names are in `text`."""
     for name, write in RECORDINGS.items():
-        if name in text:
+        if name in text and not (folder / name).exists():
             write(folder / name)
-    if RESULTS in text and not (folder / "culture.raw.h5").exists():
+    if RESULTS in text and "culture.raw.h5" not in text and not (folder / RESULTS).exists():
         from spikelab.spike_sorting import sort_recording
 
         write_one(folder / "culture.raw.h5")

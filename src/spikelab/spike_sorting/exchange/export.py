@@ -28,13 +28,13 @@ TRACES = "traces.dat"
 PHY_UNITS = "sorted_spikedata_phy"
 
 
-# In every folder that we wrote, so that nothing else is ever replaced.
+# File in every folder that an export wrote: no other folder is ever replaced.
 MARK = ".spikelab-export"
 
 
 @dataclass(frozen=True)
 class Order:
-    """One export: what is handed on, where to, and what the user chose."""
+    """One export: its results and units, its target, and the choices of the user."""
 
     results: Results
     handoff: Handoff
@@ -45,19 +45,19 @@ class Order:
 
 @dataclass(frozen=True)
 class Format:
-    """How results leave.
+    """Format of an export.
 
     Attributes
     ----------
     name : str
-        File or folder that is written.
+        Default name of the file or folder.
     is_folder : bool
     write : callable
-        Writes ``order.target``.
+        Writer of ``order.target``.
     traces : {"no", "optional", "wanted", "needed"}
-        Whether the filtered traces are part of it: never, on demand, if they can be had, always.
+        When the filtered traces are part of the export: never, on demand, if they can be had, always.
     what : str
-        For the list of formats.
+        Description in the list of formats.
     """
 
     name: str
@@ -65,6 +65,10 @@ class Format:
     write: Callable[[Order], None]
     traces: Literal["no", "optional", "wanted", "needed"]
     what: str
+
+    def has_traces(self, asked: bool | None) -> bool:
+        """Whether an export has traces, given the user's choice; None leaves the choice to the format."""
+        return self.traces in ("wanted", "needed") if asked is None else asked
 
 
 def export_results(
@@ -116,32 +120,45 @@ def export_results(
         If there is something at `target`.
     EnvironmentSortFailure
         If a package is missing; the message names the extra.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting import export_results
+    >>> export_results("sorted_rt_sort_culture", "mat", "units.mat").name
+    'units.mat'
+    >>> export_results("sorted_rt_sort_culture", "si").parts[-3:]
+    ('sorted_rt_sort_culture', 'export', 'spikeinterface')
     """
-    if to not in FORMATS:
-        raise ValueError(f"Unknown format {to!r}; there are {', '.join(FORMATS)}")
-    chosen = FORMATS[to]
-    if metadata is not None and to != "nwb":
-        raise ValueError(f"metadata is for nwb; {to} has no place for it")
-    if traces and chosen.traces == "no":
-        raise ValueError(f"{to} holds no traces; nwb, phy and analyzer do")
+    chosen = _format(to, traces=traces, metadata=metadata)
     opened = Results.open(results)
     path = opened.folder / EXPORT_FOLDER / chosen.name if target is None else Path(target).absolute()
     _require_free(path, overwrite)
-    handoff = _handoff(opened, units)
+    handoff = handoff_of(opened, units)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that what is complete can be renamed, and traces can be linked.
     with files.folder_beside(path) as scratch:
         made = scratch / path.name
         if chosen.is_folder:
             made.mkdir()
-        if traces or (traces is None and chosen.traces in ("wanted", "needed")):
-            place = (made if chosen.is_folder else made.parent) / TRACES
+        if chosen.has_traces(traces):
+            place = (made if chosen.is_folder else scratch) / TRACES
             handoff = _with_traces(opened, handoff, place, recording, traces is None and chosen.traces == "wanted")
         if chosen.traces == "needed" and not handoff.has_traces:
             raise ValueError(f"{to} cannot be without traces")
         chosen.write(Order(opened, handoff, made, units, metadata))
         _publish(made, path)
     return path
+
+
+def _format(to: str, *, traces: bool | None, metadata: Mapping[str, Any] | None) -> Format:
+    """Look up a format, and check that it takes the traces and the metadata."""
+    if to not in FORMATS:
+        raise ValueError(f"Unknown format {to!r}; there are {', '.join(FORMATS)}")
+    if metadata is not None and to != "nwb":
+        raise ValueError(f"metadata is for nwb; {to} has no place for it")
+    if traces and FORMATS[to].traces == "no":
+        raise ValueError(f"{to} holds no traces; nwb, phy and analyzer do")
+    return FORMATS[to]
 
 
 def _require_free(path: Path, overwrite: bool) -> None:
@@ -164,7 +181,8 @@ def _publish(made: Path, path: Path) -> None:
     made.replace(path)
 
 
-def _handoff(results: Results, units: str) -> Handoff:
+def handoff_of(results: Results, units: str) -> Handoff:
+    """Gather from results what the writers of all formats need."""
     waveforms = results.waveforms
     return Handoff(
         units=units_of(results, units),
@@ -175,7 +193,7 @@ def _handoff(results: Results, units: str) -> Handoff:
 
 
 def units_of(results: Results, units: str) -> SpikeData:
-    """The units that `units` names; ValueError where there are none such."""
+    """Return the curated units, all units, or those imported from Phy; ValueError where there are none."""
     if units not in UNITS:
         raise ValueError(f"'units' must be one of {{{', '.join(map(repr, UNITS))}}}, got {units!r}")
     if units == "all":
@@ -189,7 +207,7 @@ def units_of(results: Results, units: str) -> SpikeData:
 
 
 def _with_traces(results: Results, handoff: Handoff, path: Path, recording: AnyPath | None, optional: bool) -> Handoff:
-    """The same with the traces in the file `path`."""
+    """Write the traces to `path`, and return the handoff with them."""
     try:
         if results.traces is not None:
             link_or_copy(results.traces, path)
@@ -246,7 +264,7 @@ def _write_spikedata(order: Order) -> None:
 
 
 def workers(results: Results) -> int:
-    """Workers that the settings allow on this host."""
+    """Return the number of workers that the settings and this host allow."""
     return min(results.config.execution.n_jobs, available_cores())
 
 

@@ -1,4 +1,4 @@
-"""Curation that was done in another tool, back into results."""
+"""Import of a curation that was done in another tool."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ def import_curation(
         If the folder lacks a file.
     ValueError
         If it was exported from other results, or nothing in it is kept.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting import export_results, import_curation
+    >>> folder = export_results("sorted_rt_sort_culture", "phy", "culture_phy")
+    >>> sd = import_curation("sorted_rt_sort_culture", folder)  # after "save" in Phy
+    >>> sorted(sd.metadata["curation_history"]["phy"])
+    ['groups', 'new_units']
     """
     from spikelab.spike_sorting.exchange.formats.phy import UNITS
     from spikelab.spike_sorting.exchange.formats.phy_curation import phy_outcome, read_phy, require_same_spikes
@@ -99,7 +107,7 @@ def import_curation(
 
 
 def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyPath | None) -> SpikeData | None:
-    """The new units with templates and metrics of their own; None where there are no traces to measure them on."""
+    """Measure templates and metrics of the new units; None where there are no traces to measure them on."""
     from spikelab.spike_sorting.compilation import build_spikedata
     from spikelab.spike_sorting.waveforms import compute_waveforms
 
@@ -128,7 +136,7 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
 
 
 def _seed(results: Results) -> int:
-    """The seed of the sort's own waveforms: noise is taken from the same stretches, SNRs can be compared."""
+    """Return the seed of the sort's waveforms: noise comes from the same parts, so that SNRs can be compared."""
     manifest = Manifest.read(results.stage("recording"))
     content = "" if manifest is None else str(manifest.info["content"])
     return stage_seed(results.config.execution.random_seed, "waveforms", content)
@@ -137,7 +145,7 @@ def _seed(results: Results) -> int:
 def _assembled(
     exported: SpikeData, outcome: PhyOutcome, measured: SpikeData | None, exported_ids: list[int]
 ) -> SpikeData:
-    """The kept units: those that are as they were, then the new ones."""
+    """Put together the unchanged units, then the new ones."""
     from spikelab.spike_sorting.exchange.formats.phy_curation import origin
 
     old = exported.subset(outcome.unchanged, by="unit_id") if outcome.unchanged else exported.subset([])
@@ -158,7 +166,7 @@ def _as_measured(unit: NewUnit, measured: SpikeData) -> tuple[FloatArray, dict[s
 
 
 def _of_parent(unit: NewUnit, exported: SpikeData) -> tuple[FloatArray, dict[str, Any]]:
-    """The spikes of `unit` with the templates of the unit that most of them came from, which is named."""
+    """Return the spikes of `unit` with the attributes of the unit that most of its spikes came from."""
     parent = max(unit.sources, key=lambda source: unit.sources[source])
     values = exported.neuron_attributes[exported.unit_ids.index(parent)]
     train = (unit.frames * 1000.0 / float(exported.metadata["fs_Hz"])).astype(np.float64)

@@ -89,19 +89,23 @@ def _grid(columns: Sequence[_Column], config: FigureConfig) -> list[Axes]:
 
 
 def _columns(recordings: Sequence[FigureRecording], config: FigureConfig, *, one: bool) -> list[_Column]:
+    """Arrange the traces in columns: by recording and sign, at most ``templates_per_column`` in each, or all in one."""
     columns = []
     for recording in recordings:
-        curated = recording.curated_ids
+        name = f"{short(recording.name)}\n" if len(recordings) > 1 else ""
         for positive, sign in ((False, "negative"), (True, "positive")):
-            units = [unit for unit in recording.sd_all.neuron_attributes if unit["has_pos_peak"] == positive]
-            units.sort(key=_rank)
-            traces = [_trace(unit, recording.sd_all.metadata, unit["unit_id"] in curated) for unit in units]
-            name = f"{short(recording.name)}\n" if len(recordings) > 1 else ""
-            size = config.templates_per_column
+            traces, size = _traces(recording, positive=positive), config.templates_per_column
             columns += [_Column(f"{name}{sign} peaks", traces[i : i + size]) for i in range(0, len(traces), size)]
     if one:
         return [_Column("", [trace for column in columns for trace in column.traces])]
     return columns or [_Column("", [])]
+
+
+def _traces(recording: FigureRecording, *, positive: bool) -> list[_Trace]:
+    """Collect the templates of one sign, largest amplitude first."""
+    units = [unit for unit in recording.sd_all.neuron_attributes if unit["has_pos_peak"] == positive]
+    curated = recording.curated_ids
+    return [_trace(unit, recording.sd_all.metadata, unit["unit_id"] in curated) for unit in sorted(units, key=_rank)]
 
 
 def _rank(unit: dict[str, Any]) -> tuple[bool, float, int]:

@@ -7,6 +7,7 @@ the groups are derived from the declaration.
 from __future__ import annotations
 
 from dataclasses import MISSING, Field, dataclass, field, fields
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def brief_repr(self: Any) -> str:
 
 def documented(cls: type[T]) -> type[T]:
     """Class decorator: append a line for each field to the docstring."""
-    lines = [(cls.__doc__ or "").rstrip(), "", "Attributes", "----------"]
+    lines = [cleandoc(cls.__doc__ or ""), "", "Attributes", "----------"]
     for declared in fields(cls):  # type: ignore[arg-type]
         lines += [f"{declared.name} : {declared.type}", f"    {_line_on(declared)}"]
     cls.__doc__ = "\n".join(lines) + "\n"

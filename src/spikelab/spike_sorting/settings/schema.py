@@ -393,7 +393,17 @@ class ExecutionConfig:
 @documented
 @dataclass
 class SortingPipelineConfig:
-    """All settings of a sort, by group."""
+    """All settings of a sort, by group.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.config import KILOSORT4, SortingPipelineConfig
+    >>> SortingPipelineConfig.from_kwargs(snr_min=4).curation.snr_min
+    4
+    >>> config = KILOSORT4.override(snr_min=4, n_jobs=2)
+    >>> config.curation.snr_min, KILOSORT4.curation.snr_min
+    (4, 5.0)
+    """
 
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     sorter: SorterConfig = field(default_factory=SorterConfig)

@@ -27,6 +27,13 @@ def config_to_toml(config: SortingPipelineConfig) -> str:
     ------
     TypeError
         If a setting holds something that is not a number, string, list or dictionary.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting import config_to_toml
+    >>> from spikelab.spike_sorting.config import KILOSORT4
+    >>> print(config_to_toml(KILOSORT4).split("[sorter]")[1].strip().splitlines()[0])
+    sorter_name = "kilosort4"
     """
     return tomli_w.dumps(
         {
@@ -54,6 +61,14 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
         If there is no such file.
     TypeError
         If it names a group or a setting that does not exist.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting import config_from_toml
+    >>> from spikelab.spike_sorting.config import RT_SORT_MEA
+    >>> config = config_from_toml("curation.snr_min = 4", base=RT_SORT_MEA)
+    >>> config.curation.snr_min, config.sorter.sorter_name
+    (4, 'rt_sort')
     """
     base = SortingPipelineConfig() if base is None else base
     changed = {}
@@ -101,7 +116,7 @@ def _encode(value: Any) -> Any:
 
 
 def decode(value: Any) -> Any:
-    """A value of a TOML file as a setting: the string "none" is None."""
+    """Turn a value of a TOML file into a setting: the string "none" into None."""
     if value == NULL:
         return None
     if isinstance(value, str) and value.lstrip("\\") == NULL:
@@ -114,7 +129,7 @@ def decode(value: Any) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """A setting that was typed: TOML, yes and no, none; bare words are strings."""
+    """Read a setting that was typed: TOML, yes and no, none; bare words are strings."""
     words = {"none": None, "true": True, "false": False, "yes": True, "no": False}
     if text.lower() in words:
         return words[text.lower()]

@@ -1,4 +1,4 @@
-"""What is handed on: units, the recording they are of, and what is known about them."""
+"""Input of the writers of all formats: units, their recording, their metrics."""
 
 from __future__ import annotations
 
@@ -73,27 +73,23 @@ class Handoff:
         return np.array([unit["channel"] for unit in self.units.neuron_attributes], dtype=np.int64)
 
     def columns(self) -> dict[str, list[Any]]:
-        """Single values that are known of the units, by name: metrics, positions, verdicts.
+        """List the scalar attributes of the units by name: metrics, positions, verdicts.
 
-        A column has one value per unit, None where it is not known; there is none of which nothing is known.
+        A column has one value per unit, None where it is not known. Columns without any known value are left out.
         """
-        rows = [
-            {
-                **{name: value for name, value in values.items() if _is_single(value)},
-                **{name: value for name, value in self.metrics.get(values["unit_id"], {}).items() if name in VERDICTS},
-                "firing_rate": float(rate),
-                "isi_violation": float(violation),
-            }
-            for values, rate, violation in zip(
-                self.units.neuron_attributes, self.units.rates("Hz"), isi_violations(self.units), strict=True
-            )
-        ]
+        rates, violations = self.units.rates("Hz"), isi_violations(self.units)
+        rows = []
+        for index, unit in enumerate(self.units.neuron_attributes):
+            verdicts = self.metrics.get(unit["unit_id"], {})
+            row = {name: value for name, value in unit.items() if _is_single(value)}
+            row |= {name: value for name, value in verdicts.items() if name in VERDICTS}
+            rows.append(row | {"firing_rate": float(rates[index]), "isi_violation": float(violations[index])})
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         return {name: values for name, values in columns.items() if not all(map(_is_unknown, values))}
 
 
-# Of the table of metrics; values are taken from the units as they are now, which may have been merged since.
+# Columns from the table of metrics; other values come from the units, which may have been merged since.
 VERDICTS = ("passed", "failed_criterion", "merged_into")
 
 

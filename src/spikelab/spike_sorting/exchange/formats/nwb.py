@@ -54,7 +54,7 @@ SUBJECT_FIELDS = (
     "weight",
     "date_of_birth",
 )
-# Columns that the standard has names of its own for, or that hold indices of ours.
+# Columns that the standard has other names for, or that hold indices of this package.
 NOT_COLUMNS = ("unit_id", "channel", "electrode", "template_peak_ind", "x", "y", "passed", "failed_criterion")
 ABOUT = {
     "channel_id": "name of the main channel",
@@ -70,7 +70,7 @@ ABOUT = {
 
 
 def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | None = None, traces: bool = False) -> None:
-    """Write the file.
+    """Write units as an NWB file.
 
     Parameters
     ----------
@@ -88,7 +88,16 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     EnvironmentSortFailure
         If pynwb is not installed.
     ValueError
-        If `metadata` names a field that there is not.
+        If `metadata` names an unknown field.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from spikelab.spike_sorting.exchange.export import handoff_of
+    >>> from spikelab.spike_sorting.exchange.formats.nwb import write_nwb
+    >>> from spikelab.spike_sorting.run.results import Results
+    >>> handoff = handoff_of(Results.open("sorted_rt_sort_culture"), "curated")
+    >>> write_nwb(handoff, Path("culture.nwb"), metadata={"lab": "A lab", "subject": {"species": "Rattus norvegicus"}})
     """
     pynwb = required("pynwb", "nwb")
     metadata = dict(metadata or {})
@@ -119,7 +128,7 @@ def _require_known(metadata: Mapping[str, Any]) -> None:
 
 
 def _file_fields(handoff: Handoff, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What an NWB file must have; where nobody says when the session was, the date of the recording's file."""
+    """List the required fields of the file; the start of the session defaults to the date of the recording's file."""
     recording = handoff.recording
     fields: dict[str, Any] = {
         "session_description": f"Units of {Path(recording.source_file).name or 'a recording'}, sorted with spikelab",
@@ -161,7 +170,7 @@ def _add_electrodes(file: Any, recording: BinaryRecording, location: str) -> Non
 
 
 def _add_epochs(file: Any, recording: BinaryRecording) -> None:
-    """The unbroken stretches of the recording, with where each came from."""
+    """Add the epochs of the recording, each with its source file, segment and frame."""
     fs = recording.sampling_frequency
     for name, description in (
         ("source_file", "name of the file that this stretch came from"),
@@ -193,8 +202,7 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff) -> None:
         waveform_unit="microvolts",
         **_peak_time(pynwb, handoff),
     )
-    columns = {name: values for name, values in handoff.columns().items() if name not in NOT_COLUMNS}
-    columns = {name: values for name, values in columns.items() if None not in values}
+    columns = _columns(handoff)
     for name in columns:
         file.add_unit_column(name, ABOUT.get(name, name.replace("_", " ")))
     file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
@@ -210,23 +218,22 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff) -> None:
             main_electrode=int(handoff.main_channels[row]),
             **{name: values[row] for name, values in columns.items()},
         )
-    compressed = pynwb.H5DataIO
-    file.units.add_column(
-        name="waveform_mean",
-        description="mean waveform on every electrode, in microvolts",
-        data=compressed(handoff.templates, **COMPRESSION),
-    )
-    stds = _stds(handoff)
-    if stds is not None:
-        file.units.add_column(
-            name="waveform_sd",
-            description="standard deviation of the averaged waveforms, in microvolts",
-            data=compressed(stds, **COMPRESSION),
-        )
+    for name, description, values in (
+        ("waveform_mean", "mean waveform on every electrode, in microvolts", handoff.templates),
+        ("waveform_sd", "standard deviation of the averaged waveforms, in microvolts", _stds(handoff)),
+    ):
+        if values is not None:
+            file.units.add_column(name=name, description=description, data=pynwb.H5DataIO(values, **COMPRESSION))
+
+
+def _columns(handoff: Handoff) -> dict[str, list[Any]]:
+    """List the columns of the table that are known of every unit."""
+    columns = handoff.columns().items()
+    return {name: values for name, values in columns if name not in NOT_COLUMNS and None not in values}
 
 
 def _peak_time(pynwb: Any, handoff: Handoff) -> dict[str, float]:
-    """Where the spike is in the waveform, for versions of the standard that have a place for it."""
+    """Return the time of the spike in the waveform, for versions of the standard that have a field for it."""
     name = "waveform_time_before_peak_in_ms"
     if not hasattr(pynwb.misc.Units, name):
         return {}
@@ -234,7 +241,7 @@ def _peak_time(pynwb: Any, handoff: Handoff) -> dict[str, float]:
 
 
 def _stds(handoff: Handoff) -> FloatArray | None:
-    """Standard deviations of all units; NaN for those of which they are not known, None where that is all of them."""
+    """Stack the standard deviations of all units, NaN where one is not known; None where none is."""
     if not handoff.template_stds:
         return None
     stds = np.full_like(handoff.templates, np.nan)

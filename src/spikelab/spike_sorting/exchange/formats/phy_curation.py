@@ -1,8 +1,9 @@
-"""What was done in Phy: which clusters are good, what was merged, what was split."""
+"""Reading of a curation that was done in Phy: groups of clusters, merges and splits."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +27,22 @@ UNSORTED = "unsorted"
 
 @dataclass(frozen=True)
 class PhyFolder:
-    """The spikes of a folder that was exported to Phy, before and after.
+    """Spikes of a folder that was exported to Phy, with their units before and their clusters after.
 
     Attributes
     ----------
     units : str
-        Which units of the results were exported.
+        Choice of units that was exported: "curated", "all" or "phy".
     unit_ids : list of int
-        Of those units.
+        Ids of the exported units.
     frames : numpy.ndarray of int64, shape (spikes,)
-        Ascending.
+        Frames of the spikes, ascending.
     before : numpy.ndarray of int64, shape (spikes,)
-        Index into `unit_ids`: whose spike it was.
+        Exported unit of each spike, as an index into `unit_ids`.
     after : numpy.ndarray of int64, shape (spikes,)
-        Cluster it is in now.
+        Cluster of each spike now.
     groups : dict of int to str
-        Cluster -> "good", "mua", "noise" or "unsorted".
+        Group of each cluster: "good", "mua", "noise" or "unsorted".
     """
 
     units: str
@@ -54,7 +55,7 @@ class PhyFolder:
 
 @dataclass(frozen=True)
 class NewUnit:
-    """A cluster that is no exported unit: merged, split, or both."""
+    """Cluster that is no exported unit: merged, split, or both."""
 
     unit_id: int
     cluster: int
@@ -62,10 +63,25 @@ class NewUnit:
     sources: dict[int, int] = field(default_factory=dict)  # unit id -> spikes that came from it
     n_duplicates: int = 0
 
+    def split(self, sizes: dict[int, int]) -> list[int]:
+        """List the sources of which only a part is in this unit; `sizes` has the spikes of each exported unit."""
+        return [source for source, count in self.sources.items() if count < sizes[source]]
+
+    def record(self, sizes: dict[int, int]) -> dict[str, Any]:
+        """Describe the unit for the history, JSON-able."""
+        return {
+            "unit_id": self.unit_id,
+            "cluster": self.cluster,
+            "spikes_from": {str(source): count for source, count in self.sources.items()},
+            "merged": len(self.sources) > 1,
+            "split": self.split(sizes),
+            "duplicates_removed": self.n_duplicates,
+        }
+
 
 @dataclass(frozen=True)
 class PhyOutcome:
-    """The clusters that are kept, in terms of units.
+    """Units that the kept clusters stand for.
 
     Attributes
     ----------
@@ -200,7 +216,7 @@ def phy_outcome(
 def _without_duplicates(
     phy: PhyFolder, spikes: IntArray, sources: IntArray, duplicate_ms: float, fs: float
 ) -> IntArray:
-    """`spikes` without those that a larger source, which comes first in `sources`, has as well."""
+    """Drop the spikes that a larger source has as well; `sources` are ordered by size."""
     kept: IntArray = spikes[phy.before[spikes] == sources[0]]
     for source in sources[1:]:
         own = spikes[phy.before[spikes] == source]
@@ -214,12 +230,11 @@ def _without_duplicates(
 def _history(
     phy: PhyFolder, sd: SpikeData, unchanged: list[int], new: list[NewUnit], parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """The record of a curation: of every exported unit, how many of its spikes are kept, and where they are now."""
+    """Record a curation: the share of spikes kept of every exported unit, and the new units with their sources."""
     sizes = dict(zip(phy.unit_ids, np.bincount(phy.before, minlength=len(phy.unit_ids)).tolist(), strict=True))
-    kept = {unit: sizes[unit] if unit in unchanged else 0 for unit in phy.unit_ids}
+    kept = Counter({unit: sizes[unit] for unit in unchanged})
     for unit in new:
-        for source, count in unit.sources.items():
-            kept[source] += count
+        kept.update(unit.sources)
     fraction = np.array([kept[unit] / max(sizes[unit], 1) for unit in phy.unit_ids])
     exported = sd.subset(phy.unit_ids, by="unit_id")
     result: Any = {"phy": {"metric": fraction, "passed": fraction > 0}}
@@ -229,27 +244,12 @@ def _history(
         history["before"] = sd.metadata["curation_history"]
     history["phy"] = {
         "groups": {str(cluster): group for cluster, group in sorted(phy.groups.items())},
-        "new_units": [
-            {
-                "unit_id": unit.unit_id,
-                "cluster": unit.cluster,
-                "spikes_from": {str(source): count for source, count in unit.sources.items()},
-                "merged": len(unit.sources) > 1,
-                "split": [source for source, count in unit.sources.items() if count < sizes[source]],
-                "duplicates_removed": unit.n_duplicates,
-            }
-            for unit in new
-        ],
+        "new_units": [unit.record(sizes) for unit in new],
     }
     return history
 
 
 def origin(unit: NewUnit, sizes: dict[int, int]) -> dict[str, Any]:
-    """Neuron attributes that say where a new unit came from: ``merged_from``, ``split_from``."""
-    split = [source for source, count in unit.sources.items() if count < sizes[source]]
-    about: dict[str, Any] = {}
-    if len(unit.sources) > 1:
-        about["merged_from"] = list(unit.sources)
-    if split:
-        about["split_from"] = split
-    return about
+    """Return the neuron attributes that name the sources of a new unit: ``merged_from``, ``split_from``."""
+    origins = {"merged_from": list(unit.sources) if len(unit.sources) > 1 else [], "split_from": unit.split(sizes)}
+    return {name: sources for name, sources in origins.items() if sources}

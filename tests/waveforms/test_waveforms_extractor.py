@@ -139,7 +139,7 @@ def third_party(extractor: WaveformExtractor, names: list[str]) -> SimpleNamespa
     )
 
 
-@pytest.mark.parametrize("names", [["a", "b", "c", "d", "e"], ["0", "1", "2", "3", "4"]])
+@pytest.mark.parametrize("names", [["a", "b", "c", "d", "e"], ["0", "1", "2", "3", "4"], ["4_0", "3", "2", "1", "0"]])
 def test_any_extractor_can_be_read(scene, names):
     own = scene.run()
     result = waveforms_from_extractor(third_party(own, names), seed=5)

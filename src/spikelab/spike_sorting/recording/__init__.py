@@ -5,18 +5,18 @@
     source.py      what the input is: its files in order, its stem, its fingerprint
     formats.py     which format a file or folder has (a table)
     readers.py     one opened file per format
-    boundary.py    whatever a reader raises becomes one error that names the file
-    trust.py       what an input may bring along: no code, no files of other places
+    boundary.py    errors of readers become one error that names the file
+    trust.py       which classes, pickles and links of an input are refused
     completeness.py  whether all values that a file claims are there
-    sanity.py      numbers that cannot be true, or contradict each other
+    sanity.py      numbers that are impossible, or contradict each other
     probes.py      contacts from a probe file
     preprocess.py  microvolts, band-pass, reference, bad channels, geometry
-    bandpass.py    the band-pass; its inner loops, and those of binary.py, are in _kernels.py
     slicing.py     which frames are kept
-    epochs.py      where the kept pieces came from
+    epochs.py      which frames of which file each epoch holds
     opening.py     all of these together: ``open_recording``
-    checks.py      a look at the data
-    binary.py      the one binary that serves sorter and waveforms
+    parts.py       pieces of a prepared recording, filtered or as stored
+    checks.py      flat and saturated channels, wrong unit, NaN
+    binary.py      the filtered binary that serves sorter and waveforms
     inspection.py  what a file holds, without sorting it
 """
 

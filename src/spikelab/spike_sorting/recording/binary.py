@@ -1,6 +1,6 @@
-"""Write the one binary that serves the sorter and the waveforms.
+"""Write the filtered binary that serves the sorter and the waveforms.
 
-The traces go through memory once, in chunks whose length depends on the recording alone, so that the file is the same
+The traces pass through memory once, in chunks whose length depends on the recording alone, so that the file is the same
 for any number of workers and any memory. Workers are threads: reading and filtering release the interpreter's lock.
 """
 
@@ -20,17 +20,16 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
 from spikelab.spike_sorting.data import BinaryRecording, IntArray, epochs_of
+from spikelab.spike_sorting.recording.boundary import NAMES_IN_MESSAGE
 from spikelab.spike_sorting.recording.checks import (
-    CHANNELS_IN_MESSAGE,
     BoolArray,
-    Look,
-    Range,
     RecordingReport,
-    judge,
-    look_at,
+    SignalCheck,
+    check_signal,
+    evaluate,
     refuse_non_finite,
 )
-from spikelab.spike_sorting.recording.parts import read_parts
+from spikelab.spike_sorting.recording.parts import FrameRange, read_parts
 from spikelab.system import files
 from spikelab.system.memory import parse_memory
 from spikelab.system.progress import Progress
@@ -48,11 +47,11 @@ logger = logging.getLogger(__name__)
 
 CHUNK_SAMPLES = 10_000_000
 MIN_CHUNK_S, MAX_CHUNK_S = 0.25, 2.0
-# One worker's peak where traces are re-referenced: the chunk as read and as counts, and three times in float32. Without
-# a reference the filter needs a few channels in float32 at a time.
+# Peak of one worker where traces are re-referenced: the chunk as read and as counts, and three copies in float32.
+# Without a reference the filter holds a few channels in float32 at a time.
 WORKER_BYTES_PER_SAMPLE = 16
 INT16_MAX = 32767
-# Room above the largest sampled value: what was not sampled may be larger.
+# Range of the counts over the largest sampled value, as values between the samples may be larger.
 HEADROOM = 2.0
 SMALLEST_LSB_UV, FINE_LSB_UV = 0.1, 2.0
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
@@ -84,9 +83,9 @@ def write_binary(
     total_memory : str or int
         Memory for all workers together, for example ``"16G"``; fewer workers are used where it is short.
     seed : int
-        Picks the blocks that are looked at before writing.
+        Picks the blocks that are checked before writing.
     check : bool
-        Whether to judge the data: flat, saturated, wrong unit, too short.
+        Whether to check the signal: flat, saturated, wrong unit, too short.
 
     Returns
     -------
@@ -116,10 +115,10 @@ def write_binary(
     try:
         with files.replacing(target) as temporary:
             with _Threads(_workers(recording, chunks, n_jobs, total_memory)) as threads:
-                look = look_at(recording, seed, threads.in_order)
-                lsb = choose_lsb(look.max_abs_uv, _typical_noise(look))
+                signal = check_signal(recording, seed, threads.in_order)
+                lsb = choose_lsb(signal.max_abs_uv, _typical_noise(signal))
                 totals = _write(recording, temporary, chunks, lsb, threads)
-            report = _report(recording, look, totals, lsb, check=check)
+            report = _report(recording, signal, totals, lsb, check=check)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise _disk_full(target, n_frames * n_channels * 2) from error
@@ -127,14 +126,14 @@ def write_binary(
     return _describe(recording, target, lsb, totals.n_clipped), report
 
 
-def chunk_ranges(n_frames: int, n_channels: int, sampling_frequency: float) -> list[Range]:
-    """Return half-open frame ranges of a quarter of a second to two seconds that cover the recording."""
+def chunk_ranges(n_frames: int, n_channels: int, sampling_frequency: float) -> list[FrameRange]:
+    """Divide the recording into half-open frame ranges of a quarter of a second to two seconds."""
     length = max(1, _chunk_frames(n_frames, n_channels, sampling_frequency))
     return [(start, min(start + length, n_frames)) for start in range(0, n_frames, length)]
 
 
 def least_bytes(n_frames: int, n_channels: int, sampling_frequency: float) -> int:
-    """Bytes that writing a recording takes with one worker."""
+    """Return the bytes that writing a recording takes with one worker."""
     return max(1, _chunk_frames(n_frames, n_channels, sampling_frequency)) * n_channels * WORKER_BYTES_PER_SAMPLE
 
 
@@ -147,8 +146,8 @@ def _chunk_frames(n_frames: int, n_channels: int, sampling_frequency: float) -> 
 def choose_lsb(max_abs_uv: float, noise_uv: float = np.inf) -> float:
     """Choose microvolts per count: the smallest of 0.1, 0.2, 0.5, 1, 2, 5, ... that holds twice `max_abs_uv`.
 
-    But none above both 2 uV and `noise_uv`, that of the median channel: no neuron reaches the 65 mV that 2 uV hold, and
-    what does, an artefact or a broken channel, must not take the others' signal away.
+    No value above both 2 uV and `noise_uv`, the noise of the median channel, is chosen: no neuron reaches the 65 mV
+    that 2 uV per count can hold, and an artefact or a broken channel must not cost other channels their resolution.
     """
     needed = HEADROOM * max_abs_uv / INT16_MAX if np.isfinite(max_abs_uv) else 0.0
     lsb, decade = SMALLEST_LSB_UV, 0
@@ -161,7 +160,7 @@ def choose_lsb(max_abs_uv: float, noise_uv: float = np.inf) -> float:
     return lsb
 
 
-def _workers(recording: BaseRecording, chunks: Sequence[Range], n_jobs: int, total_memory: str | int) -> int:
+def _workers(recording: BaseRecording, chunks: Sequence[FrameRange], n_jobs: int, total_memory: str | int) -> int:
     samples = (chunks[0][1] - chunks[0][0]) * recording.get_num_channels()
     affordable = parse_memory(total_memory) // (samples * WORKER_BYTES_PER_SAMPLE)
     workers = max(1, min(n_jobs, affordable, len(chunks)))
@@ -170,14 +169,14 @@ def _workers(recording: BaseRecording, chunks: Sequence[Range], n_jobs: int, tot
     return int(workers)
 
 
-def _typical_noise(look: Look) -> float:
+def _typical_noise(signal: SignalCheck) -> float:
     """Return the noise of the median channel among those that change."""
-    alive = look.noise_uv[~look.constant & np.isfinite(look.noise_uv)]
+    alive = signal.noise_uv[~signal.constant & np.isfinite(signal.noise_uv)]
     return float(np.median(alive)) if len(alive) else np.inf
 
 
 class _Threads(ThreadPool):
-    """Threads that do not run ahead of who uses their results."""
+    """Threads that compute a bounded number of results ahead of their use."""
 
     def __init__(self, n_workers: int) -> None:
         super().__init__(n_workers)
@@ -198,14 +197,16 @@ class _Threads(ThreadPool):
                 future.cancel()
 
 
-def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: float, threads: _Threads) -> _Totals:
+def _write(
+    recording: BaseRecording, path: Path, chunks: Sequence[FrameRange], lsb: float, threads: _Threads
+) -> _Totals:
     n_clipped, max_abs = 0, 0.0
     silent = np.ones(recording.get_num_channels(), dtype=bool)
     path.write_bytes(b"")
-    own = threading.local()  # the counts of one chunk, for each thread to fill again and again
+    own = threading.local()  # each thread reuses one array of counts
 
-    def write_chunk(chunk: Range) -> _Totals:
-        """To its place in the file, by whoever has made it, as writing is a tenth of the work."""
+    def write_chunk(chunk: FrameRange) -> _Totals:
+        """Convert a chunk and write its counts at their offset; writing takes about a tenth of the time."""
         if not hasattr(own, "counts"):
             own.counts = np.empty((chunks[0][1] - chunks[0][0], recording.get_num_channels()), dtype=np.int16)
         counts = own.counts[: chunk[1] - chunk[0]]
@@ -224,7 +225,7 @@ def _write(recording: BaseRecording, path: Path, chunks: Sequence[Range], lsb: f
     return _Totals(n_clipped, max_abs, silent)
 
 
-def _convert(recording: BaseRecording, chunk: Range, lsb: float, counts: NDArray[np.int16]) -> _Totals:
+def _convert(recording: BaseRecording, chunk: FrameRange, lsb: float, counts: NDArray[np.int16]) -> _Totals:
     """Turn one chunk into counts: rounded, not truncated, and clipped."""
     from spikelab.spike_sorting.filters._bandpass_kernels import to_counts
 
@@ -241,21 +242,23 @@ def _convert(recording: BaseRecording, chunk: Range, lsb: float, counts: NDArray
 
 
 def _count_clipped(traces: NDArray[np.float32], scale: np.float32, largest: NDArray[np.float32]) -> int:
-    """Count the traces that are not among the counts; they are looked at only where their `largest` may not be."""
+    """Count the samples beyond int16; only channels whose `largest` sample is beyond are searched."""
     with np.errstate(invalid="ignore", over="ignore"):
         suspect = np.flatnonzero(np.rint(largest * scale) > INT16_MAX)
         counts = np.rint(traces[:, suspect] * scale)
     return int(np.count_nonzero((counts > INT16_MAX) | (counts < -INT16_MAX - 1)))
 
 
-def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *, check: bool) -> RecordingReport:
-    flat, saturated, messages = judge(recording, look, totals.silent, totals.n_clipped) if check else ((), (), [])
-    rounded = totals.silent & ~look.constant
+def _report(
+    recording: BaseRecording, signal: SignalCheck, totals: _Totals, lsb: float, *, check: bool
+) -> RecordingReport:
+    flat, saturated, messages = evaluate(recording, signal, totals.silent, totals.n_clipped) if check else ((), (), [])
+    rounded = totals.silent & ~signal.constant
     if check and lsb > SMALLEST_LSB_UV and rounded.any():
-        names = ", ".join(str(channel) for channel in recording.channel_ids[rounded][:CHANNELS_IN_MESSAGE])
+        names = ", ".join(str(channel) for channel in recording.channel_ids[rounded][:NAMES_IN_MESSAGE])
         messages.append(
             f"{int(rounded.sum())} channels ({names}) never exceed half of {lsb:g} uV, the step that the largest "
-            f"value, {look.max_abs_uv:.3g} uV, asks for, and are zero in what is sorted: leave the loud channels "
+            f"value, {signal.max_abs_uv:.3g} uV, asks for, and are zero in what is sorted: leave the loud channels "
             "out with bad_channels"
         )
     for message in messages:
@@ -264,7 +267,7 @@ def _report(recording: BaseRecording, look: Look, totals: _Totals, lsb: float, *
         lsb_uv=lsb,
         n_clipped=totals.n_clipped,
         max_abs_uv=totals.max_abs_uv,
-        noise_uv=tuple(float(value) for value in look.noise_uv),
+        noise_uv=tuple(float(value) for value in signal.noise_uv),
         flat_channels=flat,
         saturated_channels=saturated,
         warnings=tuple(messages),

@@ -1,7 +1,7 @@
-"""The boundary around everything that reads a recording: one class of error, which names the file.
+"""Error boundary of everything that reads a recording: one class of error, which names the file.
 
-Readers (h5py, neo, zarr, SpikeInterface, our own) raise whatever a damaged file leads them to. Behind :func:`reading`
-it is one ValueError, with what was raised as its cause.
+Readers (h5py, neo, zarr, SpikeInterface, this package's) raise any error on a damaged file. :func:`reading` turns each
+into one ValueError, with the original error as its cause.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.data import epochs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from spikeinterface import BaseRecording
 
-# What the operating system refuses, whatever the file holds: it stays what it is.
+# Errors of the operating system, which do not depend on what the file holds: they pass unchanged.
 OF_THE_SYSTEM = frozenset(
     getattr(errno, name)
     for name in (
@@ -34,6 +34,7 @@ ADVICE = (
     "it, and compare its size with the original's"
 )
 LONGEST_REASON = 400
+NAMES_IN_MESSAGE = 10
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def reading(path: Path | str, what: str = "") -> Iterator[None]:
     path : Path or str
         The file or folder.
     what : str
-        What is being read, to follow "cannot be read": a format, a dataset, frames.
+        Format, dataset or frames that are read, to follow "cannot be read".
 
     Raises
     ------
@@ -56,15 +57,15 @@ def reading(path: Path | str, what: str = "") -> Iterator[None]:
 
     Notes
     -----
-    Failures that are classified, of the operating system (permissions, a full disk) and of a missing package pass, as
-    do warnings that are raised, and an error of ours that names the file already.
+    Classified failures, errors of the operating system (permissions, a full disk) and of a missing package, warnings
+    that are raised, and errors of this package that name the file already pass unchanged.
     """
     try:
         yield
     except (SpikeSortingClassifiedError, ImportError, Warning):
         raise
     except Exception as error:
-        if _speaks_for_itself(error, path):
+        if _passes(error, path):
             raise
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"{path} is incomplete: {error}") from error
@@ -76,32 +77,46 @@ def reading(path: Path | str, what: str = "") -> Iterator[None]:
 
 @contextmanager
 def reading_frames(recording: BaseRecording, start: int, end: int) -> Iterator[None]:
-    """Do the same for frames [start, end) of a recording from :func:`.open_recording`, naming the file they are from.
+    """Turn errors into a ValueError that names the file and frames behind frames [start, end) of a prepared recording.
 
-    What a recording in memory raises is left as it is: it is the caller's own. So is a lack of memory, as by now what
-    the files claim has been checked.
+    Errors of recordings in memory pass unchanged, as the caller made them. So does a lack of memory, as the sizes that
+    the files claim have been checked before.
     """
     try:
         yield
     except MemoryError:
         raise
     except Exception:
-        epoch = next((e for e in epochs_of(recording) if e.start_frame <= start < e.end_frame), None)
-        if epoch is None or not epoch.source_file:
+        file, first = origin_of(recording, start)
+        if not file:
             raise
-        offset = epoch.source_start_frame - epoch.start_frame
-        with reading(epoch.source_file, f"from frame {start + offset} to {end + offset}"):
+        with reading(file, f"from frame {first} to {first + end - start}"):
             raise
 
 
-def _speaks_for_itself(error: Exception, path: Path | str) -> bool:
+def origin_of(recording: BaseRecording, frame: int) -> tuple[str, int]:
+    """Return the file that a frame of a prepared recording is from ("" in memory), and the frame's number there."""
+    epoch = next((e for e in epochs_of(recording) if e.start_frame <= frame < e.end_frame), None)
+    if epoch is None:
+        return "", frame
+    return epoch.source_file, frame - epoch.start_frame + epoch.source_start_frame
+
+
+def list_some(names: Sequence[str]) -> str:
+    """List names for a message, at most `NAMES_IN_MESSAGE` of them."""
+    rest = len(names) - NAMES_IN_MESSAGE
+    return ", ".join(names[:NAMES_IN_MESSAGE]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _passes(error: Exception, path: Path | str) -> bool:
+    """Return whether an error stays as it is: of the operating system, or of this package and names `path`."""
     if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
         return True
-    return type(error) in (ValueError, FileNotFoundError) and str(path) in str(error) and _is_ours(error)
+    return type(error) in (ValueError, FileNotFoundError) and str(path) in str(error) and _raised_here(error)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether the error was raised in a module of this package; a library's own words never say what to do."""
+def _raised_here(error: Exception) -> bool:
+    """Return whether an error was raised in this package; messages of libraries do not tell what to do."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""A cheap look at the data before it is sorted: flat, on a rail, in the wrong unit, too short."""
+"""Checks of the signal before it is sorted: flat or saturated channels, wrong unit, too short."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
-from spikelab.spike_sorting.data import epochs_of
-from spikelab.spike_sorting.recording.boundary import reading_frames
-from spikelab.spike_sorting.recording.parts import read_parts
+from spikelab.spike_sorting.recording.boundary import list_some, origin_of, reading_frames
+from spikelab.spike_sorting.recording.parts import FrameRange, read_parts, read_stored, stored_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,28 +18,26 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
 BoolArray = NDArray[np.bool_]
-Range = tuple[int, int]
 
 N_BLOCKS, BLOCK_FRAMES = 20, 5_000
-# Medians, and how often a value occurs, are taken of every fifth frame, as neighbours are alike.
+# Medians and counts of values are taken of every fifth frame, as neighbouring frames are alike.
 STEP = 5
 SATURATED_FRACTION = 0.5
 VOLT_LIKE_UV = 1.0
 IMPOSSIBLE_NOISE_UV = 1000.0
 MIN_DURATION_S = 2.0
-CHANNELS_IN_MESSAGE = 10
 
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """What was seen while the binary was written; plain numbers, fit for JSON.
+    """Findings of the checks while the binary was written, in plain values for JSON.
 
     Attributes
     ----------
     lsb_uv : float
         Microvolts per count of the binary.
     n_clipped : int
-        Samples that did not fit into it.
+        Number of samples that exceeded the binary's range and were clipped.
     max_abs_uv : float
         Largest absolute value.
     noise_uv : tuple of float
@@ -48,7 +45,7 @@ class RecordingReport:
     flat_channels, saturated_channels : tuple of str
         Ids of channels that never change, and of those on a rail for half of the sampled time or more.
     warnings : tuple of str
-        What the user was warned of.
+        Warnings that the user was given.
     """
 
     lsb_uv: float
@@ -60,13 +57,13 @@ class RecordingReport:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the report in plain, JSON-able values."""
+        """Describe the report for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What sampled blocks show.
+class SignalCheck:
+    """Statistics of sampled blocks.
 
     Attributes
     ----------
@@ -86,7 +83,7 @@ class Look:
     on_rail: BoolArray
 
 
-def sampled_ranges(n_frames: int, seed: int) -> list[Range]:
+def sampled_ranges(n_frames: int, seed: int) -> list[FrameRange]:
     """Return up to 20 seeded blocks of 5 000 frames; all frames of a recording that is no longer than that."""
     if n_frames <= N_BLOCKS * BLOCK_FRAMES:
         return [(start, min(start + BLOCK_FRAMES, n_frames)) for start in range(0, n_frames, BLOCK_FRAMES)]
@@ -94,28 +91,29 @@ def sampled_ranges(n_frames: int, seed: int) -> list[Range]:
     return [(int(start), int(start) + BLOCK_FRAMES) for start in np.sort(starts)]
 
 
-def look_at(
-    recording: BaseRecording, seed: int, run: Callable[[Callable[[Range], Any], Sequence[Range]], Iterable[Any]]
-) -> Look:
-    """Look at sampled blocks of `recording`, filtered and as stored.
+def check_signal(
+    recording: BaseRecording,
+    seed: int,
+    run: Callable[[Callable[[FrameRange], Any], Sequence[FrameRange]], Iterable[Any]],
+) -> SignalCheck:
+    """Measure sampled blocks of `recording`, filtered and as stored.
 
     Parameters
     ----------
     recording : BaseRecording
-        Filtered microvolts; what is stored is looked at where the recording remembers it.
+        Filtered microvolts; a prepared recording also has its stored pieces.
     seed : int
         Picks the blocks.
     run : callable
         Maps a function over the blocks and keeps their order, for example in threads.
     """
-    pieces = getattr(recording, "raw_pieces", ()) or (recording,)
 
-    def one(block: Range) -> tuple[Any, ...]:
+    def measure(block: FrameRange) -> tuple[Any, ...]:
         with reading_frames(recording, *block):
-            stored = read_stored(pieces, *block)[::STEP]
+            stored = read_stored(recording, *block)[::STEP]
         return *_filtered_statistics(recording, block), *_stored_statistics(stored)
 
-    results = list(run(one, sampled_ranges(recording.get_num_samples(), seed)))
+    results = list(run(measure, sampled_ranges(recording.get_num_samples(), seed)))
     max_abs, noise, lowest, n_lowest, highest, n_highest, lengths = (
         np.stack(column) for column in zip(*results, strict=True)
     )
@@ -123,8 +121,8 @@ def look_at(
     at_low = np.where(lowest == low, n_lowest, 0).sum(axis=0)
     at_high = np.where(highest == high, n_highest, 0).sum(axis=0)
     enough = SATURATED_FRACTION * lengths.sum()
-    dtype = pieces[0].get_dtype()
-    return Look(
+    dtype = stored_pieces(recording)[0].get_dtype()
+    return SignalCheck(
         max_abs_uv=float(max_abs.max()),
         noise_uv=np.median(noise, axis=0),
         constant=low == high,
@@ -132,7 +130,7 @@ def look_at(
     )
 
 
-def _filtered_statistics(recording: BaseRecording, block: Range) -> tuple[float, NDArray[np.float64]]:
+def _filtered_statistics(recording: BaseRecording, block: FrameRange) -> tuple[float, NDArray[np.float64]]:
     """Return the largest absolute value, and the noise of each channel on every `STEP`-th frame."""
     n_channels = recording.get_num_channels()
     sampled = np.empty((n_channels, -(-(block[1] - block[0]) // STEP)), dtype=np.float32)
@@ -148,7 +146,7 @@ def _filtered_statistics(recording: BaseRecording, block: Range) -> tuple[float,
 
 
 def _medians(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the median of each row, the larger of two, and shuffle the rows; many times faster than `numpy.median`."""
+    """Return the (upper) median of each row, many times faster than `numpy.median`; the rows are reordered."""
     middle = rows.shape[1] // 2
     rows.partition(middle, axis=1)
     return rows[:, middle].copy()
@@ -160,10 +158,10 @@ def _stored_statistics(traces: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def is_rail(values: NDArray[Any], dtype: np.dtype[Any]) -> BoolArray:
-    """Say whether `values` are ends of the range of a converter of 8 bits or more.
+    """Return whether `values` are ends of the range of a converter of 8 bits or more.
 
-    Signed counts end at ``-2**b`` and ``2**b - 1``, unsigned ones at 0 and ``2**b - 1``. Floating-point values have no
-    rail that could be known.
+    Signed counts end at ``-2**b`` and ``2**b - 1``, unsigned ones at 0 and ``2**b - 1``. The rails of
+    floating-point values are unknown.
     """
     if dtype.kind not in "iu":
         return np.zeros(len(values), dtype=bool)
@@ -173,38 +171,25 @@ def is_rail(values: NDArray[Any], dtype: np.dtype[Any]) -> BoolArray:
     return np.isin(values.astype(np.float64), rails)
 
 
-def read_stored(pieces: Sequence[BaseRecording], start: int, end: int) -> NDArray[Any]:
-    """Read frames [start, end) of pieces in a row, as they are stored."""
-    parts, position = [], 0
-    for piece in pieces:
-        n_frames = piece.get_num_samples()
-        first, last = max(start - position, 0), min(end - position, n_frames)
-        if first < last:
-            parts.append(piece.get_traces(0, first, last))
-        position += n_frames
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
 def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
-    """Raise the error for a chunk that has NaN or infinite values, saying where they are.
+    """Raise the error for a chunk with NaN or infinite values, with their places.
 
     Raises
     ------
     ValueError
         Always.
     """
-    pieces = getattr(recording, "raw_pieces", ()) or (recording,)
-    # The filter carries them over from the margins of the chunk.
+    # Non-finite samples in the margins of the chunk spread into the chunk through the filter.
     margin = int(recording.get_sampling_frequency())
     first, last = max(0, start - margin), min(int(recording.get_num_samples()), end + margin)
-    bad = ~np.isfinite(read_stored(pieces, first, last))
+    bad = ~np.isfinite(read_stored(recording, first, last))
     if not bad.any():
         raise ValueError(
             f"frames {start} to {end} are NaN or infinite after filtering: such samples lie within a second of what is "
             "kept, or values are too large. Leave out more with rec_chunks, or repair the file"
         )
     frames, channels = np.nonzero(bad)
-    names = _some(_names(recording, np.isin(np.arange(bad.shape[1]), channels)))
+    names = _list_channels(recording, np.isin(np.arange(bad.shape[1]), channels))
     raise ValueError(
         f"{len(frames)} samples between frames {first} and {last} are NaN or infinite, on {names}; the first is "
         f"{_origin(recording, first + int(frames[0]))}. Leave them out with rec_chunks or "
@@ -213,48 +198,46 @@ def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
 
 
 def _origin(recording: BaseRecording, frame: int) -> str:
-    """Name a frame by its place in the recording and in its file."""
-    epoch = next((e for e in epochs_of(recording) if e.start_frame <= frame < e.end_frame), None)
-    if epoch is None or not epoch.source_file:
-        return f"frame {frame}"
-    return f"frame {frame} (frame {frame - epoch.start_frame + epoch.source_start_frame} of {epoch.source_file})"
+    """Name a frame by its number in the recording and in its file."""
+    file, number = origin_of(recording, frame)
+    return f"frame {frame} (frame {number} of {file})" if file else f"frame {frame}"
 
 
-def judge(
-    recording: BaseRecording, look: Look, silent: BoolArray, n_clipped: int
+def evaluate(
+    recording: BaseRecording, check: SignalCheck, silent: BoolArray, n_clipped: int
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
-    """Name flat and saturated channels, and say what to warn of.
+    """Return the names of flat and of saturated channels, and the warnings.
 
     Parameters
     ----------
     recording : BaseRecording
-    look : Look
+    check : SignalCheck
     silent : numpy.ndarray of bool, shape (channels,)
-        Channels whose counts in the binary are zero throughout.
+        Channels whose counts in the binary are all zero.
     n_clipped : int
-        Samples clipped.
+        Number of samples clipped.
 
     Raises
     ------
     SaturatedSignalError
         If all channels are flat or on a rail.
     """
-    flat = look.constant & silent
-    # A dead channel that was re-referenced is not silent: what is stored decides.
-    flat |= _constant_throughout(recording, look.constant & ~silent)
-    dead = flat | look.on_rail
+    flat = check.constant & silent
+    # A dead channel that was re-referenced is not silent: the stored values decide.
+    flat |= _constant_throughout(recording, check.constant & ~silent)
+    dead = flat | check.on_rail
     if dead.all():
         raise SaturatedSignalError(
             f"all {len(dead)} channels are flat or saturated: {int(flat.sum())} never change, "
-            f"{int(look.on_rail.sum())} sit on a rail of the converter. Check first that the file is read with the "
+            f"{int(check.on_rail.sum())} sit on a rail of the converter. Check first that the file is read with the "
             "right type, gain and channels; "
             "then look for lost fluid contact, a disconnected array or an amplifier that was off",
             channels_saturated=int(dead.sum()),
             total_channels=len(dead),
         )
-    messages = doubts_about_the_unit(look.max_abs_uv, look.noise_uv[~dead])
+    messages = doubts_about_the_unit(check.max_abs_uv, check.noise_uv[~dead])
     if dead.any():
-        names = _some(_names(recording, dead))
+        names = _list_channels(recording, dead)
         messages.append(
             f"{int(dead.sum())} of {len(dead)} channels are flat or saturated ({names}); bad_channels leaves them out"
         )
@@ -269,26 +252,25 @@ def judge(
             f"the recording is only {duration:.3g} s long, too short for most sorters; check first_n_mins, "
             "start_time_s and end_time_s"
         )
-    return _names(recording, flat), _names(recording, look.on_rail & ~flat), messages
+    return _names(recording, flat), _names(recording, check.on_rail & ~flat), messages
 
 
 def _constant_throughout(recording: BaseRecording, candidates: BoolArray) -> BoolArray:
-    """Say which of the candidate channels never change in what is stored; nothing is read where there are none."""
-    pieces = getattr(recording, "raw_pieces", ()) or (recording,)
+    """Return the candidate channels whose stored values never change; nothing is read where there are none."""
     constant, n_frames = candidates.copy(), int(recording.get_num_samples())
     values: NDArray[Any] | None = None
     for start in range(0, n_frames, BLOCK_FRAMES):
         if not constant.any():
             break
         with reading_frames(recording, start, min(start + BLOCK_FRAMES, n_frames)):
-            traces = read_stored(pieces, start, min(start + BLOCK_FRAMES, n_frames))
+            traces = read_stored(recording, start, min(start + BLOCK_FRAMES, n_frames))
         values = traces[0] if values is None else values
         constant &= (traces == values).all(axis=0)
     return constant
 
 
 def doubts_about_the_unit(max_abs_uv: float, noise_uv: NDArray[np.float64]) -> list[str]:
-    """Say why values cannot be microvolts; `noise_uv` is that of the channels that are alive."""
+    """Return why values cannot be microvolts, if so; `noise_uv` is the noise of the channels that are not dead."""
     if max_abs_uv < VOLT_LIKE_UV:
         message = (
             f"the largest value is {max_abs_uv:.3g} uV: the traces look like volts or millivolts. Check the gain, "
@@ -309,6 +291,5 @@ def _names(recording: BaseRecording, chosen: BoolArray) -> tuple[str, ...]:
     return tuple(str(channel) for channel in recording.channel_ids[chosen])
 
 
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - CHANNELS_IN_MESSAGE
-    return f"channels {', '.join(names[:CHANNELS_IN_MESSAGE])}" + (f" and {rest} more" if rest > 0 else "")
+def _list_channels(recording: BaseRecording, chosen: BoolArray) -> str:
+    return f"channels {list_some(_names(recording, chosen))}"

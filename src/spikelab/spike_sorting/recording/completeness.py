@@ -1,4 +1,4 @@
-"""Whether what a file promises is there: values that were never written, or got lost, would be read as zeros."""
+"""Check that all values that a file claims are there: readers return zeros for values never written, or lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_TABLE = 64 << 20
 LARGEST_CHUNK = 1 << 28
 """Bytes that a chunk of traces may claim: it is unpacked at once."""
 MOST_ITERATED, MOST_LOOKED_UP, BYTES_LOOKED_UP = 20_000, 500, 1 << 25
-"""Chunks whose places are looked at, and that are looked up; either takes a tenth of a second."""
+"""Limits for checking the places of all chunks, and for looking up each; either takes a tenth of a second."""
 TRACES = ("traces_seg", "times_seg")
 NAMED = 3
 WHAT_TO_DO = (
@@ -69,19 +69,19 @@ def _require_chunks(path: Path, dataset: Any) -> None:
 
 
 def _require_index(path: Path, dataset: Any, *, look_up: bool) -> None:
-    """Check that every chunk has a place of its own; to `look_up` each shows that HDF5 finds it there.
+    """Check that every chunk has a place of its own and, with `look_up`, that HDF5 finds each chunk there.
 
-    HDF5 compares more of an index than it tells: only reading a chunk, packed as it is, shows that it is found.
+    HDF5 compares more of an index than its functions report: only reading a packed chunk shows that it is found.
     """
     end, found = path.stat().st_size, set()
 
-    def look(chunk: Any) -> None:
+    def visit(chunk: Any) -> None:
         at = zip(chunk.chunk_offset, dataset.shape, dataset.chunks, strict=True)
         inside = all(0 <= first < n and first % size == 0 for first, n, size in at)
         if inside and chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= end:
             found.add(chunk.chunk_offset)
 
-    dataset.id.chunk_iter(look)
+    dataset.id.chunk_iter(visit)
     missing = n_chunks(dataset.shape, dataset.chunks) - len(found)
     if look_up and not missing:
         missing = sum(not _is_found(dataset, place) for place in found)
@@ -101,7 +101,7 @@ def _is_found(dataset: Any, place: tuple[int, ...]) -> bool:
 
 
 def require_plain_numbers(path: Path, dataset: Any) -> None:
-    """Check that traces are of a type that writers use: all bits of whole bytes, in the order of this machine's kind.
+    """Check that traces are of a type that writers use: numbers that fill whole bytes.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def require_plain_numbers(path: Path, dataset: Any) -> None:
 
 
 def read_table(path: Path, dataset: Any) -> Any:
-    """Read all of a small dataset that lies in the file itself.
+    """Read a small dataset that lies in the file itself.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def read_table(path: Path, dataset: Any) -> Any:
 
 
 def n_bytes(dataset: Any) -> int:
-    """Return how many bytes the values of a dataset take, however many it claims."""
+    """Return the bytes that the values of a dataset claim."""
     return math.prod(dataset.shape or ()) * int(dataset.dtype.itemsize)
 
 
@@ -156,7 +156,7 @@ def require_chunk_files(store: Path) -> None:
         With those that are missing, or with an array whose description cannot be true.
     """
     for folder in zarr_arrays(store):
-        shape, chunks, separator = _described(store, folder)
+        shape, chunks, separator = _array_header(store, folder)
         expected = n_chunks(shape, chunks)
         present = _chunk_names(folder, separator)
         if len(present) >= expected:
@@ -170,7 +170,7 @@ def require_chunk_files(store: Path) -> None:
 
 
 def _chunk_keys(shape: Sequence[int], chunks: Sequence[int], separator: str) -> Iterator[str]:
-    """Yield the names of all chunks, the last axis first; one at a time, as a damaged file may claim any number."""
+    """Yield the names of all chunks, the last axis fastest; lazily, as a damaged file may claim any number."""
     if not shape:
         yield "0"
         return
@@ -179,20 +179,24 @@ def _chunk_keys(shape: Sequence[int], chunks: Sequence[int], separator: str) -> 
             yield f"{i}{separator}{rest}" if rest else str(i)
 
 
-def _described(store: Path, folder: Path) -> tuple[list[int], list[int], str]:
-    """Return shape, chunks and separator of an array, as far as they can be true."""
+def _array_header(store: Path, folder: Path) -> tuple[list[int], list[int], str]:
+    """Read shape, chunks and separator of an array from its description, and check that they are possible."""
     meta = json_of(folder / ".zarray")
     shape, chunks = _sizes(meta.get("shape"), 0), _sizes(meta.get("chunks"), 1)
     name, separator = folder.relative_to(store), meta.get("dimension_separator") or "."
     if shape is None or chunks is None or len(shape) != len(chunks) or separator not in (".", "/"):
         said = ", ".join(f"{key} {str(meta.get(key))[:100]}" for key in ("shape", "chunks", "dimension_separator"))
         raise ValueError(f"{store}: {name} is described by {said}, which no array has")
-    item = np.dtype(meta["dtype"]).itemsize if isinstance(meta.get("dtype"), str) else 1
+    _require_possible_sizes(store, name, shape, chunks, meta.get("dtype"))
+    return shape, chunks, separator
+
+
+def _require_possible_sizes(store: Path, name: Path, shape: list[int], chunks: list[int], dtype: Any) -> None:
+    item = np.dtype(dtype).itemsize if isinstance(dtype, str) else 1
     if math.prod(chunks) * item > LARGEST_CHUNK:
         raise ValueError(f"{store}: {name} claims chunks of {chunks} values: its description is damaged")
     if math.prod(shape) * item > LARGEST_TABLE and not name.name.startswith(TRACES):
         raise ValueError(f"{store}: {name} claims {shape} values: its description is damaged")
-    return shape, chunks, separator
 
 
 def _sizes(values: Any, least: int) -> list[int] | None:

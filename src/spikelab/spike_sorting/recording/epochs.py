@@ -1,9 +1,9 @@
-"""Where each unbroken stretch of the sorted recording came from."""
+"""Epochs of a recording that is concatenated and cut: which frames of which file each holds."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of one file, before anything is cut.
+    """One segment of one file, before any cut.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Segment:
 
 
 def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> tuple[Epoch, ...]:
-    """Intersect the kept ranges with the segments.
+    """Make the epochs: intersect the kept ranges with the segments.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> 
     Returns
     -------
     tuple of Epoch
-        They tile the kept recording: the first starts at 0, each starts where the one before it ends. A boundary of a
-        file, a segment or a kept range starts a new epoch.
+        Epochs that tile the kept recording: the first starts at 0, each next one at the end of the one before. A
+        boundary of a file, a segment or a kept range starts a new epoch.
     """
     ends = list(accumulate(segment.n_frames for segment in segments))
     epochs: list[Epoch] = []
@@ -79,7 +79,7 @@ def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> 
 
 
 def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:
-    """Give epochs of a file that has several the names ``name_0``, ``name_1``, ..."""
+    """Number the names of epochs of one file, where it has several: ``name_0``, ``name_1``, ..."""
     totals = Counter(epoch.source_index for epoch in epochs)
     seen: Counter[int] = Counter()
     named = []
@@ -88,5 +88,5 @@ def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:
         if totals[epoch.source_index] > 1:
             name = f"{name}_{seen[epoch.source_index]}"
             seen[epoch.source_index] += 1
-        named.append(Epoch(**{**asdict(epoch), "name": name}))
+        named.append(replace(epoch, name=name))
     return tuple(named)

@@ -1,6 +1,6 @@
-"""Which format a file or a folder has.
+"""Table of formats: how each is recognised, and the name of its reader in SpikeInterface.
 
-A table: how each format is recognised, and what SpikeInterface calls its reader. :mod:`.readers` opens them.
+:mod:`.readers` opens them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 
 @dataclass(frozen=True)
 class Format:
-    """How to recognise a format, and who reads it.
+    """Marks and reader of a format.
 
     Attributes
     ----------
     name : str
-        Our name, stored with the results.
+        Name that is stored with the results.
     suffixes : tuple of str
         Endings of its files, lower case; empty for formats that are recognised by content.
     reader : str or None
@@ -85,7 +85,7 @@ FILE_FORMATS = (
 SPIKEINTERFACE = Format("spikeinterface", marks=("si_folder.json", "cached.json"))
 ZARR = Format("zarr", suffixes=(".zarr",), marks=("channel_ids/.zarray",))
 
-# A folder that is itself one recording. The first that fits counts.
+# Folders that are themselves one recording; the first format whose mark matches is taken.
 FOLDER_FORMATS = (
     SPIKEINTERFACE,
     ZARR,
@@ -109,7 +109,7 @@ FOLDER_FORMATS = (
     Format("alphaomega", reader="alphaomega", has_streams=True, marks=("*.mpx",)),
 )
 
-# Parts of folder recordings that users hand over by themselves.
+# Suffixes of files that are parts of a folder recording.
 FOLDER_PARTS = {
     ".oebin": "Open Ephys",
     ".continuous": "Open Ephys",
@@ -162,7 +162,7 @@ def file_format(path: Path) -> Format | None:
         return _binary_format(path)
     found = next((known for known in FILE_FORMATS if name.endswith(known.suffixes or ("\0",))), None)
     if found in (NWB, BIOCAM, NIX):
-        open_hdf5(path).close()  # says what is wrong with it
+        open_hdf5(path).close()  # raises the error for a damaged file
     return found
 
 
@@ -185,14 +185,14 @@ def _hdf5_format(path: Path) -> Format | None:
 
 
 def _is_own_group(file: Any, name: str) -> bool:
-    """Whether there is a group `name` in the file itself; links are not followed before they were looked at."""
+    """Return whether the file itself has a group `name`; links are not followed before they are vetted."""
     return (
         name in set(file) and type(file.get(name, getlink=True)).__name__ == "HardLink" and hasattr(file[name], "keys")
     )
 
 
 def _binary_format(path: Path) -> Format:
-    """Tell binary files with a header, or with one beside them, from those without."""
+    """Distinguish binary files with a header, in the file or beside it, from headerless ones."""
     if path.suffix.lower() == ".raw":
         with path.open("rb") as file:
             if file.read(10) == b"MC_DataToo":

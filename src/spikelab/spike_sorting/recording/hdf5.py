@@ -1,4 +1,4 @@
-"""HDF5 files that say what is wrong with them: corrupt, truncated, or compressed with a filter that is not here."""
+"""Open HDF5 files, with errors for corrupt and truncated files, and for compression filters that are not installed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 
 from spikelab.spike_sorting._exceptions import HDF5PluginMissingError
 from spikelab.spike_sorting.recording.boundary import OF_THE_SYSTEM
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 PLUGIN_VARIABLE = "HDF5_PLUGIN_PATH"
 MAXWELL_FILTER = 401
 HEAP = b"GCOL\x01\0\0\0"
-LOOKED_AT = 1 << 24
+SCANNED_BYTES = 1 << 24
 PATIENCE_S = 10.0
 READ_ALL = """
 import sys, h5py
@@ -77,16 +74,16 @@ def open_hdf5(path: Path) -> Any:
 
 
 def _require_heaps(path: Path) -> None:
-    """Refuse a file that HDF5 would read for ever: an object of no size in a heap of texts, as zeroed bytes are.
+    """Refuse a file that HDF5 would read for ever: one with an object of size 0, as in zeroed bytes, in a text heap.
 
-    The ends of the file are looked at, where writers put texts. Bytes may look like that by chance, or be left over
-    from what was deleted: a child of this process then reads the file, for a while.
+    Both ends of the file are scanned, where writers put texts. A match may be chance or deleted content: a child
+    process then reads the file, for `PATIENCE_S` at most.
     """
     try:
         status = path.stat()
     except OSError:
-        return  # opening says it better
-    if not _may_not_end(path, status.st_size, status.st_mtime_ns):
+        return  # opening the file raises the better error
+    if not _may_read_for_ever(path, status.st_size, status.st_mtime_ns):
         return
     command = [sys.executable, "-c", READ_ALL, str(path)]
     try:
@@ -98,11 +95,11 @@ def _require_heaps(path: Path) -> None:
 
 
 @lru_cache(maxsize=256)
-def _may_not_end(path: Path, size: int, _: int) -> bool:
+def _may_read_for_ever(path: Path, size: int, _: int) -> bool:
     if size < len(HEAP):
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for start, end in ((0, min(size, LOOKED_AT)), (max(LOOKED_AT, size - LOOKED_AT), size)):
+        for start, end in ((0, min(size, SCANNED_BYTES)), (max(SCANNED_BYTES, size - SCANNED_BYTES), size)):
             at = content.find(HEAP, start, end)
             while at >= 0:
                 if _has_empty_object(content, at, size):
@@ -112,7 +109,7 @@ def _may_not_end(path: Path, size: int, _: int) -> bool:
 
 
 def _has_empty_object(content: mmap.mmap, at: int, size: int) -> bool:
-    """Walk through a heap as HDF5 does: objects of an index, a size and so many bytes; index 0 is what is free."""
+    """Iterate a heap as HDF5 does: objects of index, size and content; index 0 is the free space."""
     end = min(at + int.from_bytes(content[at + 8 : at + 16], "little"), size)
     at += 16
     while at + 16 <= end:
@@ -130,7 +127,7 @@ def filter_ids(dataset: Any) -> tuple[int, ...]:
 
 
 def missing_filters(dataset: Any) -> tuple[int, ...]:
-    """Return those of :func:`filter_ids` that HDF5 does not find on this host."""
+    """Return the :func:`filter_ids` that HDF5 does not find on this host."""
     return tuple(number for number in filter_ids(dataset) if not _is_available(number))
 
 
@@ -156,14 +153,11 @@ def require_filters(path: Path, dataset: Any) -> None:
         raise plugin_error(path, missing)
 
 
-def each_dataset(file: Any, look: Callable[[Any], None]) -> None:
-    """Call `look` with every dataset of an open file."""
-
-    def visit(_: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            look(item)
-
-    file.visititems(visit)
+def list_datasets(file: Any) -> list[h5py.Dataset]:
+    """List all datasets of an open file."""
+    items: list[Any] = []
+    file.visititems(lambda _, item: items.append(item))
+    return [item for item in items if isinstance(item, h5py.Dataset)]
 
 
 def plugin_error(path: Path, missing: tuple[int, ...]) -> HDF5PluginMissingError:

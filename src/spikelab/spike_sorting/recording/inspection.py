@@ -1,4 +1,4 @@
-"""What a file holds, without sorting it: for ``spikelab inspect`` and for the choice of streams."""
+"""List the contents of a file without sorting it, for ``spikelab inspect`` and for the choice of streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# What one unreadable stream may raise; the others are still listed.
+# Errors of one unreadable stream; the other streams are still listed.
 STREAM_ERRORS = (OSError, ValueError, ImportError, SpikeSortingClassifiedError)
 
 
@@ -35,7 +35,7 @@ class StreamInfo:
     format : str
         Its format.
     stream_id, rec_name : str or None
-        What to set to sort it. For NWB, `stream_id` is the ElectricalSeries.
+        Settings that choose it. For NWB, `stream_id` is the ElectricalSeries.
     n_channels, n_samples : int or None
         Size; None where it cannot be read.
     sampling_frequency : float or None
@@ -45,7 +45,7 @@ class StreamInfo:
     readable : bool
         Whether the traces can be read on this host.
     problem : str
-        Why not; for a headerless file, what has to be set.
+        Reason why not; for a headerless file, the settings that are needed.
     """
 
     file: Path
@@ -68,14 +68,14 @@ class StreamInfo:
 
 
 def inspect_file(path: str | Path, *, trust_input: bool = False) -> list[StreamInfo]:
-    """List what the file or folder at `path` holds.
+    """List the streams, wells and recordings of the file or folder at `path`.
 
     Parameters
     ----------
     path : str or Path
         A file, a folder that is a recording, or a folder of files.
     trust_input : bool
-        Whether to follow whatever the input names, as the setting of that name does.
+        Whether to follow classes, pickles and links of the input, as the setting of that name does.
 
     Returns
     -------

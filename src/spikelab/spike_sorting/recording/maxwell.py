@@ -1,4 +1,4 @@
-"""MaxWell files: wells, recordings, and which row of the file belongs to which channel.
+"""Layout of MaxWell files: wells, recordings, and the row of each channel.
 
 Two layouts exist. Legacy MaxOne files (version 20160704) have ``sig`` and ``mapping`` at the top; newer MaxOne and
 MaxTwo files have ``wells/<well>/<recording>/groups/routed/raw``. A 24-well plate has one recording per row of wells.
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 LEGACY_WELL, LEGACY_RECORDING = "well000", "rec0000"
 LEGACY_SAMPLING_FREQUENCY = 20_000.0
 DEFAULT_AMPLIFIER_GAIN = 512.0
-# Of amplifiers between 1 and 10 000 times it is 3222 to 0.3 uV; simulations are finer.
+# Amplifiers of gain 1 to 10 000 have 3222 to 0.3 uV per count; simulations are finer.
 POSSIBLE_GAIN_UV = (1e-4, 1e5)
 MAPPING = {"channel": "iu", "electrode": "iu", "x": "iuf", "y": "iuf"}
 
 
 @dataclass(frozen=True)
 class MaxwellLayout:
-    """One recording of one well, and how to read it.
+    """Layout of one recording of one well.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class MaxwellLayout:
 
 
 def is_maxwell(names: set[str]) -> bool:
-    """Say whether an HDF5 file with these names at its top is MaxWell's."""
+    """Return whether an HDF5 file with these names at its root is MaxWell's."""
     return "wells" in names or {"mapping", "sig"} <= names
 
 
@@ -78,7 +78,7 @@ def list_recordings(file: Any) -> dict[str, list[str]]:
 def choose(
     path: Path, recordings: dict[str, list[str]], stream_id: str | None, rec_name: str | None
 ) -> tuple[str, str]:
-    """Choose the one well and recording that are meant.
+    """Choose one well and one of its recordings.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def choose(
     recordings : dict
         From :func:`list_recordings`.
     stream_id, rec_name : str or None
-        What was asked for; None where there is only one.
+        As configured; None where there is only one.
 
     Raises
     ------
@@ -97,25 +97,28 @@ def choose(
     if not recordings:
         raise ValueError(f"{path} has no wells")
     table = "; ".join(f"{well}: {', '.join(names) or 'nothing'}" for well, names in recordings.items())
+    well = _only_well(path, recordings, rec_name, table) if stream_id is None else stream_id
+    if well not in recordings:
+        raise ValueError(f"{path} has no well {well!r}. It has {table}")
+    names = recordings[well]
+    if rec_name is None and len(names) != 1:
+        raise ValueError(f"{path} has {len(names)} recordings of {well}; set rec_name to one of {names}")
+    chosen = names[0] if rec_name is None else rec_name
+    if chosen not in names:
+        raise ValueError(f"{path} has no recording {rec_name!r} of {well}. It has {table}")
+    return well, chosen
+
+
+def _only_well(path: Path, recordings: dict[str, list[str]], rec_name: str | None, table: str) -> str:
+    """Return the only well that has the recording `rec_name`, or any recording where that is None."""
     wells = [well for well, names in recordings.items() if rec_name is None or rec_name in names]
-    if stream_id is None and len(wells) == 1:
-        stream_id = wells[0]
-    elif stream_id is None and not wells:
+    if not wells:
         raise ValueError(f"{path} has no recording {rec_name!r}. It has {table}")
-    elif stream_id is None:
+    if len(wells) > 1:
         raise ValueError(
             f"{path} has several wells; set stream_id to one of them, or use sort_multistream. It has {table}"
         )
-    elif stream_id not in recordings:
-        raise ValueError(f"{path} has no well {stream_id!r}. It has {table}")
-    names = recordings[stream_id]
-    if rec_name is None and len(names) == 1:
-        return stream_id, names[0]
-    if rec_name is None:
-        raise ValueError(f"{path} has {len(names)} recordings of {stream_id}; set rec_name to one of {names}")
-    if rec_name not in names:
-        raise ValueError(f"{path} has no recording {rec_name!r} of {stream_id}. It has {table}")
-    return stream_id, rec_name
+    return wells[0]
 
 
 def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = None) -> IntArray:
@@ -128,7 +131,7 @@ def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = No
     mapped : numpy.ndarray of int64
         ``mapping["channel"]``; negative where an electrode is not connected.
     stored : numpy.ndarray of int64, optional
-        Channel of each row, where the file says so.
+        Channel of each row, where the file has that table.
 
     Notes
     -----
@@ -150,7 +153,7 @@ def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = No
 
 
 def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayout:
-    """Say where the data of one recording are, and what they mean.
+    """Read the layout of one recording.
 
     Raises
     ------
@@ -164,11 +167,11 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
     except KeyError as error:
         raise ValueError(f"{where} is incomplete: {error.args[0]}") from error
     _require_raw(path, raw)
-    _doubt_length(path, raw)
+    _warn_of_length(path, raw)
     connected = mapping[mapping["channel"] >= 0]
     if not len(connected):
         raise ValueError(f"{where} has no channel that is connected to an electrode")
-    # A channel that is listed twice is one channel: its first electrode stands for it.
+    # A channel that is listed twice keeps its first electrode.
     first = np.sort(np.unique(connected["channel"], return_index=True)[1])
     try:
         rows = rows_of_channels(raw.shape[0], mapping["channel"].astype(np.int64), stored)[first]
@@ -190,7 +193,7 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
 
 
 def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, NDArray[Any], Any, IntArray | None]:
-    """Return settings, mapping, the raw dataset, and the channel of each row where the file says so."""
+    """Return settings, mapping, the raw dataset, and the channel of each row or None."""
     if "wells" not in file:
         return file.get("settings", {}), _mapping(path, file["mapping"]), file["sig"], None
     where = f"wells/{well}/{rec_name}"
@@ -204,8 +207,8 @@ def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, NDArra
     return settings, _mapping(path, settings["mapping"]), raw, _stored(path, routed, raw)
 
 
-def _doubt_length(path: Path, raw: Any) -> None:
-    """Warn if there are not as many frame numbers as frames."""
+def _warn_of_length(path: Path, raw: Any) -> None:
+    """Warn if the numbers of frames and of frame numbers differ."""
     numbers = raw.parent.get("frame_nos")
     if numbers is not None and getattr(numbers, "shape", None) != raw.shape[1:]:
         warn(
@@ -215,7 +218,7 @@ def _doubt_length(path: Path, raw: Any) -> None:
 
 
 def _stored(path: Path, routed: Any, raw: Any) -> IntArray | None:
-    """Return the channel of each row, where the file says so."""
+    """Read the channel of each row; None where the file has no such table."""
     if "channels" not in routed:
         return None
     stored = read_table(path, routed["channels"])
@@ -228,7 +231,7 @@ def _stored(path: Path, routed: Any, raw: Any) -> IntArray | None:
 
 
 def _mapping(path: Path, dataset: Any) -> NDArray[Any]:
-    """Return the table of channels, electrodes and places."""
+    """Read the table of channels, electrodes and places."""
     mapping = read_table(path, dataset)
     fields = mapping.dtype.fields or {}
     wrong = [name for name, kinds in MAPPING.items() if name not in fields or fields[name][0].kind not in kinds]

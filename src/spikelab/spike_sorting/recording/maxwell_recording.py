@@ -1,8 +1,8 @@
 """MaxWell files as a SpikeInterface recording.
 
-SpikeInterface's own reader is not used: its backend returns the wrong rows for legacy files as the device writes
-them, refuses plates whose wells have different recordings, and tries to download a plugin whenever the recording is
-rebuilt in another process.
+SpikeInterface's reader is not used: its backend returns wrong rows of legacy files as the device writes them, refuses
+plates whose wells have different recordings, and tries to download a plugin whenever the recording is rebuilt in
+another process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONTACT_SIZE_UM = {"width": 5.45, "height": 9.3}
-# Read at a time, so that few channels of a file with a thousand rows cost little memory.
+# Bytes read at a time, so that few channels of a file with a thousand rows cost little memory.
 BLOCK_BYTES = 1 << 25
 
 
@@ -89,7 +89,7 @@ class _MaxwellSegment(BaseRecordingSegment):  # type: ignore[misc]  # SpikeInter
         super().__init__(sampling_frequency=layout.sampling_frequency)
         self._path, self._file, self._layout = path, file, layout
         self.dataset = raw_dataset(file, layout)
-        # HDF5 is slow at picking single rows: the block of rows in between is read, and the channels picked from it.
+        # A block of rows is read and the channels are picked from it, as HDF5 is slow at picking single rows.
         self._first, self._last = int(layout.rows.min()), int(layout.rows.max()) + 1
         self._columns = layout.rows - self._first
 

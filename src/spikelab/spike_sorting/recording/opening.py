@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,22 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 
+IN_MEMORY_LABEL = "the recording in memory"
+
+
 @dataclass(frozen=True)
 class _File:
-    """One opened file: as stored, and filtered (the same channels and segments)."""
+    """One opened file, or a recording in memory, which has no path: as stored, and filtered."""
 
     name: str
     path: str
     raw: BaseRecording
-    filtered: BaseRecording
+    filtered: BaseRecording = None  # until :func:`_filtered` sets it
+
+    @property
+    def label(self) -> str:
+        """Name for messages."""
+        return self.path or IN_MEMORY_LABEL
 
 
 def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
@@ -85,14 +93,13 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     if config.hdf5_plugin_path is not None:
         set_plugin_path(config.hdf5_plugin_path)
     resolved = resolve_source(source, config)
-    stored = _alike(_read(resolved, config))
-    files = _filtered(stored, config)
+    files = _filtered(_with_equal_channels(_read(resolved, config)), config)
     segments = _segments(files)
     n_frames = sum(segment.n_frames for segment in segments)
     if n_frames == 0:
         raise ValueError(f"{_label(resolved)} has no samples")
     epochs = cut_epochs(segments, kept_ranges(n_frames, files[0].raw.get_sampling_frequency(), config))
-    _tell_left_out(files, epochs)
+    _warn_of_files_left_out(files, epochs)
     recording = _concatenate(files, epochs)
     preprocess.require_locations(recording, _label(resolved))
     preprocess.flip_y(recording, config.mea_y_max)
@@ -107,13 +114,13 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
 
 
 def _source_gains(raw: BaseRecording, config: RecordingConfig) -> NDArray[np.float64]:
-    """Microvolts per count of the file, per channel; 1 where it holds microvolts."""
+    """Return microvolts per count of the file, per channel; 1 where the file holds microvolts."""
     gains = raw.get_channel_gains() if config.gain_to_uv is None else config.gain_to_uv
     return np.broadcast_to(np.asarray(1.0 if gains is None else gains, dtype=np.float64), raw.get_num_channels())
 
 
 def _label(source: Source) -> str:
-    return _source_file(source) or "the recording in memory"
+    return _source_file(source) or IN_MEMORY_LABEL
 
 
 def _source_file(source: Source) -> str:
@@ -122,38 +129,39 @@ def _source_file(source: Source) -> str:
     return str(source.files[0].parent if source.kind == "files" else source.files[0])
 
 
-def _read(source: Source, config: RecordingConfig) -> list[tuple[str, Path | None, BaseRecording]]:
-    """Return name, path and stored recording of every file."""
+def _read(source: Source, config: RecordingConfig) -> list[_File]:
+    """Open every file as it is stored."""
     if source.recording is None:
-        return [(stem_of(path), path, read_file(path, source.format, config)) for path in source.files]
+        return [_File(stem_of(path), str(path), read_file(path, source.format, config)) for path in source.files]
     recording = source.recording
-    require_sane(recording, "the recording in memory")
+    require_sane(recording, IN_MEMORY_LABEL)
     if config.probe_path is not None:
         recording = attach(recording, read_probe(Path(config.probe_path)), Path(config.probe_path))
-    return [(source.stem, None, recording)]
+    return [_File(source.stem, "", recording)]
 
 
-def _alike(stored: list[tuple[str, Path | None, BaseRecording]]) -> list[tuple[str, Path | None, BaseRecording]]:
-    """Return the same files with the channel ids of the first.
+def _with_equal_channels(files: Sequence[_File]) -> list[_File]:
+    """Return the files with the channel ids of the first.
 
     Raises
     ------
     ValueError
         If channel counts or sampling rates differ.
     """
-    _, first_path, first = stored[0]
-    alike = [stored[0]]
-    for name, path, recording in stored[1:]:
-        for what, ours, theirs in (
-            ("channels", first.get_num_channels(), recording.get_num_channels()),
-            ("Hz", first.get_sampling_frequency(), recording.get_sampling_frequency()),
+    first, *others = files
+    equal = [first]
+    for file in others:
+        for what, expected, found in (
+            ("channels", first.raw.get_num_channels(), file.raw.get_num_channels()),
+            ("Hz", first.raw.get_sampling_frequency(), file.raw.get_sampling_frequency()),
         ):
-            if ours != theirs:
+            if expected != found:
                 raise ValueError(
-                    f"files of one folder differ: {first_path} has {ours:.10g} {what}, {path} has {theirs:.10g} {what}"
+                    f"files of one folder differ: {first.path} has {expected:.10g} {what}, {file.path} has "
+                    f"{found:.10g} {what}"
                 )
-        alike.append((name, path, _with_ids_of(first, recording, f"{first_path} and {path}")))
-    return alike
+        equal.append(replace(file, raw=_with_ids_of(first.raw, file.raw, f"{first.path} and {file.path}")))
+    return equal
 
 
 def _with_ids_of(first: BaseRecording, recording: BaseRecording, which: str) -> BaseRecording:
@@ -161,31 +169,28 @@ def _with_ids_of(first: BaseRecording, recording: BaseRecording, which: str) -> 
         if set(first.channel_ids) == set(recording.channel_ids):
             recording = recording.select_channels(list(first.channel_ids))
         else:
-            _warn(f"channel ids differ between {which}: channels are matched by position, and called as in the first")
+            warn(f"channel ids differ between {which}: channels are matched by position, and called as in the first")
             recording = recording.rename_channels(list(first.channel_ids))
     both = first.has_probe() and recording.has_probe()
     if both and not np.array_equal(first.get_channel_locations(), recording.get_channel_locations()):
-        _warn(f"channel locations differ between {which}: those of the first are used")
+        warn(f"channel locations differ between {which}: those of the first are used")
     return recording
 
 
-def _filtered(stored: Sequence[tuple[str, Path | None, BaseRecording]], config: RecordingConfig) -> list[_File]:
+def _filtered(files: Sequence[_File], config: RecordingConfig) -> list[_File]:
     """Drop bad channels, scale, filter and re-reference every file."""
-    listed = (
-        [] if config.bad_channels is None or config.bad_channels == "auto" else [str(c) for c in config.bad_channels]
-    )
-    files = []
-    for name, path, recording in stored:
-        where = str(path) if path is not None else "the recording in memory"
-        raw = preprocess.drop_channels(recording, listed, where)
-        scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, where)
-        filtered = preprocess.band_pass(scaled, config.freq_min, config.freq_max, where)
-        files.append(_File(name, "" if path is None else str(path), raw, filtered))
-    if config.bad_channels == "auto":
-        files = _without_bad_channels(files)
+    auto = config.bad_channels == "auto"
+    listed = [] if auto else [str(channel) for channel in config.bad_channels or ()]
+    filtered = []
+    for file in files:
+        raw = preprocess.drop_channels(file.raw, listed, file.label)
+        scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, file.label)
+        band = preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label)
+        filtered.append(replace(file, raw=raw, filtered=band))
+    if auto:
+        filtered = _without_bad_channels(filtered)
     return [
-        _File(file.name, file.path, file.raw, preprocess.common_reference(file.filtered, config.common_reference))
-        for file in files
+        replace(file, filtered=preprocess.common_reference(file.filtered, config.common_reference)) for file in filtered
     ]
 
 
@@ -198,16 +203,15 @@ def _without_bad_channels(files: list[_File]) -> list[_File]:
                 bad |= preprocess.find_bad_channels(file.filtered)
     if not bad:
         return files
-    _warn(
+    warn(
         f"bad_channels='auto' leaves out {len(bad)} of {files[0].raw.get_num_channels()} channels: "
         f"{', '.join(sorted(bad))}"
     )
     return [
-        _File(
-            file.name,
-            file.path,
-            preprocess.drop_channels(file.raw, bad, file.name),
-            preprocess.drop_channels(file.filtered, bad, file.name),
+        replace(
+            file,
+            raw=preprocess.drop_channels(file.raw, bad, file.name),
+            filtered=preprocess.drop_channels(file.filtered, bad, file.name),
         )
         for file in files
     ]
@@ -221,11 +225,11 @@ def _segments(files: Sequence[_File]) -> list[Segment]:
     ]
 
 
-def _tell_left_out(files: Sequence[_File], epochs: Sequence[Epoch]) -> None:
+def _warn_of_files_left_out(files: Sequence[_File], epochs: Sequence[Epoch]) -> None:
     kept = {epoch.source_index for epoch in epochs}
     left_out = [file.path for index, file in enumerate(files) if index not in kept]
     if left_out:
-        _warn(f"nothing of {', '.join(left_out)} is kept: empty, or outside the times and pieces that are kept")
+        warn(f"nothing of {', '.join(left_out)} is kept: empty, or outside the times and pieces that are kept")
 
 
 def _concatenate(files: Sequence[_File], epochs: Sequence[Epoch]) -> BaseRecording:
@@ -239,7 +243,7 @@ def _concatenate(files: Sequence[_File], epochs: Sequence[Epoch]) -> BaseRecordi
 
 
 def _part_reader(filtered: BaseRecording, epoch: Epoch) -> PartReader | None:
-    """Read an epoch a few channels at a time, as the band-pass does unless other steps follow it."""
+    """Make the reader of an epoch a few channels at a time; None where steps follow the band-pass."""
     from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 
     if not isinstance(filtered, BandPassRecording):
@@ -250,10 +254,6 @@ def _part_reader(filtered: BaseRecording, epoch: Epoch) -> PartReader | None:
 
 def _piece(recording: BaseRecording, epoch: Epoch) -> BaseRecording:
     if recording.get_num_segments() > 1:
-        # select_segments takes the segments away from its parent, which may be the user's: so from a wrapper.
+        # select_segments takes the segments away from its parent, which may be the user's: here it is a wrapper.
         recording = recording.select_channels(recording.channel_ids).select_segments([epoch.source_segment])
     return recording.frame_slice(epoch.source_start_frame, epoch.source_start_frame + epoch.n_frames)
-
-
-def _warn(message: str) -> None:
-    warn(message)

@@ -1,4 +1,4 @@
-"""The recording that the stages after this one see."""
+"""The prepared recording, which all later stages read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # SpikeInterface has no types
-    """Filtered pieces in a row, in microvolts, which remember what was stored in the files.
+    """Filtered pieces in a row, in microvolts, with the stored pieces of the files.
 
     Parameters
     ----------
     recording_list : list of BaseRecording
         Filtered pieces, one per epoch.
     raw_pieces : sequence of BaseRecording
-        The same pieces with the same channels as they are stored.
+        The same frames and channels as they are stored.
     part_readers : sequence of PartReader or None
-        Of the pieces that can be read a few channels at a time. This and `raw_pieces` are left out when the recording
-        is rebuilt from its description, as in another process.
+        Readers of the pieces that can be read a few channels at a time. These and `raw_pieces` are missing when the
+        recording is rebuilt from its description, as in another process.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From stored counts to filtered microvolts: gain once, band-pass, bad channels, reference, geometry."""
+"""Preprocessing steps: gain, band-pass, bad channels, common reference, geometry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
 MIN_FILTER_FRAMES = 100
-# Gains of amplifiers in use: 0.05 uV (simulations) to 12 uV per count of 16 bits; far outside, the unit is wrong.
+# Range around the gains in use, 0.05 (simulations) to 12 uV per 16-bit count; outside, the unit is probably wrong.
 PLAUSIBLE_GAIN_UV = (1e-3, 1e3)
-# Traces in any unit from attovolts per count to gigavolts.
+# Gains of traces in any unit, from attovolts to gigavolts per count.
 POSSIBLE_GAIN_UV = (1e-12, 1e15)
 FARTHEST_OFFSET_UV = 1e15
 DEFAULT_SPACING_UM = 200.0
 FLIP_ABOUT_MAXIMUM = -1
-# Random chunks of 0.3 s that bad channels are looked for in.
+# Random chunks of 0.3 s in which bad channels are searched.
 N_CHUNKS, CHUNK_S = 40, 0.3
 
 
@@ -37,7 +37,7 @@ def to_microvolts(
     recording : BaseRecording
         Counts (any integer or float type) with or without gains.
     gain_to_uv, offset_to_uv : float or None
-        Instead of the file's. Floating-point traces without a gain are taken to be microvolts.
+        Override the file's. Floating-point traces without a gain are taken to be microvolts.
     where : str
         Name of the recording, for messages.
 
@@ -67,14 +67,14 @@ def to_microvolts(
         raise ValueError(
             f"{where} has channels whose gain or offset is zero or not a number: set gain_to_uv and offset_to_uv"
         )
-    _judge_scale(gains, offsets, recording.get_dtype(), where)
+    _check_scale(gains, offsets, recording.get_dtype(), where)
     scaled = scale(recording, gain=gains, offset=offsets, dtype="float32")
     scaled.set_channel_gains(1.0)
     scaled.set_channel_offsets(0.0)
     return scaled
 
 
-def _judge_scale(gains: NDArray[np.float64], offsets: NDArray[np.float64], dtype: np.dtype[Any], where: str) -> None:
+def _check_scale(gains: NDArray[np.float64], offsets: NDArray[np.float64], dtype: np.dtype[Any], where: str) -> None:
     """Refuse gains and offsets that no amplifier has, and warn of odd ones."""
     sizes = np.abs(gains)
     low, high = POSSIBLE_GAIN_UV
@@ -132,14 +132,14 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
         if 0 < n_frames < MIN_FILTER_FRAMES:
             raise ValueError(f"{where} has {n_frames} frames in segment {segment}, too few to filter")
     if isinstance(recording, ScaleRecording) and recording.get_dtype() == "float32":
-        # The filter is linear and takes offsets away: it can as well have the counts, which saves passes over memory.
+        # The filter is linear and removes offsets: it takes counts and gains, which saves passes over memory.
         gains = np.ravel(recording.to_dict()["kwargs"]["gain"])
         return BandPassRecording(recording.get_parent(), freq_min, freq_max, gains)
     return BandPassRecording(recording, freq_min, freq_max)
 
 
 def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:
-    """Subtract the median or average over channels; None changes nothing.
+    """Subtract the median or average over channels; without `operator`, return the recording.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def find_bad_channels(filtered: BaseRecording) -> set[str]:
     """Find channels that are dead or much noisier than the others.
 
     Noisy is SpikeInterface's rule (median absolute deviation over five times the median channel's); dead is a channel
-    that never changes. Its rule for linear probes is not used: it looks for the end of the brain.
+    that never changes. SpikeInterface's rule for linear probes is not used, as it searches for the brain's surface.
     """
     from spikeinterface import get_random_data_chunks
     from spikeinterface.preprocessing import detect_bad_channels
@@ -176,7 +176,7 @@ def find_bad_channels(filtered: BaseRecording) -> set[str]:
         chunk_duration_s=chunk / filtered.get_sampling_frequency(),
         seed=0,
     )
-    # Filtering leaves rounding errors of a constant, never as much as a thousandth of a microvolt.
+    # A filtered constant has rounding errors of less than a thousandth of a microvolt.
     dead = np.ptp(get_random_data_chunks(filtered, **options), axis=0) < 1e-3
     return {str(channel) for channel in (*noisy, *filtered.channel_ids[dead])}
 
@@ -218,12 +218,12 @@ def flip_y(recording: BaseRecording, mea_y_max: float | None) -> None:
 
 
 def require_locations(recording: BaseRecording, where: str) -> None:
-    """Give channels without positions places of their own, in place, far enough apart to be sorted one by one.
+    """Place channels without positions, in place, far enough apart to be sorted one by one.
 
     Raises
     ------
     ValueError
-        If positions that are there cannot be.
+        If given positions are impossible.
 
     Warns
     -----
@@ -243,7 +243,7 @@ def require_locations(recording: BaseRecording, where: str) -> None:
         f"{where} does not say where {some}: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
         "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
     )
-    # Below all that are known, in a column.
+    # The unknown channels are put in a column beyond the largest known y.
     low = 0.0 if missing.all() else float(places[~missing, 1].max()) + DEFAULT_SPACING_UM
     laid = np.column_stack([np.zeros(int(missing.sum())), low + DEFAULT_SPACING_UM * np.arange(missing.sum())])
     if not missing.all():

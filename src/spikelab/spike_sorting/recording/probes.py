@@ -1,4 +1,4 @@
-"""Contacts from a probe file, checked, and laid on the channels that they are wired to."""
+"""Read contacts from a probe file, check them, and attach them to the channels that they are wired to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_WIRED = -1
 
 
 def read_probe(path: Path) -> Any:
-    """Read a file of probeinterface.
+    """Read a probe file of probeinterface.
 
     Returns
     -------
@@ -48,12 +48,12 @@ def read_probe(path: Path) -> Any:
 
 
 def attach(recording: BaseRecording, group: Any, path: Path) -> BaseRecording:
-    """Return the wired channels of `recording`, with the contacts of `group`, which `path` holds.
+    """Select the wired channels of `recording` and attach the contacts of `group`, which was read from `path`.
 
     Raises
     ------
     ValueError
-        If its contacts do not fit the channels.
+        If the contacts do not fit the channels.
     """
     n_contacts, n_channels = group.get_contact_count(), recording.get_num_channels()
     if not all(probe.device_channel_indices is not None for probe in group.probes):

@@ -1,4 +1,4 @@
-"""Open one file, or one folder that is a recording, as SpikeInterface sees it: raw counts, lazily."""
+"""Open one file, or one folder that is a recording, as a lazy SpikeInterface recording of raw counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from spikelab.spike_sorting.recording.formats import (
     ZARR,
     Format,
 )
-from spikelab.spike_sorting.recording.hdf5 import each_dataset, open_hdf5, require_filters
+from spikelab.spike_sorting.recording.hdf5 import list_datasets, open_hdf5, require_filters
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.sanity import doubt_byte_order, doubt_channels, require_sane
 from spikelab.spike_sorting.recording.source import require_headerless_fields
@@ -66,7 +66,7 @@ def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseReco
     Returns
     -------
     BaseRecording
-        As stored: counts and gains, possibly several segments. `probe_path` is applied.
+        Stored counts and gains, possibly of several segments, with the contacts of `probe_path`.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseReco
 
 
 def vet(path: Path, known: Format) -> None:
-    """Refuse what would run code or lead to other places; see :mod:`.trust`."""
+    """Refuse an input that would run code or lead to other places; see :mod:`.trust`."""
     if known is SPIKEINTERFACE:
         vet_folder(path)
     elif known is ZARR:
@@ -145,21 +145,17 @@ def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig
 def _require_readable(path: Path, config: RecordingConfig) -> None:
     """Check that every dataset can be unpacked here, and that the traces, the largest of them, were written."""
     with open_hdf5(path) as file:
-        datasets: list[Any] = []
-
-        def look(dataset: Any) -> None:
+        datasets = list_datasets(file)
+        for dataset in datasets:
             require_filters(path, dataset)
             if not config.trust_input:
                 refuse_foreign_storage(path, dataset)
-            datasets.append(dataset)
-
-        each_dataset(file, look)
         if datasets:
             require_written(path, max(datasets, key=n_bytes))
 
 
 def _chosen_stream(path: Path, known: Format, config: RecordingConfig) -> str | None:
-    streams = stream_ids(path, known, trust_input=True)  # it was looked at when it was opened
+    streams = stream_ids(path, known, trust_input=True)  # it was vetted when it was opened
     if streams is None:
         return None
     if config.stream_id is None and len(streams) > 1:
@@ -215,19 +211,13 @@ def _read_nwb(path: Path, config: RecordingConfig) -> BaseRecording:
 def _check_series(path: Path, series: str) -> None:
     """Check that an ElectricalSeries has all its values, and electrodes that are in the table of electrodes."""
     with open_hdf5(path) as file:
-        data = file[series]["data"]
-        require_plain_numbers(path, data)
-        for part in ("data", "timestamps"):
-            if part in file[series]:
-                require_written(path, file[series][part])
-        if data.ndim > 2:
-            raise ValueError(f"{path}: {data.name} has {data.shape} values; (frames, channels) are expected")
+        n_channels = _check_values(path, file[series])
         rows = read_table(path, file[series]["electrodes"])
         table = file["general/extracellular_ephys/electrodes"]
         for column in table.values():
             if hasattr(column, "shape"):
                 read_table(path, column)
-        n_rows, n_channels = len(table["id"]), data.shape[1] if data.ndim == 2 else 1
+        n_rows = len(table["id"])
     if len(rows) != n_channels or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_rows:
         raise ValueError(
             f"{path}: {series} has {n_channels} channels, and names the electrodes {_brief(rows)} of a table "
@@ -235,6 +225,18 @@ def _check_series(path: Path, series: str) -> None:
         )
     if len(set(rows.tolist())) < len(rows):
         raise ValueError(f"{path}: {series} has channels of the same electrode: {_brief(rows)}")
+
+
+def _check_values(path: Path, series: Any) -> int:
+    """Check that values and timestamps of an ElectricalSeries are there, and return its number of channels."""
+    data = series["data"]
+    require_plain_numbers(path, data)
+    for part in ("data", "timestamps"):
+        if part in series:
+            require_written(path, series[part])
+    if data.ndim > 2:
+        raise ValueError(f"{path}: {data.name} has {data.shape} values; (frames, channels) are expected")
+    return int(data.shape[1]) if data.ndim == 2 else 1
 
 
 def _brief(values: Any) -> str:
@@ -254,7 +256,7 @@ def _read_folder(path: Path, config: RecordingConfig) -> BaseRecording:  # noqa:
 
 
 def _refuse_broken_frames(path: Path, recording: BaseRecording) -> None:
-    """ValueError where a binary file ends in the middle of a frame: it was cut, and SpikeInterface does not say so."""
+    """Refuse a binary file that ends in the middle of a frame: it was cut, and SpikeInterface does not notice."""
     description = getattr(recording, "_bin_kwargs", recording._kwargs)  # of a folder, what is in its binary.json
     if not {"file_paths", "num_channels", "dtype"} <= set(description):
         return

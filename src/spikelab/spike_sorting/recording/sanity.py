@@ -1,4 +1,4 @@
-"""Numbers of a recording that cannot be true, or that contradict each other."""
+"""Check the numbers of a recording: impossible ones are refused, implausible ones warned about."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
@@ -20,17 +21,17 @@ MOST_HZ = 1e7
 PLAUSIBLE_HZ = 250e3
 FARTHEST_UM = 1e7
 NAMED = 5
-# Blocks of a headerless file that its byte order is judged by.
+# Blocks of a headerless file that its byte order is checked on.
 N_BLOCKS, BLOCK_FRAMES = 8, 256
-# How many times smoother the other byte order has to be. Neighbouring frames of a recording are alike; of swapped bytes
-# the lower one, which is noise, becomes the upper one.
+# Factor by which the other byte order has to be smoother. Neighbouring frames of a recording are alike; with swapped
+# bytes, the low byte, which is noise, becomes the high byte.
 SMOOTHER = 8
-# Floating-point traces in any unit lie in between, but for zeros.
+# Absolute values of floating-point traces in any unit lie in between, except zeros.
 ORDINARY = (1e-9, 1e9)
 
 
 def require_sane(recording: BaseRecording, where: str) -> None:
-    """Check what every recording has: a rate, channels that are told apart, one length for all of them.
+    """Check sampling rate, channel names, gains, offsets and type of the traces.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def require_sane(recording: BaseRecording, where: str) -> None:
     Raises
     ------
     ValueError
-        If one of them cannot be.
+        If one of them is impossible.
 
     Warns
     -----
@@ -96,7 +97,7 @@ def require_places(recording: BaseRecording, where: str) -> None:
 
 
 def require_distinct(places: NDArray[np.float64], channels: Sequence[Any], where: str) -> None:
-    """Check places of electrodes, shape (channels, 2 or more); NaN stands for one that is not known.
+    """Check places of electrodes, shape (channels, 2 or more); NaN stands for an unknown place.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def require_distinct(places: NDArray[np.float64], channels: Sequence[Any], where
 
 
 def without_places(recording: BaseRecording) -> NDArray[np.bool_]:
-    """Say which channels have no position: NaN, as NWB writes what is not known."""
+    """Return the channels without a position: NaN, as NWB writes unknown positions."""
     return np.asarray(~np.isfinite(recording.get_channel_locations()).all(axis=1), dtype=bool)
 
 
@@ -157,21 +158,21 @@ def doubt_byte_order(recording: BaseRecording, path: Path) -> None:
     dtype, n_frames = np.dtype(recording.get_dtype()), int(recording.get_num_samples())
     if dtype.itemsize == 1 or n_frames < 2:
         return
-    starts = np.unique(np.linspace(0, max(n_frames - BLOCK_FRAMES, 0), N_BLOCKS).astype(np.int64)).tolist()
+    starts = evenly_spaced(n_frames, BLOCK_FRAMES, N_BLOCKS)
     blocks = [np.asarray(recording.get_traces(0, start, min(start + BLOCK_FRAMES, n_frames))) for start in starts]
     swapped = dtype.newbyteorder()
     others = [np.ascontiguousarray(block).view(swapped) for block in blocks]
     if dtype.kind == "f":
-        wrong, ours, theirs = _unlike_numbers(blocks, others), "are no ordinary numbers", "are"
+        wrong, found, swapped_found = _unlike_numbers(blocks, others), "are no ordinary numbers", "are"
     else:
-        ours_jump, theirs_jump = _roughness(blocks), _roughness(others)
+        jump, swapped_jump = _roughness(blocks), _roughness(others)
         # Counts that are all multiples of 256 are small numbers in the other order, and right as they are.
-        wrong = ours_jump > SMOOTHER * theirs_jump and any((block % 256 != 0).any() for block in blocks)
-        ours, theirs = f"jump by {ours_jump:.3g} counts from frame to frame", f"by {theirs_jump:.3g}"
+        wrong = jump > SMOOTHER * swapped_jump and any((block % 256 != 0).any() for block in blocks)
+        found, swapped_found = f"jump by {jump:.3g} counts from frame to frame", f"by {swapped_jump:.3g}"
     if wrong:
         warn(
-            f"{path} is read as {dtype.str}, and its samples then {ours}; in the other byte order, {swapped.str}, "
-            f"{theirs}, as those of a recording are: check dtype",
+            f"{path} is read as {dtype.str}, and its samples then {found}; in the other byte order, {swapped.str}, "
+            f"{swapped_found}, as those of a recording are: check dtype",
         )
 
 
@@ -181,7 +182,7 @@ def _roughness(blocks: list[NDArray[Any]]) -> float:
 
 
 def _unlike_numbers(blocks: list[NDArray[Any]], others: list[NDArray[Any]]) -> bool:
-    """Whether most of `blocks` is far from any unit, and hardly anything of `others`."""
+    """Return whether most values of `blocks`, and hardly any of `others`, are out of the ordinary range."""
 
     def ordinary(values: NDArray[Any]) -> float:
         with np.errstate(all="ignore"):

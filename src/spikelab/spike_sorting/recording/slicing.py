@@ -1,4 +1,4 @@
-"""Which frames of the concatenated recording are kept."""
+"""Compute which frames of the concatenated recording are kept."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from spikelab.spike_sorting.settings.validation import require_cuts
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
+    from spikelab.spike_sorting.recording.parts import FrameRange
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
-Range = tuple[int, int]
 
-
-def kept_ranges(n_frames: int, sampling_frequency: float, config: RecordingConfig) -> list[Range]:
+def kept_ranges(n_frames: int, sampling_frequency: float, config: RecordingConfig) -> list[FrameRange]:
     """Return the half-open frame ranges to keep, ascending and apart.
 
     ``first_n_mins`` comes first; what it leaves is cut by ``start_time_s``/``end_time_s`` and by ``rec_chunks_s``, or
@@ -57,30 +56,26 @@ def kept_ranges(n_frames: int, sampling_frequency: float, config: RecordingConfi
     return [_within(_from_seconds(start, end, n_frames, fs), window, fs) for start, end in config.rec_chunks_s]
 
 
-def _from_seconds(start: float, end: float | None, n_frames: int, fs: float) -> Range:
+def _from_seconds(start: float, end: float | None, n_frames: int, fs: float) -> FrameRange:
     return _clipped(round(start * fs), n_frames if end is None else round(end * fs), n_frames, fs, "s")
 
 
-def _clipped(start: int, end: int, n_frames: int, per_unit: float, unit: str) -> Range:
+def _clipped(start: int, end: int, n_frames: int, per_unit: float, unit: str) -> FrameRange:
     """Move the end of a range to the recording's; `per_unit` and `unit` are for messages."""
     asked, length = f"{start / per_unit:g} to {end / per_unit:g} {unit}", f"{n_frames / per_unit:g} {unit}"
     if not start < min(end, n_frames):
         raise ValueError(f"Invalid time range: {asked} of a recording of {length}")
     if end > n_frames:
-        _warn(f"the range {asked} ends past the recording, and is clipped to {length}")
+        warn(f"the range {asked} ends past the recording, and is clipped to {length}")
     return start, min(end, n_frames)
 
 
-def _within(piece: Range, window: Range, fs: float) -> Range:
+def _within(piece: FrameRange, window: FrameRange, fs: float) -> FrameRange:
     start, end = max(piece[0], window[0]), min(piece[1], window[1])
     asked = f"the piece {piece[0] / fs:g} to {piece[1] / fs:g} s of rec_chunks_s"
     limits = f"start_time_s and end_time_s ({window[0] / fs:g} to {window[1] / fs:g} s)"
     if start >= end:
         raise ValueError(f"Invalid time range: {asked} lies outside {limits}")
     if (start, end) != piece:
-        _warn(f"{asked} reaches out of {limits}, and is clipped to {start / fs:g} to {end / fs:g} s")
+        warn(f"{asked} reaches out of {limits}, and is clipped to {start / fs:g} to {end / fs:g} s")
     return start, end
-
-
-def _warn(message: str) -> None:
-    warn(message)

@@ -1,4 +1,4 @@
-"""What an input is: a recording in memory, a file, a folder that is a recording, or a folder of files."""
+"""Classify an input: a recording in memory, a file, a folder that is a recording, or a folder of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.boundary import reading
+from spikelab.spike_sorting.recording.boundary import list_some, reading
 from spikelab.spike_sorting.recording.formats import (
     HEADERLESS,
     IN_MEMORY,
@@ -24,6 +24,7 @@ from spikelab.spike_sorting.recording.formats import (
     folder_format,
     known_formats,
 )
+from spikelab.spike_sorting.recording.parts import evenly_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,21 +36,20 @@ if TYPE_CHECKING:
 HEADERLESS_FIELDS = ("probe_path", "sampling_frequency", "num_channels", "dtype")
 BLOCK_BYTES, N_BLOCKS, MAX_SAMPLED_FILES = 1 << 16, 16, 64
 BLOCK_FRAMES = 256
-NAMES_IN_MESSAGE = 10
-# File systems take 255 bytes; names of folders are put together from this and a few words.
+# File systems allow 255 bytes; folders are named by this many and a few words.
 LONGEST_NAME = 180
 
 
 @dataclass(frozen=True)
 class Source:
-    """An input, looked at but not opened.
+    """An input that is classified but not opened.
 
     Attributes
     ----------
     kind : {"memory", "file", "folder", "files"}
         A SpikeInterface recording, a file, a folder that is itself a recording, or a folder of files to concatenate.
     files : tuple of Path
-        What is opened, in order: the file, the folder, or the folder's files. Empty in memory.
+        Paths to open, in order: the file, the folder, or the folder's files. Empty in memory.
     stem : str
         Short name, fit for a file name; ends in the stream's and the recording's name where they were chosen.
     format : str
@@ -66,7 +66,7 @@ class Source:
 
 
 def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source:
-    """Say what `source` is, without opening more than the head of its files.
+    """Classify `source`, opening no more than the head of its files.
 
     Parameters
     ----------
@@ -92,14 +92,14 @@ def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source
     if not _exists(path):
         raise FileNotFoundError(f"there is no file or folder {path}")
     with reading(path):
-        kind, files, known = _look_at(path)
+        kind, files, known = _classify(path)
     if known is HEADERLESS and config is not None:
         require_headerless_fields(files[0], config)
     return Source(kind, files, _with_names(stem_of(path), config), known.name)
 
 
 def require_name(path: Path) -> None:
-    """Check that a path is text: it goes into logs, reports and JSON.
+    """Check that a path is text, as it is written into logs, reports and JSON.
 
     Raises
     ------
@@ -146,11 +146,11 @@ def refuse_special(path: Path) -> None:
 
 
 def _is_plain(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file, or a link to a file or folder, or to nothing; links to folders are not followed."""
+    """Return whether an entry is a file, or a link to a file, a folder or nothing; linked folders are not entered."""
     return entry.is_file() or (entry.is_symlink() and (entry.is_dir() or not os.path.exists(entry)))  # noqa: PTH110
 
 
-def _look_at(path: Path) -> tuple[Literal["file", "folder", "files"], tuple[Path, ...], Format]:
+def _classify(path: Path) -> tuple[Literal["file", "folder", "files"], tuple[Path, ...], Format]:
     if not path.is_dir():
         refuse_special(path)
         known = file_format(path)
@@ -181,18 +181,18 @@ def _files_of_folder(folder: Path) -> tuple[tuple[Path, ...], Format]:
         else:
             found[entry] = known
     if not found:
-        raise ValueError(f"{folder} has no recordings. It holds {_some(others) or 'nothing'}")
+        raise ValueError(f"{folder} has no recordings. It holds {list_some(others) or 'nothing'}")
     kinds: dict[str, list[str]] = {}
     for entry, known in found.items():
         kinds.setdefault(known.name, []).append(entry.name)
     if len(kinds) > 1:
-        table = "; ".join(f"{name}: {_some(names)}" for name, names in kinds.items())
+        table = "; ".join(f"{name}: {list_some(names)}" for name, names in kinds.items())
         raise ValueError(f"{folder} has recordings of several formats, which cannot be concatenated: {table}")
     return tuple(found), next(iter(found.values()))
 
 
 def _format_of(entry: Path) -> Format | None:
-    """Return the format of an entry of a folder, None where it is no recording; a link to nothing is none."""
+    """Return the format of an entry of a folder; None for a broken link and anything else that is no recording."""
     known = folder_format(entry) if entry.is_dir() else None
     if entry.is_dir() and known is None:
         return None
@@ -203,11 +203,6 @@ def _format_of(entry: Path) -> Format | None:
     return known or file_format(entry)
 
 
-def _some(names: list[str]) -> str:
-    rest = len(names) - NAMES_IN_MESSAGE
-    return ", ".join(names[:NAMES_IN_MESSAGE]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Make a sort key that puts ``rec2`` before ``rec10``, whatever the case of the letters."""
     parts = re.split(r"(\d+)", name.lower())
@@ -215,7 +210,7 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def require_headerless_fields(path: Path, config: RecordingConfig) -> None:
-    """Check that everything is known that a headerless binary file does not say.
+    """Check that the fields that describe a headerless binary file are set.
 
     Raises
     ------
@@ -309,10 +304,9 @@ def _describe_file(path: Path, *, sample: bool) -> Iterator[bytes]:
     yield f"{status.st_size} {status.st_mtime_ns}".encode()
     if not sample:
         return
-    last = max(0, status.st_size - BLOCK_BYTES)
     with path.open("rb") as file:
-        for offset in np.unique(np.linspace(0, last, N_BLOCKS).astype(np.int64)):
-            file.seek(int(offset))
+        for offset in evenly_spaced(status.st_size, BLOCK_BYTES, N_BLOCKS):
+            file.seek(offset)
             yield file.read(BLOCK_BYTES)
 
 
@@ -334,7 +328,6 @@ def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
     ]
     yield json.dumps(description).encode()
     for segment, n_frames in enumerate(frames):
-        last = max(0, n_frames - BLOCK_FRAMES)
-        for start in np.unique(np.linspace(0, last, N_BLOCKS).astype(np.int64)).tolist():
+        for start in evenly_spaced(n_frames, BLOCK_FRAMES, N_BLOCKS):
             end = min(start + BLOCK_FRAMES, n_frames)
             yield np.ascontiguousarray(recording.get_traces(segment, start, end)).tobytes()

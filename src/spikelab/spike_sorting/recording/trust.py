@@ -1,7 +1,7 @@
-"""What a recording may bring along: data, and never code; files of its own folder, and no others.
+"""Vet an input before a reader follows it: no code, and no files outside of its own folder.
 
 Descriptions of SpikeInterface name the classes that read them, properties and old caches may be pickles, HDF5 files may
-link to other files. All of that is looked at here before a reader follows it; ``trust_input`` leaves it out.
+link to other files. ``trust_input`` skips these checks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Modules of SpikeInterface whose recordings do nothing but read files or change traces. Not among them: extractors that
-# evaluate text of the recording or read from the net, and those that load models.
+# Modules of SpikeInterface whose recordings only read files or change traces. Extractors that evaluate text of the
+# recording, read from the net or load models are left out.
 CORE = (
     "binaryfolder", "binaryrecordingextractor", "zarrextractors", "zarrrecordingextractor", "channelslice", "base",
     "channelsaggregationrecording", "frameslicerecording", "segmentutils", "operatorrecordings", "generate",
@@ -31,12 +31,12 @@ PREPROCESSING = (
     "unsigned_to_signed", "whiten", "zero_channel_pad",
 )  # fmt: skip
 EXTRACTORS = ("nwbextractors", "mdaextractors", "cbin_ibl", "mcsh5extractors", "whitematterrecordingextractor")
-OURS = ("maxwell_recording", "bandpass", "prepared")
+OWN = ("maxwell_recording", "bandpass", "prepared")
 MODULES = frozenset(
     [f"spikeinterface.core.{name}" for name in CORE]
     + [f"spikeinterface.preprocessing.{name}" for name in PREPROCESSING]
     + [f"spikeinterface.extractors.{name}" for name in EXTRACTORS]
-    + [f"spikelab.spike_sorting.recording.{name}" for name in OURS]
+    + [f"spikelab.spike_sorting.recording.{name}" for name in OWN]
 )
 NEO = "spikeinterface.extractors.neoextractors."
 DESCRIPTIONS = ("si_folder.json", "cached.json")
@@ -68,7 +68,7 @@ def read_description(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def json_of(file: Path) -> dict[str, Any]:
-    """Read a file of JSON that holds an object; a ValueError names it where it does not."""
+    """Read a JSON file that holds an object; the ValueError for any other content names the file."""
     if file.stat().st_size > LARGEST_DESCRIPTION:
         raise ValueError(f"{file} has {file.stat().st_size} bytes, far more than a description of a recording")
     try:
@@ -112,7 +112,7 @@ def vet_store(path: Path) -> None:
 
 
 def zarr_arrays(store: Path) -> Iterator[Path]:
-    """Yield the folders of the arrays in a zarr store; what lies below an array is its chunks."""
+    """Yield the folders of the arrays in a zarr store; folders below an array hold its chunks."""
     waiting = [store]
     while waiting:
         folder = waiting.pop()
@@ -159,7 +159,7 @@ def vet_array(file: Path) -> None:
 
 
 class _Inert:
-    """Stands for whatever a pickle makes while it is only looked at."""
+    """Stand-in for every object of a pickle that is vetted."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -167,7 +167,7 @@ class _Inert:
 
 
 class _Syntax(pickle.Unpickler):
-    """Goes through a pickle without making anything of what it names."""
+    """Parses a pickle without making the objects that it names."""
 
     HARMLESS = frozenset(
         (module, name)
@@ -182,12 +182,12 @@ class _Syntax(pickle.Unpickler):
 
 
 class _Vetting:
-    """One look at an input and at everything it leads to, each once.
+    """Vets an input and every file that it leads to, each once.
 
     Parameters
     ----------
     root : Path
-        The input; what lies in the folder that it is in may be followed.
+        The input; files below the folder that holds the input may be followed.
     """
 
     def __init__(self, root: Path) -> None:
@@ -196,7 +196,7 @@ class _Vetting:
         self._seen: set[Path] = set()
 
     def description(self, content: dict[str, Any], file: Path, base: Path, depth: int = 0) -> None:
-        """Vet a description, read from `file`; its paths are relative to `base`."""
+        """Vet a description that was read from `file`, with paths relative to `base`."""
         if depth > MOST_NESTED:
             raise ValueError(f"{file} nests more than {MOST_NESTED} recordings")
         for node in (content, *_dicts(content.get("kwargs"))):
@@ -259,19 +259,19 @@ class _Vetting:
 
 
 def _leads(path: Path) -> list[tuple[str, str]]:
-    """Return the other files that the links of an HDF5 file name, each with how it does."""
+    """Return the files that the links of an HDF5 file lead to, each with a description of the link."""
     from spikelab.spike_sorting.recording.hdf5 import open_hdf5
 
     found: list[tuple[str, str]] = []
     with open_hdf5(path) as file:
 
-        def look(name: bytes, info: Any) -> None:
+        def visit(name: bytes, info: Any) -> None:
             if info.type == h5py.h5l.TYPE_EXTERNAL:
                 target, inside = file.id.links.get_val(name)
                 text = name.decode(errors="replace")
                 found.append((target.decode(errors="surrogateescape"), f"{text} is a link to {target!r} ({inside!r})"))
 
-        file.id.links.visit(look, info=True)
+        file.id.links.visit(visit, info=True)
     return found
 
 
@@ -298,14 +298,14 @@ def refuse_foreign_storage(path: Path, dataset: Any) -> None:
 
 
 def _place(base: Path, text: str) -> Path:
-    """Return where `text` leads from `base`: symbolic links of the folder itself are as good as what they stand for."""
+    """Resolve `text` from `base`; symbolic links are followed only where ``..`` makes that necessary."""
     if ".." in Path(text).parts:
         return (base / text).resolve()
     return Path(os.path.normpath((base / text).absolute()))
 
 
 def _attribute(module: str, name: str) -> Any:
-    """Import one of the modules above; None where this version of SpikeInterface has no such thing."""
+    """Import an attribute of one of the modules above; None where this version of SpikeInterface lacks it."""
     from importlib import import_module
 
     try:
@@ -315,7 +315,7 @@ def _attribute(module: str, name: str) -> Any:
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every dict in `value`, which may be one itself."""
+    """Yield every dict in `value`, including `value` itself."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -327,7 +327,7 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _paths(value: Any, key: str = "") -> Iterator[str]:
-    """Yield the texts below keys that speak of a path, a file or a folder."""
+    """Yield the texts below keys whose names contain path, file, folder or dir."""
     waiting = [(key, value)]
     while waiting:
         key, value = waiting.pop()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting.data import FloatArray, SpikeTrains, Waveforms
+from spikelab.spike_sorting.data import FloatArray, SpikeTrains, Waveforms, integer_ids
 from spikelab.spike_sorting.data.traces import trace_source
 from spikelab.spike_sorting.waveforms.alignment import Spikes
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
@@ -223,14 +223,12 @@ def waveforms_from_extractor(
         config = Defaults()
     source = trace_source(extractor.recording)
     originals, trains = _numbered(extractor.sorting)
-    templates, stds = (
-        np.stack([np.asarray(extractor.get_computed_template(unit, mode), np.float32) for unit in originals])
-        for mode in ("average", "std")
-    )
+    templates, stds = _templates(extractor, originals, "average"), _templates(extractor, originals, "std")
     window = Window(int(extractor.peak_ind), templates.shape[1] - 1 - int(extractor.peak_ind))
+    ids, limit = trains.unit_ids.tolist(), config.max_waveforms_per_unit
     chosen = [
-        averaged_spikes(spikes, unit, source.epochs, window, config.max_waveforms_per_unit, seed)
-        for unit, spikes in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
+        averaged_spikes(train, unit, source.epochs, window, limit, seed)
+        for unit, train in zip(ids, trains.samples, strict=True)
     ]
     averages = Averages(np.array([len(frames) for frames in chosen], dtype=np.int64), templates, stds)
     units = AlignedUnits(
@@ -248,13 +246,14 @@ def waveforms_from_extractor(
     return measure(source, units, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
 
 
+def _templates(extractor: Any, unit_ids: list[Any], mode: str) -> FloatArray:
+    return np.stack([np.asarray(extractor.get_computed_template(unit, mode), np.float32) for unit in unit_ids])
+
+
 def _numbered(sorting: BaseSorting) -> tuple[list[Any], SpikeTrains]:
     """Return the sorting's own unit ids in the order of the trains, and the trains, whose ids are integers."""
     trains = SpikeTrains.from_spikeinterface(sorting)
     originals = list(sorting.unit_ids)
     if not originals:
         raise InsufficientActivityError("The sorting has no units, so there are no templates.", sorter="")
-    try:
-        return sorted(originals, key=int), trains
-    except ValueError:
-        return originals, trains
+    return [originals[index] for index in np.argsort(integer_ids(originals))], trains

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikelab.system.json_files import readable
+from spikelab.system.json_files import finite_or_text, plain, readable
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -43,3 +46,11 @@ def test_lines_are_for_people():
         "}",
     ]
     assert readable({"a": {1.5}}, default=sorted) == '{\n "a": [1.5]\n}'
+
+
+def test_plain_values_are_of_json_alone():
+    value = {1: np.float32(0.5), "a": (np.arange(2), Path("x")), "b": [np.bool_(True), None, "text", np.nan]}
+    assert plain(value, number=finite_or_text) == {"1": 0.5, "a": [[0, 1], "x"], "b": [True, None, "text", "nan"]}
+    assert plain([{2}, -np.inf], number=finite_or_text, other=list) == [[2], "-inf"]
+    with pytest.raises(TypeError, match="a setting cannot hold a set"):
+        plain([{2}])

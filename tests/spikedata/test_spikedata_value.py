@@ -167,3 +167,14 @@ def test_import_needs_no_heavy_library():
     code = f"import sys, spikelab.spikedata; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_methods_and_files_keep_the_class(tmp_path):
+    class Own(SpikeData):
+        pass
+
+    sd = Own([[1, 2, 8], [3]], length=10)
+    kept, _ = sd.curate_by_min_spikes(2)
+    sd.save(tmp_path / "own.npz")
+    for made in (sd.subset(0), sd.subtime(0, 5), *sd.split_epochs(), kept, Own.load(tmp_path / "own.npz")):
+        assert type(made) is Own

@@ -37,7 +37,17 @@ def waveform_metric(
         return np.array([values[name] for values in sd.neuron_attributes], dtype=np.float64)
     if not required and not sd.raw_data.size:
         return np.full(sd.N, np.nan)
-    return _metrics_of(sd, name, **window)[1][name]
+    _require_raw_data(sd, name)
+    return compute_waveform_metrics(sd, **window)[1][name]
+
+
+def _require_raw_data(sd: BaseSpikeData, name: str | None) -> None:
+    if sd.raw_data.size == 0 or len(sd.raw_time) < 2:
+        raise EmptyWaveformMetricsError(
+            f"{name or 'waveform metrics'} cannot be computed: not every unit has the neuron attribute and raw_data is "
+            "empty. Attach raw_data (channels, samples) in microvolts, or leave this criterion out (None)",
+            metric_name=name,
+        )
 
 
 def compute_waveform_metrics(
@@ -92,24 +102,7 @@ def compute_waveform_metrics(
     >>> measured.neuron_attributes[0]["amplitude"]
     50.0
     """
-    return _metrics_of(sd, None, ms_before, ms_after, at_peak, window_ms_before, window_ms_after)
-
-
-def _metrics_of(
-    sd: Data,
-    name: str | None,
-    ms_before: float = 1.0,
-    ms_after: float = 2.0,
-    at_peak: bool = True,
-    window_ms_before: float = 0.5,
-    window_ms_after: float = 1.5,
-) -> tuple[Data, dict[str, FloatArray]]:
-    if sd.raw_data.size == 0 or len(sd.raw_time) < 2:
-        raise EmptyWaveformMetricsError(
-            f"{name or 'waveform metrics'} cannot be computed: not every unit has the neuron attribute and raw_data is "
-            "empty. Attach raw_data (channels, samples) in microvolts, or leave this criterion out (None)",
-            metric_name=name,
-        )
+    _require_raw_data(sd, None)
     rate = _rate_hz(sd)
     n_before, n_after, std_before, std_after = (
         whole_frames(ms, rate) for ms in (ms_before, ms_after, window_ms_before, window_ms_after)

@@ -64,11 +64,6 @@ def plan(manifest: Path, folder: Path) -> str:
     )
 
 
-def sort_job(job_file: Path) -> tuple[str, int]:
-    """Sort the recording of a job file; return the outcome and the exit code."""
-    return _report([_sorted(job_file)])
-
-
 def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
     """Sort the recording of a job file; first wait for its folders where another run holds them.
 

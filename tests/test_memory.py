@@ -200,6 +200,7 @@ def scene(folder: Path, n_channels: int, n_units: int, seconds: int = 12) -> Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="measured in /proc")
 @pytest.mark.parametrize("sorter", ["threshold", "rt_sort"])
 @pytest.mark.parametrize(("n_channels", "n_units"), [(64, 12), (384, 60), (1000, 150)])

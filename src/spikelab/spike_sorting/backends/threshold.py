@@ -1,7 +1,7 @@
-"""Threshold detection, no clustering: one "unit" per channel, the multi-unit activity around it.
+"""Detect threshold crossings without clustering: one "unit" per channel, the multi-unit activity around the channel.
 
-Meant for tests, for a first look at a recording and as a template for other backends. It does not tell neurons apart:
-use a sorter for that.
+Meant for tests, for a first look at a recording and as a template for other backends. Neurons are not told apart: use
+a sorter for that.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
 
 logger = logging.getLogger(__name__)
-VALUE_BYTES = 6  # of a value of the traces, while its chunk is looked at
+VALUE_BYTES = 6  # of a value of the traces, while its chunk is searched
 
 
 @dataclass(frozen=True)
 class ThresholdParams:
-    """What ``sorter_params`` may hold.
+    """Parameters of the detector, as ``sorter_params`` may set them.
 
     Attributes
     ----------
     detect_threshold : float
-        A spike goes below minus this many times the noise of its channel (MAD / 0.6745).
+        Threshold in units of the channel's noise (MAD / 0.6745); a spike goes below its negative.
     exclude_ms : float
-        A deeper sample within +/- this time wins.
+        Exclusion time: of the samples within +/- this time the deepest is the spike,
     radius_um : float
-        ... also one on another channel within this distance, so that a spike seen by neighbours counts once.
+        also among channels within this distance, so that a spike seen by neighbours counts once.
     """
 
     detect_threshold: float = 5.0
@@ -49,7 +49,7 @@ class ThresholdParams:
 
 
 class ThresholdBackend(StandardBackend):
-    """Negative threshold crossings, one unit per channel; no clustering. Parameters: :class:`ThresholdParams`."""
+    """Detect negative threshold crossings, one unit per channel. Parameters: :class:`ThresholdParams`."""
 
     sorter_label: ClassVar[str] = "threshold"
 
@@ -89,13 +89,13 @@ class ThresholdBackend(StandardBackend):
         return trains.to_spikeinterface(binary.sampling_frequency)
 
     def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:  # noqa: ARG002
-        """What the noise takes: spikes are found in as short chunks as need be."""
+        """Estimate the memory of the noise levels: spikes are found in chunks as short as needed."""
         from spikelab.spike_sorting.waveforms.noise import tally_bytes
 
         return tally_bytes(n_channels)
 
     def check_settings(self) -> None:
-        """ValueError for ``sorter_params`` that are not in :class:`ThresholdParams`."""
+        """Raise ValueError for ``sorter_params`` that are not in :class:`ThresholdParams`."""
         names = [field.name for field in fields(ThresholdParams)]
         check_param_names(self.sorter_label, names, self.config.sorter.sorter_params or {})
 
@@ -103,7 +103,7 @@ class ThresholdBackend(StandardBackend):
 def detect_spikes(
     binary: BinaryRecording, params: ThresholdParams, *, n_jobs: int = 1, chunk_frames: int | None = None
 ) -> tuple[IntArray, IntArray]:
-    """Local minima below the threshold, in time and among neighbouring channels.
+    """Find local minima below the threshold, in time and among neighbouring channels.
 
     A sample is a spike when it is at or below its channel's threshold and no sample within the exclusion time, on its
     channel or on one within the radius, is deeper in microvolts; of equals the earliest counts, then the lowest
@@ -132,7 +132,7 @@ def detect_spikes(
 
     def in_chunk(start: int) -> tuple[IntArray, IntArray]:
         end = min(start + chunk, binary.n_samples)
-        first = max(0, start - 2 * exclude)  # twice: an equal in the margin must itself be judged
+        first = max(0, start - 2 * exclude)  # twice: an equal sample in the margin needs its own margin
         frames, channels = _local_minima(
             read_raw(binary, first, min(end + 2 * exclude, binary.n_samples)), limits, neighbours, exclude
         )
@@ -148,7 +148,7 @@ def detect_spikes(
 
 
 def noise_counts(binary: BinaryRecording) -> NDArray[np.float64]:
-    """Noise of each channel as the waveform engine measures it, in counts.
+    """Measure the noise of each channel as the waveform engine does, in counts.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def _neighbour_table(locations: NDArray[np.float64], radius_um: float) -> IntArr
 def _local_minima(
     counts: NDArray[np.int16], limits: NDArray[np.float64], neighbours: IntArray, exclude: int
 ) -> tuple[IntArray, IntArray]:
-    """Frames and channels of the spikes in one chunk, shape (frames, channels)."""
+    """Find frames and channels of the spikes in one chunk, shape (frames, channels)."""
     deepest = minimum_filter1d(counts, 2 * exclude + 1, axis=0, mode="nearest")
     frames, channels = np.nonzero((counts <= limits) & (counts == deepest))
     values = counts[frames, channels]
@@ -187,7 +187,7 @@ def _local_minima(
 def _follows_an_equal(
     frames: IntArray, channels: IntArray, values: NDArray[np.int16], neighbours: IntArray, exclude: int
 ) -> NDArray[np.bool_]:
-    """Which minima have an equal one earlier (by frame, then channel) within reach, shape (minima,)."""
+    """Mark minima with an equal minimum earlier (by frame, then channel) within reach, shape (minima,)."""
     follows = np.zeros(len(frames), dtype=bool)
     for lag in range(1, len(frames)):
         close = frames[lag:] - frames[:-lag] <= exclude

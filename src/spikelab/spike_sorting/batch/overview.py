@@ -1,4 +1,4 @@
-"""Show several recordings together: their figures, and the page ``index.html``."""
+"""Show several recordings together: figures, and the page ``index.html``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Docker, singularity and apptainer: which one runs a sorter, whether it can, and that no container is left behind.
+"""Choose and check docker, singularity or apptainer for a sorter, and remove its containers.
 
-SpikeInterface starts the container and mounts the run folder into it. A container belongs to a daemon (docker) or to
-nobody (singularity), so it outlives the process that started it: it is found again by that mount.
+Case: SpikeInterface starts the container and mounts the run folder into it. A container belongs to a daemon (docker) or
+to nobody (singularity), and so outlives the process that started it: the mount of the run folder identifies it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DOCKER, SINGULARITY = "docker", "singularity"
 SINGULARITY_COMMANDS = ("singularity", "apptainer")  # in the order in which SpikeInterface's library looks for them
 IMAGE_FILES = (".sif", ".simg", ".img")
 ON_DOCKER_HUB = "docker://"  # how singularity names an image of a docker registry
-ANSWER_WITHIN_S = 15
+REPLY_WITHIN_S = 15
 # Parameters of SpikeInterface's run in a container, beside those of the sorter.
 PARAMETERS = (
     "delete_container_files",
@@ -40,7 +40,7 @@ PARAMETERS = (
 
 @dataclass(frozen=True)
 class Container:
-    """What runs a sorter: `engine` is docker or singularity (also for apptainer), `image` its image."""
+    """Engine (docker, or singularity also for apptainer) and image that run a sorter."""
 
     engine: str
     image: str
@@ -84,7 +84,7 @@ def container_for(sorter: str, use_docker: bool | str) -> Container | None:
 
 
 def default_image(sorter: str) -> str:
-    """SpikeInterface's image of a sorter; ValueError where there is none."""
+    """Get SpikeInterface's image of a sorter; ValueError where there is none."""
     from spikeinterface.sorters.runsorter import SORTER_DOCKER_MAP
 
     image = SORTER_DOCKER_MAP.get(sorter)
@@ -94,7 +94,7 @@ def default_image(sorter: str) -> str:
 
 
 def check_container(container: Container, sorter: str, *, gpu: bool) -> None:
-    """Find out within seconds whether the container could start.
+    """Check within seconds whether the container could start.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def check_container(container: Container, sorter: str, *, gpu: bool) -> None:
 
 
 def _engine_here() -> str:
-    """Docker, unless only singularity or apptainer is installed."""
+    """Choose docker, unless only singularity or apptainer is installed."""
     return SINGULARITY if shutil.which("docker") is None and _singularity_command() is not None else DOCKER
 
 
@@ -147,7 +147,7 @@ def _check_docker(image: str, sorter: str) -> None:
     from requests import RequestException
 
     try:
-        with closing(docker.from_env(timeout=ANSWER_WITHIN_S)) as client:
+        with closing(docker.from_env(timeout=REPLY_WITHIN_S)) as client:
             client.ping()
             client.images.get(image)
     except docker.errors.ImageNotFound:
@@ -157,7 +157,7 @@ def _check_docker(image: str, sorter: str) -> None:
 
 
 def identity(container: Container) -> dict[str, str]:
-    """The image by its name and, where docker knows it, by the id of what the name stood for."""
+    """Identify the image by its name and, where docker knows the image, by its id."""
     named = {"image": container.image}
     if container.engine != DOCKER or find_spec("docker") is None:
         return named
@@ -165,7 +165,7 @@ def identity(container: Container) -> dict[str, str]:
     from requests import RequestException
 
     try:
-        with closing(docker.from_env(timeout=ANSWER_WITHIN_S)) as client:
+        with closing(docker.from_env(timeout=REPLY_WITHIN_S)) as client:
             return named | {"image_id": str(client.images.get(container.image).id)}
     except (docker.errors.DockerException, RequestException, OSError) as error:
         logger.info("the id of the image %s could not be found out: %s", container.image, error)
@@ -173,7 +173,7 @@ def identity(container: Container) -> dict[str, str]:
 
 
 def _docker_error(sorter: str, error: Exception) -> Exception:
-    """Give an error of docker's client its class and reason."""
+    """Classify an error of docker's client."""
     from spikelab.spike_sorting.failures.classifier import classify_failure
 
     known = classify_failure(sorter, os.devnull, error)
@@ -204,10 +204,10 @@ def _check_singularity(image: str, sorter: str) -> None:
 
 
 def environment_for(container: Container | None, folder: Path) -> dict[str, str]:
-    """Environment of a process that starts the container.
+    """Get environment variables of the process that starts the container.
 
-    SpikeInterface's client of singularity calls ``singularity``; where only apptainer is there, that name is made in
-    `folder`.
+    SpikeInterface's client of singularity calls ``singularity``; where only apptainer is installed, a link of that name
+    is made in `folder`.
     """
     apptainer = shutil.which("apptainer")
     if container is None or container.engine == DOCKER or shutil.which("singularity") is not None or apptainer is None:
@@ -219,10 +219,10 @@ def environment_for(container: Container | None, folder: Path) -> dict[str, str]
 
 
 def remove_containers(engine: str, folder: Path) -> None:
-    """End and remove every container that has `folder` mounted; what cannot be removed is said in the log."""
+    """End and remove every container that has `folder` mounted; failures are logged."""
     try:
         names = _remove_docker(folder) if engine == DOCKER else _stop_singularity(folder)
-    except Exception as error:  # noqa: BLE001 - on the way out of something else, which is to be heard instead
+    except Exception as error:  # noqa: BLE001 - runs while another error is raised, which must not be hidden
         logger.warning("could not look for containers that %s may have left: %s", engine, error)
         return
     for name in names:
@@ -233,7 +233,7 @@ def _remove_docker(folder: Path) -> list[str]:
     import docker
 
     names = []
-    with closing(docker.from_env(timeout=ANSWER_WITHIN_S)) as client:
+    with closing(docker.from_env(timeout=REPLY_WITHIN_S)) as client:
         for container in client.containers.list(all=True, filters={"volume": str(folder)}, ignore_removed=True):
             names.append(container.name)
             with suppress(docker.errors.APIError):
@@ -244,7 +244,7 @@ def _remove_docker(folder: Path) -> list[str]:
 
 
 def _give_files_back(container: Any, folder: Path) -> None:
-    """Make us the owner of what root wrote in a container that still runs, so that the folder can be deleted."""
+    """Make this user the owner of files that root wrote in a running container, so that they can be deleted."""
     if sys.platform != "win32" and container.status == "running":
         container.exec_run(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(folder)])
 
@@ -254,19 +254,19 @@ def _stop_singularity(folder: Path) -> list[str]:
     if command is None:
         return []
     listing = subprocess.run(
-        [command, "instance", "list", "--json"], capture_output=True, text=True, timeout=ANSWER_WITHIN_S, check=True
+        [command, "instance", "list", "--json"], capture_output=True, text=True, timeout=REPLY_WITHIN_S, check=True
     )
     names = []
     for instance in json.loads(listing.stdout).get("instances") or []:
         if _mounts(int(instance["pid"]), folder):
             names.append(str(instance["instance"]))
             stop = [command, "instance", "stop", "--force", names[-1]]
-            subprocess.run(stop, capture_output=True, timeout=2 * ANSWER_WITHIN_S, check=True)
+            subprocess.run(stop, capture_output=True, timeout=2 * REPLY_WITHIN_S, check=True)
     return names
 
 
 def _mounts(pid: int, folder: Path) -> bool:
-    """Whether a process of this (Linux) host has `folder` among its mounts."""
+    """Tell whether a process of this (Linux) host has `folder` among its mounts."""
     try:
         lines = Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

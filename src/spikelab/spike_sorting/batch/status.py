@@ -72,6 +72,10 @@ def job_state(name: str, results: Path) -> Row:
         return to_come(name, results)
     except (OSError, ValueError) as error:
         return _damaged(name, results, error)
+    return _row(name, results, record)
+
+
+def _row(name: str, results: Path, record: dict[str, Any]) -> Row:
     state = record["status"]
     if state == RUNNING and not is_alive(results, record.get("process") or {}):
         state = KILLED

@@ -25,7 +25,8 @@ from spikelab.spike_sorting._exceptions import (
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.run.jobs import plan_jobs
-from spikelab.spike_sorting.stages.store import MANIFEST, Key, StageStore
+from spikelab.spike_sorting.stages.manifest import MANIFEST, Key
+from spikelab.spike_sorting.stages.store import StageStore
 from spikelab.system import files
 from spikelab.system.runlog import logged_warnings, run_log
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
-from spikelab.spike_sorting.stages.store import MANIFEST, Key, Manifest, StageResult, StageStore
+from spikelab.spike_sorting.stages.manifest import MANIFEST, Key, Manifest
+from spikelab.spike_sorting.stages.store import StageResult, StageStore
 from spikelab.system import files
 from spikelab.system.json_files import sealed
 

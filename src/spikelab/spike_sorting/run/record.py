@@ -52,52 +52,23 @@ TYPES: dict[str, Any] = {
 
 @dataclass
 class RunRecord:
-    """The record of a run in progress, in the order of ``run.json``.
-
-    Attributes
-    ----------
-    status : str
-    name : str
-        Short name of the recording.
-    started : str
-        Local time.
-    attempts : list of dict
-        Tries of the sorter.
-    stages : dict of str to dict
-        What every stage took, and whether it was loaded.
-    pid, process, host
-        Process and host of the run.
-    recording_input, intermediate : str or None
-        Paths relative to the results folder; None of a recording in memory.
-    earlier_runs : list of dict
-        How the runs before this one in the same folder ended, oldest first.
-    sorter : str or None
-    versions : dict of str to str, or None
-    stage : str or None
-        The stage that runs now.
-    units : dict of str to int, or None
-        Units before and after curation.
-    error : dict or None
-        Class and message of the failure.
-    finished : str or None
-    warnings : list of str or None
-    """
+    """The record of a run in progress, in the order of ``run.json``; entries that are not known yet are None."""
 
     status: str
     name: str
     started: str
-    attempts: list[dict[str, Any]]
-    stages: dict[str, dict[str, Any]]
+    attempts: list[dict[str, Any]]  # tries of the sorter
+    stages: dict[str, dict[str, Any]]  # what each took, and whether it was loaded
     pid: int
     process: dict[str, Any]
     host: dict[str, str]
-    recording_input: str | None
-    intermediate: str | None
+    recording_input: str | None  # relative to the results folder, like `intermediate`; None of a recording in memory
+    intermediate: str
     earlier_runs: list[dict[str, Any]] = field(default_factory=list)
     sorter: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    stage: str | None = None
-    units: dict[str, int] | None = None
+    versions: dict[str, str] | None = None
+    stage: str | None = None  # that runs now
+    units: dict[str, int] | None = None  # before and after curation
     error: dict[str, str] | None = None
     finished: str | None = None
     warnings: list[str] | None = None
@@ -105,6 +76,7 @@ class RunRecord:
     @classmethod
     def start(cls, job: Job) -> RunRecord:
         """Make the record of a run of this process that starts now."""
+        given = job.recording_input
         return cls(
             status=RUNNING,
             name=job.name,
@@ -114,7 +86,7 @@ class RunRecord:
             pid=os.getpid(),
             process=this_process(),
             host={"system": platform.platform(), "machine": platform.machine(), "node": platform.node()},
-            recording_input=_relative(job.recording_input, job.results),
+            recording_input=_relative(given, job.results) if isinstance(given, Path) else None,
             intermediate=_relative(job.intermediate, job.results),
         )
 
@@ -131,17 +103,11 @@ class RunRecord:
     def to_dict(self) -> dict[str, Any]:
         """Return the entries of the file; those that are not known yet are left out."""
         entries = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        unknown = {name for name in OPTIONAL if entries[name] is None}
-        if self.sorter is None:
-            unknown.add("versions")
-        return {name: value for name, value in entries.items() if name not in unknown}
+        return {name: value for name, value in entries.items() if value is not None or name == "recording_input"}
 
     def write(self, results: Path) -> None:
         """Write the file in a results folder."""
         files.write_text(results / RUN_RECORD, readable(self.to_dict(), default=str))
-
-
-OPTIONAL = ("sorter", "stage", "units", "error", "finished", "warnings")
 
 
 def status_of(error: BaseException) -> str:
@@ -161,10 +127,8 @@ def earlier_runs(results: Path) -> list[dict[str, Any]]:
     return [*before.get("earlier_runs", []), last][-EARLIER_RUNS:]
 
 
-def _relative(path: Any, results: Path) -> str | None:
-    """Return `path` relative to the results folder, so that both can be moved; None of a recording in memory."""
-    if not isinstance(path, Path):
-        return None
+def _relative(path: Path, results: Path) -> str:
+    """Return `path` relative to the results folder, so that both can be moved."""
     try:
         return Path(os.path.relpath(path, results)).as_posix()
     except ValueError:  # another drive
@@ -195,9 +159,13 @@ def _damaged_entry(record: dict[str, Any]) -> str | None:
         if name in record and not isinstance(record[name], kind):
             return f"{name!r} is {brief(record[name])}"
     for name, stage in (record.get("stages") or {}).items():
-        if not isinstance(stage, dict) or not isinstance(stage.get("wall_s"), NUMBER):
+        if not _is_stage(stage):
             return f"the stage {name!r} is {brief(stage)}"
-    error = record.get("error") or {"class": "", "message": ""}
-    if not (isinstance(error.get("class"), str) and isinstance(error.get("message"), str)):
+    error = record.get("error")
+    if error and not all(isinstance(error.get(name), str) for name in ("class", "message")):
         return f"'error' is {brief(error)}"
     return None
+
+
+def _is_stage(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("wall_s"), NUMBER)

@@ -14,7 +14,7 @@ from spikelab.spike_sorting.run.record import DONE, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.stages import quality, recording
-from spikelab.spike_sorting.stages.store import REMEDY, STAGES_FOLDER, Manifest, intact
+from spikelab.spike_sorting.stages.manifest import REMEDY, STAGES_FOLDER, Manifest, intact
 from spikelab.system.json_files import read_object
 
 if TYPE_CHECKING:

@@ -176,10 +176,10 @@ def _sort(job: Job, record: RunRecord, report: Shown, limits: Limits, *, only_so
 
 def _prepare(job: Job, record: RunRecord, limits: Limits) -> Context:
     """Make the context of the stages, and check the machine now, rather than after hours of filtering."""
-    sorter = job.config.sorter.sorter_name
-    record.sorter, record.versions = sorter, _versions(job.config)
+    sorter, versions = job.config.sorter.sorter_name, _versions(job.config)
+    record.sorter, record.versions = sorter, versions
     logger.info("sorting %s with %s; results go to %s", job.name, sorter, job.results)
-    context = context_of(job, record.versions, limits, partial(_announce, job.results, record))
+    context = context_of(job, versions, limits, partial(_announce, job.results, record))
     context = replace(context, sorts=stages.will_sort(context))
     stages.require_machine(context)
     return context
@@ -198,7 +198,7 @@ def _find_spikes(
         require_epoch(epoch, len(recording.value.epochs))
     sorting = _added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
     record.attempts = sorting.info.get("attempts", [])
-    record.versions |= sorting.info.get("made_by", {})
+    record.versions = {**(record.versions or {}), **sorting.info.get("made_by", {})}
     return recording, sorting
 
 

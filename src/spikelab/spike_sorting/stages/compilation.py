@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.spike_sorting.stages.published import published, record_published
-from spikelab.spike_sorting.stages.store import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

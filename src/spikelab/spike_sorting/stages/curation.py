@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.stages.store import Key
+from spikelab.spike_sorting.stages.manifest import Key
 
 if TYPE_CHECKING:
     from pathlib import Path

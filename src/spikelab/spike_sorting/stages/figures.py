@@ -7,8 +7,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.stages.checksums import check_of, damage, is_checks
+from spikelab.spike_sorting.stages.manifest import Key, Manifest
 from spikelab.spike_sorting.stages.published import move_into, published, record_published
-from spikelab.spike_sorting.stages.store import Key, Manifest
 from spikelab.system import files as _files
 from spikelab.system.json_files import read_sealed, readable, sealed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, intact
 from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.store import STAGES_FOLDER, Key, intact
 from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 
 if TYPE_CHECKING:

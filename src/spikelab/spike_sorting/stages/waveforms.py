@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.stages.context import Context, stage_seed
+from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.requirements import require_waveform_memory, require_waveform_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
-from spikelab.spike_sorting.stages.store import Key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -250,7 +250,7 @@ def _recognised() -> list[str]:
         "## What is recognised",
         "",
         "In the exception, its causes and the sorter's logs; the words that are looked for are in",
-        "`spikelab/spike_sorting/_signatures/`. Environment is tried before resource and resource before biology;",
+        "`spikelab/spike_sorting/failures/signatures/`. Environment is tried before resource and resource before biology;",
         "the first that fits counts.",
         "",
         "| sorters | what | class |",

@@ -19,7 +19,7 @@ from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
 from spikelab.spike_sorting.data import BinaryRecording, Epoch
 from spikelab.spike_sorting.figures import make_figures
-from spikelab.spike_sorting.report import IndexRow, Shown, summarise, write_index, write_report
+from spikelab.spike_sorting.report import IndexRow, ReportData, summarise, write_index, write_report
 
 FS = 20_000.0
 N_BEFORE, N_SAMPLES = 40, 81
@@ -40,8 +40,8 @@ class Case:
         return self.name, self.units, self.outcome
 
     @property
-    def shown(self) -> Shown:
-        return Shown(self.recording, self.units, self.outcome)
+    def shown(self) -> ReportData:
+        return ReportData(self.recording, self.units, self.outcome)
 
 
 def square(side: int = 8, pitch: float = 35.0) -> np.ndarray:

@@ -20,7 +20,7 @@ from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
-from spikelab.spike_sorting.report import IndexRow, Shown, render_report, summarise, write_index
+from spikelab.spike_sorting.report import IndexRow, ReportData, render_report, summarise, write_index
 from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
 from spikelab.spike_sorting.report._probe import probe_map, unit_position
 from spikelab.spike_sorting.report._svg import log_ticks, polyline, ticks
@@ -123,7 +123,7 @@ def test_retries_and_warnings_are_shown() -> None:
 
 
 def test_a_record_that_lacks_almost_everything_is_drawn() -> None:
-    html = render_report(Path("/results"), {"status": "failed"}, CONFIG, Shown())
+    html = render_report(Path("/results"), {"status": "failed"}, CONFIG, ReportData())
     assert "No stage was finished" in words(html)
 
 

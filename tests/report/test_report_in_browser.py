@@ -10,7 +10,7 @@ import pytest
 
 from gallery import CASES, draw_case, make_case, record_of
 from spikelab.spike_sorting.config import SortingPipelineConfig
-from spikelab.spike_sorting.report import Shown, write_report
+from spikelab.spike_sorting.report import ReportData, write_report
 
 TABLE = "unit-table"
 ONE_RECORDING = [name for name in CASES if not name.startswith(("seven", "plate"))]
@@ -172,7 +172,7 @@ def test_page_of_a_failure(browser: Any, tmp_path: Path) -> None:
     record = record_of(
         case, status="biological failure", error={"class": "InsufficientActivityError", "message": "x" * 500}
     )
-    write_report(tmp_path, record, SortingPipelineConfig(), Shown(case.recording))
+    write_report(tmp_path, record, SortingPipelineConfig(), ReportData(case.recording))
     for width in (1200, 400):
         browser.open(tmp_path / "report.html", width)
         assert browser.console() == []

@@ -1,4 +1,4 @@
-"""Figures without pyplot: no global state, no display, safe in any thread."""
+"""Make figures without pyplot: no global state, no display, safe in any thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_DPI = 100
 MAX_NAME = 28
 FAILED_HATCH = "////"
-MAX_PIXELS = 30_000  # what viewers open; Agg itself ends at 65 536
+MAX_PIXELS = 30_000  # most that image viewers open; the limit of Agg is 65 536
 
 
 def new_figure(config: FigureConfig, width: float, height: float, *, constrained: bool = True) -> Figure:
@@ -42,13 +42,15 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def finish(ax: Axes, config: FigureConfig, *, x: str = "", y: str = "", title: str = "", scale: float = 1.0) -> None:
+def set_labels(
+    ax: Axes, config: FigureConfig, *, x: str = "", y: str = "", title: str = "", scale: float = 1.0
+) -> None:
     """Set labels and font sizes (`scale` times the configured one) and leave out the frame's top and right."""
     size = config.font_size * scale
     ax.set_xlabel(x, fontsize=size)
     ax.set_ylabel(y, fontsize=size)
     if title:
-        # A given height saves the search for a free one: a fifth of the time of a page.
+        # With a given height matplotlib does not search for a free one: a fifth of the time of a page.
         ax.set_title(title, fontsize=size, y=1.01)
     ax.tick_params(labelsize=size * 0.85)
     ax.spines[["top", "right"]].set_visible(False)
@@ -59,8 +61,8 @@ def whole_numbers(ax: Axes) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-def say(ax: Axes, config: FigureConfig, text: str) -> None:
-    """Write `text` where there is nothing to draw."""
+def write_note(ax: Axes, config: FigureConfig, text: str) -> None:
+    """Write a note in the middle of axes without data."""
     ax.text(
         0.5,
         0.5,
@@ -75,7 +77,7 @@ def say(ax: Axes, config: FigureConfig, text: str) -> None:
 
 
 def legend(ax: Axes, config: FigureConfig, **options: Any) -> None:
-    """Add a legend without a frame where something has a label."""
+    """Add a legend without a frame, if any artist has a label."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=config.font_size * 0.8, frameon=False, **options)
 

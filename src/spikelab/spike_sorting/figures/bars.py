@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.figures._canvas import axes_for, figure_of, finish, legend, say, short, whole_numbers
+from spikelab.spike_sorting.figures._canvas import (
+    axes_for,
+    figure_of,
+    legend,
+    set_labels,
+    short,
+    whole_numbers,
+    write_note,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import FigureConfig
 
 BAR_WIDTH = 0.4
-MAX_WIDTH = 40.0  # inches; more recordings than fit side by side have their names upright
+MAX_WIDTH = 40.0  # inches; names of recordings are upright where they do not fit side by side
 COLOR_TOTAL, COLOR_SELECTED = "0.72", "#1f4e79"
 
 
@@ -31,7 +39,7 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     config : FigureConfig
         The ``bar_*`` fields.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure by default.
+        Axes to draw in; those of a new figure by default.
 
     Returns
     -------
@@ -52,12 +60,12 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     ax.set_xlim(-0.8, max(len(names), 1) - 0.2)
     ax.set_ylim(0, max([1, *total, *selected]) * 1.12)
     whole_numbers(ax)
-    finish(ax, config, x=config.bar_x_label, y=config.bar_y_label)
+    set_labels(ax, config, x=config.bar_x_label, y=config.bar_y_label)
     ax.set_xticks(position, names, rotation=rotation, ha=_alignment(rotation))
     if names:
         legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     else:
-        say(ax, config, "no recordings")
+        write_note(ax, config, "no recordings")
     return figure_of(ax)
 
 
@@ -66,7 +74,7 @@ def _alignment(rotation: float) -> str:
 
 
 def _width(names: Sequence[str], rotation: float, config: FigureConfig) -> float:
-    """Inches: wide enough that level labels do not touch; many recordings have narrower bars."""
+    """Width of the figure in inches, so that level labels do not touch; many recordings have narrower bars."""
     letters = max([len(name) for name in names] or [0]) if rotation % 180 == 0 else 0
     per_recording = max(0.8 if len(names) <= 24 else 0.4, letters * 0.0085 * config.font_size)
     return max(5.0, 1.5 + per_recording * len(names))

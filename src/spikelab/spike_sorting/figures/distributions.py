@@ -11,7 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spike_sorting.curation.histograms import metric_histogram
-from spikelab.spike_sorting.figures._canvas import FAILED_HATCH, figure_of, finish, new_figure, say, whole_numbers
+from spikelab.spike_sorting.figures._canvas import (
+    FAILED_HATCH,
+    figure_of,
+    new_figure,
+    set_labels,
+    whole_numbers,
+    write_note,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +92,7 @@ def _draw_legend(ax: Axes, config: FigureConfig) -> None:
 
 
 def _failed_style(config: FigureConfig) -> dict[str, Any]:
-    """Hatched in white, so that it differs from curated units without its colour too."""
+    """Style of failed units: hatched in white, to differ from curated units without colour too."""
     return {"facecolor": config.templates_color_failed, "edgecolor": "white", "hatch": FAILED_HATCH, "linewidth": 0}
 
 
@@ -99,9 +106,9 @@ def _draw_metric(
     curated = _pool(r.metric(metric.name, r.curated_ids) for r in recordings)
     failed = _pool(r.metric(metric.name, set(r.sd_all.unit_ids) - r.curated_ids) for r in recordings)
     shown = metric_histogram(metric, curated, failed, curation)
-    finish(ax, config, x=shown.label, y="Units", title=shown.note, scale=0.9)
+    set_labels(ax, config, x=shown.label, y="Units", title=shown.note, scale=0.9)
     if not len(shown.edges):
-        say(ax, config, "no values")
+        write_note(ax, config, "no values")
         return
     left, width = shown.edges[:-1], np.diff(shown.edges)
     ax.bar(left, shown.curated, width, align="edge", color=config.templates_color_curated, edgecolor="white", lw=0.4)

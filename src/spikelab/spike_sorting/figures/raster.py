@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.curation.histograms import population_rate
-from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
+from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, short, whole_numbers, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 4000
 PIXEL_COLUMNS = 1000
-# Up to so many recordings: how many stand side by side, and inches for each in height.
+# Largest number of recordings, columns, height of a recording in inches.
 LAYOUTS = ((2, 1, 4.5), (6, 1, 3.2), (24, 2, 2.8), (np.inf, 3, 2.4))
 RASTER_POINTS = 150.0  # height of the raster in typographic points, less the gaps between units
 
@@ -35,9 +35,8 @@ def raster_pop_rate(
 ) -> Figure:
     """Draw for each recording the raster of its curated units above their mean firing rate.
 
-    Units are in the order of the sort; the axis has their ids. Epoch boundaries are dotted. Spikes that would fall on
-    the same spot of the figure are drawn once; where there are many, the darker the more. Many recordings stand in two
-    or three columns.
+    Units are in the order of the sort; the axis has their ids. Epoch boundaries are dotted. Spikes on the same spot of
+    the figure are drawn once, darker where there are many. Many recordings are arranged in two or three columns.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def raster_pop_rate(
     config : FigureConfig
         ``font_size`` and ``dpi``.
     axes : sequence of (Axes, Axes), optional
-        A pair for raster and rate of each recording; a new figure by default.
+        Axes of raster and rate of each recording; those of a new figure by default.
 
     Returns
     -------
@@ -56,12 +55,12 @@ def raster_pop_rate(
     for (raster, rate), recording in zip(axes, recordings, strict=False):
         _draw(raster, rate, recording, config)
     if not recordings:
-        say(axes[0][0], config, "no recordings")
+        write_note(axes[0][0], config, "no recordings")
     return figure_of(axes[0][0])
 
 
 def _grid(count: int, config: FigureConfig) -> list[tuple[Axes, Axes]]:
-    """A pair of axes per recording, from top to bottom; the more there are, the smaller."""
+    """Make a pair of axes per recording, from top to bottom; the more recordings, the smaller."""
     across, height = next(layout for most, *layout in LAYOUTS if count <= most)
     down = -(-count // int(across))
     figure = new_figure(config, 11.0 * max(1.0, 0.6 * across), height * down)
@@ -88,19 +87,19 @@ def _draw(raster: Axes, rate: Axes, recording: FigureRecording, config: FigureCo
     ids = [str(unit) for unit in sd.unit_ids]
     raster.yaxis.set_major_formatter(lambda row, _: ids[int(row)] if row in range(len(ids)) else "")
     units = "unit" if sd.N == 1 else "units"
-    finish(raster, config, y="Unit id", title=f"{short(recording.name)}: {sd.N} curated {units}")
+    set_labels(raster, config, y="Unit id", title=f"{short(recording.name)}: {sd.N} curated {units}")
     raster.tick_params(labelbottom=False)
     edges, hertz, bin_ms = population_rate(sd)
     rate.stairs(hertz, edges, color="black", fill=True)
     rate.set_ylim(0, max(1e-3, hertz.max() * 1.05) if sd.N else 1)
-    finish(rate, config, x=f"Time (s); mean rate in bins of {bin_ms:g} ms", y="Hz / unit")
+    set_labels(rate, config, x=f"Time (s); mean rate in bins of {bin_ms:g} ms", y="Hz / unit")
     for ax in (raster, rate):
         ax.set_xlim(start, start + seconds)
         for boundary, _ in sd.metadata.get("rec_chunks_ms", [])[1:]:
             ax.axvline(boundary / 1000, color="tab:blue", linestyle=":", linewidth=1)
     if not sd.N:
         raster.set_yticks([])
-        say(raster, config, "no curated units")
+        write_note(raster, config, "no curated units")
 
 
 def raster_points(sd: SpikeData) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Spike count against normalised standard deviation: what the second round of curation looks at."""
+"""Scatter plot of spike count and normalised standard deviation, the metrics of the second round of curation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.figures._canvas import axes_for, figure_of, finish, legend, say, short
+from spikelab.spike_sorting.figures._canvas import axes_for, figure_of, legend, set_labels, short, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,8 @@ def std_scatter_plot(
     """Draw the units that passed the first round: full markers passed the second round, hollow ones failed.
 
     Thresholds of the second round are dotted; one that is off (None, or ``curate_second=False``) is not drawn. Units
-    whose std_norm is not finite cannot be drawn and are counted in the legend. Every recording has a marker of
-    its own beside its colour; where there are more recordings than markers, another colour goes with it.
+    whose std_norm is not finite cannot be drawn and are counted in the legend. Every recording has its own combination
+    of marker and colour.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def std_scatter_plot(
     config : FigureConfig
         The ``scatter_*`` fields. ``scatter_std_max_units_per_recording`` draws a seeded sample of that many units.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure by default.
+        Axes to draw in; those of a new figure by default.
 
     Returns
     -------
@@ -65,10 +65,10 @@ def std_scatter_plot(
     ax.set_ylim(0, max([std_max or 0, *points[:, 1]]) + config.scatter_y_max_buffer)
     if recordings:
         ax.plot([], [], "o", color="0.4", markerfacecolor="none", markersize=6, label="hollow: failed second round")
-    finish(ax, config, x=config.scatter_x_label, y=config.scatter_y_label)
+    set_labels(ax, config, x=config.scatter_x_label, y=config.scatter_y_label)
     legend(ax, config, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=columns)
     if not len(points):
-        say(ax, config, "no units after the first round")
+        write_note(ax, config, "no units after the first round")
     return figure_of(ax)
 
 
@@ -83,17 +83,17 @@ def _draw(ax: Axes, index: int, recording: FigureRecording, config: FigureConfig
     points, passed, label = _points(recording, config.scatter_std_max_units_per_recording)
     colors = config.scatter_recording_colors
     color, marker = colors[index % len(colors)], MARKERS[(index + index // len(colors)) % len(MARKERS)]
-    look: dict[str, Any] = {"color": color, "alpha": config.scatter_recording_alpha, "markersize": 6}
+    style: dict[str, Any] = {"color": color, "alpha": config.scatter_recording_alpha, "markersize": 6}
     full: dict[str, Any] = {"label": label, "markeredgecolor": OUTLINE, "markeredgewidth": 0.5}
     hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.4}
     for chosen, kind in ((passed, full), (~passed, hollow)):
         # A line without points that is not clipped would count as lying at the figure's corner.
-        ax.plot(*points[chosen].T, marker, clip_on=not chosen.any(), **look, **kind)
+        ax.plot(*points[chosen].T, marker, clip_on=not chosen.any(), **style, **kind)
     return points
 
 
 def _points(recording: FigureRecording, limit: int | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
-    """Points (n, 2), whether each passed, and the legend's text."""
+    """Collect the points (n, 2), whether each passed, and the text of the legend."""
     ids = recording.first_ids
     counts, std_norm = recording.metric("spike_count", ids), recording.metric("std_norm", ids)
     curated = recording.curated_ids

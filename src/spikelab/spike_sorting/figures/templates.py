@@ -1,4 +1,4 @@
-"""Templates on their main channels, stacked."""
+"""Stacked templates on their main channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 
-from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short
+from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, short, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def all_templates_plot(
     config : FigureConfig
         The ``templates_*`` fields.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, as one column (``templates_per_column`` does not apply); a new figure by default.
+        Axes to draw in, as one column (``templates_per_column`` does not apply); those of a new figure by default.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def all_templates_plot(
         axis.set_ylim(*limits)
         axis.set_yticks(_scale_ticks(limits, config), ["0", f"{config.templates_y_spacing:g} uV"])
     if ax is None:
-        _explain(figure_of(axes[0]), config)
+        _draw_legend(figure_of(axes[0]), config)
     return figure_of(axes[0])
 
 
@@ -109,7 +109,7 @@ def _traces(recording: FigureRecording, *, positive: bool) -> list[_Trace]:
 
 
 def _rank(unit: dict[str, Any]) -> tuple[bool, float, int]:
-    """Largest amplitude first; units without one last."""
+    """Sort key: largest amplitude first, units without one last."""
     unknown = not np.isfinite(unit["amplitude"])
     return unknown, 0.0 if unknown else -unit["amplitude"], unit["unit_id"]
 
@@ -121,7 +121,7 @@ def _trace(unit: dict[str, Any], metadata: dict[str, Any], curated: bool) -> _Tr
 
 
 def _scale_ticks(limits: tuple[float, float], config: FigureConfig) -> list[float]:
-    """Two ticks that are one row apart, at the lower end."""
+    """Place two ticks one row apart, at the lower end."""
     base = limits[0] + config.templates_y_lim_buffer
     return [base, base + config.templates_y_spacing]
 
@@ -136,7 +136,7 @@ def _window(columns: Sequence[_Column], config: FigureConfig) -> tuple[float, fl
 
 
 def _limits(columns: Sequence[_Column], config: FigureConfig, window: tuple[float, float]) -> tuple[float, float]:
-    """From below the lowest to above the highest voltage shown, with a buffer."""
+    """Find the lowest and the highest voltage in the window, with a buffer."""
     low, high = 0.0, 0.0
     for column in columns:
         for row, trace in enumerate(column.traces):
@@ -148,17 +148,17 @@ def _limits(columns: Sequence[_Column], config: FigureConfig, window: tuple[floa
     return low - config.templates_y_lim_buffer, high + config.templates_y_lim_buffer
 
 
-def _look(config: FigureConfig, *, curated: bool) -> dict[str, Any]:
-    """How a trace is drawn: dashed where the unit failed, so that it differs without its colour too."""
+def _line_style(config: FigureConfig, *, curated: bool) -> dict[str, Any]:
+    """Style of a trace: dashed where the unit failed, to differ without colour too."""
     if curated:
         return {"color": config.templates_color_curated, "linewidth": 0.9, "linestyle": "-"}
     return {"color": config.templates_color_failed, "linewidth": 0.9, "linestyle": (0, (4, 1))}
 
 
-def _explain(figure: Figure, config: FigureConfig) -> None:
-    """Say below the columns what the colours are."""
+def _draw_legend(figure: Figure, config: FigureConfig) -> None:
+    """Explain the colours below the columns."""
     handles = [
-        Line2D([], [], label=label, **_look(config, curated=curated))
+        Line2D([], [], label=label, **_line_style(config, curated=curated))
         for curated, label in ((True, "curated"), (False, "failed"))
     ]
     figure.legend(handles=handles, fontsize=config.font_size * 0.8, frameon=False, ncols=2, loc="outside lower center")
@@ -166,9 +166,9 @@ def _explain(figure: Figure, config: FigureConfig) -> None:
 
 def _draw_column(ax: Axes, column: _Column, config: FigureConfig, window: tuple[float, float]) -> None:
     for row, trace in enumerate(column.traces):
-        look = _look(config, curated=trace.curated)
+        style = _line_style(config, curated=trace.curated)
         base = -row * config.templates_y_spacing
-        ax.plot(trace.times_ms, trace.voltage + base, **look)
+        ax.plot(trace.times_ms, trace.voltage + base, **style)
         ax.annotate(
             f"{trace.unit_id}" if np.isfinite(trace.voltage).any() else f"{trace.unit_id} (no template)",
             (0, base),
@@ -176,13 +176,13 @@ def _draw_column(ax: Axes, column: _Column, config: FigureConfig, window: tuple[
             xytext=(2, 0),
             textcoords="offset points",
             fontsize=config.font_size * 0.5,
-            color=look["color"],
+            color=style["color"],
             va="bottom",
         )
     for line in (-config.templates_line_ms_before, config.templates_line_ms_after):
         if window[0] <= line <= window[1]:
             ax.axvline(line, color="0.5", linestyle=":", linewidth=1)
     ax.set_xlim(*window)
-    finish(ax, config, x=config.templates_x_label, title=column.title, scale=0.8)
+    set_labels(ax, config, x=config.templates_x_label, title=column.title, scale=0.8)
     if not column.traces:
-        say(ax, config, "no units")
+        write_note(ax, config, "no units")

@@ -1,4 +1,4 @@
-"""One page per unit: intervals, footprint and waveforms."""
+"""Page of a unit: intervals, footprint and waveforms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 
 from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spike_sorting.curation.histograms import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
-from spikelab.spike_sorting.figures._canvas import figure_of, finish, new_figure, say, short, whole_numbers
+from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, short, whole_numbers, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +49,9 @@ def unit_page(
     waveforms : numpy.ndarray, shape (spikes, samples, channels), optional
         In microvolts, over the window of ``template_full``. At most 100 of them are drawn behind the template.
     figure : matplotlib.figure.Figure, optional
-        A page of another unit, to be drawn over: axes and ticks cost more than what is in them.
+        Page of another unit, to be drawn over: axes and ticks take longer than their content.
     axes : sequence of three matplotlib.axes.Axes, optional
-        Where to draw instead of a page; the title of the figure is left alone then.
+        Axes to draw in instead of a page; the title of their figure is left unchanged.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def unit_page(
     """
     own = axes is None
     if axes is None:
-        axes = (_empty_page(config) if figure is None else _wiped(figure)).axes
+        axes = (_empty_page(config) if figure is None else _cleared(figure)).axes
     isi, footprint, waveform = axes
     unit = sd.neuron_attributes[index]
     passed = row["passed"]
@@ -74,7 +74,7 @@ def unit_page(
 
 
 def _empty_page(config: FigureConfig) -> Figure:
-    # A constrained layout costs more than all the drawing; the page's margins are known.
+    # The margins are fixed: a constrained layout takes longer than all the drawing.
     figure = new_figure(config, 11.0, 4.0, constrained=False)
     for ax in figure.subplots(1, 3):
         ax.locator_params(nbins=5)
@@ -83,8 +83,8 @@ def _empty_page(config: FigureConfig) -> Figure:
     return figure
 
 
-def _wiped(figure: Figure) -> Figure:
-    """Remove what was drawn and keep the axes."""
+def _cleared(figure: Figure) -> Figure:
+    """Remove all artists and keep the axes."""
     for ax in figure.axes:
         for artist in (*ax.lines, *ax.collections, *ax.patches, *ax.texts):
             artist.remove()
@@ -111,13 +111,13 @@ def _draw_isi(ax: Axes, sd: SpikeData, index: int, color: str, config: FigureCon
     ax.set_xlim(0, MAX_ISI_MS)
     ax.set_ylim(0, max(1.0, counts.max() * 1.05))
     title = f"{n_shown} of {len(intervals)} intervals"
-    finish(ax, config, x="Inter-spike interval (ms)", y="Intervals", title=title, scale=0.85)
+    set_labels(ax, config, x="Inter-spike interval (ms)", y="Intervals", title=title, scale=0.85)
     if not n_shown:
-        say(ax, config, f"none up to {MAX_ISI_MS:g} ms")
+        write_note(ax, config, f"none up to {MAX_ISI_MS:g} ms")
 
 
 def _draw_footprint(ax: Axes, unit: dict[str, Any], metadata: dict[str, Any], color: str, config: FigureConfig) -> None:
-    """Template of the channels around the main one, each at its place."""
+    """Draw the template of each channel around the main one at the channel's position."""
     locations = np.asarray(metadata["channel_locations"], dtype=np.float64)
     template = unit["template"]
     near = nearest_channels(locations, unit["channel"])
@@ -135,9 +135,9 @@ def _draw_footprint(ax: Axes, unit: dict[str, Any], metadata: dict[str, Any], co
     ax.set_xlim(low[0] - 0.7 * pitch, high[0] + 0.7 * pitch)
     ax.set_ylim(low[1] - pitch, high[1] + pitch)
     title = f"footprint, largest {span:.3g} uV" if gain else "footprint"
-    finish(ax, config, x="x (um)", y="y (um)", title=title, scale=0.85)
+    set_labels(ax, config, x="x (um)", y="y (um)", title=title, scale=0.85)
     if not gain:
-        say(ax, config, "no template")
+        write_note(ax, config, "no template")
 
 
 def nearest_channels(locations: NDArray[np.float64], main: int) -> NDArray[np.int64]:
@@ -177,6 +177,6 @@ def _draw_waveforms(
     low, high = np.nanmin(np.array(drawn), initial=-1.0), np.nanmax(np.array(drawn), initial=1.0)
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     title = f"template and {shown} waveforms" if shown else "template"
-    finish(ax, config, x=config.templates_x_label, y="Voltage (uV)", title=title, scale=0.85)
+    set_labels(ax, config, x=config.templates_x_label, y="Voltage (uV)", title=title, scale=0.85)
     if not np.isfinite(template[:, channel]).any():
-        say(ax, config, "no template")
+        write_note(ax, config, "no template")

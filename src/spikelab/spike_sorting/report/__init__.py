@@ -1,8 +1,8 @@
-"""Pages for people: ``report.html`` of one recording, ``index.html`` of a batch. HTML that needs no network."""
+"""Pages: ``report.html`` of one recording, ``index.html`` of a batch. They need no network."""
 
 from __future__ import annotations
 
-from ._content import Shown
+from ._content import ReportData
 from .batch_page import INDEX, IndexRow, Summary, summarise, write_index
 from .recording_page import REPORT, render_report, write_report
 
@@ -10,7 +10,7 @@ __all__ = [
     "INDEX",
     "REPORT",
     "IndexRow",
-    "Shown",
+    "ReportData",
     "Summary",
     "render_report",
     "summarise",

@@ -1,4 +1,4 @@
-"""What a report says, as plain values for its template: gathered from the run's record and the artifacts."""
+"""Content of a report as plain values for its template, from the record of the run and the artifacts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ TRACES_SHOWN, TRACE_SECONDS = 12, 0.5
 
 
 @dataclass
-class Shown:
-    """What a run has to show so far; a run that fails early has little.
+class ReportData:
+    """Artifacts of a run so far; a run that fails early has few.
 
     Attributes
     ----------
     recording : BinaryRecording or None
     units : SpikeData or None
-        Every unit of the sort.
+        All units of the sort.
     outcome : CurationOutcome or None
     """
 
@@ -53,11 +53,11 @@ class Shown:
 # ---- the recording and the run ----
 
 
-def facts(record: Mapping[str, Any], shown: Shown) -> list[tuple[str, str]]:
-    """What was sorted, in a few lines."""
+def facts(record: Mapping[str, Any], data: ReportData) -> list[tuple[str, str]]:
+    """List name and value of the facts on the recording and the sort."""
     lines = [("Sorter", str(record.get("sorter", "")))]
-    if shown.recording is not None:
-        lines += _recording_facts(shown.recording)
+    if data.recording is not None:
+        lines += _recording_facts(data.recording)
     report = record.get("stages", {}).get("recording", {}).get("report") or {}
     if noise := report.get("noise_uv"):
         lines.append(("Noise", f"median {figure(float(np.median(noise)))} uV over channels"))
@@ -86,7 +86,7 @@ def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
 
 
 def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each stage cost, in this run or in the earlier one that it was loaded from."""
+    """List the costs of each stage, in this run or in the earlier one that it was loaded from."""
     stages = record.get("stages", {})
     total = sum(float(stage.get("wall_s") or 0) for stage in stages.values()) or 1.0
     return [
@@ -110,12 +110,12 @@ def _how(stage: Mapping[str, Any]) -> str:
 
 
 def total_wall_s(record: Mapping[str, Any]) -> float:
-    """Seconds that the stages took, wherever they ran."""
+    """Sum the seconds of all stages, in whichever run."""
     return sum(float(stage.get("wall_s") or 0) for stage in record.get("stages", {}).values())
 
 
 def attempt_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tries of the sorter, where there was more than one or one failed."""
+    """List the tries of the sorter, where there was more than one or one failed."""
     attempts = record.get("attempts") or []
     if len(attempts) < 2 and not any(attempt.get("error") for attempt in attempts):
         return []
@@ -140,13 +140,13 @@ def _described(values: Mapping[str, Any]) -> str:
 
 
 def all_warnings(record: Mapping[str, Any]) -> list[str]:
-    """Warnings of this run, and those of the recording's stage where that was loaded."""
+    """List the warnings of this run, and of the recording's stage where it was loaded."""
     report = record.get("stages", {}).get("recording", {}).get("report") or {}
     return list(dict.fromkeys([*record.get("warnings", []), *report.get("warnings", [])]))
 
 
 def changed_settings(config: SortingPipelineConfig) -> list[dict[str, str]]:
-    """Settings that are not those of the sorter's preset."""
+    """List the settings that differ from the preset of the sorter."""
     preset = preset_for(config.sorter.sorter_name)
     rows = []
     for group, group_type in groups(SortingPipelineConfig).items():
@@ -168,9 +168,9 @@ def changed_settings(config: SortingPipelineConfig) -> list[dict[str, str]]:
     return rows
 
 
-def traces(shown: Shown) -> str:
-    """Half a second of the filtered recording on up to twelve channels: what there is to be sorted."""
-    recording = shown.recording
+def traces(data: ReportData) -> str:
+    """Draw half a second of the filtered recording on up to twelve channels."""
+    recording = data.recording
     if recording is None or not recording.path.is_file() or not recording.n_samples:
         return ""
     length = min(int(TRACE_SECONDS * recording.sampling_frequency), recording.n_samples)
@@ -213,7 +213,7 @@ def _criterion_name(name: str) -> str:
 
 
 def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[dict[str, str]]:
-    """A histogram of every metric."""
+    """Draw a histogram of every metric."""
     kept = set(outcome.sd_curated.unit_ids)
 
     def values(metric: str, *, curated: bool) -> NDArray[np.float64]:
@@ -230,13 +230,13 @@ def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[di
 
 
 def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
-    """Key and heading of the table's columns of numbers."""
+    """List key and heading of the numeric columns of the table."""
     columns = [(metric.name, metric.label(curation)) for metric in metrics()]
     return [*columns, ("amplitude", "Amplitude (uV)"), ("x", "x (um)"), ("y", "y (um)")]
 
 
 def unit_rows(units: SpikeData, outcome: CurationOutcome) -> list[dict[str, Any]]:
-    """One row per unit of the sort, pictures included."""
+    """List one row per unit of the sort, pictures included."""
     rows = {row["unit_id"]: row for row in outcome.unit_metrics}
     intervals = units.interspike_intervals()
     return [
@@ -268,7 +268,7 @@ def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadat
 
 
 def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationConfig) -> dict[str, Any]:
-    """All that a finished sort has to show."""
+    """Gather the content on the units of a finished sort."""
     curated = outcome.sd_curated
     return {
         "n_units": units.N,
@@ -287,5 +287,5 @@ def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationC
 
 
 def files(results: Path, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Of (path in the results folder, what it is) those that are there."""
+    """Select the pairs of path in the results folder and description whose file exists."""
     return [(name, about) for name, about in wanted if (results / name).exists()]

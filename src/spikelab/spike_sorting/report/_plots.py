@@ -1,4 +1,4 @@
-"""The pictures of a report, drawn as SVG without matplotlib: small, sharp at any size, and quick to make."""
+"""Pictures of a report as SVG, without matplotlib: small, sharp at any size, and quick to make."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRACE_COLUMNS = 500
 
 
 def distribution(shown: Histogram) -> str:
-    """A histogram over units, curated ones below and failed ones on top, thresholds dotted."""
+    """Draw a histogram over units, curated ones below and failed ones on top, thresholds dotted."""
     if not len(shown.edges):
         return ""
     total = shown.curated + shown.failed
@@ -54,7 +54,7 @@ def distribution(shown: Histogram) -> str:
 
 @dataclass(frozen=True)
 class Activity:
-    """Raster and population rate over the same stretch of time.
+    """Raster and population rate over the same time.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Activity:
 
 
 def activity(sd: SpikeData) -> Activity:
-    """Raster (the darker, the more spikes) and population rate of the units in `sd`."""
+    """Draw raster (the darker, the more spikes) and population rate of the units in `sd`."""
     edges, hertz, bin_ms = population_rate(sd)
     top = float(hertz.max()) or 1.0
     x = (edges - edges[0]) / (edges[-1] - edges[0]) * 1000
@@ -107,7 +107,7 @@ def activity(sd: SpikeData) -> Activity:
 
 
 def _darkness(sd: SpikeData) -> NDArray[np.uint8]:
-    """One row per unit; a single spike is grey enough to be seen, the fullest bins are black."""
+    """Compute the grey values, one row per unit: a single spike is visible, the fullest bins are black."""
     counts = sd.raster(max(sd.length, 1.0) / RASTER_COLUMNS).astype(np.float64)
     spikes = counts[counts > 0]
     full = max(float(np.percentile(spikes, 99)) if len(spikes) else 1.0, 1.0)
@@ -138,7 +138,7 @@ def _boundaries(sd: SpikeData) -> list[tuple[float, str]]:
 
 
 def sparkline(sd: SpikeData) -> str:
-    """The population rate as a line of its own height: when there was activity, not how much."""
+    """Draw the population rate as a line scaled to its own maximum."""
     counts = sd.binned(max(sd.length, 1.0) / SPARK_BINS).astype(np.float64)
     top = counts.max() if sd.N and counts.max() > 0 else 1.0
     line = polyline(np.linspace(1, 119, len(counts)), 27 - counts / top * 25)
@@ -146,7 +146,7 @@ def sparkline(sd: SpikeData) -> str:
 
 
 def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
-    """The template on its main channel, and pale behind it on the next three by amplitude, at the same scale."""
+    """Draw the template on its main channel, and pale behind it on the next three by amplitude, at one scale."""
     template, main = np.asarray(unit["template_full"]), unit["channel"]
     others = _strongest(np.asarray(unit["amplitudes"]), main)
     shown = template[:, [*others, main]].astype(np.float64)
@@ -168,7 +168,7 @@ def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str
 
 
 def _strongest(amplitudes: NDArray[np.floating[Any]], main: int) -> list[int]:
-    """The channels that are drawn beside `main`, the strongest first, those of NaN last."""
+    """List the channels to draw beside `main`, the strongest first, those of NaN last."""
     left = np.where(np.isnan(amplitudes), -1.0, amplitudes)
     left[main] = -np.inf
     found: list[int] = []
@@ -179,7 +179,7 @@ def _strongest(amplitudes: NDArray[np.floating[Any]], main: int) -> list[int]:
 
 
 def isi_thumbnail(unit_id: Any, intervals: FloatArray, kind: str) -> str:
-    """Histogram of the intervals up to 50 ms; the dotted line is the refractory period."""
+    """Draw the histogram of the intervals up to 50 ms; the dotted line is the refractory period."""
     counts, edges = isi_histogram(intervals)
     top = int(counts.max())
     if not top:
@@ -192,7 +192,7 @@ def isi_thumbnail(unit_id: Any, intervals: FloatArray, kind: str) -> str:
 
 
 def _skyline(frame: Frame, counts: NDArray[np.int64], edges: FloatArray, kind: str) -> str:
-    """All bars as one outline: half the text of separate bars."""
+    """Draw all bars as one outline: half the text of separate bars."""
     x, y = np.rint(10 * frame.x(edges)) / 10, np.rint(10 * frame.y(counts)) / 10
     base = number(float(frame.y(0)))
     steps = 1 + np.flatnonzero(np.diff(y))
@@ -206,7 +206,7 @@ def _nothing(words: str) -> str:
 
 
 def traces_picture(channels: list[tuple[str, FloatArray]], seconds: float) -> str:
-    """Filtered traces (uV) one below the other at one scale, as the lowest and highest value of up to 500 columns."""
+    """Draw filtered traces (uV) one below the other at one scale, as the extremes of up to 500 columns."""
     row, left, width = 34.0, 70.0, 800.0
     peak = max([float(np.abs(trace).max(initial=0.0)) for _, trace in channels] + [1e-9])
     scale = 0.5 * row / peak

@@ -1,4 +1,4 @@
-"""The probe from above: its electrodes, and the units where their amplitudes lie."""
+"""Map of the probe: its electrodes, and the units at the centre of their amplitudes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     FloatArray: TypeAlias = NDArray[np.float64]
 
 NEAR_UM = 100.0
-LONG = 4.0  # times longer than wide: a column, which is laid down
+LONG = 4.0  # ratio of length to width of a column, which is drawn lying
 FEW, MANY = 100, 40  # electrodes that a small map has room for, units that large marks have room for
 SMALL_SIDE, LARGE_SIDE, LAID_SIDE, SHORT_SIDE, MARGIN = 440.0, 680.0, 900.0, 130.0, 50.0
 LARGEST_RADIUS, SMALLEST_RADIUS, LARGEST_DOT = 11.0, 3.5, 4.5
@@ -28,16 +28,16 @@ LARGEST_RADIUS, SMALLEST_RADIUS, LARGEST_DOT = 11.0, 3.5, 4.5
 
 @dataclass(frozen=True)
 class ProbeMap:
-    """A drawing and what has to be said below it."""
+    """Drawing of a probe and the notes below it."""
 
     svg: str
     notes: list[str]
 
 
 def unit_position(unit: Mapping[str, Any], locations: FloatArray) -> tuple[float, float]:
-    """Centre of mass of a unit's squared amplitudes over the electrodes within 100 um of its main one, in um.
+    """Locate a unit (um): the centre of its squared amplitudes on the electrodes within 100 um of the main one.
 
-    Units of one main electrode are told apart by it. Where there are no amplitudes, the main electrode's place.
+    Units of one main electrode get different positions. Without amplitudes it is the position of the main electrode.
     """
     main = np.array([unit["x"], unit["y"]], dtype=np.float64)
     amplitudes = np.asarray(unit.get("amplitudes", ()), dtype=np.float64)
@@ -78,7 +78,7 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
 
 
 def _dot(x: FloatArray, y: FloatArray) -> float:
-    """Diameter of an electrode's dot in pixels: at most half of the way to the next one."""
+    """Diameter of an electrode's dot in pixels: at most half of the distance to the next electrode."""
     from scipy.spatial import cKDTree
 
     points = np.column_stack([x, y])
@@ -89,7 +89,7 @@ def _dot(x: FloatArray, y: FloatArray) -> float:
 
 
 def mini_map(locations: FloatArray, units: Sequence[Mapping[str, Any]]) -> str:
-    """The probe and its units as a stamp, each stretched to fill it."""
+    """Draw a small map of the probe and its units, stretched to fill the drawing."""
     locations = np.asarray(locations, dtype=np.float64).reshape(-1, 2)
     if not len(locations):
         return ""

@@ -21,13 +21,13 @@ MAX_LOG_TICKS = 6
 
 
 def number(value: float) -> str:
-    """A coordinate with one decimal at most."""
+    """Format a coordinate with one decimal at most."""
     plain = float(value)  # numpy's own numbers take ten times as long to round
     return f"{round(plain, 1) + 0.0:g}" if abs(plain) < 1e5 else f"{plain:.0f}"
 
 
 def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
-    """Round numbers from `low` to `high`, about `count` of them."""
+    """List round numbers from `low` to `high`, about `count` of them."""
     if not high > low:
         return [low]
     rough = (high - low) / max(count, 1)
@@ -40,7 +40,7 @@ def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> li
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten from `low` to `high`, with others between them where there are few."""
+    """List powers of ten from `low` to `high`, with others between them where there are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     decades = [10.0**power for power in powers if low <= 10.0**power <= high]
     if len(decades) >= 3:
@@ -59,9 +59,9 @@ class Frame:
     Attributes
     ----------
     width, height : float
-        Of the whole drawing, in pixels.
+        Size of the whole drawing in pixels.
     x_range, y_range : tuple of float
-        Data at its edges.
+        Data at the edges of the plot area.
     left, right, top, bottom : float
         Margins in pixels.
     x_log : bool
@@ -79,7 +79,7 @@ class Frame:
     x_log: bool = False
 
     def x(self, values: ArrayLike) -> FloatArray:
-        """Pixels of `values` along x."""
+        """Convert `values` to pixels along x."""
         low, high = self.x_range
         data = np.asarray(values, dtype=np.float64)
         if self.x_log:
@@ -88,14 +88,14 @@ class Frame:
         return pixels
 
     def y(self, values: ArrayLike) -> FloatArray:
-        """Pixels of `values` along y, which point down."""
+        """Convert `values` to pixels along y, which point down."""
         low, high = self.y_range
         share = (np.asarray(values, dtype=np.float64) - low) / (high - low)
         pixels: FloatArray = self.height - self.bottom - share * (self.height - self.top - self.bottom)
         return pixels
 
     def axes(self, x_label: str, y_label: str, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
-        """Both axes with their ticks and labels."""
+        """Draw both axes with their ticks and labels."""
         base, end = self.height - self.bottom, self.width - self.right
         parts = [f'<path class="axis" d="M{self.left} {self.top}V{base}H{end}"/>']
         for tick, pixel in zip(x_ticks, self.x(x_ticks), strict=True):
@@ -113,7 +113,7 @@ class Frame:
         return "".join(parts)
 
     def bars(self, edges: FloatArray, low: ArrayLike, high: ArrayLike, kind: str) -> str:
-        """Bars between `edges` from `low` to `high`, as one path; bars of no height are left out."""
+        """Draw bars between `edges` from `low` to `high`, as one path; bars of no height are left out."""
         left, right = self.x(edges[:-1]), self.x(edges[1:])
         bottom, top = self.y(low), self.y(high)
         shapes = [
@@ -124,17 +124,17 @@ class Frame:
         return f'<path class="{kind}" d="{"".join(shapes)}"/>' if shapes else ""
 
     def line_at(self, x: float, kind: str) -> str:
-        """A vertical line over the whole height."""
+        """Draw a vertical line over the whole height."""
         return f'<path class="{kind}" d="M{number(float(self.x(x)))} {self.top}V{self.height - self.bottom}"/>'
 
 
 def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "tick") -> str:
-    """A text element."""
+    """Write a text element."""
     return f'<text class="{kind}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def polyline(x: ArrayLike, y: ArrayLike) -> str:
-    """Path data through points, each rounded to a tenth and given relative to the one before: short."""
+    """Write path data through points, each rounded to a tenth and given relative to the one before: short."""
     steps = np.array([x, y], dtype=np.float64).T
     if not len(steps):
         return ""
@@ -145,7 +145,7 @@ def polyline(x: ArrayLike, y: ArrayLike) -> str:
 
 
 def drawing(width: float, height: float, content: str, *, label: str, kind: str = "") -> str:
-    """A complete ``svg`` element that scales with the page; `label` says what it shows to those who cannot see it."""
+    """Write an ``svg`` element that scales with the page; `label` describes it to screen readers."""
     return (
         f'<svg class="{kind}" viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" role="img" '
         f'aria-label="{escape(label)}">{content}</svg>'

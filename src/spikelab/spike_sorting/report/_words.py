@@ -1,11 +1,11 @@
-"""Numbers and outcomes as a reader wants them."""
+"""Words and formats for numbers, durations and the status of a run."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-# What a status of run.json means to somebody who did not watch: badge, one sentence, what to do.
+# Badge, meaning in one sentence and advice for each status of run.json.
 STATUSES = {
     "done": ("done", "", ()),
     "biological failure": (
@@ -55,17 +55,17 @@ TONES = {"done": GOOD, "biological failure": NEUTRAL, "not attempted": NEUTRAL, 
 
 
 def status_words(status: str) -> tuple[str, str, tuple[str, ...]]:
-    """Badge, meaning and advice of a status."""
+    """Return badge, meaning and advice of a status."""
     return STATUSES.get(status, (status, "", ()))
 
 
 def tone(status: str) -> str:
-    """How a status is coloured."""
+    """Severity colour of a status."""
     return TONES.get(status, BAD)
 
 
 def figure(value: Any, digits: int = 3) -> str:
-    """A number for reading: whole numbers with thin spaces, others to a few digits, what is not finite as a word."""
+    """Format a number: whole ones with thin spaces, others to a few digits, NaN and infinity as words."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, bool):
@@ -81,7 +81,7 @@ def figure(value: Any, digits: int = 3) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as ``0.5 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    """Format seconds as ``0.5 s``, ``2 min 5 s``, ``3 h 20 min``."""
     if seconds is None or not math.isfinite(seconds):
         return "\N{EN DASH}"
     if seconds < 60:
@@ -94,19 +94,19 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(mib: float | None) -> str:
-    """MiB as ``350 MiB`` or ``2.5 GiB``."""
+    """Format MiB as ``350 MiB`` or ``2.5 GiB``."""
     if mib is None:
         return "\N{EN DASH}"
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.3g} GiB"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """``1 unit``, ``2 units``."""
+    """Format a count with its noun: ``1 unit``, ``2 units``."""
     return f"{figure(count)} {one if count == 1 else many or one + 's'}"
 
 
 def sort_key(value: Any) -> str:
-    """What a table's cell is sorted by: "" for what is not a number."""
+    """Sort key of a cell; "" where the value is no number."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and math.isinf(value):

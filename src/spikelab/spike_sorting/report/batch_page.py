@@ -26,7 +26,7 @@ INDEX = "index.html"
 
 @dataclass(frozen=True)
 class Summary:
-    """What of a sorted recording is shown beside others: small enough to be kept for every one of a batch."""
+    """Summary of a sorted recording: small enough to be kept for every recording of a batch."""
 
     n_units: int
     n_curated: int
@@ -47,13 +47,13 @@ class IndexRow:
     ----------
     name : str
     status : str
-        As in its ``run.json``, or "not attempted".
+        Status in its ``run.json``, or "not attempted".
     results : Path
-        Its results folder.
+        Results folder.
     error : str
-        What it failed of; "" where it did not.
+        Error message; "" where there was none.
     wall_s : float or None
-        What its stages took.
+        Duration of its stages.
     summary : Summary or None
         None where it was not sorted.
     """
@@ -67,7 +67,7 @@ class IndexRow:
 
 
 def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
-    """The summary of a sorted recording; medians are over its curated units."""
+    """Summarise a sorted recording; medians are over its curated units."""
     curated = outcome.sd_curated
     kept = set(curated.unit_ids)
     locations = units.metadata["channel_locations"]
@@ -92,7 +92,7 @@ def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
 
 
 def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
-    """Write ``index.html`` into the overview folder, unless the one there says the same; returns whether it did.
+    """Write ``index.html`` into the overview folder, unless the page there is the same; returns whether it was written.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _row(folder: Path, row: IndexRow) -> dict[str, Any]:
 
 
 def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str, str]]:
-    """Text and sort key of each column."""
+    """Return text and sort key of each column."""
     time = (_words.duration(wall_s), _words.sort_key(wall_s))
     if summary is None:
         return {name: ("", "") for name, _ in COLUMNS} | {"time": time}
@@ -177,7 +177,7 @@ def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str
 
 
 def _link(folder: Path, target: Path) -> str | None:
-    """How `target` is reached from `folder`; None where it is not there."""
+    """Link from `folder` to `target`; None where there is no such file."""
     if not target.is_file():
         return None
     try:

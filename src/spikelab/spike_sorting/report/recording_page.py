@@ -1,4 +1,4 @@
-"""``report.html``: everything about the sort of one recording on one page."""
+"""``report.html``: the page of one recording."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from spikelab.spike_sorting.report._content import Shown
+    from spikelab.spike_sorting.report._content import ReportData
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 REPORT = "report.html"
 DONE = "done"
-# Outcomes that the same call would come to again, without doing anything.
+# Statuses that the same call ends in again, without running a stage.
 SETTLED = (DONE, "biological failure")
 FIGURES = {
     "curation_bar_plot": "units after each round of curation",
@@ -28,19 +28,19 @@ FIGURES = {
 }
 
 
-def write_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, shown: Shown) -> bool:
-    """Write ``report.html`` into the results folder, unless the one there was made from the same runs.
+def write_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, data: ReportData) -> bool:
+    """Write ``report.html`` into the results folder, unless the page there was made from the same runs.
 
     Parameters
     ----------
     results : Path
         The results folder.
     record : mapping
-        What ``run.json`` holds: name, status, stages, attempts, versions, warnings, error.
+        Content of ``run.json``: name, status, stages, attempts, versions, warnings, error.
     config : SortingPipelineConfig
-        As the user gave it.
-    shown : Shown
-        The artifacts there are. A run that failed has some of them, and a page that explains.
+        Configuration as the user gave it.
+    data : ReportData
+        Artifacts of the run; a run that failed has some of them, and a page that explains.
 
     Returns
     -------
@@ -51,18 +51,18 @@ def write_report(results: Path, record: Mapping[str, Any], config: SortingPipeli
     source = _source(record, config)
     if record.get("status") in SETTLED and _page.is_current(page, source):
         return False
-    files.write_text(page, _page.sealed(render_report(results, record, config, shown), source))
+    files.write_text(page, _page.sealed(render_report(results, record, config, data), source))
     return True
 
 
-def render_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, shown: Shown) -> str:
+def render_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, data: ReportData) -> str:
     """Render the page as HTML; see :func:`write_report`."""
     status = str(record.get("status", ""))
     badge, meaning, advice = _words.status_words(status)
     error = record.get("error")
     units = None
-    if status == DONE and shown.units is not None and shown.outcome is not None:
-        units = _content.unit_content(shown.units, shown.outcome, config.curation)
+    if status == DONE and data.units is not None and data.outcome is not None:
+        units = _content.unit_content(data.units, data.outcome, config.curation)
     return _page.render(
         "report.html.j2",
         name=record.get("name", results.name),
@@ -71,11 +71,11 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         meaning=meaning,
         advice=advice,
         error=_without_folder(error, results) if error else None,
-        facts=_content.facts(record, shown),
+        facts=_content.facts(record, data),
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
         units=units,
-        traces="" if units else _content.traces(shown),
+        traces="" if units else _content.traces(data),
         stages=_content.stage_rows(record),
         total_wall_s=_content.total_wall_s(record),
         settings=_content.changed_settings(config),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
-    from spikelab.spike_sorting.report import Shown, Summary
+    from spikelab.spike_sorting.report import ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spikedata import SpikeData
@@ -123,9 +123,9 @@ def _require_input(job: Job) -> None:
 
 def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     """Run the stages, with lock, log, record, report and clean-up; in a read-only folder, load them without any."""
-    from spikelab.spike_sorting.report import Shown
+    from spikelab.spike_sorting.report import ReportData
 
-    record, report = RunRecord.start(job), Shown()
+    record, report = RunRecord.start(job), ReportData()
     if is_read_only(job.results):
         logger.info("%s cannot be written to: what is finished there is loaded", job.results)
         with known_errors(job.name, job.results, job.intermediate):
@@ -165,7 +165,7 @@ def _finalise(record: RunRecord, job: Job, warnings: Sequence[str]) -> None:
     record.write(job.results)
 
 
-def _sort(job: Job, record: RunRecord, report: Shown, limits: Limits, *, only_sorter: bool) -> Sorted | None:
+def _sort(job: Job, record: RunRecord, report: ReportData, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     """Run the stages; returns None after the sorter's, where only these are wanted."""
     context = _prepare(job, record, limits)
     recording, sorting = _find_spikes(context, record, report)
@@ -186,7 +186,7 @@ def _prepare(job: Job, record: RunRecord, limits: Limits) -> Context:
 
 
 def _find_spikes(
-    context: Context, record: RunRecord, report: Shown
+    context: Context, record: RunRecord, report: ReportData
 ) -> tuple[StageResult[BinaryRecording], StageResult[SpikeTrains]]:
     """Run the stages recording and sorting."""
     from spikelab.spike_sorting.curation import require_epoch
@@ -206,7 +206,7 @@ def _find_neurons(
     job: Job,
     context: Context,
     record: RunRecord,
-    report: Shown,
+    report: ReportData,
     recording: StageResult[BinaryRecording],
     sorting: StageResult[SpikeTrains],
 ) -> Sorted:
@@ -352,7 +352,7 @@ def _trace_to_log(path: Path, error: BaseException) -> None:
         log.write(text)
 
 
-def _write_report(job: Job, record: RunRecord, report: Shown) -> None:
+def _write_report(job: Job, record: RunRecord, report: ReportData) -> None:
     """Write the report page. Complete results do not fail for it, nor does it hide the error of the others."""
     from spikelab.spike_sorting.report import write_report
 

@@ -37,8 +37,6 @@ WITHOUT = {
     "spikelab.spike_sorting.rt_sort.RTSortStream",
     "spikelab.spike_sorting.rt_sort.ModelSpikeSorter",
     "spikelab.spike_sorting.rt_sort.sequences.Sequences",
-    "spikelab.spike_sorting.data.Waveforms",
-    "spikelab.spike_sorting.data.TraceSource",
 }
 
 

@@ -25,6 +25,17 @@ class TraceSource(Protocol):
     """Any recording that the waveform engine can read: microvolts by frame range, and the epochs.
 
     :class:`BinaryRecording` and :class:`SpikeInterfaceTraces` are such sources.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelab.spike_sorting.data import Epoch
+    >>> class Silence:
+    ...     n_samples, n_channels, sampling_frequency, epochs = 1000, 2, 20_000.0, (Epoch(0, 1000),)
+    ...     def read_uv(self, start, end):
+    ...         return np.zeros((end - start, self.n_channels), dtype=np.float32)
+    >>> Silence().read_uv(0, 10).shape
+    (10, 2)
     """
 
     @property

@@ -54,6 +54,22 @@ class Waveforms:
     epoch_snr, epoch_std_norm : numpy.ndarray of float32, shape (epochs, units), or None
         On the main channel, from the template, the standard deviation and the noise of each epoch alone; 0 and infinity
         where an epoch has no averaged spike. None with a single epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikeinterface.core import NumpyRecording
+    >>> from spikelab.spike_sorting.config import WaveformConfig
+    >>> from spikelab.spike_sorting.data import SpikeInterfaceTraces, SpikeTrains
+    >>> from spikelab.spike_sorting.waveforms import compute_waveforms
+    >>> traces = np.zeros((20_000, 2), dtype=np.float32)
+    >>> traces[1000::1000, 1] = -80.0  # a unit on the second channel
+    >>> source, trains = SpikeInterfaceTraces(NumpyRecording([traces], 20_000.0)), {4: range(1000, 20_000, 1000)}
+    >>> waveforms = compute_waveforms(
+    ...     source, SpikeTrains.from_dict(trains), WaveformConfig(), seed=1, n_jobs=1, total_memory="1G"
+    ... )
+    >>> int(waveforms.main_channels[0]), float(waveforms.templates.min())
+    (1, -80.0)
     """
 
     unit_ids: IntArray

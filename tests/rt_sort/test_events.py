@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import peaks_of, row_of_electrodes
-from spikelab.spike_sorting.rt_sort.learning.events import find_events, is_root, neighbours
+from spikelab.spike_sorting.rt_sort.learning.events import RootLimits, find_events, is_root, neighbours
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
 # At 10 kHz five frames before and three after; radii of one and of two electrodes.
@@ -162,4 +162,5 @@ def test_roots_are_those_of_the_slow_way(
     frames, channels, sizes = columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2].astype(np.float32)
     rest = (locations, 20.0, 40.0, before, after, least, float(too_many))
     expected = slow_roots(frames, channels, sizes, *rest)
-    assert is_root(frames, channels, sizes, *rest).tolist() == expected
+    found = peaks_of(list(zip(frames, channels, np.ones(len(frames)), -sizes, strict=True)))
+    assert is_root(found, locations, RootLimits(*rest[1:])).tolist() == expected

@@ -23,7 +23,7 @@ def found(
     values = np.asarray(traces, dtype=np.float32)
     frames, channels = np.full(room, -1), np.full(room, -1)
     limits = [np.full(values.shape[1], limit, dtype=np.float32) for limit in (lowest, highest)]
-    n = find_extremes(values, *limits, first, last, radius, reach, frames, channels)
+    n = find_extremes(values, *limits, (first, last), radius, reach, frames, channels)
     assert np.all(frames[n:] == -1)
     return list(zip(frames[:n].tolist(), channels[:n].tolist(), strict=False)) + [(-1, -1)] * max(0, n - room)
 
@@ -66,7 +66,7 @@ def test_limits_are_those_of_each_channel_and_count_themselves() -> None:
     traces[2] = [-3, -3, 4]
     frames, channels = np.zeros(5, dtype=int), np.zeros(5, dtype=int)
     lowest, highest = np.array([-3, -3.5, -9], dtype=np.float32), np.array([9, 9, 4], dtype=np.float32)
-    assert find_extremes(traces, lowest, highest, 1, 4, 1, 1, frames, channels) == 2
+    assert find_extremes(traces, lowest, highest, (1, 4), 1, 1, frames, channels) == 2
     assert (frames[:2].tolist(), channels[:2].tolist()) == ([2, 2], [0, 2])
 
 

@@ -96,9 +96,9 @@ def described(**parameters: Any) -> Sequences:
     second = (np.array([3, 2, 1]), np.stack([bump(6, -10), bump(4, -9), bump(7, 5)]))
     peaks = peaks_of([(50, 1, 2.0), (51, 0, 1.0), (90, 1, 0.0), (98, 2, 3.0), (100, 3, 1.0)])
     return describe(
-        [first, second], np.array([2, 1]), [np.array([1.0, 1.4]), np.array([1.0])],
-        [np.array([50, 90]), np.array([99])], peaks, np.array([2, 1, 1, 2], dtype=np.float32), 5, 3,
-        resolve("mea", parameters),
+        [first, second], np.array([2, 1]),
+        [(np.array([50, 90]), np.array([1.0, 1.4])), (np.array([99]), np.array([1.0]))], peaks,
+        np.array([2, 1, 1, 2], dtype=np.float32), 5, 3, resolve("mea", parameters),
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_sequences_are_described_around_the_peak_of_their_root() -> None:
 
 
 def test_no_sequences_are_described_too() -> None:
-    found = describe([], np.empty(0, dtype=int), [], [], peaks_of([]), np.ones(2), 5, 3, resolve("mea"))
+    found = describe([], np.empty(0, dtype=int), [], peaks_of([]), np.ones(2), 5, 3, resolve("mea"))
     assert found.n_sequences == 0
     assert found.channels.shape == (0, 1)
 
@@ -189,7 +189,7 @@ def test_at_most_twelve_electrodes_are_checked_and_at_least_one() -> None:
 def test_probabilities_are_those_at_the_peak_of_the_root(at: int, seen: bool) -> None:
     """One frame before the frame that the spikes go by, and within one frame of it."""
     found = describe(
-        [(np.array([1]), bump(4, -9)[None])], np.array([1]), [np.ones(1)], [np.array([50])], peaks_of([(at, 1, 2.0)]),
+        [(np.array([1]), bump(4, -9)[None])], np.array([1]), [(np.array([50]), np.ones(1))], peaks_of([(at, 1, 2.0)]),
         np.ones(2, dtype=np.float32), 5, 1, resolve("mea", {}),
     )  # fmt: skip
     assert found.probabilities[0, 0] == pytest.approx(sure(2) if seen else 0)

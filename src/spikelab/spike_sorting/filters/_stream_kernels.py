@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.system.compiling import contracted
+from spikelab.system.compiling import compiled, contracted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +59,16 @@ def run_sections(
             for channel in range(width):
                 filtered[frame, low + channel] = row[channel]
             if (n_before + frame) % FADE_EVERY == 0:
-                # After silence the state fades into subnormal numbers, which some processors handle very slowly.
-                for memory in range(2 * n_sections):
-                    for channel in range(low, low + width):
-                        value = state[memory, channel]
-                        state[memory, channel] = 0.0 if abs(value) < 1e-30 else value
+                end_fading(state, low, low + width)
+
+
+@compiled
+def end_fading(state: Doubles, first: int, last: int) -> None:
+    """Set the smallest numbers to zero: after silence they become subnormal, which some processors are slow at."""
+    for memory in range(state.shape[0]):
+        for channel in range(first, last):
+            value = state[memory, channel]
+            state[memory, channel] = 0.0 if abs(value) < 1e-30 else value
 
 
 @contracted

@@ -274,10 +274,10 @@ class Learner:
         self, means: Floats, counts: NDArray[np.float64], scales: list[Floats], frames: list[Ints], peaks: Peaks
     ) -> Sequences:
         clean = [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
+        trains = list(zip(frames, scales, strict=True))
         return describe(
-            clean, counts.astype(np.int64), scales, frames, peaks, self.noise.sigma, self.before, self.reach,
-            self.parameters,
-        )  # fmt: skip
+            clean, counts.astype(np.int64), trains, peaks, self.noise.sigma, self.before, self.reach, self.parameters
+        )
 
     def _round(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Units:
         fs = self.traces.sampling_frequency

@@ -241,10 +241,16 @@ def _check_each(parameters: SequenceParameters) -> None:
         if name == "inference_scaling_numerator" and value is None:
             continue
         kind = type(getattr(SequenceParameters, name))
-        allowed = (int, float) if kind is float else (kind,)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or value != value:
+        if not _is_a(value, kind):
             raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
         if name != "relocate_root_max_latency" and value < 0:
             raise ValueError(f"{name} must not be negative, got {value!r}")
         if name in ("scale_std", "learning_s") and value == 0:
             raise ValueError(f"{name} must be above 0: with 0 no spike would be found")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value has the type of a parameter; whole numbers are floats too, and NaN is none."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind) and value == value

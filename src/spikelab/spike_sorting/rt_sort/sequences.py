@@ -149,8 +149,8 @@ def find_root(
 
 
 def describe(
-    clean: list[tuple[Ints, Floats]], counts: Ints, scales: list[Floats], frames: list[Ints], peaks: Peaks,
-    sigma: Floats, n_before: int, reach: int, parameters: SequenceParameters,
+    clean: list[tuple[Ints, Floats]], counts: Ints, trains: list[tuple[Ints, Floats]], peaks: Peaks, sigma: Floats,
+    n_before: int, reach: int, parameters: SequenceParameters,
 ) -> Sequences:  # fmt: skip
     """Make sequences of clean waveforms.
 
@@ -159,8 +159,8 @@ def describe(
     clean : list of (channels, waveform)
         From `templates.denoise`; the peak lies near frame `n_before`.
     counts : numpy.ndarray of int64, shape (sequences,)
-    scales, frames : list of numpy.ndarray
-        Of the spikes of each sequence.
+    trains : list of (frames, scales)
+        Spikes of each sequence, and their sizes.
     peaks : numpy.ndarray of `PEAK`
         Those of the network, for the probabilities.
     sigma : numpy.ndarray of float32, shape (channels,)
@@ -174,19 +174,19 @@ def describe(
     waveforms = np.zeros((n, most, window), dtype=np.float32)
     latencies, amplitudes, probabilities = (np.zeros((n, most), dtype=np.float32) for _ in range(3))
     roots, root_std = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
-    for u, (support, waveform) in enumerate(clean):
+    for u, ((support, waveform), (frames, scales)) in enumerate(zip(clean, trains, strict=True)):
         row, at = find_root(support, waveform, sigma, n_before, reach, parameters)
         centred = shift(waveform, at - n_before)
         k = len(support)
         n_channels[u], channels[u, :k], waveforms[u, :k], roots[u] = k, support, centred, support[row]
         latencies[u, :k] = np.argmax(np.abs(centred), axis=1) - n_before
         amplitudes[u, :k] = np.abs(centred).max(axis=1) / sigma[support]
-        some = np.linspace(0, len(frames[u]) - 1, min(MAX_DESCRIBED, len(frames[u]))).astype(int)
-        seen = frames[u][some] + (at - n_before)
+        some = np.linspace(0, len(frames) - 1, min(MAX_DESCRIBED, len(frames))).astype(int)
+        seen = frames[some] + (at - n_before)
         probabilities[u, :k] = mean_probability(
             peaks["frame"], peaks["channel"], peaks["logit"], seen, support, reach, len(sigma)
         )
-        root_std[u] = np.std(scales[u]) if len(scales[u]) > 1 else 0.0
+        root_std[u] = np.std(scales) if len(scales) > 1 else 0.0
     return Sequences(roots, n_channels, channels, waveforms, latencies, amplitudes, probabilities, counts, root_std)
 
 

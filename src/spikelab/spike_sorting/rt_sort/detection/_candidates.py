@@ -22,14 +22,13 @@ def find_extremes(
     traces: Floats,
     lowest: Floats,
     highest: Floats,
-    first: int,
-    last: int,
+    rows: tuple[int, int],
     radius: int,
     reach: int,
     frames: Ints,
     channels: Ints,
 ) -> int:
-    """Find local minima below `lowest` and maxima above `highest` in rows first to last; return how many there are.
+    """Find local minima below `lowest` and maxima above `highest` in `rows` first to last; return how many there are.
 
     A minimum is the smallest value within `radius` frames on either side, the earliest of equals. A maximum is the
     largest, and no minimum within `reach` frames is deeper than it is high. Those found are written to `frames` (row
@@ -37,7 +36,7 @@ def find_extremes(
     """
     n_channels = traces.shape[1]
     n_found = 0
-    for frame in range(first, last):
+    for frame in range(rows[0], rows[1]):
         row, before, after = traces[frame], traces[frame - 1], traces[frame + 1]
         for start in range(0, n_channels, TILE):
             end = min(start + TILE, n_channels)

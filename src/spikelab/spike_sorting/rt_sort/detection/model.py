@@ -234,8 +234,7 @@ def _published_shapes(params: Any) -> tuple[LayerShape, ...]:
     if not isinstance(params, list) or len(params) < 3:
         raise ValueError(f"architecture_params is {params!r}; known are {known} and the list of a published model")
     name, n_hidden, activation = params[:3]
-    kernels = {4: 21, -4: 31}
-    kernel = int(name) + 1 if isinstance(name, str) and name.isdigit() else kernels.get(name, 0)
+    kernel = _published_kernel(name)
     if not kernel or activation != "relu" or not isinstance(n_hidden, int) or n_hidden < 1:
         raise ValueError(
             f"the architecture {params!r} is unknown; published ones start with 4, -4 or a rate in kHz such as '20', "
@@ -244,6 +243,13 @@ def _published_shapes(params: Any) -> tuple[LayerShape, ...]:
     if any(params[3:]):
         raise ValueError(f"the architecture {params!r} has options that are not known; zeros are expected at its end")
     return (*((n_hidden, kernel) for _ in range(3)), (1, kernel))
+
+
+def _published_kernel(name: Any) -> int:
+    """Length of the kernels of a published model, 0 if its id is unknown."""
+    if isinstance(name, str) and name.isdigit():
+        return int(name) + 1
+    return {4: 21, -4: 31}.get(name, 0)
 
 
 def _layers(shapes: tuple[LayerShape, ...], tensors: Tensors) -> tuple[Layer, ...]:

@@ -147,9 +147,7 @@ def median_bits(traces: NDArray[np.int32], medians: NDArray[np.int32]) -> None:
     smaller = np.zeros(TILE, dtype=np.int32)
     for first in range(0, n_channels, TILE):
         width = min(TILE, n_channels - first)
-        for frame in range(n_frames):
-            for channel in range(width):
-                bits[frame, channel] = traces[frame, first + channel] & np.int32(0x7FFFFFFF)
+        copy_sizes(traces, first, width, bits)
         found[:] = 0
         for bit in range(30, IGNORED_BITS - 1, -1):
             for channel in range(TILE):
@@ -163,3 +161,11 @@ def median_bits(traces: NDArray[np.int32], medians: NDArray[np.int32]) -> None:
         # Half of what was not searched for, so that the medians are not all too small.
         for channel in range(width):
             medians[first + channel] = found[channel] + np.int32(1 << (IGNORED_BITS - 1))
+
+
+@compiled
+def copy_sizes(traces: NDArray[np.int32], first: int, width: int, bits: NDArray[np.int32]) -> None:
+    """Copy the bits of some channels without their sign."""
+    for frame in range(traces.shape[0]):
+        for channel in range(width):
+            bits[frame, channel] = traces[frame, first + channel] & np.int32(0x7FFFFFFF)

@@ -16,7 +16,7 @@ Peaks are a structured array of `PEAK`, in the order of frames, then channels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -174,7 +174,7 @@ class PeakDetector:
         room = 256 + (last - first) * len(sigma) // 64
         while True:
             frames, channels = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-            n_found = find_extremes(traces, lowest, highest, first, last, self.radius, self.reach, frames, channels)
+            n_found = find_extremes(traces, lowest, highest, (first, last), self.radius, self.reach, frames, channels)
             if n_found <= room:
                 return frames[:n_found], channels[:n_found]
             room = n_found
@@ -213,12 +213,8 @@ def detect_peaks(
     model: ModelSpikeSorter,
     sampling_frequency: float,
     *,
-    gate_sigma: float = GATE_SIGMA,
-    gate_sigma_positive: float = GATE_SIGMA_POSITIVE,
-    min_probability: float = MIN_PROBABILITY,
-    inference_scaling: float = 1.0,
-    device: str = "cpu",
     n_jobs: int = 1,
+    **options: Any,
 ) -> Peaks:
     """Spikes on single channels of a recording in memory.
 
@@ -229,8 +225,8 @@ def detect_peaks(
     ----------
     traces_uv : numpy.ndarray of float32, shape (frames, channels)
         In C order, band-passed, in microvolts.
-    model, sampling_frequency, gate_sigma, gate_sigma_positive, min_probability, inference_scaling, device
-        See :class:`PeakDetector`.
+    model, sampling_frequency, **options
+        Those of :class:`PeakDetector`.
     n_jobs : int
         Threads; the result does not depend on it.
 
@@ -238,15 +234,7 @@ def detect_peaks(
     -------
     numpy.ndarray of `PEAK`
     """
-    detector = PeakDetector(
-        model,
-        sampling_frequency,
-        gate_sigma=gate_sigma,
-        gate_sigma_positive=gate_sigma_positive,
-        min_probability=min_probability,
-        inference_scaling=inference_scaling,
-        device=device,
-    )
+    detector = PeakDetector(model, sampling_frequency, **options)
     size = SEGMENT_BLOCKS * detector.n_block_frames
     starts = range(0, max(len(traces_uv), 1), size)
     end = max(0, len(traces_uv) - detector.after)

@@ -96,15 +96,7 @@ def discriminant(points: Doubles, n_first: int) -> Doubles:
     and of d dimensions and n points the share d / (d + n) of it is replaced by the identity.
     """
     n, n_dims = points.shape
-    means = np.zeros((2, n_dims))
-    for i in range(n):
-        for j in range(n_dims):
-            means[0 if i < n_first else 1, j] += points[i, j]
-    difference = np.empty(n_dims)
-    for j in range(n_dims):
-        means[0, j] /= n_first
-        means[1, j] /= n - n_first
-        difference[j] = means[1, j] - means[0, j]
+    means, difference = two_means(points, n_first)
     within = scatter_about(points, means, n_first)
     size = min(n_dims, max(2, min(MOST_DIMS, n // POINTS_PER_DIM)))
     basis = unit_axes(n_dims) if size == n_dims else leading_axes(within, difference, size)
@@ -128,6 +120,22 @@ def discriminant(points: Doubles, n_first: int) -> Doubles:
     for i in range(n):
         along[i] = inner(points[i], axis)
     return along
+
+
+@compiled
+def two_means(points: Doubles, n_first: int) -> tuple[Doubles, Doubles]:
+    """Means of the first `n_first` points and of the others, and their difference."""
+    n, n_dims = points.shape
+    means = np.zeros((2, n_dims))
+    for i in range(n):
+        for j in range(n_dims):
+            means[0 if i < n_first else 1, j] += points[i, j]
+    difference = np.empty(n_dims)
+    for j in range(n_dims):
+        means[0, j] /= n_first
+        means[1, j] /= n - n_first
+        difference[j] = means[1, j] - means[0, j]
+    return means, difference
 
 
 @compiled

@@ -118,7 +118,13 @@ def move_centres(points: Doubles, labels: IntArray, centres: Doubles) -> None:
 
 @compiled
 def merge_unimodal(points: Doubles, labels: IntArray, n_cells: int, threshold: float) -> None:
-    """Merge cells in `labels`, or cut pairs of them anew, until every pair has been compared as it is."""
+    """Merge cells in `labels`, or cut pairs of them anew, until every pair has been compared as it is.
+
+    Isosplit (Magland & Barnett 2015, arXiv 1508.04841), which this follows: of the cells a and b that are nearest to
+    each other, points are projected onto Fisher's discriminant, ``x . (S_a + S_b)^-1 (m_b - m_a)`` with the means m and
+    the scatters S (shrunk towards a sphere). The cells are merged if the projection is unimodal, its score below
+    `threshold`; else its cut moves points between them.
+    """
     counts, centres, squares = geometry(points, labels, n_cells)
     compared = np.zeros((n_cells, n_cells), dtype=np.int64)
     settled = np.zeros((n_cells, n_cells), dtype=np.bool_)
@@ -135,17 +141,23 @@ def merge_unimodal(points: Doubles, labels: IntArray, n_cells: int, threshold: f
             compared[a, b] += 1
             compared[b, a] += 1
             if merged:
-                for other in range(n_cells):
-                    compared[a, other] = compared[other, a] = 0
+                compared[a, :] = 0
+                compared[:, a] = 0
             if changed:
                 for cell in (a, b):
                     update(points, labels, cell, counts, centres)
-                    for other in range(n_cells):
-                        settled[cell, other] = settled[other, cell] = compared[cell, other] >= MOST_COMPARISONS
+                    reopen(settled, compared, cell)
                 for cell in (a, b):
                     measure(centres, counts, cell, squares)
             settled[a, b] = settled[b, a] = True
         nearest = nearest_open(squares, settled)
+
+
+@compiled
+def reopen(settled: NDArray[np.bool_], compared: IntArray, cell: int) -> None:
+    """Let a cell that changed be compared again with every other, but not for ever."""
+    for other in range(compared.shape[0]):
+        settled[cell, other] = settled[other, cell] = compared[cell, other] >= MOST_COMPARISONS
 
 
 @compiled
@@ -303,10 +315,7 @@ def absorb_small(points: Doubles, labels: IntArray, n_cells: int, min_size: int)
     """
     counts, centres, squares = geometry(points, labels, n_cells)
     while True:
-        small = -1
-        for cell in range(n_cells):
-            if 0 < counts[cell] < min_size and (small < 0 or counts[cell] < counts[small]):
-                small = cell
+        small = smallest_below(counts, min_size)
         goal = nearest_large(squares[small], counts, min_size) if small >= 0 else -1
         if goal < 0:
             return
@@ -317,6 +326,16 @@ def absorb_small(points: Doubles, labels: IntArray, n_cells: int, min_size: int)
             update(points, labels, cell, counts, centres)
         for cell in (small, goal):
             measure(centres, counts, cell, squares)
+
+
+@compiled
+def smallest_below(counts: IntArray, min_size: int) -> int:
+    """Smallest cell of fewer than `min_size` points, the first of equals; -1 if there is none."""
+    small = -1
+    for cell in range(counts.size):
+        if 0 < counts[cell] < min_size and (small < 0 or counts[cell] < counts[small]):
+            small = cell
+    return small
 
 
 @compiled

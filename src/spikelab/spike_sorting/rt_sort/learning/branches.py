@@ -106,25 +106,33 @@ def split_branches(
     parameters : SequenceParameters
     """
     least = max(parameters.min_coc_n, round(parameters.min_coc_p / 100 * len(sizes)), 2)
-    # Rows of a branch, the first electrode it has not been split by, and distances since the last split.
-    waiting = [(np.arange(len(sizes)), 0, 0)]
+    waiting = [(np.arange(len(sizes)), 0)]  # rows of a branch, and the first electrode it has not been split by
     complete: list[Ints] = []
     while waiting:
-        rows, k, patience = waiting.pop()
-        parts = [rows]
-        while len(parts) == 1 and k < latencies.shape[1] and patience < parameters.elec_patience:
-            parts = _by_latency(rows, latencies[rows, k], parameters)
-            k += 1
-            if k == latencies.shape[1] or distances[k] > distances[k - 1]:
-                patience += 1
+        rows, first = waiting.pop()
+        parts, after = _first_split(rows, first, latencies, distances, parameters)
         if len(parts) == 1:
             complete += _by_size(rows, sizes[rows], parameters)
         else:
-            waiting += [(part, k, 0) for part in parts if len(part) >= least]
+            waiting += [(part, after) for part in parts if len(part) >= least]
     labels = np.full(len(sizes), -1, dtype=np.int64)
     for label, rows in enumerate(rows for rows in complete if len(rows) >= max(parameters.min_coc_n, 2)):
         labels[rows] = label
     return labels
+
+
+def _first_split(
+    rows: Ints, k: int, latencies: Floats, distances: NDArray[np.float64], parameters: SequenceParameters
+) -> tuple[list[Ints], int]:
+    """Split by the first electrode from `k` on that splits, within `elec_patience` distances; the electrode after."""
+    n_distances = 0
+    while k < latencies.shape[1] and n_distances < parameters.elec_patience:
+        parts = _by_latency(rows, latencies[rows, k], parameters)
+        k += 1
+        if len(parts) > 1:
+            return parts, k
+        n_distances += k == latencies.shape[1] or distances[k] > distances[k - 1]
+    return [rows], k
 
 
 def _by_latency(rows: Ints, latencies: Floats, parameters: SequenceParameters) -> list[Ints]:

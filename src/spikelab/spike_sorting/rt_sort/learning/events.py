@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -54,56 +55,88 @@ def find_events(
     stringent = np.log(parameters.stringent_thresh / (1 - parameters.stringent_thresh))
     peaks = peaks[peaks["logit"] >= stringent]
     frames_per_ms = sampling_frequency / 1000
-    chosen = is_root(
-        peaks["frame"],
-        peaks["channel"],
-        np.abs(peaks["amplitude"]),
-        locations,
-        parameters.inner_radius,
-        parameters.outer_radius,
-        max(1, round(parameters.ms_before * frames_per_ms)),
-        max(1, round(parameters.ms_after * frames_per_ms)),
-        parameters.min_activity_root_cocs,
-        max(parameters.min_elecs_for_array_noise_n, parameters.min_elecs_for_array_noise_f * n_electrodes),
+    limits = RootLimits(
+        inner_um=float(parameters.inner_radius),
+        outer_um=float(parameters.outer_radius),
+        before=max(1, round(parameters.ms_before * frames_per_ms)),
+        after=max(1, round(parameters.ms_after * frames_per_ms)),
+        least=parameters.min_activity_root_cocs,
+        too_many=float(
+            max(parameters.min_elecs_for_array_noise_n, parameters.min_elecs_for_array_noise_f * n_electrodes)
+        ),
     )
+    chosen = is_root(peaks, locations, limits)
     events = peaks[chosen]
     rates = np.bincount(events["channel"], minlength=n_electrodes) / max(duration_s, 1e-9)
     busy: Peaks = events[rates[events["channel"]] >= parameters.min_activity_hz]
     return busy
 
 
+class RootLimits(NamedTuple):
+    """Radii in um, times in frames, and numbers of electrodes that make a root; see :func:`find_events`."""
+
+    inner_um: float
+    outer_um: float
+    before: int
+    after: int
+    least: int
+    too_many: float
+
+
 @compiled
-def is_root(
-    frames: Ints, channels: NDArray[np.int32], sizes: NDArray[np.float32], locations: NDArray[np.float64],
-    inner_um: float, outer_um: float, before: int, after: int, least: int, too_many: float,
-) -> NDArray[np.bool_]:  # fmt: skip
+def is_root(peaks: Peaks, locations: NDArray[np.float64], limits: RootLimits) -> NDArray[np.bool_]:
     """Which peaks are roots, shape (peaks,); of equal sizes the earlier one, then the lower electrode."""
-    n = len(frames)
+    n = len(peaks)
     chosen = np.zeros(n, dtype=np.bool_)
     seen = np.full(len(locations), -1, dtype=np.int64)
-    first = 0
+    first = last = 0
     for i in range(n):
-        while frames[first] < frames[i] - before:
+        while peaks[first]["frame"] < peaks[i]["frame"] - limits.before:
             first += 1
-        here = channels[i]
-        largest, n_seen, n_array = True, 1, 1
-        seen[here] = i
-        for j in range(first, n):
-            if frames[j] > frames[i] + after:
-                break
-            there = channels[j]
-            if j == i:
-                continue
-            dx = locations[there, 0] - locations[here, 0]
-            dy = locations[there, 1] - locations[here, 1]
-            apart = np.sqrt(dx * dx + dy * dy)
-            if apart <= outer_um and (sizes[j] > sizes[i] or (sizes[j] == sizes[i] and j < i)):
-                largest = False
-                break
-            if seen[there] != i:
-                seen[there] = i
-                n_array += 1
-                if apart <= inner_um:
-                    n_seen += 1
-        chosen[i] = largest and n_seen >= least and n_array < too_many
+        while last < n and peaks[last]["frame"] <= peaks[i]["frame"] + limits.after:
+            last += 1
+        if is_largest(peaks, i, first, last, locations, limits.outer_um):
+            n_inner, n_array = count_electrodes(peaks, i, first, last, locations, limits.inner_um, seen)
+            chosen[i] = n_inner >= limits.least and n_array < limits.too_many
     return chosen
+
+
+@compiled
+def apart(locations: NDArray[np.float64], one: int, other: int) -> float:
+    """Distance of two electrodes."""
+    dx = locations[other, 0] - locations[one, 0]
+    dy = locations[other, 1] - locations[one, 1]
+    return math.sqrt(dx * dx + dy * dy)
+
+
+@compiled
+def is_largest(peaks: Peaks, i: int, first: int, last: int, locations: NDArray[np.float64], radius_um: float) -> bool:
+    """Whether no peak of rows `first` to `last` within a radius is larger than peak `i`, or as large and earlier."""
+    size = abs(peaks[i]["amplitude"])
+    for j in range(first, last):
+        other = abs(peaks[j]["amplitude"])
+        if other < size or (other == size and j >= i):
+            continue
+        if apart(locations, peaks[i]["channel"], peaks[j]["channel"]) <= radius_um:
+            return False
+    return True
+
+
+@compiled
+def count_electrodes(
+    peaks: Peaks, i: int, first: int, last: int, locations: NDArray[np.float64], radius_um: float, seen: Ints
+) -> tuple[int, int]:
+    """Count the electrodes with a peak in rows `first` to `last`: within a radius of that of peak `i`, and in all.
+
+    `seen` is the peak that an electrode was last counted for, shape (electrodes,).
+    """
+    here = peaks[i]["channel"]
+    n_inner, n_array = 1, 1
+    seen[here] = i
+    for j in range(first, last):
+        there = peaks[j]["channel"]
+        if seen[there] != i:
+            seen[there] = i
+            n_array += 1
+            n_inner += apart(locations, here, there) <= radius_um
+    return n_inner, n_array

@@ -1,4 +1,4 @@
-"""From templates and metrics to a ``SpikeData`` of all units."""
+"""``SpikeData`` of all units, from their templates and metrics."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig) -> SpikeData:
-    """All units of a sorting as one ``SpikeData`` on the clock of the (concatenated) recording.
+    """Put all units of a sorting into one ``SpikeData`` on the clock of the (concatenated) recording.
 
     Parameters
     ----------
     recording : BinaryRecording
-        What was sorted.
+        Sorted recording.
     waveforms : Waveforms
         Spikes, templates and metrics of every unit.
     config : SortingPipelineConfig
@@ -63,7 +63,7 @@ def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: So
 
 
 def compiled_window(config: WaveformConfig, fs: float, n_before: int, n_samples: int) -> slice:
-    """Part of a template window of `n_samples` (peak at `n_before`) that goes into the compiled templates."""
+    """Select the samples of a template window (`n_samples`, peak at `n_before`) for the compiled templates."""
     start = n_before - whole_frames(config.compiled_ms_before, fs)
     stop = n_before + whole_frames(config.compiled_ms_after, fs) + 1
     if start < 0 or stop > n_samples:
@@ -143,6 +143,6 @@ def epoch_metadata(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
         table["rec_chunks_ms"] = [[e.start_frame * 1000.0 / fs, e.end_frame * 1000.0 / fs] for e in epochs]
         table["rec_chunk_names"] = [epoch.name for epoch in epochs]
         table["rec_chunk_source_files"] = [epoch.source_file for epoch in epochs]
-    # Through JSON, so that equal text is never one shared object here and two there: a pickle would tell.
+    # JSON makes every text an object of its own: pickles of equal tables are equal byte by byte.
     jsonable: dict[str, Any] = json.loads(json.dumps(table))
     return jsonable

@@ -1,4 +1,4 @@
-"""The files of a results folder: pickle and npz of the ``SpikeData``, ``sorted.npz``, ``sorted.mat``, waveforms."""
+"""Files of a results folder: pickle and npz of the ``SpikeData``, ``sorted.npz``, ``sorted.mat``, waveforms."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def compile_results(
     sd_curated, sd_all : SpikeData
         The units that passed curation, and all units.
     recording : BinaryRecording
-        What was sorted. With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by its
+        Sorted recording. With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by its
         ``source_gains_uv``, which gives counts of the original file; pickles, the npz of the ``SpikeData`` and the
         attributes in them stay in microvolts.
     config : SortingPipelineConfig
@@ -89,7 +89,7 @@ def compile_results(
 
 
 def _scale(recording: BinaryRecording, config: SortingPipelineConfig) -> Scale:
-    """What microvolts are multiplied by in the compiled files."""
+    """Return the factor of voltages in the compiled files."""
     if config.waveform.scale_compiled_waveforms or recording.source_gains_uv is None:
         return 1.0
     scale: Scale = 1.0 / recording.source_gains_uv

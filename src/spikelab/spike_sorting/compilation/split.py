@@ -1,4 +1,4 @@
-"""One ``SpikeData`` per original file out of a sorted concatenation."""
+"""Split of a sorted concatenation into one ``SpikeData`` per original file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def split_by_file(sd: SpikeData) -> list[SpikeData]:
 
 
 def _epochs_of_files(metadata: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
-    """Half-open range of the epochs of each file of which there are any, by the file's position."""
+    """Find the half-open range of epochs of each file that has any, by the position of the file."""
     sources, n_epochs = metadata.get(SOURCES_KEY, ()), len(metadata.get("rec_chunks_frames", [None]))
     if len(sources) != n_epochs:
         raise ValueError(
@@ -66,7 +66,7 @@ def _epochs_of_files(metadata: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
 
 
 def _nothing_of(sd: SpikeData, file: str, index: int) -> SpikeData:
-    """All units without a spike, in no time."""
+    """Make the data of a file of which nothing was kept: all units, length 0, no spikes."""
     silent = {"spike_train_samples": np.empty(0, dtype=np.int64), "snr": 0.0, "std_norm": np.inf}
     gone = (FILES_KEY, *EPOCH_KEYS)
     return SpikeData(

@@ -1,4 +1,4 @@
-"""The units of ``sorted.npz`` and ``sorted.mat``."""
+"""Units as ``sorted.npz`` and ``sorted.mat`` list them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN_ELECTRODE = -1
 
 
 def sorted_order(sd: SpikeData) -> list[int]:
-    """Positions of the units as the compiled files list them.
+    """Sort the units as the compiled files list them, and return their positions.
 
     Units with a negative peak come first, then those with a positive one, each by descending amplitude (ties by unit
     id).

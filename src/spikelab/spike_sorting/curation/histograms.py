@@ -80,30 +80,38 @@ def metric_histogram(metric: Metric, curated: FloatArray, failed: FloatArray, co
     -------
     Histogram
     """
-    drawn = [
-        (criterion, float(threshold))
-        for criterion, threshold in in_force(config)
-        if criterion.metric == metric and np.isfinite(threshold)
-    ]
-    thresholds = [threshold for _, threshold in drawn]
+    drawn = _thresholds(metric, config)
+    thresholds = np.array([threshold for threshold, _ in drawn])
     values = np.concatenate([curated, failed])
     log = metric.log and _is_wide(np.concatenate([values, thresholds]))
     drawable = np.isfinite(values) & ((values > 0) | (not log))
     edges = np.empty(0)
     if drawable.any():
-        edges = _bins(np.concatenate([values[drawable], [t for t in thresholds if t > 0 or not log]]), log=log)
-        # The highest value that passes lies below its edge, the lowest one on it.
-        edges = _with_edges(edges, [float(np.nextafter(t, np.inf)) if c.direction == "max" else t for c, t in drawn])
+        edges = _bins(np.concatenate([values[drawable], thresholds[(thresholds > 0) | (not log)]]), log=log)
+        edges = _with_edges(edges, [edge for _, edge in drawn])
     return Histogram(
         label=metric.label(config),
         edges=edges,
         curated=_counts(curated, edges),
         failed=_counts(failed, edges),
-        thresholds=thresholds,
+        thresholds=thresholds.tolist(),
         log=log,
         n_missing=int(np.sum(~drawable)),
         n_units=len(values),
     )
+
+
+def _thresholds(metric: Metric, config: CurationConfig) -> list[tuple[float, float]]:
+    """List the thresholds in force that can be drawn, and the edge of the bins at each.
+
+    The highest value that passes lies below its edge, the lowest one on it.
+    """
+    finite = [
+        (criterion.direction, float(threshold))
+        for criterion, threshold in in_force(config)
+        if criterion.metric == metric and np.isfinite(threshold)
+    ]
+    return [(value, float(np.nextafter(value, np.inf)) if way == "max" else value) for way, value in finite]
 
 
 def isi_histogram(intervals: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -137,7 +137,7 @@ def _is_path(value: Any) -> bool:
 
 
 def _is_memory(value: Any) -> bool:
-    """Whether it is an amount of memory, of a megabyte at least: 16 is not 16 gigabytes."""
+    """Whether `value` is an amount of memory of a megabyte at least: 16 is not 16 gigabytes."""
     try:
         return parse_memory(value) >= LEAST_MEMORY
     except ValueError:
@@ -145,7 +145,7 @@ def _is_memory(value: Any) -> bool:
 
 
 def _are_parameters(value: Any) -> bool:
-    """Whether it is a dictionary of keyword arguments that TOML and JSON can hold."""
+    """Whether `value` is a dictionary of keyword arguments that TOML and JSON can hold."""
     try:
         plain(value)
     except TypeError:

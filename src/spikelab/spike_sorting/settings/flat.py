@@ -17,7 +17,7 @@ LONGEST_NAME = 80  # that is compared with known ones; the time grows with the s
 
 
 class Place(NamedTuple):
-    """Where a setting lives: ``config.<group>.<name>``."""
+    """Place of a setting: ``config.<group>.<name>``."""
 
     group: str
     name: str

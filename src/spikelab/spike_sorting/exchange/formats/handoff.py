@@ -78,15 +78,19 @@ class Handoff:
         A column has one value per unit, None where it is not known. Columns without any known value are left out.
         """
         rates, violations = self.units.rates("Hz"), isi_violations(self.units)
-        rows = []
-        for index, unit in enumerate(self.units.neuron_attributes):
-            verdicts = self.metrics.get(unit["unit_id"], {})
-            row = {name: value for name, value in unit.items() if _is_single(value)}
-            row |= {name: value for name, value in verdicts.items() if name in VERDICTS}
-            rows.append(row | {"firing_rate": float(rates[index]), "isi_violation": float(violations[index])})
+        rows = [
+            self._scalars(unit) | {"firing_rate": float(rate), "isi_violation": float(violation)}
+            for unit, rate, violation in zip(self.units.neuron_attributes, rates, violations, strict=True)
+        ]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         return {name: values for name, values in columns.items() if not all(map(_is_unknown, values))}
+
+    def _scalars(self, unit: dict[str, Any]) -> dict[str, Any]:
+        """Select the scalar attributes of a unit, and the verdicts of curation on it."""
+        verdicts = self.metrics.get(unit["unit_id"], {})
+        scalars = {name: value for name, value in unit.items() if _is_single(value)}
+        return scalars | {name: value for name, value in verdicts.items() if name in VERDICTS}
 
 
 # Columns from the table of metrics; other values come from the units, which may have been merged since.

@@ -1,4 +1,4 @@
-"""A folder that Phy opens: ``phy template-gui params.py``.
+"""Writer of a folder that Phy opens: ``phy template-gui params.py``.
 
 Written as phylib's ``TemplateModel`` reads it. Spikes are on the clock of the (concatenated) recording.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.exchange.formats.handoff import Handoff
 
 PARAMS = "params.py"
-# Says which units the clusters are; Phy does not know it.
+# Record of the units that the clusters stand for; Phy ignores it.
 RECORD = "spikelab.json"
 UNITS = "spikelab_units.npz"
 FORMAT = "spikelab phy export"
@@ -42,7 +42,7 @@ SIMILAR_LAGS = 10
 
 
 def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces: str | None = None) -> None:
-    """Write the folder.
+    """Write units as a Phy folder.
 
     Clusters count from 0 in the order of the units; the column ``unit_id`` in Phy says which is which. Units that
     passed curation have the group "good".
@@ -51,9 +51,9 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
     ----------
     handoff : Handoff
     folder : Path
-        Exists.
+        Existing folder.
     units : str
-        Which units of the results these are; kept for the way back.
+        Choice of units ("curated", "all", "phy"), recorded for the import.
     traces : str, optional
         Name of the binary file in `folder`, for which ``handoff.recording`` stands. Without it there is no trace view,
         no feature view, and the amplitudes of all spikes of a unit are the same.
@@ -107,21 +107,21 @@ def _template_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
 
 
 def _symmetric(handoff: Handoff) -> FloatArray:
-    """The part of the templates that has the spike in its middle, where Phy looks for it."""
+    """Cut the templates so that the spike is in the middle, where Phy expects it."""
     before, n_samples = handoff.n_before, handoff.templates.shape[1]
     half = min(before, n_samples - 1 - before)
     return handoff.templates[:, before - half : before + half + 1]
 
 
 def _neighbours(handoff: Handoff, unit: int) -> list[int]:
-    """Later units whose main channel is so near that the two can be alike."""
+    """List the later units with a main channel near enough for similar templates."""
     places = handoff.recording.locations[handoff.main_channels]
     near = np.linalg.norm(places - places[unit], axis=1) <= NEAR_UM
     return [int(other) for other in np.flatnonzero(near) if other > unit]
 
 
 def _padded(array: NDArray[Any]) -> NDArray[Any]:
-    """`array` with a second, empty entry where there is only one, for phylib drops an axis of length 1."""
+    """Add an empty entry to an array of one entry: phylib drops an axis of length 1."""
     return array if len(array) > 1 else np.concatenate([array, np.zeros_like(array)])
 
 
@@ -136,7 +136,7 @@ def _channel_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
 
 
 def _write_tables(handoff: Handoff, folder: Path) -> None:
-    """One ``cluster_<column>.tsv`` per column of Phy's cluster view."""
+    """Write one ``cluster_<column>.tsv`` per column of Phy's cluster view."""
     ids = handoff.trains.unit_ids.tolist()
     passed = [handoff.metrics.get(unit, {}).get("passed", True) for unit in ids]
     groups: dict[str, Sequence[Any]] = {

@@ -1,4 +1,4 @@
-"""What Phy shows of single spikes: their amplitude, and principal components on the channels around their unit."""
+"""Features of single spikes for Phy: amplitude, and principal components on the channels around the unit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 N_COMPONENTS = 3
 N_CHANNELS = 12
-# Part of the window that the components are of.
+# Window of the components.
 MS_BEFORE, MS_AFTER = 0.8, 1.2
 FITTED_PER_UNIT = 200
 SPIKES_AT_ONCE = 4096
@@ -68,7 +68,7 @@ def write_features(
 
 
 def nearest_channels(locations: NDArray[np.float64], main_channels: IntArray) -> IntArray:
-    """The `N_CHANNELS` channels nearest to each main channel, itself first; shape (units, channels)."""
+    """Find the `N_CHANNELS` channels nearest to each main channel, itself first; shape (units, channels)."""
     distance = np.linalg.norm(locations[None] - locations[main_channels][:, None], axis=2)
     distance[np.arange(len(main_channels)), main_channels] = -1
     nearest: IntArray = np.argsort(distance, axis=1, kind="stable")[:, :N_CHANNELS]
@@ -94,14 +94,14 @@ class _Windows:
 
 
 def _evenly(spikes: IntArray) -> IntArray:
-    """At most `FITTED_PER_UNIT` of them, evenly spaced."""
+    """Select at most `FITTED_PER_UNIT` spikes, evenly spaced."""
     if len(spikes) <= FITTED_PER_UNIT:
         return spikes
     return spikes[np.linspace(0, len(spikes) - 1, FITTED_PER_UNIT).astype(np.int64)]
 
 
 def _components(waveforms: FloatArray) -> FloatArray:
-    """The first principal components (components, samples) of waveforms (n, samples), through the origin.
+    """Compute the first principal components (components, samples) of waveforms (n, samples), through the origin.
 
     Not centred, so that a channel that sees nothing of a spike scores 0.
     """
@@ -109,6 +109,6 @@ def _components(waveforms: FloatArray) -> FloatArray:
     components = rows[:N_COMPONENTS]
     if len(components) < N_COMPONENTS:
         components = np.pad(components, ((0, N_COMPONENTS - len(components)), (0, 0)))
-    # Of the two signs of a component, the one that its largest value has positive: the same on every machine.
+    # The largest value of each component is positive: the sign is the same on every machine.
     largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
     return np.asarray(components * np.where(largest < 0, -1, 1)[:, None], dtype=np.float32)

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.exchange.formats.handoff import Handoff
 
-# What needs the traces, and is quick; the rest is computed from these, by those who want it.
+# Extensions that need the traces and are quick; the others can be computed from them later.
 EXTENSIONS = ("random_spikes", "waveforms", "templates", "noise_levels", "spike_amplitudes", "unit_locations")
 NOT_PROPERTIES = ("unit_id", "channel", "channel_id", "template_peak_ind")
 SPARSITY_RADIUS_UM = 100.0
 
 
 def sorting_of(handoff: Handoff) -> BaseSorting:
-    """The units as a ``NumpySorting``, what is known of them as its properties."""
+    """Convert the units to a ``NumpySorting`` with their attributes as properties."""
     recording = handoff.recording
     sorting = handoff.trains.to_segments(recording.sampling_frequency, recording.epochs)
     for name, values in handoff.columns().items():
         if name not in NOT_PROPERTIES and None not in values:
             sorting.set_property(name, np.array(values))
     if handoff.units.N:
-        # The name that SpikeInterface knows it by.
+        # Property by which SpikeInterface finds the main channel.
         sorting.set_property("main_channel_id", np.array(recording.channel_ids)[handoff.main_channels])
     return sorting
 
@@ -50,12 +50,12 @@ def write_analyzer(handoff: Handoff, folder: Path, traces: Path, *, seed: int, n
     Parameters
     ----------
     handoff : Handoff
-        Its main channels are kept, and its spikes as they are.
+        Units and recording; main channels and spike frames are kept.
     folder : Path
     traces : Path
         The binary file; the analyzer remembers where it is relative to `folder`.
     seed, n_jobs : int
-        Of the spikes that are drawn for waveforms, and workers.
+        Seed of the random choice of spikes, and number of workers.
 
     Raises
     ------

@@ -180,7 +180,9 @@ def refined(monkeypatch: pytest.MonkeyPatch, values: list[float], **parameters: 
     monkeypatch.setattr(made, "_describe", described)
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
     monkeypatch.setattr(
-        detect, "build_bank", lambda means, *_: SimpleNamespace(norms=np.array([mean.max() ** 2 for mean in means]))
+        detect,
+        "build_bank",
+        lambda means, *_: SimpleNamespace(limits=SimpleNamespace(norms=np.array([mean.max() ** 2 for mean in means]))),
     )
     means = np.array(values, dtype=float)[:, None, None] * np.ones((1, 3, 4))
     counts = np.arange(1.0, len(values) + 1)

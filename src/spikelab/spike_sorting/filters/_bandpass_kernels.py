@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.filters.design import ORDER
 from spikelab.system.compiling import compiled, contracted
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Traces = NDArray[np.float32]
 
-SECTIONS = 5
+SECTIONS = ORDER  # five, which the filter below is unrolled for
 # Channels that are filtered together: some thousand frames of them fit into the cache.
 TILE = 64
 # Rows beyond those it is asked for that a filter may run over, on either side: it takes four at a time.

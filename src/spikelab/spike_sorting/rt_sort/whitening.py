@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
+from spikelab.spikedata._windows import MAD_TO_STD
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ REACH_UM = 150.0  # noise of channels further apart is taken to be independent, 
 FAR_REACHING = 0.05  # correlation that would be taken away by that, on average
 WIDELY_SHARED = 0.2  # correlation of channels further apart that is worth a word
 RIDGE = 0.02
-MAD_TO_STD = 0.6745
 SMALLEST_SIGMA_UV = 0.5
 LAG_MS = 2.5  # the correlation in time is followed so far
 N_IN_TIME = 64  # channels that it is measured on

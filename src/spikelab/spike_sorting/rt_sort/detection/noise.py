@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spikedata._windows import MAD_TO_STD
 from spikelab.system.compiling import compiled
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 BLOCK_MS = 50.0
 N_PAST = 9  # blocks
-MAD_TO_STD = 0.6745  # median |x| of a standard normal
 # In microvolts: a channel that is cut off or quantised to nothing must not turn its rounding into spikes.
 SMALLEST_SIGMA = 0.5
 # Neighbouring samples of a band-passed recording say nearly the same.

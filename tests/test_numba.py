@@ -206,6 +206,7 @@ def test_ctrl_c_in_the_middle_of_the_compiler_is_not_lost(tmp_path: Path) -> Non
             _hook(module, buffer)
 
         CPUCodeLibrary._object_compiled_hook = ctrl_c
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         from spikelab.system.compiling import compiled
 
         @compiled

@@ -125,8 +125,8 @@ def test_the_settings_name_the_parameters_of_the_function() -> None:
     import inspect
 
     parameters: Any = inspect.signature(SpikeData.curate_by_merge_duplicates).parameters
-    assert set(MERGE_PARAMETERS.checks) == set(parameters) - {"sd"}
-    for name, check in MERGE_PARAMETERS.checks.items():
+    assert set(MERGE_PARAMETERS) == set(parameters) - {"sd"}
+    for name, check in MERGE_PARAMETERS.items():
         assert check.accepts(parameters[name].default)
 
 

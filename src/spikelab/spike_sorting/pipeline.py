@@ -66,9 +66,9 @@ def sort_recording(
     >>> from pathlib import Path
     >>> from spikelab.demo import write_demo_recording
     >>> from spikelab.spike_sorting import sort_recording
-    >>> true_spikes = write_demo_recording(Path("culture.raw.h5"), duration_s=10.0)
-    >>> (neurons,) = sort_recording(["culture.raw.h5"], sorter="threshold", spikes_min_first=10, spikes_min_second=10)
-    >>> neurons.N, (Path("sorted_threshold_culture") / "run.json").exists()
+    >>> true_spikes = write_demo_recording(Path("dish.raw.h5"), duration_s=10.0)
+    >>> (neurons,) = sort_recording(["dish.raw.h5"], sorter="threshold", spikes_min_first=10, spikes_min_second=10)
+    >>> neurons.N, (Path("sorted_threshold_dish") / "run.json").exists()
     (12, True)
     """
     config = _complete_config(config, sorter, kwargs)

@@ -168,14 +168,12 @@ MEMORY = Constraint(_is_memory, "an amount of memory such as '16G', '500M' or a 
 DEVICE = text(r"cpu|mps|cuda(:\d+)?", "'cpu', 'cuda', 'cuda:N' or 'mps'")
 DTYPE = text(r"[<>=]?[iuf][1248]|u?int(8|16|32|64)|float(16|32|64)", "a number type such as 'int16' or '<f4'")
 LOG_NAME = file_name("run.json", "config_used.toml", "sort_again.py", "sorted.npz", "sorted.mat", "unit_metrics.csv")
-MERGE_PARAMETERS = named(
-    {
-        "dist_um": NOT_NEGATIVE,
-        "max_violation_rate": NOT_NEGATIVE,
-        "isi_threshold_ms": POSITIVE,
-        "cosine_threshold": number(0, 1),
-        "max_lag": INDEX,
-        "delta_ms": NOT_NEGATIVE,
-        "max_isi_increase": NOT_NEGATIVE,
-    }
-)
+MERGE_PARAMETERS = {
+    "dist_um": NOT_NEGATIVE,
+    "max_violation_rate": NOT_NEGATIVE,
+    "isi_threshold_ms": POSITIVE,
+    "cosine_threshold": number(0, 1),
+    "max_lag": INDEX,
+    "delta_ms": NOT_NEGATIVE,
+    "max_isi_increase": NOT_NEGATIVE,
+}

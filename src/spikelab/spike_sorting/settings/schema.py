@@ -33,6 +33,7 @@ from spikelab.spike_sorting.settings.constraints import (
     Constraint,
     either,
     list_of,
+    named,
     nullable,
     number,
     one_of,
@@ -267,7 +268,7 @@ class CurationConfig:
     merge_duplicates_params: dict[str, Any] | None = option(
         None,
         "Parameters of SpikeData.curate_by_merge_duplicates, on top of its defaults.",
-        nullable(MERGE_PARAMETERS),
+        nullable(named(MERGE_PARAMETERS)),
         shown=False,
     )
 

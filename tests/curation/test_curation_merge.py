@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from spikelab import SpikeData
-from spikelab.spike_sorting.config import MERGE_PARAMETERS, CurationConfig
+from spikelab.spike_sorting.config import CurationConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
+from spikelab.spike_sorting.settings.constraints import MERGE_PARAMETERS
 from spikelab.system.quoting import from_spreadsheet
 
 FS = 20_000.0

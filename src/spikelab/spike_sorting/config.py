@@ -1,22 +1,5 @@
 """Settings of a sort and the presets, which are declared in ``settings/``."""
 
-from spikelab.spike_sorting.settings.constraints import (
-    BOOLEAN,
-    COUNT,
-    DEVICE,
-    DTYPE,
-    INDEX,
-    LABEL,
-    LOG_NAME,
-    MERGE_PARAMETERS,
-    NOT_NEGATIVE,
-    NUMBER,
-    PARAMETERS,
-    PATH,
-    POSITIVE,
-    TEXT,
-    THRESHOLD,
-)
 from spikelab.spike_sorting.settings.presets import (
     KILOSORT2,
     KILOSORT2_DOCKER,
@@ -27,7 +10,6 @@ from spikelab.spike_sorting.settings.presets import (
     preset_for,
 )
 from spikelab.spike_sorting.settings.schema import (
-    AnyPath,
     CompilationConfig,
     CurationConfig,
     ExecutionConfig,
@@ -40,28 +22,12 @@ from spikelab.spike_sorting.settings.schema import (
 )
 
 __all__ = [
-    "BOOLEAN",
-    "COUNT",
-    "DEVICE",
-    "DTYPE",
-    "INDEX",
     "KILOSORT2",
     "KILOSORT2_DOCKER",
     "KILOSORT4",
     "KILOSORT4_DOCKER",
-    "LABEL",
-    "LOG_NAME",
-    "MERGE_PARAMETERS",
-    "NOT_NEGATIVE",
-    "NUMBER",
-    "PARAMETERS",
-    "PATH",
-    "POSITIVE",
     "RT_SORT_MEA",
     "RT_SORT_NEUROPIXELS",
-    "TEXT",
-    "THRESHOLD",
-    "AnyPath",
     "CompilationConfig",
     "CurationConfig",
     "ExecutionConfig",

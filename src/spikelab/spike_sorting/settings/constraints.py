@@ -63,10 +63,13 @@ def number(
             return False
         return minimum <= value <= maximum and not (above and value == minimum)
 
-    kind = "an integer" if integer else "a number"
+    return Constraint(accepts, _describe_range("an integer" if integer else "a number", minimum, maximum, above=above))
+
+
+def _describe_range(kind: str, minimum: float, maximum: float, *, above: bool) -> str:
     if maximum < math.inf:
-        return Constraint(accepts, f"{kind} from {minimum} to {maximum}")
-    return Constraint(accepts, kind if minimum == -math.inf else f"{kind} {'>' if above else '>='} {minimum}")
+        return f"{kind} from {minimum} to {maximum}"
+    return kind if minimum == -math.inf else f"{kind} {'>' if above else '>='} {minimum}"
 
 
 def _is_usable(value: float, finite: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from spikelab.spike_sorting.rt_sort.sequences import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
@@ -402,24 +405,18 @@ def coincidences(first: Ints, second: Ints, sampling_frequency: float, duration_
 
 
 def merge_units(units: Units) -> Ints:
-    """Merge units of one neuron, the clearest first; returns the indices of those that are left."""
-    scores: dict[tuple[int, int], Evidence] = {}
-
-    def look(i: int, j: int) -> None:
-        if units.near(i, j):
-            evidence = units.judge(i, j)
-            if evidence.score > 0:
-                scores[i, j] = evidence
-
-    alive = [int(k) for k in np.flatnonzero(units.alive)]
-    for place, i in enumerate(alive):
-        for j in alive[place + 1 :]:
-            look(i, j)
+    """Merge units of one neuron, the clearest pair first; returns the indices of the units that are left."""
+    scores = _scores(units, combinations(np.flatnonzero(units.alive).tolist(), 2))
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
         units.join(i, j, evidence.lag)
-        scores = {key: value for key, value in scores.items() if not {i, j} & set(key)}
-        for k in np.flatnonzero(units.alive):
-            if k != i:
-                look(min(i, int(k)), max(i, int(k)))
+        scores = {pair: value for pair, value in scores.items() if i not in pair and j not in pair}
+        others = [k for k in np.flatnonzero(units.alive).tolist() if k != i]
+        scores |= _scores(units, ((min(i, k), max(i, k)) for k in others))
     return np.flatnonzero(units.alive)
+
+
+def _scores(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:
+    """Judge the pairs that are near each other; returns the evidence of those that may be one neuron."""
+    judged = {pair: units.judge(*pair) for pair in pairs if units.near(*pair)}
+    return {pair: evidence for pair, evidence in judged.items() if evidence.score > 0}

@@ -21,8 +21,8 @@ from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.recording import binary as module
 from spikelab.spike_sorting.recording import epochs_of, open_recording, write_binary
 from spikelab.spike_sorting.recording.binary import choose_lsb, chunk_ranges
-from spikelab.spike_sorting.recording.checks import is_rail, sampled_ranges
 from spikelab.spike_sorting.recording.parts import read_parts
+from spikelab.spike_sorting.recording.signal_checks import is_rail, sampled_ranges
 
 OPTIONS = {"n_jobs": 2, "total_memory": "1G", "seed": 1}
 

@@ -15,7 +15,7 @@ from probeinterface import Probe, write_probeinterface
 from spikelab.cli import cli
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.recording import inspect_file, open_recording, resolve_source, write_binary, write_maxwell
-from spikelab.spike_sorting.recording.boundary import reading
+from spikelab.spike_sorting.recording.read_errors import reading
 
 FS = 20_000.0
 

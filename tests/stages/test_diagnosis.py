@@ -9,7 +9,7 @@ import pytest
 
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.failures.classifier import classify_failure
-from spikelab.spike_sorting.recording.checks import RecordingReport
+from spikelab.spike_sorting.recording.signal_checks import RecordingReport
 from spikelab.spike_sorting.stages.diagnosis import diagnose
 
 NOTHING = Path("folder-that-does-not-exist")

@@ -2,33 +2,33 @@
 
 ::
 
-    source.py      what the input is: its files in order, its stem, its fingerprint
-    formats.py     which format a file or folder has (a table)
-    readers.py     one opened file per format
-    boundary.py    errors of readers become one error that names the file
-    trust.py       which classes, pickles and links of an input are refused
-    completeness.py  whether all values that a file claims are there
-    sanity.py      numbers that are impossible, or contradict each other
-    probes.py      contacts from a probe file
-    preprocess.py  microvolts, band-pass, reference, bad channels, geometry
-    slicing.py     which frames are kept
-    epochs.py      which frames of which file each epoch holds
-    opening.py     all of these together: ``open_recording``
-    parts.py       pieces of a prepared recording, filtered or as stored
-    checks.py      flat and saturated channels, wrong unit, NaN
-    binary.py      the filtered binary that serves sorter and waveforms
-    inspection.py  what a file holds, without sorting it
+    source.py           what the input is: its files in order, its stem, its fingerprint
+    formats.py          which format a file or folder has (a table)
+    readers.py          one opened file per format
+    read_errors.py      errors of readers become one error that names the file
+    trust.py            which classes, pickles and links of an input are refused
+    completeness.py     whether all values that a file claims are there
+    metadata_checks.py  impossible rates, names and positions; doubtful byte order
+    probes.py           contacts from a probe file
+    preprocess.py       microvolts, band-pass, reference, bad channels, geometry
+    slicing.py          which frames are kept
+    epochs.py           which frames of which file each epoch holds
+    opening.py          all of these together: ``open_recording``
+    parts.py            pieces of a prepared recording, filtered or as stored
+    signal_checks.py    flat and saturated channels, wrong unit, NaN
+    binary.py           the filtered binary that serves sorter and waveforms
+    inspection.py       what a file holds, without sorting it
 """
 
 from __future__ import annotations
 
 from spikelab.spike_sorting.data import epochs_of
 from spikelab.spike_sorting.recording.binary import write_binary
-from spikelab.spike_sorting.recording.checks import RecordingReport
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.inspection import StreamInfo, inspect_file, list_streams
 from spikelab.spike_sorting.recording.maxwell_writer import write_maxwell
 from spikelab.spike_sorting.recording.opening import open_recording
+from spikelab.spike_sorting.recording.signal_checks import RecordingReport
 from spikelab.spike_sorting.recording.source import Source, fingerprint, resolve_source
 
 __all__ = [

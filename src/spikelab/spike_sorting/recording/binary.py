@@ -20,8 +20,9 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
 from spikelab.spike_sorting.data import BinaryRecording, IntArray, epochs_of
-from spikelab.spike_sorting.recording.boundary import NAMES_IN_MESSAGE
-from spikelab.spike_sorting.recording.checks import (
+from spikelab.spike_sorting.recording.parts import FrameRange, read_parts
+from spikelab.spike_sorting.recording.read_errors import NAMES_IN_MESSAGE
+from spikelab.spike_sorting.recording.signal_checks import (
     BoolArray,
     RecordingReport,
     SignalCheck,
@@ -29,7 +30,6 @@ from spikelab.spike_sorting.recording.checks import (
     evaluate,
     refuse_non_finite,
 )
-from spikelab.spike_sorting.recording.parts import FrameRange, read_parts
 from spikelab.system import files
 from spikelab.system.memory import parse_memory
 from spikelab.system.progress import Progress

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5
 from spikelab.spike_sorting.recording.maxwell import is_maxwell
+from spikelab.spike_sorting.recording.read_errors import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

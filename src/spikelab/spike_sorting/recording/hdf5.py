@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from spikelab.spike_sorting._exceptions import HDF5PluginMissingError
-from spikelab.spike_sorting.recording.boundary import OF_THE_SYSTEM
+from spikelab.spike_sorting.recording.read_errors import OF_THE_SYSTEM
 
 PLUGIN_VARIABLE = "HDF5_PLUGIN_PATH"
 MAXWELL_FILTER = 401

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
+from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
 from spikelab.system.runlog import unheard_warnings

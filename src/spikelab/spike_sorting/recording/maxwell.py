@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.recording.completeness import read_table, require_plain_numbers, require_written
-from spikelab.spike_sorting.recording.sanity import require_distinct, require_rate
+from spikelab.spike_sorting.recording.metadata_checks import require_distinct, require_rate
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:

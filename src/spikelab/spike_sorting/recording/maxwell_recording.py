@@ -14,7 +14,6 @@ import numpy as np
 from probeinterface import Probe
 from spikeinterface import BaseRecording, BaseRecordingSegment
 
-from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5, require_filters
 from spikelab.spike_sorting.recording.maxwell import (
     MaxwellLayout,
@@ -23,6 +22,7 @@ from spikelab.spike_sorting.recording.maxwell import (
     raw_dataset,
     read_layout,
 )
+from spikelab.spike_sorting.recording.read_errors import reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.boundary import reading_frames
+from spikelab.spike_sorting.recording.read_errors import reading_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

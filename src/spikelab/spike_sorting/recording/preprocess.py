@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.sanity import require_places, without_places
+from spikelab.spike_sorting.recording.metadata_checks import require_places, without_places
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.completeness import LARGEST_TABLE
+from spikelab.spike_sorting.recording.read_errors import reading
 
 if TYPE_CHECKING:
     from pathlib import Path

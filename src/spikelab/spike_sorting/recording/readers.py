@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.boundary import reading
 from spikelab.spike_sorting.recording.completeness import (
     n_bytes,
     read_table,
@@ -30,8 +29,9 @@ from spikelab.spike_sorting.recording.formats import (
     Format,
 )
 from spikelab.spike_sorting.recording.hdf5 import list_datasets, open_hdf5, require_filters
+from spikelab.spike_sorting.recording.metadata_checks import doubt_byte_order, doubt_channels, require_sane
 from spikelab.spike_sorting.recording.probes import attach, read_probe
-from spikelab.spike_sorting.recording.sanity import doubt_byte_order, doubt_channels, require_sane
+from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.source import require_headerless_fields
 from spikelab.spike_sorting.recording.trust import (
     read_description,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.boundary import list_some, reading
 from spikelab.spike_sorting.recording.formats import (
     HEADERLESS,
     IN_MEMORY,
@@ -25,6 +24,7 @@ from spikelab.spike_sorting.recording.formats import (
     known_formats,
 )
 from spikelab.spike_sorting.recording.parts import evenly_spaced
+from spikelab.spike_sorting.recording.read_errors import list_some, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

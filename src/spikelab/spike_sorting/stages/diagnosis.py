@@ -17,7 +17,7 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.failures.classifier import classify_without_activity
-from spikelab.spike_sorting.recording.checks import doubts_about_the_unit
+from spikelab.spike_sorting.recording.signal_checks import doubts_about_the_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Error boundary of everything that reads a recording: one class of error, which names the file.
+"""Errors of everything that reads a recording become one class of error, which names the file.
 
 Readers (h5py, neo, zarr, SpikeInterface, this package's) raise any error on a damaged file. :func:`reading` turns each
 into one ValueError, with the original error as its cause.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
-from spikelab.spike_sorting.recording.boundary import list_some, origin_of, reading_frames
 from spikelab.spike_sorting.recording.parts import FrameRange, read_parts, read_stored, stored_pieces
+from spikelab.spike_sorting.recording.read_errors import list_some, origin_of, reading_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

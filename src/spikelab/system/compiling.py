@@ -1,14 +1,10 @@
 """Compilation of inner loops by numba; they release the GIL, so that threads run them side by side.
 
-Division by zero gives infinity or NaN, as in numpy, instead of an exception: less to compile, and to run.
+Division by zero gives infinity or NaN, as in numpy. Some one-line expressions of numpy take seconds to compile, where a
+loop takes a tenth: assignment of an array to a slice, sorting, ``view``, ``trace``.
 
-Some one-line expressions of numpy take seconds to compile: assignment of an array to a slice (shapes are checked, and
-a message is made of them), sorting, ``view``, ``trace``. A loop compiles in a tenth of that time.
-
-Machine code is kept on disk, where numba finds a folder that it can write. Numba's own cache checks only whether the
-file of the function has changed, although functions that it calls and constants of other modules are compiled into the
-machine code too. Here machine code is kept under a digest of all of these, see :func:`ingredients`: after any change a
-kernel is compiled again.
+Machine code is kept on disk under a digest of the kernel and of all that is compiled into it (:func:`ingredients`).
+Numba's own cache checks only whether the file of the function has changed, not its callees and constants elsewhere.
 """
 
 from __future__ import annotations
@@ -114,14 +110,7 @@ class _Files(IndexDataCacheFile):
 def ingredients(kernel: Any) -> str:
     """Digest all that goes into the machine code of a kernel: its code, the code of its callees, options and constants.
 
-    Parameters
-    ----------
-    kernel : numba.core.dispatcher.Dispatcher
-
-    Raises
-    ------
-    TypeError
-        If the kernel uses an object of any other kind, whose changes could not be noticed.
+    A TypeError names an object of any other kind, whose changes could not be noticed.
     """
     digest = hashlib.sha256()
     found: list[Any] = [kernel]

@@ -30,15 +30,7 @@ def install_command(extra: str) -> str:
 def lacking(*packages: str) -> str:
     """Name the packages of the extra ``spikeinterface-sorters`` that are not installed, with the command for them.
 
-    Parameters
-    ----------
-    packages : str
-        Some of them; all where none is given.
-
-    Returns
-    -------
-    str
-        "the package pandas, which is not installed: pip install ..."; "" where nothing lacks.
+    `packages` are some of them, all by default. "" where none is missing.
     """
     missing = [name for name in packages or MODULES if find_spec(MODULES[name]) is None]
     if not missing:

@@ -36,24 +36,11 @@ _swept: set[tuple[int, Path]] = set()
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, with the same suffix, that replaces `path` at the end of the block.
+    """Yield a temporary path beside `path`, with the same suffix, that replaces that file at the end of the block.
 
-    After an error the temporary is removed, and `path` is as it was.
-
-    Parameters
-    ----------
-    path : Path
-        The target, a file.
-    durable : bool
-        Wait until the disk has the file, so that a power cut leaves the old file or the new one. For files that took
-        long to make, or cannot be made again.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder of `path` does not exist.
-    FileExistsError
-        If there is a folder at `path`.
+    After an error the temporary is removed, and `path` is as it was. With `durable`, the disk has the file before it
+    replaces the old one, so that a power cut leaves one of them: for files that took long to make, or cannot be made
+    again.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")

@@ -27,12 +27,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Gpus:
-    """GPUs that this process can use, or why there is none.
+    """GPUs that this process may use, or why there is none.
 
     Attributes
     ----------
     found : tuple of Gpu
-        GPUs that this process may use.
     problem : str
         Why there is none; "" otherwise.
     unknown : bool

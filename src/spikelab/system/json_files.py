@@ -30,20 +30,8 @@ def plain(
 ) -> Any:
     """Rebuild `value` from None, bool, int, float, str, list and dict only: what JSON and TOML can hold.
 
-    Tuples and arrays become lists, paths strings.
-
-    Parameters
-    ----------
-    value : Any
-    number : callable
-        What becomes of a float: :func:`finite_or_text` where NaN and infinity cannot be written. Kept by default.
-    other : callable
-        What becomes of a value of any other type, a TypeError by default.
-
-    Raises
-    ------
-    TypeError
-        If `value` holds anything else.
+    Tuples and arrays become lists, paths strings. `number` converts floats: :func:`finite_or_text` where NaN and
+    infinity cannot be written. `other` converts values of any other type, which raise a TypeError by default.
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
@@ -86,15 +74,7 @@ def _indented(value: Any, levels: int, margin: str, encode: Callable[[Any], str]
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a file that holds a JSON object.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged or holds something else; the message names the file.
-    OSError
-        If there is no such file, or it cannot be read.
-    """
+    """Read a file that holds a JSON object; the ValueError for a damaged file names the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -111,14 +91,9 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_sealed(path: Path, since: str | None = None) -> dict[str, Any]:
-    """Read the content of a file that was written from :func:`sealed`.
+    """Read the content of a file that was written from :func:`sealed`; a ValueError says that it is damaged.
 
     A file without a checksum and without the key `since` was written by an earlier version, and is read unchecked.
-
-    Raises
-    ------
-    ValueError
-        As for :func:`read_object`, and where the checksum is not that of the content.
     """
     content = read_object(path)
     expected = content.pop(CHECKSUM, None)

@@ -39,15 +39,7 @@ MAPPED_BYTES = 300 * MB
 def parse_memory(value: str | int) -> int:
     """Convert an amount of memory to bytes.
 
-    Parameters
-    ----------
-    value : str or int
-        ``"16G"``, ``"500M"``, ``"1.5 GB"`` (powers of 1000), ``"16Gi"`` (powers of 1024) or a number of bytes.
-
-    Raises
-    ------
-    ValueError
-        If `value` is none of these, or less than one byte.
+    ``"16G"``, ``"500M"``, ``"1.5 GB"`` are powers of 1000, ``"16Gi"`` of 1024; a number is one of bytes.
     """
     value = scalar(value)
     match = MEMORY.fullmatch(str(value).strip())

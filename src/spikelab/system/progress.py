@@ -21,14 +21,7 @@ class Progress:
     On a terminal a bar with an estimate of the time left is drawn on stderr. Elsewhere a line is logged at INFO every
     ten seconds, so that "slow" can be distinguished from "stuck". Work that ends sooner logs nothing.
 
-    Parameters
-    ----------
-    label : str
-        Name of the work, for example "writing the binary recording".
-    total : float
-        Units of work in all.
-    unit : str
-        Name of the unit.
+    `label` names the work, for example "writing the binary recording"; `total` counts its units, named `unit`.
     """
 
     def __init__(self, label: str, total: float, unit: str = "chunk") -> None:

@@ -1,7 +1,7 @@
 """Reading of texts that people and other programs write: settings, lists, job files, records.
 
-A text must be a regular file of bounded size, in UTF-8, with bounded nesting; every fault is a ValueError that names
-the file and what was expected. Files that this package wrote itself are read by :mod:`spikelab.system.json_files`.
+Every fault is a ValueError that names the file and what was expected. Files that this package wrote itself are read by
+:mod:`spikelab.system.json_files`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,8 @@ OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\
 def read_text(path: str | Path, what: str) -> str:
     """Read a text file.
 
-    Parameters
-    ----------
-    path : path
-    what : str
-        Expected content, for messages: "a list of recordings".
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    PermissionError
-        If the file may not be read.
-    ValueError
-        If the file is no regular file, too large, or not in UTF-8.
+    `what` is the expected content, for messages: "a list of recordings". Besides errors of the system, a ValueError
+    says that the file is no regular file, too large, or not in UTF-8.
     """
     name = printable(str(path))
     if "\0" in str(path):
@@ -79,13 +67,7 @@ def _decoded(content: bytes, name: str, what: str) -> str:
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML; `name` names the text in messages.
-
-    Raises
-    ------
-    ValueError
-        If the text is no TOML, nested too deeply, or has numbers of more than 64 bits.
-    """
+    """Parse TOML, with bounded nesting and numbers of at most 64 bits; `name` names the text in messages."""
     if (dotted := DOTTED_KEY.search(text)) is not None:
         line = text[: dotted.start()].count("\n") + 1
         raise ValueError(f"{name}, line {line}: a key of more than {DEEPEST} parts is no valid TOML of ours")
@@ -102,13 +84,7 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """Parse JSON; `name` names the text in messages.
-
-    Raises
-    ------
-    ValueError
-        If the text is no JSON, nested too deeply, or has numbers of hundreds of digits.
-    """
+    """Parse JSON, with bounded nesting and numbers of at most 64 bits; `name` names the text in messages."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:

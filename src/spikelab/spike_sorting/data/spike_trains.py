@@ -113,7 +113,7 @@ class SpikeTrains:
         )
 
     def to_segments(self, sampling_frequency: float, epochs: Sequence[Epoch]) -> BaseSorting:
-        """Make a SpikeInterface ``NumpySorting`` with one segment per epoch, frames counted from the start of each."""
+        """Make a ``NumpySorting`` with one segment per epoch, frames counted from the start of each."""
         from spikeinterface.core import NumpySorting
 
         segments = []

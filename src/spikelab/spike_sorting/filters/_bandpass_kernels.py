@@ -1,7 +1,7 @@
-"""The inner loops of the recording stage, compiled.
+"""Inner loops of the band-pass of a recording, and of its conversion to counts.
 
-Channels are neighbours in memory and independent of each other, so the innermost loop runs over channels: the compiler
-turns it into vector instructions, and what comes out for a channel does not depend on the others.
+The innermost loop runs over channels, which are neighbours in memory: the compiler turns it into vector instructions,
+and the result of a channel does not depend on the others.
 """
 
 from __future__ import annotations
@@ -40,17 +40,15 @@ def widen(stored: NDArray[Any], first_channel: int, traces: Traces) -> None:
 
 
 def _resonator(step: int) -> Callable[[Traces, int, int, FloatArray, FloatArray], None]:
-    """Make a filter that goes forwards (`step` 1) or backwards (-1); it is faster where that is known beforehand."""
+    """Make a filter that runs forwards (`step` 1) or backwards (-1): a constant direction is faster."""
 
     @contracted
     def resonate(traces: Traces, start: int, n_rows: int, poles: FloatArray, scale: FloatArray) -> None:
         """Filter rows of `TILE` channels in place, by sections ``(1 - z^-2) / (1 + a z^-1 + b z^-2)``, times `scale`.
 
-        In transposed direct form II, and in double precision. The state at the start is the one that the first value,
-        had it been there forever, would have led to: the first section lets nothing of a constant pass.
-
-        All sections at once, so that what one hands to the next stays in registers, and four rows at a time, so that
-        the state is read and written a quarter as often.
+        In transposed direct form II, in double precision. The state at the start is that of a first value that has been
+        there forever: the first section lets nothing of a constant pass. All sections run at once, so that the values
+        between them stay in registers, and four rows at a time, so that the state is read and written less often.
         """
         a0, a1, a2, a3, a4 = poles[0, 0], poles[1, 0], poles[2, 0], poles[3, 0], poles[4, 0]
         b0, b1, b2, b3, b4 = poles[0, 1], poles[1, 1], poles[2, 1], poles[3, 1], poles[4, 1]

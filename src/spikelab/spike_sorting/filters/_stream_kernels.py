@@ -1,6 +1,6 @@
 """Inner loops of the filter of a stream; channels are side by side, and frames are taken one at a time.
 
-What comes out for a frame is the same sum in the same order however the frames arrive.
+The result of a frame is the same sum in the same order however the frames arrive.
 """
 
 from __future__ import annotations
@@ -27,17 +27,9 @@ def run_sections(
 ) -> None:
     """Pass frames through sections ``(1 - z^-2) / (1 + a1 z^-1 + a2 z^-2)``, in transposed direct form II.
 
-    Parameters
-    ----------
-    traces, filtered : numpy.ndarray of float32, shape (frames, channels)
-    first : numpy.ndarray of float32, shape (channels,)
-        The first frame of all. No section passes a constant: less this frame, the filter starts at rest.
-    scale : numpy.ndarray of float64, shape (channels,)
-    poles : numpy.ndarray of float64, shape (sections, 2)
-    state : numpy.ndarray of float64, shape (2 * sections, channels)
-        What the sections remember; changed in place.
-    n_before : int
-        Frames before these, since the start.
+    `first` is the first frame of the stream: no section passes a constant, so less this frame the filter starts at
+    rest. `state`, of shape (2 * sections, channels), is the memory of the sections, changed in place. `n_before` counts
+    the frames of the stream before these.
     """
     n_frames, n_channels = traces.shape
     n_sections = poles.shape[0]
@@ -73,7 +65,7 @@ def end_fading(state: Doubles, first: int, last: int) -> None:
 
 @contracted
 def weigh_ahead(filtered: Floats, taps: Floats, results: Floats) -> None:
-    """Each result is the sum of ``taps[k]`` times the frame `k` later; `filtered` has ``len(taps) - 1`` frames more."""
+    """Sum ``taps[k]`` times the frame `k` later into each result; `filtered` has ``len(taps) - 1`` frames more."""
     n_frames, n_channels = results.shape
     fours = len(taps) // 4 * 4
     total = np.empty(TILE, dtype=np.float32)

@@ -1,8 +1,8 @@
 """A zero-phase band-pass for recordings of many channels.
 
-What comes out is what :func:`scipy.signal.sosfiltfilt` makes of the whole segment, Butterworth of order 5 in double
-precision, to one part in a million. It is computed chunk by chunk: on either side, as many frames more are filtered and
-thrown away as the filter needs to forget where it started.
+The result is that of :func:`scipy.signal.sosfiltfilt` on the whole segment, Butterworth of order 5 in double precision,
+to one part in a million. It is computed chunk by chunk: on either side, as many frames more are filtered and dropped as
+the filter needs to forget where it started.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class BandPassRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterfa
     freq_min, freq_max : float
         In Hz; `freq_max` is below half the sampling rate.
     gain_to_uv : sequence of float, shape (channels,), optional
-        Microvolts per unit of `recording`; what is filtered is then in microvolts, and says so. Offsets need not be
-        known: the filter takes them away.
+        Microvolts per unit of `recording`; the result is then in microvolts. Offsets are not needed: the filter removes
+        them.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ def zero_phase(
 ) -> Iterator[Part]:
     """Filter forwards and backwards and yield the frames [start, end) of `keep`, a few channels at a time.
 
-    They are as many as stay in the cache on their way through both filters: memory is read once and not written at all.
+    These channels stay in the cache on their way through both filters: memory is read once and not written at all.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The band-pass that everything is filtered with: of whole recordings forwards and backwards, of a stream forwards."""
+"""The band-pass of the package: of whole recordings forwards and backwards, of a stream forwards."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ ORDER = 5
 
 
 def design(freq_min: float, freq_max: float, sampling_frequency: float) -> tuple[float, NDArray[np.float64]]:
-    """Design the Butterworth band-pass.
+    """Design the Butterworth band-pass; return its gain, and ``a1, a2`` of its sections, shape (order, 2).
 
-    Its zeros are at plus and minus one, as many as it has pairs of poles, so that each section can have one of each.
-
-    Returns
-    -------
-    gain : float
-    poles : numpy.ndarray, shape (order, 2)
-        ``a1, a2`` of sections ``(1 - z^-2) / (1 + a1 z^-1 + a2 z^-2)``.
+    The zeros are at plus and minus one, as many as there are pairs of poles, so that each section has one of each:
+    ``(1 - z^-2) / (1 + a1 z^-1 + a2 z^-2)``.
     """
     from scipy.signal import butter
 

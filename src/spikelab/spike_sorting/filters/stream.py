@@ -1,14 +1,8 @@
-"""The band-pass of a stream: as good as that of a whole recording, a few milliseconds late.
+"""The band-pass of a stream: spikes keep the shape that they have in a filtered recording, a few milliseconds late.
 
-A recording is filtered forwards and backwards, which leaves spikes in their place and their shape. A stream is filtered
-forwards by the same filter; backwards would need the future. Its place is taken by weights on the next few frames,
-those with which the result comes nearest to filtering backwards, in the mean square of white noise. So spikes keep
-their shape, and the sequences that were found in a recording apply without being learnt again.
-
-::
-
-    stream = rt_sort.stream(band_pass=StreamBandPass(gain_to_uv=0.195))
-    spikes = stream.push(counts)      # as they come from the amplifier
+A recording is filtered forwards and backwards. A stream is filtered forwards by the same filter; instead of backwards,
+which would need the future, the next few frames are weighted so that the result comes nearest to filtering backwards,
+in the mean square of white noise. So sequences that were found in a recording apply without being learnt again.
 """
 
 from __future__ import annotations
@@ -35,21 +29,23 @@ RIDGE = 1e-4
 
 @dataclass(frozen=True)
 class StreamBandPass:
-    """Say that a stream gets frames as they come from the amplifier, and how they are filtered.
+    """Band-pass for a stream whose frames come as the amplifier sends them.
 
     Attributes
     ----------
     freq_min, freq_max : float
-        In Hz; those that the recording was filtered with in which the sequences were found.
+        Band in Hz of the recording in which the sequences were found.
     gain_to_uv : float or numpy.ndarray, shape (channels,)
-        Microvolts per unit of the frames. Offsets need not be known: the filter takes them away.
+        Microvolts per unit of the frames. Offsets are not needed: the filter removes them.
     look_ahead_ms : float
-        How many milliseconds of the future the filter waits for. Less makes its spikes less sure.
+        Milliseconds of the future that the filter waits for. With less, spikes are less certain.
 
-    Raises
-    ------
-    ValueError
-        For values that make no sense.
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.rt_sort import StreamBandPass
+    >>> band_pass = StreamBandPass(gain_to_uv=0.195, look_ahead_ms=1.0)  # for RTSort.stream(band_pass=band_pass)
+    >>> band_pass.look_ahead_frames(20_000.0)
+    20
     """
 
     freq_min: float = 300.0
@@ -67,29 +63,17 @@ class StreamBandPass:
             raise ValueError("gain_to_uv must be finite and not zero")
 
     def look_ahead_frames(self, sampling_frequency: float) -> int:
-        """Frames that the filter waits for."""
+        """Return the frames that the filter waits for."""
         return round(self.look_ahead_ms * sampling_frequency / 1000)
 
 
 class FilterStream:
     """Filters frames that come in pieces of any size.
 
-    Parameters
-    ----------
-    band_pass : StreamBandPass
-    sampling_frequency : float
-        In Hz.
-    n_channels : int
-
-    Raises
-    ------
-    ValueError
-        If the band does not fit below half the sampling rate, or there is not one gain per channel.
-
     Attributes
     ----------
     delay : int
-        By so many frames what comes out is late.
+        Frames by which the result is late.
     """
 
     def __init__(self, band_pass: StreamBandPass, sampling_frequency: float, n_channels: int) -> None:
@@ -115,17 +99,7 @@ class FilterStream:
         self._waiting = np.empty((0, n_channels), dtype=np.float32)
 
     def push(self, frames: NDArray[Any]) -> Floats:
-        """Filter the next frames; return those that are complete, in microvolts.
-
-        Parameters
-        ----------
-        frames : numpy.ndarray, shape (frames, channels)
-            Of any number type.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (complete frames, channels)
-        """
+        """Filter the next frames, of any number type, shape (frames, channels); return complete ones, in microvolts."""
         stored = np.ascontiguousarray(frames, dtype=np.float32)
         if self._first is None:
             if not len(stored):
@@ -155,11 +129,11 @@ class FilterStream:
 
 @lru_cache(maxsize=16)
 def weights(freq_min: float, freq_max: float, sampling_frequency: float, n_ahead: int) -> tuple[Floats, float]:
-    """Weights of a frame and of the `n_ahead` after it that come nearest to filtering backwards.
+    """Compute the weights of a frame and of the `n_ahead` after it that come nearest to filtering backwards.
 
-    Filtering backwards weighs the future with the filter's response to an impulse. What lies beyond `n_ahead` is
-    replaced by what can be told of it from the frames before: the normal equations of linear regression, with the
-    covariance of white noise that has passed the filter once.
+    Filtering backwards weighs the future with the filter's response to an impulse. The future beyond `n_ahead` is
+    replaced by its prediction from the frames before: the normal equations of linear regression, with the covariance of
+    white noise that has passed the filter once.
 
     Returns
     -------

@@ -78,18 +78,12 @@ def write_binary(
         Filtered microvolts in one segment, from :func:`.open_recording`.
     path : str or Path
         The ``.dat`` file; it appears when it is complete.
-    n_jobs : int
-        Worker threads, at most.
-    total_memory : str or int
-        Memory for all workers together, for example ``"16G"``; fewer workers are used where it is short.
+    n_jobs, total_memory : int, str or int
+        Worker threads, at most, and the memory of all together, such as ``"16G"``: fewer work where it is short.
     seed : int
         Picks the blocks that are checked before writing.
     check : bool
         Whether to check the signal: flat, saturated, wrong unit, too short.
-
-    Returns
-    -------
-    BinaryRecording, RecordingReport
 
     Raises
     ------
@@ -99,11 +93,6 @@ def write_binary(
         If all channels are flat or on a rail.
     DiskExhaustionError
         If there is no room for the file.
-
-    Warns
-    -----
-    UserWarning
-        If some channels are flat or saturated, if the unit looks wrong, if samples were clipped or are few.
     """
     target = Path(path)
     n_frames, n_channels = int(recording.get_num_samples()), int(recording.get_num_channels())

@@ -30,13 +30,7 @@ WHAT_TO_DO = (
 
 
 def require_written(path: Path, dataset: Any) -> None:
-    """Check that HDF5 has values for all of `dataset`.
-
-    Raises
-    ------
-    ValueError
-        If a part was never written or lies behind the end of the file, or the chunks are larger than memory should be.
-    """
+    """Check that HDF5 has values for all of `dataset`, before the end of the file and in chunks of possible size."""
     claimed = n_bytes(dataset)
     if claimed == 0 or dataset.is_virtual or dataset.external:
         return
@@ -101,13 +95,7 @@ def _is_found(dataset: Any, place: tuple[int, ...]) -> bool:
 
 
 def require_plain_numbers(path: Path, dataset: Any) -> None:
-    """Check that traces are of a type that writers use: numbers that fill whole bytes.
-
-    Raises
-    ------
-    ValueError
-        If they are not numbers, or only some bits of them.
-    """
+    """Check that traces are of a type that writers use: numbers that fill whole bytes."""
     kind = dataset.id.get_type()
     if dataset.dtype.kind not in "iuf":
         raise ValueError(f"{path}: {dataset.name} has values of {dataset.dtype}, not numbers")
@@ -119,13 +107,7 @@ def require_plain_numbers(path: Path, dataset: Any) -> None:
 
 
 def read_table(path: Path, dataset: Any) -> Any:
-    """Read a small dataset that lies in the file itself.
-
-    Raises
-    ------
-    ValueError
-        If it claims to be larger than such a table can be, is not all there, or is no dataset of this file.
-    """
+    """Read a small dataset that lies in the file itself, and is all there."""
     if not hasattr(dataset, "shape") or dataset.shape is None:
         raise ValueError(f"{path}: {dataset.name} is no table of values")
     claimed = n_bytes(dataset)
@@ -148,13 +130,7 @@ def n_chunks(shape: Sequence[int], chunks: Sequence[int]) -> int:
 
 
 def require_chunk_files(store: Path) -> None:
-    """Check that every chunk of every array of a zarr store is there.
-
-    Raises
-    ------
-    ValueError
-        With those that are missing, or with an array whose description cannot be true.
-    """
+    """Check that every chunk of every array of a zarr store is there, and that the arrays are possible."""
     for folder in zarr_arrays(store):
         shape, chunks, separator = _array_header(store, folder)
         expected = n_chunks(shape, chunks)

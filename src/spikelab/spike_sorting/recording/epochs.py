@@ -19,16 +19,12 @@ class Segment:
 
     Attributes
     ----------
-    source_index : int
-        Position of the file among the files.
-    segment : int
-        Position of the segment in the file.
+    source_index, segment : int
+        Position of the file among the files, and of the segment in the file.
     n_frames : int
         Length.
-    name : str
-        The file's stem.
-    source_file : str
-        The file ("" in memory).
+    name, source_file : str
+        Stem and path of the file (the path is "" in memory).
     """
 
     source_index: int
@@ -41,18 +37,8 @@ class Segment:
 def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> tuple[Epoch, ...]:
     """Make the epochs: intersect the kept ranges with the segments.
 
-    Parameters
-    ----------
-    segments : sequence of Segment
-        In the order in which they are concatenated.
-    kept : sequence of (int, int)
-        Half-open frame ranges of the concatenation, ascending and apart.
-
-    Returns
-    -------
-    tuple of Epoch
-        Epochs that tile the kept recording: the first starts at 0, each next one at the end of the one before. A
-        boundary of a file, a segment or a kept range starts a new epoch.
+    The ranges are half-open frames of the concatenated segments, ascending and apart. The epochs tile the kept
+    recording; a boundary of a file, a segment or a kept range starts a new epoch.
     """
     ends = list(accumulate(segment.n_frames for segment in segments))
     epochs: list[Epoch] = []

@@ -1,7 +1,4 @@
-"""Table of formats: how each is recognised, and the name of its reader in SpikeInterface.
-
-:mod:`.readers` opens them.
-"""
+"""Table of formats: how each is recognised; :mod:`.readers` opens them."""
 
 from __future__ import annotations
 
@@ -147,10 +144,7 @@ def folder_format(folder: Path) -> Format | None:
 def file_format(path: Path) -> Format | None:
     """Return the format of a file, by suffix or content; None where it is no recording.
 
-    Raises
-    ------
-    ValueError
-        If an HDF5 file is corrupt or truncated, or if the file is a part of a recording that is a folder.
+    A ValueError names an HDF5 file that is corrupt, and a file that is a part of a recording that is a folder.
     """
     name = path.name.lower()
     if path.suffix.lower() in FOLDER_PARTS or _is_spikeglx(path):

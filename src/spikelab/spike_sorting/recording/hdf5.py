@@ -29,15 +29,9 @@ with h5py.File(sys.argv[1]) as file:
 
 
 def set_plugin_path(path: str | Path) -> None:
-    """Make HDF5 look for compression plugins in `path`, in this process and its children.
+    """Make HDF5 look for compression plugins in the folder `path`, in this process and its children.
 
-    Sets ``HDF5_PLUGIN_PATH`` (read by HDF5 before its first look-up, and by child processes) and appends to h5py's
-    own list (the only one that is read after the first look-up).
-
-    Parameters
-    ----------
-    path : str or Path
-        Folder with the plugin, for example MaxWell's ``libcompression.so``.
+    HDF5 reads ``HDF5_PLUGIN_PATH`` before its first look-up, h5py's own list also after it: both are set.
     """
     folder = os.fspath(path)
     os.environ[PLUGIN_VARIABLE] = folder
@@ -47,17 +41,7 @@ def set_plugin_path(path: str | Path) -> None:
 
 
 def open_hdf5(path: Path) -> Any:
-    """Open `path` for reading.
-
-    Returns
-    -------
-    h5py.File
-
-    Raises
-    ------
-    ValueError
-        If the file is empty, truncated, corrupt or no HDF5 file at all.
-    """
+    """Open `path` for reading; a ValueError says if it is empty, truncated, corrupt or no HDF5 file."""
     _require_heaps(path)
     try:
         return h5py.File(path, "r")
@@ -142,11 +126,6 @@ def require_filters(path: Path, dataset: Any) -> None:
     """Check that `dataset` of the file `path` can be decompressed here.
 
     HDF5 itself complains only at the first read, and does not name the filter.
-
-    Raises
-    ------
-    HDF5PluginMissingError
-        If a filter is missing; the message says which, and what to do.
     """
     missing = missing_filters(dataset)
     if missing:

@@ -96,11 +96,6 @@ def list_streams(path: str | Path, *, trust_input: bool = False) -> list[str] | 
     """List streams (wells) that can be sorted by name; None where the format has none.
 
     For a folder of files: the streams that all of them have.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is nothing, or it cannot be read.
     """
     source = resolve_source(path)
     lists = [stream_ids(file, FORMATS[source.format], trust_input=trust_input) for file in source.files]

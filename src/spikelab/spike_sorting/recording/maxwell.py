@@ -78,22 +78,7 @@ def list_recordings(file: Any) -> dict[str, list[str]]:
 def choose(
     path: Path, recordings: dict[str, list[str]], stream_id: str | None, rec_name: str | None
 ) -> tuple[str, str]:
-    """Choose one well and one of its recordings.
-
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    recordings : dict
-        From :func:`list_recordings`.
-    stream_id, rec_name : str or None
-        As configured; None where there is only one.
-
-    Raises
-    ------
-    ValueError
-        If there are several and none was asked for, or if there is no such well or recording.
-    """
+    """Choose one well and one of its recordings; a ValueError lists them where the choice is not clear or possible."""
     if not recordings:
         raise ValueError(f"{path} has no wells")
     table = "; ".join(f"{well}: {', '.join(names) or 'nothing'}" for well, names in recordings.items())
@@ -124,6 +109,10 @@ def _only_well(path: Path, recordings: dict[str, list[str]], rec_name: str | Non
 def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = None) -> IntArray:
     """Return the row of the raw dataset for each connected channel.
 
+    Files cut down after the recording have one row per entry of the mapping, in its order. Files as the device writes
+    them have a row per amplifier channel (1024, and four with frame numbers), whatever is connected: there the row is
+    the channel number.
+
     Parameters
     ----------
     n_rows : int
@@ -132,12 +121,6 @@ def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = No
         ``mapping["channel"]``; negative where an electrode is not connected.
     stored : numpy.ndarray of int64, optional
         Channel of each row, where the file has that table.
-
-    Notes
-    -----
-    Files cut down after the recording have one row per entry of the mapping, in its order. Files as the device writes
-    them have a row per amplifier channel (1024, and four with frame numbers), whatever is connected: there the row is
-    the channel number.
     """
     connected = mapped[mapped >= 0]
     if stored is not None and len(stored) == n_rows and np.isin(connected, stored).all():
@@ -155,11 +138,8 @@ def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = No
 def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayout:
     """Read the layout of one recording.
 
-    Raises
-    ------
-    ValueError
-        If the recording has no raw traces (only spikes were stored), no connected channel, lacks a part, or has a part
-        that cannot be what it says.
+    A ValueError says that it has no raw traces (only spikes were stored), has no connected channel, lacks a part, or
+    has a part that cannot be what it says.
     """
     where = f"{path} ({well}, {rec_name})"
     try:

@@ -39,17 +39,9 @@ class MaxwellRecording(BaseRecording):  # type: ignore[misc]  # SpikeInterface h
     ----------
     file_path : str or Path
         The ``.h5`` file.
-    stream_id : str, optional
-        The well, for example ``"well000"``; needed where there are several.
-    rec_name : str, optional
-        The recording, for example ``"rec0000"``; needed where the well has several.
-
-    Raises
-    ------
-    ValueError
-        If the file is corrupt, or well and recording are not clear.
-    HDF5PluginMissingError
-        If the data are compressed with a filter that is not installed.
+    stream_id, rec_name : str, optional
+        The well, for example ``"well000"``, and the recording, for example ``"rec0000"``; needed where there are
+        several.
     """
 
     def __init__(self, file_path: str | Path, stream_id: str | None = None, rec_name: str | None = None) -> None:

@@ -31,24 +31,7 @@ ORDINARY = (1e-9, 1e9)
 
 
 def require_sane(recording: BaseRecording, where: str) -> None:
-    """Check sampling rate, channel names, gains, offsets and type of the traces.
-
-    Parameters
-    ----------
-    recording : BaseRecording
-    where : str
-        Name of the recording, for messages.
-
-    Raises
-    ------
-    ValueError
-        If one of them is impossible.
-
-    Warns
-    -----
-    UserWarning
-        If the rate is higher than that of any recording of electrodes.
-    """
+    """Check sampling rate, channel names, gains, offsets and type of the traces; `where` names the recording."""
     require_rate(recording.get_sampling_frequency(), where)
     if recording.get_num_channels() == 0:
         raise ValueError(f"{where} has no channels")
@@ -64,18 +47,7 @@ def require_sane(recording: BaseRecording, where: str) -> None:
 
 
 def require_rate(rate: Any, where: str) -> None:
-    """Check a sampling rate.
-
-    Raises
-    ------
-    ValueError
-        If it is no rate at all.
-
-    Warns
-    -----
-    UserWarning
-        If it is implausible.
-    """
+    """Refuse a sampling rate that is none, and warn of one that no recording of electrodes has."""
     if not (np.isfinite(rate) and 0 < rate <= MOST_HZ):
         raise ValueError(f"{where} has a sampling rate of {rate} Hz, and needs one above 0 and below {MOST_HZ:g} Hz")
     if rate > PLAUSIBLE_HZ:
@@ -85,13 +57,7 @@ def require_rate(rate: Any, where: str) -> None:
 
 
 def require_places(recording: BaseRecording, where: str) -> None:
-    """Check the positions of the electrodes of a recording that has them.
-
-    Raises
-    ------
-    ValueError
-        If two are at the same place, or one is farther away than any.
-    """
+    """Check the positions of the electrodes of a recording that has them."""
     places = recording.get_channel_locations()
     require_distinct(places, recording.channel_ids.tolist(), where)
 
@@ -99,10 +65,7 @@ def require_places(recording: BaseRecording, where: str) -> None:
 def require_distinct(places: NDArray[np.float64], channels: Sequence[Any], where: str) -> None:
     """Check places of electrodes, shape (channels, 2 or more); NaN stands for an unknown place.
 
-    Raises
-    ------
-    ValueError
-        If two are at the same place, or one is farther away than any.
+    Two at the same place are refused, and one farther away than any.
     """
     far = np.abs(np.nan_to_num(places, nan=0.0)).max(axis=1) > FARTHEST_UM
     if far.any():
@@ -129,13 +92,7 @@ def without_places(recording: BaseRecording) -> NDArray[np.bool_]:
 
 
 def doubt_channels(recording: BaseRecording, n_contacts: int, path: Path) -> None:
-    """Warn if a headerless file is read with more channels than its probe has contacts.
-
-    Warns
-    -----
-    UserWarning
-        With both readings.
-    """
+    """Warn if a headerless file is read with more channels than its probe has contacts."""
     n_channels, seconds = recording.get_num_channels(), recording.get_total_duration()
     if n_contacts >= n_channels:
         return
@@ -148,13 +105,7 @@ def doubt_channels(recording: BaseRecording, n_contacts: int, path: Path) -> Non
 
 
 def doubt_byte_order(recording: BaseRecording, path: Path) -> None:
-    """Warn if the samples of a headerless file are a signal only in the other byte order.
-
-    Warns
-    -----
-    UserWarning
-        With both readings.
-    """
+    """Warn if the samples of a headerless file are a signal only in the other byte order."""
     dtype, n_frames = np.dtype(recording.get_dtype()), int(recording.get_num_samples())
     if dtype.itemsize == 1 or n_frames < 2:
         return

@@ -141,13 +141,7 @@ def _read(source: Source, config: RecordingConfig) -> list[_File]:
 
 
 def _with_equal_channels(files: Sequence[_File]) -> list[_File]:
-    """Return the files with the channel ids of the first.
-
-    Raises
-    ------
-    ValueError
-        If channel counts or sampling rates differ.
-    """
+    """Return the files with the channel ids of the first; counts and sampling rates have to be equal."""
     first, *others = files
     equal = [first]
     for file in others:

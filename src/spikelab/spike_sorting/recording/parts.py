@@ -26,11 +26,8 @@ def evenly_spaced(length: int, block: int, n_blocks: int) -> list[int]:
 def read_parts(recording: BaseRecording, start: int, end: int) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
     """Yield the filtered traces of frames [start, end): piece by piece, a few channels at a time where that is faster.
 
-    Yields
-    ------
-    tuple of (slice, slice, numpy.ndarray)
-        Frames, counted from `start`, channels, and their traces, of any float type. These are overwritten when the
-        next part is asked for.
+    Each item is frames, counted from `start`, channels, and their traces, of any float type. The traces are overwritten
+    when the next item is asked for.
     """
     readers = getattr(recording, "part_readers", ())
     pieces = recording.recording_list if readers else [recording]

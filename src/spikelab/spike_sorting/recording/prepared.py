@@ -17,15 +17,9 @@ if TYPE_CHECKING:
 class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # SpikeInterface has no types
     """Filtered pieces in a row, in microvolts, with the stored pieces of the files.
 
-    Parameters
-    ----------
-    recording_list : list of BaseRecording
-        Filtered pieces, one per epoch.
-    raw_pieces : sequence of BaseRecording
-        The same frames and channels as they are stored.
-    part_readers : sequence of PartReader or None
-        Readers of the pieces that can be read a few channels at a time. These and `raw_pieces` are missing when the
-        recording is rebuilt from its description, as in another process.
+    `raw_pieces` are the same frames and channels as they are stored; `part_readers` read a piece a few channels at a
+    time, where that is possible. Both are missing when the recording is rebuilt from its description, as in another
+    process.
     """
 
     def __init__(

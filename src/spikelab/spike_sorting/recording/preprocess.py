@@ -32,24 +32,9 @@ def to_microvolts(
 ) -> BaseRecording:
     """Convert `recording` to float32 microvolts: gain and offset are applied, and reset to 1 and 0.
 
-    Parameters
-    ----------
-    recording : BaseRecording
-        Counts (any integer or float type) with or without gains.
-    gain_to_uv, offset_to_uv : float or None
-        Override the file's. Floating-point traces without a gain are taken to be microvolts.
-    where : str
-        Name of the recording, for messages.
-
-    Raises
-    ------
-    ValueError
-        If integer traces have no gain, or a gain or offset is not finite or zero.
-
-    Warns
-    -----
-    UserWarning
-        If a gain of 16-bit counts is far from that of any amplifier.
+    `gain_to_uv` and `offset_to_uv` override those of the file. Floating-point traces without a gain are taken to be
+    microvolts; counts without one, and gains or offsets that are not finite or zero, are refused. `where` names the
+    recording in messages.
     """
     from spikeinterface.preprocessing import scale
 
@@ -101,21 +86,9 @@ def _per_channel(recording: BaseRecording, override: float | None, own: Any) -> 
 
 
 def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where: str) -> BaseRecording:
-    """Apply a zero-phase Butterworth band-pass of order 5; segments are filtered each on its own.
+    """Apply a zero-phase Butterworth band-pass of order 5, in Hz; segments are filtered each on its own.
 
-    Parameters
-    ----------
-    recording : BaseRecording
-        float32 microvolts, from :func:`to_microvolts` or elsewhere.
-    freq_min, freq_max : float
-        In Hz.
-    where : str
-        Name of the recording, for messages.
-
-    Raises
-    ------
-    ValueError
-        If `freq_max` is not below half the sampling rate, or a segment is too short to filter.
+    A ValueError says that `freq_max` is not below half the sampling rate, or a segment is too short to filter.
     """
     from spikeinterface.preprocessing.normalize_scale import ScaleRecording
 
@@ -139,13 +112,7 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
 
 
 def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:
-    """Subtract the median or average over channels; without `operator`, return the recording.
-
-    Raises
-    ------
-    ValueError
-        If there is one channel only.
-    """
+    """Subtract the median or average over channels; without `operator`, return the recording."""
     if operator is None:
         return recording
     if recording.get_num_channels() == 1:
@@ -182,13 +149,7 @@ def find_bad_channels(filtered: BaseRecording) -> set[str]:
 
 
 def drop_channels(recording: BaseRecording, bad: Sequence[str] | set[str], where: str) -> BaseRecording:
-    """Leave out the channels whose ids are in `bad`.
-
-    Raises
-    ------
-    ValueError
-        If an id is unknown, or no channel is left.
-    """
+    """Leave out the channels whose ids are in `bad`; unknown ids are refused, and leaving out every channel is."""
     names = {str(channel): channel for channel in recording.channel_ids}
     unknown = sorted(set(bad) - set(names))
     if unknown:
@@ -218,17 +179,9 @@ def flip_y(recording: BaseRecording, mea_y_max: float | None) -> None:
 
 
 def require_locations(recording: BaseRecording, where: str) -> None:
-    """Place channels without positions, in place, far enough apart to be sorted one by one.
+    """Place channels without positions, in place, far enough apart to be sorted one by one, and warn.
 
-    Raises
-    ------
-    ValueError
-        If given positions are impossible.
-
-    Warns
-    -----
-    UserWarning
-        If some or all were missing.
+    Impossible positions raise a ValueError.
     """
     n_channels, places = recording.get_num_channels(), np.zeros((0, 2))
     missing = np.ones(n_channels, dtype=bool)

@@ -19,17 +19,7 @@ NOT_WIRED = -1
 
 
 def read_probe(path: Path) -> Any:
-    """Read a probe file of probeinterface.
-
-    Returns
-    -------
-    ProbeGroup
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file, or it is none of probeinterface's, or a number in it cannot be.
-    """
+    """Read a file of probeinterface as a ``ProbeGroup``, and check that it has contacts at possible positions."""
     from probeinterface import read_probeinterface
 
     if not path.is_file():
@@ -48,13 +38,7 @@ def read_probe(path: Path) -> Any:
 
 
 def attach(recording: BaseRecording, group: Any, path: Path) -> BaseRecording:
-    """Select the wired channels of `recording` and attach the contacts of `group`, which was read from `path`.
-
-    Raises
-    ------
-    ValueError
-        If the contacts do not fit the channels.
-    """
+    """Select the wired channels of `recording` and attach the contacts of `group`, which was read from `path`."""
     n_contacts, n_channels = group.get_contact_count(), recording.get_num_channels()
     if not all(probe.device_channel_indices is not None for probe in group.probes):
         if n_contacts != n_channels:

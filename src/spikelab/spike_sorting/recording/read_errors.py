@@ -1,7 +1,6 @@
 """Errors of everything that reads a recording become one class of error, which names the file.
 
-Readers (h5py, neo, zarr, SpikeInterface, this package's) raise any error on a damaged file. :func:`reading` turns each
-into one ValueError, with the original error as its cause.
+Readers (h5py, neo, zarr, SpikeInterface, this package's) raise any error on a damaged file.
 """
 
 from __future__ import annotations
@@ -41,24 +40,15 @@ NAMES_IN_MESSAGE = 10
 def reading(path: Path | str, what: str = "") -> Iterator[None]:
     """Turn what a reader raises into a ValueError, or a FileNotFoundError, that names `path`.
 
+    Classified failures, errors of the operating system (permissions, a full disk) and of a missing package, warnings
+    that are raised, and errors of this package that name the file already pass unchanged.
+
     Parameters
     ----------
     path : Path or str
         The file or folder.
     what : str
         Format, dataset or frames that are read, to follow "cannot be read".
-
-    Raises
-    ------
-    ValueError
-        For whatever a damaged file leads to.
-    FileNotFoundError
-        If a part of the recording is not there.
-
-    Notes
-    -----
-    Classified failures, errors of the operating system (permissions, a full disk) and of a missing package, warnings
-    that are raised, and errors of this package that name the file already pass unchanged.
     """
     try:
         yield

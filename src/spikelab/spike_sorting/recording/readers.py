@@ -53,27 +53,11 @@ HDF5_FORMATS = (BIOCAM, MCS_H5, MEAREC, NIX)
 
 
 def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseRecording:
-    """Open the raw recording at `path`.
+    """Open the raw recording at `path`, a file or a folder that is itself a recording.
 
-    Parameters
-    ----------
-    path : Path
-        A file, or a folder that is itself a recording.
-    format_name : str
-        From :func:`.source.resolve_source`.
-    config : RecordingConfig
-
-    Returns
-    -------
-    BaseRecording
-        Stored counts and gains, possibly of several segments, with the contacts of `probe_path`.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read as this format, or it is not clear which part of it is meant.
-    HDF5PluginMissingError
-        If the data are compressed with a filter that is not installed.
+    `format_name` is from :func:`.source.resolve_source`. The recording has stored counts and gains, possibly several
+    segments, and the contacts of `probe_path`. A ValueError says that the file cannot be read as this format, or that
+    it is not clear which part of it is meant.
     """
     known = FORMATS[format_name]
     if config.stream_id is not None and known not in (MAXWELL, NWB) and not known.has_streams:
@@ -103,13 +87,7 @@ def vet(path: Path, known: Format) -> None:
 
 
 def stream_ids(path: Path, known: Format, *, trust_input: bool = False) -> list[str] | None:
-    """List wells, ElectricalSeries or streams of the recording at `path`; None where the format has none.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be read.
-    """
+    """List wells, ElectricalSeries or streams of the recording at `path`; None where the format has none."""
     with reading(path, f"as {known.name}"):
         if not trust_input:
             vet(path, known)

@@ -71,10 +71,8 @@ class SignalCheck:
         Largest absolute value after filtering.
     noise_uv : numpy.ndarray, shape (channels,)
         MAD / 0.6745 after filtering.
-    constant : numpy.ndarray of bool, shape (channels,)
-        Channels that do not change in what is stored.
-    on_rail : numpy.ndarray of bool, shape (channels,)
-        Channels that sit on a rail of the converter half of the time or more.
+    constant, on_rail : numpy.ndarray of bool, shape (channels,)
+        Channels whose stored values do not change, or are a rail of the converter half of the time or more.
     """
 
     max_abs_uv: float
@@ -96,16 +94,9 @@ def check_signal(
     seed: int,
     run: Callable[[Callable[[FrameRange], Any], Sequence[FrameRange]], Iterable[Any]],
 ) -> SignalCheck:
-    """Measure sampled blocks of `recording`, filtered and as stored.
+    """Measure sampled blocks of `recording`, filtered and as stored; `seed` picks the blocks.
 
-    Parameters
-    ----------
-    recording : BaseRecording
-        Filtered microvolts; a prepared recording also has its stored pieces.
-    seed : int
-        Picks the blocks.
-    run : callable
-        Maps a function over the blocks and keeps their order, for example in threads.
+    `run` maps a function over the blocks and keeps their order, for example in threads.
     """
 
     def measure(block: FrameRange) -> tuple[Any, ...]:
@@ -172,13 +163,7 @@ def is_rail(values: NDArray[Any], dtype: np.dtype[Any]) -> BoolArray:
 
 
 def refuse_non_finite(recording: BaseRecording, start: int, end: int) -> None:
-    """Raise the error for a chunk with NaN or infinite values, with their places.
-
-    Raises
-    ------
-    ValueError
-        Always.
-    """
+    """Raise the ValueError for a chunk with NaN or infinite values, with their places."""
     # Non-finite samples in the margins of the chunk spread into the chunk through the filter.
     margin = int(recording.get_sampling_frequency())
     first, last = max(0, start - margin), min(int(recording.get_num_samples()), end + margin)
@@ -208,19 +193,8 @@ def evaluate(
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
     """Return the names of flat and of saturated channels, and the warnings.
 
-    Parameters
-    ----------
-    recording : BaseRecording
-    check : SignalCheck
-    silent : numpy.ndarray of bool, shape (channels,)
-        Channels whose counts in the binary are all zero.
-    n_clipped : int
-        Number of samples clipped.
-
-    Raises
-    ------
-    SaturatedSignalError
-        If all channels are flat or on a rail.
+    `silent` are the channels whose counts in the binary are all zero. If all channels are flat or on a rail, a
+    :class:`.SaturatedSignalError` is raised.
     """
     flat = check.constant & silent
     # A dead channel that was re-referenced is not silent: the stored values decide.

@@ -13,34 +13,11 @@ if TYPE_CHECKING:
 
 
 def kept_ranges(n_frames: int, sampling_frequency: float, config: RecordingConfig) -> list[FrameRange]:
-    """Return the half-open frame ranges to keep, ascending and apart.
+    """Return the half-open frame ranges to keep of the concatenated recording, ascending and apart.
 
     ``first_n_mins`` comes first; what it leaves is cut by ``start_time_s``/``end_time_s`` and by ``rec_chunks_s``, or
-    by ``rec_chunks``. All of them are on the clock of the concatenated recording.
-
-    Parameters
-    ----------
-    n_frames : int
-        Length of the concatenated recording.
-    sampling_frequency : float
-        In Hz.
-    config : RecordingConfig
-
-    Returns
-    -------
-    list of (int, int)
-
-    Raises
-    ------
-    ValueError
-        "Invalid time range" for one that lies outside the recording; also where the settings contradict each other, see
-        :func:`.require_cuts`.
-
-    Warns
-    -----
-    UserWarning
-        Where a range is clipped: an end past the recording, a piece that reaches out of ``start_time_s`` and
-        ``end_time_s``.
+    by ``rec_chunks``. All of them are on the clock of the concatenated recording. A range that lies outside the
+    recording is refused ("Invalid time range"); one that reaches out of it is clipped, with a warning.
     """
     require_cuts(config)
     if config.rec_chunks:

@@ -77,11 +77,9 @@ def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source
 
     Raises
     ------
-    FileNotFoundError
-        If there is nothing at the path.
-    ValueError
-        If the format is not known, a file is corrupt, a folder has no recordings or several kinds of them, or fields
-        that describe a headerless file are missing.
+    FileNotFoundError, ValueError
+        If there is nothing at the path, or no recording: of an unknown format, corrupt, in a folder with several
+        formats, or without the fields that describe a headerless file.
     """
     if isinstance(source, Source):
         return source
@@ -99,13 +97,7 @@ def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source
 
 
 def require_name(path: Path) -> None:
-    """Check that a path is text, as it is written into logs, reports and JSON.
-
-    Raises
-    ------
-    ValueError
-        If it is not, with the bytes that are none.
-    """
+    """Check that a path is text (UTF-8), as it is written into logs, reports and JSON."""
     name = str(path.absolute())
     try:
         name.encode()
@@ -126,13 +118,7 @@ def _exists(path: Path) -> bool:
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse pipes, sockets and devices, which may have no end: `path`, or a file anywhere in that folder.
-
-    Raises
-    ------
-    ValueError
-        With the first one.
-    """
+    """Refuse pipes, sockets and devices, which may have no end: `path`, or a file anywhere in that folder."""
     waiting = [path]
     while waiting:
         here = waiting.pop()
@@ -210,13 +196,7 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def require_headerless_fields(path: Path, config: RecordingConfig) -> None:
-    """Check that the fields that describe a headerless binary file are set.
-
-    Raises
-    ------
-    ValueError
-        Naming the fields that are missing.
-    """
+    """Check that the fields that describe a headerless binary file are set."""
     missing = [name for name in HEADERLESS_FIELDS if getattr(config, name) is None]
     if missing:
         raise ValueError(f"{path} is a binary file without a header: set {', '.join(missing)} to say what it holds")
@@ -251,21 +231,10 @@ def _with_names(stem: str, config: RecordingConfig | None) -> str:
 
 
 def fingerprint(source: Any, leave_out: Sequence[Path] = ()) -> str:
-    """Return a short text that changes when the recording does, but not when it is moved.
+    """Return a short text (32 hexadecimal digits) that changes when the recording does, but not when it is moved.
 
     Of files: size, modification time and a hash of sampled blocks. In memory: type, shape, rate, channels and sampled
-    blocks.
-
-    Parameters
-    ----------
-    source : str, Path, BaseRecording or Source
-    leave_out : sequence of Path, optional
-        Folders inside a folder that is a recording which are no part of it, for example those of results.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
+    blocks. Folders of `leave_out` inside a folder that is a recording are no part of it, for example those of results.
     """
     resolved = resolve_source(source)
     if resolved.recording is not None:

@@ -49,18 +49,7 @@ HOW_TO_TRUST = (
 
 
 def read_description(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Read the description of a SpikeInterface folder.
-
-    Returns
-    -------
-    Path, dict
-        The file, and what it holds.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or it is no description of a recording.
-    """
+    """Read the description of a SpikeInterface folder; return its file and its content."""
     file = next((path / name for name in DESCRIPTIONS if (path / name).is_file()), None)
     if file is None:
         raise ValueError(f"{path} has no {' or '.join(DESCRIPTIONS)}: it is no recording of SpikeInterface")
@@ -83,25 +72,13 @@ def json_of(file: Path) -> dict[str, Any]:
 
 
 def vet_folder(path: Path) -> None:
-    """Refuse a SpikeInterface folder that names a class, holds a pickle or points to a file that could do harm.
-
-    Raises
-    ------
-    ValueError
-        With what it names and why that is not followed.
-    """
+    """Refuse a SpikeInterface folder that names a class, holds a pickle or points to a file that could do harm."""
     file, description = read_description(path)
     _Vetting(path).description(description, file, path)
 
 
 def vet_store(path: Path) -> None:
-    """Refuse a zarr store with values that are pickles.
-
-    Raises
-    ------
-    ValueError
-        With the array.
-    """
+    """Refuse a zarr store with values that are pickles."""
     for file in [path / ".zmetadata", *(folder / ".zarray" for folder in zarr_arrays(path))]:
         for node in _dicts(json_of(file) if file.is_file() else {}):
             if node.get("id") == "pickle":
@@ -123,24 +100,12 @@ def zarr_arrays(store: Path) -> Iterator[Path]:
 
 
 def vet_links(path: Path) -> None:
-    """Refuse an HDF5 file with links or data in files outside of its folder.
-
-    Raises
-    ------
-    ValueError
-        With the link and where it leads.
-    """
+    """Refuse an HDF5 file with links or data in files outside of its folder."""
     _Vetting(path).hdf5(path)
 
 
 def vet_array(file: Path) -> None:
-    """Refuse a ``.npy`` file whose pickle names anything but the parts of an array of text or numbers.
-
-    Raises
-    ------
-    ValueError
-        With what it names.
-    """
+    """Refuse a ``.npy`` file whose pickle names anything but the parts of an array of text or numbers."""
     with file.open("rb") as stream:
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -182,13 +147,7 @@ class _Syntax(pickle.Unpickler):
 
 
 class _Vetting:
-    """Vets an input and every file that it leads to, each once.
-
-    Parameters
-    ----------
-    root : Path
-        The input; files below the folder that holds the input may be followed.
-    """
+    """Vets an input and every file that it leads to, each once; files in the folder of `root` may be followed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -276,13 +235,7 @@ def _leads(path: Path) -> list[tuple[str, str]]:
 
 
 def refuse_foreign_storage(path: Path, dataset: Any) -> None:
-    """Refuse a dataset whose values lie in other files than `path`.
-
-    Raises
-    ------
-    ValueError
-        With those files.
-    """
+    """Refuse a dataset whose values lie in other files than `path`."""
     properties = dataset.id.get_create_plist()
     files = [properties.get_external(i)[0] for i in range(properties.get_external_count())]
     if dataset.is_virtual:

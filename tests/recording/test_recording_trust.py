@@ -100,6 +100,16 @@ def test_steps_over_a_recording_are_opened(folder, tmp_path, config, gaussian):
     assert recording.get_num_channels() == 4
 
 
+def test_prepared_recordings_are_opened(folder, config):
+    """The package's own classes, which the description of a filtered recording names."""
+    prepared = open_recording(folder, config)
+    described = folder.parent / "prepared"
+    described.mkdir()
+    prepared.dump_to_json(described / "si_folder.json")
+    again = open_recording(described, config)
+    assert again.get_num_samples() == prepared.get_num_samples()
+
+
 def test_pickled_properties(folder, tmp_path, config):
     made = tmp_path / "made"
     values = np.empty(4, dtype=object)

@@ -31,12 +31,12 @@ PREPROCESSING = (
     "unsigned_to_signed", "whiten", "zero_channel_pad",
 )  # fmt: skip
 EXTRACTORS = ("nwbextractors", "mdaextractors", "cbin_ibl", "mcsh5extractors", "whitematterrecordingextractor")
-OWN = ("maxwell_recording", "bandpass", "prepared")
+OWN = ("recording.maxwell_recording", "recording.prepared", "filters.bandpass")
 MODULES = frozenset(
     [f"spikeinterface.core.{name}" for name in CORE]
     + [f"spikeinterface.preprocessing.{name}" for name in PREPROCESSING]
     + [f"spikeinterface.extractors.{name}" for name in EXTRACTORS]
-    + [f"spikelab.spike_sorting.recording.{name}" for name in OWN]
+    + [f"spikelab.spike_sorting.{name}" for name in OWN]
 )
 NEO = "spikeinterface.extractors.neoextractors."
 DESCRIPTIONS = ("si_folder.json", "cached.json")
@@ -80,8 +80,8 @@ def vet_folder(path: Path) -> None:
 def vet_store(path: Path) -> None:
     """Refuse a zarr store with values that are pickles."""
     for file in [path / ".zmetadata", *(folder / ".zarray" for folder in zarr_arrays(path))]:
-        for node in _dicts(json_of(file) if file.is_file() else {}):
-            if node.get("id") == "pickle":
+        for _, node in _nodes(json_of(file) if file.is_file() else {}):
+            if isinstance(node, dict) and node.get("id") == "pickle":
                 raise ValueError(
                     f"{path} holds pickled values ({file.relative_to(path)}), and a pickle can run any program. "
                     f"{HOW_TO_TRUST}"
@@ -158,11 +158,13 @@ class _Vetting:
         """Vet a description that was read from `file`, with paths relative to `base`."""
         if depth > MOST_NESTED:
             raise ValueError(f"{file} nests more than {MOST_NESTED} recordings")
-        for node in (content, *_dicts(content.get("kwargs"))):
-            if "class" in node:
+        nodes = list(_nodes(content.get("kwargs")))
+        for _, node in (("", content), *nodes):
+            if isinstance(node, dict) and "class" in node:
                 self._class(node["class"], file)
-        for text in _paths(content.get("kwargs")):
-            self._path(text, file, base, depth)
+        for key, node in nodes:
+            if isinstance(node, str) and any(word in key for word in ("path", "file", "folder", "dir")):
+                self._path(node, file, base, depth)
 
     def _class(self, name: Any, file: Path) -> None:
         from spikeinterface import BaseRecording
@@ -267,26 +269,13 @@ def _attribute(module: str, name: str) -> Any:
         return None
 
 
-def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every dict in `value`, including `value` itself."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-
-
-def _paths(value: Any, key: str = "") -> Iterator[str]:
-    """Yield the texts below keys whose names contain path, file, folder or dir."""
-    waiting = [(key, value)]
+def _nodes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield `value` and every value in it, each with the name of the entry that it is, or is listed, in."""
+    waiting = [("", value)]
     while waiting:
         key, value = waiting.pop()
+        yield key, value
         if isinstance(value, dict):
             waiting += [(str(name), child) for name, child in value.items()]
         elif isinstance(value, list):
             waiting += [(key, child) for child in value]
-        elif isinstance(value, str) and any(word in key for word in ("path", "file", "folder", "dir")):
-            yield value

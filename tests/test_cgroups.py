@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spikelab.system import cgroups
-from spikelab.system.host import available_memory
-from spikelab.system.resources import available_cores
+from spikelab.system import resources
+from spikelab.system.resources import available_cores, available_memory, core_quotas, memory_left
 
 GB = 10**9
 Files = dict[str, str]
@@ -29,8 +28,8 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
             for name, text in files.items():
                 (folder / name).write_text(text + "\n")
 
-    monkeypatch.setattr(cgroups, "ROOT", tmp_path / "root")
-    monkeypatch.setattr(cgroups, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(resources, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(resources, "MEMBERSHIP", tmp_path / "membership")
     return write
 
 
@@ -74,7 +73,7 @@ def quota(microseconds: int) -> Files:
 )
 def test_memory_that_is_left(put: Put, membership: str, groups: dict[str, Files], left: int | None) -> None:
     put(membership, groups)
-    assert min(cgroups.memory_left(), default=None) == left
+    assert min(memory_left(), default=None) == left
     assert 0 < available_memory() <= (left or 2**62)
 
 
@@ -94,11 +93,11 @@ def test_memory_that_is_left(put: Put, membership: str, groups: dict[str, Files]
 )
 def test_quota_of_cpu_time(put: Put, membership: str, groups: dict[str, Files], cores: float | None) -> None:
     put(membership, groups)
-    assert min(cgroups.cores(), default=None) == cores
+    assert min(core_quotas(), default=None) == cores
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert available_cores() == (there if cores is None else min(there, 1 if cores <= 1 else 2))
 
 
 def test_another_system_has_no_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cgroups, "MEMBERSHIP", tmp_path / "none")
-    assert (cgroups.memory_left(), cgroups.cores()) == ([], [])
+    monkeypatch.setattr(resources, "MEMBERSHIP", tmp_path / "none")
+    assert (memory_left(), core_quotas()) == ([], [])

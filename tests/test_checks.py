@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections import namedtuple
@@ -30,8 +31,8 @@ from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import KILOSORT2, KILOSORT4, RT_SORT_MEA
 from spikelab.spike_sorting.stages import checks
 from spikelab.spike_sorting.stages.checks import ABSENT, BROKEN, CHECKS, OK, Needs, check_disk, check_gpu, check_memory
-from spikelab.system import host
-from spikelab.system.host import Gpu, available_memory, gpus
+from spikelab.system.gpus import Gpu, Gpus, gpus
+from spikelab.system.resources import available_memory
 
 GIB = 2**30
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil's
@@ -115,8 +116,8 @@ def test_broken_driver_is_told(nvidia_smi: Any, backend: GpuBackend) -> None:
 
 @pytest.mark.parametrize(("use", "failure"), [(GPU_REQUIRED, GPUUnavailableError), (GPU_OPTIONAL, type(None))])
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend, use: str, failure: type) -> None:
-    monkeypatch.setattr(host.shutil, "which", lambda name: None)
-    monkeypatch.setattr(host, "DRIVER_FILES", ())
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr("spikelab.system.gpus.DRIVER_FILES", ())
     backend.use = use  # type: ignore[misc]  # of this instance
     (finding,) = check_gpu(Needs(backend))
     assert type(finding.failure) is failure
@@ -125,8 +126,8 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch, backend: GpuBackend, use: str, 
 def test_driver_without_its_tool_is_given_the_benefit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: GpuBackend
 ) -> None:
-    monkeypatch.setattr(host.shutil, "which", lambda name: None)
-    monkeypatch.setattr(host, "DRIVER_FILES", (str(tmp_path),))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr("spikelab.system.gpus.DRIVER_FILES", (str(tmp_path),))
     assert [finding.failure for finding in check_gpu(Needs(backend))] == [None]
 
 
@@ -197,7 +198,7 @@ def test_a_sort_that_cannot_run_ends_within_a_second_and_before_anything_is_writ
 ) -> None:
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
     monkeypatch.setattr(ThresholdBackend, "gpu_use", lambda self: GPU_REQUIRED)
-    monkeypatch.setattr(checks, "gpus", lambda: host.Gpus(problem="somebody took it away"))
+    monkeypatch.setattr(checks, "gpus", lambda: Gpus(problem="somebody took it away"))
     monkeypatch.setattr(ThresholdBackend, "load_recording", None)  # would be called to filter it
     for _ in range(2):  # the first call imports
         start = time.process_time()

@@ -14,8 +14,8 @@ from scipy.signal import butter, sosfiltfilt
 from spikeinterface.preprocessing import bandpass_filter
 
 from spikelab.spike_sorting.filters._bandpass_kernels import TILE
-from spikelab.spike_sorting.filters.bandpass import BandPassRecording, margin_frames
-from spikelab.spike_sorting.filters.design import design
+from spikelab.spike_sorting.filters.bandpass import MEMORY, BandPassRecording
+from spikelab.spike_sorting.filters.design import design, memory_frames
 from spikelab.spike_sorting.recording import preprocess
 
 FS = 20_000.0
@@ -136,7 +136,7 @@ def test_edges_of_chunks(low, high):
 
 def test_margin_is_no_longer_than_it_must_be():
     _, poles = design(300, 6000, FS)
-    assert 400 <= margin_frames(poles) <= 550
+    assert 400 <= memory_frames(poles, MEMORY) <= 550
 
 
 def test_same_bits_whichever_channels_are_asked_for():

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikelab.spike_sorting.config import RecordingConfig
-from spikelab.spike_sorting.recording.epochs import Segment, cut_epochs
-from spikelab.spike_sorting.recording.slicing import kept_ranges
+from spikelab.spike_sorting.recording.slicing import Segment, cut_epochs, kept_ranges
 
 FS = 19_753.77
 

@@ -150,6 +150,11 @@ def _is_dead(path: Path, match: re.Match[str]) -> bool:
     return now_of(path.parent) - path.stat().st_mtime > FOREIGN_AGE_S
 
 
+def existing(path: Path) -> Path:
+    """Find the nearest path that exists: `path` itself or a folder above it."""
+    return next((folder for folder in (path, *path.parents) if folder.exists()), Path(path.anchor))
+
+
 def remove(path: Path) -> None:
     """Delete a file, or a folder with all that is in it, as far as that is possible."""
     if path.is_dir() and not path.is_symlink():

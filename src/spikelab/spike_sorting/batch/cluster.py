@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.batch.dispatch import Worker
 from spikelab.system.extras import install_command
-from spikelab.system.host import available_memory, gpus
+from spikelab.system.gpus import gpus
 from spikelab.system.memory import parse_memory
-from spikelab.system.resources import available_cores
+from spikelab.system.resources import available_cores, available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs
+from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,21 +109,9 @@ class BinaryRecording:
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the recording for JSON, without its path, as results folders can be moved."""
-        return {
-            "n_samples": self.n_samples,
-            "n_channels": self.n_channels,
-            "sampling_frequency": self.sampling_frequency,
-            "gain_uv": self.gain_uv,
-            "channel_ids": list(self.channel_ids),
-            "locations": self.locations.tolist(),
-            "electrodes": None if self.electrodes is None else self.electrodes.tolist(),
-            "epochs": [asdict(epoch) for epoch in self.epochs],
-            "source_file": self.source_file,
-            "source_format": self.source_format,
-            "source_files": list(self.source_files),
-            "n_clipped": self.n_clipped,
-            "source_gains_uv": None if self.source_gains_uv is None else self.source_gains_uv.tolist(),
-        }
+        values = asdict(self)
+        del values["path"]
+        return dict(plain(values))
 
     @classmethod
     def from_dict(cls, path: Path, values: Mapping[str, Any]) -> BinaryRecording:

@@ -17,7 +17,7 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.failures.classifier import cause_of, classify_outside_sorter
-from spikelab.system.host import existing
+from spikelab.system.files import existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

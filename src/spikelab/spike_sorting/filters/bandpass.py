@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import Part
 
-# How much of its state the filter may remember at the first frame that is kept.
+# Share of its state that the filter may remember at the first frame that is kept; at 300 Hz, some 25 ms.
 MEMORY = 1e-6
 # Frames that sosfiltfilt continues the signal by, mirrored about its end points: three times the filter's coefficients.
 EXTENSION = 3 * (2 * ORDER + 1)
@@ -56,7 +56,7 @@ class BandPassRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterfa
         if gain_to_uv is not None or recording.get_channel_offsets() is not None:
             self.set_channel_offsets(0.0)
         gain, poles = design(freq_min, freq_max, recording.get_sampling_frequency())
-        self.margin_frames = margin_frames(poles)
+        self.margin_frames = memory_frames(poles, MEMORY)
         for segment in recording.segments:
             self.add_recording_segment(_Segment(segment, gains, gain, poles, self.margin_frames))
         self._kwargs = {
@@ -90,11 +90,6 @@ class _Segment(BasePreprocessorSegment):  # type: ignore[misc]
         first, last = max(start - self._margin, 0), min(end + self._margin, self.get_num_samples())
         stored = self.parent_recording_segment.get_traces(first, last, chosen)
         return self._filter(stored, self._gains[chosen], keep=(start - first, end - first))
-
-
-def margin_frames(poles: NDArray[np.float64]) -> int:
-    """Return after how many frames the slowest pole has faded to `MEMORY`; at 300 Hz, some 25 ms."""
-    return memory_frames(poles, MEMORY)
 
 
 def zero_phase(

@@ -11,8 +11,7 @@
     metadata_checks.py  impossible rates, names and positions; doubtful byte order
     probes.py           contacts from a probe file
     preprocess.py       microvolts, band-pass, reference, bad channels, geometry
-    slicing.py          which frames are kept
-    epochs.py           which frames of which file each epoch holds
+    slicing.py          which frames are kept, and which frames of which file each epoch holds
     opening.py          all of these together: ``open_recording``
     parts.py            pieces of a prepared recording, filtered or as stored
     signal_checks.py    flat and saturated channels, wrong unit, NaN

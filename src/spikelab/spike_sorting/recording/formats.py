@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5
-from spikelab.spike_sorting.recording.maxwell import is_maxwell
 from spikelab.spike_sorting.recording.read_errors import reading
 
 if TYPE_CHECKING:
@@ -25,11 +24,10 @@ class Format:
     Attributes
     ----------
     name : str
-        Name that is stored with the results.
+        Name that is stored with the results; the key in SpikeInterface's table of extractors, unless
+        :mod:`.readers` has a function of its own.
     suffixes : tuple of str
         Endings of its files, lower case; empty for formats that are recognised by content.
-    reader : str or None
-        Key of SpikeInterface's table of extractors; None where :mod:`.readers` has a function of its own.
     has_streams : bool
         Whether SpikeInterface lists its streams (readers that build on neo).
     marks : tuple of str
@@ -38,24 +36,23 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...] = ()
-    reader: str | None = None
     has_streams: bool = False
     marks: tuple[str, ...] = ()
 
 
 def _neo(name: str, *suffixes: str) -> Format:
-    return Format(name, suffixes=suffixes, reader=name, has_streams=True)
+    return Format(name, suffixes=suffixes, has_streams=True)
 
 
 MAXWELL = Format("maxwell")
 NWB = Format("nwb", suffixes=(".nwb",))
 HEADERLESS = Format("headerless binary", suffixes=HEADERLESS_SUFFIXES)
 BIOCAM = _neo("biocam", ".brw")
-MEAREC = Format("mearec", reader="mearec")
-MCS_H5 = Format("mcsh5", reader="mcsh5")
-MCS_RAW = Format("mcsraw", reader="mcsraw", has_streams=True)
+MEAREC = Format("mearec")
+MCS_H5 = Format("mcsh5")
+MCS_RAW = Format("mcsraw", has_streams=True)
 NIX = _neo("nix", ".nix")
-NEUROSCOPE = Format("neuroscope", reader="neuroscope", has_streams=True)
+NEUROSCOPE = Format("neuroscope", has_streams=True)
 
 FILE_FORMATS = (
     MAXWELL,
@@ -67,7 +64,7 @@ FILE_FORMATS = (
     NIX,
     NEUROSCOPE,
     _neo("axon", ".abf"),
-    Format("axona", suffixes=(".set",), reader="axona"),
+    Format("axona", suffixes=(".set",)),
     _neo("blackrock", *(f".ns{i}" for i in range(1, 7))),
     _neo("ced", ".smr", ".smrx"),
     _neo("edf", ".edf", ".bdf"),
@@ -86,24 +83,22 @@ ZARR = Format("zarr", suffixes=(".zarr",), marks=("channel_ids/.zarray",))
 FOLDER_FORMATS = (
     SPIKEINTERFACE,
     ZARR,
-    Format("mda", reader="mda", marks=("raw.mda",)),
+    Format("mda", marks=("raw.mda",)),
     Format(
         "openephysbinary",
-        reader="openephysbinary",
         has_streams=True,
         marks=("structure.oebin", "*/structure.oebin", "*/*/structure.oebin", "*/*/*/structure.oebin"),
     ),
-    Format("openephyslegacy", reader="openephyslegacy", has_streams=True, marks=("*.continuous",)),
+    Format("openephyslegacy", has_streams=True, marks=("*.continuous",)),
     Format(
         "spikeglx",
-        reader="spikeglx",
         has_streams=True,
         marks=("*.ap.meta", "*.lf.meta", "*.nidq.meta", "*_imec*/*.ap.meta"),
     ),
-    Format("compressedbinaryibl", reader="compressedbinaryibl", marks=("*.cbin",)),
-    Format("tdt", reader="tdt", has_streams=True, marks=("*.tbk", "*.tsq")),
-    Format("neuralynx", reader="neuralynx", has_streams=True, marks=("*.ncs",)),
-    Format("alphaomega", reader="alphaomega", has_streams=True, marks=("*.mpx",)),
+    Format("compressedbinaryibl", marks=("*.cbin",)),
+    Format("tdt", has_streams=True, marks=("*.tbk", "*.tsq")),
+    Format("neuralynx", has_streams=True, marks=("*.ncs",)),
+    Format("alphaomega", has_streams=True, marks=("*.mpx",)),
 )
 
 # Suffixes of files that are parts of a folder recording.
@@ -168,7 +163,7 @@ def _hdf5_format(path: Path) -> Format | None:
     with reading(path, "as HDF5"), open_hdf5(path) as file:
         names = set(file)
         tests: tuple[tuple[Format, Callable[[], bool]], ...] = (
-            (MAXWELL, lambda: is_maxwell(names)),
+            (MAXWELL, lambda: "wells" in names or {"mapping", "sig"} <= names),
             (NWB, lambda: "nwb_version" in file.attrs),
             (BIOCAM, lambda: "3BData" in names or "ExperimentSettings" in names | set(file.attrs)),
             (MCS_H5, lambda: _is_own_group(file, "Data") and "Recording_0" in set(file["Data"])),

@@ -132,13 +132,6 @@ def require_filters(path: Path, dataset: Any) -> None:
         raise plugin_error(path, missing)
 
 
-def list_datasets(file: Any) -> list[h5py.Dataset]:
-    """List all datasets of an open file."""
-    items: list[Any] = []
-    file.visititems(lambda _, item: items.append(item))
-    return [item for item in items if isinstance(item, h5py.Dataset)]
-
-
 def plugin_error(path: Path, missing: tuple[int, ...]) -> HDF5PluginMissingError:
     """Make the error for a file that needs the filters `missing`."""
     configured = os.environ.get(PLUGIN_VARIABLE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
-from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
+from spikelab.spike_sorting.recording.maxwell import list_recordings, read_layout
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
@@ -141,7 +141,7 @@ def _inspect_maxwell(path: Path, blank: StreamInfo, trust_input: bool) -> list[S
 
 def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
     layout = read_layout(info.file, file, info.stream_id or "", info.rec_name or "")
-    dataset = raw_dataset(file, layout)
+    dataset = file[layout.dataset]
     missing = missing_filters(dataset)
     return replace(
         info,

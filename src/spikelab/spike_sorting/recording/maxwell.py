@@ -18,7 +18,6 @@ from spikelab.system.runlog import warn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import h5py
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import IntArray
@@ -61,11 +60,6 @@ class MaxwellLayout:
     n_frames: int
     sampling_frequency: float
     gain_uv: float
-
-
-def is_maxwell(names: set[str]) -> bool:
-    """Return whether an HDF5 file with these names at its root is MaxWell's."""
-    return "wells" in names or {"mapping", "sig"} <= names
 
 
 def list_recordings(file: Any) -> dict[str, list[str]]:
@@ -160,6 +154,8 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
     connected = connected[first]
     places = np.column_stack([connected["x"], connected["y"]]).astype(np.float64)
     require_distinct(places, connected["channel"].tolist(), where)
+    rate = _number(path, settings, "sampling", LEGACY_SAMPLING_FREQUENCY)
+    require_rate(rate, where)
     return MaxwellLayout(
         dataset=raw.name,
         rows=rows,
@@ -167,7 +163,7 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
         electrodes=connected["electrode"].astype(np.int64),
         locations=places,
         n_frames=int(raw.shape[1]),
-        sampling_frequency=_rate(path, settings, where),
+        sampling_frequency=rate,
         gain_uv=_gain_uv(path, settings, where),
     )
 
@@ -236,12 +232,6 @@ def _require_raw(path: Path, raw: Any) -> None:
     require_written(path, raw)
 
 
-def _rate(path: Path, settings: Any, where: str) -> float:
-    rate = _number(path, settings, "sampling", LEGACY_SAMPLING_FREQUENCY)
-    require_rate(rate, where)
-    return rate
-
-
 def _gain_uv(path: Path, settings: Any, where: str) -> float:
     """Return microvolts per count: the file's LSB, else that of the 10-bit converter (3.3 V) behind the amplifier."""
     if "lsb" in settings:
@@ -266,8 +256,3 @@ def _number(path: Path, settings: Any, name: str, default: float) -> float:
     if not len(values) or values.dtype.kind not in "iuf":
         raise ValueError(f"{path}: {settings[name].name} holds {values.dtype} {values.shape}, and a number is expected")
     return float(values[0])
-
-
-def raw_dataset(file: Any, layout: MaxwellLayout) -> h5py.Dataset:
-    """Return the dataset behind `layout`."""
-    return file[layout.dataset]

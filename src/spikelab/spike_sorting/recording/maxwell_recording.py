@@ -19,7 +19,6 @@ from spikelab.spike_sorting.recording.maxwell import (
     MaxwellLayout,
     choose,
     list_recordings,
-    raw_dataset,
     read_layout,
 )
 from spikelab.spike_sorting.recording.read_errors import reading
@@ -51,14 +50,14 @@ class MaxwellRecording(BaseRecording):  # type: ignore[misc]  # SpikeInterface h
             with reading(path, "as maxwell"):
                 well, name = choose(path, list_recordings(file), stream_id, rec_name)
                 layout = read_layout(path, file, well, name)
-                require_filters(path, raw_dataset(file, layout))
+                require_filters(path, file[layout.dataset])
         except BaseException:
             file.close()
             raise
         super().__init__(
             sampling_frequency=layout.sampling_frequency,
             channel_ids=[str(channel) for channel in layout.channels],
-            dtype=raw_dataset(file, layout).dtype,
+            dtype=file[layout.dataset].dtype,
         )
         self.extra_requirements.append("h5py")
         self.add_recording_segment(_MaxwellSegment(path, file, layout))
@@ -80,7 +79,7 @@ class _MaxwellSegment(BaseRecordingSegment):  # type: ignore[misc]  # SpikeInter
     def __init__(self, path: Path, file: Any, layout: MaxwellLayout) -> None:
         super().__init__(sampling_frequency=layout.sampling_frequency)
         self._path, self._file, self._layout = path, file, layout
-        self.dataset = raw_dataset(file, layout)
+        self.dataset = file[layout.dataset]
         # A block of rows is read and the channels are picked from it, as HDF5 is slow at picking single rows.
         self._first, self._last = int(layout.rows.min()), int(layout.rows.max()) + 1
         self._columns = layout.rows - self._first

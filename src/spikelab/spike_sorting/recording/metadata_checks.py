@@ -86,11 +86,6 @@ def require_distinct(places: NDArray[np.float64], channels: Sequence[Any], where
         seen[place] = channel
 
 
-def without_places(recording: BaseRecording) -> NDArray[np.bool_]:
-    """Return the channels without a position: NaN, as NWB writes unknown positions."""
-    return np.asarray(~np.isfinite(recording.get_channel_locations()).all(axis=1), dtype=bool)
-
-
 def doubt_channels(recording: BaseRecording, n_contacts: int, path: Path) -> None:
     """Warn if a headerless file is read with more channels than its probe has contacts."""
     n_channels, seconds = recording.get_num_channels(), recording.get_total_duration()

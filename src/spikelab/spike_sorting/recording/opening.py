@@ -11,13 +11,12 @@ import numpy as np
 
 from spikelab.spike_sorting.data import annotate_epochs
 from spikelab.spike_sorting.recording import preprocess
-from spikelab.spike_sorting.recording.epochs import Segment, cut_epochs
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.metadata_checks import require_sane
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import read_file
-from spikelab.spike_sorting.recording.slicing import kept_ranges
+from spikelab.spike_sorting.recording.slicing import Segment, cut_epochs, kept_ranges
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
 from spikelab.system.runlog import warn
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.metadata_checks import require_places, without_places
+from spikelab.spike_sorting.recording.metadata_checks import require_places
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
@@ -186,11 +186,11 @@ def require_locations(recording: BaseRecording, where: str) -> None:
     n_channels, places = recording.get_num_channels(), np.zeros((0, 2))
     missing = np.ones(n_channels, dtype=bool)
     if recording.has_probe():
-        missing = without_places(recording)
+        places = recording.get_channel_locations()
+        missing = ~np.isfinite(places).all(axis=1)  # NaN, as NWB writes unknown positions
         if not missing.any():
             require_places(recording, where)
             return
-        places = recording.get_channel_locations()[:, :2]
     some = "its electrodes are" if missing.all() else f"{int(missing.sum())} of its {n_channels} electrodes are"
     warn(
         f"{where} does not say where {some}: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
@@ -201,6 +201,6 @@ def require_locations(recording: BaseRecording, where: str) -> None:
     laid = np.column_stack([np.zeros(int(missing.sum())), low + DEFAULT_SPACING_UM * np.arange(missing.sum())])
     if not missing.all():
         laid, known = np.empty((n_channels, 2)), laid
-        laid[missing], laid[~missing] = known, places[~missing]
+        laid[missing], laid[~missing] = known, places[~missing, :2]
     recording.set_dummy_probe_from_locations(laid)
     require_places(recording, where)

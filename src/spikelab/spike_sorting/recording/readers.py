@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
 from spikelab.spike_sorting.recording.completeness import (
@@ -28,7 +29,7 @@ from spikelab.spike_sorting.recording.formats import (
     ZARR,
     Format,
 )
-from spikelab.spike_sorting.recording.hdf5 import list_datasets, open_hdf5, require_filters
+from spikelab.spike_sorting.recording.hdf5 import open_hdf5, require_filters
 from spikelab.spike_sorting.recording.metadata_checks import doubt_byte_order, doubt_channels, require_sane
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
@@ -100,13 +101,9 @@ def stream_ids(path: Path, known: Format, *, trust_input: bool = False) -> list[
             return electrical_series(path)
         if not known.has_streams:
             return None
-        return [str(stream) for stream in _neo_reader(known).get_streams(str(path))[1]]
+        from spikeinterface.extractors.neoextractors import neo_recording_class_dict
 
-
-def _neo_reader(known: Format) -> Any:
-    from spikeinterface.extractors.neoextractors import neo_recording_class_dict
-
-    return neo_recording_class_dict[known.reader]
+        return [str(stream) for stream in neo_recording_class_dict[known.name].get_streams(str(path))[1]]
 
 
 def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig) -> BaseRecording:
@@ -116,14 +113,16 @@ def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig
     if known in HDF5_FORMATS:
         _require_readable(path, config)
     options = {} if (stream := _chosen_stream(path, known, config)) is None else {"stream_id": stream}
-    reader = neo_recording_class_dict.get(known.reader) or recording_extractor_full_dict[known.reader]
+    reader = neo_recording_class_dict.get(known.name) or recording_extractor_full_dict[known.name]
     return reader(str(path), **options)
 
 
 def _require_readable(path: Path, config: RecordingConfig) -> None:
     """Check that every dataset can be unpacked here, and that the traces, the largest of them, were written."""
     with open_hdf5(path) as file:
-        datasets = list_datasets(file)
+        items: list[Any] = []
+        file.visititems(lambda _, item: items.append(item))
+        datasets = [item for item in items if isinstance(item, h5py.Dataset)]
         for dataset in datasets:
             require_filters(path, dataset)
             if not config.trust_input:
@@ -154,8 +153,6 @@ def _read_maxwell(path: Path, config: RecordingConfig) -> BaseRecording:
 
 def electrical_series(path: Path) -> list[str]:
     """List the paths of the ElectricalSeries of an NWB file."""
-    import h5py
-
     found: list[str] = []
 
     def visit(name: str, item: Any) -> None:

@@ -19,10 +19,9 @@ from spikelab.spike_sorting.run.record import DONE, FINAL, INTERRUPTED, SORTED, 
 from spikelab.spike_sorting.stages import Context, StageResult, StageStore
 from spikelab.spike_sorting.stages.store import is_read_only, now
 from spikelab.system import files as _files
-from spikelab.system.host import available_memory
 from spikelab.system.memory import USABLE_SHARE, parse_memory, release
 from spikelab.system.process import exit_codes_are_kept
-from spikelab.system.resources import available_cores
+from spikelab.system.resources import available_cores, available_memory
 from spikelab.system.runlog import run_log
 
 if TYPE_CHECKING:

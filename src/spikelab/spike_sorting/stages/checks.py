@@ -22,7 +22,9 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_REQUIRED, GPU_UNUSED
-from spikelab.system.host import Gpu, available_memory, existing, gpus
+from spikelab.system.files import existing
+from spikelab.system.gpus import Gpu, gpus
+from spikelab.system.resources import available_memory
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.backends.base import SorterBackend

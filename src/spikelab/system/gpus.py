@@ -1,4 +1,4 @@
-"""GPUs, memory and folders of this machine, listed in fractions of a second and without torch."""
+"""GPUs of this machine, listed in a fraction of a second and without torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-
-from spikelab.system import cgroups
 
 TIMEOUT_S = 10
 GPU_QUERY = ("--query-gpu=index,name,memory.free,memory.total", "--format=csv,noheader,nounits")
@@ -99,15 +97,3 @@ def _visible(found: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
             break  # CUDA ignores all names after the first that does not exist
         chosen.append(by_index[int(name)])
     return tuple(chosen)
-
-
-def existing(path: Path) -> Path:
-    """Find the nearest path that exists: `path` itself or a folder above it."""
-    return next((folder for folder in (path, *path.parents) if folder.exists()), Path(path.anchor))
-
-
-def available_memory() -> int:
-    """Return the bytes that are available: of the machine, or of the container or job of this process."""
-    import psutil
-
-    return min([int(psutil.virtual_memory().available), *cgroups.memory_left()])

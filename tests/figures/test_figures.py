@@ -28,7 +28,6 @@ from spikelab.spike_sorting.figures import (
 )
 from spikelab.spike_sorting.figures._canvas import save_figure
 from spikelab.spike_sorting.figures.raster import raster_points
-from spikelab.spike_sorting.figures.recordings import as_recordings
 from spikelab.spike_sorting.figures.unit_page import nearest_channels
 
 Make = Callable[..., FigureRecording]
@@ -384,7 +383,7 @@ CASES = ("typical", "zero_curated", "one_unit", "nan_metrics", "positive_peaks",
 
 @pytest.mark.parametrize("name", [*CASES, "seven_recordings", pytest.param("plate_of_96", marks=pytest.mark.slow)])
 def test_nothing_is_cut_and_no_labels_overlap(name: str) -> None:
-    recordings = as_recordings([case.triple for case in gallery.CASES[name]()])
+    recordings = [FigureRecording(*case.triple) for case in gallery.CASES[name]()]
     for figure in overview_of(recordings):
         figure.draw_without_rendering()
         page = figure.get_tightbbox()

@@ -24,7 +24,7 @@ from spikelab.spike_sorting.report import IndexRow, ReportData, render_report, s
 from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
 from spikelab.spike_sorting.report._probe import probe_map, unit_position
 from spikelab.spike_sorting.report._svg import log_ticks, polyline, ticks
-from spikelab.spike_sorting.report._words import duration, figure, memory
+from spikelab.spike_sorting.report._words import duration, format_number, memory
 from spikelab.spikedata import SpikeData
 
 LOOSE: dict[str, Any] = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
@@ -193,7 +193,7 @@ def test_lines_do_not_drift_by_rounding() -> None:
 
 
 def test_numbers_are_words_for_readers() -> None:
-    assert [figure(v) for v in (float("nan"), float("inf"), None, 12, 4.2, 0.01234)] == [
+    assert [format_number(v) for v in (float("nan"), float("inf"), None, 12, 4.2, 0.01234)] == [
         "n/a", "\N{INFINITY}", "\N{EN DASH}", "12", "4.20", "0.0123",
     ]  # fmt: skip
     assert [duration(v) for v in (0.5, 61, 3720, None)] == ["0.5 s", "1 min 1 s", "1 h 2 min", "\N{EN DASH}"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 
 import numpy as np
 
 from spikelab.spikedata import _validation
-from spikelab.spikedata._compare import same_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +67,7 @@ class BaseSpikeData:
         """Equal content: same types, dtypes and values throughout; NaN equals NaN."""
         if not isinstance(other, BaseSpikeData):
             return NotImplemented
-        return same_value(vars(self), vars(other))
+        return _equal(vars(self), vars(other))
 
     __hash__ = None  # type: ignore[assignment]  # the arrays can change
 
@@ -128,3 +127,25 @@ class BaseSpikeData:
 
 
 Data = TypeVar("Data", bound=BaseSpikeData)
+
+
+class CriterionResult(TypedDict):
+    """Metric and verdict of one curation criterion for each unit that reached the criterion, both of shape (N,)."""
+
+    metric: NDArray[np.float64] | NDArray[np.int64]
+    passed: NDArray[np.bool_]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether `a` and `b` have the same type and content, dtypes included; NaN equals NaN."""
+    if isinstance(a, np.ndarray):
+        same_dtype = isinstance(b, np.ndarray) and a.dtype == b.dtype
+        return same_dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fcmM")
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(value, b[key]) for key, value in a.items())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    # NaN and NaT are the values that differ from themselves.
+    return bool(a == b) or bool(a != a and b != b)

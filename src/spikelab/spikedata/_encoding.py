@@ -1,8 +1,8 @@
 """``SpikeData`` as plain arrays and one JSON text, and back, exactly.
 
-The neuron attributes become columns: one array over all units where the values have one dtype and shape (kind
-``stack``), one concatenation where only the first dimension differs (``ragged``), otherwise one JSON value per unit
-(``values``). Columns that share their arrays with an earlier column are stored once; ``same_as`` names that column.
+The neuron attributes become columns: one array over all units where the values have one dtype and shape (``stack``),
+one concatenation where only the first dimension differs (``ragged``), otherwise one JSON value per unit (``values``).
+Columns that share their arrays with an earlier column are stored once; ``same_as`` names that column.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import base64
 import json
 import math
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,30 +22,17 @@ if TYPE_CHECKING:
 
     from spikelab.spikedata._base import BaseSpikeData
 
+    Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+    # A list holds arrays of one dtype and shape that are stored as one, without a copy of all of them in memory.
+    Stored: TypeAlias = NDArray[Any] | list[NDArray[Any]]
+
 FORMAT, VERSION = "spikelab.SpikeData", 1
 STORABLE_KINDS = "biufcSUmM"
 LARGE_ROW_BYTES = 4096
 PYTHON_NUMBERS: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Arrays of one dtype and shape that are stored as one, without a copy of all of them in memory."""
-
-    rows: Sequence[NDArray[Any]]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Dtype of each row."""
-        return self.rows[0].dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of all rows together."""
-        return len(self.rows), *self.rows[0].shape
-
-
-def encode(sd: BaseSpikeData) -> tuple[str, dict[str, NDArray[Any] | Rows]]:
+def encode(sd: BaseSpikeData) -> tuple[str, dict[str, Stored]]:
     """Return the JSON header and the arrays of `sd` by name."""
     writer = _Writer()
     # First, so that they get exactly these names.
@@ -65,7 +51,7 @@ def encode(sd: BaseSpikeData) -> tuple[str, dict[str, NDArray[Any] | Rows]]:
     return json.dumps(header, allow_nan=False), writer.arrays
 
 
-def decode(header: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def decode(header: str, arrays: Arrays) -> dict[str, Any]:
     """Return the constructor arguments of what :func:`encode` encoded."""
     values = json.loads(header)
     if values.get("format") != FORMAT or values.get("version") != VERSION:
@@ -92,7 +78,7 @@ class _Writer:
     """Encoder of values that keeps each array once, beside the JSON text."""
 
     def __init__(self) -> None:
-        self.arrays: dict[str, NDArray[Any] | Rows] = {}
+        self.arrays: dict[str, Stored] = {}
         self._known: dict[Any, str] = {}
         self._kept_alive: list[NDArray[Any]] = []
 
@@ -103,21 +89,19 @@ class _Writer:
                 f"{name}: an array of type {type(array).__name__} and dtype {array.dtype} cannot be stored without "
                 "pickling; convert it, or save as .pkl"
             )
-        known = self._known.get(_memory(array))
-        if known is not None:
-            return known
-        key = self._add(np.asarray(array, order="C"), name)
-        self._known[_memory(array)] = key
-        self._kept_alive.append(array)  # or a later array may get its address
-        return key
+        memory = _memory(array)
+        if memory not in self._known:
+            self._known[memory] = self._add(np.asarray(array, order="C"), name)
+            self._kept_alive.append(array)  # or a later array may get its address
+        return self._known[memory]
 
-    def rows(self, arrays: Sequence[NDArray[Any]], name: str) -> str:
+    def stack(self, arrays: list[NDArray[Any]], name: str) -> str:
         """Keep arrays of one dtype and shape as one array of all."""
         if arrays[0].nbytes < LARGE_ROW_BYTES or arrays[0].dtype.kind not in "biuf":
             return self.array(np.stack(arrays), name)
-        return self._add(Rows(arrays), name)
+        return self._add(arrays, name)
 
-    def _add(self, array: NDArray[Any] | Rows, name: str) -> str:
+    def _add(self, array: Stored, name: str) -> str:
         key = re.sub(r"[^A-Za-z0-9_]+", "_", name)
         if key in self.arrays:
             key = f"{key}_{len(self.arrays)}"
@@ -134,14 +118,12 @@ class _Writer:
             return {"$scalar": self.array(np.asarray(value), name)}
         if isinstance(value, bytes):
             return {"$bytes": base64.b64encode(value).decode()}
-        try:
-            encoder = _ENCODERS[type(value)]
-        except KeyError:
+        if type(value) not in _ENCODERS:
             raise TypeError(
                 f"{name}: a value of type {type(value).__name__} cannot be stored without pickling; expected numbers, "
                 "text, None, arrays, or lists, tuples and dicts of these; convert it, or save as .pkl"
-            ) from None
-        return encoder(self, value, name)
+            )
+        return _ENCODERS[type(value)](self, value, name)
 
     def values(self, values: Sequence[Any], name: str) -> list[Any]:
         """Return each of `values` in terms of JSON."""
@@ -169,9 +151,9 @@ def _memory(array: NDArray[Any]) -> Any:
     return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
 
 
-def _decode_value(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def _decode_value(value: Any, arrays: Arrays) -> Any:
     if isinstance(value, list):
-        return _decode_items(value, arrays)
+        return [_decode_value(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
     tag: str = next(iter(value), "")
@@ -180,17 +162,13 @@ def _decode_value(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     return _DECODERS[tag](value[tag], arrays)
 
 
-def _decode_items(items: Sequence[Any], arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
-    return [_decode_value(item, arrays) for item in items]
-
-
-_DECODERS: dict[str, Callable[[Any, Mapping[str, NDArray[Any]]], Any]] = {
+_DECODERS: dict[str, Callable[[Any, Arrays], Any]] = {
     "$array": lambda key, arrays: arrays[key],
     "$scalar": lambda key, arrays: arrays[key][()],
     "$float": lambda text, _: float(text),
     "$bytes": lambda text, _: base64.b64decode(text),
-    "$tuple": lambda items, arrays: tuple(_decode_items(items, arrays)),
-    "$dict": lambda items, arrays: dict(_decode_items(items, arrays)),
+    "$tuple": lambda items, arrays: tuple(_decode_value(items, arrays)),
+    "$dict": lambda pairs, arrays: dict(_decode_value(pairs, arrays)),
 }
 
 
@@ -225,7 +203,7 @@ def _encode_column(writer: _Writer, values: Sequence[Any], name: str) -> dict[st
     of, arrays = _as_arrays(values)
     shapes = {array.shape for array in arrays}
     if len(shapes) == 1:
-        return {"kind": "stack", "of": of, "array": writer.rows(arrays, name)}
+        return {"kind": "stack", "of": of, "array": writer.stack(arrays, name)}
     if all(shapes) and len({shape[1:] for shape in shapes}) == 1:  # an empty shape is that of a single number
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         return {
@@ -239,52 +217,43 @@ def _encode_column(writer: _Writer, values: Sequence[Any], name: str) -> dict[st
 def _as_arrays(values: Sequence[Any]) -> tuple[str, list[NDArray[Any]]]:
     """Return what the values of a column are, and the values as arrays of one dtype; no arrays where that is lossy."""
     kind = type(values[0])
-    if set(map(type, values)) != {kind}:
-        return "", []
     if kind is np.ndarray:
-        of, arrays = "array", list(values)
+        of = "array"
     elif issubclass(kind, np.generic):
-        of, arrays = "scalar", [np.asarray(value) for value in values]
-    elif kind in PYTHON_NUMBERS.values() and (kind is not int or _fit_into_int64(values)):
-        of, arrays = kind.__name__, [np.array(value) for value in values]
+        of = "scalar"
     else:
+        of = kind.__name__ if kind in PYTHON_NUMBERS.values() else ""
+    if not of or set(map(type, values)) != {kind}:
         return "", []
-    return (of, arrays) if _have_one_native_dtype(arrays) else ("", [])
-
-
-def _fit_into_int64(values: Sequence[int]) -> bool:
-    return all(-(2**63) <= value < 2**63 for value in values)
-
-
-def _have_one_native_dtype(arrays: Sequence[NDArray[Any]]) -> bool:
+    if kind is int and not -(2**63) <= min(values) <= max(values) < 2**63:
+        return "", []
+    arrays = [np.asarray(value) for value in values]
     dtype = arrays[0].dtype
-    return dtype.isnative and all(array.dtype == dtype for array in arrays)
+    return (of, arrays) if dtype.isnative and all(array.dtype == dtype for array in arrays) else ("", [])
 
 
-def _decode_columns(
-    entries: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]], n_units: int
-) -> list[dict[str, Any]]:
+def _decode_columns(entries: Sequence[Mapping[str, Any]], arrays: Arrays, n_units: int) -> list[dict[str, Any]]:
     units: list[dict[str, Any]] = [{} for _ in range(n_units)]
     columns: list[Sequence[Any]] = []
     for entry in entries:
-        same = entry["kind"] == "same_as"
-        columns.append(columns[entry["column"]] if same else _decode_column(entry, arrays))
+        is_shared = entry["kind"] == "same_as"
+        columns.append(columns[entry["column"]] if is_shared else _decode_column(entry, arrays))
         name = _decode_value(entry["name"], arrays)
         for unit, value in zip(entry.get("units", range(n_units)), columns[-1], strict=True):
             units[unit][name] = value
     return units
 
 
-def _decode_column(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Sequence[Any]:
+def _decode_column(entry: Mapping[str, Any], arrays: Arrays) -> Sequence[Any]:
     if entry["kind"] == "values":
-        return _decode_items(entry["values"], arrays)
+        return [_decode_value(value, arrays) for value in entry["values"]]
     array = arrays[entry["array"]]
     if entry["kind"] == "ragged":
         return _split(array, arrays[entry["lengths"]])
     if entry["of"] == "array":
-        return [array[i, ...] for i in range(len(array))]
+        return [array[i, ...] for i in range(len(array))]  # a single value stays an array
     if entry["of"] == "scalar":
-        return [array[i] for i in range(len(array))]
+        return list(array)
     return [PYTHON_NUMBERS[entry["of"]](value) for value in array.tolist()]
 
 

@@ -22,12 +22,11 @@ FloatArray = NDArray[np.float64]
 # A picosecond-scale allowance (1e-6 ms, far below any sampling period) keeps the first frame in its own epoch.
 TOLERANCE_MS = 1e-6
 
-# Metadata with one entry per epoch.
+# Metadata with one entry per epoch, and attributes with one.
 EPOCH_KEYS = ("rec_chunks_ms", "rec_chunks_frames", "rec_chunk_names", "rec_chunk_source_files")
+EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
 SOURCES_KEY = "rec_chunk_sources"  # one entry per epoch too: the file, segment and frames that the epoch came from
 FILES_KEY = "source_files"  # every file of a concatenation
-# Attributes with one entry per epoch.
-EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
 TEMPLATES = ("template", "template_windowed", "template_full")
 
 
@@ -191,8 +190,7 @@ def _own_attributes(values: dict[str, Any], counts: NDArray[np.int64]) -> dict[s
     """Replace attributes of the whole recording by those of its epochs, in which the unit has `counts` spikes."""
     own = dict(values)
     if "epoch_templates" in values:
-        template = combine_templates(values["epoch_templates"], counts)
-        own |= _own_templates(values, template)
+        own |= _own_templates(values, combine_templates(values["epoch_templates"], counts))
     if len(counts) > 1:
         return own
     for name in EPOCH_ATTRIBUTES:
@@ -203,20 +201,7 @@ def _own_attributes(values: dict[str, Any], counts: NDArray[np.int64]) -> dict[s
 
 
 def combine_templates(templates: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
-    """Average epoch templates, weighted by spikes.
-
-    Parameters
-    ----------
-    templates : numpy.ndarray, shape (epochs, samples, channels)
-        NaN where an epoch has none.
-    counts : numpy.ndarray of int, shape (epochs,)
-        Spikes of the unit in each epoch.
-
-    Returns
-    -------
-    numpy.ndarray, shape (samples, channels)
-        NaN where no epoch has a template.
-    """
+    """Average a unit's templates (epochs, samples, channels), weighted by its spikes per epoch; NaN where all lack."""
     if len(templates) == 1:
         only: NDArray[Any] = templates[0]
         return only
@@ -256,21 +241,12 @@ def _window_of(template: NDArray[Any], full: NDArray[Any] | None, n_samples: int
 
 @dataclass(frozen=True)
 class _Interval:
-    """The time [start, end) in ms that is kept.
-
-    Attributes
-    ----------
-    start, end : float
-        On the old clock.
-    new_start : float
-        Time that `start` becomes.
-    allowance : float
-        How far before `start` (`end`) a spike may lie and still belong to this (the next) interval.
-    """
+    """The time [start, end) in ms that is kept; `start` becomes `new_start`."""
 
     start: float
     end: float
     new_start: float
+    # How far before `start` (`end`) a spike may lie and still belong to this (the next) interval.
     allowance: float = 0.0
 
     @property
@@ -282,10 +258,6 @@ class _Interval:
     def length(self) -> float:
         """Length that reaches the last spike."""
         return self.end - self.start if self.shift else span(self.start, self.end)
-
-    def ends(self, sd: BaseSpikeData) -> bool:
-        """Whether the data end here, so that a spike at `end` itself is kept."""
-        return self.end >= sd.end_time - self.allowance
 
     def part(self, times: FloatArray, to_end: bool, allowance: float) -> slice:
         """Find the part of ascending `times` that lies in the interval."""
@@ -305,7 +277,7 @@ class _Interval:
 
 def _cut(sd: Data, interval: _Interval) -> Data:
     """Keep the data in `interval`."""
-    to_end = interval.ends(sd)
+    to_end = interval.end >= sd.end_time - interval.allowance  # a spike at the end of the data is kept
     kept = [interval.part(times, to_end, interval.allowance) for times in sd.train]
     in_raw = interval.part(sd.raw_time, to_end, TOLERANCE_MS)
     shift_frames = interval.shift * _frames_per_ms(sd.metadata) if interval.shift else 0.0
@@ -341,7 +313,7 @@ def _cut_attributes(
 
 
 def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
-    """Fit epochs and the number of samples to the cut; return also which epochs are left, None without epochs."""
+    """Fit epochs and number of samples to the interval; return also which epochs are left, None without epochs."""
     cut = dict(metadata)
     frames_per_ms = _frames_per_ms(metadata)
     if "n_samples" in cut and np.isfinite(frames_per_ms):
@@ -354,17 +326,13 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     for key in EPOCH_KEYS:
         if key in metadata:
             cut[key] = [value for value, is_left in zip(metadata[key], left, strict=True) if is_left]
-    return _with_epoch_times(cut, clipped[left] + interval.shift, frames_per_ms), left
-
-
-def _with_epoch_times(metadata: dict[str, Any], chunks: FloatArray, frames_per_ms: float) -> dict[str, Any]:
-    """Set the times of the epochs, and their frames where there were some and the sampling rate is known."""
-    metadata["rec_chunks_ms"] = [[float(a), float(b)] for a, b in chunks]
+    moved = clipped[left] + interval.shift
+    cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):
-        metadata.pop("rec_chunks_frames", None)
-    elif "rec_chunks_frames" in metadata:
-        metadata["rec_chunks_frames"] = [[int(a), int(b)] for a, b in np.rint(chunks * frames_per_ms)]
-    return metadata
+        cut.pop("rec_chunks_frames", None)
+    elif "rec_chunks_frames" in cut:
+        cut["rec_chunks_frames"] = np.rint(moved * frames_per_ms).astype(np.int64).tolist()
+    return cut, left
 
 
 def _frames_per_ms(metadata: Mapping[str, Any]) -> float:

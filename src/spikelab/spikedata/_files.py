@@ -96,16 +96,16 @@ def _write_npz(path: Path, sd: BaseSpikeData) -> None:
             # The date is fixed, so that the same data give the same bytes.
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(member, "w", force_zip64=True) as file:
-                if isinstance(array, _encoding.Rows):
+                if isinstance(array, list):
                     _write_rows(file, array)
                 else:
                     np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _write_rows(file: IO[bytes], array: _encoding.Rows) -> None:
-    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+def _write_rows(file: IO[bytes], rows: list[NDArray[Any]]) -> None:
+    header = {"descr": rows[0].dtype.str, "fortran_order": False, "shape": (len(rows), *rows[0].shape)}
     np.lib.format.write_array_header_1_0(file, header)
-    for row in array.rows:
+    for row in rows:
         file.write(np.ascontiguousarray(row).data)
 
 
@@ -139,17 +139,17 @@ def _write_h5(path: Path, sd: BaseSpikeData) -> None:
         dataset = file.create_dataset(HEADER, data=header, track_times=False)
         dataset.attrs[CRC] = zlib.crc32(header.encode())
         for name, array in arrays.items():
-            if isinstance(array, _encoding.Rows):
+            if isinstance(array, list):
                 _write_rows_h5(file, name, array)
             else:
                 _write_array_h5(file, name, array)
 
 
-def _write_rows_h5(file: Any, name: str, array: _encoding.Rows) -> None:
-    dataset, crc = file.create_dataset(name, array.shape, array.dtype, track_times=False), 0
-    for index, row in enumerate(array.rows):
+def _write_rows_h5(file: Any, name: str, rows: list[NDArray[Any]]) -> None:
+    dataset, crc = file.create_dataset(name, (len(rows), *rows[0].shape), rows[0].dtype, track_times=False), 0
+    for index, row in enumerate(rows):
         dataset[index] = row
-        crc = zlib.crc32(np.ascontiguousarray(row, dtype=array.dtype).data, crc)
+        crc = zlib.crc32(np.ascontiguousarray(row).data, crc)
     dataset.attrs[CRC] = crc
 
 

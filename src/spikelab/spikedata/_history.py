@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from spikelab.system.json_files import finite_or_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spikelab.spikedata._base import BaseSpikeData
-    from spikelab.spikedata._results import CriterionResult
+    from spikelab.spikedata._base import BaseSpikeData, CriterionResult
 
 
 def build_curation_history(
@@ -59,11 +61,14 @@ def build_curation_history(
     failed: dict[str, list[Any]] = {}
     metrics: dict[str, dict[str, Any]] = {}
     for name, result in results.items():
-        units = _units_of(name, len(result["passed"]), reached, initial)
-        curated[name] = [unit for unit, passed in zip(units, result["passed"], strict=True) if passed]
-        failed[name] = [unit for unit, passed in zip(units, result["passed"], strict=True) if not passed]
+        passed = np.asarray(result["passed"], dtype=bool)
+        units = _units_of(name, len(passed), reached, initial)
+        curated[name] = list(compress(units, passed))
+        failed[name] = list(compress(units, ~passed))
         metrics[name] = dict(zip(map(str, units), map(_plain, result["metric"]), strict=True))
-        reached = _without(reached, failed[name])
+        gone = set(failed[name])
+        reached = [unit for unit in reached if unit not in gone]
+    have_ids = all("unit_id" in values for values in sd_curated.neuron_attributes)
     return {
         "curation_parameters": _plain(dict(parameters or {})),
         "initial": initial,
@@ -71,19 +76,9 @@ def build_curation_history(
         "curated": curated,
         "failed": failed,
         "metrics": metrics,
-        "curated_final": _final_ids(sd_curated, reached),
+        # Units without an id are named by their index in `sd_original`.
+        "curated_final": [_plain(unit) for unit in sd_curated.unit_ids] if have_ids else reached,
     }
-
-
-def _without(units: list[Any], rejected: list[Any]) -> list[Any]:
-    gone = set(rejected)
-    return [unit for unit in units if unit not in gone]
-
-
-def _final_ids(sd: BaseSpikeData, reached: list[Any]) -> list[Any]:
-    """Return the unit ids of the curated data; where units have no id, those that `reached` the end."""
-    has_ids = all("unit_id" in values for values in sd.neuron_attributes)
-    return [_plain(unit) for unit in sd.unit_ids] if has_ids else reached
 
 
 def _units_of(name: str, n_results: int, reached: list[Any], initial: list[Any]) -> list[Any]:

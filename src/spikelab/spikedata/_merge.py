@@ -12,28 +12,22 @@ from spikelab.spikedata import _epochs
 from spikelab.spikedata._waveform_metrics import compute_waveform_metrics
 
 if TYPE_CHECKING:
-    from spikelab.spikedata._base import BaseSpikeData, Data
-    from spikelab.spikedata._results import CriterionResult
+    from spikelab.spikedata._base import BaseSpikeData, CriterionResult, Data
 
 FloatArray = NDArray[np.float64]
 
 
 class Evidence(TypedDict, total=False):
-    """Evidence for or against the merge of two similar neighbours.
+    """Evidence for or against the merge of two similar neighbours, either of which may have been merged before."""
 
-    Units are named by their ids; either may have been merged with others before. ``n_spikes`` are the spikes of `kept`
-    and of `other`, ``n_coincident`` the spikes of `other` that `kept` has as well. The rates are fractions of the
-    spikes whose interval is a violation: of the two trains taken together, and of the merged train.
-    """
-
-    kept: Any
+    kept: Any  # ids of the two units
     other: Any
     merged: bool
     similarity: float
-    n_spikes: list[int]
-    n_coincident: int
-    violation_rate_before: float
-    violation_rate: float
+    n_spikes: list[int]  # of `kept` and of `other`
+    n_coincident: int  # spikes of `other` that `kept` has as well
+    violation_rate_before: float  # fraction of the spikes of both trains whose interval is a violation
+    violation_rate: float  # the same of the merged train
 
 
 def curate_by_merge_duplicates(
@@ -113,16 +107,7 @@ def merge_duplicates(
     delta_ms: float = 0.4,
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult, list[Evidence]]:
-    """Merge like :func:`curate_by_merge_duplicates`, and return the evidence for each pair.
-
-    Returns
-    -------
-    SpikeData, dict
-        As from :func:`curate_by_merge_duplicates`.
-    list of dict
-        One entry per pair that is near and similar enough, in the order in which they were tried; see
-        :class:`Evidence`.
-    """
+    """Merge like :func:`curate_by_merge_duplicates`; return also the evidence on each pair that was tried, in order."""
     pairs, similarity, metric = _similar_neighbours(sd, dist_um, max_lag)
     groups = _Groups(sd, isi_threshold_ms, delta_ms)
     evidence = []
@@ -209,9 +194,7 @@ class _Groups:
     """Groups of merged units: train and members of each group, by its best unit."""
 
     def __init__(self, sd: BaseSpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
-        self._sd = sd
-        self._threshold = isi_threshold_ms
-        self._delta = delta_ms
+        self._sd, self._threshold, self._delta = sd, isi_threshold_ms, delta_ms
         self._starts = _epochs.starts_ms(sd.metadata)
         self._group_of = list(range(sd.N))
         self._frames = [values.get("spike_train_samples") for values in sd.neuron_attributes]
@@ -245,7 +228,10 @@ class _Groups:
         return evidence
 
     def _join(self, best: int, other: int, new: NDArray[np.bool_], order: NDArray[np.int64], times: FloatArray) -> None:
-        self._frames[best] = self._merged_frames(best, other, new, order)
+        frames = [self._frames[unit] for unit in (best, other)]
+        self._frames[best] = None  # where a unit has no ``spike_train_samples``, or not one per spike
+        if all(f is not None and len(f) == len(self.trains[u]) for f, u in zip(frames, (best, other), strict=True)):
+            self._frames[best] = np.concatenate([np.asarray(frames[0]), np.asarray(frames[1])[new]])[order]
         self.trains[best] = times
         del self.trains[other]
         self.members[best] += self.members.pop(other)
@@ -260,11 +246,9 @@ class _Groups:
         values.pop("spike_train_samples", None)
         if self._frames[unit] is not None:
             values["spike_train_samples"] = self._frames[unit]
-        ids = self._sd.unit_ids
-        taken_in = [
-            id_ for other in self.members[unit] for id_ in self._sd.neuron_attributes[other].get("merged_from", [])
-        ]
-        return {**values, "merged_from": taken_in + [ids[other] for other in self.members[unit] if other != unit]}
+        ids, attributes = self._sd.unit_ids, self._sd.neuron_attributes
+        earlier = [id_ for member in self.members[unit] for id_ in attributes[member].get("merged_from", [])]
+        return {**values, "merged_from": earlier + [ids[member] for member in self.members[unit] if member != unit]}
 
     def _quality(self, unit: int, rival: int) -> float:
         snr, other = (self._sd.neuron_attributes[i].get("snr", np.nan) for i in (unit, rival))
@@ -272,15 +256,6 @@ class _Groups:
 
     def _violations(self, times: FloatArray) -> int:
         return _epochs.count_short_intervals(times, self._threshold, 0.0, self._starts)
-
-    def _merged_frames(
-        self, best: int, other: int, new: NDArray[np.bool_], order: NDArray[np.int64]
-    ) -> NDArray[Any] | None:
-        """Merge the ``spike_train_samples``; None where a unit has none, or not one per spike."""
-        frames = [self._frames[best], self._frames[other]]
-        if any(f is None or len(f) != len(self.trains[u]) for f, u in zip(frames, (best, other), strict=True)):
-            return None
-        return np.concatenate([np.asarray(frames[0]), np.asarray(frames[1])[new]])[order]
 
 
 def coincident(times: FloatArray, reference: FloatArray, delta_ms: float) -> NDArray[np.bool_]:

@@ -44,8 +44,7 @@ def to_pynapple(sd: BaseSpikeData) -> Any:
     support = _support(sd, pynapple)
     trains = [pynapple.Ts(times / 1000, time_units="s", time_support=support) for times in sd.train]
     group = pynapple.TsGroup(dict(zip(_keys(sd), trains, strict=True)), time_support=support)
-    for name, values in _columns(sd).items():
-        group.set_info(**{name: values})
+    group.set_info(**_columns(sd))
     return group
 
 
@@ -57,12 +56,11 @@ def _keys(sd: BaseSpikeData) -> list[int]:
 
 
 def _support(sd: BaseSpikeData, pynapple: Any) -> Any:
-    """Return the epochs; each ends half a sample before the next starts."""
+    """Return the epochs; each ends half a sample before the next starts, for pynapple joins intervals that touch."""
     chunks = chunks_ms(sd.metadata)
     if chunks is None or len(chunks) < 2:
         return pynapple.IntervalSet(sd.start_time / 1000, sd.end_time / 1000)
     ends = chunks[:, 1].copy()
-    # pynapple joins intervals that touch.
     period = 1000 / float(sd.metadata["fs_Hz"]) if "fs_Hz" in sd.metadata else 1e-3
     ends[:-1] = np.minimum(ends[:-1], chunks[1:, 0] - period / 2)
     return pynapple.IntervalSet(chunks[:, 0] / 1000, ends / 1000)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from spikelab.spikedata import _counting, _epochs
+from spikelab.spikedata._base import CriterionResult
 from spikelab.spikedata._history import build_curation_history
 from spikelab.spikedata._merge import curate_by_merge_duplicates
-from spikelab.spikedata._results import CriterionResult
 from spikelab.spikedata._waveform_metrics import compute_waveform_metrics, waveform_metric
 
 if TYPE_CHECKING:

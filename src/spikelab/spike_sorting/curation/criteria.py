@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
-    from spikelab.spikedata._results import CriterionResult
+    from spikelab.spikedata._base import CriterionResult
 
 Round: TypeAlias = Literal["first", "second"]
 ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ._canvas import FigureRecording
 from .bars import curation_bar_plot
 from .distributions import quality_distributions
 from .make import make_figures
 from .raster import raster_pop_rate
-from .recordings import FigureRecording
 from .scatter import std_scatter_plot
 from .templates import all_templates_plot
 from .unit_page import unit_page

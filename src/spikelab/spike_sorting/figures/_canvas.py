@@ -1,9 +1,11 @@
-"""Make figures without pyplot: no global state, no display, safe in any thread."""
+"""What all figures share: recordings, axes, labels, legends and files. No pyplot: no global state, no display."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -14,13 +16,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.settings.schema import FigureConfig
+    from spikelab.spikedata import SpikeData
 
 DEFAULT_DPI = 100
 MAX_NAME = 28
 FAILED_HATCH = "////"
 MAX_PIXELS = 30_000  # most that image viewers open; the limit of Agg is 65 536
+
+
+@dataclass(frozen=True)
+class FigureRecording:
+    """Name of a recording, all its units and the outcome of their curation."""
+
+    name: str
+    sd_all: SpikeData
+    outcome: CurationOutcome
+
+    @property
+    def curated_ids(self) -> set[int]:
+        """Ids of the units that passed both rounds."""
+        return set(self.outcome.sd_curated.unit_ids)
+
+    def metric(self, name: str, ids: set[int]) -> NDArray[np.float64]:
+        """Return one metric of the units in `ids`, in the order of the table."""
+        return np.array([row[name] for row in self.outcome.unit_metrics if row["unit_id"] in ids], dtype=np.float64)
 
 
 def new_figure(config: FigureConfig, width: float, height: float, *, constrained: bool = True) -> Figure:
@@ -63,17 +86,8 @@ def whole_numbers(ax: Axes) -> None:
 
 def write_note(ax: Axes, config: FigureConfig, text: str) -> None:
     """Write a note in the middle of axes without data."""
-    ax.text(
-        0.5,
-        0.5,
-        text,
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        fontsize=config.font_size,
-        color="0.4",
-        bbox={"facecolor": "white", "edgecolor": "none"},
-    )
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": config.font_size, "color": "0.4"}
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, bbox={"facecolor": "white", "edgecolor": "none"}, **style)
 
 
 def legend(ax: Axes, config: FigureConfig, **options: Any) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import FigureConfig
 
 BAR_WIDTH = 0.4
@@ -31,20 +31,7 @@ COLOR_TOTAL, COLOR_SELECTED = "0.72", "#1f4e79"
 
 
 def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfig, *, ax: Axes | None = None) -> Figure:
-    """Draw two bars per recording: units after the first and after the second round.
-
-    Parameters
-    ----------
-    recordings : sequence of FigureRecording
-    config : FigureConfig
-        The ``bar_*`` fields.
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw in; those of a new figure by default.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw two bars per recording, in `ax` or a new figure: units after the first and after the second round."""
     names = [short(recording.name) for recording in recordings]
     rotation = config.bar_label_rotation if _width(names, config.bar_label_rotation, config) <= MAX_WIDTH else 90.0
     ax = axes_for(config, ax, _width(names, rotation, config), 4.5)
@@ -61,16 +48,12 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     ax.set_ylim(0, max([1, *total, *selected]) * 1.12)
     whole_numbers(ax)
     set_labels(ax, config, x=config.bar_x_label, y=config.bar_y_label)
-    ax.set_xticks(position, names, rotation=rotation, ha=_alignment(rotation))
+    ax.set_xticks(position, names, rotation=rotation, ha="center" if rotation % 90 == 0 else "right")
     if names:
         legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     else:
         write_note(ax, config, "no recordings")
     return figure_of(ax)
-
-
-def _alignment(rotation: float) -> str:
-    return "center" if rotation % 90 == 0 else "right"
 
 
 def _width(names: Sequence[str], rotation: float, config: FigureConfig) -> float:

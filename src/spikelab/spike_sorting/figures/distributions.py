@@ -21,14 +21,13 @@ from spikelab.spike_sorting.figures._canvas import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from spikelab.spike_sorting.curation.criteria import Metric
-    from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import CurationConfig, FigureConfig
 
 COLUMNS = 3
@@ -45,27 +44,9 @@ def quality_distributions(
 
     Thresholds that were in force are dotted. Spike count and firing rate have a logarithmic axis where they and their
     thresholds span more than a factor of 50. Values that are not finite, and zeros on a logarithmic axis, are counted
-    in the title.
-
-    Parameters
-    ----------
-    recordings : sequence of FigureRecording
-    curation : CurationConfig
-        Thresholds.
-    config : FigureConfig
-        ``font_size``, ``dpi`` and the ``templates_color_*`` of curated and failed units.
-    axes : sequence of matplotlib.axes.Axes, optional
-        One for each metric.
-        By default those of a new figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    in the title. `axes` holds one for each metric; by default those of a new figure.
     """
-    if axes is None:
-        axes, key = _grid(config)
-    else:
-        key = axes[0]
+    axes, key = _grid(config) if axes is None else (axes, axes[0])
     for ax, metric in zip(axes, metrics(), strict=True):
         _draw_metric(ax, metric, recordings, curation, config)
     _draw_legend(key, config)
@@ -103,9 +84,10 @@ def _draw_metric(
     curation: CurationConfig,
     config: FigureConfig,
 ) -> None:
-    curated = _pool(r.metric(metric.name, r.curated_ids) for r in recordings)
-    failed = _pool(r.metric(metric.name, set(r.sd_all.unit_ids) - r.curated_ids) for r in recordings)
-    shown = metric_histogram(metric, curated, failed, curation)
+    curated = [r.metric(metric.name, r.curated_ids) for r in recordings]
+    failed = [r.metric(metric.name, set(r.sd_all.unit_ids) - r.curated_ids) for r in recordings]
+    none = np.empty(0)
+    shown = metric_histogram(metric, np.concatenate([none, *curated]), np.concatenate([none, *failed]), curation)
     set_labels(ax, config, x=shown.label, y="Units", title=shown.note, scale=0.9)
     if not len(shown.edges):
         write_note(ax, config, "no values")
@@ -121,7 +103,3 @@ def _draw_metric(
     whole_numbers(ax)
     for threshold in shown.thresholds:
         ax.axvline(threshold, color="0.4", linestyle=":", linewidth=1.4)
-
-
-def _pool(arrays: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.concatenate([np.empty(0), *arrays])

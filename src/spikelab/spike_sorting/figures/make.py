@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.figures._canvas import save_figure
+from spikelab.spike_sorting.figures._canvas import FigureRecording, save_figure
 from spikelab.spike_sorting.figures.bars import curation_bar_plot
 from spikelab.spike_sorting.figures.distributions import quality_distributions
 from spikelab.spike_sorting.figures.raster import raster_pop_rate
-from spikelab.spike_sorting.figures.recordings import FigureRecording, as_recordings
 from spikelab.spike_sorting.figures.scatter import std_scatter_plot
 from spikelab.spike_sorting.figures.templates import all_templates_plot
 from spikelab.spike_sorting.figures.unit_page import unit_page
@@ -34,27 +33,15 @@ def make_figures(
     *,
     waveforms_folder: Path | None = None,
 ) -> list[Path]:
-    """Draw and write the figures of one recording, or the combined figures of several.
+    """Draw the figures of one recording, or the combined ones of several, into `folder`; returns the PNG files.
 
-    Parameters
-    ----------
-    recordings : sequence of (str, SpikeData, CurationOutcome)
-        Name, all units and the outcome of their curation.
-    config : SortingPipelineConfig
-        ``figures`` has the options of the figures, ``curation`` the thresholds that they mark.
-    folder : Path
-        Folder of the PNG files; made where it is missing.
-    waveforms_folder : Path, optional
-        Folder of ``waveforms_{unit_id}.npy`` for the unit pages; without it these show the template alone.
-
-    Returns
-    -------
-    list of Path
-        With ``create_figures``: curation_bar_plot.png, std_scatter_plot.png, all_templates_plot.png,
-        quality_distributions.png, raster_pop_rate.png. With ``create_unit_figures`` and a single recording also
-        ``units/{curated,failed}/unit_{id:04d}.png``; several recordings have their unit pages each in its own folder.
+    With ``create_figures``: curation_bar_plot, std_scatter_plot, all_templates_plot, quality_distributions,
+    raster_pop_rate. With ``create_unit_figures`` and a single recording also
+    ``units/{curated,failed}/unit_{id:04d}.png``; several recordings have their unit pages each in its own folder.
+    `waveforms_folder` holds ``waveforms_{unit_id}.npy`` for the unit pages; without these files a page shows the
+    template alone.
     """
-    wrapped = as_recordings(recordings)
+    wrapped = [FigureRecording(*recording) for recording in recordings]
     written: list[Path] = []
     if config.figures.create_figures:
         for name, figure in _overview(wrapped, config):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import FigureConfig
     from spikelab.spikedata import SpikeData
 
@@ -33,22 +33,10 @@ def raster_pop_rate(
     *,
     axes: Sequence[tuple[Axes, Axes]] | None = None,
 ) -> Figure:
-    """Draw for each recording the raster of its curated units above their mean firing rate.
+    """Draw for each recording, in a pair of `axes` or of a new figure, the raster of its curated units and their rate.
 
     Units are in the order of the sort; the axis has their ids. Epoch boundaries are dotted. Spikes on the same spot of
     the figure are drawn once, darker where there are many. Many recordings are arranged in two or three columns.
-
-    Parameters
-    ----------
-    recordings : sequence of FigureRecording
-    config : FigureConfig
-        ``font_size`` and ``dpi``.
-    axes : sequence of (Axes, Axes), optional
-        Axes of raster and rate of each recording; those of a new figure by default.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     if axes is None:
         axes = _grid(max(1, len(recordings)), config)

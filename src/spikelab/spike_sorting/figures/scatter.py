@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import CurationConfig, FigureConfig
 
 MARKERS = "osD^v<>PphX"
@@ -31,25 +31,11 @@ def std_scatter_plot(
     *,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the units that passed the first round: full markers passed the second round, hollow ones failed.
+    """Draw the units that passed the first round, in `ax` or a new figure: full markers passed the second one too.
 
     Thresholds of the second round are dotted; one that is off (None, or ``curate_second=False``) is not drawn. Units
     whose std_norm is not finite cannot be drawn and are counted in the legend. Every recording has its own combination
-    of marker and colour.
-
-    Parameters
-    ----------
-    recordings : sequence of FigureRecording
-    curation : CurationConfig
-        Thresholds.
-    config : FigureConfig
-        The ``scatter_*`` fields. ``scatter_std_max_units_per_recording`` draws a seeded sample of that many units.
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw in; those of a new figure by default.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    of marker and colour; ``scatter_std_max_units_per_recording`` draws a seeded sample of that many units.
     """
     columns = 1 + len(recordings) // ENTRIES_PER_COLUMN
     ax = axes_for(config, ax, 5.0 + 2.5 * columns, 5.0)
@@ -94,7 +80,7 @@ def _draw(ax: Axes, index: int, recording: FigureRecording, config: FigureConfig
 
 def _points(recording: FigureRecording, limit: int | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
     """Collect the points (n, 2), whether each passed, and the text of the legend."""
-    ids = recording.first_ids
+    ids = set(recording.outcome.sd_first.unit_ids)
     counts, std_norm = recording.metric("spike_count", ids), recording.metric("std_norm", ids)
     curated = recording.curated_ids
     passed = np.array([row["unit_id"] in curated for row in recording.outcome.unit_metrics if row["unit_id"] in ids])

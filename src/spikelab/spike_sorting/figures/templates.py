@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.figures.recordings import FigureRecording
+    from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import FigureConfig
 
 COLUMN_WIDTH = 2.3
@@ -48,27 +48,17 @@ def all_templates_plot(
     Curated units are drawn in ``templates_color_curated``, the others in ``templates_color_failed``. The unit id stands
     left of its trace. Dotted lines stand ``templates_line_ms_before`` and ``templates_line_ms_after`` the peak, where
     they lie in the shown window: ``templates_window_ms_*``, no more than what the templates or these lines reach.
-
-    Parameters
-    ----------
-    recordings : sequence of FigureRecording
-    config : FigureConfig
-        The ``templates_*`` fields.
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw in, as one column (``templates_per_column`` does not apply); those of a new figure by default.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    In an `ax` of the caller all traces stand in one column (``templates_per_column`` does not apply).
     """
     columns = _columns(recordings, config, one=ax is not None)
     axes = [ax] if ax is not None else _grid(columns, config)
     window = _window(columns, config)
     limits = _limits(columns, config, window)
+    scale = limits[0] + config.templates_y_lim_buffer + np.array([0.0, config.templates_y_spacing])
     for axis, column in zip(axes, columns, strict=True):
         _draw_column(axis, column, config, window)
         axis.set_ylim(*limits)
-        axis.set_yticks(_scale_ticks(limits, config), ["0", f"{config.templates_y_spacing:g} uV"])
+        axis.set_yticks(scale, ["0", f"{config.templates_y_spacing:g} uV"])
     if ax is None:
         _draw_legend(figure_of(axes[0]), config)
     return figure_of(axes[0])
@@ -120,12 +110,6 @@ def _trace(unit: dict[str, Any], metadata: dict[str, Any], curated: bool) -> _Tr
     return _Trace(unit["unit_id"], (np.arange(len(template)) - peak) * 1000.0 / metadata["fs_Hz"], template, curated)
 
 
-def _scale_ticks(limits: tuple[float, float], config: FigureConfig) -> list[float]:
-    """Place two ticks one row apart, at the lower end."""
-    base = limits[0] + config.templates_y_lim_buffer
-    return [base, base + config.templates_y_spacing]
-
-
 def _window(columns: Sequence[_Column], config: FigureConfig) -> tuple[float, float]:
     times = [trace.times_ms[[0, -1]] for column in columns for trace in column.traces] or [np.array([-1.0, 1.0])]
     first, last = np.min(times), np.max(times)
@@ -169,16 +153,9 @@ def _draw_column(ax: Axes, column: _Column, config: FigureConfig, window: tuple[
         style = _line_style(config, curated=trace.curated)
         base = -row * config.templates_y_spacing
         ax.plot(trace.times_ms, trace.voltage + base, **style)
-        ax.annotate(
-            f"{trace.unit_id}" if np.isfinite(trace.voltage).any() else f"{trace.unit_id} (no template)",
-            (0, base),
-            xycoords=("axes fraction", "data"),
-            xytext=(2, 0),
-            textcoords="offset points",
-            fontsize=config.font_size * 0.5,
-            color=style["color"],
-            va="bottom",
-        )
+        name = f"{trace.unit_id}" if np.isfinite(trace.voltage).any() else f"{trace.unit_id} (no template)"
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "bottom"}
+        ax.annotate(name, (0, base), (2, 0), fontsize=config.font_size * 0.5, color=style["color"], **place)
     for line in (-config.templates_line_ms_before, config.templates_line_ms_after):
         if window[0] <= line <= window[1]:
             ax.axvline(line, color="0.5", linestyle=":", linewidth=1)

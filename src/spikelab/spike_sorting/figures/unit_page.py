@@ -35,27 +35,12 @@ def unit_page(
     figure: Figure | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
-    """Draw the intervals, the footprint and the main-channel waveforms of one unit.
+    """Draw the intervals, the footprint and the main-channel waveforms of the unit at position `index` of `sd`.
 
-    Parameters
-    ----------
-    sd : SpikeData
-    index : int
-        Position of the unit in `sd`.
-    row : dict
-        Row of the unit in ``CurationOutcome.unit_metrics``.
-    config : FigureConfig
-        ``font_size``, ``dpi`` and the ``templates_color_*``.
-    waveforms : numpy.ndarray, shape (spikes, samples, channels), optional
-        In microvolts, over the window of ``template_full``. At most 100 of them are drawn behind the template.
-    figure : matplotlib.figure.Figure, optional
-        Page of another unit, to be drawn over: axes and ticks take longer than their content.
-    axes : sequence of three matplotlib.axes.Axes, optional
-        Axes to draw in instead of a page; the title of their figure is left unchanged.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    `row` is the unit's row in ``CurationOutcome.unit_metrics``. Of `waveforms` (spikes, samples, channels) in
+    microvolts, over the window of ``template_full``, at most 100 are drawn behind the template. `figure` is the page
+    of another unit, to be drawn over: axes and ticks take longer than their content. `axes` are three to draw in
+    instead of a page; the title of their figure is left unchanged.
     """
     own = axes is None
     if axes is None:

@@ -13,7 +13,7 @@ from spikelab.spike_sorting.curation.criteria import in_force, metrics
 from spikelab.spike_sorting.curation.histograms import metric_histogram
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
-from spikelab.spike_sorting.report._words import duration, figure, memory, sort_key
+from spikelab.spike_sorting.report._words import duration, format_number, memory, sort_key
 from spikelab.spike_sorting.settings.fields import option_of
 from spikelab.spike_sorting.settings.flat import flat_name, groups
 from spikelab.spike_sorting.settings.presets import preset_for
@@ -21,9 +21,7 @@ from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording
@@ -35,18 +33,10 @@ TRACES_SHOWN, TRACE_SECONDS = 12, 0.5
 
 @dataclass
 class ReportData:
-    """Artifacts of a run so far; a run that fails early has few.
-
-    Attributes
-    ----------
-    recording : BinaryRecording or None
-    units : SpikeData or None
-        All units of the sort.
-    outcome : CurationOutcome or None
-    """
+    """Artifacts of a run so far; a run that fails early has few."""
 
     recording: BinaryRecording | None = None
-    units: SpikeData | None = None
+    units: SpikeData | None = None  # all units of the sort
     outcome: CurationOutcome | None = None
 
 
@@ -60,7 +50,7 @@ def facts(record: Mapping[str, Any], data: ReportData) -> list[tuple[str, str]]:
         lines += _recording_facts(data.recording)
     report = record.get("stages", {}).get("recording", {}).get("report") or {}
     if noise := report.get("noise_uv"):
-        lines.append(("Noise", f"median {figure(float(np.median(noise)))} uV over channels"))
+        lines.append(("Noise", f"median {format_number(float(np.median(noise)))} uV over channels"))
     for name in ("flat_channels", "saturated_channels"):
         if report.get(name):
             lines.append((name.replace("_", " ").capitalize(), ", ".join(map(str, report[name]))))
@@ -76,19 +66,19 @@ def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
         ("Recording", shown or "in memory"),
         ("Format", recording.source_format),
         ("Length", duration(recording.duration_s)),
-        ("Channels", f"{figure(recording.n_channels)} at {recording.sampling_frequency:g} Hz"),
+        ("Channels", f"{format_number(recording.n_channels)} at {recording.sampling_frequency:g} Hz"),
     ]
     if len(recording.epochs) > 1:
-        lines.append(("Epochs", figure(len(recording.epochs))))
+        lines.append(("Epochs", format_number(len(recording.epochs))))
     if recording.n_clipped:
-        lines.append(("Clipped", f"{figure(recording.n_clipped)} samples did not fit into the binary recording"))
+        lines.append(("Clipped", f"{format_number(recording.n_clipped)} samples did not fit into the binary recording"))
     return lines
 
 
 def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """List the costs of each stage, in this run or in the earlier one that it was loaded from."""
     stages = record.get("stages", {})
-    total = sum(float(stage.get("wall_s") or 0) for stage in stages.values()) or 1.0
+    total = total_wall_s(record) or 1.0
     return [
         {
             "name": name,
@@ -120,21 +110,17 @@ def attempt_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(attempts) < 2 and not any(attempt.get("error") for attempt in attempts):
         return []
     return [
-        {
-            "number": index,
-            "details": _described({k: v for k, v in attempt.items() if k != "error"}),
-            "error": attempt.get("error"),
-        }
+        {"number": index, "details": _described(attempt), "error": attempt.get("error")}
         for index, attempt in enumerate(attempts, start=1)
     ]
 
 
-def _described(values: Mapping[str, Any]) -> str:
+def _described(attempt: Mapping[str, Any]) -> str:
     parts = []
-    for name, value in values.items():
+    for name, value in attempt.items():
         if isinstance(value, dict):
             parts += [f"{key} = {item}" for key, item in value.items()]
-        elif value is not None:
+        elif value is not None and name != "error":
             parts.append(f"{name.replace('_', ' ')} = {value}")
     return ", ".join(parts) or "as configured"
 
@@ -156,15 +142,8 @@ def changed_settings(config: SortingPipelineConfig) -> list[dict[str, str]]:
             if value != default:
                 about = option_of(declared)
                 unit = f" {about.unit}" if about.unit and value is not None else ""
-                rows.append(
-                    {
-                        "name": f"{group}.{declared.name}",
-                        "keyword": flat_name(declared),
-                        "value": f"{value}{unit}",
-                        "default": f"{default}",
-                        "doc": about.doc,
-                    }
-                )
+                texts = {"value": f"{value}{unit}", "default": f"{default}", "doc": about.doc}
+                rows.append({"name": f"{group}.{declared.name}", "keyword": flat_name(declared), **texts})
     return rows
 
 
@@ -194,10 +173,8 @@ def criteria_rows(outcome: CurationOutcome, config: CurationConfig) -> list[dict
     rows: list[dict[str, Any]] = []
     for criterion, threshold in in_force(config):
         limit = f"{'at least' if criterion.direction == 'min' else 'at most'} {float(threshold):g}"
-        count = failed.pop((criterion.round, criterion.metric.name), 0)
-        rows.append(
-            {"label": criterion.metric.label(config), "limit": limit, "round": criterion.round, "failed": count}
-        )
+        count, label = failed.pop((criterion.round, criterion.metric.name), 0), criterion.metric.label(config)
+        rows.append({"label": label, "limit": limit, "round": criterion.round, "failed": count})
     rows += [  # units that were merged into others
         {"label": _criterion_name(name), "limit": "", "round": which, "failed": count}
         for (which, name), count in failed.items()
@@ -214,17 +191,11 @@ def _criterion_name(name: str) -> str:
 
 def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[dict[str, str]]:
     """Draw a histogram of every metric."""
-    kept = set(outcome.sd_curated.unit_ids)
-
-    def values(metric: str, *, curated: bool) -> NDArray[np.float64]:
-        rows = (row for row in outcome.unit_metrics if (row["unit_id"] in kept) == curated)
-        return np.array([row[metric] for row in rows], dtype=np.float64)
-
+    kept = np.isin([row["unit_id"] for row in outcome.unit_metrics], outcome.sd_curated.unit_ids)
     pictures = []
     for metric in metrics():
-        shown = metric_histogram(
-            metric, values(metric.name, curated=True), values(metric.name, curated=False), curation
-        )
+        values = np.array([row[metric.name] for row in outcome.unit_metrics], dtype=np.float64)
+        shown = metric_histogram(metric, values[kept], values[~kept], curation)
         pictures.append({"label": shown.label, "svg": _plots.distribution(shown), "note": shown.note})
     return pictures
 
@@ -238,10 +209,9 @@ def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
 def unit_rows(units: SpikeData, outcome: CurationOutcome) -> list[dict[str, Any]]:
     """List one row per unit of the sort, pictures included."""
     rows = {row["unit_id"]: row for row in outcome.unit_metrics}
-    intervals = units.interspike_intervals()
     return [
-        _unit_row(unit, rows[unit["unit_id"]], intervals[index], units.metadata)
-        for index, unit in enumerate(units.neuron_attributes)
+        _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata)
+        for unit, intervals in zip(units.neuron_attributes, units.interspike_intervals(), strict=True)
     ]
 
 
@@ -261,7 +231,7 @@ def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadat
         "peak": "positive" if unit["has_pos_peak"] else "negative",
         "channel": unit["channel_id"],
         "electrode": unit.get("electrode"),
-        "values": {name: (figure(value), sort_key(value)) for name, value in values.items()},
+        "values": {name: (format_number(value), sort_key(value)) for name, value in values.items()},
         "template": _plots.template_thumbnail(unit, metadata, kind),
         "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, kind),
     }
@@ -278,14 +248,7 @@ def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationC
         "criteria": criteria_rows(outcome, curation),
         "distributions": distributions(outcome, curation),
         "activity": _plots.activity(curated),
-        "probe": probe_map(
-            units.metadata["channel_locations"], units.neuron_attributes, set(outcome.sd_curated.unit_ids)
-        ),
+        "probe": probe_map(units.metadata["channel_locations"], units.neuron_attributes, set(curated.unit_ids)),
         "columns": unit_columns(curation),
         "rows": unit_rows(units, outcome),
     }
-
-
-def files(results: Path, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Select the pairs of path in the results folder and description whose file exists."""
-    return [(name, about) for name, about in wanted if (results / name).exists()]

@@ -28,22 +28,15 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {
-        "figure": _words.figure,
-        "duration": _words.duration,
-        "memory": _words.memory,
-        "plural": _words.plural,
-        "drawn": Markup,
-    }
-    environment.globals |= {"version": __version__, "include_raw": _include_raw}
+
+    def include_raw(name: str) -> str:
+        """Include a style sheet or script unchanged."""
+        return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+    environment.filters |= {"number": _words.format_number, "plural": _words.plural, "drawn": Markup}
+    environment.filters |= {"duration": _words.duration, "memory": _words.memory}
+    environment.globals |= {"version": __version__, "include_raw": include_raw}
     return environment
-
-
-def _include_raw(name: str) -> str:
-    """Include a style sheet or script unchanged."""
-    from markupsafe import Markup
-
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def render(template: str, **values: Any) -> str:

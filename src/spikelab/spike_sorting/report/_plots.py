@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from spikelab.spike_sorting.curation.histograms import (
     isi_histogram,
     population_rate,
 )
-from spikelab.spike_sorting.report._svg import Frame, drawing, log_ticks, number, polyline, ticks
+from spikelab.spike_sorting.report._svg import Frame, drawing, log_ticks, number, polyline, text, ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,35 +53,17 @@ def distribution(shown: Histogram) -> str:
 
 @dataclass(frozen=True)
 class Activity:
-    """Raster and population rate over the same time.
+    """Raster and population rate over the same time."""
 
-    Attributes
-    ----------
-    raster : str
-        Data URI of a picture, one row per unit; "" without units.
-    raster_height : int
-        Pixels to show it at.
-    n_units : int
-    bin_s : float
-        Seconds per column of the raster.
-    rate : str
-        SVG path of the mean rate in a box of 1000 by 100, 100 being `rate_max`.
-    rate_max : float
-        Hz per unit.
-    rate_bin_ms : float
-    times, boundaries : list of (float, str)
-        Place in percent and text of time ticks, and of the epochs that start there.
-    """
-
-    raster: str
-    raster_height: int
+    raster: str  # data URI of a picture, one row per unit; "" without units
+    raster_height: int  # in pixels on the page
     n_units: int
-    bin_s: float
-    rate: str
-    rate_max: float
+    bin_s: float  # seconds per column of the raster
+    rate: str  # SVG path of the mean rate in a box of 1000 by 100, 100 being `rate_max`
+    rate_max: float  # Hz per unit
     rate_bin_ms: float
-    times: list[tuple[float, str]]
-    boundaries: list[tuple[float, str]]
+    times: list[tuple[float, str]]  # place in percent and text of the time ticks
+    boundaries: list[tuple[float, str]]  # place in percent and name of the second and later epochs
 
 
 def activity(sd: SpikeData) -> Activity:
@@ -217,9 +198,7 @@ def traces_picture(channels: list[tuple[str, FloatArray]], seconds: float) -> st
         low, high = np.minimum.reduceat(trace, edges), np.maximum.reduceat(trace, edges)
         x = left + edges / max(len(trace), 1) * (width - left)
         line = polyline(np.repeat(x, 2), (base - np.column_stack([low, high]) * scale).ravel())
-        parts.append(
-            f'<text class="tick" x="{left - 6:g}" y="{number(base + 3)}" text-anchor="end">{escape(name)}</text>'
-        )
+        parts.append(text(left - 6, base + 3, name, anchor="end"))
         parts.append(f'<path class="line thin" d="{line}"/>')
     height = row * (len(channels) + 0.8)
     bar = max(ticks(0, peak, 2))

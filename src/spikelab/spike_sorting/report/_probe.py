@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.report._svg import Frame, drawing, number, ticks
-from spikelab.spike_sorting.report._words import figure
+from spikelab.spike_sorting.report._words import format_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,16 +39,14 @@ def unit_position(unit: Mapping[str, Any], locations: FloatArray) -> tuple[float
 
     Units of one main electrode get different positions. Without amplitudes it is the position of the main electrode.
     """
-    main = np.array([unit["x"], unit["y"]], dtype=np.float64)
+    place = np.array([unit["x"], unit["y"]], dtype=np.float64)
     amplitudes = np.asarray(unit.get("amplitudes", ()), dtype=np.float64)
-    if amplitudes.shape != (len(locations),):
-        return float(main[0]), float(main[1])
-    near = np.linalg.norm(locations - main, axis=1) <= NEAR_UM
-    weights = np.where(near & np.isfinite(amplitudes), amplitudes, 0.0) ** 2
-    if not weights.sum() > 0:
-        return float(main[0]), float(main[1])
-    x, y = weights @ locations / weights.sum()
-    return float(x), float(y)
+    if amplitudes.shape == (len(locations),):
+        near = np.linalg.norm(locations - place, axis=1) <= NEAR_UM
+        weights = np.where(near & np.isfinite(amplitudes), amplitudes, 0.0) ** 2
+        if weights.sum() > 0:
+            place = weights @ locations / weights.sum()
+    return float(place[0]), float(place[1])
 
 
 def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: set[Any]) -> ProbeMap | None:
@@ -78,7 +76,7 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
 
 
 def _dot(x: FloatArray, y: FloatArray) -> float:
-    """Diameter of an electrode's dot in pixels: at most half of the distance to the next electrode."""
+    """Return the diameter of an electrode's dot in pixels: at most half of the distance to the next electrode."""
     from scipy.spatial import cKDTree
 
     points = np.column_stack([x, y])
@@ -100,21 +98,19 @@ def mini_map(locations: FloatArray, units: Sequence[Mapping[str, Any]]) -> str:
         locations, (x0, y0), (x1, y1) = locations[:, ::-1], (y0, x0), (y1, x1)
         units = [{**unit, "x": unit["y"], "y": unit["x"]} for unit in units]
     frame = Frame(120, 60, (x0, x1), (y0, y1), left=0, right=0, top=0, bottom=0)
-    spots = {
-        (round(float(x)), round(float(y)))
-        for x, y in zip(frame.x(locations[:, 0]), frame.y(locations[:, 1]), strict=True)
-    }
-    dots = "".join(f"M{x} {y}h0" for x, y in sorted(spots))
-    marks = []
+    x, y = frame.x(locations[:, 0]).tolist(), frame.y(locations[:, 1]).tolist()
+    spots = {(round(a), round(b)) for a, b in zip(x, y, strict=True)}
+    dots = "".join(f"M{a} {b}h0" for a, b in sorted(spots))
+    marks = ""
     for unit in units:
-        x, y = unit_position(unit, locations)
-        marks.append(_mark(float(frame.x(x)), float(frame.y(y)), 2.5, bool(unit["has_pos_peak"])))
-    content = f'<path class="electrodes" d="{dots}"/><g class="kept">{"".join(marks)}</g>'
+        place = unit_position(unit, locations)
+        marks += _mark(float(frame.x(place[0])), float(frame.y(place[1])), 2.5, bool(unit["has_pos_peak"]))
+    content = f'<path class="electrodes" d="{dots}"/><g class="kept">{marks}</g>'
     return drawing(120, 60, content, label=f"{len(units)} units on the probe", kind="mini")
 
 
 def _frame(locations: FloatArray) -> tuple[Frame, bool, bool]:
-    """The plot area, whether a tall probe is laid down, and whether it is stretched."""
+    """Lay out the plot area; return also whether a tall probe is laid down, and whether it is stretched."""
     low, high = locations.min(axis=0), locations.max(axis=0)
     pad = np.maximum(0.04 * (high - low), 10.0)
     low, high = low - pad, high + pad
@@ -140,7 +136,7 @@ def _frame(locations: FloatArray) -> tuple[Frame, bool, bool]:
 
 
 def _marks(frame: Frame, places: FloatArray, units: Sequence[Mapping[str, Any]], kept: set[Any]) -> str:
-    """One mark per unit, large ones first so that small ones lie on top."""
+    """Draw one mark per unit, large ones first so that small ones lie on top."""
     amplitudes = np.array([unit["amplitude"] for unit in units], dtype=np.float64)
     amplitudes = np.where(np.isfinite(amplitudes), amplitudes, 0.0)
     largest = LARGEST_RADIUS if len(units) <= MANY else 0.75 * LARGEST_RADIUS
@@ -151,7 +147,9 @@ def _marks(frame: Frame, places: FloatArray, units: Sequence[Mapping[str, Any]],
         x, y, r = float(frame.x(places[index, 0])), float(frame.y(places[index, 1])), float(radius[index])
         kind = "kept" if unit["unit_id"] in kept else "failed"
         outcome = "kept" if kind == "kept" else "not kept"
-        title = f"unit {unit['unit_id']}, {outcome}, {figure(unit['amplitude'])} uV, channel {unit['channel_id']}"
+        title = (
+            f"unit {unit['unit_id']}, {outcome}, {format_number(unit['amplitude'])} uV, channel {unit['channel_id']}"
+        )
         mark = f'<g class="unit {kind}"><title>{escape(title)}</title>{_mark(x, y, r, bool(unit["has_pos_peak"]))}</g>'
         marks.append(f'<a href="#unit-{escape(str(unit["unit_id"]))}">{mark}</a>')
     return "".join(marks)

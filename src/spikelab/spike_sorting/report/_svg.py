@@ -54,25 +54,13 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Frame:
-    """A plot area: data to pixels, and its axes.
+    """A plot area: data to pixels, and its axes."""
 
-    Attributes
-    ----------
-    width, height : float
-        Size of the whole drawing in pixels.
-    x_range, y_range : tuple of float
-        Data at the edges of the plot area.
-    left, right, top, bottom : float
-        Margins in pixels.
-    x_log : bool
-        The x axis is logarithmic.
-    """
-
-    width: float
+    width: float  # of the whole drawing in pixels
     height: float
-    x_range: tuple[float, float]
+    x_range: tuple[float, float]  # data at the edges of the plot area
     y_range: tuple[float, float]
-    left: float = 34.0
+    left: float = 34.0  # margins in pixels
     right: float = 8.0
     top: float = 8.0
     bottom: float = 34.0
@@ -106,10 +94,8 @@ class Frame:
             parts.append(text(self.left - 5, pixel + 3.5, f"{tick:g}", anchor="end"))
         parts.append(text((self.left + end) / 2, self.height - 4, x_label, anchor="middle", kind="label"))
         middle = (self.top + base) / 2
-        parts.append(
-            f'<text class="label" text-anchor="middle" transform="translate(13 {number(middle)}) rotate(-90)">'
-            f"{escape(y_label)}</text>"
-        )
+        turned = f'transform="translate(13 {number(middle)}) rotate(-90)"'
+        parts.append(f'<text class="label" text-anchor="middle" {turned}>{escape(y_label)}</text>')
         return "".join(parts)
 
     def bars(self, edges: FloatArray, low: ArrayLike, high: ArrayLike, kind: str) -> str:

@@ -50,8 +50,7 @@ STATUSES = {
         (),
     ),
 }
-GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
-TONES = {"done": GOOD, "biological failure": NEUTRAL, "not attempted": NEUTRAL, "to come": NEUTRAL}
+SEVERITIES = {"done": "good", "biological failure": "neutral", "not attempted": "neutral", "to come": "neutral"}
 
 
 def status_words(status: str) -> tuple[str, str, tuple[str, ...]]:
@@ -59,12 +58,12 @@ def status_words(status: str) -> tuple[str, str, tuple[str, ...]]:
     return STATUSES.get(status, (status, "", ()))
 
 
-def tone(status: str) -> str:
-    """Severity colour of a status."""
-    return TONES.get(status, BAD)
+def severity(status: str) -> str:
+    """Return the severity of a status, which has a colour."""
+    return SEVERITIES.get(status, "bad")
 
 
-def figure(value: Any, digits: int = 3) -> str:
+def format_number(value: Any, digits: int = 3) -> str:
     """Format a number: whole ones with thin spaces, others to a few digits, NaN and infinity as words."""
     if value is None:
         return "\N{EN DASH}"
@@ -102,11 +101,11 @@ def memory(mib: float | None) -> str:
 
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Format a count with its noun: ``1 unit``, ``2 units``."""
-    return f"{figure(count)} {one if count == 1 else many or one + 's'}"
+    return f"{format_number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def sort_key(value: Any) -> str:
-    """Sort key of a cell; "" where the value is no number."""
+    """Return the sort key of a cell; "" where the value is no number."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and math.isinf(value):

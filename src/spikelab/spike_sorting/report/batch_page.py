@@ -41,29 +41,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One recording of a batch.
-
-    Attributes
-    ----------
-    name : str
-    status : str
-        Status in its ``run.json``, or "not attempted".
-    results : Path
-        Results folder.
-    error : str
-        Error message; "" where there was none.
-    wall_s : float or None
-        Duration of its stages.
-    summary : Summary or None
-        None where it was not sorted.
-    """
+    """One recording of a batch."""
 
     name: str
-    status: str
+    status: str  # status in its ``run.json``, or "not attempted"
     results: Path
     error: str = ""
-    wall_s: float | None = None
-    summary: Summary | None = None
+    wall_s: float | None = None  # duration of its stages
+    summary: Summary | None = None  # None where it was not sorted
 
 
 def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
@@ -94,39 +79,27 @@ def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
 def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
     """Write ``index.html`` into the overview folder, unless the page there is the same; returns whether it was written.
 
-    Parameters
-    ----------
-    folder : Path
-        The overview folder; made where it is missing. Combined figures that lie in it are shown.
-    sorter : str
-    rows : sequence of IndexRow
-        In the order of the batch.
+    The page shows the recordings in the order of `rows`, and the combined figures that lie in the folder.
     """
     page = folder / INDEX
-    figures = [(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()]
-    html = render_index(folder, sorter, rows, figures)
+    summaries = [row.summary for row in rows if row.summary is not None]
+    html = _page.render(
+        "index.html.j2",
+        sorter=sorter,
+        rows=[_row(folder, row) for row in rows],
+        columns=COLUMNS,
+        figures=[(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()],
+        n_sorted=len(summaries),
+        n_units=sum(summary.n_units for summary in summaries),
+        n_curated=sum(summary.n_curated for summary in summaries),
+        statuses=list(dict.fromkeys(_words.status_words(row.status)[0] for row in rows)),
+    )
     if page.is_file() and page.read_bytes() == html.encode():
         files.sweep(folder)  # of what a killed batch left
         return False
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(page, html)
     return True
-
-
-def render_index(folder: Path, sorter: str, rows: Sequence[IndexRow], figures: Sequence[tuple[str, str]] = ()) -> str:
-    """Render the page as HTML; see :func:`write_index`."""
-    summaries = [row.summary for row in rows if row.summary is not None]
-    return _page.render(
-        "index.html.j2",
-        sorter=sorter,
-        rows=[_row(folder, row) for row in rows],
-        columns=COLUMNS,
-        figures=figures,
-        n_sorted=len(summaries),
-        n_units=sum(summary.n_units for summary in summaries),
-        n_curated=sum(summary.n_curated for summary in summaries),
-        statuses=list(dict.fromkeys(_words.status_words(row.status)[0] for row in rows)),
-    )
 
 
 COLUMNS = (
@@ -146,7 +119,7 @@ def _row(folder: Path, row: IndexRow) -> dict[str, Any]:
     return {
         "name": row.name,
         "badge": _words.status_words(row.status)[0],
-        "tone": _words.tone(row.status),
+        "severity": _words.severity(row.status),
         "error": row.error,
         "link": _link(folder, row.results / REPORT),
         "share": round(share, 1),
@@ -169,10 +142,13 @@ def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str
         "channels": summary.n_channels,
     }
     return {
-        "kept": (f"{_words.figure(summary.n_curated)} of {_words.figure(summary.n_units)}", str(summary.n_curated)),
+        "kept": (
+            f"{_words.format_number(summary.n_curated)} of {_words.format_number(summary.n_units)}",
+            str(summary.n_curated),
+        ),
         "length": (_words.duration(summary.length_s), str(summary.length_s)),
         "time": time,
-        **{name: (_words.figure(value), _words.sort_key(value)) for name, value in numbers.items()},
+        **{name: (_words.format_number(value), _words.sort_key(value)) for name, value in numbers.items()},
     }
 
 

@@ -29,23 +29,10 @@ FIGURES = {
 
 
 def write_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, data: ReportData) -> bool:
-    """Write ``report.html`` into the results folder, unless the page there was made from the same runs.
+    """Write ``report.html`` into the results folder; returns False where the page there was made from the same runs.
 
-    Parameters
-    ----------
-    results : Path
-        The results folder.
-    record : mapping
-        Content of ``run.json``: name, status, stages, attempts, versions, warnings, error.
-    config : SortingPipelineConfig
-        Configuration as the user gave it.
-    data : ReportData
-        Artifacts of the run; a run that failed has some of them, and a page that explains.
-
-    Returns
-    -------
-    bool
-        Whether it was written.
+    `record` is the content of ``run.json``, `config` as the user gave it. A run that failed has some of the artifacts
+    in `data`, and a page that explains.
     """
     page = results / REPORT
     source = _source(record, config)
@@ -67,10 +54,10 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         "report.html.j2",
         name=record.get("name", results.name),
         badge=badge,
-        tone=_words.tone(status),
+        severity=_words.severity(status),
         meaning=meaning,
         advice=advice,
-        error=_without_folder(error, results) if error else None,
+        error={key: _short_paths(str(error.get(key, "")), results) for key in ("class", "message")} if error else None,
         facts=_content.facts(record, data),
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
@@ -82,7 +69,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         preset=config.sorter.sorter_name,
         versions=record.get("versions", {}),
         host=record.get("host", {}),
-        files=_content.files(results, _wanted_files(config)),
+        files=[(name, about) for name, about in _wanted_files(config) if (results / name).exists()],
     )
 
 
@@ -93,12 +80,8 @@ def _source(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:
     return [stages, {name: record.get(name) for name in names}, plain(_content.changed_settings(config))]
 
 
-def _without_folder(error: Mapping[str, Any], results: Path) -> dict[str, str]:
-    return {"class": str(error.get("class", "")), "message": _short_paths(str(error.get("message", "")), results)}
-
-
 def _short_paths(text: str, results: Path) -> str:
-    """`text` with paths in the results folder relative to it: the folder can be moved."""
+    """Make the paths of a text relative to the results folder, which can be moved."""
     return text.replace(f"{results}/", "").replace(f"{results}\\", "").replace(str(results), "the results folder")
 
 

@@ -1,7 +1,8 @@
-"""Can a sort run here? A table of quick checks, made before every sort and shown by ``spikelab doctor``.
+"""Checks whether a sort can run here: a table of quick ones, made before every sort and shown by ``spikelab doctor``.
 
-Each takes well under a second, and returns what it found and, where something is missing, the failure of a sort that
-needs it. There is no check of the input: a file that cannot be read is found as soon, when it is opened next.
+Each takes well under a second, and returns findings and, where something is missing, the failure of a sort that needs
+it. There is no check of the input: a file that cannot be read is found as soon, when it is opened next. When the
+checks are made, and what memory and room a sort takes once sizes are known, is in :mod:`.requirements`.
 """
 
 from __future__ import annotations
@@ -38,21 +39,11 @@ LITTLE_ROOM_BYTES = 10 * GIB  # a few minutes of a large array
 
 @dataclass(frozen=True)
 class Needs:
-    """What a sort takes of this machine; the default takes nothing.
+    """Needs of a sort; none by default."""
 
-    Attributes
-    ----------
-    backend : SorterBackend or None
-        The sorter, which knows what it cannot run without.
-    folders : mapping of Path to int
-        Bytes that will be written below each.
-    memory_bytes : int
-        Memory without which not even one worker can run.
-    """
-
-    backend: SorterBackend | None = None
-    folders: Mapping[Path, int] = field(default_factory=dict)
-    memory_bytes: int = 0
+    backend: SorterBackend | None = None  # the sorter, which knows what it cannot run without
+    folders: Mapping[Path, int] = field(default_factory=dict)  # bytes that will be written below each
+    memory_bytes: int = 0  # without which not even one worker can run
 
     @property
     def gpu(self) -> str:
@@ -79,13 +70,7 @@ Check = Callable[[Needs], list[Finding]]
 
 
 def require(needs: Needs, checks: Sequence[Check] | None = None) -> None:
-    """Make `checks`, by default all.
-
-    Raises
-    ------
-    SpikeSortingClassifiedError
-        The failure of the first check that found something missing.
-    """
+    """Make `checks`, by default all; raise the failure of the first that found something missing."""
     for check in CHECKS if checks is None else checks:
         for finding in check(needs):
             if finding.failure is not None:

@@ -1,16 +1,26 @@
-"""Size and checksum of files: noted when a file is written, and compared before the file is read."""
+"""Size and checksum of files: noted when a file is written, and compared before the file is read.
+
+A list of files with their checks tells which files in the results folder a stage wrote: files of others are not
+touched, outdated files are deleted, and a damaged file is no result.
+"""
 
 from __future__ import annotations
 
+import logging
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from spikelab.system import files
+from spikelab.system import files as _files
+from spikelab.system.json_files import read_sealed, readable, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+logger = logging.getLogger(__name__)
+
+FILES = "files.json"
 # {"size": bytes, "crc32": eight hexadecimal digits}
 Check: TypeAlias = "dict[str, Any]"
 # Number and bytes of the blocks that are read of a heavy file, which may have hundreds of gigabytes.
@@ -23,7 +33,7 @@ class DamagedError(ValueError):
 
 def check_of(path: Path) -> Check:
     """Compute size and checksum of a file."""
-    size, crc = files.checksum(path)
+    size, crc = _files.checksum(path)
     return {"size": size, "crc32": f"{crc:08x}"}
 
 
@@ -41,11 +51,14 @@ def sampled_check_of(path: Path) -> Check:
     return {"size": size, "crc32": f"{crc:08x}", "sampled": True}
 
 
-def checks_below(folder: Path, *, leave_out: Iterable[str] = ()) -> dict[str, Check]:
-    """Compute the checks of all files below `folder`, by their names relative to it."""
-    left_out = {folder / name for name in leave_out}
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
-    return {path.relative_to(folder).as_posix(): check_of(path) for path in paths}
+def checks_of(paths: Iterable[Path], folder: Path, check: Callable[[Path], Check] = check_of) -> dict[str, Check]:
+    """Compute the checks of files by their names relative to `folder`."""
+    return {path.relative_to(folder).as_posix(): check(path) for path in paths}
+
+
+def checks_below(folder: Path) -> dict[str, Check]:
+    """Compute the checks of all files below `folder`."""
+    return checks_of(sorted(path for path in folder.rglob("*") if path.is_file()), folder)
 
 
 def damage(folder: Path, expected: Mapping[str, Check]) -> str | None:
@@ -59,13 +72,7 @@ def damage(folder: Path, expected: Mapping[str, Check]) -> str | None:
 
 
 def damage_of(path: Path, expected: Check) -> str | None:
-    """Describe how a file differs from its check, in words that follow its name; None if it does not.
-
-    Raises
-    ------
-    OSError
-        If the file is there and cannot be read.
-    """
+    """Describe how a file differs from its check, in words that follow its name; OSError if it cannot be read."""
     try:
         size = path.stat().st_size
         if size != expected.get("size"):
@@ -103,3 +110,45 @@ def _is_inside(base: Path, name: str) -> bool:
         return (base / name).resolve().is_relative_to(base)
     except (OSError, RuntimeError):  # links in a circle
         return False
+
+
+def record_files(record: Path, before: Path, written: Iterable[Path], target: Path) -> None:
+    """List in the folder `record` the files written below `target`; delete those that only the list `before` has.
+
+    Nothing is deleted that is not below `target`, or that a damaged list names.
+    """
+    checks = checks_of(sorted(written), target)
+    try:
+        outdated = set(_listed(before)) - set(checks)
+    except FileNotFoundError:
+        outdated = set()
+    except DamagedError as error:
+        outdated = set()
+        logger.warning("%s; files of an earlier run that are out of date are not deleted", error)
+    for name, path in inside(target, outdated).items():
+        if path is None:
+            logger.warning("%s lists %r, which is not below %s: it stays", before / FILES, name, target)
+            continue
+        _files.remove(path)
+        for folder in list(path.parents)[: len(path.relative_to(target).parts) - 1]:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+    _files.write_text(record / FILES, readable(sealed({"files": checks})))
+
+
+def recorded_files(record: Path, target: Path) -> list[Path]:
+    """Return the files that `record` lists; DamagedError if one of them, or the list, is damaged or gone."""
+    checks = _listed(record)
+    if (wrong := damage(target, checks)) is not None:
+        raise DamagedError(wrong)
+    return [target / name for name in checks]
+
+
+def _listed(record: Path) -> dict[str, Check]:
+    try:
+        checks = read_sealed(record / FILES).get("files")
+    except ValueError as error:
+        raise DamagedError(str(error)) from error
+    if not is_checks(checks):
+        raise DamagedError(f"{record / FILES} is damaged: it lists no files")
+    return checks

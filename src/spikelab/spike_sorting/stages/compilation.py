@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.stages.checksums import record_files, recorded_files
 from spikelab.spike_sorting.stages.manifest import Key
-from spikelab.spike_sorting.stages.published import published, record_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,17 +51,14 @@ def compilation_stage(
         )
         curation.value.write_csv(context.results / UNIT_METRICS, units)
         written.append(context.results / UNIT_METRICS)
-        record_published(folder, context.store.folder / NAME, written, context.results)
+        record_files(folder, context.store.folder / NAME, written, context.results)
         return {"files": len(written)}
 
-    waveform = context.settings("waveform")
-    settings = context.settings("compilation") | {name: waveform[name] for name in WAVEFORM_SETTINGS}
-    inputs = {"curation": curation.run_id}
-    if quality is not None:
-        inputs["quality_metrics"] = quality.run_id
+    settings = context.settings("compilation") | context.settings("waveform", only=WAVEFORM_SETTINGS)
+    inputs = {"curation": curation.run_id} | ({} if quality is None else {"quality_metrics": quality.run_id})
     return context.store.load_or_run(
         Key(NAME, settings, inputs, context.forced_by("recompile_single_recording")),
         run=run,
-        load=lambda folder: published(folder, context.results),
+        load=lambda folder: recorded_files(folder, context.results),
         writes_outside=True,
     )

@@ -1,4 +1,4 @@
-"""The context of the stages of one recording: configuration, folders, sorter and store."""
+"""Context of the stages of one recording: configuration, folders, sorter and store."""
 
 from __future__ import annotations
 
@@ -18,40 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """Inputs that all stages of one recording share.
+    """Inputs that all stages of one recording share."""
 
-    Attributes
-    ----------
-    recording_input : path or SpikeInterface recording
-        As the user gave it.
-    name : str
-        Short name for logs and figures.
-    config : SortingPipelineConfig
-        As the user gave it; settings of stages are slices of it.
-    backend : SorterBackend
-        The sorter.
-    store : StageStore
-        The artifacts.
-    results, intermediate : Path
-        Folders of the finished small things and of the heavy scratch.
-    fingerprint : str
-        Identity of the input: the root of all keys.
-    sorts : bool
-        Whether the sorter will run.
-    wanted_memory : int
-        ``total_memory`` as the user gave it, in bytes; that of `config` is no more than this machine has.
-    """
-
-    recording_input: Any
-    name: str
+    recording_input: Any  # path or SpikeInterface recording, as the user gave it
+    name: str  # short, for logs and figures
     config: SortingPipelineConfig
     backend: SorterBackend
     store: StageStore
     results: Path
-    intermediate: Path
-    fingerprint: str
-    sorts: bool = True
-    wanted_memory: int = 0
+    intermediate: Path  # folder of heavy files
+    fingerprint: str  # identity of the input: the root of all keys
+    sorts: bool = True  # whether the sorter will run
+    wanted_memory: int = (
+        0  # total_memory as the user gave it, in bytes; in `config` it is what this machine has at most
+    )
 
     @property
     def traces_path(self) -> Path:
@@ -72,10 +52,13 @@ class Context:
         """Return the first of the force flags that is set."""
         return next((flag for flag in flags if getattr(self.config.execution, flag)), None)
 
-    def settings(self, group: str, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return one group of the configuration as a plain dict, for the key of a stage."""
+    def settings(
+        self, group: str, *, only: tuple[str, ...] | None = None, leave_out: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Return settings of one group of the configuration as a plain dict, for the key of a stage."""
         values = asdict(getattr(self.config, group))
-        return {name: plain(value) for name, value in values.items() if name not in leave_out}
+        names = [name for name in only or values if name not in leave_out]
+        return {name: plain(values[name]) for name in names}
 
 
 def traces_path(intermediate: Path) -> Path:

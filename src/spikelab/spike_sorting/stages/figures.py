@@ -6,9 +6,8 @@ import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.stages.checksums import check_of, damage, is_checks
+from spikelab.spike_sorting.stages.checksums import checks_of, damage, is_checks, record_files, recorded_files
 from spikelab.spike_sorting.stages.manifest import Key, Manifest
-from spikelab.spike_sorting.stages.published import move_into, published, record_published
 from spikelab.system import files as _files
 from spikelab.system.json_files import read_sealed, readable, sealed
 
@@ -31,6 +30,8 @@ NAME = "figures"
 FOLDER = "figures"
 # In the overview folder: the run ids that its figures were drawn from.
 OVERVIEW_RECORD = "overview.json"
+# Settings of the window in which templates are drawn.
+WINDOW = ("compiled_ms_before", "compiled_ms_after")
 
 
 def figures_stage(
@@ -46,15 +47,15 @@ def figures_stage(
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         files = waveforms_folder() if context.config.figures.create_unit_figures else None
         written = _draw([(context.name, units, curation.value)], context.config, target, files)
-        record_published(folder, context.store.folder / NAME, written, target)
+        record_files(folder, context.store.folder / NAME, written, target)
         return {"files": len(written)}
 
-    settings = context.settings("figures") | context.settings("curation") | _windows(context)
+    settings = context.settings("figures") | context.settings("curation") | context.settings("waveform", only=WINDOW)
     inputs = {"recording": recording.run_id, "curation": curation.run_id}
     return context.store.load_or_run(
         Key(NAME, settings, inputs, context.forced_by("recompile_single_recording")),
         run=run,
-        load=lambda folder: published(folder, target),
+        load=lambda folder: recorded_files(folder, target),
         writes_outside=True,
     )
 
@@ -65,7 +66,7 @@ def discard_outdated(context: Context, curation: StageResult[CurationOutcome]) -
     manifest = Manifest.read(folder)
     if manifest is not None and not context.store.read_only and manifest.inputs.get("curation") != curation.run_id:
         logger.info("figures of an earlier outcome are deleted; create_figures draws new ones")
-        record_published(folder, folder, [], context.results / FOLDER)
+        record_files(folder, folder, [], context.results / FOLDER)
         shutil.rmtree(folder)
 
 
@@ -74,20 +75,12 @@ def draw_overview(
 ) -> bool:
     """Draw all recordings together into `target`, unless that was done from the same runs; returns whether it drew.
 
-    Parameters
-    ----------
-    recordings : sequence of (name, SpikeData of all units, CurationOutcome)
-    run_ids : sequence of str
-        Runs of their figures stages.
-    config : SortingPipelineConfig
-    target : Path
-        The overview folder.
+    `run_ids` are the runs of their figures stages.
     """
     record = target / OVERVIEW_RECORD
     if _is_overview_of(record, run_ids):
         return False
-    drawn = _draw(recordings, config, target, None)
-    files = {path.relative_to(target).as_posix(): check_of(path) for path in drawn}
+    files = checks_of(_draw(recordings, config, target, None), target)
     _files.write_text(record, readable(sealed({"run_ids": list(run_ids), "files": files})))
     return True
 
@@ -110,10 +103,11 @@ def _draw(
     target.mkdir(parents=True, exist_ok=True)
     with _files.folder_beside(target / FOLDER) as temporary:
         make_figures(recordings, config, temporary, waveforms_folder=waveforms_folder)
-        return move_into(temporary, target)
+        return [_moved(path, temporary, target) for path in sorted(temporary.rglob("*")) if path.is_file()]
 
 
-def _windows(context: Context) -> dict[str, Any]:
-    """Return the compiled window, in which the templates are drawn."""
-    waveform = context.settings("waveform")
-    return {name: waveform[name] for name in ("compiled_ms_before", "compiled_ms_after")}
+def _moved(path: Path, folder: Path, target: Path) -> Path:
+    """Move a file from below `folder` to the same place below `target`; return where it is now."""
+    destination = target / path.relative_to(folder)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    return path.replace(destination)

@@ -25,24 +25,12 @@ REMEDY = "the same 'spikelab sort' makes it again"
 
 @dataclass
 class Key:
-    """What the artifact of a stage depends on.
+    """What the artifact of a stage depends on."""
 
-    Attributes
-    ----------
-    stage : str
-        Name of the stage and of its folder.
-    settings : mapping
-        The stage's own slice of the configuration, JSON-able.
-    inputs : mapping of str to str
-        Run ids of the artifacts that the stage reads.
-    forced_by : str or None
-        Name of the setting that demands a new run.
-    """
-
-    stage: str
-    settings: Mapping[str, Any]
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    forced_by: str | None = None
+    stage: str  # also the name of its folder
+    settings: Mapping[str, Any]  # the stage's own part of the configuration, JSON-able
+    inputs: Mapping[str, str] = field(default_factory=dict)  # run ids of the artifacts that the stage reads
+    forced_by: str | None = None  # the setting that demands a new run
 
     def __post_init__(self) -> None:
         self.settings = json.loads(json.dumps(self.settings))  # as they are read from a manifest
@@ -62,32 +50,17 @@ class Key:
 
 @dataclass
 class Manifest:
-    """Record of how an artifact was made; with equal `settings` and `inputs` it can be used again.
-
-    Attributes
-    ----------
-    stage, run_id : str
-    settings : dict
-    inputs : dict of str to str
-        Run ids of the artifacts that were read.
-    usage : dict of str to float
-    versions : dict of str to str
-    info : dict
-    failure : dict or None
-        A biological outcome.
-    files : dict of str to dict, or None
-        Size and checksum of every file of the artifact; None where an earlier version wrote the manifest.
-    """
+    """Record of how an artifact was made; with equal `settings` and `inputs` it can be used again."""
 
     stage: str
     run_id: str
     settings: dict[str, Any]
-    inputs: dict[str, str]
+    inputs: dict[str, str]  # run ids of the artifacts that were read
     usage: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
-    failure: dict[str, Any] | None = None
-    files: dict[str, Check] | None = None
+    failure: dict[str, Any] | None = None  # a biological outcome
+    files: dict[str, Check] | None = None  # None where an earlier version wrote the manifest
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -120,15 +93,7 @@ class Manifest:
 
 
 def intact(folder: Path) -> Manifest:
-    """Return the manifest of a stage folder whose files are undamaged.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no complete artifact.
-    ValueError
-        If a file of the artifact is damaged; the message names the file.
-    """
+    """Return the manifest of a stage folder; FileNotFoundError without an artifact, ValueError for a damaged one."""
     manifest = Manifest.read(folder)
     if manifest is None:
         raise FileNotFoundError(f"{folder} is missing or damaged; {REMEDY}")

@@ -73,8 +73,5 @@ def with_quality(units: SpikeData, metrics: QualityMetrics | None) -> SpikeData:
 
 
 def _read(folder: Path) -> QualityMetrics:
-    return _decode(read_object(folder / FILE))
-
-
-def _decode(content: dict[str, dict[str, float | str]]) -> QualityMetrics:
+    content: dict[str, dict[str, float | str]] = read_object(folder / FILE)
     return {name: {int(unit): float(value) for unit, value in by_unit.items()} for name, by_unit in content.items()}

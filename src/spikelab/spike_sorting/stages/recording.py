@@ -121,15 +121,7 @@ def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any
 
 
 def open_input(context: Context) -> BaseRecording:
-    """Open the recording, lazily.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If it cannot be read; whatever its reader raised is the cause.
-    EnvironmentSortFailure
-        If this host lacks what it takes to read it.
-    """
+    """Open the recording lazily; ValueError or FileNotFoundError if it cannot be read, with the reader's as cause."""
     with _errors_of_reading(context, WHILE_OPENING):
         return context.backend.load_recording(context.recording_input)
 
@@ -149,7 +141,7 @@ def _errors_of_reading(context: Context, errors: tuple[type[Exception], ...]) ->
 
 
 def _meaning(error: Exception, errors: tuple[type[Exception], ...], recording_input: Any) -> Exception | None:
-    """Return what an error means that was raised while a recording was read; None where the error says it itself."""
+    """Return what an error means that was raised while a recording was read; None where its own words are clear."""
     if isinstance(error, ValueError):  # of a reader of files, which has turned one of `errors` into it
         met = error.__cause__
         return classify_outside_sorter(met) if isinstance(met, errors) else None

@@ -1,7 +1,4 @@
-"""What a sort needs: a machine that can run it, and memory and room once sizes are known.
-
-The checks of the machine are the table in :mod:`~spikelab.spike_sorting.stages.checks`; here is when they are made.
-"""
+"""Requirements of a sort: a machine that can run it, and memory and room once sizes are known."""
 
 from __future__ import annotations
 
@@ -13,21 +10,13 @@ from spikelab.spike_sorting.waveforms.quality import require_pandas
 from spikelab.system.memory import in_words, parse_memory, too_little
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from spikelab.spike_sorting.backends.base import SorterBackend
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.stages.context import Context
 
 
 def require_machine(context: Context) -> None:
-    """Check the machine if the sorter will run.
-
-    Raises
-    ------
-    SpikeSortingClassifiedError
-        If something is missing that the sort cannot do without.
-    """
+    """Check the machine if the sorter will run; the failure of what is missing is raised."""
     if context.sorts:
         folders = {context.results: RESULTS_BYTES, context.intermediate: 0}
         require(Needs(context.backend, folders, context.backend.libraries_bytes))
@@ -46,14 +35,7 @@ def least_memory(
 ) -> int:
     """Compute the smallest ``total_memory`` that a sort of a recording can keep, in bytes.
 
-    Parameters
-    ----------
-    backend : SorterBackend
-        With the configuration.
-    n_samples, n_channels, sampling_frequency, n_epochs
-        Of the recording.
-    spike_counts : tuple of int, optional
-        Spikes of each unit; without, the sorter is still to run, and what its units will take is not known.
+    Without `spike_counts`, the spikes of each unit, the sorter is still to run, and its units are taken for one spike.
     """
     from spikelab.spike_sorting.recording.binary import least_bytes as recording_bytes
     from spikelab.spike_sorting.waveforms.engine import least_bytes as waveform_bytes
@@ -67,14 +49,9 @@ def least_memory(
 
 
 def require_memory(context: Context, n_samples: int, n_channels: int, sampling_frequency: float, n_epochs: int) -> None:
-    """Check that ``total_memory`` is enough for a sort, before anything is filtered.
+    """Check ``total_memory`` before anything is filtered.
 
-    Raises
-    ------
-    ValueError
-        If ``total_memory`` is less than the least that the recording takes.
-    HostOutOfMemoryError
-        If it is enough, but the machine has less.
+    ValueError if it is less than the least that the recording takes; HostOutOfMemoryError if the machine has less.
     """
     least = least_memory(
         context.backend, n_samples, n_channels, sampling_frequency, n_epochs=n_epochs,
@@ -107,27 +84,15 @@ def _require_memory(context: Context, least: int, what: str, kept: str) -> None:
 
 
 def require_room(context: Context, n_samples: int, n_channels: int, *, with_traces: bool) -> None:
-    """Check that both folders have room for a sort; `with_traces`, that the binary recording is still to be written.
-
-    Raises
-    ------
-    DiskExhaustionError
-        If there is too little room; says where, how much is needed and how much there is.
-    """
+    """Check that both folders have room for a sort, `with_traces` for the binary recording too."""
     scratch = 2 * n_samples * n_channels if with_traces else 0
     if context.sorts:
         scratch += context.backend.scratch_bytes(n_samples, n_channels)
-    _require_room({context.intermediate: scratch, context.results: RESULTS_BYTES})
+    require(Needs(folders={context.intermediate: scratch, context.results: RESULTS_BYTES}), (check_disk,))
 
 
 def require_waveform_room(context: Context, trains: SpikeTrains, binary: BinaryRecording) -> None:
-    """Check that the files of single waveforms fit: only the sorted spikes tell how large they get.
-
-    Raises
-    ------
-    DiskExhaustionError
-        If there is too little room. The sorting is on disk by then and is not done again.
-    """
+    """Check room for the files of single waveforms once the spikes are known; the sorting is on disk by then."""
     from spikelab.spike_sorting.waveforms.windows import Window
 
     config = context.config.waveform
@@ -135,8 +100,5 @@ def require_waveform_room(context: Context, trains: SpikeTrains, binary: BinaryR
         return
     window = Window.from_ms(config.ms_before, config.ms_after, binary.sampling_frequency)
     n_waveforms = sum(min(len(spikes), config.max_waveforms_per_unit) for spikes in trains.samples)
-    _require_room({context.waveforms_folder: 4 * n_waveforms * window.n_samples * binary.n_channels})
-
-
-def _require_room(folders: dict[Path, int]) -> None:
-    require(Needs(folders=folders), (check_disk,))
+    n_bytes = 4 * n_waveforms * window.n_samples * binary.n_channels
+    require(Needs(folders={context.waveforms_folder: n_bytes}), (check_disk,))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import FolderUnusableError
-from spikelab.spike_sorting.stages.checksums import damage, is_checks, sampled_check_of
+from spikelab.spike_sorting.stages.checksums import checks_of, damage, is_checks, sampled_check_of
 from spikelab.system import files as _files
 from spikelab.system.json_files import read_sealed, readable, sealed
 
@@ -24,13 +24,7 @@ FOLDERS = ("recording", "sorting", "waveforms")
 
 
 def empty_folder(folder: Path) -> None:
-    """Make `folder`, or empty it where it is marked.
-
-    Raises
-    ------
-    FolderUnusableError
-        If it holds something that the pipeline did not write.
-    """
+    """Make `folder`, or empty it; FolderUnusableError if it holds something that the pipeline did not write."""
     if folder.exists() and not is_ours(folder):
         raise FolderUnusableError(
             f"{folder} holds something that spikelab did not write, and would be overwritten: give another folder as "
@@ -43,19 +37,13 @@ def empty_folder(folder: Path) -> None:
 
 
 def set_owner(folder: Path, run_id: str, files: Iterable[Path]) -> None:
-    """Note the run id of the artifact that the complete content of `folder` belongs to.
-
-    Of its heavy `files` the size is noted and the checksum of sampled blocks.
-    """
-    checks = {path.relative_to(folder).as_posix(): sampled_check_of(path) for path in files}
+    """Note the run id of the artifact that the complete content of `folder` belongs to, and checks of its `files`."""
+    checks = checks_of(files, folder, sampled_check_of)
     _files.write_text(folder / OWNER, readable(sealed({"run_id": run_id, "files": checks})))
 
 
 def owner(folder: Path) -> str | None:
-    """Return the run id of the artifact that the content of `folder` belongs to.
-
-    None where the content is not complete, not the pipeline's, or damaged, by size and sampled blocks of its files.
-    """
+    """Return the run id that the content of `folder` belongs to; None if incomplete, damaged or not the pipeline's."""
     try:
         content = read_sealed(folder / OWNER)
     except (OSError, ValueError):

@@ -41,11 +41,7 @@ NOT_HELPED_BY_LESS = (DiskExhaustionError, SorterTimeoutError)  # a full disk; a
 def sorting_stage(
     context: Context, recording: StageResult[BinaryRecording], attempts: list[dict[str, Any]]
 ) -> StageResult[SpikeTrains]:
-    """Find out which unit fired when, with the sorter.
-
-    Every try of the sorter is added to `attempts`, with the parameters it had and how it ended; the artifact
-    remembers them.
-    """
+    """Find the spikes of each unit with the sorter; each of its `attempts`, and how it ended, is appended."""
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)
@@ -56,7 +52,7 @@ def sorting_stage(
             for log in sorted(context.sorter_folder.rglob("*.log")):
                 shutil.copyfile(log, folder / log.name)
         trains.save(folder / SPIKES)
-        _keep(context, folder)
+        _copy_kept_files(context, folder)
         return {
             "n_units": trains.n_units,
             "n_spikes": sum(map(len, trains.samples)),
@@ -89,8 +85,7 @@ def will_sort(context: Context) -> bool:
     return context.store.find(sorting_key(context, recording.run_id)) is None
 
 
-def _keep(context: Context, folder: Path) -> None:
-    """Copy the files that the backend wants to keep, beside the spikes."""
+def _copy_kept_files(context: Context, folder: Path) -> None:
     for name in context.backend.kept:
         made = context.sorter_folder / name
         if made.is_dir():
@@ -122,9 +117,11 @@ def _with_smaller_batches(
             if smaller is None or retries_left == 0 or isinstance(error, NOT_HELPED_BY_LESS):
                 raise
             retries_left -= 1
+            name, batch = smaller
             logger.warning("%s", error)
-            logger.warning("trying again with %s = %d", *smaller)
-            backend = _with_batch(backend, *smaller)
+            logger.warning("trying again with %s = %d", name, batch)
+            params = {**(backend.config.sorter.sorter_params or {}), name: batch}
+            backend = type(backend)(backend.config.override(sorter_params=params))
 
 
 def _attempt(
@@ -134,7 +131,7 @@ def _attempt(
     attempts: list[dict[str, Any]],
     report: Mapping[str, Any],
 ) -> SpikeTrains:
-    """Run the sorter once, and note in `attempts` with what, for how long, and how it ended."""
+    """Run the sorter once; add parameters, duration and end to `attempts`."""
     attempt: dict[str, Any] = {"started": now(), "sorter_params": backend.config.sorter.sorter_params, "error": None}
     attempts.append(attempt)
     start = time.perf_counter()
@@ -148,17 +145,12 @@ def _attempt(
 
 
 def smaller_batch(backend: SorterBackend) -> tuple[str, int] | None:
-    """Name and halved value of the sorter's batch setting; None where it has none, or cannot go lower."""
+    """Return name and halved value of the sorter's batch setting; None without one, or where it cannot go lower."""
     name = backend.batch_parameter
     if name is None:
         return None
     batch = (backend.config.sorter.sorter_params or {}).get(name) or backend.batch_default
     return (name, int(batch) // 2) if batch and int(batch) >= MIN_BATCH else None
-
-
-def _with_batch(backend: SorterBackend, name: str, batch: int) -> SorterBackend:
-    params = {**(backend.config.sorter.sorter_params or {}), name: batch}
-    return type(backend)(backend.config.override(sorter_params=params))
 
 
 def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording, report: Mapping[str, Any]) -> SpikeTrains:

@@ -32,7 +32,7 @@ from spikelab.system import files as _files
 from spikelab.system.resources import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -44,34 +44,18 @@ UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, zipf
 
 @dataclass(frozen=True)
 class StageResult(Generic[T]):
-    """Artifact of a stage.
-
-    Attributes
-    ----------
-    value : object
-        The artifact, in memory.
-    run_id : str
-        Identity of the artifact.
-    loaded : bool
-        Whether the artifact was on disk, rather than made in this call.
-    reason : str
-        Why the stage ran, or was not run.
-    usage : mapping of str to float
-        Time and memory that the artifact took.
-    info : mapping of str to object
-        Details that the stage gave.
-    """
+    """Artifact of a stage."""
 
     value: T
-    run_id: str
-    loaded: bool
-    reason: str
-    usage: Mapping[str, float]
-    info: Mapping[str, Any]
+    run_id: str  # identity of the artifact
+    loaded: bool  # whether the artifact was on disk, rather than made in this call
+    reason: str  # why the stage ran, or did not
+    usage: Mapping[str, float]  # time and memory that the artifact took
+    info: Mapping[str, Any]  # details that the stage gave
 
 
-class _MustRun(Exception):  # noqa: N818 - no error: it says why an artifact cannot be loaded
-    """No artifact can be loaded, and why; `damaged` is the manifest of one with the same key."""
+class _MustRun(Exception):  # noqa: N818 - no error, but the reason why an artifact cannot be loaded
+    """Reason why no artifact can be loaded; `damaged` is the manifest of one with the same key."""
 
     def __init__(self, reason: str, damaged: Manifest | None = None) -> None:
         super().__init__(reason)
@@ -79,16 +63,10 @@ class _MustRun(Exception):  # noqa: N818 - no error: it says why an artifact can
 
 
 class StageStore:
-    """The artifacts of one recording.
+    """Artifacts of one recording, in the ``stages`` folder of its results folder.
 
-    Parameters
-    ----------
-    results : Path
-        Results folder; artifacts live in its ``stages`` folder.
-    versions : mapping of str to str
-        Recorded in every manifest. Versions are recorded, not keyed: a difference is logged.
-    on_start : callable, optional
-        Called with (stage, reason) before a stage runs.
+    `versions` are recorded in every manifest, and not part of its key: a difference is logged. `on_start` is called
+    with (stage, reason) before a stage runs.
     """
 
     def __init__(
@@ -124,23 +102,22 @@ class StageStore:
         Parameters
         ----------
         key : Key
-            The stage, and what the artifact depends on.
         run : callable
             ``run(folder, run_id)`` writes the artifact into an empty folder and may return details for the manifest.
         load : callable
             ``load(folder)`` reads the artifact; a FileNotFoundError means that it is incomplete.
         retry_failure : bool
-            Run again what ended in a remembered failure.
+            Run again a stage that ended in a remembered failure.
         writes_outside : bool
             The stage replaces files outside its folder, one by one: its old artifact is void from the start of a run,
             for a run that is cut short leaves a mixture.
         durable : bool
-            Wait until the disk has the artifact: it takes hours to make.
+            Wait until the disk has the artifact, which takes hours to make.
 
         Raises
         ------
         BiologicalSortFailure
-            Also when an earlier run under the same key ended in one: such an outcome is remembered.
+            If the stage ends in one, or an earlier run under the same key did: the outcome is remembered.
         FolderUnusableError
             If the stage would have to run, and the results folder cannot be written to.
         """
@@ -148,7 +125,9 @@ class StageStore:
             return self._loaded(key, load, retry_failure=retry_failure)
         except _MustRun as must_run:
             reason, damaged = must_run.reason, must_run.damaged
-        self._start(key.stage, reason)
+        self._require_writable(key.stage, reason)
+        if self.on_start is not None:
+            self.on_start(key.stage, reason)
         folder = self.folder / key.stage
         if writes_outside:
             (folder / MANIFEST).unlink(missing_ok=True)
@@ -173,7 +152,7 @@ class StageStore:
         return manifest
 
     def _loaded(self, key: Key, load: Callable[[Path], T], *, retry_failure: bool) -> StageResult[T]:
-        """Load the artifact that has this key, or raise the failure that is remembered in the place of one."""
+        """Load the artifact that has this key, or raise the failure that is remembered in its place."""
         folder = self.folder / key.stage
         manifest = self._valid(key)
         if manifest.failure is not None:
@@ -188,19 +167,19 @@ class StageStore:
             raise _MustRun(str(error), manifest) from error
         except UNREADABLE as error:
             raise _MustRun(f"it cannot be read ({type(error).__name__}: {error})", manifest) from error
-        self._log_other_versions(manifest)
+        for name, version in self.versions.items():
+            before = manifest.versions.get(name)
+            if before not in (None, version):
+                logger.info("%s: made with %s %s, this is %s; kept", manifest.stage, name, before, version)
         return StageResult(value, manifest.run_id, True, "up to date", manifest.usage, manifest.info)
 
-    def _start(self, stage: str, reason: str) -> None:
-        """Announce that a stage starts; FolderUnusableError where its artifact cannot be written."""
+    def _require_writable(self, stage: str, reason: str) -> None:
         if self.read_only:
             raise FolderUnusableError(
                 f"{self.folder.parent} cannot be written to, and the stage {stage} would have to run ({reason}): give "
                 "a folder that can be written to as results_folders",
                 unusable=self.folder.parent,
             )
-        if self.on_start is not None:
-            self.on_start(stage, reason)
 
     def _run(
         self,
@@ -210,11 +189,7 @@ class StageStore:
         *,
         durable: bool,
     ) -> Manifest:
-        """Make an artifact and publish it.
-
-        An artifact that replaces a `damaged` one, and is equal to what that was, keeps its run id: what was made from
-        it stays.
-        """
+        """Make and publish an artifact; one equal to the `damaged` one keeps its run id, so that later stages stay."""
         manifest = Manifest(key.stage, uuid.uuid4().hex, dict(key.settings), dict(key.inputs), versions=self.versions)
         if damaged is not None and damaged.files is not None and damaged.failure is None:
             manifest.run_id = damaged.run_id
@@ -240,20 +215,11 @@ class StageStore:
                 _discard(temporary)
         return manifest
 
-    def _log_other_versions(self, manifest: Manifest) -> None:
-        for name, version in self.versions.items():
-            before = manifest.versions.get(name)
-            if before is not None and before != version:
-                logger.info("%s: made with %s %s, this is %s; kept", manifest.stage, name, before, version)
-
 
 def _publish(temporary: Path, folder: Path, manifest: Manifest, *, durable: bool) -> None:
     """Complete the artifact in `temporary` by its manifest, and put it in the place of `folder`.
 
-    Raises
-    ------
-    OSError
-        If `folder` cannot be moved away; the complete artifact stays in `temporary` for :func:`_recover`.
+    Where `folder` cannot be moved away (OSError), the complete artifact stays in `temporary` for :func:`_recover`.
     """
     manifest.files = checks_below(temporary)
     manifest.write(temporary)
@@ -292,17 +258,19 @@ def _beside(folder: Path, kind: str) -> Path:
 
 
 def _discard(folder: Path) -> None:
-    """Delete a folder as far as possible, its manifest first: a rest is not taken for a complete artifact."""
+    """Delete a folder as far as possible, its manifest first: what is left is not taken for a complete artifact."""
     with suppress(OSError):
         (folder / MANIFEST).unlink(missing_ok=True)
     _files.remove(folder)
 
 
 def _recover(folder: Path) -> None:
-    """Finish, or undo, what a killed run left half done: the newest complete artifact takes its place."""
+    """Put the newest complete artifact that a killed run left in its place, and delete the rest."""
     new, old = (sorted(folder.parent.glob(f".{folder.name}.*{kind}")) for kind in ("new", "old"))
     leftovers = new + old
-    complete = _complete(new) or ([] if folder.exists() else _complete(old))
+    complete = [path for path in new if Manifest.read(path) is not None]
+    if not complete and not folder.exists():
+        complete = [path for path in old if Manifest.read(path) is not None]
     if complete:
         newest = max(complete, key=lambda path: (path / MANIFEST).stat().st_mtime)
         try:
@@ -314,14 +282,10 @@ def _recover(folder: Path) -> None:
         _discard(path)
 
 
-def _complete(folders: Iterable[Path]) -> list[Path]:
-    return [folder for folder in folders if Manifest.read(folder) is not None]
-
-
 def _equal(made: Mapping[str, Check], before: Mapping[str, Check] | None) -> bool:
-    """Whether an artifact has the files that it had before; logs, which contain times, are left out."""
-    logs = {name for name in (*made, *(before or {})) if name.endswith(".log")}
-    return before is not None and {**made, **dict.fromkeys(logs)} == {**before, **dict.fromkeys(logs)}
+    """Whether an artifact has the files that it had before; the content of logs, which have times, is left out."""
+    logs = dict.fromkeys(name for name in (*made, *(before or {})) if name.endswith(".log"))
+    return before is not None and {**made, **logs} == {**before, **logs}
 
 
 def is_read_only(results: Path) -> bool:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spikelab.spike_sorting.stages.checksums import DamagedError
-from spikelab.spike_sorting.stages.published import FILES, published, record_published
+from spikelab.spike_sorting.stages.checksums import FILES, DamagedError, record_files, recorded_files
 from spikelab.spike_sorting.stages.scratch import OWNER, empty_folder, owner, set_owner
 from spikelab.system.json_files import read_sealed, sealed
 
@@ -21,15 +20,15 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         folder.mkdir(parents=True)
     for name in ("a", "deep/b"):
         (target / name).write_text(name)
-    record_published(record, record, [target / "a", target / "deep/b"], target)
+    record_files(record, record, [target / "a", target / "deep/b"], target)
     return record, target
 
 
 def test_what_is_out_of_date_goes_and_what_is_not_ours_stays(folders: tuple[Path, Path]) -> None:
     record, target = folders
     (target / "mine").touch()
-    assert published(record, target) == [target / "a", target / "deep/b"]
-    record_published(record, record, [target / "a"], target)
+    assert recorded_files(record, target) == [target / "a", target / "deep/b"]
+    record_files(record, record, [target / "a"], target)
     assert sorted(path.name for path in target.iterdir()) == ["a", "mine"]
 
 
@@ -38,10 +37,10 @@ def test_what_is_damaged_is_named(folders: tuple[Path, Path], content: str, foun
     record, target = folders
     (target / "deep/b").write_text(content)
     with pytest.raises(DamagedError, match=f"deep/b is damaged .{found}"):
-        published(record, target)
+        recorded_files(record, target)
     (target / "deep/b").unlink()
     with pytest.raises(DamagedError, match="deep/b is missing"):
-        published(record, target)
+        recorded_files(record, target)
 
 
 @pytest.mark.parametrize("is_sealed", [True, False])
@@ -55,8 +54,8 @@ def test_names_that_lead_out_of_the_folder_are_left_alone(folders: tuple[Path, P
     content = {"files": files}
     (record / FILES).write_text(json.dumps(sealed(content) if is_sealed else content))
     with pytest.raises(DamagedError):
-        published(record, target)
-    record_published(record, record, [target / "a"], target)
+        recorded_files(record, target)
+    record_files(record, record, [target / "a"], target)
     assert outside.read_text() == "x"
     assert (target / "link").is_symlink()
     assert (target / "deep/b").exists() != is_sealed  # a list that is damaged is not believed at all

@@ -33,39 +33,19 @@ LEAST_MATCH = 0.5  # accuracy
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agreement of the found units with the true units.
-
-    Attributes
-    ----------
-    true_ids, n_spikes : numpy.ndarray of int, shape (true units,)
-    best_ids : numpy.ndarray of int, shape (true units,)
-        The found unit with the highest accuracy; -1 where there is none.
-    accuracy, recall, precision : numpy.ndarray of float, shape (true units,)
-        accuracy = matched / (true + found - matched), the definition SpikeInterface uses.
-    n_found : int
-    """
+    """Agreement of the found units with the true units, of which each array has one value."""
 
     true_ids: NDArray[np.int64]
     n_spikes: NDArray[np.int64]
-    best_ids: NDArray[np.int64]
-    accuracy: NDArray[np.float64]
+    best_ids: NDArray[np.int64]  # the found unit with the highest accuracy; -1 where there is none
+    accuracy: NDArray[np.float64]  # matched / (true + found - matched), the definition SpikeInterface uses
     recall: NDArray[np.float64]
     precision: NDArray[np.float64]
     n_found: int
 
 
 def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.0) -> str:
-    """Write the recording, sort it and compare; return the text to print.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the recording and the results.
-    sorter : str
-        Any registered sorter.
-    duration_s : float
-        Length of the recording in seconds.
-    """
+    """Write a recording of `duration_s` and its results into `folder`, and compare; return the text to print."""
     from spikelab.spike_sorting import sort_recording
     from spikelab.spikedata import SpikeData
 

@@ -9,6 +9,7 @@ from spikelab.spike_sorting.waveforms import noise as noise_module
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import noise_levels
+from spikelab.spike_sorting.waveforms.windows import Window
 from spikelab.spikedata._windows import noise_segments
 
 
@@ -42,14 +43,14 @@ def test_peaks_are_the_earliest_largest_magnitude():
 def test_std_norm_at_the_peak_and_infinite_without_amplitude():
     std = np.arange(12, dtype=np.float32).reshape(4, 3)
     amplitudes, samples = np.array([2, 4, 0], dtype=np.float32), np.array([1, 3, 0])
-    ratios = std_norms(std, amplitudes, samples, at_peak=True, n_before=1, n_after=1)
+    ratios = std_norms(std, amplitudes, samples, None)
     assert ratios.tolist() == [1.5, 2.5, np.inf]
 
 
 def test_std_norm_over_a_window_ends_where_the_template_does():
     std = np.arange(12, dtype=np.float32).reshape(4, 3)
     amplitudes, samples = np.array([1, 1, 1], dtype=np.float32), np.array([0, 1, 3])
-    ratios = std_norms(std, amplitudes, samples, at_peak=False, n_before=1, n_after=2)
+    ratios = std_norms(std, amplitudes, samples, Window(1, 2))
     assert ratios.tolist() == [std[0:3, 0].mean(), std[0:4, 1].mean(), std[2:4, 2].mean()]
 
 

@@ -296,13 +296,7 @@ def seed_from(rng: int | np.random.Generator | None, default: int | None) -> int
 
 
 def merge_params(sorter: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Merge `given` into `defaults`, nested dictionaries too.
-
-    Raises
-    ------
-    ValueError
-        For a parameter that the installed version of the sorter does not have, with the nearest names.
-    """
+    """Merge `given` into `defaults`, nested dictionaries too; ValueError as from :func:`check_param_names`."""
     check_param_names(sorter, defaults, given or {})
     return _merge(defaults, given or {})
 

@@ -14,7 +14,7 @@ from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend, is_planar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from spikeinterface import BaseRecording, BaseSorting
 
@@ -112,10 +112,7 @@ class Kilosort2Backend(SpikeInterfaceBackend):
     def source_folder(self) -> Path:
         """Find the folder of Kilosort 2's MATLAB code, from ``sorter_path`` or the variable ``KILOSORT_PATH``.
 
-        Raises
-        ------
-        EnvironmentSortFailure
-            If neither is set, the folder holds no Kilosort 2, or its CUDA code was not compiled.
+        EnvironmentSortFailure if neither is set, the folder holds no Kilosort 2, or its CUDA code was not compiled.
         """
         given = self.config.sorter.sorter_path or os.environ.get(PATH_VARIABLE)
         if not given:
@@ -187,15 +184,14 @@ def _wrong_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iter
 
 
 def _broken_type(name: str, value: Any, default: Any) -> str | None:
-    """Name the type that `value` must have and has not; None where it has."""
+    """Name the type that `value` must have, by that of the default, and has not; None where it has."""
     if name in OPTIONAL_NUMBERS:
         return None if value is None or (_is_number(value) and value > 0) else "None or a number above 0"
-    kind = next((kind for kind in KINDS if kind[0](default)), None)
-    return None if kind is None or kind[0](value) else kind[1]
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "True or False"
+    if _is_number(default):
+        return None if _is_number(value) else "a number"
+    return "two numbers" if _is_pair(default) and not _is_pair(value) else None
 
 
 def _is_number(value: Any) -> bool:
@@ -204,14 +200,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
-# Type of a parameter, by that of its default, and its name in messages.
-KINDS: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (_is_flag, "True or False"),
-    (_is_number, "a number"),
-    (_is_pair, "two numbers"),
-)
 
 
 def _warn_of_new_gpu() -> None:

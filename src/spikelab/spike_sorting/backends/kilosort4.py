@@ -101,11 +101,7 @@ class Kilosort4Backend(SpikeInterfaceBackend):
 
         Kilosort's whitening leaves the last batch out, and a last batch shorter than a spike is dropped: of a recording
         of one batch nothing would be left. The first of the two is the larger, for Kilosort learns from that one.
-
-        Raises
-        ------
-        ValueError
-            If the recording is shorter than a few spikes, or `sorter_params` has an unknown name.
+        ValueError if the recording is shorter than a few spikes.
         """
         params = super().sorter_params(binary)
         batch = int(params.get("batch_size") or self.batch_default)
@@ -136,10 +132,7 @@ class Kilosort4Backend(SpikeInterfaceBackend):
 
 @cache
 def parameter_names() -> list[str]:
-    """List the parameters of the installed Kilosort 4; empty where it is not installed.
-
-    The source of its tables is parsed: the package takes seconds to import, and is GPL-3.
-    """
+    """List the parameters of the installed Kilosort 4, if any, from its source: importing it takes seconds."""
     spec = importlib.util.find_spec("kilosort")
     if spec is None or not spec.submodule_search_locations:
         return []

@@ -70,7 +70,9 @@ def get_backend_class(sorter_name: str) -> type[SorterBackend]:
     ('rt_sort', False)
     """
     if sorter_name in BUILT_IN:
-        return _load_built_in(sorter_name)
+        module, _, name = BUILT_IN[sorter_name].partition(":")
+        backend: type[SorterBackend] = getattr(importlib.import_module(module), name)
+        return backend
     plugins = _plugins()
     if sorter_name in plugins:
         return _load_plugin(plugins[sorter_name])
@@ -99,12 +101,6 @@ def _plugins() -> Mapping[str, EntryPoint]:
 def refresh_sorters() -> None:
     """Find sorters anew that were installed or removed since this process first asked for one."""
     _plugins.cache_clear()
-
-
-def _load_built_in(sorter_name: str) -> type[SorterBackend]:
-    module_name, class_name = BUILT_IN[sorter_name].split(":")
-    backend: type[SorterBackend] = getattr(importlib.import_module(module_name), class_name)
-    return backend
 
 
 def _load_plugin(point: EntryPoint) -> type[SorterBackend]:

@@ -76,14 +76,11 @@ class SpikeInterfaceBackend(StandardBackend):
         Raises
         ------
         ValueError
-            For a name in ``sorter_params`` that the installed version does not have, or a folder whose name the
-            sorter's shell script would run.
+            For an unknown name in ``sorter_params``, or a folder whose name the sorter's shell script would run.
         EnvironmentSortFailure
             If the sorter or its container cannot run on this host.
-        SorterProcessError, SorterTimeoutError
-            If the sorter failed, or hung.
-        InsufficientActivityError
-            If it found nothing.
+        SorterProcessError, SorterTimeoutError, InsufficientActivityError
+            If the sorter failed, hung, or found nothing.
         """
         self.check_installed()
         require_harmless_folder(self.spikeinterface_name, Path(output_folder))
@@ -198,10 +195,7 @@ class SpikeInterfaceBackend(StandardBackend):
     def sorter_params(self, binary: BinaryRecording) -> dict[str, Any]:
         """Gather parameters that differ from the sorter's defaults: the user's, and else those of :meth:`own_params`.
 
-        Raises
-        ------
-        ValueError
-            For a name in ``config.sorter.sorter_params`` that the installed version does not have.
+        ValueError for a name in ``config.sorter.sorter_params`` that the installed version does not have.
         """
         defaults = self.default_params()
         given = self.config.sorter.sorter_params or {}
@@ -259,13 +253,7 @@ def _is_own(sorter: Any) -> bool:
 
 
 def require_harmless_folder(sorter: str, folder: Path) -> None:
-    """Refuse a folder that SpikeInterface would write unquoted into a shell script, which would run a part of its name.
-
-    Raises
-    ------
-    ValueError
-        If there is such a script, and the folder's name has a character that means something in it.
-    """
+    """Refuse (ValueError) a folder that SpikeInterface writes unquoted into a script, which runs part of its name."""
     from spikeinterface.sorters import BaseSorter, sorter_dict
 
     own = [base for base in sorter_dict[sorter].__mro__ if base not in BaseSorter.__mro__]
@@ -280,13 +268,7 @@ def require_harmless_folder(sorter: str, folder: Path) -> None:
 
 @cache
 def backend_class_for(name: str) -> type[SpikeInterfaceBackend]:
-    """Make the backend class of one of SpikeInterface's sorters.
-
-    Raises
-    ------
-    ValueError
-        If SpikeInterface has no such sorter.
-    """
+    """Make the backend class of one of SpikeInterface's sorters; ValueError if it has no such sorter."""
     from spikeinterface.sorters.sorterlist import archived_sorters, available_sorters
 
     known = sorted(set(available_sorters()) - set(archived_sorters()))
@@ -294,25 +276,16 @@ def backend_class_for(name: str) -> type[SpikeInterfaceBackend]:
         near = difflib.get_close_matches(name, known, n=2)
         hint = f" Did you mean {' or '.join(repr('spikeinterface:' + n) for n in near)}?" if near else ""
         raise ValueError(f"Unknown sorter {'spikeinterface:' + name!r}. SpikeInterface has: {', '.join(known)}.{hint}")
-    members = {
-        "spikeinterface_name": name,
-        "sorter_label": name,
-        "__module__": __name__,
-        "__doc__": f"SpikeInterface's sorter {name!r}.",
-    }
+    about = {"__module__": __name__, "__doc__": f"SpikeInterface's sorter {name!r}."}
+    members = {"spikeinterface_name": name, "sorter_label": name, **about}
     return type("SpikeInterfaceBackend_" + name, (SpikeInterfaceBackend,), members)
 
 
 def is_planar(locations: NDArray[np.float64]) -> bool:
-    """Tell whether contacts form a plane rather than shanks: more than 300 um wide, and not a few narrow columns.
+    """Tell whether contacts, (channels, 2) in micrometres, form a plane more than 300 um wide rather than shanks.
 
     Drift correction along one axis makes no sense there. Shanks are groups of at least eight contacts, at most 100 um
     wide each, and at least 100 um and four contact distances apart.
-
-    Parameters
-    ----------
-    locations : numpy.ndarray, shape (channels, 2)
-        In micrometres.
     """
     from scipy.spatial import cKDTree
 

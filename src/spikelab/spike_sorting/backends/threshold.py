@@ -60,13 +60,7 @@ class ThresholdBackend(StandardBackend):
         recording_dat_path: Path,
         output_folder: Path,  # noqa: ARG002 - nothing to keep
     ) -> BaseSorting:
-        """Detect spikes; unit ids are channel indices. Parameters as in :meth:`SorterBackend.sort`.
-
-        Raises
-        ------
-        InsufficientActivityError
-            If nothing crosses the threshold.
-        """
+        """Detect spikes; unit ids are channel indices. InsufficientActivityError if nothing crosses the threshold."""
         self.check_settings()
         params = ThresholdParams(**(self.config.sorter.sorter_params or {}))
         binary = self.ensure_binary(recording, recording_dat_path)
@@ -103,25 +97,11 @@ class ThresholdBackend(StandardBackend):
 def detect_spikes(
     binary: BinaryRecording, params: ThresholdParams, *, n_jobs: int = 1, chunk_frames: int | None = None
 ) -> tuple[IntArray, IntArray]:
-    """Find local minima below the threshold, in time and among neighbouring channels.
+    """Find frames and channels, by frame, then channel, of local minima in time and among neighbouring channels.
 
     A sample is a spike when it is at or below its channel's threshold and no sample within the exclusion time, on its
     channel or on one within the radius, is deeper in microvolts; of equals the earliest counts, then the lowest
-    channel. Which samples are spikes does not depend on the chunks.
-
-    Parameters
-    ----------
-    binary : BinaryRecording
-    params : ThresholdParams
-    n_jobs : int
-        Threads.
-    chunk_frames : int, optional
-        Frames per chunk; one second where None.
-
-    Returns
-    -------
-    frames, channels : numpy.ndarray of int64, shape (spikes,)
-        By frame, then channel.
+    channel. Spikes depend on neither `n_jobs`, the number of threads, nor `chunk_frames`, one second by default.
     """
     from spikelab.spike_sorting.data.traces import read_raw
 
@@ -148,13 +128,7 @@ def detect_spikes(
 
 
 def noise_counts(binary: BinaryRecording) -> NDArray[np.float64]:
-    """Measure the noise of each channel as the waveform engine does, in counts.
-
-    Returns
-    -------
-    noise : numpy.ndarray, shape (channels,)
-        Infinite for a channel without any noise, which therefore has no spikes.
-    """
+    """Measure the noise of each channel as the waveform engine does, in counts; infinite where there is none."""
     from spikelab.spike_sorting.waveforms.noise import noise_levels
 
     noise = noise_levels(binary, seed=0).astype(np.float64) / binary.gain_uv

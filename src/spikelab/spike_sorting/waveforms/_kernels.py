@@ -75,12 +75,10 @@ def add_windows(
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
 ) -> None:
-    """Add windows to ``sums[u]`` and, unless `squares` is empty, their squares to ``squares[u]``.
+    """Add the windows around ``frames[picked[first[u]:last[u]]]`` to ``sums[u]``, their squares to ``squares[u]``.
 
-    The windows of unit u are around ``frames[picked[first[u]:last[u]]]``, with `first` and `last` of the `chunk`.
-
-    Windows are added sample by sample and four at a time, so that the sums of one sample stay in the fastest cache, and
-    are loaded and stored once for four spikes.
+    `squares` may be empty. Windows are added sample by sample and four at a time, so that the sums of one sample stay
+    in the fastest cache, and are loaded and stored once for four spikes.
     """
     traces, base, first, last = chunk.traces, chunk.base, chunk.first, chunk.last
     for unit in range(first.size):
@@ -125,14 +123,10 @@ def mean_and_std(
 def count_values(traces: NDArray[np.int16], lowest: int, counts: NDArray[np.int32]) -> int:
     """Count how often each int16 value occurs: ``counts[c, value - lowest]`` for channel c, values beyond at the ends.
 
-    `FRAMES_AT_A_TIME` frames are first read in the order of memory, so that they are in the second-level cache. Then a
-    few channels are counted side by side, as their counts stay in the first-level cache, and one count seldom grows
-    twice in a row. Unsigned indices spare the check for negative ones.
-
-    Returns
-    -------
-    int
-        Sum of the values read ahead: it only keeps the compiler from removing these reads as dead code.
+    `FRAMES_AT_A_TIME` frames are first read in the order of memory, so that they are in the second-level cache; the
+    returned sum only keeps the compiler from removing these reads as dead code. Then a few channels are counted side by
+    side, as their counts stay in the first-level cache, and one count seldom grows twice in a row. Unsigned indices
+    spare the check for negative ones.
     """
     low, last = np.int32(lowest), np.int32(counts.shape[1] - 1)
     n_frames, n_channels = traces.shape

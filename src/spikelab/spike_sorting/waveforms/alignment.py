@@ -26,49 +26,25 @@ SEARCH_MS = 0.5
 
 @dataclass(frozen=True)
 class MainChannels:
-    """Main channel and polarity of each unit.
-
-    Attributes
-    ----------
-    channels : numpy.ndarray of int64, shape (units,)
-        Index of the main channel.
-    positive : numpy.ndarray of bool, shape (units,)
-        True where the main peak is positive.
-    known : numpy.ndarray of bool, shape (units,)
-        False for units without a spike whose window fits; their spikes are not aligned.
-    """
+    """Main channel and polarity of each unit."""
 
     channels: IntArray
-    positive: NDArray[np.bool_]
-    known: NDArray[np.bool_]
+    positive: NDArray[np.bool_]  # True where the main peak is positive
+    known: NDArray[np.bool_]  # False for units without a spike whose window fits; their spikes are not aligned
 
 
 class Spikes:
     """Spikes of all units, one unit after the other, at the frames at which they were reported.
 
-    Parameters
-    ----------
-    trains : sequence of numpy.ndarray of int64
-        Sorted frames per unit, inside the recording.
-
-    Attributes
-    ----------
-    reported : sequence of numpy.ndarray of int64
-        The trains as they were given.
-    frames : numpy.ndarray of int64
-        Frames of all spikes.
-    offsets : numpy.ndarray of int64, shape (units + 1,)
-        ``frames[offsets[u]:offsets[u + 1]]`` is the train of unit u.
-    radius : int
-        Frames that a spike may be moved by.
+    `trains` are the sorted frames per unit, inside the recording.
     """
 
-    radius = 0
+    radius = 0  # frames that a spike may be moved by
 
     def __init__(self, trains: Sequence[IntArray]) -> None:
         self.reported = trains
         self.frames = np.concatenate(trains)
-        self.offsets = np.cumsum([0, *(len(train) for train in trains)])
+        self.offsets = np.cumsum([0, *(len(train) for train in trains)])  # of the train of each unit in `frames`
 
     @property
     def trains(self) -> tuple[IntArray, ...]:
@@ -88,13 +64,6 @@ class AlignedSpikes(Spikes):
 
     Spikes at the very same frame stay together. Ties go to the earliest frame, and units do not interact. Call
     :meth:`align` for each chunk; `frames` and `trains` are final after the last one.
-
-    Parameters
-    ----------
-    source : TraceSource
-    trains : sequence of numpy.ndarray of int64
-        Sorted frames per unit, inside the recording.
-    main : MainChannels
     """
 
     def __init__(self, source: TraceSource, trains: Sequence[IntArray], main: MainChannels) -> None:
@@ -133,20 +102,11 @@ class AlignedSpikes(Spikes):
 
 
 def search_windows(frames: IntArray, epochs: Sequence[Epoch], radius: int) -> tuple[IntArray, IntArray]:
-    """Find the first and last frame (inclusive) at which each spike of one unit may have its peak.
+    """Find the first and last frame (inclusive) at which each spike of one unit, strictly ascending, may have its peak.
 
     The window is +/- `radius` frames, ends at the edges of the epoch, and is divided at the middle between
     neighbouring spikes of the same epoch (the earlier one gets the odd frame). The windows of a unit are therefore
     disjoint and each holds its own spike: alignment keeps order and distinctness, and no spike passes a neighbour.
-
-    Parameters
-    ----------
-    frames : numpy.ndarray of int64, shape (spikes,)
-        Strictly ascending.
-    epochs : sequence of Epoch
-        Epochs that tile the recording.
-    radius : int
-        In frames.
     """
     start, end = epoch_limits(frames, epochs)
     low = np.maximum(frames - radius, start)

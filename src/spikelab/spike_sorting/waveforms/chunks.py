@@ -28,26 +28,15 @@ MIN_CHUNK_FRAMES = 1000
 class Chunk(NamedTuple):
     """Traces of one chunk, and the spikes that some units have in that chunk; kernels take such tuples.
 
-    Attributes
-    ----------
-    traces : numpy.ndarray, shape (frames, channels)
-        In the source's own unit.
-    base : int
-        Frame of the first row of `traces`.
-    first, last : numpy.ndarray of int64, shape (units,)
-        Spikes ``first[u]:last[u]``, of all spikes of all units, belong to unit u and lie in the chunk.
-    unit : int
-        Index, among all units, of the unit that ``first[0]`` belongs to.
-    epoch : int
-        Index of the epoch that the chunk belongs to.
+    Spikes ``first[u]:last[u]``, of all spikes of all units, belong to unit u and lie in the chunk.
     """
 
-    traces: NDArray[Any]
-    base: int
+    traces: NDArray[Any]  # in the source's own unit, shape (frames, channels)
+    base: int  # frame of the first row of `traces`
     first: IntArray
     last: IntArray
-    unit: int
-    epoch: int
+    unit: int  # index, among all units, of the unit that first[0] belongs to
+    epoch: int  # index of the epoch that the chunk belongs to
 
     @property
     def n_spikes(self) -> IntArray:

@@ -46,24 +46,12 @@ _ESTIMATE, _AVERAGE = 0, 1  # purpose of a unit's random numbers, part of their 
 
 @dataclass(frozen=True)
 class AlignedUnits:
-    """Spikes, main channel and polarity of each unit.
+    """Spikes, main channel and polarity of each unit."""
 
-    Attributes
-    ----------
-    unit_ids : numpy.ndarray of int64, shape (units,)
-        Unit ids, ascending.
-    spikes : tuple of numpy.ndarray of int64
-        Aligned frames per unit.
-    channels : numpy.ndarray of int64, shape (units,)
-        Main channel.
-    positive : numpy.ndarray of bool, shape (units,)
-        True where the main peak is positive.
-    """
-
-    unit_ids: IntArray
-    spikes: tuple[IntArray, ...]
-    channels: IntArray
-    positive: NDArray[np.bool_]
+    unit_ids: IntArray  # ascending
+    spikes: tuple[IntArray, ...]  # aligned frames per unit
+    channels: IntArray  # main channels
+    positive: NDArray[np.bool_]  # True where the main peak is positive
 
 
 def compute_waveforms(
@@ -136,13 +124,7 @@ def compute_waveforms(
 
 
 def require_units(trains: SpikeTrains, sorter: str = "") -> None:
-    """Raise the error for a sorting without units, which names the `sorter`.
-
-    Raises
-    ------
-    InsufficientActivityError
-        There are no units.
-    """
+    """Raise InsufficientActivityError, which names the `sorter`, for a sorting without units."""
     if trains.n_units == 0:
         raise InsufficientActivityError(
             "The sorting has no units, so there are no waveforms to extract. Look at the recording first (gain, dtype, "
@@ -191,18 +173,9 @@ def average_windows(
 ) -> Averages:
     """Align `spikes` and average the windows of those that are `picked`, over all and epoch by epoch.
 
-    Parameters
-    ----------
-    work : Workspace
-        Each block of units that fits into its memory is one pass through the recording in time order.
-    spikes : Spikes
-        Moved where they are :class:`.AlignedSpikes`.
-    picked : sequence of numpy.ndarray of int64
-        Indices into each unit's train, ascending; once aligned, the whole window of each lies in one epoch.
-    channels : numpy.ndarray of int64, shape (units,)
-        Main channels.
-    sinks : sequence of WindowSink
-        Receive the windows themselves.
+    Each block of units that fits into the memory of `work` is one pass through the recording. `picked` are ascending
+    indices into each unit's train; once aligned, the whole window of each lies in one epoch. `channels` are the main
+    channels; `sinks` receive the windows themselves.
     """
     source, window, scale = work.source, work.window, scale_uv(work.source)
     averages, averaged = Averages.empty(source, len(picked), window), spikes.indices(picked)
@@ -251,26 +224,20 @@ def measure(
     shape = (len(units.unit_ids), source.n_channels)
     amplitudes, ratios = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     peak_inds = np.zeros(shape, dtype=np.int64)
-    spread = Window.from_ms(
-        config.std_over_window_ms_before, config.std_over_window_ms_after, source.sampling_frequency
-    )
+    spread = None
+    if not config.std_at_peak:
+        window_ms = config.std_over_window_ms_before, config.std_over_window_ms_after
+        spread = Window.from_ms(*window_ms, source.sampling_frequency)
 
     def measure_units(part: slice) -> None:
         for unit in range(part.start, part.stop):
             amplitudes[unit], peak_inds[unit] = peaks(averages.templates[unit])
-            ratios[unit] = std_norms(
-                averages.stds[unit],
-                amplitudes[unit],
-                peak_inds[unit],
-                at_peak=config.std_at_peak,
-                n_before=spread.n_before,
-                n_after=spread.n_after,
-            )
+            ratios[unit] = std_norms(averages.stds[unit], amplitudes[unit], peak_inds[unit], spread)
 
     with UnitPool(n_jobs) as pool:
         pool.run(shape[0], measure_units)
     rows = np.arange(shape[0])
-    epoch_snr, epoch_std_norm = _epoch_metrics(averages, units.channels, epoch_noise, config, spread)
+    epoch_snr, epoch_std_norm = _epoch_metrics(averages, units.channels, epoch_noise, spread)
     return Waveforms(
         unit_ids=units.unit_ids,
         spikes=units.spikes,
@@ -293,7 +260,7 @@ def measure(
 
 
 def _epoch_metrics(
-    averages: Averages, channels: IntArray, noise: FloatArray | None, config: WaveformConfig, spread: Window
+    averages: Averages, channels: IntArray, noise: FloatArray | None, spread: Window | None
 ) -> tuple[FloatArray | None, FloatArray | None]:
     """Measure SNR and std_norm on each unit's main channel, both of shape (epochs, units); None with one epoch."""
     if averages.epoch_templates is None or averages.epoch_stds is None or noise is None:
@@ -305,14 +272,7 @@ def _epoch_metrics(
         main = np.nan_to_num(templates[np.arange(len(channels)), :, channels].T)
         amplitudes, peak_inds = peaks(main)
         snr[epoch] = signal_to_noise(amplitudes, noise[epoch, channels])
-        ratios[epoch] = std_norms(
-            stds.T,
-            amplitudes,
-            peak_inds,
-            at_peak=config.std_at_peak,
-            n_before=spread.n_before,
-            n_after=spread.n_after,
-        )
+        ratios[epoch] = std_norms(stds.T, amplitudes, peak_inds, spread)
     return snr, ratios
 
 

@@ -45,11 +45,9 @@ class WaveformExtractor:
     recording : BaseRecording
         Recording that the waveforms were read from.
     result : Waveforms
-        From :func:`compute_waveforms`.
-    config : WaveformConfig
-        Settings of :func:`compute_waveforms`.
-    seed : int
-        Seed of :func:`compute_waveforms`; with it, medians are taken of the very spikes that were averaged.
+        From :func:`compute_waveforms`, the attribute ``waveforms_result``.
+    config, seed
+        As for :func:`compute_waveforms`; by the seed, medians are taken of the very spikes that were averaged.
     root_folder : Path
         Where ``waveforms_{unit}.npy`` are, if any were written.
     waveforms : dict, optional
@@ -57,10 +55,6 @@ class WaveformExtractor:
 
     Attributes
     ----------
-    recording : BaseRecording
-    waveforms_result : Waveforms
-    root_folder : Path
-    waveforms : dict or None
     sampling_frequency : float
         In Hz.
     peak_ind : int
@@ -104,16 +98,8 @@ class WaveformExtractor:
     def get_computed_template(self, unit_id: int, mode: str = "average") -> FloatArray:
         """Return the template of a unit, shape (samples, channels), float32 microvolts.
 
-        Parameters
-        ----------
-        unit_id : int
-        mode : {"average", "median", "std"}
-            Mean, median or population standard deviation of the same windows. Medians are computed on demand.
-
-        Raises
-        ------
-        ValueError
-            There is no such unit or mode.
+        `mode` "average", "median" or "std" is mean, median or population standard deviation of the same windows.
+        ValueError for an unknown unit or mode.
         """
         if unit_id not in self._rows:
             raise ValueError(f"Unknown unit {unit_id!r}; there are {list(self._rows)}")
@@ -173,12 +159,7 @@ def extract(
     seed, n_jobs, total_memory
         As in :func:`compute_waveforms`.
     sorter : str
-        Named in the error.
-
-    Raises
-    ------
-    InsufficientActivityError
-        There are no units.
+        Name in the InsufficientActivityError of a sorting without units.
     """
     source, trains = trace_source(recording), SpikeTrains.from_spikeinterface(sorting)
     require_units(trains, sorter)
@@ -199,20 +180,11 @@ def extract(
 def waveforms_from_extractor(
     extractor: Any, config: WaveformConfig | None = None, *, seed: int = 0, n_jobs: int = 1
 ) -> Waveforms:
-    """Make :class:`.Waveforms` from any object with the attributes that the specification asks of an extractor.
+    """Make :class:`.Waveforms` from any object that :meth:`.SorterBackend.extract_waveforms` may return.
 
     Spikes, templates, main channels and polarity are taken as they are; noise and, with several epochs, the values of
-    each epoch are measured on ``extractor.recording``.
-
-    Parameters
-    ----------
-    extractor : object
-        With sorting, recording, sampling_frequency, peak_ind, chans_max_all, use_pos_peak and
-        ``get_computed_template(unit_id, mode)``.
-    config : WaveformConfig, optional
-        How std_norm is measured and how many spikes are averaged; the defaults without.
-    seed, n_jobs : int
-        As in :func:`compute_waveforms`.
+    each epoch are measured on ``extractor.recording``. `config`, by default the default settings, tells how std_norm is
+    measured and how many spikes are averaged; `seed` and `n_jobs` are those of :func:`compute_waveforms`.
     """
     result = getattr(extractor, "waveforms_result", None)
     if isinstance(result, Waveforms):

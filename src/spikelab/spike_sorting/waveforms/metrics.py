@@ -10,17 +10,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.waveforms.windows import Window
 
 
 def polarity_and_channel(template: NDArray[np.floating], pos_peak_thresh: float) -> tuple[bool, int]:
-    """Return whether the main peak of a template is positive, and the channel with the largest such peak.
+    """Return whether the main peak of a template (samples, channels) is positive, and the channel of that peak.
 
-    Positive if ``max >= pos_peak_thresh * |min|``; the channel of the maximum then, else that of the minimum.
-
-    Parameters
-    ----------
-    template : numpy.ndarray, shape (samples, channels)
-    pos_peak_thresh : float
+    Positive if ``max >= pos_peak_thresh * |min|``.
     """
     positive = float(template.max()) >= pos_peak_thresh * abs(float(template.min()))
     extreme = template.argmax() if positive else template.argmin()
@@ -34,37 +30,22 @@ def peaks(template: FloatArray) -> tuple[FloatArray, IntArray]:
     return np.take_along_axis(magnitude, samples[None], axis=0)[0], samples
 
 
-def std_norms(
-    std: FloatArray,
-    amplitudes: FloatArray,
-    peak_inds: IntArray,
-    *,
-    at_peak: bool,
-    n_before: int,
-    n_after: int,
-) -> FloatArray:
-    """Divide standard deviation by amplitude, channel by channel; infinite where the amplitude is 0.
+def std_norms(std: FloatArray, amplitudes: FloatArray, peak_inds: IntArray, spread: Window | None) -> FloatArray:
+    """Divide standard deviation, (samples, channels), by amplitude, channel by channel; infinite for amplitude 0.
 
-    Parameters
-    ----------
-    std : numpy.ndarray, shape (samples, channels)
-    amplitudes, peak_inds : numpy.ndarray, shape (channels,)
-    at_peak : bool
-        Take the std at each channel's peak; else its mean from `n_before` samples ahead of the peak to `n_after` past
-        it (both included, as far as the window goes).
-    n_before, n_after : int
-        In samples.
+    The standard deviation is that at each channel's peak or, with `spread`, the mean over that window around the peak,
+    as far as the template goes.
     """
-    if at_peak:
-        spread = np.take_along_axis(std, peak_inds[None], axis=0)[0]
+    if spread is None:
+        deviation = np.take_along_axis(std, peak_inds[None], axis=0)[0]
     else:
-        low = np.maximum(peak_inds - n_before, 0)
-        high = np.minimum(peak_inds + n_after + 1, len(std))
+        low = np.maximum(peak_inds - spread.n_before, 0)
+        high = np.minimum(peak_inds + spread.n_after + 1, len(std))
         running = np.concatenate([np.zeros((1, std.shape[1])), np.cumsum(std, axis=0, dtype=np.float64)])
         channels = np.arange(std.shape[1])
-        spread = (running[high, channels] - running[low, channels]) / (high - low)
+        deviation = (running[high, channels] - running[low, channels]) / (high - low)
     result = np.full(amplitudes.shape, np.inf, dtype=np.float32)
-    np.divide(spread, amplitudes, out=result, where=amplitudes > 0, casting="same_kind")
+    np.divide(deviation, amplitudes, out=result, where=amplitudes > 0, casting="same_kind")
     return result
 
 

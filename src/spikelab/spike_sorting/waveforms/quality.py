@@ -40,26 +40,13 @@ def compute_quality_metrics(
 ) -> dict[str, dict[int, float]]:
     """Compute all metrics of SpikeInterface that need no principal components, with its default parameters.
 
-    Parameters
-    ----------
-    recording : BinaryRecording
-        Its file is read. Every epoch is a segment, so that no interval and no window crosses a boundary.
-    waveforms : Waveforms
-        Units, aligned spikes and main channels.
-    ms_before, ms_after : float
-        Window of the templates.
-    seed, n_jobs : int
-        The metrics depend on the seed and not on the number of workers.
+    Every epoch is a segment, so that no interval and no window crosses a boundary. The metrics depend on the seed and
+    not on the number of workers. EnvironmentSortFailure if pandas is not installed.
 
     Returns
     -------
     dict of str to dict of int to float
         Name of the metric -> unit id -> value; NaN where SpikeInterface has no value.
-
-    Raises
-    ------
-    EnvironmentSortFailure
-        If pandas is not installed.
     """
     require_pandas()
     import spikeinterface.metrics

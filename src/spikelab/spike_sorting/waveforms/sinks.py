@@ -28,14 +28,8 @@ class WindowSink(Protocol):
 class FolderSink:
     """Writes ``waveforms_{unit}.npy``, (n, samples, channels) float32 microvolts, without holding them.
 
-    Used as a context manager: the files appear in `folder` together at the end, or not at all after an error.
-
-    Parameters
-    ----------
-    folder : Path
-        Made where it does not exist.
-    shapes : mapping of int to tuple
-        Unit id -> (n, samples, channels), in the order of the units.
+    A context manager: the files appear in `folder` together at the end, or not at all after an error. `shapes` are
+    unit id -> (n, samples, channels), in the order of the units.
     """
 
     def __init__(self, folder: Path, shapes: Mapping[int, tuple[int, int, int]]) -> None:
@@ -69,10 +63,7 @@ class FolderSink:
 
 
 class MemorySink:
-    """Fills `arrays`, unit id -> windows (n, samples, channels) float32 microvolts.
-
-    Parameters as for :class:`FolderSink`.
-    """
+    """Fills `arrays`, unit id -> windows (n, samples, channels) float32 microvolts; `shapes` as for `FolderSink`."""
 
     def __init__(self, shapes: Mapping[int, tuple[int, int, int]], arrays: dict[int, FloatArray]) -> None:
         arrays.update({unit: np.empty(shape, dtype=np.float32) for unit, shape in shapes.items()})

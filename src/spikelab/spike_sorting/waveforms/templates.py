@@ -26,24 +26,13 @@ class Accumulator:
 
     Sums are exact for the counts of a binary; float64 values are added in time order otherwise. No result depends on
     the blocks, the chunks or the workers.
-
-    Attributes
-    ----------
-    units : slice
-        The block among all units.
-    counts : numpy.ndarray of int64, shape (units,)
-        Windows that were added.
-    sums, squares : numpy.ndarray of float64, shape (units, samples, channels)
-        Sums of the windows and of their squares; `squares` is empty where only means are asked for.
-    spare : numpy.ndarray of float64, same shape
-        Memory for :meth:`snapshot`; empty with a single epoch.
     """
 
-    units: slice
-    counts: IntArray
-    sums: SumArray
-    squares: SumArray
-    spare: SumArray
+    units: slice  # the block among all units
+    counts: IntArray  # windows that were added, by unit
+    sums: SumArray  # of the windows, shape (units, samples, channels)
+    squares: SumArray  # sums of the squares, same shape; empty where only means are asked for
+    spare: SumArray  # memory for `snapshot`, same shape; empty with a single epoch
 
     @property
     def n_units(self) -> int:
@@ -116,27 +105,16 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Averages:
-    """Means and standard deviations of the windows of each unit, in microvolts.
+    """Means and population standard deviations of the windows of each unit, in microvolts.
 
-    Attributes
-    ----------
-    counts : numpy.ndarray of int64, shape (units,)
-        Number of windows.
-    templates : numpy.ndarray of float32, shape (units, samples, channels)
-        Means; zeros where a unit has no window.
-    stds : numpy.ndarray of float32, same shape
-        Population standard deviations of the same windows.
-    epoch_templates : numpy.ndarray of float32, shape (epochs, units, samples, channels), or None
-        Means within each epoch, NaN where there is no window; None with a single epoch.
-    epoch_stds : numpy.ndarray of float32, shape (epochs, units, samples), or None
-        Population standard deviations within each epoch, on the unit's main channel alone; likewise.
+    Values within each epoch are NaN where there is no window, and None with a single epoch.
     """
 
-    counts: IntArray
-    templates: FloatArray
-    stds: FloatArray
-    epoch_templates: FloatArray | None = None
-    epoch_stds: FloatArray | None = None
+    counts: IntArray  # number of windows, by unit
+    templates: FloatArray  # means, shape (units, samples, channels); zeros where a unit has no window
+    stds: FloatArray  # same shape
+    epoch_templates: FloatArray | None = None  # shape (epochs, units, samples, channels)
+    epoch_stds: FloatArray | None = None  # on the unit's main channel alone, shape (epochs, units, samples)
 
     @classmethod
     def empty(cls, source: TraceSource, n_units: int, window: Window) -> Averages:

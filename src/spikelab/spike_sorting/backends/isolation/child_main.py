@@ -1,7 +1,4 @@
-"""Run a job in the child: ``python -m spikelab.spike_sorting.backends.isolation.child_main job.json``.
-
-:mod:`.start` starts this module and reads what it leaves.
-"""
+"""Run a job in the child that :mod:`.start` starts: ``python -m ...backends.isolation.child_main job.json``."""
 
 from __future__ import annotations
 
@@ -44,7 +41,9 @@ def main(job_path: Path) -> int:
     try:
         module, name = job["target"].split(":")
         target: Callable[[dict[str, Any], Path], SpikeTrains] = getattr(importlib.import_module(module), name)
-        _publish_trains(target(job, folder), folder / RESULT_FILE)
+        trains = target(job, folder)
+        with files.replacing(folder / RESULT_FILE) as temporary:
+            trains.save(temporary)
     except Exception as error:  # noqa: BLE001 - the parent raises every error
         traceback.print_exc()
         _write_error(error, folder / ERROR_FILE)
@@ -88,11 +87,6 @@ def _seed_everything(seed: int) -> None:
         return unseeded(new_seed if seed is None else seed)
 
     np.random.default_rng = default_rng
-
-
-def _publish_trains(trains: SpikeTrains, path: Path) -> None:
-    with files.replacing(path) as temporary:
-        trains.save(temporary)
 
 
 def _write_error(error: BaseException, path: Path) -> None:

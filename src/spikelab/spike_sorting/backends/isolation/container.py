@@ -1,7 +1,7 @@
 """Choose and check docker, singularity or apptainer for a sorter, and remove its containers.
 
-Case: SpikeInterface starts the container and mounts the run folder into it. A container belongs to a daemon (docker) or
-to nobody (singularity), and so outlives the process that started it: the mount of the run folder identifies it.
+SpikeInterface starts the container and mounts the run folder into it. A container belongs to a daemon (docker) or to
+nobody (singularity), and so outlives the process that started it: the mount of the run folder identifies it.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ def container_for(sorter: str, use_docker: bool | str) -> Container | None:
     any other text                  that image, as True does
     ==============================  ===================================================================
 
-    Raises
-    ------
-    ValueError
-        If the image is not named and SpikeInterface has none for the sorter.
+    ValueError if the image is not named and SpikeInterface has none for the sorter.
     """
     if use_docker is False:
         return None
@@ -94,22 +91,10 @@ def default_image(sorter: str) -> str:
 
 
 def check_container(container: Container, sorter: str, *, gpu: bool) -> None:
-    """Check within seconds whether the container could start.
+    """Check within seconds whether the container could start; with `gpu`, SpikeInterface looks for one.
 
-    Parameters
-    ----------
-    container : Container
-    sorter : str
-        Named in errors.
-    gpu : bool
-        Whether the sorter can use a GPU: SpikeInterface then looks for one.
-
-    Raises
-    ------
-    DockerEnvironmentError
-        If docker's command, client or daemon is missing, or refuses this user.
-    SorterNotInstalledError
-        If singularity, a client or an image file is missing.
+    DockerEnvironmentError if docker's command, client or daemon is missing, or refuses this user;
+    SorterNotInstalledError if singularity, a client or an image file is missing.
     """
     if container.engine == DOCKER:
         _check_docker(container.image, sorter)
@@ -176,10 +161,7 @@ def _docker_error(sorter: str, error: Exception) -> Exception:
     """Classify an error of docker's client."""
     from spikelab.spike_sorting.failures.classifier import classify_failure
 
-    known = classify_failure(sorter, os.devnull, error)
-    if known is not None:
-        return known
-    return DockerEnvironmentError(
+    return classify_failure(sorter, os.devnull, error) or DockerEnvironmentError(
         f"Docker does not answer as it should: {type(error).__name__}: {error}. Check first: docker ps.", reason="other"
     )
 
@@ -204,10 +186,9 @@ def _check_singularity(image: str, sorter: str) -> None:
 
 
 def environment_for(container: Container | None, folder: Path) -> dict[str, str]:
-    """Get environment variables of the process that starts the container.
+    """Get variables of the process that starts the container: ``singularity``, which SpikeInterface calls, is on PATH.
 
-    SpikeInterface's client of singularity calls ``singularity``; where only apptainer is installed, a link of that name
-    is made in `folder`.
+    Where only apptainer is installed, a link of that name is made in `folder`.
     """
     apptainer = shutil.which("apptainer")
     if container is None or container.engine == DOCKER or shutil.which("singularity") is not None or apptainer is None:

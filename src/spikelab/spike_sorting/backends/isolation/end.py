@@ -1,12 +1,9 @@
 """End a process and everything that it started.
 
-Four means, each for a case that occurred:
-
-- the *group*: reaches grandchildren whose own parent has ended, so that no tree leads to them;
+- the *group*: grandchildren whose own parent has ended, so that no tree leads to them;
 - the *tree*, stopped before it is killed: a process that starts others while its tree is being killed starts no more;
-- the processes *seen* in the tree while it ran: members that were in the tree once and have left group and tree;
-- the *mark* in the environment, which every descendant inherits: daemons that were started unseen, for example on the
-  way out.
+- the processes *seen* in the tree while it ran: members that have left group and tree;
+- the *mark* in the environment, which every descendant inherits: daemons that were started unseen.
 """
 
 from __future__ import annotations
@@ -26,22 +23,15 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 GRACE_S = 5.0  # to clean up, between SIGTERM and SIGKILL
 GONE_WITHIN_S = 10
-MARK = "SPIKELAB_SORT"  # environment variable that all descendants inherit; finds those that left the tree
+MARK = "SPIKELAB_SORT"  # environment variable that holds the mark
 
 
 def end_tree(process: psutil.Popen, seen: Iterable[psutil.Process] = (), mark: str | None = None) -> None:
     """End `process` and everything that it started, and wait until all are gone.
 
-    The process itself gets SIGTERM, and `GRACE_S` to clean up; then all are killed. Only then is the process reaped:
-    until then no other process gets its number, which is also that of its group.
-
-    Parameters
-    ----------
-    process : psutil.Popen
-    seen : iterable of psutil.Process
-        Former members of the tree.
-    mark : str, optional
-        Value of the variable `MARK` in the environment of all descendants.
+    The process itself gets SIGTERM, and `GRACE_S` to clean up; then all are killed, with the processes `seen` in the
+    tree and those with the `mark`. Only then is the process reaped: until then no other process gets its number, which
+    is also that of its group.
     """
     victims = [*tree(process), *seen]
     try:

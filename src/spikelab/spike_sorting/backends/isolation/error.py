@@ -1,7 +1,6 @@
-"""Report how a sorter's process failed.
+"""Report how a sorter's process failed: by its own account of an exception (``error.json``), or by exit code and log.
 
-Case: the parent knows an exit code alone. The child's own account of an exception (``error.json``) says more; after a
-crash or a kill, which leave no account, the signal and the end of the log have to do.
+A crash or a kill leaves no account.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.backends.isolation.log import tail
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 KILLED = (-9, 137)  # exit codes: of a process, and of a shell or container that passes it on
 SHOWN_LINES = 15
+TAIL_BYTES = 4096
 
 
 class SorterProcessError(RuntimeError):
@@ -36,17 +34,10 @@ class SorterProcessError(RuntimeError):
     """
 
     def __init__(
-        self,
-        message: str,
-        exit_code: int | None = None,
-        error_type: str | None = None,
-        log_path: Path | None = None,
+        self, message: str, exit_code: int | None = None, error_type: str | None = None, log_path: Path | None = None
     ) -> None:
         super().__init__(message, exit_code, error_type, log_path)
-        self.message = message
-        self.exit_code = exit_code
-        self.error_type = error_type
-        self.log_path = log_path
+        self.message, self.exit_code, self.error_type, self.log_path = message, exit_code, error_type, log_path
 
     def __str__(self) -> str:
         return self.message
@@ -79,3 +70,13 @@ def _reason(exit_code: int) -> str:
     if exit_code == 0:
         return "ended without a result (exit code 0)"
     return f"ended with exit code {exit_code}"
+
+
+def tail(log_path: Path) -> str:
+    """Read the end of a log; "" where there is none."""
+    try:
+        with log_path.open("rb") as file:
+            file.seek(max(0, log_path.stat().st_size - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

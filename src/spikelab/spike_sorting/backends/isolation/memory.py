@@ -1,13 +1,13 @@
-"""Keep a sorter's process within the memory that its caller was given.
+"""Keep a sorter's process within the memory limit of a worker of a cluster.
 
-Case: a worker of a cluster has a limit. Dask counts the worker's own process only, and a batch system that counts all
-of them kills the worker with its sorter; when the sorter alone is killed, the sort goes on with a smaller batch.
+Dask counts the worker's own process only, and a batch system that counts all of them kills the worker with its sorter;
+when the sorter alone is killed, the sort goes on with a smaller batch.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,15 +59,12 @@ def memory_of(processes: Iterable[psutil.Process]) -> int:
     Pages of mapped files do not count: they are a cache, which the system takes back when it needs the room. Memory
     that processes share counts once, as the largest share that one of them sees.
     """
-    own, shared = [0], [0]
+    own = shared = 0
     for process in processes:
-        try:
-            of_one = _own_and_shared(process)
-        except psutil.Error:  # it has ended
-            continue
-        own.append(of_one[0])
-        shared.append(of_one[1])
-    return sum(own) + max(shared)
+        with suppress(psutil.Error):  # it has ended
+            of_this, shared_by_this = _own_and_shared(process)
+            own, shared = own + of_this, max(shared, shared_by_this)
+    return own + shared
 
 
 def _own_and_shared(process: psutil.Process) -> tuple[int, int]:

@@ -1,10 +1,8 @@
 """Run a sorter in a process of its own, so that a crash, an OOM kill or a hang is an error and a log.
 
-Case: a segmentation fault in a sorter would end the batch with it. The child is a fresh interpreter (no fork) in a
-session of its own; it reads a job file, leaves its spikes or its error in a folder, and writes all output to one log.
-It ends with everything that it started: on a time-out or Ctrl-C it gets SIGTERM, so that it can clean up, and is killed
-if it does not end; when its parent disappears it ends its tree itself. A container that it started belongs to a
-daemon; :mod:`.container` ends it.
+The child is a fresh interpreter (no fork) in a session of its own; it reads a job file, leaves its spikes or its error
+in a folder, and writes all output to one log. It ends with everything that it started: on a time-out or Ctrl-C it gets
+SIGTERM, so that it can clean up, and is killed if it does not end; when its parent disappears it ends its tree itself.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ import psutil
 from spikelab.spike_sorting.backends.isolation import temporary
 from spikelab.spike_sorting.backends.isolation.end import MARK, end_tree
 from spikelab.spike_sorting.backends.isolation.error import process_error
-from spikelab.spike_sorting.backends.isolation.log import clean_log
 from spikelab.spike_sorting.backends.isolation.watch import Watch
+from spikelab.system import files
 from spikelab.system.process import exit_codes_are_kept
 
 if TYPE_CHECKING:
@@ -46,6 +44,10 @@ VARIABLES = {
     "TQDM_DISABLE": "1",  # no bars in a log
     "MPLBACKEND": "Agg",
 }
+# The child is not in this process' group: Ctrl-C reaches this process alone, which then ends the child.
+OWN_GROUP: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    OWN_GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 def run_in_child(
@@ -62,25 +64,23 @@ def run_in_child(
     Parameters
     ----------
     job : mapping
-        JSON-able. ``sorter`` names it in messages; ``target`` ("module:function") is called in the child with the
+        JSON-able. ``sorter`` is its name in messages; ``target`` ("module:function") is called in the child with the
         job and the folder and returns :class:`SpikeTrains`; the rest is up to the target.
     folder : Path
         Gets ``job.json``, then ``spikes.npz`` or ``error.json``; old ones are removed.
     log_path : Path
-        Gets the child's output. Keep it out of folders that the sorter may delete.
+        Gets the child's output; outside of folders that the sorter may delete.
     timeout_s : float or None
-        Seconds without output, growing files in `folder`, or CPU use after which the child is ended; None = never.
+        Seconds without a sign of life after which the child is ended (SorterTimeoutError); None for never.
     n_threads : int
         Threads that numerical libraries of the child may use.
     environment : mapping, optional
-        Further environment variables for the child.
+        Further environment variables of the child.
 
     Raises
     ------
     SorterProcessError
         If the child raised, crashed, or was killed; the message has its error and the end of the log.
-    SorterTimeoutError
-        If it showed no sign of life for `timeout_s`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ERROR_FILE, RESULT_FILE):
@@ -104,8 +104,8 @@ def run_in_child(
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=_environment(n_threads) | variables,
-                    **_own_group(),
+                    env={**os.environ, **VARIABLES, **dict.fromkeys(THREAD_VARIABLES, str(n_threads)), **variables},
+                    **OWN_GROUP,
                 )
             Watch(sorter, process, folder, log_path, timeout_s, members).wait()
         finally:
@@ -116,17 +116,6 @@ def run_in_child(
         exit_code = int(process.wait())
     if exit_code != 0 or not (folder / RESULT_FILE).is_file():
         raise process_error(sorter, exit_code, folder / ERROR_FILE, log_path)
-
-
-def _environment(n_threads: int) -> dict[str, str]:
-    return {**os.environ, **VARIABLES, **dict.fromkeys(THREAD_VARIABLES, str(n_threads))}
-
-
-def _own_group() -> dict[str, Any]:
-    """Keep the child out of this process' group: Ctrl-C reaches this process alone, which then ends the child."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
 
 
 def run_folder_of(output_folder: Path) -> Path:
@@ -140,3 +129,12 @@ def run_folder(output_folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def clean_log(path: Path) -> None:
+    """Keep the last state of lines that were drawn over and over (progress bars)."""
+    text = path.read_bytes()
+    if b"\r" in text:
+        lines = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in text.split(b"\n")]
+        with files.replacing(path) as temporary_path:
+            temporary_path.write_bytes(b"\n".join(lines))

@@ -1,7 +1,6 @@
-"""Give a sorter's process a folder of its own for temporary files, and empty it afterwards.
+"""Give a sorter's process a folder of its own for temporary files, inside the run folder, and empty it afterwards.
 
-Case: a sorter that is killed, or whose host loses power, leaves gigabytes in the system's temporary folder. Inside the
-run folder they are found and removed with the run, and the next run removes the links of runs that were killed.
+A killed sorter would leave gigabytes in the system's temporary folder.
 """
 
 from __future__ import annotations

@@ -102,12 +102,8 @@ class Kilosort2Backend(SpikeInterfaceBackend):
         folder = self.source_folder()
         if not (folder / ".git").exists():
             return {}
-        command = ["git", "-C", str(folder), "describe", "--tags", "--always", "--dirty"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return {}
-        return {"kilosort2": done.stdout.strip()}
+        version = _output_of("git", "-C", str(folder), "describe", "--tags", "--always", "--dirty")
+        return {} if version is None else {"kilosort2": version.strip()}
 
     def source_folder(self) -> Path:
         """Find the folder of Kilosort 2's MATLAB code, from ``sorter_path`` or the variable ``KILOSORT_PATH``.
@@ -205,15 +201,13 @@ def _is_pair(value: Any) -> bool:
 def _warn_of_new_gpu() -> None:
     """Warn where the GPU is newer than the CUDA code in the image, if ``nvidia-smi`` tells."""
     command = shutil.which("nvidia-smi")
-    if command is None:
-        return
-    query = [command, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    listing = command and _output_of(command, "--query-gpu=name,compute_cap", "--format=csv,noheader")
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=15, check=True).stdout
-        gpus = [(name, float(capability)) for name, capability in (line.rsplit(",", 1) for line in answer.splitlines())]
-    except (OSError, subprocess.SubprocessError, ValueError):
+        gpus = [line.rsplit(",", 1) for line in (listing or "").splitlines()]
+        capabilities = [(name, float(capability)) for name, capability in gpus]
+    except ValueError:
         return
-    for name, capability in gpus:
+    for name, capability in capabilities:
         if capability >= OLD_IMAGE_CAPABILITY:
             logger.warning(
                 "%s (compute capability %g) is newer than the CUDA code in Kilosort 2's images: it may fail, even "
@@ -221,3 +215,11 @@ def _warn_of_new_gpu() -> None:
                 name,
                 capability,
             )
+
+
+def _output_of(*command: str) -> str | None:
+    """Run a short command; None where it fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=15, check=True).stdout
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None

@@ -22,7 +22,7 @@ from spikelab.spike_sorting._exceptions import (
     HostOutOfMemoryError,
     SpikeSortingClassifiedError,
 )
-from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_REQUIRED, GPU_UNUSED
+from spikelab.spike_sorting.backends.base import GPU_REQUIRED, GPU_UNUSED
 from spikelab.system.files import existing
 from spikelab.system.gpus import Gpu, gpus
 from spikelab.system.resources import available_memory
@@ -49,6 +49,11 @@ class Needs:
     def gpu(self) -> str:
         """How the sorter uses a GPU."""
         return GPU_UNUSED if self.backend is None else self.backend.gpu_use()
+
+    @property
+    def device(self) -> str | None:
+        """Device that the configuration of the sorter names."""
+        return None if self.backend is None else self.backend.device()
 
     @property
     def sorter(self) -> str:
@@ -100,7 +105,7 @@ def check_gpu(needs: Needs) -> list[Finding]:
                 f"{needs.sorter} needs an NVIDIA GPU, and {seen.problem}. Check first whether nvidia-smi works in this "
                 "shell and on this host; without a GPU rt_sort is a good choice.",
                 sorter=needs.sorter,
-                device=None if needs.backend is None else needs.backend.device(),
+                device=needs.device,
             )
         details = f"{seen.problem}; Kilosort 2 needs one, Kilosort 4 is slow without"
         return [Finding("GPU", ABSENT, details, failure)]
@@ -109,12 +114,9 @@ def check_gpu(needs: Needs) -> list[Finding]:
 
 def _memory_of(gpu: Gpu, number: int, needs: Needs) -> Finding:
     details = f"{gpu.name}, {gpu.free / GIB:.1f} of {gpu.total / GIB:.1f} GiB free"
-    wanted = needs.gpu in (GPU_REQUIRED, GPU_OPTIONAL) and needs.backend is not None
-    if gpu.free >= LEAST_GPU_BYTES or not wanted:
-        return Finding("GPU", OK if gpu.free >= LEAST_GPU_BYTES else BROKEN, details)
-    assert needs.backend is not None
-    _, _, index = (needs.backend.device() or "").partition(":")
-    if number != int(index or 0):
+    if gpu.free >= LEAST_GPU_BYTES:
+        return Finding("GPU", OK, details)
+    if needs.gpu == GPU_UNUSED or number != int((needs.device or "").partition(":")[2] or 0):
         return Finding("GPU", BROKEN, details)
     failure = GPUOutOfMemoryError(
         f"The memory of the GPU is taken: {details}. Check first with nvidia-smi which process has it, and wait for it "

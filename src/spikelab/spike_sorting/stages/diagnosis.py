@@ -1,6 +1,6 @@
-"""What a failure of the sorter means, given the check of the signal before the sort.
+"""Meaning of a failure of the sorter, given the check of the signal before the sort.
 
-Sorters say the same words of silence, of dead channels and of a wrong gain: the check of the signal tells them apart.
+Sorters have the same words for silence, dead channels and a wrong gain: the check of the signal distinguishes them.
 """
 
 from __future__ import annotations

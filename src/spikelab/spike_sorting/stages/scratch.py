@@ -25,7 +25,7 @@ FOLDERS = ("recording", "sorting", "waveforms")
 
 def empty_folder(folder: Path) -> None:
     """Make `folder`, or empty it; FolderUnusableError if it holds something that the pipeline did not write."""
-    if folder.exists() and not is_ours(folder):
+    if folder.exists() and not may_empty(folder):
         raise FolderUnusableError(
             f"{folder} holds something that spikelab did not write, and would be overwritten: give another folder as "
             "intermediate_folders",
@@ -57,7 +57,7 @@ def owner(folder: Path) -> str | None:
     return run_id
 
 
-def is_ours(folder: Path) -> bool:
+def may_empty(folder: Path) -> bool:
     """Whether the pipeline made `folder`, or it is empty."""
     return (folder / OWNER).is_file() or (folder.is_dir() and not any(folder.iterdir()))
 
@@ -66,7 +66,7 @@ def delete_scratch(intermediate: Path) -> None:
     """Delete the pipeline's folders in `intermediate`, and nothing else."""
     for name in FOLDERS:
         folder = intermediate / name
-        if is_ours(folder):
+        if may_empty(folder):
             _remove(folder)
 
 

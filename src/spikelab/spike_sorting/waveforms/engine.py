@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import Epoch, IntArray
     from spikelab.spike_sorting.settings.schema import WaveformConfig
-    from spikelab.spike_sorting.waveforms.sinks import WindowSink
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ def compute_waveforms(
             for unit, own in zip(ids, spikes.fitting(window), strict=True)
         ]
         shapes = {unit: (len(own), window.n_samples, source.n_channels) for unit, own in zip(ids, picked, strict=True)}
-        sinks: list[WindowSink] = []
+        sinks: list[FolderSink | MemorySink] = []
         if waveforms_folder is not None:
             sinks.append(stack.enter_context(FolderSink(Path(waveforms_folder), shapes)))
         if keep is not None:
@@ -169,7 +168,7 @@ def average_windows(
     spikes: Spikes,
     picked: Sequence[IntArray],
     channels: IntArray,
-    sinks: Sequence[WindowSink] = (),
+    sinks: Sequence[FolderSink | MemorySink] = (),
 ) -> Averages:
     """Align `spikes` and average the windows of those that are `picked`, over all and epoch by epoch.
 

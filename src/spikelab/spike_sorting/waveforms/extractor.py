@@ -183,7 +183,7 @@ def waveforms_from_extractor(
     """Make :class:`.Waveforms` from any object that :meth:`.SorterBackend.extract_waveforms` may return.
 
     Spikes, templates, main channels and polarity are taken as they are; noise and, with several epochs, the values of
-    each epoch are measured on ``extractor.recording``. `config`, by default the default settings, tells how std_norm is
+    each epoch are measured on ``extractor.recording``. `config` (the defaults where None) sets how std_norm is
     measured and how many spikes are averaged; `seed` and `n_jobs` are those of :func:`compute_waveforms`.
     """
     result = getattr(extractor, "waveforms_result", None)

@@ -1,9 +1,9 @@
-"""Sinks for the averaged windows: files and memory."""
+"""Sinks that take the averaged windows of each unit, in time order: files and memory."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from spikelab.spike_sorting.data import FloatArray
-
-
-class WindowSink(Protocol):
-    """Takes the averaged windows of each unit, in time order."""
-
-    def add(self, unit: int, windows: FloatArray) -> None:
-        """Take the next windows of the unit with this index, (n, samples, channels) microvolts."""
-        ...
 
 
 class FolderSink:
@@ -49,7 +41,7 @@ class FolderSink:
         return self._scratch / f"waveforms_{unit}.npy"
 
     def add(self, unit: int, windows: FloatArray) -> None:
-        """Append the next windows of a unit, given by its index; no file stays open, as units can be very many."""
+        """Append the next windows of the unit with this index; no file stays open, as units can be very many."""
         with self._path(self._ids[unit]).open("ab") as file:
             file.write(np.ascontiguousarray(windows, dtype="<f4").data)
 
@@ -71,7 +63,7 @@ class MemorySink:
         self._filled = [0] * len(shapes)
 
     def add(self, unit: int, windows: FloatArray) -> None:
-        """Store the next windows of a unit, given by its index."""
+        """Store the next windows of the unit with this index."""
         start = self._filled[unit]
         self._filled[unit] = start + len(windows)
         self._arrays[unit][start : start + len(windows)] = windows

@@ -60,7 +60,7 @@ def test_the_page_says_the_least() -> None:
     assert len(rows) == 3
     for channels, *amounts in rows:
         for sorter, amount in zip(("threshold", "rt_sort"), amounts, strict=True):
-            assert f"{amount}M" == memory.in_words(least(sorter, int(channels)))
+            assert f"{amount}M" == memory.format_memory(least(sorter, int(channels)))
 
 
 def test_rt_sort_knows_more_once_there_are_groups() -> None:
@@ -76,7 +76,7 @@ def test_rt_sort_knows_more_once_there_are_groups() -> None:
 
 def test_too_little_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
-    needed = memory.in_words(least("threshold", 8, 40_000))
+    needed = memory.format_memory(least("threshold", 8, 40_000))
     with pytest.raises(ValueError, match=rf"total_memory=100M is less than .* 8 channels .* at least '{needed}'"):
         sort_recording([recording], sorter="threshold", total_memory="100M")
     assert not list(tmp_path.rglob("traces.dat*"))
@@ -114,7 +114,7 @@ def test_more_units_than_there_is_memory_for_are_refused_and_the_sorting_is_kept
 
 @pytest.mark.parametrize(("total", "asked"), [("400M", 700 * MB), ("16G", 20_000 * MB)])
 def test_a_batch_system_is_asked_for_as_much_as_makes_all_of_it_usable(total: str, asked: int) -> None:
-    assert memory.of_the_job(total) == asked
+    assert memory.requested_memory(total) == asked
     assert memory.USABLE_SHARE * asked >= parse_memory(total)
 
 

@@ -18,7 +18,7 @@ import pytest
 import spikelab
 from spikelab.spike_sorting.rt_sort.learning import _partition, _unimodal
 from spikelab.system import compiling
-from spikelab.system.compiling import compiled, contracted, ingredients, nothing_swallowed
+from spikelab.system.compiling import compiled, contracted, ingredients, reraised_interrupts
 
 CALLEE = """
 from spikelab.system.compiling import compiled
@@ -173,7 +173,7 @@ def test_what_ends_a_callback_is_raised_afterwards() -> None:
     done = []
 
     def compile_something() -> None:
-        with nothing_swallowed():
+        with reraised_interrupts():
             callback()
             done.append("the compiler goes on")
 
@@ -189,7 +189,7 @@ def test_other_errors_of_callbacks_go_their_way(monkeypatch: pytest.MonkeyPatch)
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: seen.append(lost.exc_type))
     callback = ctypes.CFUNCTYPE(None)(lambda: 1 // 0)
-    with nothing_swallowed():
+    with reraised_interrupts():
         callback()
     assert seen == [ZeroDivisionError]
 

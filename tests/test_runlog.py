@@ -16,7 +16,7 @@ import pytest
 from simulated import simulate
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
-from spikelab.system.runlog import PACKAGE, logged_warnings, run_log, unheard_warnings, warn
+from spikelab.system.runlog import PACKAGE, captured_warnings, logged_warnings, run_log, warn
 from spikelab.system.threads import ThreadPool
 
 LOGGER = logging.getLogger("spikelab.spike_sorting.test")
@@ -185,14 +185,14 @@ def test_what_libraries_say_is_unheard_and_nothing_stays_changed() -> None:
     inside = threading.Event()
 
     def first() -> None:
-        with unheard_warnings() as caught:
+        with captured_warnings() as caught:
             inside.set()
             warnings.warn("of a library", RuntimeWarning, stacklevel=1)
         assert [str(warning.message) for warning in caught] == ["of a library"]
 
     def second() -> None:
         assert inside.wait(60)
-        with unheard_warnings() as caught:
+        with captured_warnings() as caught:
             pass
         assert not caught
 

@@ -18,7 +18,7 @@ from spikelab.spike_sorting._exceptions import ConcurrentSortError
 from spikelab.spike_sorting.run import alive, lock
 from spikelab.spike_sorting.run.alive import NOTE, STALE_S, Note
 from spikelab.spike_sorting.run.lock import LOCK, locked
-from spikelab.system.process import runs, this_process
+from spikelab.system.process import is_running, this_process
 
 HOLD = """
 import sys
@@ -234,8 +234,8 @@ def test_without_locks_a_killed_run_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_number_that_was_given_again_is_another_process() -> None:
     this = this_process()
-    assert runs(this) is True
-    assert runs({**this, "started": this["started"] - 1}) is False  # the same number, an earlier process
-    assert runs({**this, "machine": "another"}) is None
-    assert runs({**this, "numbers": "of another container"}) is None
-    assert runs({"pid": os.getpid()}) is None
+    assert is_running(this) is True
+    assert is_running({**this, "started": this["started"] - 1}) is False  # the same number, an earlier process
+    assert is_running({**this, "machine": "another"}) is None
+    assert is_running({**this, "numbers": "of another container"}) is None
+    assert is_running({"pid": os.getpid()}) is None

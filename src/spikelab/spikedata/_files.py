@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import pickle
-import zipfile
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -90,6 +89,8 @@ def _format_of(path: Path) -> tuple[Reader, Writer]:
 
 
 def _write_npz(path: Path, sd: BaseSpikeData) -> None:
+    import zipfile
+
     header, arrays = _encoding.encode(sd)
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in {HEADER: np.array(header), **arrays}.items():
@@ -111,6 +112,8 @@ def _write_rows(file: IO[bytes], rows: list[NDArray[Any]]) -> None:
 
 def _require_npz_sizes(path: Path) -> None:
     """Require that each array has the size that its header states, before memory is allocated for it."""
+    import zipfile
+
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:

@@ -47,7 +47,7 @@ def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
     compile_now = kernel.compile
 
     def compile_whole(signature: Any) -> Any:
-        with nothing_swallowed():
+        with reraised_interrupts():
             return compile_now(signature)
 
     kernel.compile = compile_whole
@@ -55,7 +55,7 @@ def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
 
 
 @contextmanager
-def nothing_swallowed() -> Iterator[None]:
+def reraised_interrupts() -> Iterator[None]:
     """Raise at the end an interrupt that ended one of the compiler's callbacks: Ctrl-C, a signal, the end of a batch.
 
     LLVM calls Python back while compiling, and Python drops exceptions that are raised there.

@@ -7,7 +7,6 @@ are removed by the next process that writes into the folder, and at the start of
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import re
@@ -18,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spikelab.system.process import machine, numbers, started_at
+from spikelab.system.process import machine, pid_namespace, started_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,7 +80,7 @@ def temporary_name(path: Path) -> Path:
     """Make a name beside `path` that no other process or thread uses, and that identifies this process."""
     name, suffix, pid = path.name, path.suffix, os.getpid()
     if len(os.fsencode(name)) > LONGEST_NAME:
-        name = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+        name = _digest(os.fsencode(name), 8)
     if len(os.fsencode(suffix)) > LONGEST_SUFFIX:
         suffix = ""
     return path.with_name(f".{name}.{_this_host()}-{pid}-{_start_of(pid)}-{next(_count)}.new{suffix}")
@@ -167,7 +166,13 @@ def remove(path: Path) -> None:
 @cache
 def _this_host() -> str:
     """Identify this host since its start, and this container: process numbers are unique within these only."""
-    return hashlib.blake2b(f"{machine()}/{numbers()}".encode(), digest_size=4).hexdigest()
+    return _digest(f"{machine()}/{pid_namespace()}".encode(), 4)
+
+
+def _digest(content: bytes, n_bytes: int) -> str:
+    import hashlib  # takes 10 ms, and spike data are imported without writing a file
+
+    return hashlib.blake2b(content, digest_size=n_bytes).hexdigest()
 
 
 @cache

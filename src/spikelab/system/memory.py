@@ -60,13 +60,13 @@ def for_work(total_memory: str | int) -> int:
     return max(0, parse_memory(total_memory) - LIBRARIES_BYTES)
 
 
-def of_the_job(total_memory: str | int) -> int:
+def requested_memory(total_memory: str | int) -> int:
     """Return the bytes to request from a batch system, which may count pages of mapped files too."""
     total = parse_memory(total_memory)
     return max(total + MAPPED_BYTES, math.ceil(total / USABLE_SHARE))
 
 
-def in_words(n_bytes: int) -> str:
+def format_memory(n_bytes: int) -> str:
     """Write an amount of memory, rounded up, as ``total_memory`` takes it: ``"430M"``."""
     return f"{-(-n_bytes // MB)}M"
 
@@ -74,8 +74,8 @@ def in_words(n_bytes: int) -> str:
 def too_little(total: int, least: int, what: str) -> str:
     """State that `total` bytes are less than the `least` that `what` takes."""
     return (
-        f"total_memory={in_words(total)} is less than the least, {in_words(least)}, that {what} take: "
-        f"set total_memory to at least '{in_words(least)}'"
+        f"total_memory={format_memory(total)} is less than the least, {format_memory(least)}, that {what} take: "
+        f"set total_memory to at least '{format_memory(least)}'"
     )
 
 

@@ -30,7 +30,7 @@ def machine() -> str:
 
 
 @cache
-def numbers() -> str:
+def pid_namespace() -> str:
     """Name the name space of process numbers: a container has its own."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
@@ -39,13 +39,13 @@ def numbers() -> str:
 
 
 def this_process() -> dict[str, Any]:
-    """Describe this process for :func:`runs`; fits into JSON."""
-    return {"pid": os.getpid(), "machine": machine(), "numbers": numbers(), "started": started_at(os.getpid())}
+    """Describe this process for :func:`is_running`; fits into JSON."""
+    return {"pid": os.getpid(), "machine": machine(), "numbers": pid_namespace(), "started": started_at(os.getpid())}
 
 
-def runs(process: dict[str, Any]) -> bool | None:
+def is_running(process: dict[str, Any]) -> bool | None:
     """Whether the process that :func:`this_process` described still runs; None where this cannot be found out here."""
-    here = process.get("machine") == machine() and process.get("numbers") == numbers()
+    here = process.get("machine") == machine() and process.get("numbers") == pid_namespace()
     pid, started = process.get("pid"), process.get("started")
     if not here or started is None or not isinstance(pid, int):
         return None

@@ -233,7 +233,7 @@ def warn(message: str) -> None:
 
 
 @contextmanager
-def unheard_warnings() -> Iterator[list[warnings.WarningMessage]]:
+def captured_warnings() -> Iterator[list[warnings.WarningMessage]]:
     """Hide the warnings of libraries, from all of their threads, from the user; yield the list of these warnings.
 
     One block runs at a time: ``warnings.catch_warnings`` holds for the whole process, and two threads that overlap

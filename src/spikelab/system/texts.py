@@ -11,9 +11,12 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelab.system.quoting import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_BYTES = 32 * 2**20
 DEEPEST = 32
@@ -71,28 +74,23 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     if (dotted := DOTTED_KEY.search(text)) is not None:
         line = text[: dotted.start()].count("\n") + 1
         raise ValueError(f"{name}, line {line}: a key of more than {DEEPEST} parts is no valid TOML of ours")
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{name} is no valid TOML: {printable(str(error))}") from error
-    except RecursionError:
-        raise ValueError(f"{name} is no valid TOML of ours: it is nested more than {DEEPEST} deep") from None
-    except ValueError as error:  # a number of thousands of digits, a date that is none
-        raise ValueError(f"{name} is no valid TOML: {_shown_error(error)}") from error
-    _require_bounds(content, name)
+    content: dict[str, Any] = _parsed(tomllib.loads, "TOML", text, name)
     return content
 
 
 def parse_json(text: str, name: str) -> Any:
     """Parse JSON, with bounded nesting and numbers of at most 64 bits; `name` names the text in messages."""
+    return _parsed(json.loads, "JSON", text, name)
+
+
+def _parsed(loads: Callable[[str], Any], language: str, text: str, name: str) -> Any:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{name} is no valid JSON: {error}") from error
+        content = loads(text)
     except RecursionError:
-        raise ValueError(f"{name} is no valid JSON of ours: it is nested more than {DEEPEST} deep") from None
-    except ValueError as error:
-        raise ValueError(f"{name} is no valid JSON: {_shown_error(error)}") from error
+        raise ValueError(f"{name} is no valid {language} of ours: it is nested more than {DEEPEST} deep") from None
+    except ValueError as error:  # of the syntax; also a date that is none, or a number of thousands of digits
+        reason = "a number has too many digits" if "digits" in str(error) else printable(str(error))
+        raise ValueError(f"{name} is no valid {language}: {reason}") from error
     _require_bounds(content, name)
     return content
 
@@ -124,10 +122,6 @@ def shortened(text: str) -> str:
     """Make a name from a file printable and cut it short, for messages."""
     text = printable(text)
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
-
-
-def _shown_error(error: ValueError) -> str:
-    return "a number has too many digits" if "digits" in str(error) else printable(str(error))
 
 
 def _require_bounds(content: Any, name: str) -> None:

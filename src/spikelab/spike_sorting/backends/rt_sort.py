@@ -20,7 +20,7 @@ from spikelab.system.extras import install_command
 from spikelab.system.json_files import plain
 from spikelab.system.memory import RT_SORT_BYTES
 from spikelab.system.resources import available_cores
-from spikelab.system.runlog import unheard_warnings
+from spikelab.system.runlog import captured_warnings
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
@@ -262,7 +262,7 @@ def _why_no_gpu(device: str) -> str:
     """Find out why PyTorch, which can be imported, cannot use `device`."""
     import torch
 
-    with unheard_warnings():  # PyTorch warns of a missing driver, which is reported here
+    with captured_warnings():  # PyTorch warns of a missing driver, which is reported here
         if device == "mps":
             return "" if torch.backends.mps.is_available() else "PyTorch finds no Apple GPU"
         n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0

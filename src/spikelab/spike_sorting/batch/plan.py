@@ -9,7 +9,7 @@ from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
 from spikelab.spike_sorting.batch.jobfile import write_batch, write_job
 from spikelab.system import files
-from spikelab.system.memory import of_the_job
+from spikelab.system.memory import requested_memory
 from spikelab.system.quoting import in_shell
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def plain_name(name: str) -> str:
 def scripts_for(jobs: Sequence[Job], folder: Path) -> dict[str, str]:
     """Make name and text of each example script; scripts request what the most demanding job may use."""
     cores = max(job.config.execution.n_jobs for job in jobs)
-    memory = max(of_the_job(job.config.execution.total_memory) for job in jobs)
+    memory = max(requested_memory(job.config.execution.total_memory) for job in jobs)
     sizes = {"cores": cores, "memory_gib": -int(-memory // 2**30), "memory_mib": -int(-memory // 2**20)}
     gpu = any(get_backend_class(j.config.sorter.sorter_name)(j.config).gpu_use() != GPU_UNUSED for j in jobs)
     parallel = min(len(jobs), AT_ONCE)

@@ -13,7 +13,7 @@ from spikelab.spike_sorting.recording.maxwell import list_recordings, read_layou
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
-from spikelab.system.runlog import unheard_warnings
+from spikelab.system.runlog import captured_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,7 +122,7 @@ def _inspect(file: Path, known: Format, trust_input: bool) -> list[StreamInfo]:
 
 def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> StreamInfo:
     try:
-        with unheard_warnings(), reading(info.file, f"as {info.format}"):
+        with captured_warnings(), reading(info.file, f"as {info.format}"):
             return fill(info)
     except STREAM_ERRORS as error:
         return replace(info, readable=False, problem=str(error))

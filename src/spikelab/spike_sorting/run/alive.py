@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikelab.system import files
-from spikelab.system.process import machine, runs, this_process
+from spikelab.system.process import is_running, machine, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,7 +132,7 @@ def may_be_alive(folder: Path, note: Note, *, locked: bool) -> bool:
         return False  # no run wrote the text
     if locked and note.is_of_this_machine:
         return False
-    alive = runs(note.process)
+    alive = is_running(note.process)
     if alive is None:
         alive = _is_touched(folder, note)
         if not alive:
@@ -159,7 +159,7 @@ def is_alive(results: Path, process: Mapping[str, Any]) -> bool:
 
     The process decides where this host can see it, else the age of the note, as far as clocks can be trusted.
     """
-    running = runs(dict(process))
+    running = is_running(dict(process))
     if running is not None:
         return running
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from spikelab.spike_sorting._exceptions import HostOutOfMemoryError
 from spikelab.spike_sorting.stages.checks import RESULTS_BYTES, Needs, check_disk, require
 from spikelab.spike_sorting.waveforms.quality import require_pandas
-from spikelab.system.memory import in_words, parse_memory, too_little
+from spikelab.system.memory import format_memory, parse_memory, too_little
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.backends.base import SorterBackend
@@ -76,9 +76,9 @@ def _require_memory(context: Context, least: int, what: str, kept: str) -> None:
         raise ValueError(too_little(wanted, least, what) + kept)
     if allowed < least:
         raise HostOutOfMemoryError(
-            f"There is too little memory: {what} take at least {in_words(least)}, and of what this machine has "
-            f"available a sort uses {in_words(allowed)}. Check first what other processes use, and which limit the job "
-            f"or container has{kept}.",
+            f"There is too little memory: {what} take at least {format_memory(least)}, and of what this machine has "
+            f"available a sort uses {format_memory(allowed)}. Check first what other processes use, and which limit the "
+            f"job or container has{kept}.",
             sorter=context.backend.sorter_label,
         )
 

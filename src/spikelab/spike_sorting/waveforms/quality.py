@@ -10,7 +10,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.system.extras import lacking
-from spikelab.system.runlog import unheard_warnings
+from spikelab.system.runlog import captured_warnings
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.data import BinaryRecording, Waveforms
@@ -56,7 +56,7 @@ def compute_quality_metrics(
     trains = SpikeTrains(waveforms.unit_ids, waveforms.spikes)
     job: dict[str, Any] = {"n_jobs": n_jobs, "pool_engine": "thread", "progress_bar": False}
     alone = job | {"n_jobs": 1}
-    with unheard_warnings() as caught, np.errstate(all="ignore"):
+    with captured_warnings() as caught, np.errstate(all="ignore"):
         analyzer = create_sorting_analyzer(
             trains.to_segments(recording.sampling_frequency, recording.epochs),
             recording.to_segments(),

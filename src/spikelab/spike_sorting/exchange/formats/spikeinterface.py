@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.system.runlog import unheard_warnings
+from spikelab.system.runlog import captured_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def sorting_of(handoff: Handoff) -> BaseSorting:
 
 def write_sorting(handoff: Handoff, folder: Path) -> None:
     """Write the units as a folder for ``spikeinterface.load``; `folder` must not exist."""
-    with unheard_warnings():  # that the extractor is not serializable: it was in memory
+    with captured_warnings():  # that the extractor is not serializable: it was in memory
         sorting_of(handoff).save(folder=folder)
 
 
@@ -80,7 +80,7 @@ def write_analyzer(handoff: Handoff, folder: Path, traces: Path, *, seed: int, n
         "noise_levels": {"random_slices_kwargs": {"seed": seed}},
         "unit_locations": {"method": "center_of_mass"},
     }
-    with unheard_warnings():  # of few spikes and short recordings, which are no fault of the user
+    with captured_warnings():  # of few spikes and short recordings, which are no fault of the user
         analyzer = create_sorting_analyzer(
             sorting_of(handoff),
             recording.to_segments(),

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Traces = NDArray[np.float32]
 
-SECTIONS = ORDER  # five, which the filter below is unrolled for
+SECTIONS = ORDER  # five: the filter below is written out for five sections
 # Channels that are filtered together: some thousand frames of them fit into the cache.
 TILE = 64
-# Rows beyond those it is asked for that a filter may run over, on either side: it takes four at a time.
+# Spare rows on either side: the filter takes four rows at a time, and may run over the last one.
 SPARE = 3
 QUADS_PER_CHECK = 8
 INT16_MIN, INT16_MAX = -32768, 32767

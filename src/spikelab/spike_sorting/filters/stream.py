@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 LOOK_AHEAD_MS = 2.0
-FADED = 1e-6  # of its response that is left where it is cut off
-# Of the mean square of the filtered traces: numbers this small carry no information about what is to come.
+FADED = 1e-6  # share of the impulse response that remains where the response is cut off
+# Share of the mean square of the filtered traces; values this small carry no information about the next frames.
 RIDGE = 1e-4
 
 
@@ -151,8 +151,8 @@ def weights(freq_min: float, freq_max: float, sampling_frequency: float, n_ahead
         response = lfilter([1, 0, -1], [1, a1, a2], response)
     n = len(response)
     spectrum = np.abs(np.fft.rfft(response, 4 * n)) ** 2
-    covariance = np.fft.irfft(spectrum)[: 2 * n]  # of what has passed once, by lag
-    power = np.fft.irfft(spectrum**2)[0]  # of what has passed twice
+    covariance = np.fft.irfft(spectrum)[: 2 * n]  # of noise filtered once, by lag
+    power = np.fft.irfft(spectrum**2)[0]  # of noise filtered twice
     lags = np.abs(np.arange(n) - np.arange(n_ahead + 1)[:, None])
     wanted = covariance[lags] @ response
     column = covariance[: n_ahead + 1].copy()

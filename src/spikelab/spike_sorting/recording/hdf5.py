@@ -104,6 +104,13 @@ def _has_empty_object(content: mmap.mmap, at: int, size: int) -> bool:
     return False
 
 
+def items_by_name(file: Any) -> dict[str, Any]:
+    """List the groups and datasets of an open file by their paths inside."""
+    items: dict[str, Any] = {}
+    file.visititems(items.__setitem__)
+    return items
+
+
 def filter_ids(dataset: Any) -> tuple[int, ...]:
     """Return the numbers of the HDF5 filters that `dataset` was written with."""
     properties = dataset.id.get_create_plist()

@@ -33,13 +33,10 @@ class StreamInfo:
     file : Path
         The file, or the folder that is a recording.
     format : str
-        Its format.
     stream_id, rec_name : str or None
         Settings that choose it. For NWB, `stream_id` is the ElectricalSeries.
-    n_channels, n_samples : int or None
-        Size; None where it cannot be read.
-    sampling_frequency : float or None
-        In Hz.
+    n_channels, n_samples, sampling_frequency : int, int and float, or None
+        Size and rate in Hz; None where they cannot be read.
     filters : tuple of int
         HDF5 filters of the traces (MaxWell).
     readable : bool

@@ -38,16 +38,12 @@ class MaxwellLayout:
     ----------
     dataset : str
         Path of the raw counts inside the file, shape (rows, frames).
-    rows : numpy.ndarray of int64, shape (channels,)
-        Row of each channel.
-    channels, electrodes : numpy.ndarray of int64, shape (channels,)
-        Numbers of the amplifier channels and of the electrodes routed to them.
+    rows, channels, electrodes : numpy.ndarray of int64, shape (channels,)
+        Row of each channel, its number in the amplifier, and the number of the electrode routed to it.
     locations : numpy.ndarray, shape (channels, 2)
         In micrometres.
     n_frames : int
-        Length.
     sampling_frequency : float
-        In Hz.
     gain_uv : float
         Microvolts per count.
     """

@@ -247,6 +247,6 @@ def _part_reader(filtered: BaseRecording, epoch: Epoch) -> PartReader | None:
 
 def _piece(recording: BaseRecording, epoch: Epoch) -> BaseRecording:
     if recording.get_num_segments() > 1:
-        # select_segments takes the segments away from its parent, which may be the user's: here it is a wrapper.
+        # select_segments takes the segments from its parent, which may be the user's recording: it gets a wrapper.
         recording = recording.select_channels(recording.channel_ids).select_segments([epoch.source_segment])
     return recording.frame_slice(epoch.source_start_frame, epoch.source_start_frame + epoch.n_frames)

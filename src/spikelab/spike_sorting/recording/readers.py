@@ -29,7 +29,7 @@ from spikelab.spike_sorting.recording.formats import (
     ZARR,
     Format,
 )
-from spikelab.spike_sorting.recording.hdf5 import open_hdf5, require_filters
+from spikelab.spike_sorting.recording.hdf5 import items_by_name, open_hdf5, require_filters
 from spikelab.spike_sorting.recording.metadata_checks import doubt_byte_order, doubt_channels, require_sane
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
@@ -120,9 +120,7 @@ def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig
 def _require_readable(path: Path, config: RecordingConfig) -> None:
     """Check that every dataset can be unpacked here, and that the traces, the largest of them, were written."""
     with open_hdf5(path) as file:
-        items: list[Any] = []
-        file.visititems(lambda _, item: items.append(item))
-        datasets = [item for item in items if isinstance(item, h5py.Dataset)]
+        datasets = [item for item in items_by_name(file).values() if isinstance(item, h5py.Dataset)]
         for dataset in datasets:
             require_filters(path, dataset)
             if not config.trust_input:
@@ -132,7 +130,7 @@ def _require_readable(path: Path, config: RecordingConfig) -> None:
 
 
 def _chosen_stream(path: Path, known: Format, config: RecordingConfig) -> str | None:
-    streams = stream_ids(path, known, trust_input=True)  # it was vetted when it was opened
+    streams = stream_ids(path, known, trust_input=True)  # the input was vetted before
     if streams is None:
         return None
     if config.stream_id is None and len(streams) > 1:
@@ -153,18 +151,10 @@ def _read_maxwell(path: Path, config: RecordingConfig) -> BaseRecording:
 
 def electrical_series(path: Path) -> list[str]:
     """List the paths of the ElectricalSeries of an NWB file."""
-    found: list[str] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") in (
-            "ElectricalSeries",
-            b"ElectricalSeries",
-        ):
-            found.append(name)
-
+    names = ("ElectricalSeries", b"ElectricalSeries")
     with open_hdf5(path) as file:
-        file.visititems(visit)
-    return found
+        groups = {name: item for name, item in items_by_name(file).items() if isinstance(item, h5py.Group)}
+        return [name for name, group in groups.items() if group.attrs.get("neurodata_type") in names]
 
 
 def _read_nwb(path: Path, config: RecordingConfig) -> BaseRecording:
@@ -225,7 +215,7 @@ def _read_folder(path: Path, config: RecordingConfig) -> BaseRecording:  # noqa:
     _, description = read_description(path)
     loaded = BaseExtractor.from_dict(description, base_folder=path)
     if not isinstance(loaded, BaseRecording):
-        raise ValueError(f"{path} holds a {type(loaded).__name__} of SpikeInterface, not a recording")  # noqa: TRY004  it is the input that is wrong
+        raise ValueError(f"{path} holds a {type(loaded).__name__} of SpikeInterface, not a recording")  # noqa: TRY004  the input is wrong
     _refuse_broken_frames(path, loaded)
     return loaded
 

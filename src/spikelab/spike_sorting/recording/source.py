@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 HEADERLESS_FIELDS = ("probe_path", "sampling_frequency", "num_channels", "dtype")
 BLOCK_BYTES, N_BLOCKS, MAX_SAMPLED_FILES = 1 << 16, 16, 64
 BLOCK_FRAMES = 256
-# File systems allow 255 bytes; folders are named by this many and a few words.
-LONGEST_NAME = 180
+LONGEST_NAME = 180  # bytes; file systems allow 255, and the names of folders have a few words more
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source
     if isinstance(source, Source):
         return source
     if not isinstance(source, str | os.PathLike):
-        return Source("memory", (), _stem_in_memory(source, config), IN_MEMORY, source)
+        stem = safe_name(source.get_annotation("name") or "recording")
+        return Source("memory", (), _with_names(stem, config), IN_MEMORY, source)
     path = Path(source)
     require_name(path)
     if not _exists(path):
@@ -221,10 +221,6 @@ def safe_name(text: str) -> str:
     return f"{encoded[: LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
-def _stem_in_memory(recording: BaseRecording, config: RecordingConfig | None) -> str:
-    return _with_names(safe_name(recording.get_annotation("name") or "recording"), config)
-
-
 def _with_names(stem: str, config: RecordingConfig | None) -> str:
     chosen = () if config is None else (config.stream_id, config.rec_name)
     return "_".join([stem, *(safe_name(str(name)) for name in chosen if name is not None)])
@@ -237,10 +233,8 @@ def fingerprint(source: Any, leave_out: Sequence[Path] = ()) -> str:
     blocks. Folders of `leave_out` inside a folder that is a recording are no part of it, for example those of results.
     """
     resolved = resolve_source(source)
-    if resolved.recording is not None:
-        parts = _describe_memory(resolved.recording)
-    else:
-        parts = _describe_files(resolved.files, leave_out)
+    recording = resolved.recording
+    parts = _describe_files(resolved.files, leave_out) if recording is None else _describe_memory(recording)
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(part)
@@ -261,10 +255,10 @@ def _describe_files(paths: Iterable[Path], leave_out: Sequence[Path]) -> Iterato
 
 def _files_below(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
     root = folder.resolve()
-    gone = [path for path in (Path(entry).resolve() for entry in leave_out) if root in path.parents]
+    left_out = [path for path in (Path(entry).resolve() for entry in leave_out) if root in path.parents]
     for entry in folder.rglob("*"):
         below = root / entry.relative_to(folder)
-        if entry.is_file() and not any(below.is_relative_to(path) for path in gone):
+        if entry.is_file() and not any(below.is_relative_to(path) for path in left_out):
             yield entry
 
 
@@ -281,19 +275,15 @@ def _describe_file(path: Path, *, sample: bool) -> Iterator[bytes]:
 
 def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
     frames = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
-    scale = [
-        None if values is None else values.tolist()
-        for values in (recording.get_channel_gains(), recording.get_channel_offsets())
-    ]
-    locations = recording.get_channel_locations().tolist() if recording.has_probe() else None
+    scales = (recording.get_channel_gains(), recording.get_channel_offsets())
     description = [
         str(recording.get_dtype()),
         recording.get_num_channels(),
         frames,
         recording.get_sampling_frequency(),
         [str(channel) for channel in recording.channel_ids],
-        scale,
-        locations,
+        [None if values is None else values.tolist() for values in scales],
+        recording.get_channel_locations().tolist() if recording.has_probe() else None,
     ]
     yield json.dumps(description).encode()
     for segment, n_frames in enumerate(frames):

@@ -65,7 +65,7 @@ def json_of(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read as spikeinterface's JSON: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(  # noqa: TRY004  it is the input that is wrong
+        raise ValueError(  # noqa: TRY004  the input is wrong
             f"{file} cannot be read as spikeinterface: it holds a {type(content).__name__}, not a description"
         )
     return content

@@ -77,8 +77,8 @@ def _require_memory(context: Context, least: int, what: str, kept: str) -> None:
     if allowed < least:
         raise HostOutOfMemoryError(
             f"There is too little memory: {what} take at least {format_memory(least)}, and of what this machine has "
-            f"available a sort uses {format_memory(allowed)}. Check first what other processes use, and which limit the "
-            f"job or container has{kept}.",
+            f"available a sort uses {format_memory(allowed)}. Check first what other processes use, and which limit "
+            f"the job or container has{kept}.",
             sorter=context.backend.sorter_label,
         )
 

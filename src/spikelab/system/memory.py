@@ -16,13 +16,8 @@ import ctypes
 import math
 import re
 import sys
-from functools import cache
-from typing import TYPE_CHECKING
 
 from spikelab.system.json_files import scalar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MEMORY = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<prefix>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
 LEAST_MEMORY = 1_000_000
@@ -81,15 +76,6 @@ def too_little(total: int, least: int, what: str) -> str:
 
 def release() -> None:
     """Give free memory back to the system; the C library would keep it for later allocations."""
-    trim = _trim()
-    if trim is not None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc
         trim(0)
-
-
-@cache
-def _trim() -> Callable[[int], int] | None:
-    """Find ``malloc_trim``, which only glibc has."""
-    if sys.platform != "linux":
-        return None
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return trim

@@ -55,7 +55,11 @@ def is_running(process: dict[str, Any]) -> bool | None:
 def started_at(pid: int) -> float | None:
     """Return when a process was started, on Linux by a clock that is never set; None for a process that has ended."""
     if PROC.exists():
-        return _started_by_proc(pid)
+        try:
+            fields = (PROC.parents[1] / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return None if fields[STATE] in ENDED else int(fields[START])
     import psutil
 
     try:
@@ -63,14 +67,6 @@ def started_at(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time(), 2)
     except psutil.Error:
         return None
-
-
-def _started_by_proc(pid: int) -> float | None:
-    try:
-        fields = (PROC.parents[1] / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[STATE] in ENDED else int(fields[START])
 
 
 _CHANGING = threading.Lock()

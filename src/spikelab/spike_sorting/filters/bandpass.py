@@ -31,17 +31,10 @@ EXTENSION = 3 * (2 * ORDER + 1)
 
 
 class BandPassRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
-    """Band-passed traces in float32.
+    """Band-passed traces in float32, of a recording of any number type; `freq_max` is below half the sampling rate.
 
-    Parameters
-    ----------
-    recording : BaseRecording
-        Traces of any number type.
-    freq_min, freq_max : float
-        In Hz; `freq_max` is below half the sampling rate.
-    gain_to_uv : sequence of float, shape (channels,), optional
-        Microvolts per unit of `recording`; the result is then in microvolts. Offsets are not needed: the filter removes
-        them.
+    With `gain_to_uv`, microvolts per unit of `recording` for each channel, the traces are in microvolts. The filter
+    removes offsets, which need not be known.
     """
 
     def __init__(
@@ -102,23 +95,11 @@ def zero_phase(
 ) -> Iterator[Part]:
     """Filter forwards and backwards and yield the frames [start, end) of `keep`, a few channels at a time.
 
-    These channels stay in the cache on their way through both filters: memory is read once and not written at all.
+    `stored`, of any number type and shape (frames, channels), is multiplied by `gains`, one per channel; NaN and
+    infinite values make NaN of their channel. `gain` and `poles` are from :func:`design`. Each item is a slice of
+    channels and their traces, which are overwritten when the next item is asked for.
 
-    Parameters
-    ----------
-    stored : numpy.ndarray, shape (frames, channels)
-        Any number type; NaN and infinite values make NaN of their channel.
-    gains : numpy.ndarray, shape (channels,)
-        Factors of the result.
-    gain, poles
-        From :func:`design`.
-    keep : tuple of int
-        Frames to return.
-
-    Yields
-    ------
-    tuple of (slice, numpy.ndarray of float32, shape (end - start, channels of the slice))
-        The channels, and their traces, which are overwritten when the next item is asked for.
+    The channels stay in the cache on their way through both filters: memory is read once and not written at all.
     """
     stored = np.asarray(stored)
     (start, end), (n_frames, n_channels) = keep, stored.shape

@@ -99,7 +99,9 @@ def write_binary(
     if n_frames == 0:
         raise ValueError("the recording has no samples")
     target.parent.mkdir(parents=True, exist_ok=True)
-    _require_room(target, n_frames * n_channels * 2)
+    size = n_frames * n_channels * 2
+    if shutil.disk_usage(target.parent).free < size:
+        raise _disk_full(target, size)
     chunks = chunk_ranges(n_frames, n_channels, recording.get_sampling_frequency())
     try:
         with files.replacing(target) as temporary:
@@ -110,26 +112,26 @@ def write_binary(
             report = _report(recording, signal, totals, lsb, check=check)
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise _disk_full(target, n_frames * n_channels * 2) from error
+            raise _disk_full(target, size) from error
         raise
     return _describe(recording, target, lsb, totals.n_clipped), report
 
 
 def chunk_ranges(n_frames: int, n_channels: int, sampling_frequency: float) -> list[FrameRange]:
     """Divide the recording into half-open frame ranges of a quarter of a second to two seconds."""
-    length = max(1, _chunk_frames(n_frames, n_channels, sampling_frequency))
+    length = _chunk_frames(n_frames, n_channels, sampling_frequency)
     return [(start, min(start + length, n_frames)) for start in range(0, n_frames, length)]
 
 
 def least_bytes(n_frames: int, n_channels: int, sampling_frequency: float) -> int:
     """Return the bytes that writing a recording takes with one worker."""
-    return max(1, _chunk_frames(n_frames, n_channels, sampling_frequency)) * n_channels * WORKER_BYTES_PER_SAMPLE
+    return _chunk_frames(n_frames, n_channels, sampling_frequency) * n_channels * WORKER_BYTES_PER_SAMPLE
 
 
 def _chunk_frames(n_frames: int, n_channels: int, sampling_frequency: float) -> int:
     wanted = CHUNK_SAMPLES // n_channels
     length = int(min(max(wanted, MIN_CHUNK_S * sampling_frequency), MAX_CHUNK_S * sampling_frequency))
-    return min(n_frames, max(length, 1))
+    return max(1, min(n_frames, length))
 
 
 def choose_lsb(max_abs_uv: float, noise_uv: float = np.inf) -> float:
@@ -286,11 +288,6 @@ def _electrodes(values: Any) -> IntArray | None:
     if values is None or np.asarray(values).dtype.kind not in "iu":
         return None
     return np.asarray(values, dtype=np.int64)
-
-
-def _require_room(target: Path, needed: int) -> None:
-    if shutil.disk_usage(target.parent).free < needed:
-        raise _disk_full(target, needed)
 
 
 def _disk_full(target: Path, needed: int) -> DiskExhaustionError:

@@ -65,24 +65,11 @@ class StreamInfo:
 
 
 def inspect_file(path: str | Path, *, trust_input: bool = False) -> list[StreamInfo]:
-    """List the streams, wells and recordings of the file or folder at `path`.
+    """List the streams, wells and recordings of a file, a folder that is a recording, or a folder of files.
 
-    Parameters
-    ----------
-    path : str or Path
-        A file, a folder that is a recording, or a folder of files.
-    trust_input : bool
-        Whether to follow classes, pickles and links of the input, as the setting of that name does.
-
-    Returns
-    -------
-    list of StreamInfo
-        One per stream, well and recording; a stream that cannot be read has ``readable=False`` and the reason.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is nothing, or nothing that is a recording.
+    `trust_input` follows classes, pickles and links of the input, as the setting of that name does. A stream that
+    cannot be read has ``readable=False`` and the reason; a path without any recording raises a FileNotFoundError or a
+    ValueError.
     """
     source = resolve_source(path)
     known = FORMATS[source.format]

@@ -97,20 +97,12 @@ def _only_well(path: Path, recordings: dict[str, list[str]], rec_name: str | Non
 
 
 def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = None) -> IntArray:
-    """Return the row of the raw dataset for each connected channel.
+    """Return the row of the raw dataset, which has `n_rows`, for each connected channel.
 
-    Files cut down after the recording have one row per entry of the mapping, in its order. Files as the device writes
-    them have a row per amplifier channel (1024, and four with frame numbers), whatever is connected: there the row is
-    the channel number.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the dataset.
-    mapped : numpy.ndarray of int64
-        ``mapping["channel"]``; negative where an electrode is not connected.
-    stored : numpy.ndarray of int64, optional
-        Channel of each row, where the file has that table.
+    `mapped` is ``mapping["channel"]``, negative where an electrode is not connected; `stored` the channel of each row,
+    where the file has that table. Files cut down after the recording have one row per entry of the mapping, in its
+    order. Files as the device writes them have a row per amplifier channel (1024, and four with frame numbers),
+    connected or not: there the row is the channel number.
     """
     connected = mapped[mapped >= 0]
     if stored is not None and len(stored) == n_rows and np.isin(connected, stored).all():

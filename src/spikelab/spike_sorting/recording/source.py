@@ -65,14 +65,9 @@ class Source:
 
 
 def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source:
-    """Classify `source`, opening no more than the head of its files.
+    """Classify `source`, a path or a SpikeInterface recording in memory, opening no more than the head of its files.
 
-    Parameters
-    ----------
-    source : str, Path, BaseRecording or Source
-        A path, or a SpikeInterface recording in memory.
-    config : RecordingConfig, optional
-        For the names of stream and recording, and for the fields that headerless binary files need.
+    `config` has the names of stream and recording, and the fields that headerless binary files need.
 
     Raises
     ------

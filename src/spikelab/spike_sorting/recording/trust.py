@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,11 +171,12 @@ class _Vetting:
     def _class(self, name: Any, file: Path) -> None:
         from spikeinterface import BaseRecording
 
-        module, _, attribute = str(name).rpartition(".")
+        (module, _, attribute), found = str(name).rpartition("."), None
         if module in MODULES or module.startswith(NEO):
-            found = _attribute(module, attribute)
-            if isinstance(found, type) and issubclass(found, BaseRecording):
-                return
+            with suppress(ImportError):  # of a module that this version of SpikeInterface lacks
+                found = getattr(import_module(module), attribute, None)
+        if isinstance(found, type) and issubclass(found, BaseRecording):
+            return
         what = "a sorting, not a recording" if attribute.endswith(("Sorting", "SortingExtractor")) else "what to call"
         raise ValueError(
             f"{self._root}: {file.name} names {str(name)[:200]!r} as {what}, which is none of the recordings of "
@@ -257,16 +260,6 @@ def _place(base: Path, text: str) -> Path:
     if ".." in Path(text).parts:
         return (base / text).resolve()
     return Path(os.path.normpath((base / text).absolute()))
-
-
-def _attribute(module: str, name: str) -> Any:
-    """Import an attribute of one of the modules above; None where this version of SpikeInterface lacks it."""
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(module), name, None)
-    except ImportError:
-        return None
 
 
 def _nodes(value: Any) -> Iterator[tuple[str, Any]]:

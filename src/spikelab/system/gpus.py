@@ -25,20 +25,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Gpus:
-    """GPUs that this process may use, or why there is none.
-
-    Attributes
-    ----------
-    found : tuple of Gpu
-    problem : str
-        Why there is none; "" otherwise.
-    unknown : bool
-        Whether there is a driver, but nvidia-smi is missing, so that its GPUs cannot be listed.
-    """
+    """GPUs that this process may use, or why there is none."""
 
     found: tuple[Gpu, ...] = ()
-    problem: str = ""
-    unknown: bool = False
+    problem: str = ""  # why there is none
+    unknown: bool = False  # there is a driver, but no nvidia-smi that lists its GPUs
 
 
 def gpus() -> Gpus:

@@ -68,13 +68,7 @@ class StreamBandPass:
 
 
 class FilterStream:
-    """Filters frames that come in pieces of any size.
-
-    Attributes
-    ----------
-    delay : int
-        Frames by which the result is late.
-    """
+    """Filters frames that come in pieces of any size; the result is late by `delay` frames."""
 
     def __init__(self, band_pass: StreamBandPass, sampling_frequency: float, n_channels: int) -> None:
         if band_pass.freq_max >= sampling_frequency / 2:
@@ -133,13 +127,8 @@ def weights(freq_min: float, freq_max: float, sampling_frequency: float, n_ahead
 
     Filtering backwards weighs the future with the filter's response to an impulse. The future beyond `n_ahead` is
     replaced by its prediction from the frames before: the normal equations of linear regression, with the covariance of
-    white noise that has passed the filter once.
-
-    Returns
-    -------
-    taps : numpy.ndarray of float32, shape (n_ahead + 1,)
-    difference : float
-        Root mean square of the difference from filtering backwards, relative to that of the result, for white noise.
+    white noise that has passed the filter once. The second result is the root mean square of the difference from
+    filtering backwards, relative to that of the result, for white noise.
     """
     from scipy.linalg import solve_toeplitz
     from scipy.signal import lfilter

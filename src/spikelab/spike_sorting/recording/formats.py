@@ -19,25 +19,12 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 
 @dataclass(frozen=True)
 class Format:
-    """Marks and reader of a format.
+    """Marks of a format."""
 
-    Attributes
-    ----------
-    name : str
-        Name that is stored with the results; the key in SpikeInterface's table of extractors, unless
-        :mod:`.readers` has a function of its own.
-    suffixes : tuple of str
-        Endings of its files, lower case; empty for formats that are recognised by content.
-    has_streams : bool
-        Whether SpikeInterface lists its streams (readers that build on neo).
-    marks : tuple of str
-        For a folder: glob patterns, one of which matches inside it.
-    """
-
-    name: str
-    suffixes: tuple[str, ...] = ()
-    has_streams: bool = False
-    marks: tuple[str, ...] = ()
+    name: str  # also the key in SpikeInterface's table of extractors, where :mod:`.readers` has no function of its own
+    suffixes: tuple[str, ...] = ()  # lower case; none where files are recognised by content
+    has_streams: bool = False  # which SpikeInterface lists (readers that build on neo)
+    marks: tuple[str, ...] = ()  # of a folder: glob patterns, one of which matches inside
 
 
 def _neo(name: str, *suffixes: str) -> Format:

@@ -26,35 +26,18 @@ STREAM_ERRORS = (OSError, ValueError, ImportError, SpikeSortingClassifiedError)
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream, or well, or recording of a well.
+    """One stream, or well, or recording of a well; sizes are None where they cannot be read."""
 
-    Attributes
-    ----------
-    file : Path
-        The file, or the folder that is a recording.
-    format : str
-    stream_id, rec_name : str or None
-        Settings that choose it. For NWB, `stream_id` is the ElectricalSeries.
-    n_channels, n_samples, sampling_frequency : int, int and float, or None
-        Size and rate in Hz; None where they cannot be read.
-    filters : tuple of int
-        HDF5 filters of the traces (MaxWell).
-    readable : bool
-        Whether the traces can be read on this host.
-    problem : str
-        Reason why not; for a headerless file, the settings that are needed.
-    """
-
-    file: Path
+    file: Path  # or the folder that is a recording
     format: str
-    stream_id: str | None = None
+    stream_id: str | None = None  # setting that chooses the stream; for NWB, the ElectricalSeries
     rec_name: str | None = None
     n_channels: int | None = None
     n_samples: int | None = None
     sampling_frequency: float | None = None
-    filters: tuple[int, ...] = ()
-    readable: bool = True
-    problem: str = ""
+    filters: tuple[int, ...] = ()  # HDF5 filters of the traces (MaxWell)
+    readable: bool = True  # on this host
+    problem: str = ""  # why the stream is not readable; for a headerless file, the settings that are needed
 
     @property
     def duration_s(self) -> float | None:

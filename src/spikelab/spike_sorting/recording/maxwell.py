@@ -32,30 +32,16 @@ MAPPING = {"channel": "iu", "electrode": "iu", "x": "iuf", "y": "iuf"}
 
 @dataclass(frozen=True)
 class MaxwellLayout:
-    """Layout of one recording of one well.
+    """Layout of one recording of one well; arrays have one row per channel."""
 
-    Attributes
-    ----------
-    dataset : str
-        Path of the raw counts inside the file, shape (rows, frames).
-    rows, channels, electrodes : numpy.ndarray of int64, shape (channels,)
-        Row of each channel, its number in the amplifier, and the number of the electrode routed to it.
-    locations : numpy.ndarray, shape (channels, 2)
-        In micrometres.
-    n_frames : int
-    sampling_frequency : float
-    gain_uv : float
-        Microvolts per count.
-    """
-
-    dataset: str
-    rows: IntArray
-    channels: IntArray
-    electrodes: IntArray
-    locations: NDArray[np.float64]
+    dataset: str  # path of the raw counts inside the file, shape (rows, frames)
+    rows: IntArray  # of the dataset
+    channels: IntArray  # numbers in the amplifier
+    electrodes: IntArray  # numbers of the electrodes routed to the channels
+    locations: NDArray[np.float64]  # x and y in micrometres
     n_frames: int
     sampling_frequency: float
-    gain_uv: float
+    gain_uv: float  # microvolts per count
 
 
 def list_recordings(file: Any) -> dict[str, list[str]]:

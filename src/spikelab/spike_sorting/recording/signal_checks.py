@@ -30,31 +30,15 @@ MIN_DURATION_S = 2.0
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """Findings of the checks while the binary was written, in plain values for JSON.
+    """Findings of the checks while the binary was written, in plain values for JSON."""
 
-    Attributes
-    ----------
-    lsb_uv : float
-        Microvolts per count of the binary.
-    n_clipped : int
-        Number of samples that exceeded the binary's range and were clipped.
-    max_abs_uv : float
-        Largest absolute value.
-    noise_uv : tuple of float
-        Noise of each channel: the median over sampled blocks of MAD / 0.6745.
-    flat_channels, saturated_channels : tuple of str
-        Ids of channels that never change, and of those on a rail for half of the sampled time or more.
-    warnings : tuple of str
-        Warnings that the user was given.
-    """
-
-    lsb_uv: float
-    n_clipped: int
-    max_abs_uv: float
-    noise_uv: tuple[float, ...]
-    flat_channels: tuple[str, ...] = ()
-    saturated_channels: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    lsb_uv: float  # microvolts per count of the binary
+    n_clipped: int  # samples that exceeded the binary's range
+    max_abs_uv: float  # largest absolute value
+    noise_uv: tuple[float, ...]  # of each channel: the median over sampled blocks of MAD / 0.6745
+    flat_channels: tuple[str, ...] = ()  # ids of channels that never change
+    saturated_channels: tuple[str, ...] = ()  # ids of channels on a rail for half of the sampled time or more
+    warnings: tuple[str, ...] = ()  # as the user got them
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the report for JSON."""
@@ -63,22 +47,12 @@ class RecordingReport:
 
 @dataclass(frozen=True)
 class SignalCheck:
-    """Statistics of sampled blocks.
+    """Statistics of sampled blocks; arrays have one value per channel."""
 
-    Attributes
-    ----------
-    max_abs_uv : float
-        Largest absolute value after filtering.
-    noise_uv : numpy.ndarray, shape (channels,)
-        MAD / 0.6745 after filtering.
-    constant, on_rail : numpy.ndarray of bool, shape (channels,)
-        Channels whose stored values do not change, or are a rail of the converter half of the time or more.
-    """
-
-    max_abs_uv: float
-    noise_uv: NDArray[np.float64]
-    constant: BoolArray
-    on_rail: BoolArray
+    max_abs_uv: float  # largest absolute value after filtering
+    noise_uv: NDArray[np.float64]  # MAD / 0.6745 after filtering
+    constant: BoolArray  # stored values do not change
+    on_rail: BoolArray  # stored values are a rail of the converter half of the time or more
 
 
 def sampled_ranges(n_frames: int, seed: int) -> list[FrameRange]:

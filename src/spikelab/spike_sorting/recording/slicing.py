@@ -66,23 +66,13 @@ def _within(piece: FrameRange, window: FrameRange, fs: float) -> FrameRange:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of one file, before any cut.
+    """One segment of one file, before any cut."""
 
-    Attributes
-    ----------
-    source_index, segment : int
-        Position of the file among the files, and of the segment in the file.
-    n_frames : int
-        Length.
-    name, source_file : str
-        Stem and path of the file (the path is "" in memory).
-    """
-
-    source_index: int
-    segment: int
+    source_index: int  # position of the file among the files
+    segment: int  # position in the file
     n_frames: int
-    name: str = ""
-    source_file: str = ""
+    name: str = ""  # stem of the file
+    source_file: str = ""  # "" in memory
 
 
 def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> tuple[Epoch, ...]:

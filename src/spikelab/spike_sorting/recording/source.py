@@ -41,25 +41,11 @@ LONGEST_NAME = 180  # bytes; file systems allow 255, and the names of folders ha
 
 @dataclass(frozen=True)
 class Source:
-    """An input that is classified but not opened.
+    """An input that is classified but not opened."""
 
-    Attributes
-    ----------
-    kind : {"memory", "file", "folder", "files"}
-        A SpikeInterface recording, a file, a folder that is itself a recording, or a folder of files to concatenate.
-    files : tuple of Path
-        Paths to open, in order: the file, the folder, or the folder's files. Empty in memory.
-    stem : str
-        Short name, fit for a file name; ends in the stream's and the recording's name where they were chosen.
-    format : str
-        Name of the format.
-    recording : BaseRecording or None
-        The recording in memory.
-    """
-
-    kind: Literal["memory", "file", "folder", "files"]
-    files: tuple[Path, ...]
-    stem: str
+    kind: Literal["memory", "file", "folder", "files"]  # a folder is a recording; files are those of a folder
+    files: tuple[Path, ...]  # to open, in order; none in memory
+    stem: str  # fit for a file name; ends in the names of stream and recording where these were chosen
     format: str
     recording: BaseRecording | None = field(default=None, repr=False)
 

@@ -19,8 +19,8 @@ from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.config import preset_for
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
 from spikelab.spike_sorting.run import sort_one
-from spikelab.spike_sorting.stages import requirements
-from spikelab.spike_sorting.stages.requirements import least_memory
+from spikelab.spike_sorting.stages import checks
+from spikelab.spike_sorting.stages.checks import least_memory
 from spikelab.system import memory
 from spikelab.system.memory import parse_memory
 
@@ -97,13 +97,13 @@ def test_more_units_than_there_is_memory_for_are_refused_and_the_sorting_is_kept
 ) -> None:
     recording = save_recording(simulate(duration_s=2.0).recording, tmp_path / "culture")
     settings = {"sorter": "threshold", "create_figures": False}
-    real = requirements.least_memory
+    real = checks.least_memory
 
     def counted(*arguments, spike_counts=None, **named):  # as if each unit were ten thousand
         more = None if spike_counts is None else spike_counts * 10_000
         return real(*arguments, spike_counts=more, **named)
 
-    monkeypatch.setattr(requirements, "least_memory", counted)
+    monkeypatch.setattr(checks, "least_memory", counted)
     with pytest.raises(ValueError, match=r"the waveforms of \d+ units on 8 channels take.*what was sorted is kept"):
         sort_recording([recording], total_memory="300M", **settings)
     monkeypatch.undo()

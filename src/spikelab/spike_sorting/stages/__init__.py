@@ -7,13 +7,13 @@
 SpikeInterface's quality metrics (``quality.py``) are an artifact of their own beside them, made only where wanted.
 """
 
+from spikelab.spike_sorting.stages.checks import require_machine
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
 from spikelab.spike_sorting.stages.figures import discard_outdated, draw_overview, figures_stage
 from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
 from spikelab.spike_sorting.stages.recording import recording_stage
-from spikelab.spike_sorting.stages.requirements import require_machine
 from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage, will_sort
 from spikelab.spike_sorting.stages.store import StageResult, StageStore

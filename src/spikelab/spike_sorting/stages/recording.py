@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.failures.classifier import cause_of, classify_outside_sorter
+from spikelab.spike_sorting.stages.checks import require_memory, require_room
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
 from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, Manifest
-from spikelab.spike_sorting.stages.requirements import require_memory, require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 from spikelab.system.json_files import read_object, readable
 from spikelab.system.runlog import logged_warnings

@@ -15,10 +15,10 @@ from spikelab.spike_sorting._exceptions import (
 )
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.failures.classifier import cause_of
+from spikelab.spike_sorting.stages.checks import require_room
 from spikelab.spike_sorting.stages.diagnosis import diagnose
 from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.spike_sorting.stages.recording import ensure_traces, recording_key
-from spikelab.spike_sorting.stages.requirements import require_room
 from spikelab.spike_sorting.stages.scratch import empty_folder
 from spikelab.spike_sorting.stages.store import now
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
+from spikelab.spike_sorting.stages.checks import require_waveform_memory, require_waveform_room
 from spikelab.spike_sorting.stages.context import Context, stage_seed
 from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.spike_sorting.stages.recording import ensure_traces
-from spikelab.spike_sorting.stages.requirements import require_waveform_memory, require_waveform_room
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 
 if TYPE_CHECKING:

@@ -21,9 +21,8 @@ from spikelab.spike_sorting.waveforms.alignment import AlignedSpikes, MainChanne
 from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, Chunk, UnitPool, iterate_chunks
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes
-from spikelab.spike_sorting.waveforms.sinks import FolderSink, MemorySink
 from spikelab.spike_sorting.waveforms.templates import Accumulator, Averages, Workspace, running_sums
-from spikelab.spike_sorting.waveforms.windows import Window, cut_windows, draw, fitting
+from spikelab.spike_sorting.waveforms.windows import FolderSink, MemorySink, Window, cut_windows, draw, fitting
 from spikelab.system.memory import parse_memory
 
 if TYPE_CHECKING:

@@ -1,17 +1,21 @@
-"""Windows around spikes: which of them fit into an epoch, which are drawn, and what they hold."""
+"""Windows around spikes: which of them fit into an epoch, which are drawn, what they hold, and the sinks for them."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 from spikelab.spikedata._windows import whole_frames
+from spikelab.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
 
     from spikelab.spike_sorting.data import Epoch, FloatArray, IntArray, TraceSource
     from spikelab.spike_sorting.waveforms.chunks import Chunk
@@ -78,3 +82,55 @@ def cut_windows(
         for start in range(first, last, at_a_time):
             rows = frames[picked[start : min(start + at_a_time, last)], None] + around
             yield unit, chunk.traces[rows] * np.float32(scale)
+
+
+class FolderSink:
+    """Sink that writes ``waveforms_{unit}.npy``, (n, samples, channels) float32 microvolts, without holding them.
+
+    A context manager: the files appear in `folder` together at the end, or not at all after an error. `shapes` are
+    unit id -> (n, samples, channels), in the order of the units.
+    """
+
+    def __init__(self, folder: Path, shapes: Mapping[int, tuple[int, int, int]]) -> None:
+        self.folder, self._shapes, self._held = folder, shapes, ExitStack()
+        self._ids = list(shapes)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._scratch = self._held.enter_context(files.folder_beside(self.folder / "waveforms"))
+        for unit, shape in self._shapes.items():
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            with self._path(unit).open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+        return self
+
+    def _path(self, unit: int) -> Path:
+        return self._scratch / f"waveforms_{unit}.npy"
+
+    def add(self, unit: int, windows: FloatArray) -> None:
+        """Append the next windows of the unit with this index; no file stays open, as units can be very many."""
+        with self._path(self._ids[unit]).open("ab") as file:
+            file.write(np.ascontiguousarray(windows, dtype="<f4").data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            for unit in self._shapes:
+                self._path(unit).replace(self.folder / self._path(unit).name)
+        self._held.close()
+
+
+class MemorySink:
+    """Sink that fills `arrays`, unit id -> windows of the `shapes`, (n, samples, channels) float32 microvolts."""
+
+    def __init__(self, shapes: Mapping[int, tuple[int, int, int]], arrays: dict[int, FloatArray]) -> None:
+        arrays.update({unit: np.empty(shape, dtype=np.float32) for unit, shape in shapes.items()})
+        self._arrays = [arrays[unit] for unit in shapes]
+        self._filled = [0] * len(shapes)
+
+    def add(self, unit: int, windows: FloatArray) -> None:
+        """Store the next windows of the unit with this index."""
+        start = self._filled[unit]
+        self._filled[unit] = start + len(windows)
+        self._arrays[unit][start : start + len(windows)] = windows

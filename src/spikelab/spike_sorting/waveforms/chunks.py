@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -58,28 +57,19 @@ class Chunk(NamedTuple):
         return self._replace(first=first, last=last)
 
 
-class UnitPool:
+class UnitPool(ThreadPool):
     """Threads that share the units among themselves; with one worker no thread is started."""
 
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = max(1, n_jobs)
-        self._pool = ThreadPool(self.n_jobs) if self.n_jobs > 1 else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        super().__init__(self.n_jobs)
 
     def run(self, n_units: int, work: Callable[[slice], None], weights: IntArray | None = None) -> None:
         """Call `work` with contiguous slices that cover the units; return when all are done.
 
         The slices have equal numbers of units or, with `weights`, one per unit, about equal sums of weights.
         """
-        if self._pool is None:
+        if self.n_jobs == 1:
             work(slice(0, n_units))
             return
         n_slices = min(self.n_jobs, n_units)
@@ -88,7 +78,7 @@ class UnitPool:
         else:
             sums = np.cumsum(weights)
             inner = np.searchsorted(sums, sums[-1] * np.arange(1, n_slices) / n_slices).tolist()
-        tasks = [self._pool.submit(work, slice(a, b)) for a, b in pairwise([0, *inner, n_units])]
+        tasks = [self.submit(work, slice(a, b)) for a, b in pairwise([0, *inner, n_units])]
         for task in tasks:
             task.result()
 

@@ -112,7 +112,7 @@ def compute_waveforms(
         shapes = {unit: (len(own), window.n_samples, source.n_channels) for unit, own in zip(ids, picked, strict=True)}
         sinks: list[FolderSink | MemorySink] = []
         if waveforms_folder is not None:
-            sinks.append(stack.enter_context(FolderSink(Path(waveforms_folder), shapes)))
+            sinks.append(stack.enter_context(FolderSink.into(Path(waveforms_folder), shapes)))
         if keep is not None:
             _warn_if_large(shapes, parse_memory(total_memory))
             sinks.append(MemorySink(shapes, keep))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from spikelab.system import files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from spikelab.spike_sorting.data import Epoch, FloatArray, IntArray, TraceSource
     from spikelab.spike_sorting.waveforms.chunks import Chunk
@@ -87,38 +86,30 @@ def cut_windows(
 class FolderSink:
     """Sink that writes ``waveforms_{unit}.npy``, (n, samples, channels) float32 microvolts, without holding them.
 
-    A context manager: the files appear in `folder` together at the end, or not at all after an error. `shapes` are
-    unit id -> (n, samples, channels), in the order of the units.
+    `shapes` are unit id -> (n, samples, channels), in the order of the units.
     """
 
     def __init__(self, folder: Path, shapes: Mapping[int, tuple[int, int, int]]) -> None:
-        self.folder, self._shapes, self._held = folder, shapes, ExitStack()
-        self._ids = list(shapes)
+        self.paths = [folder / f"waveforms_{unit}.npy" for unit in shapes]
+        for path, shape in zip(self.paths, shapes.values(), strict=True):
+            with path.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
-    def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._scratch = self._held.enter_context(files.folder_beside(self.folder / "waveforms"))
-        for unit, shape in self._shapes.items():
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            with self._path(unit).open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, header)
-        return self
-
-    def _path(self, unit: int) -> Path:
-        return self._scratch / f"waveforms_{unit}.npy"
+    @classmethod
+    @contextmanager
+    def into(cls, folder: Path, shapes: Mapping[int, tuple[int, int, int]]) -> Iterator[FolderSink]:
+        """Yield a sink whose files appear in `folder` together at the end of the block, or not at all on an error."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.folder_beside(folder / "waveforms") as temporary:
+            sink = cls(temporary, shapes)
+            yield sink
+            for path in sink.paths:
+                path.replace(folder / path.name)
 
     def add(self, unit: int, windows: FloatArray) -> None:
         """Append the next windows of the unit with this index; no file stays open, as units can be very many."""
-        with self._path(self._ids[unit]).open("ab") as file:
+        with self.paths[unit].open("ab") as file:
             file.write(np.ascontiguousarray(windows, dtype="<f4").data)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            for unit in self._shapes:
-                self._path(unit).replace(self.folder / self._path(unit).name)
-        self._held.close()
 
 
 class MemorySink:

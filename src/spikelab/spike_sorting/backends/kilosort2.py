@@ -183,19 +183,22 @@ def _broken_type(name: str, value: Any, default: Any) -> str | None:
     """Name the type that `value` must have, by that of the default, and has not; None where it has."""
     if name in OPTIONAL_NUMBERS:
         return None if value is None or (_is_number(value) and value > 0) else "None or a number above 0"
-    if isinstance(default, bool):
-        return None if isinstance(value, bool) else "True or False"
-    if _is_number(default):
-        return None if _is_number(value) else "a number"
-    return "two numbers" if _is_pair(default) and not _is_pair(value) else None
+    kind = _kind(default)
+    return None if kind is None or _kind(value) == kind else kind
+
+
+def _kind(value: Any) -> str | None:
+    """Name the type of a value as in messages; None for a type that is not checked."""
+    if isinstance(value, bool):
+        return "True or False"
+    if _is_number(value):
+        return "a number"
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+    return "two numbers" if is_pair else None
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _warn_of_new_gpu() -> None:

@@ -29,9 +29,7 @@ class Context:
     intermediate: Path  # folder of heavy files
     fingerprint: str  # identity of the input: the root of all keys
     sorts: bool = True  # whether the sorter will run
-    wanted_memory: int = (
-        0  # total_memory as the user gave it, in bytes; in `config` it is what this machine has at most
-    )
+    wanted_memory: int = 0  # total_memory as the user gave it, in bytes; `config` has no more than this machine
 
     @property
     def traces_path(self) -> Path:

@@ -41,7 +41,7 @@ NOT_HELPED_BY_LESS = (DiskExhaustionError, SorterTimeoutError)  # a full disk; a
 def sorting_stage(
     context: Context, recording: StageResult[BinaryRecording], attempts: list[dict[str, Any]]
 ) -> StageResult[SpikeTrains]:
-    """Find the spikes of each unit with the sorter; each of its `attempts`, and how it ended, is appended."""
+    """Find the spikes of each unit with the sorter; `attempts` gets each try, with its parameters and its end."""
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)

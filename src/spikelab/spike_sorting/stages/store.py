@@ -189,7 +189,7 @@ class StageStore:
         *,
         durable: bool,
     ) -> Manifest:
-        """Make and publish an artifact; one equal to the `damaged` one keeps its run id, so that later stages stay."""
+        """Make and publish an artifact; equal to the `damaged` one, it keeps the run id, and later stages need not run."""
         manifest = Manifest(key.stage, uuid.uuid4().hex, dict(key.settings), dict(key.inputs), versions=self.versions)
         if damaged is not None and damaged.files is not None and damaged.failure is None:
             manifest.run_id = damaged.run_id
@@ -268,9 +268,7 @@ def _recover(folder: Path) -> None:
     """Put the newest complete artifact that a killed run left in its place, and delete the rest."""
     new, old = (sorted(folder.parent.glob(f".{folder.name}.*{kind}")) for kind in ("new", "old"))
     leftovers = new + old
-    complete = [path for path in new if Manifest.read(path) is not None]
-    if not complete and not folder.exists():
-        complete = [path for path in old if Manifest.read(path) is not None]
+    complete = _complete(new) or ([] if folder.exists() else _complete(old))
     if complete:
         newest = max(complete, key=lambda path: (path / MANIFEST).stat().st_mtime)
         try:
@@ -280,6 +278,10 @@ def _recover(folder: Path) -> None:
             leftovers = old
     for path in leftovers:
         _discard(path)
+
+
+def _complete(folders: list[Path]) -> list[Path]:
+    return [folder for folder in folders if Manifest.read(folder) is not None]
 
 
 def _equal(made: Mapping[str, Check], before: Mapping[str, Check] | None) -> bool:

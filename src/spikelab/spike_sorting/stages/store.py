@@ -189,7 +189,7 @@ class StageStore:
         *,
         durable: bool,
     ) -> Manifest:
-        """Make and publish an artifact; equal to the `damaged` one, it keeps the run id, and later stages need not run."""
+        """Make and publish an artifact; one equal to the `damaged` one keeps its run id: later stages need not run."""
         manifest = Manifest(key.stage, uuid.uuid4().hex, dict(key.settings), dict(key.inputs), versions=self.versions)
         if damaged is not None and damaged.files is not None and damaged.failure is None:
             manifest.run_id = damaged.run_id

@@ -1,4 +1,4 @@
-"""End a process and everything that it started.
+"""End a process and everything that it started, which is found by four means.
 
 - the *group*: grandchildren whose own parent has ended, so that no tree leads to them;
 - the *tree*, stopped before it is killed: a process that starts others while its tree is being killed starts no more;

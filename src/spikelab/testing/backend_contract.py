@@ -85,6 +85,15 @@ class BackendRun:
         From :func:`synthetic_recording`.
     folder : Path
         For all files of the run; must be empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from spikelab.spike_sorting.backends import get_backend_class
+    >>> from spikelab.spike_sorting.config import preset_for
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     backend = get_backend_class("threshold")(preset_for("threshold"))
+    ...     check_class(BackendRun(backend, synthetic_recording(Path(folder) / "traces.dat"), Path(folder)))
     """
 
     backend: SorterBackend

@@ -99,7 +99,14 @@ def _plugins() -> Mapping[str, EntryPoint]:
 
 
 def refresh_sorters() -> None:
-    """Find sorters anew that were installed or removed since this process first asked for one."""
+    """Find sorters anew that were installed or removed since this process first asked for one.
+
+    Examples
+    --------
+    >>> refresh_sorters()  # after ``pip install`` of a package with a sorter
+    >>> "rt_sort" in list_sorters()
+    True
+    """
     _plugins.cache_clear()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -28,8 +27,6 @@ from spikelab.system.memory import parse_memory
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from spikelab.spike_sorting.data import Epoch, IntArray
     from spikelab.spike_sorting.settings.schema import WaveformConfig
 
@@ -40,16 +37,6 @@ MAX_BLOCK_BYTES = 128 * 2**20
 SPIKE_BYTES = 150  # of a spike, in all arrays that hold one number per spike
 COPIES_IN_FILES = 2  # of the templates, while the files are written
 _ESTIMATE, _AVERAGE = 0, 1  # purpose of a unit's random numbers, part of their seed
-
-
-@dataclass(frozen=True)
-class AlignedUnits:
-    """Spikes, main channel and polarity of each unit."""
-
-    unit_ids: IntArray  # ascending
-    spikes: tuple[IntArray, ...]  # aligned frames per unit
-    channels: IntArray  # main channels
-    positive: NDArray[np.bool_]  # True where the main peak is positive
 
 
 def compute_waveforms(
@@ -117,8 +104,8 @@ def compute_waveforms(
             _warn_if_large(shapes, parse_memory(total_memory))
             sinks.append(MemorySink(shapes, keep))
         averages = average_windows(work, spikes, picked, main.channels, sinks)
-    units = AlignedUnits(trains.unit_ids, spikes.trains, main.channels, main.positive)
-    return measure(source, units, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
+    aligned = SpikeTrains(trains.unit_ids, spikes.trains)
+    return measure(source, aligned, main, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
 
 
 def require_units(trains: SpikeTrains, sorter: str = "") -> None:
@@ -209,7 +196,8 @@ def averaged_spikes(
 
 def measure(
     source: TraceSource,
-    units: AlignedUnits,
+    trains: SpikeTrains,
+    main: MainChannels,
     averages: Averages,
     config: WaveformConfig,
     *,
@@ -217,9 +205,9 @@ def measure(
     seed: int,
     n_jobs: int,
 ) -> Waveforms:
-    """Derive the metrics of every unit from its template, its std and the noise, over all and epoch by epoch."""
+    """Derive the metrics of every unit, with aligned `trains`, from template, std and noise, also epoch by epoch."""
     noise, epoch_noise = noise_levels(source, seed, n_jobs=n_jobs), epoch_noise_levels(source, seed, n_jobs=n_jobs)
-    shape = (len(units.unit_ids), source.n_channels)
+    shape = (trains.n_units, source.n_channels)
     amplitudes, ratios = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     peak_inds = np.zeros(shape, dtype=np.int64)
     spread = None
@@ -235,21 +223,21 @@ def measure(
     with UnitPool(n_jobs) as pool:
         pool.run(shape[0], measure_units)
     rows = np.arange(shape[0])
-    epoch_snr, epoch_std_norm = _epoch_metrics(averages, units.channels, epoch_noise, spread)
+    epoch_snr, epoch_std_norm = _epoch_metrics(averages, main.channels, epoch_noise, spread)
     return Waveforms(
-        unit_ids=units.unit_ids,
-        spikes=units.spikes,
+        unit_ids=trains.unit_ids,
+        spikes=trains.samples,
         n_before=n_before,
         templates=averages.templates,
         template_stds=averages.stds,
-        main_channels=units.channels,
-        has_pos_peak=units.positive,
+        main_channels=main.channels,
+        has_pos_peak=main.positive,
         amplitudes=amplitudes,
         peak_inds=peak_inds,
         std_norms_all=ratios,
         noise=noise,
-        snr=signal_to_noise(amplitudes[rows, units.channels], noise[units.channels]),
-        std_norm=ratios[rows, units.channels],
+        snr=signal_to_noise(amplitudes[rows, main.channels], noise[main.channels]),
+        std_norm=ratios[rows, main.channels],
         n_averaged=averages.counts,
         epoch_templates=averages.epoch_templates,
         epoch_snr=epoch_snr,

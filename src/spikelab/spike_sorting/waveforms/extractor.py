@@ -12,11 +12,10 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.data import FloatArray, SpikeTrains, Waveforms, integer_ids
 from spikelab.spike_sorting.data.traces import trace_source
-from spikelab.spike_sorting.waveforms.alignment import Spikes
+from spikelab.spike_sorting.waveforms.alignment import MainChannels, Spikes
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.engine import (
     MAX_BLOCK_BYTES,
-    AlignedUnits,
     average_windows,
     averaged_spikes,
     compute_waveforms,
@@ -203,19 +202,18 @@ def waveforms_from_extractor(
         for unit, train in zip(ids, trains.samples, strict=True)
     ]
     averages = Averages(np.array([len(frames) for frames in chosen], dtype=np.int64), templates, stds)
-    units = AlignedUnits(
-        trains.unit_ids,
-        trains.samples,
-        np.array([extractor.chans_max_all[unit] for unit in originals], dtype=np.int64),
-        np.array([extractor.use_pos_peak[unit] for unit in originals], dtype=np.bool_),
+    main = MainChannels(
+        channels=np.array([extractor.chans_max_all[unit] for unit in originals], dtype=np.int64),
+        positive=np.array([extractor.use_pos_peak[unit] for unit in originals], dtype=np.bool_),
+        known=np.ones(len(originals), dtype=np.bool_),
     )
     if len(source.epochs) > 1:
         with UnitPool(n_jobs) as pool:
             work = Workspace(source, window, pool, running_sums(source, len(chosen), window, MAX_BLOCK_BYTES))
             every = [np.arange(len(frames)) for frames in chosen]
-            own = average_windows(work, Spikes(chosen), every, units.channels)
+            own = average_windows(work, Spikes(chosen), every, main.channels)
         averages = replace(averages, epoch_templates=own.epoch_templates, epoch_stds=own.epoch_stds)
-    return measure(source, units, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
+    return measure(source, trains, main, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
 
 
 def _templates(extractor: Any, unit_ids: list[Any], mode: str) -> FloatArray:

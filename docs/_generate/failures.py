@@ -118,9 +118,8 @@ CATEGORIES: dict[type[SpikeSortingClassifiedError], str] = {
 ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
     InsufficientActivityError: (
         "Look at the traces first (`spikelab inspect`, any viewer): a wrong data type, gain or probe file gives the "
-        "same "
-        "error more often than a silent culture does, and so does a recording that is cut too short. Then lower the "
-        "sorter's detection threshold. If it is silent, nothing is to be done."
+        "same error more often than a silent culture does, and so does a recording that is cut too short. Then lower "
+        "the sorter's detection threshold. If it is silent, nothing is to be done."
     ),
     NoGoodChannelsError: (
         "Check first that the traces show spikes by eye and have the right gain. Then lower Kilosort 2's "
@@ -128,41 +127,35 @@ ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
     ),
     SaturatedSignalError: (
         "Check first that the file is read with the right data type, gain and number of channels. Then look at the "
-        "rig: "
-        "lost fluid contact, a disconnected array, an amplifier that was off or in reset."
+        "rig: lost fluid contact, a disconnected array, an amplifier that was off or in reset."
     ),
     EmptyWaveformMetricsError: (
         "Check first where the `SpikeData` comes from: it has neither stored metrics nor `raw_data`. Take the one of "
-        "the "
-        "results folder (`sorted_spikedata_curated.npz`), attach `raw_data`, or curate without `min_snr` and "
+        "the results folder (`sorted_spikedata_curated.npz`), attach `raw_data`, or curate without `min_snr` and "
         "`max_std_norm`."
     ),
     HDF5PluginMissingError: (
-        "Check first that `hdf5_plugin_path` (or `HDF5_PLUGIN_PATH`) names a folder that exists and holds the vendor's "
-        "plugin for this system; MaxWell's is `libcompression.so`, from MaxWell Biosystems."
+        "Check first that `hdf5_plugin_path` (or `HDF5_PLUGIN_PATH`) names a folder that exists and holds the "
+        "vendor's plugin for this system; MaxWell's is `libcompression.so`, from MaxWell Biosystems."
     ),
     DockerEnvironmentError: (
         "`reason` says which: `daemon_down` (start Docker; check with `docker ps`), `client_missing` (install Docker; "
         f"`{install_command('docker')}`), `image_pull_failed` (`docker pull IMAGE` by hand, where there is network), "
         "`permission_denied` (add the user to the group `docker`, log in again), `other` (see the `__cause__`; check "
-        "the "
-        "NVIDIA container toolkit with `docker run --rm --gpus all IMAGE nvidia-smi`)."
+        "the NVIDIA container toolkit with `docker run --rm --gpus all IMAGE nvidia-smi`)."
     ),
     ModelLoadingError: (
         "Check first that `rt_sort_model_path` holds `init_dict.json` and `state_dict.pt`, or a saved `RTSort`. "
-        "Without "
-        "it the bundled models are used, and an installation that is damaged is to be repeated."
+        "Without it the bundled models are used, and an installation that is damaged is to be repeated."
     ),
     GPUUnavailableError: (
         "Check first with `nvidia-smi` whether the driver sees the GPU, and that `CUDA_VISIBLE_DEVICES` does not hide "
-        "it; "
-        "then with `python -c 'import torch; print(torch.cuda.is_available())'` whether this PyTorch can use it. A GPU "
-        "may also be too new or too old for the sorter's build."
+        "it; then with `python -c 'import torch; print(torch.cuda.is_available())'` whether this PyTorch can use it. "
+        "A GPU may also be too new or too old for the sorter's build."
     ),
     SorterNotInstalledError: (
         "`spikelab doctor` lists what is missing. Check first that this is the environment it was installed in; a "
-        "sorter "
-        "can also run in its container (`use_docker=True`)."
+        "sorter can also run in its container (`use_docker=True`)."
     ),
     FolderUnusableError: (
         "Check first who owns the folder that the message names, and whether its disk is mounted, and for writing. "
@@ -175,30 +168,27 @@ ADVICE: dict[type[SpikeSortingClassifiedError], str] = {
         "within three minutes."
     ),
     GPUOutOfMemoryError: (
-        "Check first with `nvidia-smi` whether another process has the memory. Then a smaller batch (Kilosort 2: `NT`, "
-        "Kilosort 4: `batch_size`, RT-Sort: `chunk_values`), a higher detection threshold, a shorter piece, a larger "
-        "GPU, "
-        "or RT-Sort on the CPU (`rt_sort_device='cpu'`)."
+        "Check first with `nvidia-smi` whether another process has the memory. Then a smaller batch (Kilosort 2: "
+        "`NT`, Kilosort 4: `batch_size`, RT-Sort: `chunk_values`), a higher detection threshold, a shorter piece, a "
+        "larger GPU, or RT-Sort on the CPU (`rt_sort_device='cpu'`)."
     ),
     HostOutOfMemoryError: (
         "Check first what other processes use, and which limit the job or container has: a sorter that the system "
-        "killed "
-        "(exit code -9 or 137) ends here too. Then fewer workers (`n_jobs`), less `total_memory`, a smaller batch, a "
-        "higher detection threshold."
+        "killed (exit code -9 or 137) ends here too. Then fewer workers (`n_jobs`), less `total_memory`, a smaller "
+        "batch, a higher detection threshold."
     ),
     DiskExhaustionError: (
-        "Check first with `df -h` the disk that the message names, `/tmp` too. Free space, or put `results_folders` or "
-        "`intermediate_folders` elsewhere. What is finished is loaded."
+        "Check first with `df -h` the disk that the message names, `/tmp` too. Free space, or put `results_folders` "
+        "or `intermediate_folders` elsewhere. What is finished is loaded."
     ),
     SorterTimeoutError: (
         "Read the last lines of the sorter's log first, then look whether GPU, container or network drive hang. Raise "
-        "`sorter_timeout_s` if it was only slow; where a batch system ended it, ask for more time. Finished stages are "
-        "loaded."
+        "`sorter_timeout_s` if it was only slow; where a batch system ended it, ask for more time. Finished stages "
+        "are loaded."
     ),
     SortBatchError: (
         "Look at `failures`: each input that failed, with its own error. The same call tries again what may succeed, "
-        "and "
-        "loads the rest."
+        "and loads the rest."
     ),
 }
 

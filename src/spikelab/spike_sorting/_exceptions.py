@@ -30,23 +30,31 @@ All of them survive pickling with their attributes, so that they can come back f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
+from dataclasses import InitVar, dataclass, field, fields
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
-PathLike: TypeAlias = str | Path
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DockerReason: TypeAlias = Literal["daemon_down", "client_missing", "image_pull_failed", "permission_denied", "other"]
-
-
 Kind = TypeVar("Kind", bound=type[BaseException])
+_LOG = "The sorter's log, where it was found."
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+def _about(doc: str, **default: Any) -> Any:
+    """Declare an attribute with its description; without a `default` the keyword must be given."""
+    return field(metadata={"doc": doc}, **default)
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field, _about))
 def _with_attributes(cls: Kind) -> Kind:
-    """Make the annotations of `cls` keyword-only arguments, behind the message, and attributes."""
+    """Make the annotations of `cls` keyword-only arguments, behind the message, and described attributes."""
     dataclass(kw_only=True, eq=False, repr=False, match_args=False)(cls)
-    made = cls.__init__.__annotations__
-    made |= {"message": "str"} if "message" in made else {}  # what the caller gives, rather than InitVar[str]
+    described = [f"{f.name} : {f.type}\n    {f.metadata['doc']}" for f in fields(cls)]  # type: ignore[arg-type]
+    if described:
+        cls.__init__.__annotations__["message"] = "str"  # what the caller gives, rather than InitVar[str]
+        cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes", "----------", *described, ""])
     return cls
 
 
@@ -90,258 +98,138 @@ class ResourceSortFailure(SpikeSortingClassifiedError):  # noqa: N818  a publish
 
 @_with_attributes
 class InsufficientActivityError(BiologicalSortFailure):
-    """The recording has too little spiking activity to be sorted.
+    """The recording has too little spiking activity to be sorted."""
 
-    Attributes
-    ----------
-    sorter : str
-        The sorter that failed, for example ``"kilosort2"``.
-    threshold_crossings : int or None
-        Kilosort2: threshold crossings found.
-    units_at_failure : int or None
-        Kilosort2: templates at the crash; Kilosort4: samples that its clustering complained of.
-    nspks_at_failure : float or None
-        Kilosort2: spikes per batch in the failing step.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str
-    threshold_crossings: int | None = None
-    units_at_failure: int | None = None
-    nspks_at_failure: float | None = None
-    log_path: PathLike | None = None
+    sorter: str = _about('The sorter that failed, for example ``"kilosort2"``.')
+    threshold_crossings: int | None = _about("Kilosort2: threshold crossings found.", default=None)
+    units_at_failure: int | None = _about(
+        "Kilosort2: templates at the crash; Kilosort4: samples that its clustering complained of.", default=None
+    )
+    nspks_at_failure: float | None = _about("Kilosort2: spikes per batch in the failing step.", default=None)
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class NoGoodChannelsError(BiologicalSortFailure):
-    """The sorter flagged every channel as bad; there may be signal, but none that passes its check.
+    """The sorter flagged every channel as bad; there may be signal, but none that passes its check."""
 
-    Attributes
-    ----------
-    sorter : str
-        The sorter that failed.
-    total_channels, bad_channels : int or None
-        Channels of the recording, and those flagged.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str
-    total_channels: int | None = None
-    bad_channels: int | None = None
-    log_path: PathLike | None = None
+    sorter: str = _about("The sorter that failed.")
+    total_channels: int | None = _about("Channels of the recording.", default=None)
+    bad_channels: int | None = _about("Channels that were flagged.", default=None)
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class SaturatedSignalError(BiologicalSortFailure):
-    """The recording is flat or on a rail on all channels: a fault of the acquisition rather than silence.
+    """The recording is flat or on a rail on all channels: a fault of the acquisition rather than silence."""
 
-    Attributes
-    ----------
-    channels_saturated, total_channels : int or None
-        Channels found flat or saturated, and all channels.
-    """
-
-    channels_saturated: int | None = None
-    total_channels: int | None = None
+    channels_saturated: int | None = _about("Channels found flat or saturated.", default=None)
+    total_channels: int | None = _about("Channels of the recording.", default=None)
 
 
 @_with_attributes
 class EmptyWaveformMetricsError(BiologicalSortFailure, ValueError):
-    """SNR or normalised standard deviation was asked for, but there are neither stored values nor raw data.
+    """SNR or normalised standard deviation was asked for, but there are neither stored values nor raw data."""
 
-    Attributes
-    ----------
-    metric_name : str or None
-        The metric that could not be computed.
-    """
-
-    metric_name: str | None = None
+    metric_name: str | None = _about("The metric that could not be computed.", default=None)
 
 
 @_with_attributes
 class HDF5PluginMissingError(EnvironmentSortFailure):
-    """The HDF5 filter plugin that the recording needs is missing, or the plugin path is wrong.
+    """The HDF5 filter plugin that the recording needs is missing, or the plugin path is wrong."""
 
-    Attributes
-    ----------
-    configured_path : str, Path or None
-        ``HDF5_PLUGIN_PATH`` at the time of the failure.
-    """
-
-    configured_path: PathLike | None = None
+    configured_path: str | Path | None = _about("``HDF5_PLUGIN_PATH`` at the time of the failure.", default=None)
 
 
 @_with_attributes
 class DockerEnvironmentError(EnvironmentSortFailure):
-    """Docker's daemon, its client library or the image cannot be used.
+    """Docker's daemon, its client library or the image cannot be used."""
 
-    Attributes
-    ----------
-    reason : str
-        ``"daemon_down"``, ``"client_missing"``, ``"image_pull_failed"``, ``"permission_denied"`` or ``"other"``
-        (then ``__cause__`` has the details).
-    """
-
-    reason: DockerReason
+    reason: DockerReason = _about(
+        "``daemon_down``, ``client_missing``, ``image_pull_failed``, ``permission_denied`` or ``other``, of which "
+        "``__cause__`` has the details."
+    )
 
 
 @_with_attributes
 class ModelLoadingError(EnvironmentSortFailure):
-    """The detection model could not be loaded: folder missing, weights corrupt, wrong shape, no PyTorch.
+    """The detection model could not be loaded: folder missing, weights corrupt, wrong shape, no PyTorch."""
 
-    Attributes
-    ----------
-    sorter : str
-        The sorter whose model it is.
-    model_path : str, Path or None
-        The path that was tried.
-    """
-
-    sorter: str = "rt_sort"
-    model_path: PathLike | None = None
+    sorter: str = _about("The sorter whose model it is.", default="rt_sort")
+    model_path: str | Path | None = _about("The path that was tried.", default=None)
 
 
 @_with_attributes
 class GPUUnavailableError(EnvironmentSortFailure):
-    """A GPU was asked for, but none can be used: no device, no driver, or one too new for the sorter's build.
+    """A GPU was asked for, but none can be used: no device, no driver, or one too new for the sorter's build."""
 
-    Attributes
-    ----------
-    sorter : str or None
-        The sorter that failed.
-    device : str or None
-        The device that was asked for.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str | None = None
-    device: str | None = None
-    log_path: PathLike | None = None
+    sorter: str | None = _about("The sorter that failed.", default=None)
+    device: str | None = _about("The device that was asked for.", default=None)
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class SorterNotInstalledError(EnvironmentSortFailure):
-    """The sorter, or something it cannot run without (MATLAB, its source folder, a package), is not installed.
+    """The sorter, or something it cannot run without (MATLAB, its source folder, a package), is not installed."""
 
-    Attributes
-    ----------
-    sorter : str
-        The sorter that is missing.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str
-    log_path: PathLike | None = None
+    sorter: str = _about("The sorter that is missing.")
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class FolderUnusableError(EnvironmentSortFailure):
-    """A folder of one recording cannot be written, or holds what is not spikelab's; other recordings may be sorted.
+    """A folder of one recording cannot be written, or holds what is not spikelab's; other recordings may be sorted."""
 
-    Attributes
-    ----------
-    unusable : str, Path or None
-        The folder, or the file in the folder.
-    """
-
-    unusable: PathLike | None = None
+    unusable: str | Path | None = _about("The folder, or the file in the folder.", default=None)
 
 
 @_with_attributes
 class ConcurrentSortError(EnvironmentSortFailure):
-    """Another run is using the same folder.
+    """Another run is using the same folder."""
 
-    Attributes
-    ----------
-    folder : str, Path or None
-        The folder that is in use.
-    pid : int or None
-        Process that holds it, where known.
-    host : str or None
-        Host of that process, where known.
-    """
-
-    folder: PathLike | None = None
-    pid: int | None = None
-    host: str | None = None
+    folder: str | Path | None = _about("The folder that is in use.", default=None)
+    pid: int | None = _about("Process that holds the folder, where known.", default=None)
+    host: str | None = _about("Host of that process, where known.", default=None)
 
 
 @_with_attributes
 class GPUOutOfMemoryError(ResourceSortFailure):
-    """The sorter ran out of GPU memory: reduce the batch, shorten the recording or use a larger GPU.
+    """The sorter ran out of GPU memory: reduce the batch, shorten the recording or use a larger GPU."""
 
-    Attributes
-    ----------
-    sorter : str
-        The sorter that failed.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str
-    log_path: PathLike | None = None
+    sorter: str = _about("The sorter that failed.")
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class HostOutOfMemoryError(ResourceSortFailure):
-    """The host ran out of memory (not the GPU), or the operating system killed the sorter for it.
+    """The host ran out of memory (not the GPU), or the operating system killed the sorter for it."""
 
-    Attributes
-    ----------
-    sorter : str or None
-        The sorter that failed; None where another stage did.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str | None = None
-    log_path: PathLike | None = None
+    sorter: str | None = _about("The sorter that failed; None where another stage did.", default=None)
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class DiskExhaustionError(ResourceSortFailure):
-    """A disk is full, or has too little room for what is about to be written.
+    """A disk is full, or has too little room for what is about to be written."""
 
-    Attributes
-    ----------
-    sorter : str or None
-        The sorter that failed; None where another stage did.
-    path : str, Path or None
-        Where there is no room.
-    required_bytes, free_bytes : int or None
-        Room needed and room left, where known.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
-    """
-
-    sorter: str | None = None
-    path: PathLike | None = None
-    required_bytes: int | None = None
-    free_bytes: int | None = None
-    log_path: PathLike | None = None
+    sorter: str | None = _about("The sorter that failed; None where another stage did.", default=None)
+    path: str | Path | None = _about("Where there is no room.", default=None)
+    required_bytes: int | None = _about("Room needed, where known.", default=None)
+    free_bytes: int | None = _about("Room left, where known.", default=None)
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 @_with_attributes
 class SorterTimeoutError(ResourceSortFailure):
-    """The sorter gave no sign of life for too long and was ended, or a batch system ended it because its time was up.
-
-    Attributes
-    ----------
-    sorter : str
-        The sorter that was ended.
-    timeout_s : float or None
-        Seconds of silence that were allowed; None where it was not us who ended it.
-    log_path : str, Path or None
-        The sorter's log, where it was found.
+    """The sorter gave no sign of life for too long and was ended,
+    or a batch system ended it because its time was up.
     """
 
-    sorter: str
-    timeout_s: float | None = None
-    log_path: PathLike | None = None
+    sorter: str = _about("The sorter that was ended.")
+    timeout_s: float | None = _about(
+        "Seconds of silence that were allowed; None where a batch system ended it.", default=None
+    )
+    log_path: str | Path | None = _about(_LOG, default=None)
 
 
 class SortBatchError(ExceptionGroup[Exception], SpikeSortingClassifiedError):

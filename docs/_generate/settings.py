@@ -2,7 +2,7 @@
 
 from docs._generate.pages import write_page
 
-from spikelab.spike_sorting.settings.table import render_markdown
+from spikelab.spike_sorting.settings.reference import render_markdown
 
 if __name__ == "__main__":
     write_page(render_markdown())

@@ -19,7 +19,7 @@ from spikelab.spike_sorting.config import (
     SortingPipelineConfig,
     preset_for,
 )
-from spikelab.spike_sorting.settings.flat import Place, flat_names, groups, keywords
+from spikelab.spike_sorting.settings.keywords import Place, flat_names, groups, keywords
 
 EVERY_FIELD = [
     Place(group, declared.name)

@@ -12,8 +12,8 @@ import pytest
 
 from spikelab.spike_sorting.config import KILOSORT2, SortingPipelineConfig
 from spikelab.spike_sorting.settings.fields import default_of, option_of
-from spikelab.spike_sorting.settings.flat import flat_name, flat_names, groups
-from spikelab.spike_sorting.settings.table import render_markdown
+from spikelab.spike_sorting.settings.keywords import flat_name, flat_names, groups
+from spikelab.spike_sorting.settings.reference import render_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "configuration.md"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from spikelab.spike_sorting import config as presets
 from spikelab.spike_sorting.config import KILOSORT2, RT_SORT_NEUROPIXELS, SortingPipelineConfig
 from spikelab.spike_sorting.settings.fields import option_of
-from spikelab.spike_sorting.settings.flat import flat_name, groups
+from spikelab.spike_sorting.settings.keywords import flat_name, groups
 from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from spikelab.spike_sorting import config as presets
 from spikelab.spike_sorting.config import KILOSORT2, SortingPipelineConfig
-from spikelab.spike_sorting.settings.flat import flat_names
+from spikelab.spike_sorting.settings.keywords import flat_names
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system.json_files import plain
 from spikelab.system.memory import parse_memory

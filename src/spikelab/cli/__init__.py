@@ -231,7 +231,7 @@ def show_config(sorter: str | None, config_file: Path | None, settings: tuple[st
     """Print the complete configuration as TOML, ready for --config."""
     with errors_as_exit_codes():
         if describe:
-            from spikelab.spike_sorting.settings.table import render_markdown
+            from spikelab.spike_sorting.settings.reference import render_markdown
 
             click.echo(render_markdown())
             return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs, require_sorter
-from spikelab.spike_sorting.settings.flat import suggestion
+from spikelab.spike_sorting.settings.keywords import suggestion
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value
 from spikelab.spike_sorting.settings.validation import validate_config

@@ -15,7 +15,7 @@ from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
 from spikelab.spike_sorting.report._words import duration, format_number, memory, sort_key
 from spikelab.spike_sorting.settings.fields import option_of
-from spikelab.spike_sorting.settings.flat import flat_name, groups
+from spikelab.spike_sorting.settings.keywords import flat_name, groups
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.json_files import plain

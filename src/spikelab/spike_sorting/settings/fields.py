@@ -69,19 +69,11 @@ def default_of(declared: Field[Any]) -> Any:
     return declared.default if declared.default_factory is MISSING else declared.default_factory()
 
 
-def brief_repr(self: Any) -> str:
-    """``repr`` of a group: all fields, those that are not `shown` only where they were changed."""
-    values = {f: repr(getattr(self, f.name)) for f in fields(self)}
-    named = (f"{f.name}={value}" for f, value in values.items() if f.repr or value != repr(default_of(f)))
-    return f"{type(self).__qualname__}({', '.join(named)})"
-
-
-def documented(cls: type[T]) -> type[T]:
-    """Class decorator: append a line for each field to the docstring."""
-    lines = [cleandoc(cls.__doc__ or ""), "", "Attributes", "----------"]
-    for declared in fields(cls):  # type: ignore[arg-type]
-        lines += [f"{declared.name} : {declared.type}", f"    {_line_on(declared)}"]
-    cls.__doc__ = "\n".join(lines) + "\n"
+def settings_group(cls: type[T]) -> type[T]:
+    """Class decorator: describe the fields in the docstring; ``repr`` leaves out those not `shown` at their default."""
+    lines = [f"{declared.name} : {declared.type}\n    {_line_on(declared)}" for declared in fields(cls)]  # type: ignore[arg-type]
+    cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes", "----------", *lines, ""])
+    cls.__repr__ = _brief_repr  # type: ignore[method-assign]
     return cls
 
 
@@ -90,3 +82,9 @@ def _line_on(declared: Field[Any]) -> str:
         return (default_of(declared).__doc__ or "").partition("\n")[0]
     about = option_of(declared)
     return f"{about.doc} [{about.unit}]" if about.unit else about.doc
+
+
+def _brief_repr(self: Any) -> str:
+    values = {f: repr(getattr(self, f.name)) for f in fields(self)}
+    named = (f"{f.name}={value}" for f, value in values.items() if f.repr or value != repr(default_of(f)))
+    return f"{type(self).__qualname__}({', '.join(named)})"

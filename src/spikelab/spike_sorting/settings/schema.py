@@ -39,8 +39,8 @@ from spikelab.spike_sorting.settings.constraints import (
     one_of,
     text,
 )
-from spikelab.spike_sorting.settings.fields import brief_repr, documented, option
-from spikelab.spike_sorting.settings.flat import assign
+from spikelab.spike_sorting.settings.fields import option, settings_group
+from spikelab.spike_sorting.settings.keywords import assign
 
 AnyPath: TypeAlias = str | Path
 
@@ -49,7 +49,7 @@ def _pairs(item: Constraint, sentence: str) -> Constraint:
     return nullable(list_of(list_of(item, "(start, end)", length=2), sentence))
 
 
-@documented
+@settings_group
 @dataclass
 class RecordingConfig:
     """Loading and preprocessing of the recording."""
@@ -94,10 +94,7 @@ class RecordingConfig:
     num_channels: int | None = option(None, "Channels of a headerless binary file.", nullable(COUNT), shown=False)
     dtype: str | None = option(None, "Number type of a headerless binary file.", nullable(DTYPE), shown=False)
     common_reference: str | None = option(
-        None,
-        "Over the channels, subtracted from each.",
-        nullable(one_of("median", "average")),
-        shown=False,
+        None, "Over the channels, subtracted from each.", nullable(one_of("median", "average")), shown=False
     )
     bad_channels: str | list[str | int] | None = option(
         None,
@@ -113,10 +110,8 @@ class RecordingConfig:
         shown=False,
     )
 
-    __repr__ = brief_repr
 
-
-@documented
+@settings_group
 @dataclass
 class SorterConfig:
     """Choice and parameters of the spike sorter."""
@@ -133,7 +128,7 @@ class SorterConfig:
     )
 
 
-@documented
+@settings_group
 @dataclass
 class RTSortConfig:
     """RT-Sort (van der Molen, Lim et al. 2024, doi:10.1371/journal.pone.0312438), where it is the sorter."""
@@ -152,10 +147,7 @@ class RTSortConfig:
         flat="rt_sort_device",
     )
     num_processes: int | None = option(
-        None,
-        "Workers, at most one per core; None: as many as n_jobs.",
-        nullable(COUNT),
-        flat="rt_sort_num_processes",
+        None, "Workers, at most one per core; None: as many as n_jobs.", nullable(COUNT), flat="rt_sort_num_processes"
     )
     recording_window_ms: tuple[float, float] | None = option(
         None,
@@ -184,15 +176,11 @@ class RTSortConfig:
         flat="rt_sort_params",
     )
     detection_window_s: float | None = option(
-        None,
-        "Find sequences in the first seconds only.",
-        nullable(POSITIVE),
-        "s",
-        flat="rt_sort_detection_window_s",
+        None, "Find sequences in the first seconds only.", nullable(POSITIVE), "s", flat="rt_sort_detection_window_s"
     )
 
 
-@documented
+@settings_group
 @dataclass
 class WaveformConfig:
     """Waveforms, templates and the metrics computed from them."""
@@ -213,11 +201,7 @@ class WaveformConfig:
         flat="compiled_waveforms_ms_before",
     )
     compiled_ms_after: float = option(
-        2.0,
-        "Compiled window after the peak; at most ms_after.",
-        NOT_NEGATIVE,
-        "ms",
-        flat="compiled_waveforms_ms_after",
+        2.0, "Compiled window after the peak; at most ms_after.", NOT_NEGATIVE, "ms", flat="compiled_waveforms_ms_after"
     )
     scale_compiled_waveforms: bool = option(
         True, "Compiled waveforms are in microvolts; otherwise in the file's counts.", BOOLEAN
@@ -233,10 +217,8 @@ class WaveformConfig:
         False, "Compute SpikeInterface's quality metrics as well; they are named si_*.", BOOLEAN, shown=False
     )
 
-    __repr__ = brief_repr
 
-
-@documented
+@settings_group
 @dataclass
 class CurationConfig:
     """Which units are kept: two rounds of thresholds, each of which None disables."""
@@ -254,9 +236,7 @@ class CurationConfig:
         "fraction",
     )
     isi_violation_method: str = option(
-        "percent",
-        "Violations per spike, or per chance (Hill et al. 2011).",
-        one_of("percent", "hill"),
+        "percent", "Violations per spike, or per chance (Hill et al. 2011).", one_of("percent", "hill")
     )
     snr_min: float | None = option(5.0, "Smallest signal-to-noise ratio on the main channel.", THRESHOLD)
     spikes_min_first: int | None = option(30, "Fewest spikes, first round.", nullable(INDEX))
@@ -272,10 +252,8 @@ class CurationConfig:
         shown=False,
     )
 
-    __repr__ = brief_repr
 
-
-@documented
+@settings_group
 @dataclass
 class CompilationConfig:
     """Files written beside the SpikeData."""
@@ -290,7 +268,7 @@ class CompilationConfig:
     save_dl_data: bool = option(False, "Compiled units carry main channel, peaks, amplitudes, deviations.", BOOLEAN)
 
 
-@documented
+@settings_group
 @dataclass
 class FigureConfig:
     """Quality-control figures."""
@@ -347,7 +325,7 @@ class FigureConfig:
     )
 
 
-@documented
+@settings_group
 @dataclass
 class ExecutionConfig:
     """How the pipeline runs: workers, memory, what is done again, what happens on failure."""
@@ -381,17 +359,11 @@ class ExecutionConfig:
     )
     resource_retries: int = option(2, "Further tries, with smaller batches, at most.", INDEX, shown=False)
     sorter_timeout_s: float | None = option(
-        None,
-        "End the sorter after this long without sign of life.",
-        nullable(POSITIVE),
-        "s",
-        shown=False,
+        None, "End the sorter after this long without sign of life.", nullable(POSITIVE), "s", shown=False
     )
 
-    __repr__ = brief_repr
 
-
-@documented
+@settings_group
 @dataclass
 class SortingPipelineConfig:
     """All settings of a sort, by group.

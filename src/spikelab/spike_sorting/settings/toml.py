@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from spikelab.spike_sorting.settings.flat import groups, keywords, suggestion
+from spikelab.spike_sorting.settings.keywords import groups, keywords, suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.json_files import plain
 from spikelab.system.texts import brief, parse_toml, read_toml, shortened

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.settings.fields import option_of
-from spikelab.spike_sorting.settings.flat import flat_name, groups
+from spikelab.spike_sorting.settings.keywords import flat_name, groups
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
         SortingPipelineConfig,
         WaveformConfig,
     )
-
-__all__ = ["require_cuts", "validate_config"]
 
 
 def validate_config(config: SortingPipelineConfig) -> None:

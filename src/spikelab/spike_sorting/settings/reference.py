@@ -6,7 +6,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from spikelab.spike_sorting.settings.fields import default_of, option_of
-from spikelab.spike_sorting.settings.flat import flat_name, groups
+from spikelab.spike_sorting.settings.keywords import flat_name, groups
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 INTRODUCTION = """\

@@ -26,7 +26,7 @@ from spikelab.spike_sorting.config import preset_for
 from spikelab.spike_sorting.run.jobs import Job
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.batch.distribute import Batch
+    from spikelab.spike_sorting.batch.on_cluster import Batch
 
 PARTS = ("overhead", "many", "two")
 TINY = Size(16, 2, 3)
@@ -116,7 +116,7 @@ def in_one_process(recording: Path, folder: Path, n_jobs: int) -> tuple[float, f
 
 def on_a_worker(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
     """The same through one worker: samples when it is warm, and in the end."""
-    from spikelab.spike_sorting.batch.distribute import run_many
+    from spikelab.spike_sorting.batch.on_cluster import run_many
 
     watch = Watch()
     outcomes = run_many(jobs_of([recording] * (WARM + n_jobs), folder), workers=1, watch=watch)
@@ -126,7 +126,7 @@ def on_a_worker(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
 
 def instant_jobs(recording: Path, folder: Path, n_jobs: int) -> list[Sample]:
     """Jobs that take no time, on two workers: what the client and its scheduler do for them is left."""
-    from spikelab.spike_sorting.batch.distribute import run_many
+    from spikelab.spike_sorting.batch.on_cluster import run_many
     from spikelab.spike_sorting.run.sort_one import sort_one
 
     example = jobs_of([recording], folder / "example")[0]
@@ -150,7 +150,7 @@ def sort_instantly(sorted_once: Any) -> None:
 
 def plate(recordings: Sequence[Path], folder: Path, workers: int) -> tuple[float, float]:
     """Wall seconds of a plate on so many workers: all of it, and without the start of the workers."""
-    from spikelab.spike_sorting.batch.distribute import run_many
+    from spikelab.spike_sorting.batch.on_cluster import run_many
 
     watch, start = Watch(), time.monotonic()
     outcomes = run_many(jobs_of(recordings, folder), workers=workers, watch=watch)

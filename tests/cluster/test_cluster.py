@@ -31,7 +31,8 @@ from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure, GPUUnavailableError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.batch.cluster import DASK_SETTINGS, Cluster
-from spikelab.spike_sorting.batch.distribute import Batch, jobs_from_entries, run_many, sort_many
+from spikelab.spike_sorting.batch.manifest import jobs_from_entries
+from spikelab.spike_sorting.batch.on_cluster import Batch, run_many, sort_many
 from spikelab.spike_sorting.batch.status import job_state
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.lock import locked

@@ -214,7 +214,7 @@ def test_status_tells_a_killed_run_from_one_that_runs(jobs: list[Job], tmp_path:
 
 def test_the_estimate_goes_by_the_pace_so_far() -> None:
     def row(state: str, seconds: float | None) -> status.Row:
-        return status.Row("x", state, "", 1, seconds, "", Path(), "")
+        return status.Row("x", state, Path(), attempts=1, seconds=seconds)
 
     rows = [row("done", 100.0), row("done", 200.0), row("running", 50.0), *[row("to come", None)] * 3]
     assert status.estimate(rows, workers=2) == (3 * 150 + 100) / 2

@@ -26,8 +26,8 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+from spikelab.spike_sorting.batch.in_process import run_jobs
 from spikelab.spike_sorting.batch.manifest import jobs_from_entries
-from spikelab.spike_sorting.batch.one_by_one import run_jobs
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
 from spikelab.spikedata import SpikeData
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting.batch.distribute import Batch
+    from spikelab.spike_sorting.batch.on_cluster import Batch
     from spikelab.spike_sorting.batch.policy import Outcome
     from spikelab.spike_sorting.run.jobs import Job
 
@@ -41,7 +41,7 @@ def planned(manifest: Path) -> list[Job]:
 
 def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tuple[str, int]:
     """Sort all recordings of a manifest; return the table of outcomes and the exit code."""
-    from spikelab.spike_sorting.batch.distribute import run_many
+    from spikelab.spike_sorting.batch.on_cluster import run_many
 
     jobs = planned(manifest)
     board = Board()
@@ -80,8 +80,8 @@ def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
 
 
 def _sorted(job_file: Path) -> Outcome:
+    from spikelab.spike_sorting.batch.in_process import run_jobs
     from spikelab.spike_sorting.batch.jobfile import read_job
-    from spikelab.spike_sorting.batch.one_by_one import run_jobs
 
     (outcome,) = run_jobs([read_job(job_file)])
     return outcome
@@ -138,7 +138,7 @@ class Board:
         """Read from disk the state of running and newly ended jobs only: there may be thousands of others."""
         running = {task.index for task, _ in batch.running.values()}
         if not self.rows:
-            self.rows = [_status.to_come(job.name, job.results) for job in batch.jobs]
+            self.rows = [_status.Row(job.name, _status.TO_COME, job.results) for job in batch.jobs]
         for index, outcome in enumerate(batch.outcomes):
             job, row = batch.jobs[index], self.rows[index]
             if index in running or (outcome.attempted and row.state not in _status.ENDED):

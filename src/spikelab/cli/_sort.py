@@ -42,7 +42,7 @@ def sort_files(
     intermediate: Path | None,
 ) -> tuple[str, int]:
     """Sort the recordings of the command line; return the table of outcomes and the exit code."""
-    from spikelab.spike_sorting.batch.one_by_one import run_jobs
+    from spikelab.spike_sorting.batch.in_process import run_jobs
     from spikelab.spike_sorting.run.jobs import require_sorter
 
     config = build_config(sorter, config_file, settings)
@@ -82,13 +82,10 @@ def _jobs(requests: Sequence[Request], results: Path | None, intermediate: Path 
     """Plan the jobs; the folders of the command line are those of one recording, or the parents of several."""
     if results is not None and intermediate is None:
         intermediate = results / "intermediate"
+    folders = [intermediate] * len(requests), [results] * len(requests)
     if len(requests) == 1:
-        return plan_jobs(requests, _one(intermediate), _one(results))
-    return plan_jobs(requests, intermediate_base=intermediate, results_base=results)
-
-
-def _one(folder: Path | None) -> list[Path] | None:
-    return None if folder is None else [folder]
+        return plan_jobs(requests, *folders)
+    return plan_jobs(requests, intermediate_bases=folders[0], results_bases=folders[1])
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:

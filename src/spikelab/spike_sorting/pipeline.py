@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.batch.one_by_one import run_jobs
+from spikelab.spike_sorting.batch.in_process import run_jobs
 from spikelab.spike_sorting.batch.policy import Outcome, raise_failures
 from spikelab.spike_sorting.run.jobs import as_list, checked_streams, plan_jobs, require_sorter
 from spikelab.spike_sorting.settings.presets import preset_for

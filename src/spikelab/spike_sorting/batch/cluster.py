@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
-from spikelab.spike_sorting.batch.dispatch import Worker
+from spikelab.spike_sorting.batch.task_queue import Worker
 from spikelab.system.extras import install_command
 from spikelab.system.gpus import gpus
 from spikelab.system.memory import parse_memory
@@ -49,20 +49,11 @@ DASK_SETTINGS = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """A dask client, and the workers that were started for this batch.
-
-    Attributes
-    ----------
-    client : distributed.Client
-    cores : int or None
-        Cores for each worker, where workers share this machine.
-    own : distributed.SpecCluster or None
-        Workers of this batch, to be closed afterwards; None where the cluster is external.
-    """
+    """A dask client, and the workers that were started for this batch."""
 
     client: Client
-    cores: int | None = None
-    own: Any = None
+    cores: int | None = None  # for each worker, where workers share this machine
+    own: Any = None  # SpecCluster with the workers of this batch; None where the cluster is external
 
     @property
     def local(self) -> bool:
@@ -79,18 +70,12 @@ class Cluster:
         return ""
 
     def mend(self) -> None:
-        """Start own workers again that died while they started, on which dask gives up."""
+        """Restart own workers that died while they started, on which dask gives up."""
         if self.own is not None:
             self.own.sync(_replace_dead, self.own)
 
     def workers(self) -> list[Worker]:
-        """List the workers that live; a paused one takes no new task, and goes on with its own.
-
-        Raises
-        ------
-        EnvironmentSortFailure
-            If the scheduler does not answer any more.
-        """
+        """List the workers that live; EnvironmentSortFailure where the scheduler does not answer any more."""
         try:
             if self.client.scheduler is None or self.client.status not in ("running", "connecting"):
                 raise OSError(f"the client is {self.client.status}")  # noqa: TRY301
@@ -135,18 +120,10 @@ async def _replace_dead(cluster: Any) -> None:
 
 @contextmanager
 def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_gpus: bool) -> Iterator[Cluster]:
-    """Connect to a cluster, or start one on this machine and end it afterwards.
+    """Connect to a cluster, or start one on this machine for `jobs` and end it afterwards.
 
-    Parameters
-    ----------
-    scheduler : None, str or distributed.Client
-        None starts one; a string is the address of a scheduler.
-    jobs : sequence of Job
-        ``n_jobs`` and ``total_memory`` decide how many workers this machine can have.
-    workers : int or None
-        Number of workers of this machine, instead; on a machine with GPUs besides one for each GPU.
-    with_gpus : bool
-        Whether a job can use a GPU.
+    `scheduler` and `workers` are those of :func:`~spikelab.spike_sorting.batch.on_cluster.sort_many`. `with_gpus`:
+    whether a job can use a GPU.
 
     Raises
     ------
@@ -214,14 +191,11 @@ def worker_specifications(count: int, gpu: Sequence[str]) -> dict[str, dict[str,
     """Make the options of workers of this machine: one for each GPU, which sees that GPU alone, and `count` without."""
     memory = int(USABLE_SHARE * available_memory()) // (count + len(gpu))
     common = {"nthreads": 1, "memory_limit": memory, "dashboard": False, "silence_logs": QUIET, "preload": [NO_CTRL_C]}
-    specifications: dict[str, dict[str, Any]] = {}
-    for name in gpu:
-        env = {"CUDA_VISIBLE_DEVICES": name}
-        specifications[f"gpu-{name}"] = {**common, "resources": {"GPU": 1}, "env": env}
-    for number in range(count):
-        hidden = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if gpu else {}
-        specifications[f"cpu-{number}"] = {**common, **hidden}
-    return specifications
+    hidden = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if gpu else {}
+    return {
+        **{f"gpu-{n}": {**common, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": n}} for n in gpu},
+        **{f"cpu-{number}": {**common, **hidden} for number in range(count)},
+    }
 
 
 def _started(count: int, gpu: Sequence[str], tries: int = START_TRIES) -> Any:

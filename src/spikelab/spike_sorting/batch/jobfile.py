@@ -35,14 +35,9 @@ def write_job(job: Job, path: Path) -> None:
     for named in (job.recording_input, job.results, job.intermediate):
         if not str(named).isprintable() and str(named) != os.fsencode(named).decode("utf-8", "replace"):
             raise ValueError(f"{printable(str(named))} is no UTF-8, and cannot be written into a job file: rename it")
-    content: dict[str, Any] = {
-        "name": job.name,
-        "recording": str(job.recording_input.absolute()),
-        "results": str(job.results),
-        "intermediate": str(job.intermediate),
-        "config": tomllib.loads(config_to_toml(job.config)),
-    }
-    files.write_text(path, tomli_w.dumps(content))
+    paths = (job.recording_input.absolute(), job.results, job.intermediate)
+    content = {"name": job.name, **dict(zip(PATHS, map(str, paths), strict=True))}
+    files.write_text(path, tomli_w.dumps({**content, "config": tomllib.loads(config_to_toml(job.config))}))
 
 
 def read_job(path: Path) -> Job:
@@ -71,11 +66,7 @@ def read_job(path: Path) -> Job:
 def _require(key: str, content: dict[str, Any], kind: type, expected: str) -> None:
     if key not in content:
         raise ValueError(f"{key!r} is missing in it")
-    if (
-        not isinstance(content[key], kind)
-        or (kind is str and "\0" in content[key])
-        or (not content[key] and kind is str)
-    ):
+    if not isinstance(content[key], kind) or (kind is str and (not content[key] or "\0" in content[key])):
         raise ValueError(f"{key!r} must be {expected}, got {brief(content[key])}")
 
 

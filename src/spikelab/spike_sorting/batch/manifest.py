@@ -10,7 +10,7 @@ import csv
 import glob
 import io
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +65,9 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry with the defaults filled in, and its name in messages."""
+    """One entry with the defaults filled in."""
 
-    name: str
+    name: str  # in messages
     values: Mapping[str, Any]
     own: frozenset[str]  # keys that are not defaults
     folder: Path
@@ -405,20 +405,11 @@ def _reject_shared_folders(
 
 
 def _jobs(requests: Sequence[_Request]) -> list[Job]:
-    """Plan jobs in the order of `requests`; recordings of one sorter get different names."""
-    by_sorter: dict[str, list[int]] = defaultdict(list)
-    for i, request in enumerate(requests):
-        by_sorter[request.config.sorter.sorter_name].append(i)
-    jobs: dict[int, Job] = {}
-    for indices in by_sorter.values():
-        chosen = [requests[i] for i in indices]
-        planned = plan_jobs(
-            [(request.path, request.config) for request in chosen],
-            [request.own_folder("intermediate") for request in chosen],
-            [request.own_folder("results") for request in chosen],
-            intermediate_base=[request.folder("intermediate") for request in chosen],
-            results_base=[request.folder("results") for request in chosen],
-            checked=True,
-        )
-        jobs |= dict(zip(indices, planned, strict=True))
-    return [jobs[i] for i in range(len(requests))]
+    return plan_jobs(
+        [(request.path, request.config) for request in requests],
+        [request.own_folder("intermediate") for request in requests],
+        [request.own_folder("results") for request in requests],
+        intermediate_bases=[request.folder("intermediate") for request in requests],
+        results_bases=[request.folder("results") for request in requests],
+        checked=True,
+    )

@@ -29,7 +29,6 @@ def write_overview(outcomes: Sequence[Outcome]) -> None:
 
 
 def _overview_figures(outcomes: Sequence[Outcome]) -> None:
-    """Draw figures of all recordings together, where there are several and figures are wanted."""
     wanted = [outcome for outcome in outcomes if outcome.job.config.figures.create_figures]
     if sum(_is_on_disk(outcome) for outcome in wanted) > MOST_READ_FOR_FIGURES:
         logger.info("no figures of all recordings together: that is done for up to %d", MOST_READ_FOR_FIGURES)

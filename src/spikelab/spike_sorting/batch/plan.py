@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.run.jobs import Job
 
-JOBS = "jobs"
 SLURM, KUBERNETES, SNAKEFILE = "slurm_array.sh", "kubernetes_job.yaml", "Snakefile"
 AT_ONCE = 50  # jobs
 LONGEST_NAME = 150  # bytes; with number and suffix it must fit into a file name
@@ -94,21 +93,13 @@ rule sort_one:
 
 
 def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
-    """Write a job file for each of `jobs`, and example scripts that run them.
+    """Write a job file for each of `jobs`, and example scripts that run them; return the scripts.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-    folder : Path
-        Gets ``jobs/``, ``batch.json`` for ``spikelab status``, and the scripts; loses job files of an earlier plan.
-
-    Returns
-    -------
-    list of Path
-        The scripts.
+    `folder` gets ``jobs/``, ``batch.json`` for ``spikelab status``, and the scripts; it loses job files of an earlier
+    plan.
     """
     folder = folder.absolute()
-    job_files = folder / JOBS
+    job_files = folder / "jobs"
     job_files.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     width = len(str(len(jobs) - 1))
@@ -118,11 +109,10 @@ def write_plan(jobs: Sequence[Job], folder: Path) -> list[Path]:
     for job, name in zip(jobs, names, strict=True):
         write_job(job, job_files / name)
     write_batch(jobs, folder)
-    scripts = []
-    for name, text in scripts_for(jobs, folder).items():
-        files.write_text(folder / name, text)
-        scripts.append(folder / name)
-    return scripts
+    scripts = {folder / name: text for name, text in scripts_for(jobs, folder).items()}
+    for script, text in scripts.items():
+        files.write_text(script, text)
+    return list(scripts)
 
 
 def plain_name(name: str) -> str:

@@ -77,15 +77,9 @@ def concerns_host(error: Exception | None) -> bool:
 
 @dataclass
 class Policy:
-    """Record failures of hosts, and decide where a sorter may still be started.
+    """Record failures of hosts, and decide where a sorter may still be started."""
 
-    Attributes
-    ----------
-    broken : set of (str, str)
-        Pairs of a host and a sorter that does not run there.
-    """
-
-    broken: set[tuple[str, str]] = field(default_factory=set)
+    broken: set[tuple[str, str]] = field(default_factory=set)  # hosts, each with a sorter that does not run there
 
     def note(self, host: str, sorter: str, error: Exception | None) -> None:
         """Record how a job ended on `host`."""
@@ -104,17 +98,9 @@ class Policy:
 def raise_failures(
     outcomes: Sequence[Outcome], results: list[Any] | dict[str, Any], on_failure: str, name: Callable[[Job], object]
 ) -> None:
-    """Raise the failures of a batch: the error itself of a single recording, else a `SortBatchError`.
+    """Raise the failures of a batch, unless they are skipped: that of a single recording, else a `SortBatchError`.
 
-    Parameters
-    ----------
-    outcomes : sequence of Outcome
-    results : list or dict
-        Attribute ``results`` of the `SortBatchError`.
-    on_failure : {"raise", "skip"}
-        With "skip" nothing is raised.
-    name : callable
-        Name of an input in ``failures`` and ``not_attempted``.
+    `results` go into the `SortBatchError`; `name` names a job in its ``failures`` and ``not_attempted``.
     """
     failures = [(name(outcome.job), outcome.error) for outcome in outcomes if outcome.error is not None]
     if not failures or on_failure == "skip":

@@ -29,39 +29,16 @@ ERROR_SHOWN = 80
 
 @dataclass(frozen=True)
 class Row:
-    """State of one job.
-
-    Attributes
-    ----------
-    name : str
-    state : str
-        One of `STATES`.
-    stage : str
-        Stage that runs now; "" where none does.
-    attempts : int
-        Tries of the sorter so far.
-    seconds : float or None
-        Since the start of a running job, or in all.
-    error : str
-        Class and message of the failure.
-    results : Path
-    host : str
-        Host of the run.
-    """
+    """State of one job."""
 
     name: str
-    state: str
-    stage: str
-    attempts: int
-    seconds: float | None
-    error: str
+    state: str  # one of `STATES`
     results: Path
-    host: str
-
-
-def to_come(name: str, results: Path) -> Row:
-    """Make the row of a job that was not started."""
-    return Row(name, TO_COME, "", 0, None, "", results, "")
+    stage: str = ""  # that runs now
+    attempts: int = 0  # tries of the sorter so far
+    seconds: float | None = None  # since the start of a running job, or in all
+    error: str = ""  # class and message of the failure
+    host: str = ""
 
 
 def job_state(name: str, results: Path) -> Row:
@@ -69,40 +46,30 @@ def job_state(name: str, results: Path) -> Row:
     try:
         record = read_record(results / RUN_RECORD)
     except FileNotFoundError:
-        return to_come(name, results)
+        return Row(name, TO_COME, results)
     except (OSError, ValueError) as error:
         return _damaged(name, results, error)
     return _row(name, results, record)
 
 
 def _row(name: str, results: Path, record: dict[str, Any]) -> Row:
-    state = record["status"]
+    state, failure = record["status"], record.get("error")
     if state == RUNNING and not is_alive(results, record.get("process") or {}):
         state = KILLED
     return Row(
         name=name,
         state=state,
+        results=results,
         stage=(record.get("stage") or "") if state == RUNNING else "",
         attempts=len(record.get("attempts") or ()),
         seconds=_seconds(record, state),
-        error="" if state == INTERRUPTED else _failure(record),
-        results=results,
+        error=f"{failure.get('class')}: {failure.get('message')}" if failure and state != INTERRUPTED else "",
         host=str((record.get("host") or {}).get("node", "")),
     )
 
 
-def _failure(record: dict[str, Any]) -> str:
-    failure = record.get("error")
-    return f"{failure.get('class')}: {failure.get('message')}" if failure else ""
-
-
 def _damaged(name: str, folder: Path, error: Exception) -> Row:
-    return Row(name, DAMAGED, "", 0, None, _without_folder(error, folder), folder, "")
-
-
-def _without_folder(error: Exception, folder: Path) -> str:
-    """Shorten an error for the cell of a table."""
-    return str(error).replace(f"{folder}{os.sep}", "")
+    return Row(name, DAMAGED, folder, error=str(error).replace(f"{folder}{os.sep}", ""))
 
 
 def folder_states(folder: Path) -> list[Row]:
@@ -150,19 +117,14 @@ def estimate(rows: Sequence[Row], workers: int | None = None) -> float | None:
 
     None where no job has finished, or all have ended. Without `workers` as many jobs go on at once as run now.
     """
-    mean = _mean_duration(rows)
+    took = [row.seconds for row in rows if row.state == "done" and row.seconds]
     left = [row for row in rows if row.state not in ENDED]
-    if mean is None or not left:
+    if not took or not left:
         return None
+    mean = sum(took) / len(took)
     running = [row.seconds or 0.0 for row in left if row.state == RUNNING]
     work = mean * (len(left) - len(running)) + sum(max(mean - seconds, 0.0) for seconds in running)
     return work / max(workers or len(running), 1)
-
-
-def _mean_duration(rows: Iterable[Row]) -> float | None:
-    """Average the seconds of finished jobs; None without any."""
-    seconds = [row.seconds for row in rows if row.state == "done" and row.seconds]
-    return sum(seconds) / len(seconds) if seconds else None
 
 
 def duration(seconds: float | None) -> str:

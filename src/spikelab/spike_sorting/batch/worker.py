@@ -1,8 +1,6 @@
 """Run one task of a batch in a worker of a cluster, until the task is done or ended from outside.
 
-A worker is a process that somebody else started. What a worker of dask cannot do, and a user's process can, is put
-right when a task arrives: it may have children. Processes that a dead worker leaves behind end themselves
-(:mod:`spikelab.spike_sorting.backends.isolation.child_main`).
+Processes that a dead worker leaves behind end themselves (:mod:`spikelab.spike_sorting.backends.isolation.child_main`).
 """
 
 from __future__ import annotations
@@ -32,34 +30,15 @@ Part = Literal["whole", "sorter", "rest"]
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Result of a task, as the client gets it: paths and numbers, never traces or spikes.
+    """Result of a task, as the client gets it: paths and numbers, never traces or spikes."""
 
-    Attributes
-    ----------
-    done : Sorted or None
-        Without its data, which is on disk.
-    error : Exception or None
-    busy : bool
-        Another run holds the folders; nothing was tried.
-    interrupted : bool
-        The task was ended from outside.
-    """
-
-    done: Sorted | None = None
+    done: Sorted | None = None  # without its data, which is on disk
     error: Exception | None = None
-    busy: bool = False
-    interrupted: bool = False
+    busy: bool = False  # another run holds the folders; nothing was tried
+    interrupted: bool = False  # from outside
 
 
-@dataclass
-class _Running:
-    """Batch and thread of the task that this process runs; a worker sorts one recording at a time."""
-
-    batch: str | None = None
-    thread: int | None = None
-
-
-_RUNNING = _Running()
+_THREADS: dict[str, int] = {}  # thread of the task of a batch that this process runs; a worker runs one at a time
 _CHANGING = threading.Lock()
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -83,7 +62,10 @@ def run_task(job: Job, part: Part, batch: str, limits: Limits, *, quiet: bool = 
         _prepare(quiet=quiet)
         try:
             with _can_be_ended(batch), memory_limit(limits.memory):
-                return _sorted(job, part, limits)
+                if part == "sorter":
+                    run_the_sorter(job, limits)
+                    return TaskResult()
+                return TaskResult(done=replace(sort_one(job, limits), results=None, figure_data=None))
         except KeyboardInterrupt:
             return TaskResult(interrupted=True)
         except ConcurrentSortError as error:
@@ -92,34 +74,27 @@ def run_task(job: Job, part: Part, batch: str, limits: Limits, *, quiet: bool = 
             return TaskResult(error=_picklable(error))
 
 
-def _sorted(job: Job, part: Part, limits: Limits) -> TaskResult:
-    if part == "sorter":
-        run_the_sorter(job, limits)
-        return TaskResult()
-    return TaskResult(done=replace(sort_one(job, limits), results=None, figure_data=None))
-
-
 def end_batch(batch: str) -> bool:
     """Interrupt the task of `batch` in this process, as Ctrl-C would: the sorter ends, the folders are left in order.
 
     Called from another thread than the one that sorts. Returns whether there was such a task.
     """
     with _CHANGING:
-        if _RUNNING.batch != batch or _RUNNING.thread is None:
+        if batch not in _THREADS:
             return False
         interrupt = ctypes.py_object(KeyboardInterrupt)
-        return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(_RUNNING.thread), interrupt))
+        return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(_THREADS[batch]), interrupt))
 
 
 @contextmanager
 def _can_be_ended(batch: str) -> Iterator[None]:
     with _CHANGING:
-        _RUNNING.batch, _RUNNING.thread = batch, threading.get_ident()
+        _THREADS[batch] = threading.get_ident()
     try:
         yield
     finally:
         with _CHANGING:
-            _RUNNING.batch = _RUNNING.thread = None
+            _THREADS.pop(batch, None)
         time.sleep(0)  # an interrupt that was sent until then is raised here
 
 

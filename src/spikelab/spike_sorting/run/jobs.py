@@ -49,8 +49,8 @@ def plan_jobs(
     intermediate_folders: Sequence[Any] | None = None,
     results_folders: Sequence[Any] | None = None,
     *,
-    intermediate_base: Path | Sequence[Path | None] | None = None,
-    results_base: Path | Sequence[Path | None] | None = None,
+    intermediate_bases: Sequence[Path | None] | None = None,
+    results_bases: Sequence[Path | None] | None = None,
     checked: bool = False,
 ) -> list[Job]:
     """Give every input its folders.
@@ -61,8 +61,8 @@ def plan_jobs(
         What is to be sorted, and how.
     intermediate_folders, results_folders : sequence of path, optional
         One folder per request.
-    intermediate_base, results_base : Path or sequence of Path, optional
-        Where folders are made for those that have none given, of all or of each; by default beside the recording.
+    intermediate_bases, results_bases : sequence of path, optional
+        Parent of the folder of each request without a given one; by default that of the recording.
     checked : bool
         The caller checks recordings, and whether a recording or a folder is given twice.
 
@@ -78,13 +78,14 @@ def plan_jobs(
         _reject_duplicates(requests)
     given_results = _folders("results_folders", results_folders, len(requests))
     given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
-    results_bases, intermediate_bases = (_bases(base, len(requests)) for base in (results_base, intermediate_base))
+    results_parents = _folders("results_bases", results_bases, len(requests))
+    intermediate_parents = _folders("intermediate_bases", intermediate_bases, len(requests))
     names = _names(requests)
     jobs = []
     for i, (entry, config) in enumerate(requests):
-        sorter, beside = safe_name(config.sorter.sorter_name), _base_folder(entry)
-        results = given_results[i] or (results_bases[i] or beside) / f"sorted_{sorter}_{names[i]}"
-        intermediate = given_intermediate[i] or (intermediate_bases[i] or beside) / f"inter_{sorter}_{names[i]}"
+        sorter, beside = safe_name(config.sorter.sorter_name), _parent_folder(entry)
+        results = given_results[i] or (results_parents[i] or beside) / f"sorted_{sorter}_{names[i]}"
+        intermediate = given_intermediate[i] or (intermediate_parents[i] or beside) / f"inter_{sorter}_{names[i]}"
         if results == intermediate:
             intermediate = results / "intermediate"
         jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
@@ -138,12 +139,12 @@ def overview_folder(jobs: Sequence[Job]) -> Path:
 
 
 def _names(requests: Sequence[Request]) -> list[str]:
-    """Name each request; equal names get a short hash of recording and stream."""
-    names = [_name(entry, config) for entry, config in requests]
+    """Name each request; equal names of one sorter get a short hash of recording and stream."""
+    names = [(_name(entry, config), config.sorter.sorter_name) for entry, config in requests]
     uses = Counter(names)
     return [
-        f"{name}_{_short_hash(entry, config)}" if uses[name] > 1 else name
-        for (entry, config), name in zip(requests, names, strict=True)
+        f"{named[0]}_{_short_hash(entry, config)}" if uses[named] > 1 else named[0]
+        for (entry, config), named in zip(requests, names, strict=True)
     ]
 
 
@@ -164,7 +165,7 @@ def _identity(entry: Any) -> str:
     return str(entry.resolve()) if isinstance(entry, Path) else fingerprint(entry)
 
 
-def _base_folder(entry: Any) -> Path:
+def _parent_folder(entry: Any) -> Path:
     if isinstance(entry, Path):
         parent = entry.absolute().parent  # of a link, the folder that the link is in
         if os.access(parent, os.W_OK):
@@ -180,10 +181,6 @@ def _folders(name: str, folders: Sequence[Any] | None, count: int) -> list[Path 
     if len(folders) != count:
         raise ValueError(f"{name} has {len(folders)} entries for {count} recordings; give one per recording or None")
     return [None if folder is None else Path(folder).absolute() for folder in folders]
-
-
-def _bases(base: Path | Sequence[Path | None] | None, count: int) -> list[Path | None]:
-    return [base] * count if base is None or isinstance(base, Path) else list(base)
 
 
 def _reject_unreadable(requests: Sequence[Request]) -> None:

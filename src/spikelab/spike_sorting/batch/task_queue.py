@@ -34,24 +34,13 @@ SCRATCH_AHEAD = 2  # sorted recordings per CPU worker that may wait, each with i
 
 @dataclass(frozen=True)
 class Worker:
-    """A process of the cluster that takes one task at a time.
-
-    Attributes
-    ----------
-    address, host : str
-    gpus : float
-        Amount of the resource "GPU".
-    memory : int or None
-        Bytes for the worker and its descendants.
-    takes_tasks : bool
-        False of a worker that its cluster has paused, for example because memory is short; its task goes on.
-    """
+    """A process of the cluster that takes one task at a time."""
 
     address: str
     host: str
-    gpus: float = 0.0
-    memory: int | None = None
-    takes_tasks: bool = True
+    gpus: float = 0.0  # amount of the resource "GPU"
+    memory: int | None = None  # bytes for the worker and its descendants
+    takes_tasks: bool = True  # False while its cluster pauses it, for example because memory is short; its task goes on
 
 
 @dataclass
@@ -71,7 +60,7 @@ class Task:
 
 
 @dataclass
-class Dispatcher:
+class TaskQueue:
     """Queues of waiting tasks."""
 
     policy: Policy
@@ -93,24 +82,8 @@ class Dispatcher:
     def __len__(self) -> int:
         return len(self.for_gpu) + len(self.for_any) + len(self.rest) + len(self.later)
 
-    def drain(self) -> list[Task]:
-        """Remove and return all waiting tasks."""
-        tasks = [*self.later, *self.rest, *self.for_any, *self.for_gpu]
-        for queue in (self.for_gpu, self.for_any, self.rest, self.later):
-            queue.clear()
-        return tasks
-
     def next_for(self, worker: Worker, workers: Sequence[Worker], now: float) -> Task | None:
-        """Take the next task for an idle worker; None where no task suits the worker.
-
-        Parameters
-        ----------
-        worker : Worker
-        workers : sequence of Worker
-            All workers of the cluster.
-        now : float
-            By the clock of ``not_before``.
-        """
+        """Take the next task for an idle worker of all `workers`; None where no task suits the worker."""
         self._queue_due(now)
         task = self._first(self.for_gpu, worker)
         if task is None:
@@ -129,9 +102,8 @@ class Dispatcher:
     def hopeless(self, workers: Iterable[Worker]) -> list[Task]:
         """Remove and return tasks that may not be started on any host of the cluster."""
         hosts = {worker.host for worker in workers}
-        found = []
-        for queue in (self.for_gpu, self.for_any, self.rest, self.later):
-            found += [task for task in queue if not any(self.may_do(host, task) for host in hosts)]
+        tasks = [*self.for_gpu, *self.for_any, *self.rest, *self.later]
+        found = [task for task in tasks if not any(self.may_do(host, task) for host in hosts)]
         for task in found:
             (self.later if task in self.later else self._queue(task)).remove(task)
         return found

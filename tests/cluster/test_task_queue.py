@@ -13,21 +13,21 @@ from spikelab.spike_sorting._exceptions import (
     InsufficientActivityError,
 )
 from spikelab.spike_sorting.batch.cluster import worker_specifications
-from spikelab.spike_sorting.batch.dispatch import Dispatcher, Task, Worker
 from spikelab.spike_sorting.batch.policy import Policy
+from spikelab.spike_sorting.batch.task_queue import Task, TaskQueue, Worker
 
 GPU, CPU = Worker("gpu", "a", gpus=1), Worker("cpu", "a")
 OTHER = Worker("other", "b")
 
 
-def dispatcher(*tasks: Task) -> Dispatcher:
-    made = Dispatcher(Policy())
+def task_queue(*tasks: Task) -> TaskQueue:
+    made = TaskQueue(Policy())
     made.add(tasks)
     return made
 
 
 def test_the_sorter_goes_to_the_gpu_and_the_rest_to_the_others() -> None:
-    waiting = dispatcher(*(Task(i, wants_gpu=True) for i in range(2)))
+    waiting = task_queue(*(Task(i, wants_gpu=True) for i in range(2)))
     assert waiting.next_for(CPU, [GPU, CPU], 0) is None
     first = waiting.next_for(GPU, [GPU, CPU], 0)
     assert first is not None
@@ -42,10 +42,10 @@ def test_the_sorter_goes_to_the_gpu_and_the_rest_to_the_others() -> None:
 
 def test_without_a_choice_a_job_is_one_task() -> None:
     for everyone in ([GPU], [CPU]):
-        task = dispatcher(Task(0, wants_gpu=True)).next_for(everyone[0], everyone, 0)
+        task = task_queue(Task(0, wants_gpu=True)).next_for(everyone[0], everyone, 0)
         assert task is not None
         assert task.part == "whole"
-    forced = dispatcher(Task(0, wants_gpu=True, may_be_split=False)).next_for(GPU, [GPU, CPU], 0)
+    forced = task_queue(Task(0, wants_gpu=True, may_be_split=False)).next_for(GPU, [GPU, CPU], 0)
     assert forced is not None
     assert forced.part == "whole"
 
@@ -56,7 +56,7 @@ def test_without_a_choice_a_job_is_one_task() -> None:
 def test_scratch_does_not_pile_up_before_slow_cpus(n_waiting: int, n_cpus: int, part: str) -> None:
     """Two sorted recordings may wait for each worker without a GPU; from the third on, the GPU helps."""
     rest = [Task(i, wants_gpu=True, part="rest", host="a") for i in range(n_waiting)]
-    waiting = dispatcher(Task(9, wants_gpu=True), *rest)
+    waiting = task_queue(Task(9, wants_gpu=True), *rest)
     task = waiting.next_for(GPU, [GPU, *[Worker(f"cpu{k}", "a") for k in range(n_cpus)]], 0)
     assert task is not None
     assert task.part == part
@@ -84,7 +84,7 @@ def test_the_table_of_choices(
 ) -> None:
     """Row by row of the table at the head of the module: a sort that wants a GPU waits in each."""
     rest = [Task(i, wants_gpu=True, part="rest", host="a") for i in range(n_rest)]
-    waiting = dispatcher(Task(9, wants_gpu=True), *rest, *(Task(8) for _ in others))
+    waiting = task_queue(Task(9, wants_gpu=True), *rest, *(Task(8) for _ in others))
     task = waiting.next_for(idle, workers, 0)
     names = {
         "rest": "rest",
@@ -97,13 +97,13 @@ def test_the_table_of_choices(
 
 def test_the_rest_stays_near_its_scratch() -> None:
     far, near = Task(0, part="rest", host="a"), Task(1, part="rest", host="b")
-    waiting = dispatcher(far, near)
+    waiting = task_queue(far, near)
     assert waiting.next_for(OTHER, [CPU, OTHER], 0) is near
     assert waiting.next_for(OTHER, [CPU, OTHER], 0) is far
 
 
 def test_a_task_that_was_lost_waits_and_then_comes_first() -> None:
-    waiting = dispatcher(Task(0), Task(1))
+    waiting = task_queue(Task(0), Task(1))
     waiting.again(Task(2), not_before=10.0)
     first = waiting.next_for(CPU, [CPU], 0.0)
     second = waiting.next_for(CPU, [CPU], 11.0)
@@ -113,7 +113,7 @@ def test_a_task_that_was_lost_waits_and_then_comes_first() -> None:
 
 
 def test_a_broken_host_gets_nothing_and_two_end_the_batch() -> None:
-    waiting = dispatcher(*(Task(i) for i in range(4)))
+    waiting = task_queue(*(Task(i) for i in range(4)))
     waiting.policy.note("a", "", InsufficientActivityError("silent", sorter="threshold"))
     assert waiting.next_for(CPU, [CPU, OTHER], 0) is not None
     waiting.policy.note("a", "", GPUUnavailableError("gone"))
@@ -122,11 +122,11 @@ def test_a_broken_host_gets_nothing_and_two_end_the_batch() -> None:
     waiting.policy.note("b", "", GPUUnavailableError("gone"))
     assert waiting.policy.repeats("")
     assert not waiting.policy.may_start("c", "")
-    assert len(waiting.drain()) == 2
+    assert len(waiting) == 2
 
 
 def test_a_sorter_that_is_missing_bars_that_sorter_alone() -> None:
-    waiting = dispatcher(*(Task(i, "kilosort4") for i in range(3)), Task(3, "rt_sort"))
+    waiting = task_queue(*(Task(i, "kilosort4") for i in range(3)), Task(3, "rt_sort"))
     waiting.policy.note("a", "kilosort4", GPUUnavailableError("gone"))
     task = waiting.next_for(CPU, [CPU, OTHER], 0)
     assert task is not None
@@ -139,7 +139,7 @@ def test_a_sorter_that_is_missing_bars_that_sorter_alone() -> None:
 
 @pytest.mark.parametrize("error", [ConcurrentSortError("in use"), FolderUnusableError("read-only")])
 def test_a_folder_is_the_matter_of_one_recording(error: Exception) -> None:
-    waiting = dispatcher(Task(0, avoid={"a"}), Task(1))
+    waiting = task_queue(Task(0, avoid={"a"}), Task(1))
     waiting.policy.note("a", "", error)
     task = waiting.next_for(CPU, [CPU, OTHER], 0)
     assert task is not None
@@ -152,7 +152,7 @@ def test_a_folder_is_the_matter_of_one_recording(error: Exception) -> None:
 @pytest.mark.parametrize("wants_gpu", [False, True])
 @pytest.mark.parametrize("part", ["whole", "rest"])
 def test_what_is_to_avoid_a_host_waits_for_another(wants_gpu: bool, part: Any) -> None:
-    waiting = dispatcher(Task(0, wants_gpu=wants_gpu, part=part, host="a", avoid={"a"}))
+    waiting = task_queue(Task(0, wants_gpu=wants_gpu, part=part, host="a", avoid={"a"}))
     for worker in (CPU, GPU):
         assert waiting.next_for(worker, [CPU, GPU, OTHER], 0) is None
     assert waiting.next_for(OTHER, [CPU, GPU, OTHER], 0) is not None

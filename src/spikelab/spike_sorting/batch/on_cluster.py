@@ -1,10 +1,7 @@
 """Sort many recordings on a dask cluster, with the same jobs, stages and policies as in one process.
 
 The results folders hold the state. A task loads the finished stages of its job and continues, so that a worker, a
-scheduler or a client that dies costs the stages that were under way, and the same call again continues. Tasks return
-numbers and paths only.
-
-Needs the extra ``distributed``.
+scheduler or a client that dies costs the stages that were under way. Tasks return numbers and paths only.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +20,17 @@ from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
 from spikelab.spike_sorting.batch import worker as _worker
 from spikelab.spike_sorting.batch.cluster import Cluster, connected
-from spikelab.spike_sorting.batch.dispatch import Dispatcher, Task, Worker
 from spikelab.spike_sorting.batch.jobfile import write_batch
-from spikelab.spike_sorting.batch.manifest import DEFAULT_SCRATCH, ManifestError, jobs_from_entries, read_manifest
+from spikelab.spike_sorting.batch.manifest import DEFAULT_SCRATCH, jobs_from_entries, read_manifest
 from spikelab.spike_sorting.batch.overview import write_overview, write_overview_page
 from spikelab.spike_sorting.batch.policy import Outcome, Policy, concerns_host, raise_failures
+from spikelab.spike_sorting.batch.task_queue import Task, TaskQueue, Worker
 from spikelab.spike_sorting.batch.worker import TaskResult
 from spikelab.spike_sorting.run.jobs import Job, overview_folder
 from spikelab.spike_sorting.run.sort_one import Limits
 
 if TYPE_CHECKING:
     from distributed import Future
-
-__all__ = ["ManifestError", "jobs_from_entries", "read_manifest", "run_many", "sort_many"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +97,8 @@ def sort_many(
     else:
         planned = jobs_from_entries(jobs)  # type: ignore[arg-type]  # or it says what is wrong
     outcomes = run_many(planned, scheduler, workers=workers)
-    loud = [outcome for outcome in outcomes if outcome.job.config.execution.on_failure == "raise"]
-    if any(outcome.error is not None for outcome in loud):
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if any(outcome.job.config.execution.on_failure == "raise" for outcome in failed):
         raise_failures(outcomes, outcomes, "raise", lambda job: job.results)
     return outcomes
 
@@ -124,59 +118,35 @@ def run_many(
     tasks = [_task(index, job) for index, job in enumerate(jobs)]
     write_batch(jobs, overview_folder(jobs))
     with connected(scheduler, jobs, workers, with_gpus=any(task.wants_gpu for task in tasks)) as cluster:
-        batch = Batch(list(jobs), cluster, watch)
+        batch = Batch(jobs, cluster, watch)
         if cluster.dashboard:
             logger.info("dashboard: %s", cluster.dashboard)
         batch.run(tasks)
     write_overview(batch.outcomes)
-    _remove_empty_scratch(jobs)
+    for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:  # no job can tell that it stays empty
+        with suppress(OSError):  # there is none, or there is something in it
+            folder.rmdir()
     return batch.outcomes
 
 
-def _remove_empty_scratch(jobs: Sequence[Job]) -> None:
-    """Remove the scratch folders that lists name by default, which no job can tell to be empty for good."""
-    for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:
-        with suppress(OSError):  # there is none, or there is something in it
-            folder.rmdir()
-
-
 def _task(index: int, job: Job) -> Task:
-    backend = get_backend_class(job.config.sorter.sorter_name)(job.config)
-    wants_gpu = backend.gpu_use() != GPU_UNUSED
-    execution = job.config.execution
+    sorter, execution = job.config.sorter.sorter_name, job.config.execution
+    wants_gpu = get_backend_class(sorter)(job.config).gpu_use() != GPU_UNUSED
     forced = execution.recompute_recording or execution.recompute_sorting  # a second task would do it all again
-    return Task(index, job.config.sorter.sorter_name, wants_gpu=wants_gpu, may_be_split=not forced)
+    return Task(index, sorter, wants_gpu=wants_gpu, may_be_split=not forced)
 
 
-@dataclass
 class Batch:
-    """Place the jobs of a batch on the workers of a cluster, and collect their outcomes.
+    """Place the jobs of a batch on the workers of a cluster, and collect their outcomes."""
 
-    Attributes
-    ----------
-    jobs : list of Job
-    cluster : Cluster
-    watch : callable or None
-    outcomes : list of Outcome
-        Aligned with the jobs, and filled as they end.
-    running : dict
-        Task and future by address of the worker.
-    workers : dict
-        Workers of the cluster by address.
-    """
-
-    jobs: list[Job]
-    cluster: Cluster
-    watch: Watch | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
-    running: dict[str, tuple[Task, Future[Any]]] = field(default_factory=dict)
-    workers: dict[str, Worker] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.outcomes = [Outcome(job) for job in self.jobs]
+    def __init__(self, jobs: Sequence[Job], cluster: Cluster, watch: Watch | None = None) -> None:
+        self.jobs, self.cluster, self.watch = jobs, cluster, watch
+        self.outcomes = [Outcome(job) for job in jobs]
+        self.running: dict[str, tuple[Task, Future[Any]]] = {}  # by address of the worker
+        self.workers: dict[str, Worker] = {}  # by address
         self.name = uuid.uuid4().hex
         self.policy = Policy()
-        self.waiting = Dispatcher(self.policy)
+        self.waiting = TaskQueue(self.policy)
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.checked = self.paged = self.warned = 0.0
         self.page_took = 0.0
@@ -186,17 +156,17 @@ class Batch:
         self.waiting.add(tasks)
         try:
             while self.waiting or self.running:
-                self._look_after()
-                self._start()
-                self._take_one()
+                self._check()
+                self._start_tasks()
+                self._collect_one()
         except BaseException:
             self._end_all()
             raise
         if any(not outcome.attempted for outcome in self.outcomes):
             logger.warning("the batch stops: the remaining recordings would fail the same way")
 
-    def _look_after(self) -> None:
-        """Update the workers, report to the user and start dead workers again; about once a second."""
+    def _check(self) -> None:
+        """Update the workers, report to the user and restart dead workers; about once a second."""
         now = time.monotonic()
         if now - self.checked < CHECK_S:
             return
@@ -216,7 +186,7 @@ class Batch:
             task, future = self.running.pop(address)
             with suppress(Exception):
                 future.cancel()
-            self._lost(task, f"worker {address} is gone")
+            self._retry_lost(task, f"worker {address} is gone")
 
     def _warn_if_idle(self, now: float) -> None:
         """Warn now and then while no worker takes tasks."""
@@ -227,13 +197,13 @@ class Batch:
             what = "its workers are paused, which dask does when memory is short" if self.workers else "it has none"
             logger.warning("waiting for a worker of the cluster: %s", what)
 
-    def _start(self) -> None:
+    def _start_tasks(self) -> None:
         """Submit a task to every idle worker."""
-        everyone = list(self.workers.values())
-        for worker in everyone:
+        workers = list(self.workers.values())
+        for worker in workers:
             if worker.address in self.running or not worker.takes_tasks:
                 continue
-            task = self.waiting.next_for(worker, everyone, time.monotonic())
+            task = self.waiting.next_for(worker, workers, time.monotonic())
             if task is not None:
                 self._submit(task, worker)
 
@@ -263,8 +233,8 @@ class Batch:
         for task in self.waiting.hopeless(self.workers.values()):
             self.outcomes[task.index].error = task.error
 
-    def _take_one(self) -> None:
-        """Wait until a task ends, and record its result."""
+    def _collect_one(self) -> None:
+        """Wait for the end of a task, and record its result."""
         try:
             address = self.ended.get(timeout=CHECK_S)
         except queue.Empty:
@@ -276,12 +246,12 @@ class Batch:
         worker = self.workers[address]
         try:
             result = self._fetch(future, address)
-        except EnvironmentSortFailure:  # there is no scheduler any more; errors of a task are in its result
+        except EnvironmentSortFailure:  # the scheduler is gone; errors of a task are in its result
             raise
         except Exception as error:  # noqa: BLE001 - an error that is in no result is the cluster's
-            self._failed_outside(task, worker, error)
+            self._record_outside(task, worker, error)
         else:
-            self._note(task, worker, result)
+            self._record(task, worker, result)
 
     def _fetch(self, future: Future[Any], address: str) -> Any:
         """Fetch the result of a task, unless its worker dies before the result has come."""
@@ -290,23 +260,23 @@ class Batch:
             try:
                 return future.result(timeout=FETCH_STEP_S)
             except TimeoutError:
-                there = any(worker.address == address for worker in self.cluster.workers())
-                if not there or time.monotonic() > end:
+                listed = any(worker.address == address for worker in self.cluster.workers())
+                if not listed or time.monotonic() > end:
                     raise
 
-    def _failed_outside(self, task: Task, worker: Worker, error: Exception) -> None:
+    def _record_outside(self, task: Task, worker: Worker, error: Exception) -> None:
         """Record a task that ended without a result: its worker died, or could not start the task."""
         if future_was_lost(error):
             self.workers.pop(worker.address, None)  # the scheduler may not know yet
-            self._lost(task, f"worker {worker.address} is gone")
+            self._retry_lost(task, f"worker {worker.address} is gone")
             return
         failure = EnvironmentSortFailure(
             f"the worker on {worker.host} could not start the sort ({type(error).__name__}: {error}). Check first "
             "whether the same versions of spikelab and Python are installed there as here"
         )
-        self._note(task, worker, TaskResult(error=failure))
+        self._record(task, worker, TaskResult(error=failure))
 
-    def _lost(self, task: Task, what: str) -> None:
+    def _retry_lost(self, task: Task, what: str) -> None:
         """Try the task of a dead worker again; a recording that kills every worker fails."""
         job = self.jobs[task.index]
         task.lost += 1
@@ -320,23 +290,23 @@ class Batch:
         logger.warning("%s: %s; it is tried again", job.name, what)
         self.waiting.again(task, time.monotonic() + LOST_DELAY_S)
 
-    def _note(self, task: Task, worker: Worker, result: TaskResult) -> None:
+    def _record(self, task: Task, worker: Worker, result: TaskResult) -> None:
         job, outcome = self.jobs[task.index], self.outcomes[task.index]
-        error = _not_seen_there(job, worker, result.error)
+        error = _as_unseen(job, worker, result.error)
         if result.interrupted:
-            self._lost(task, f"it was interrupted on {worker.host}")
+            self._retry_lost(task, f"it was interrupted on {worker.host}")
         elif result.busy:
-            self._wait_for(task, job, error)
+            self._retry_busy(task, job, error)
         elif error is None and result.done is None:  # the sorter's part
             task.part, task.host = "rest", worker.host
             self.waiting.add([task])
         elif isinstance(error, EnvironmentSortFailure):
-            self._elsewhere(task, worker, error)
+            self._try_elsewhere(task, worker, error)
         else:
             outcome.done, outcome.error = result.done, error
             _log(outcome)
 
-    def _wait_for(self, task: Task, job: Job, error: Exception | None) -> None:
+    def _retry_busy(self, task: Task, job: Job, error: Exception | None) -> None:
         """Try again later a job whose folders another run holds, perhaps one of a client that is gone."""
         now = time.monotonic()
         if now - self.warned > WARN_AGAIN_S:
@@ -344,7 +314,7 @@ class Batch:
             logger.warning("%s waits: %s", job.name, error)
         self.waiting.again(task, now + BUSY_DELAY_S)
 
-    def _elsewhere(self, task: Task, worker: Worker, error: EnvironmentSortFailure) -> None:
+    def _try_elsewhere(self, task: Task, worker: Worker, error: EnvironmentSortFailure) -> None:
         """Bar this job, or its sorter, from this host after a failure of the environment; try other hosts."""
         self.policy.note(worker.host, task.sorter, error)
         task.avoid.add(worker.host)
@@ -385,7 +355,7 @@ def future_was_lost(error: Exception) -> bool:
     return isinstance(error, KilledWorker | CancelledError | TimeoutError) or "NoValidWorkerError" in names
 
 
-def _not_seen_there(job: Job, worker: Worker, error: Exception | None) -> Exception | None:
+def _as_unseen(job: Job, worker: Worker, error: Exception | None) -> Exception | None:
     """Convert the error of a file that the client sees and the worker does not: no fault of the recording."""
     if isinstance(error, FileNotFoundError) and not job.recording_input.exists():
         return error

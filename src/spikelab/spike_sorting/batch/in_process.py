@@ -10,23 +10,15 @@ from spikelab.spike_sorting.batch.policy import Outcome, Policy
 from spikelab.spike_sorting.run.sort_one import sort_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from spikelab.spike_sorting.run.jobs import Job
-    from spikelab.spike_sorting.run.sort_one import Sorted
 
 logger = logging.getLogger(__name__)
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
-    """Sort every job under the failure policy; with several, draw the overview figures and write their page."""
-    outcomes = run_batch(jobs, sort_one)
-    write_overview(outcomes)
-    return outcomes
-
-
-def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Outcome]:
-    """Sort every job in order; only a broken environment keeps further ones from being tried."""
+    """Sort every job in order, unless the environment is broken; write the figures and the page of several."""
     outcomes: list[Outcome] = []
     policy, here = Policy(), "this one"
     for number, job in enumerate(jobs, start=1):
@@ -38,9 +30,10 @@ def run_batch(jobs: Sequence[Job], sort_one: Callable[[Job], Sorted]) -> list[Ou
             logger.info("recording %d of %d: %s", number, len(jobs), job.name)
         try:
             outcomes.append(Outcome(job, sort_one(job)))
-        except Exception as error:  # noqa: BLE001 - what went wrong with one recording must not end the others
+        except Exception as error:  # noqa: BLE001 - the failure of one recording must not end the others
             outcomes.append(Outcome(job, error=error))
             policy.note(here, sorter, error)
             if any(not policy.may_start(here, rest.config.sorter.sorter_name) for rest in jobs[number:]):
                 logger.warning("the batch stops with %s: the remaining recordings would fail the same way", sorter)
+    write_overview(outcomes)
     return outcomes

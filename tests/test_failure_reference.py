@@ -6,7 +6,7 @@ from pathlib import Path
 
 from docs._generate.failures import ADVICE, CATEGORIES, leaf_classes, render_markdown
 
-from spikelab.cli import _exit_codes
+from spikelab.cli import _output
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.failures.signatures import SIGNATURES
 
@@ -31,12 +31,12 @@ def test_exit_codes_are_those_of_the_command_line() -> None:
     rows = [line for line in render_markdown().splitlines() if line.startswith("| ")][1:7]
     codes = {line.split("|")[1].strip().partition(" ")[0]: int(line.rstrip("| ").rpartition("|")[2]) for line in rows}
     assert codes == {
-        "biological": _exit_codes.code_for(errors.SaturatedSignalError("")),
-        "bad": _exit_codes.code_for(ValueError()),
-        "resource": _exit_codes.code_for(errors.HostOutOfMemoryError("")),
-        "environment": _exit_codes.code_for(errors.GPUUnavailableError("")),
-        "a": _exit_codes.code_for(errors.ConcurrentSortError("")),  # folder in use
-        "anything": _exit_codes.code_for(RuntimeError()),
+        "biological": _output.code_for(errors.SaturatedSignalError("")),
+        "bad": _output.code_for(ValueError()),
+        "resource": _output.code_for(errors.HostOutOfMemoryError("")),
+        "environment": _output.code_for(errors.GPUUnavailableError("")),
+        "a": _output.code_for(errors.ConcurrentSortError("")),  # folder in use
+        "anything": _output.code_for(RuntimeError()),
     }
 
 

@@ -15,8 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikelab.cli._exit_codes import message_for
-from spikelab.cli._table import table
+from spikelab.cli._output import message_for, table
 from spikelab.spike_sorting.batch.jobfile import write_job
 from spikelab.spike_sorting.config import KILOSORT4
 from spikelab.spike_sorting.run.jobs import Job

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from spikelab import __version__
 from spikelab.cli import _doctor, cli
-from spikelab.cli._exit_codes import code_for, most_severe
+from spikelab.cli._output import code_for, most_severe
 from spikelab.cli._settings import parse_settings
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.config import KILOSORT4

@@ -12,12 +12,12 @@ import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from spikelab import __version__
-from spikelab.cli import _exit_codes
+from spikelab.cli import _output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 SETTING = click.option(
     "--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Change one setting, e.g. --set snr_min=8."
 )
-CONFIG = click.option(
-    "--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Settings as TOML."
-)
+ANY_PATH = click.Path(path_type=Path)
+PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+CONFIG = click.option("--config", "config_file", type=PRESENT_FILE, help="Settings as TOML.")
 TRUST = click.option("--trust", is_flag=True, help="Follow whatever the recording names: it can run any program.")
 QUIET = click.option(
     "-q",
@@ -37,7 +37,7 @@ QUIET = click.option(
     callback=lambda _context, _option, quiet: log_to_terminal(logging.WARNING if quiet else logging.INFO),
     help="Warnings and errors only.",
 )
-FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+FILES = click.argument("files", nargs=-1, required=True, type=ANY_PATH)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,8 +53,8 @@ def cli() -> None:
 @SETTING
 @TRUST
 @click.option("--stream", "streams", multiple=True, help="Stream (well) to sort; may be repeated; 'all' for every one.")
-@click.option("--results", type=click.Path(path_type=Path), help="Results folder; of several recordings, its parent.")
-@click.option("--intermediate", type=click.Path(path_type=Path), help="Scratch folder; of several, its parent.")
+@click.option("--results", type=ANY_PATH, help="Results folder; of several recordings, its parent.")
+@click.option("--intermediate", type=ANY_PATH, help="Scratch folder; of several, its parent.")
 @QUIET
 def sort(
     files: tuple[Path, ...],
@@ -73,32 +73,25 @@ def sort(
         from spikelab.cli._sort import sort_files
 
         changes = parse_settings((*settings, "trust_input=true") if trust else settings)
-        text, code = sort_files(files, sorter, config_file, changes, streams, results, intermediate)
-        click.echo(text)
-    sys.exit(code)
+        finish(*sort_files(files, sorter, config_file, changes, streams, results, intermediate))
 
 
-RESULTS = click.argument("results", type=click.Path(path_type=Path))
+RESULTS = click.argument("results", type=ANY_PATH)
 RECORDING = click.option(
-    "--recording", type=click.Path(path_type=Path), help="Where the recording is now, should it have to be read again."
+    "--recording", type=ANY_PATH, help="Where the recording is now, should it have to be read again."
 )
 
 
 @cli.command()
 @RESULTS
-@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.argument("target", required=False, type=ANY_PATH)
 @click.option("--to", required=True, metavar="FORMAT", help="phy, nwb, si, analyzer, mat, npz, h5 or pkl.")
 @click.option(
     "--units", default="curated", show_default=True, help="curated, all, or phy: those that 'spikelab import' made."
 )
 @click.option("--traces/--no-traces", default=None, help="Filtered traces as well.  [default: phy and analyzer only]")
 @RECORDING
-@click.option(
-    "--metadata",
-    "metadata_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="nwb: subject, session_start_time, ... as TOML.",
-)
+@click.option("--metadata", "metadata_file", type=PRESENT_FILE, help="nwb: subject, session_start_time, ... as TOML.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote.")
 def export(
     results: Path,
@@ -120,7 +113,7 @@ def export(
 
 @cli.command("import")
 @RESULTS
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=ANY_PATH)
 @click.option("--from", "source", required=True, metavar="TOOL", help="phy.")
 @click.option("--keep", multiple=True, default=("good",), show_default=True, help="Groups to keep; may be repeated.")
 @click.option(
@@ -142,30 +135,26 @@ def import_(
 
 
 @cli.command()
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("manifest", type=PRESENT_FILE)
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, e.g. tcp://node1:8786.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine, besides one for each GPU.")
-@click.option("--plan", "plan_folder", type=click.Path(path_type=Path), help="Write job files and scripts instead.")
+@click.option("--plan", "plan_folder", type=ANY_PATH, help="Write job files and scripts instead.")
 @QUIET
 def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folder: Path | None) -> None:
     """Sort all recordings that MANIFEST (TOML or CSV) lists, several at a time; again to continue."""
     if sum(option is not None for option in (scheduler, workers, plan_folder)) > 1:
         raise click.UsageError("--scheduler, --workers and --plan exclude each other")
     end_in_order()
-    code = 0
     with errors_as_exit_codes():
         from spikelab.cli import _batch
 
-        if plan_folder is not None:
-            text = _batch.plan(manifest, plan_folder)
-        else:
-            text, code = _batch.run_batch(manifest, scheduler, workers)
-        click.echo(text)
-    sys.exit(code)
+        if plan_folder is None:
+            finish(*_batch.run_batch(manifest, scheduler, workers))
+        click.echo(_batch.plan(manifest, plan_folder))
 
 
 @cli.command("sort-one")
-@click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("job", type=PRESENT_FILE)
 @QUIET
 def sort_one(job: Path) -> None:
     """Sort what the file JOB says, which `spikelab batch --plan` wrote."""
@@ -173,9 +162,7 @@ def sort_one(job: Path) -> None:
     with errors_as_exit_codes():
         from spikelab.cli import _batch
 
-        text, code = _batch.sort_job_in_turn(job)
-        click.echo(text)
-    sys.exit(code)
+        finish(*_batch.sort_job_in_turn(job))
 
 
 @cli.command()
@@ -189,7 +176,7 @@ def status(folder: Path) -> None:
 
 
 @cli.command()
-@click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="Where to work.")
+@click.option("--folder", default="demo", show_default=True, type=ANY_PATH, help="Where to work.")
 @click.option("--sorter", help="Sorter to run.  [default: rt_sort, on the CPU]")
 @click.option("--duration", default=60.0, show_default=True, help="Seconds to simulate.")
 def demo(folder: Path, sorter: str | None, duration: float) -> None:
@@ -241,6 +228,12 @@ def show_config(sorter: str | None, config_file: Path | None, settings: tuple[st
         click.echo(config_to_toml(build_config(sorter, config_file, parse_settings(settings))))
 
 
+def finish(text: str, code: int) -> NoReturn:
+    """End a command with the text that it made, and its exit code."""
+    click.echo(text)
+    sys.exit(code)
+
+
 @contextmanager
 def errors_as_exit_codes() -> Iterator[None]:
     """Turn what a command raises into one message and an exit code."""
@@ -250,10 +243,10 @@ def errors_as_exit_codes() -> Iterator[None]:
         raise
     except KeyboardInterrupt as interrupt:
         click.echo("interrupted; the same command continues where it stopped", err=True)
-        sys.exit(getattr(interrupt, "exit_code", _exit_codes.INTERRUPTED))
+        sys.exit(getattr(interrupt, "exit_code", _output.INTERRUPTED))
     except Exception as error:  # noqa: BLE001 - the last stop: every error becomes a message and a code
-        click.echo(f"error: {_exit_codes.message_for(error)}", err=True)
-        sys.exit(_exit_codes.code_for(error))
+        click.echo(f"error: {_output.message_for(error)}", err=True)
+        sys.exit(_output.code_for(error))
 
 
 class Terminated(KeyboardInterrupt):

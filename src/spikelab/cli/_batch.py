@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikelab.cli._exit_codes import code_for, most_severe
-from spikelab.cli._sort import outcome_report
-from spikelab.cli._table import table
+from spikelab.cli._output import table
+from spikelab.cli._sort import report_outcomes
 from spikelab.spike_sorting.batch import status as _status
 from spikelab.system.quoting import in_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.batch.on_cluster import Batch
-    from spikelab.spike_sorting.batch.policy import Outcome
     from spikelab.spike_sorting.run.jobs import Job
 
 MOST_ROWS = 200  # of a table that is printed once; a live table has as many as fit
@@ -49,7 +46,7 @@ def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tup
         outcomes = run_many(jobs, scheduler, workers=workers, watch=board.show)
     finally:
         board.clear()
-    return _report(outcomes)
+    return report_outcomes(outcomes)
 
 
 def plan(manifest: Path, folder: Path) -> str:
@@ -59,9 +56,8 @@ def plan(manifest: Path, folder: Path) -> str:
     jobs = planned(manifest)
     scripts = write_plan(jobs, folder)
     lines = [f"{len(jobs)} job files are in {folder / 'jobs'}; each runs with: spikelab sort-one JOB", "", "examples:"]
-    return "\n".join(
-        [*lines, *(f"  {script}" for script in scripts), "", f"progress: spikelab status {in_shell(folder)}"]
-    )
+    lines += [f"  {script}" for script in scripts]
+    return "\n".join([*lines, "", f"progress: spikelab status {in_shell(folder)}"])
 
 
 def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
@@ -70,21 +66,17 @@ def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
     A batch system starts a killed job again at once; a run killed on another host holds its folders a little longer.
     """
     from spikelab.spike_sorting._exceptions import ConcurrentSortError
+    from spikelab.spike_sorting.batch.in_process import run_jobs
+    from spikelab.spike_sorting.batch.jobfile import read_job
     from spikelab.spike_sorting.run.alive import ENDS_WITHIN_S
 
     end = time.monotonic() + ENDS_WITHIN_S
-    while isinstance((outcome := _sorted(job_file)).error, ConcurrentSortError) and time.monotonic() < end:
+    while True:
+        (outcome,) = run_jobs([read_job(job_file)])
+        if not isinstance(outcome.error, ConcurrentSortError) or time.monotonic() >= end:
+            return report_outcomes([outcome])
         click.echo(f"{outcome.job.name}: waits for its folders, {ENDS_WITHIN_S / 60:g} minutes at most", err=True)
         time.sleep(AGAIN_S)
-    return _report([outcome])
-
-
-def _sorted(job_file: Path) -> Outcome:
-    from spikelab.spike_sorting.batch.in_process import run_jobs
-    from spikelab.spike_sorting.batch.jobfile import read_job
-
-    (outcome,) = run_jobs([read_job(job_file)])
-    return outcome
 
 
 def status(folder: Path) -> str:
@@ -95,10 +87,6 @@ def status(folder: Path) -> str:
     if len(shown) < len(rows):
         lines.append(f"... and {len(rows) - len(shown)} more")
     return "\n".join([*lines, "", _status.summary(rows)])
-
-
-def _report(outcomes: Sequence[Outcome]) -> tuple[str, int]:
-    return outcome_report(outcomes), most_severe([code_for(outcome.error) for outcome in outcomes if outcome.error])
 
 
 class Board:

@@ -7,10 +7,11 @@ import platform
 import shutil
 import subprocess
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from spikelab import __version__
-from spikelab.cli._table import table
+from spikelab.cli._output import table
 from spikelab.spike_sorting.stages.checks import (
     ABSENT,
     BROKEN,
@@ -52,15 +53,11 @@ def _host() -> list[Row]:
 
 
 def _packages() -> list[Row]:
-    from importlib.metadata import version
-
     return [(name, OK, version(name)) for name in ("spikeinterface", "numpy", "numba", "h5py")]
 
 
 def _namesake() -> list[Row]:
     """Warn of the distribution ``spikelab``, another program whose files lie in the same folder as ours."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         found = version("spikelab")
     except PackageNotFoundError:
@@ -76,8 +73,6 @@ def _torch() -> list[Row]:
     if importlib.util.find_spec("torch") is None:
         sorters = f"Kilosort 4: {install_command('kilosort4')}; RT-Sort on a GPU: {install_command('rt-sort')}"
         return [("torch", ABSENT, f"for {sorters}")]
-    from importlib.metadata import version
-
     return [("torch", OK, version("torch"))]
 
 
@@ -106,9 +101,8 @@ def _docker() -> list[Row]:
         return [("docker", ABSENT, "not installed; only the docker presets need it")]
     state, text = _run([command, "info", "--format", "{{.ServerVersion}}"])
     client = importlib.util.find_spec("docker") is not None
-    rows = [("docker daemon", state, text)]
-    rows.append(("docker client", OK if client else ABSENT, "" if client else install_command("docker")))
-    return rows
+    found = (OK, "") if client else (ABSENT, install_command("docker"))
+    return [("docker daemon", state, text), ("docker client", *found)]
 
 
 def _run(command: list[str]) -> tuple[str, str]:

@@ -37,6 +37,7 @@ def export_text(
 ) -> str:
     """Export; return how to open the export and where it is."""
     from spikelab.spike_sorting.exchange import FORMATS, UNITS, export_results
+    from spikelab.system.texts import read_toml
 
     if to not in FORMATS:
         there_are = "\n".join(f"  {name:<9} {chosen.what}" for name, chosen in FORMATS.items())
@@ -50,16 +51,12 @@ def export_text(
         units=units,  # type: ignore[arg-type]  # checked above
         traces=traces,
         recording=recording,
-        metadata=None if metadata_file is None else _metadata(metadata_file),
+        metadata=None if metadata_file is None else read_toml(metadata_file, "metadata as TOML"),
         overwrite=overwrite,
     )
-    names = {"params": in_shell(path / "params.py"), "analyzer": str(path / "analyzer"), "matlab": _in_matlab(path)}
+    matlab = str(path).replace("'", "''")
+    names = {"params": in_shell(path / "params.py"), "analyzer": str(path / "analyzer"), "matlab": f"'{matlab}'"}
     return f"{NEXT[to].format(path=str(path), **names)}\nwritten to {printable(str(path))}"
-
-
-def _in_matlab(path: Path) -> str:
-    quoted = str(path).replace("'", "''")
-    return f"'{quoted}'"
 
 
 def import_text(
@@ -84,9 +81,3 @@ def _origin(unit: dict[str, Any]) -> str:
     parts = [f"{count} spikes of unit {source}" for source, count in unit["spikes_from"].items()]
     text = ", ".join(parts)
     return f"{text}; {unit['duplicates_removed']} duplicates removed" if unit["duplicates_removed"] else text
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    from spikelab.system.texts import read_toml
-
-    return read_toml(path, "metadata as TOML")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spikelab.cli._table import table
+from spikelab.cli._output import table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.cli import _exit_codes as codes
-from spikelab.cli._exit_codes import code_for, message_for, most_severe
+from spikelab.cli._output import (
+    BAD_INPUT,
+    BIOLOGY,
+    ENVIRONMENT,
+    OTHER,
+    RESOURCE,
+    code_for,
+    message_for,
+    most_severe,
+    table,
+)
 from spikelab.cli._settings import build_config
-from spikelab.cli._table import table
 from spikelab.spike_sorting.run.jobs import Job, Request, plan_jobs
 
 if TYPE_CHECKING:
@@ -23,11 +31,11 @@ if TYPE_CHECKING:
 HEADER = ("recording", "outcome", "units kept", "results")
 DONE, NOT_ATTEMPTED = "done", "not attempted"
 KIND_OF_CODE = {
-    codes.BIOLOGY: "cannot be sorted",
-    codes.BAD_INPUT: "cannot be read",
-    codes.RESOURCE: "ran out of a resource",
-    codes.ENVIRONMENT: "stopped by the environment",
-    codes.OTHER: "failed otherwise",
+    BIOLOGY: "cannot be sorted",
+    BAD_INPUT: "cannot be read",
+    RESOURCE: "ran out of a resource",
+    ENVIRONMENT: "stopped by the environment",
+    OTHER: "failed otherwise",
 }
 KINDS = (DONE, *KIND_OF_CODE.values(), NOT_ATTEMPTED)
 
@@ -51,19 +59,18 @@ def sort_files(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     requests = [(file, one) for one in _configs(files, config, streams) for file in files]
-    outcomes = run_jobs(_jobs(requests, results, intermediate))
-    return outcome_report(outcomes), most_severe([code_for(outcome.error) for outcome in outcomes if outcome.error])
+    return report_outcomes(run_jobs(_jobs(requests, results, intermediate)))
 
 
-def outcome_report(outcomes: Sequence[Outcome]) -> str:
-    """Tabulate the outcomes; list the causes of failures, and count the outcomes by kind."""
+def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
+    """Tabulate the outcomes, list the causes of failures, and count the outcomes by kind; return the exit code too."""
     lines = [table(HEADER, [_row(outcome) for outcome in outcomes])]
     failed = [(outcome.job.name, outcome.error) for outcome in outcomes if outcome.error is not None]
     if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
         lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
         counts = Counter(_kind(outcome) for outcome in outcomes)
         lines += ["", ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])]
-    return "\n".join(lines)
+    return "\n".join(lines), most_severe([code_for(error) for _, error in failed])
 
 
 def _configs(

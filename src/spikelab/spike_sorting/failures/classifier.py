@@ -214,7 +214,8 @@ def _parse(signature: Signature, match: re.Match[str], whole: str) -> dict[str, 
     evidence = signature.evidence(whole) if signature.evidence is not None else {}
     if evidence is None:
         return None
-    groups = {name: _number_or_text(value) for name, value in match.groupdict().items() if value is not None}
+    found = {name: value for name, value in match.groupdict().items() if value is not None}
+    groups = {name: int(value) if value.isdecimal() else value for name, value in found.items()}
     return {**signature.fields, **evidence, **groups}
 
 
@@ -254,10 +255,6 @@ def _is_named(text: str, match: re.Match[str], folder: Path | None) -> bool:
     above = [] if folder is None else [path for path in (folder, *folder.parents) if len(path.parts) >= SHORTEST_FOLDER]
     found = ((line.find(str(path)), len(str(path))) for path in above)
     return any(0 <= first <= at < first + length for first, length in found)
-
-
-def _number_or_text(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
 
 
 def _surroundings(error: type[SpikeSortingClassifiedError], folder: Path | None) -> dict[str, Any]:

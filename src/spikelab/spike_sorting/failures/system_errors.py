@@ -35,14 +35,9 @@ FINAL = (SpikeSortingClassifiedError, ValueError, TypeError, FileNotFoundError)
 
 @contextmanager
 def known_errors(name: str, results: Path, intermediate: Path) -> Iterator[None]:
-    """Raise the errors of the block as classified failures where they are ones; the original is the ``__cause__``.
+    """Raise the errors of a block that sorts the recording `name` as classified failures, where they are known ones.
 
-    Parameters
-    ----------
-    name : str
-        The recording, for messages.
-    results, intermediate : Path
-        Its folders.
+    The original error is the ``__cause__``.
     """
     try:
         yield

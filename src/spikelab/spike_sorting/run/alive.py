@@ -46,18 +46,10 @@ ENDS_WITHIN_S = STALE_S + WATCH_S
 
 @dataclass(frozen=True)
 class Note:
-    """The note of a run in a folder that the run holds.
+    """The note of a run in a folder that the run holds."""
 
-    Attributes
-    ----------
-    text : str
-        Content of the file.
-    touched_ns : int
-        Modification time, by the clock of the file system.
-    """
-
-    text: str
-    touched_ns: int
+    text: str  # of the file
+    touched_ns: int  # modification time, by the clock of the file system
 
     @classmethod
     def read(cls, folder: Path) -> Note | None:
@@ -121,12 +113,7 @@ def sign_of_life(folder: Path) -> Iterator[None]:
 def may_be_alive(folder: Path, note: Note, *, locked: bool) -> bool:
     """Tell whether the run that left `note` in `folder` may be under way; watch the note where that is not certain.
 
-    Parameters
-    ----------
-    folder : Path
-    note : Note
-    locked : bool
-        Whether the caller has the lock of the operating system on `folder`.
+    `locked`: whether the caller has the lock of the operating system on `folder`.
     """
     if note.text and not note.process:
         return False  # no run wrote the text

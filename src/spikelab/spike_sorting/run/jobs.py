@@ -18,20 +18,10 @@ Request: TypeAlias = tuple[Any, SortingPipelineConfig]
 
 @dataclass(frozen=True)
 class Job:
-    """One recording to sort.
+    """One recording to sort, and its folders (absolute)."""
 
-    Attributes
-    ----------
-    recording_input : path or SpikeInterface recording
-    name : str
-        Short name: stem, stream and recording within the file.
-    config : SortingPipelineConfig
-    results, intermediate : Path
-        Absolute paths of its folders.
-    """
-
-    recording_input: Any
-    name: str
+    recording_input: Any  # path or SpikeInterface recording
+    name: str  # stem, stream and recording within the file
     config: SortingPipelineConfig
     results: Path
     intermediate: Path

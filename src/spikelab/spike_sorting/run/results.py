@@ -33,21 +33,11 @@ class TracesUnavailableError(ValueError):
 
 @dataclass(frozen=True)
 class Results:
-    """Results of a finished sort.
+    """Results of a finished sort."""
 
-    Attributes
-    ----------
-    folder : Path
-        The results folder, absolute.
-    config : SortingPipelineConfig
-        Configuration used for this sort.
-    record : dict
-        The content of ``run.json``.
-    """
-
-    folder: Path
-    config: SortingPipelineConfig
-    record: dict[str, Any]
+    folder: Path  # absolute
+    config: SortingPipelineConfig  # of this sort
+    record: dict[str, Any]  # content of ``run.json``
 
     @classmethod
     def open(cls, folder: str | Path) -> Results:
@@ -77,15 +67,7 @@ class Results:
         return self.folder / STAGES_FOLDER / name
 
     def intact(self, name: str) -> Path:
-        """Return the folder of a stage's artifact, whose files are undamaged.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no complete artifact.
-        ValueError
-            If a file of the artifact is damaged.
-        """
+        """Return the folder of a stage's artifact; FileNotFoundError without one, ValueError for a damaged file."""
         intact(self.stage(name))
         return self.stage(name)
 
@@ -124,21 +106,12 @@ class Results:
     @cached_property
     def traces(self) -> Path | None:
         """Path of the filtered traces, where an intermediate folder still has them."""
-        given = self.record.get("intermediate")
-        places = (
-            [self.folder / "intermediate"] if given is None else [self.folder / given, self.folder / "intermediate"]
-        )
-        found = (recording.traces_in_place(self.folder, place) for place in places)
+        names = dict.fromkeys([self.record.get("intermediate") or "intermediate", "intermediate"])
+        found = (recording.traces_in_place(self.folder, self.folder / name) for name in names)
         return next((path for path in found if path is not None), None)
 
     def write_traces(self, path: Path, recording_input: str | Path | None = None) -> None:
-        """Filter the recording once more, into the file `path`.
-
-        Parameters
-        ----------
-        path : Path
-        recording_input : path, optional
-            Where the recording is now; by default where it was when it was sorted.
+        """Filter the recording, which is at `recording_input` or where it was sorted, once more into the file `path`.
 
         Raises
         ------

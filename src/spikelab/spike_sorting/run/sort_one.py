@@ -41,30 +41,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sorted:
-    """Outcome of one recording.
+    """Outcome of one recording."""
 
-    Attributes
-    ----------
-    results : list of SpikeData or None
-        Curated units, one entry per original file; None where they were left on disk.
-    n_units : int
-        Units before curation.
-    n_curated : int
-        Units after it.
-    figure_data : FigureData or None
-        Only where figures are wanted: it is large.
-    summary : Summary or None
-        Row of the page of a batch.
-    wall_s : float or None
-        Time that the stages took, wherever they ran.
-    """
-
-    results: list[SpikeData] | None
-    n_units: int
+    results: list[SpikeData] | None  # curated units, one entry per original file; None where they are left on disk
+    n_units: int  # before curation
     n_curated: int
-    figure_data: FigureData | None = None
-    summary: Summary | None = None
-    wall_s: float | None = None
+    figure_data: FigureData | None = None  # only where figures are wanted: it is large
+    summary: Summary | None = None  # row of the page of a batch
+    wall_s: float | None = None  # time that the stages took, wherever they ran
 
 
 @dataclass(frozen=True)
@@ -217,10 +201,8 @@ def _find_neurons(
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
     if not (context.config.execution.delete_inter or context.store.read_only):
         waveform_files()  # the files stay in the intermediate folder
-    units, quality = (
-        stages.all_units(context, recording, waveforms),
-        stages.quality_stage(context, recording, waveforms),
-    )
+    units = stages.all_units(context, recording, waveforms)
+    quality = stages.quality_stage(context, recording, waveforms)
     if quality is not None:
         units = stages.with_quality(units, _added(record, "quality_metrics", quality).value)
     curation = _added(record, "curation", stages.curation_stage(context, units, waveforms))

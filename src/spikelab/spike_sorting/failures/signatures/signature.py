@@ -14,39 +14,17 @@ Evidence = Callable[[str], "dict[str, Any] | None"]
 
 @dataclass(frozen=True)
 class Signature:
-    """Words in exceptions and logs, and the error that they mean.
+    """Words in exceptions and logs, and the error that they mean."""
 
-    Attributes
-    ----------
-    pattern : str
-        Regular expression, without regard to case; ``.`` does not cross lines. Named groups become fields of the error
-        (digits as int).
-    error : type
-        Class of the error.
-    message : str
-        Likely causes in order, and what to check first.
-    fields : mapping
-        Further fields of the error.
-    sorters : tuple of str
-        Prefixes of the sorters it applies to; empty = any.
-    unless, where : str or None
-        Further expressions: one that must not be found anywhere, one that must.
-    as_statement : bool
-        Whether the words count only as a statement: not as part of a path or name, nor where they are denied
-        ("no CUDA out of memory", "out of memory handling").
-    by_exception : bool
-        Whether only exceptions are searched, not the logs.
-    evidence : callable or None
-        Function of the whole text: fields of the error, or None where the numbers contradict it.
-    """
-
-    pattern: str
+    pattern: str  # without regard to case; ``.`` does not cross lines; named groups become fields of the error
     error: type[SpikeSortingClassifiedError]
-    message: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    sorters: tuple[str, ...] = ()
-    unless: str | None = None
-    where: str | None = None
+    message: str  # likely causes in order, and what to check first
+    fields: Mapping[str, Any] = field(default_factory=dict)  # further fields of the error
+    sorters: tuple[str, ...] = ()  # prefixes of the sorters that have these words; empty = any
+    unless: str | None = None  # expression that must not be found anywhere
+    where: str | None = None  # expression that must be found somewhere
+    # The words count only as a statement: not as part of a path or name, nor where they are denied ("no CUDA out of
+    # memory", "out of memory handling").
     as_statement: bool = False
-    by_exception: bool = False
-    evidence: Evidence | None = None
+    by_exception: bool = False  # only exceptions are searched, not the logs
+    evidence: Evidence | None = None  # fields from the whole text; None where its numbers contradict the error

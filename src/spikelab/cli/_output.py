@@ -1,8 +1,10 @@
-"""Exit codes of the command line, and the messages that go with them."""
+"""What a command prints and returns: tables, messages of errors, exit codes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from spikelab.system.quoting import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -10,6 +12,15 @@ if TYPE_CHECKING:
 DONE, OTHER, USAGE, BAD_INPUT, BIOLOGY, ENVIRONMENT, RESOURCE, INTERRUPTED = 0, 1, 2, 3, 10, 11, 12, 130
 # The most severe of several failures decides; most severe first.
 SEVERITY = (ENVIRONMENT, RESOURCE, OTHER, BAD_INPUT, BIOLOGY)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align the columns of the rows; the last column is not padded."""
+    cells = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
 
 
 def code_for(error: BaseException) -> int:
@@ -27,10 +38,7 @@ def code_for(error: BaseException) -> int:
         (BiologicalSortFailure, BIOLOGY),
         (EnvironmentSortFailure, ENVIRONMENT),
         (ResourceSortFailure, RESOURCE),
-        (ValueError, BAD_INPUT),
-        (FileNotFoundError, BAD_INPUT),
-        (PermissionError, BAD_INPUT),
-        (FileExistsError, BAD_INPUT),
+        ((ValueError, FileNotFoundError, PermissionError, FileExistsError), BAD_INPUT),
     ):
         if isinstance(error, kind):
             return code
@@ -45,7 +53,6 @@ def most_severe(codes: Sequence[int]) -> int:
 def message_for(error: BaseException) -> str:
     """Return the message of an error, with its class where the error is not one of this package or of bad input."""
     from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
-    from spikelab.system.quoting import printable_lines
 
     if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError | FileExistsError):
         return printable_lines(str(error))

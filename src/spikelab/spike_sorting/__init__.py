@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
     from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
-# Lazy, so that `import spikelab.spike_sorting.settings.schema` does not load SpikeInterface.
+# Modules of the names below, apart from the exceptions. Lazy, so that the settings do not load SpikeInterface.
 _MODULES = {
     "sort_recording": "pipeline",
     "sort_multistream": "pipeline",
@@ -27,13 +27,6 @@ _MODULES = {
     "import_curation": "exchange",
     "config_from_toml": "settings.toml",
     "config_to_toml": "settings.toml",
-    "SpikeSortingClassifiedError": "_exceptions",
-    "BiologicalSortFailure": "_exceptions",
-    "EnvironmentSortFailure": "_exceptions",
-    "InsufficientActivityError": "_exceptions",
-    "ResourceSortFailure": "_exceptions",
-    "SortBatchError": "_exceptions",
-    "SorterNotInstalledError": "_exceptions",
 }
 
 __all__ = [
@@ -54,8 +47,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name in __all__:
+        return getattr(import_module(f"{__name__}.{_MODULES.get(name, '_exceptions')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.in_process import run_jobs
-from spikelab.spike_sorting.batch.policy import Outcome, raise_failures
+from spikelab.spike_sorting.batch.policy import raise_failures
 from spikelab.spike_sorting.run.jobs import as_list, checked_streams, plan_jobs, require_sorter
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
@@ -75,7 +75,7 @@ def sort_recording(
     requests = [(entry, config) for entry in as_list(recording_files)]
     jobs = plan_jobs(requests, intermediate_folders, results_folders)
     outcomes = run_jobs(jobs)
-    results = _aligned(outcomes)
+    results: list[Any] = [result for outcome in outcomes for result in outcome.aligned]
     raise_failures(outcomes, results, config.execution.on_failure, lambda job: job.recording_input)
     return results
 
@@ -148,7 +148,3 @@ def _complete_config(
     validate_config(config)
     require_sorter(config)
     return config
-
-
-def _aligned(outcomes: Sequence[Outcome]) -> list[Any]:
-    return [result for outcome in outcomes for result in outcome.aligned]

@@ -17,18 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Constraint:
-    """Set of legal values.
-
-    Attributes
-    ----------
-    accepts : callable
-        Whether a value is legal.
-    sentence : str
-        Description that completes "'x' must be ..."; also ``str()`` of the constraint.
-    """
+    """Set of legal values."""
 
     accepts: Callable[[Any], bool]
-    sentence: str
+    sentence: str  # completes "'x' must be ..."; also ``str()`` of the constraint
 
     def __str__(self) -> str:
         return self.sentence
@@ -42,18 +34,9 @@ def number(
     integer: bool = False,
     finite: bool = True,
 ) -> Constraint:
-    """Allow numbers, NumPy's included; a bool is none, and NaN is never allowed.
+    """Allow numbers, NumPy's included, from `minimum` (`above` it) to `maximum`; never a bool or NaN.
 
-    Parameters
-    ----------
-    minimum, maximum : float
-        Bounds, allowed themselves unless `above` is set.
-    above : bool
-        The minimum itself is not allowed.
-    integer : bool
-        Only whole numbers of an integer type.
-    finite : bool
-        Infinity is not allowed.
+    `integer` allows only types of whole numbers; `finite` does not allow infinity.
     """
     kinds = int if integer else (int, float)
 
@@ -63,13 +46,12 @@ def number(
             return False
         return minimum <= value <= maximum and not (above and value == minimum)
 
-    return Constraint(accepts, _describe_range("an integer" if integer else "a number", minimum, maximum, above=above))
-
-
-def _describe_range(kind: str, minimum: float, maximum: float, *, above: bool) -> str:
+    sentence = "an integer" if integer else "a number"
     if maximum < math.inf:
-        return f"{kind} from {minimum} to {maximum}"
-    return kind if minimum == -math.inf else f"{kind} {'>' if above else '>='} {minimum}"
+        sentence += f" from {minimum} to {maximum}"
+    elif minimum > -math.inf:
+        sentence += f" {'>' if above else '>='} {minimum}"
+    return Constraint(accepts, sentence)
 
 
 def _is_usable(value: float, finite: bool) -> bool:

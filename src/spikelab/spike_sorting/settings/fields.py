@@ -18,39 +18,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Option:
-    """Description of a field beside its name, type and default.
+    """Description of a field beside its name, type and default."""
 
-    Attributes
-    ----------
-    doc : str
-        Meaning, in one line.
-    check : Constraint
-        Legal values.
-    unit : str
-        Unit of the value, "" where there is none.
-    flat : str or None
-        Flat keyword, where that is not the field's own name.
-    """
-
-    doc: str
-    check: Constraint
+    doc: str  # meaning, in one line
+    check: Constraint  # legal values
     unit: str = ""
-    flat: str | None = None
+    flat: str | None = None  # flat keyword, where that is not the field's own name
 
 
 def option(
     default: Any, doc: str, check: Constraint, unit: str = "", *, flat: str | None = None, shown: bool = True
 ) -> Any:
-    """Declare a dataclass field with its :class:`Option`.
+    """Declare a dataclass field with its :class:`Option`; a list as `default` is copied for each instance.
 
-    Parameters
-    ----------
-    default : Any
-        The default; a list is copied for each instance.
-    doc, check, unit, flat
-        See :class:`Option`.
-    shown : bool
-        False for a field that the group's ``repr`` names only where it was changed.
+    The group's ``repr`` names a field that is not `shown` only where it was changed.
     """
     metadata = {"option": Option(doc, check, unit, flat)}
     if isinstance(default, list):

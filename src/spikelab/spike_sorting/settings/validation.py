@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def validate_config(config: SortingPipelineConfig) -> None:
-    """Check every setting, then the settings that depend on each other. Files are not looked at.
+    """Check every setting, then the settings that depend on each other. No file is opened.
 
     Raises
     ------

@@ -241,7 +241,7 @@ def test_recordings_in_memory_do_not_share_folders(tmp_path: Path, monkeypatch: 
 def test_names_that_collide_get_a_hash_wherever_they_go(tmp_path: Path) -> None:
     config = SortingPipelineConfig()
     inputs = [tmp_path / "a" / "rec.h5", tmp_path / "b" / "rec.h5"]
-    jobs = plan_jobs([(path, config) for path in inputs], results_bases=[tmp_path / "out"] * len(inputs))
+    jobs = plan_jobs([(path, config) for path in inputs], results_parents=[tmp_path / "out"] * len(inputs))
     assert len({job.results for job in jobs}) == len({job.intermediate for job in jobs}) == 2
     streams = [config.override(stream_id=name) for name in ("a/b", "a-b")]
     jobs = plan_jobs([(inputs[0], stream) for stream in streams])

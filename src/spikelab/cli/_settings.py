@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_config(sorter: str | None, config_file: Path | None, settings: dict[str, Any]) -> SortingPipelineConfig:
-    """Build and check the configuration: the file or preset, with single settings changed.
-
-    Raises
-    ------
-    click.UsageError
-        For an unknown setting or an impossible value.
-    """
+    """Build and check the configuration: the file or preset, with single settings changed; UsageError for a fault."""
     from spikelab.spike_sorting.settings.toml import config_from_toml
     from spikelab.spike_sorting.settings.validation import validate_config
 

@@ -92,7 +92,7 @@ def _jobs(requests: Sequence[Request], results: Path | None, intermediate: Path 
     folders = [intermediate] * len(requests), [results] * len(requests)
     if len(requests) == 1:
         return plan_jobs(requests, *folders)
-    return plan_jobs(requests, intermediate_bases=folders[0], results_bases=folders[1])
+    return plan_jobs(requests, intermediate_parents=folders[0], results_parents=folders[1])
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:

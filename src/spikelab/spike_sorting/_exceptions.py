@@ -1,4 +1,4 @@
-"""Errors that say what kind of failure ended a sort, so that a caller can skip, stop or try again.
+"""Classes of failures of a sort, so that a caller can skip, stop or try again.
 
 ::
 

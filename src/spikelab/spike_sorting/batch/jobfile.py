@@ -25,13 +25,7 @@ PATHS = ("recording", "results", "intermediate")
 
 
 def write_job(job: Job, path: Path) -> None:
-    """Write `job` to a file.
-
-    Raises
-    ------
-    ValueError
-        If the name of a file or folder is no UTF-8, which a text cannot hold.
-    """
+    """Write `job` to a file; ValueError for a name that is no UTF-8, which a text cannot hold."""
     for named in (job.recording_input, job.results, job.intermediate):
         if not str(named).isprintable() and str(named) != os.fsencode(named).decode("utf-8", "replace"):
             raise ValueError(f"{printable(str(named))} is no UTF-8, and cannot be written into a job file: rename it")
@@ -41,13 +35,7 @@ def write_job(job: Job, path: Path) -> None:
 
 
 def read_job(path: Path) -> Job:
-    """Read what :func:`write_job` wrote; paths that were made relative start from its folder.
-
-    Raises
-    ------
-    ValueError
-        If the file holds no job, or an impossible setting.
-    """
+    """Read a job file; relative paths in it start from its folder; ValueError for no job or an impossible setting."""
     try:
         content = read_toml(path, "a job file")
         for key in ("name", *PATHS):
@@ -78,13 +66,7 @@ def write_batch(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def read_batch(path: Path) -> list[tuple[str, Path]]:
-    """Read name and results folder of each job of a batch.
-
-    Raises
-    ------
-    ValueError
-        If the file was not written by :func:`write_batch`.
-    """
+    """Read name and results folder of each job of a batch; ValueError where :func:`write_batch` did not write it."""
     what = "the list of a batch"
     jobs = read_json_object(path, what).get("jobs")
     if not isinstance(jobs, list):

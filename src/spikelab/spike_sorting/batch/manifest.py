@@ -110,13 +110,7 @@ class _Problems:
 
 
 def located(folder: Path, value: Any) -> Path:
-    """Resolve `value`, a path in a list, from the folder of the list.
-
-    Raises
-    ------
-    ValueError
-        If it is no path, or names a user that does not exist.
-    """
+    """Resolve a path in a list from the folder of the list; ValueError where `value` is none, or its user unknown."""
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError(f"expected a path, got {brief(value)}")
     try:
@@ -267,13 +261,12 @@ def _plan(
         if _has_right_types(planned, found):
             requests += _requests(planned, found, configs)
     _reject_duplicates(requests, found)
+    jobs = [] if found.found else _jobs(requests)
+    for attribute in ("results", "intermediate"):
+        if not found.found:  # scratch in shared results is not reported as well
+            _reject_shared_folders(requests, [getattr(job, attribute) for job in jobs], attribute, found)
     if found.found:
         raise ManifestError(found.found, source)
-    jobs = _jobs(requests)
-    for attribute in ("results", "intermediate"):
-        _reject_shared_folders(requests, [getattr(job, attribute) for job in jobs], attribute, found)
-        if found.found:  # scratch in shared results is not reported as well
-            raise ManifestError(found.found, source)
     return jobs
 
 
@@ -317,12 +310,12 @@ def _merged_config(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> Any
 
 def _requests(entry: _Entry, problems: _Problems, configs: dict[str, SortingPipelineConfig]) -> Iterator[_Request]:
     """Expand an entry into recordings and streams; entries with the same settings share them."""
-    asked = repr((entry.values.get("sorter"), entry.values["config"]))
-    config = configs.get(asked) or _config(entry, problems)
+    settings = repr((entry.values.get("sorter"), entry.values["config"]))
+    config = configs.get(settings) or _config(entry, problems)
     paths = _paths(entry, problems)
     if config is None:
         return
-    configs[asked] = config
+    configs[settings] = config
     pattern = glob.has_magic(str(entry.values.get("file", "")))
     for path in paths:
         stream = entry.values.get("stream")
@@ -409,7 +402,7 @@ def _jobs(requests: Sequence[_Request]) -> list[Job]:
         [(request.path, request.config) for request in requests],
         [request.own_folder("intermediate") for request in requests],
         [request.own_folder("results") for request in requests],
-        intermediate_bases=[request.folder("intermediate") for request in requests],
-        results_bases=[request.folder("results") for request in requests],
+        intermediate_parents=[request.folder("intermediate") for request in requests],
+        results_parents=[request.folder("results") for request in requests],
         checked=True,
     )

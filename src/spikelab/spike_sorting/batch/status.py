@@ -1,4 +1,4 @@
-"""Tell how far jobs are, from their results folders alone, in any shell that sees the folders."""
+"""Read how far jobs are from their results folders alone, in any shell that sees the folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TO_COME, RUNNING, KILLED, INTERRUPTED, DAMAGED = "to come", "running", "killed", "interrupted", "damaged record"
 ENDED = ("done", "biological failure", "environment failure", "resource failure", "failed")
-# In the order in which they are counted and shown.
+# In the order of the counts.
 STATES = ("done", "biological failure", "resource failure", "environment failure", "failed",
           INTERRUPTED, KILLED, DAMAGED, RUNNING, SORTED, TO_COME)  # fmt: skip
 DEPTH = 3
@@ -73,13 +73,7 @@ def _damaged(name: str, folder: Path, error: Exception) -> Row:
 
 
 def folder_states(folder: Path) -> list[Row]:
-    """Read the states of all jobs of a folder: those of a batch or a plan, or else all that were sorted below it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing was planned or sorted there.
-    """
+    """Read the states of all jobs of a folder: those of a batch or a plan, or else all that were sorted below it."""
     jobs, damaged = _listed_jobs(folder)
     if not jobs:
         patterns = ["/".join(["*"] * depth + [RUN_RECORD]) for depth in range(DEPTH + 1)]
@@ -140,9 +134,9 @@ def duration(seconds: float | None) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """Make a row of the table whose header is `HEADER`."""
     error = printable(row.error.replace("\n", " "))
-    shown = error if len(error) <= ERROR_SHOWN else error[: ERROR_SHOWN - 3] + "..."
+    short = error if len(error) <= ERROR_SHOWN else error[: ERROR_SHOWN - 3] + "..."
     state = f"{row.state}: {row.stage}" if row.stage else row.state
-    texts = (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, shown)
+    texts = (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, short)
     return tuple(map(printable, texts))
 
 

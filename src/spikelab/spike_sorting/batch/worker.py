@@ -44,19 +44,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def run_task(job: Job, part: Part, batch: str, limits: Limits, *, quiet: bool = False) -> TaskResult:
-    """Run a part of `job` as one process would; errors are returned, not raised.
+    """Run a part of `job`, which :func:`end_batch` ends by the name `batch`; errors are returned, not raised.
 
-    Parameters
-    ----------
-    job : Job
-    part : {"whole", "sorter", "rest"}
-        The first two stages only, or all that are not done.
-    batch : str
-        Name by which :func:`end_batch` ends the task.
-    limits : Limits
-        Share of this host.
-    quiet : bool
-        Whether log records go to the log of the run alone.
+    The part "sorter" is the first two stages, the others are all stages that are not done. `quiet`: log records go to
+    the log of the run alone.
     """
     with _ONE_AT_A_TIME:
         _prepare(quiet=quiet)
@@ -75,10 +66,7 @@ def run_task(job: Job, part: Part, batch: str, limits: Limits, *, quiet: bool = 
 
 
 def end_batch(batch: str) -> bool:
-    """Interrupt the task of `batch` in this process, as Ctrl-C would: the sorter ends, the folders are left in order.
-
-    Called from another thread than the one that sorts. Returns whether there was such a task.
-    """
+    """Interrupt the task of `batch` in another thread of this process, as Ctrl-C would; False where there is none."""
     with _CHANGING:
         if batch not in _THREADS:
             return False

@@ -78,13 +78,7 @@ class Note:
 
 @contextmanager
 def sign_of_life(folder: Path) -> Iterator[None]:
-    """Keep a fresh note of this process in `folder` during the block.
-
-    Raises
-    ------
-    FileExistsError
-        If another run has put its note there.
-    """
+    """Keep a fresh note of this process in `folder` during the block; FileExistsError where another run's note is."""
     path, done = folder / NOTE, threading.Event()
     text = json.dumps({"host": platform.node(), **this_process(), "claim": uuid.uuid4().hex})
     file = path.open("x", encoding="utf-8")

@@ -39,22 +39,13 @@ def plan_jobs(
     intermediate_folders: Sequence[Any] | None = None,
     results_folders: Sequence[Any] | None = None,
     *,
-    intermediate_bases: Sequence[Path | None] | None = None,
-    results_bases: Sequence[Path | None] | None = None,
+    intermediate_parents: Sequence[Path | None] | None = None,
+    results_parents: Sequence[Path | None] | None = None,
     checked: bool = False,
 ) -> list[Job]:
-    """Give every input its folders.
+    """Give every input its folders: those given, or folders in the given parents, or beside the recording.
 
-    Parameters
-    ----------
-    requests : sequence of (recording, SortingPipelineConfig)
-        What is to be sorted, and how.
-    intermediate_folders, results_folders : sequence of path, optional
-        One folder per request.
-    intermediate_bases, results_bases : sequence of path, optional
-        Parent of the folder of each request without a given one; by default that of the recording.
-    checked : bool
-        The caller checks recordings, and whether a recording or a folder is given twice.
+    `checked`: the caller checks recordings, and whether a recording or a folder is given twice.
 
     Raises
     ------
@@ -68,14 +59,14 @@ def plan_jobs(
         _reject_duplicates(requests)
     given_results = _folders("results_folders", results_folders, len(requests))
     given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
-    results_parents = _folders("results_bases", results_bases, len(requests))
-    intermediate_parents = _folders("intermediate_bases", intermediate_bases, len(requests))
+    parents_of_results = _folders("results_parents", results_parents, len(requests))
+    parents_of_intermediate = _folders("intermediate_parents", intermediate_parents, len(requests))
     names = _names(requests)
     jobs = []
     for i, (entry, config) in enumerate(requests):
         sorter, beside = safe_name(config.sorter.sorter_name), _parent_folder(entry)
-        results = given_results[i] or (results_parents[i] or beside) / f"sorted_{sorter}_{names[i]}"
-        intermediate = given_intermediate[i] or (intermediate_parents[i] or beside) / f"inter_{sorter}_{names[i]}"
+        results = given_results[i] or (parents_of_results[i] or beside) / f"sorted_{sorter}_{names[i]}"
+        intermediate = given_intermediate[i] or (parents_of_intermediate[i] or beside) / f"inter_{sorter}_{names[i]}"
         if results == intermediate:
             intermediate = results / "intermediate"
         jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))

@@ -1,9 +1,8 @@
 """One run at a time on the same folders.
 
-Two things keep a second run away. The lock is the operating system's: it goes when the process ends, however it ends.
-Not every network drive passes locks on to other hosts, and some have none; so beside it lies a note of who holds the
-folder (:mod:`spikelab.spike_sorting.run.alive`). A note of a run that is over is taken away, but only if it still is
-the one that was read; a new one is made only where there is none.
+A lock of the operating system, which goes when the process ends, and a note of the process that holds the folder
+(:mod:`spikelab.spike_sorting.run.alive`) keep a second run away: not every network drive passes locks on to other
+hosts. The note of a run that is over is removed only if it still is the note that was read.
 """
 
 from __future__ import annotations
@@ -28,19 +27,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCK = ".spikelab.lock"
-# What file systems say that have no locks.
+# Errors of file systems without locks.
 NO_LOCKS = tuple(getattr(errno, name) for name in ("ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK") if hasattr(errno, name))
 
 
 @contextmanager
 def locked(results: Path, intermediate: Path) -> Iterator[None]:
-    """Hold both folders for this run.
-
-    Raises
-    ------
-    ConcurrentSortError
-        If another run holds one of them.
-    """
+    """Hold both folders for this run; ConcurrentSortError where another run holds one of them."""
     with ExitStack() as held:
         for folder in (results, intermediate):
             missing = [path for path in (folder, *folder.parents) if not path.exists()]

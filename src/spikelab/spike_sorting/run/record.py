@@ -136,15 +136,7 @@ def _relative(path: Path, results: Path) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read the record of a run.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged; the message names the file and the entry.
-    OSError
-        If there is none, or it cannot be read.
-    """
+    """Read the record of a run; ValueError, which names file and entry, where it is damaged, OSError without one."""
     record = read_json_object(path, "the record of a run")
     if "status" not in record:
         raise ValueError(f"{path} is no record of a run: 'status' is missing in it")

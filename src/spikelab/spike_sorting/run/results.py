@@ -41,13 +41,7 @@ class Results:
 
     @classmethod
     def open(cls, folder: str | Path) -> Results:
-        """Open the results folder of one recording.
-
-        Raises
-        ------
-        FileNotFoundError
-            If it is none, or the sort did not get to its end.
-        """
+        """Open the results folder of one recording; FileNotFoundError where it is none, or the sort did not finish."""
         path = Path(folder).absolute()
         if not (path / RUN_RECORD).is_file():
             raise FileNotFoundError(f"{path} is no results folder: it has no {RUN_RECORD}{_nested(path)}")

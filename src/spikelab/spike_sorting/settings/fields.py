@@ -27,16 +27,16 @@ class Option:
 
 
 def option(
-    default: Any, doc: str, check: Constraint, unit: str = "", *, flat: str | None = None, shown: bool = True
+    default: Any, doc: str, check: Constraint, unit: str = "", *, flat: str | None = None, in_repr: bool = True
 ) -> Any:
     """Declare a dataclass field with its :class:`Option`; a list as `default` is copied for each instance.
 
-    The group's ``repr`` names a field that is not `shown` only where it was changed.
+    The group's ``repr`` names a field without `in_repr` only where it was changed.
     """
     metadata = {"option": Option(doc, check, unit, flat)}
     if isinstance(default, list):
-        return field(default_factory=default.copy, repr=shown, metadata=metadata)
-    return field(default=default, repr=shown, metadata=metadata)
+        return field(default_factory=default.copy, repr=in_repr, metadata=metadata)
+    return field(default=default, repr=in_repr, metadata=metadata)
 
 
 def option_of(declared: Field[Any]) -> Option:
@@ -51,7 +51,7 @@ def default_of(declared: Field[Any]) -> Any:
 
 
 def settings_group(cls: type[T]) -> type[T]:
-    """Class decorator: describe the fields in the docstring; ``repr`` leaves out those not `shown` at their default."""
+    """Class decorator: describe the fields in the docstring; leave those without `in_repr` out of ``repr`` at defaults."""
     lines = [f"{declared.name} : {declared.type}\n    {_line_on(declared)}" for declared in fields(cls)]  # type: ignore[arg-type]
     cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes", "----------", *lines, ""])
     cls.__repr__ = _brief_repr  # type: ignore[method-assign]

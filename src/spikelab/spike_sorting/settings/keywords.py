@@ -45,20 +45,14 @@ def flat_names(config_type: type) -> dict[str, Place]:
 
 @cache
 def keywords(config_type: type) -> dict[str, Place]:
-    """Map all that is understood: the keywords of `flat_names`, and the field names that only one group has."""
+    """Map all legal keywords to settings: those of `flat_names`, and the field names that only one group has."""
     official = flat_names(config_type)
     count = Counter(place.name for place in official.values())
     return {place.name: place for place in official.values() if count[place.name] == 1} | official
 
 
 def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sort flat keywords into groups: ``{group: {field: value}}``.
-
-    Raises
-    ------
-    TypeError
-        For an unknown keyword, or one setting given under two names.
-    """
+    """Sort flat keywords into ``{group: {field: value}}``; TypeError for an unknown one, or two of one setting."""
     known = keywords(config_type)
     unknown = [name for name in values if name not in known]
     if unknown:
@@ -75,7 +69,7 @@ def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """End an error message with what `name` may have been meant to be; "" where nothing is near."""
+    """Write the known names closest to `name` as the end of an error message; "" where none is close."""
     from difflib import get_close_matches
 
     near = get_close_matches(name[:LONGEST_NAME], list(known), n=3)

@@ -80,34 +80,34 @@ class RecordingConfig:
     freq_min: float = option(300, "Lower edge of the band-pass filter.", POSITIVE, "Hz")
     freq_max: float = option(6000, "Upper edge of the band-pass filter; below half the sampling rate.", POSITIVE, "Hz")
     rec_name: str | None = option(
-        None, "Recording to load from a Maxwell file with several.", nullable(TEXT), shown=False
+        None, "Recording to load from a Maxwell file with several.", nullable(TEXT), in_repr=False
     )
     electrical_series_path: str | None = option(
-        None, "ElectricalSeries to load from an NWB file that holds several.", nullable(TEXT), shown=False
+        None, "ElectricalSeries to load from an NWB file that holds several.", nullable(TEXT), in_repr=False
     )
     probe_path: AnyPath | None = option(
-        None, "Probe file (probeinterface json) with the contacts of the channels.", PATH, shown=False
+        None, "Probe file (probeinterface json) with the contacts of the channels.", PATH, in_repr=False
     )
     sampling_frequency: float | None = option(
-        None, "Sampling rate of a headerless binary file.", nullable(POSITIVE), "Hz", shown=False
+        None, "Sampling rate of a headerless binary file.", nullable(POSITIVE), "Hz", in_repr=False
     )
-    num_channels: int | None = option(None, "Channels of a headerless binary file.", nullable(COUNT), shown=False)
-    dtype: str | None = option(None, "Number type of a headerless binary file.", nullable(DTYPE), shown=False)
+    num_channels: int | None = option(None, "Channels of a headerless binary file.", nullable(COUNT), in_repr=False)
+    dtype: str | None = option(None, "Number type of a headerless binary file.", nullable(DTYPE), in_repr=False)
     common_reference: str | None = option(
-        None, "Over the channels, subtracted from each.", nullable(one_of("median", "average")), shown=False
+        None, "Over the channels, subtracted from each.", nullable(one_of("median", "average")), in_repr=False
     )
     bad_channels: str | list[str | int] | None = option(
         None,
         "Channels to leave out: 'auto' finds them, a list names their ids.",
         nullable(either(text("auto", "'auto'"), list_of(either(TEXT, INDEX), "a list of channel ids"))),
-        shown=False,
+        in_repr=False,
     )
     trust_input: bool = option(
         False,
         "Follow what the input names: any class and pickle of a SpikeInterface folder or zarr store, files outside of "
         "its folder. Such an input can run any program.",
         BOOLEAN,
-        shown=False,
+        in_repr=False,
     )
 
 
@@ -214,7 +214,7 @@ class WaveformConfig:
     )
     save_waveform_files: bool = option(True, "Write the waveforms of each unit to a file.", BOOLEAN)
     si_quality_metrics: bool = option(
-        False, "Compute SpikeInterface's quality metrics as well; they are named si_*.", BOOLEAN, shown=False
+        False, "Compute SpikeInterface's quality metrics as well; they are named si_*.", BOOLEAN, in_repr=False
     )
 
 
@@ -243,13 +243,13 @@ class CurationConfig:
     spikes_min_second: int | None = option(50, "Fewest spikes, second round.", nullable(INDEX))
     std_norm_max: float | None = option(1.0, "Largest deviation of the waveform relative to its amplitude.", THRESHOLD)
     merge_duplicates: bool = option(
-        False, "After both rounds, merge the units that are one neuron found twice.", BOOLEAN, shown=False
+        False, "After both rounds, merge the units that are one neuron found twice.", BOOLEAN, in_repr=False
     )
     merge_duplicates_params: dict[str, Any] | None = option(
         None,
         "Parameters of SpikeData.curate_by_merge_duplicates, on top of its defaults.",
         nullable(named(MERGE_PARAMETERS)),
-        shown=False,
+        in_repr=False,
     )
 
 
@@ -355,11 +355,11 @@ class ExecutionConfig:
         "raise",
         "After a batch: raise SortBatchError, or return None for failures.",
         one_of("raise", "skip"),
-        shown=False,
+        in_repr=False,
     )
-    resource_retries: int = option(2, "Further tries, with smaller batches, at most.", INDEX, shown=False)
+    resource_retries: int = option(2, "Further tries, with smaller batches, at most.", INDEX, in_repr=False)
     sorter_timeout_s: float | None = option(
-        None, "End the sorter after this long without sign of life.", nullable(POSITIVE), "s", shown=False
+        None, "End the sorter after this long without sign of life.", nullable(POSITIVE), "s", in_repr=False
     )
 
 

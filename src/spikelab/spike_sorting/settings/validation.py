@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 
 def validate_config(config: SortingPipelineConfig) -> None:
-    """Check every setting, then the settings that depend on each other. No file is opened.
-
-    Raises
-    ------
-    ValueError
-        With one line for each value that is not allowed.
-    """
+    """Check every setting, then those that depend on each other; ValueError with a line for each illegal value."""
     problems = list(_fields_out_of_range(config)) or list(_contradictions(config))
     if problems:
         raise ValueError("\n".join(problems))
@@ -73,14 +67,7 @@ def _cuts(recording: RecordingConfig) -> Iterator[str]:
 
 
 def require_cuts(recording: RecordingConfig) -> None:
-    """Check the settings that cut a recording in time, as far as they can be checked without it.
-
-    Raises
-    ------
-    ValueError
-        "Invalid time range" for a negative start, or a start at or after the end; "frame-based" where `rec_chunks` is
-        combined with a cut by time; also where pieces overlap or are not ascending.
-    """
+    """Check the settings that cut a recording in time, as far as possible without it; ValueError for illegal ones."""
     problems = list(_cuts(recording))
     if problems:
         raise ValueError("\n".join(problems))

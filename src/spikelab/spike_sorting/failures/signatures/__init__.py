@@ -1,8 +1,8 @@
-"""What sorters, drivers and containers say when they fail, and what it means: a table, read from top to bottom.
+"""Table of messages of sorters, drivers and containers, and the failures that they mean, read from top to bottom.
 
 Environment comes before resource and resource before biology, because the first two can strike any recording. Within a
 category the more specific signature comes first. Where the same words have several causes, the message lists them with
-the likeliest first and says what to check.
+the likeliest first, and what to check.
 """
 
 from __future__ import annotations

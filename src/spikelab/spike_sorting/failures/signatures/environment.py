@@ -228,6 +228,6 @@ LAST_RESORT = (
         "--rm hello-world, and that the image has all that the sorter needs.",
         {"reason": "other"},
         by_exception=True,
-        unless=r"Spike sorting in docker",  # what SpikeInterface says of any failure in a container
+        unless=r"Spike sorting in docker",  # SpikeInterface's message of any failure in a container
     ),
 )

@@ -1,4 +1,4 @@
-"""What the numbers in a sorter's log say beside its error: fields of the failure, or None where it is another one."""
+"""Numbers in a sorter's log as fields of a failure; None where they contradict the failure."""
 
 from __future__ import annotations
 

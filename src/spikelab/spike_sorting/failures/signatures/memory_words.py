@@ -1,6 +1,6 @@
-"""How drivers, libraries, compilers, shells and batch systems say that memory ran out: alternatives of one expression.
+"""Messages of drivers, libraries, compilers, shells and batch systems that memory ran out: alternatives of a regex.
 
-That of a GPU comes first, and what is about the host says so: a text with both is about the GPU.
+The GPU's are tried first: a text with messages of both is about the GPU.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from spikelab import __version__
@@ -53,14 +53,14 @@ def _host() -> list[Row]:
 
 
 def _packages() -> list[Row]:
-    return [(name, OK, version(name)) for name in ("spikeinterface", "numpy", "numba", "h5py")]
+    return [(name, OK, metadata.version(name)) for name in ("spikeinterface", "numpy", "numba", "h5py")]
 
 
 def _namesake() -> list[Row]:
     """Warn of the distribution ``spikelab``, another program whose files lie in the same folder as ours."""
     try:
-        found = version("spikelab")
-    except PackageNotFoundError:
+        found = metadata.version("spikelab")
+    except metadata.PackageNotFoundError:
         return []
     what_to_do = (
         f"{found} is installed as well; this program is {DISTRIBUTION}, and both are imported as spikelab: pip "
@@ -73,7 +73,7 @@ def _torch() -> list[Row]:
     if importlib.util.find_spec("torch") is None:
         sorters = f"Kilosort 4: {install_command('kilosort4')}; RT-Sort on a GPU: {install_command('rt-sort')}"
         return [("torch", ABSENT, f"for {sorters}")]
-    return [("torch", OK, version("torch"))]
+    return [("torch", OK, metadata.version("torch"))]
 
 
 def _sorters() -> list[Row]:

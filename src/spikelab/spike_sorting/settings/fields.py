@@ -51,7 +51,7 @@ def default_of(declared: Field[Any]) -> Any:
 
 
 def settings_group(cls: type[T]) -> type[T]:
-    """Class decorator: describe the fields in the docstring; leave those without `in_repr` out of ``repr`` at defaults."""
+    """Class decorator: describe the fields in the docstring, and shorten ``repr``."""
     lines = [f"{declared.name} : {declared.type}\n    {_line_on(declared)}" for declared in fields(cls)]  # type: ignore[arg-type]
     cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes", "----------", *lines, ""])
     cls.__repr__ = _brief_repr  # type: ignore[method-assign]
@@ -66,6 +66,7 @@ def _line_on(declared: Field[Any]) -> str:
 
 
 def _brief_repr(self: Any) -> str:
+    """``repr`` of a group with all fields, those without `in_repr` only where they were changed."""
     values = {f: repr(getattr(self, f.name)) for f in fields(self)}
     named = (f"{f.name}={value}" for f, value in values.items() if f.repr or value != repr(default_of(f)))
     return f"{type(self).__qualname__}({', '.join(named)})"

@@ -123,7 +123,7 @@ def run_many(
             logger.info("dashboard: %s", cluster.dashboard)
         batch.run(tasks)
     write_overview(batch.outcomes)
-    for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:  # no job can tell that it stays empty
+    for folder in {job.results.parent / DEFAULT_SCRATCH for job in jobs}:  # no job alone knows that it stays empty
         with suppress(OSError):  # there is none, or there is something in it
             folder.rmdir()
     return batch.outcomes

@@ -68,9 +68,13 @@ def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     failed = [(outcome.job.name, outcome.error) for outcome in outcomes if outcome.error is not None]
     if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
         lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
-        counts = Counter(_kind(outcome) for outcome in outcomes)
-        lines += ["", ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])]
+        lines += ["", _counts(outcomes)]
     return "\n".join(lines), most_severe([code_for(error) for _, error in failed])
+
+
+def _counts(outcomes: Sequence[Outcome]) -> str:
+    counts = Counter(map(_kind, outcomes))
+    return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
 
 
 def _configs(

@@ -111,14 +111,19 @@ def estimate(rows: Sequence[Row], workers: int | None = None) -> float | None:
 
     None where no job has finished, or all have ended. Without `workers` as many jobs go on at once as run now.
     """
-    took = [row.seconds for row in rows if row.state == "done" and row.seconds]
+    mean = _mean_duration(rows)
     left = [row for row in rows if row.state not in ENDED]
-    if not took or not left:
+    if mean is None or not left:
         return None
-    mean = sum(took) / len(took)
     running = [row.seconds or 0.0 for row in left if row.state == RUNNING]
     work = mean * (len(left) - len(running)) + sum(max(mean - seconds, 0.0) for seconds in running)
     return work / max(workers or len(running), 1)
+
+
+def _mean_duration(rows: Iterable[Row]) -> float | None:
+    """Average the seconds of finished jobs; None without any."""
+    seconds = [row.seconds for row in rows if row.state == "done" and row.seconds]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def duration(seconds: float | None) -> str:

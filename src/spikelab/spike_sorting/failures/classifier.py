@@ -214,9 +214,12 @@ def _parse(signature: Signature, match: re.Match[str], whole: str) -> dict[str, 
     evidence = signature.evidence(whole) if signature.evidence is not None else {}
     if evidence is None:
         return None
-    found = {name: value for name, value in match.groupdict().items() if value is not None}
-    groups = {name: int(value) if value.isdecimal() else value for name, value in found.items()}
+    groups = {name: _number_or_text(value) for name, value in match.groupdict().items() if value is not None}
     return {**signature.fields, **evidence, **groups}
+
+
+def _number_or_text(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _log_path(source: Source, sources: list[Source]) -> Path | None:

@@ -261,10 +261,7 @@ def _plan(
         if _has_right_types(planned, found):
             requests += _requests(planned, found, configs)
     _reject_duplicates(requests, found)
-    jobs = [] if found.found else _jobs(requests)
-    for attribute in ("results", "intermediate"):
-        if not found.found:  # scratch in shared results is not reported as well
-            _reject_shared_folders(requests, [getattr(job, attribute) for job in jobs], attribute, found)
+    jobs = [] if found.found else _jobs(requests, found)
     if found.found:
         raise ManifestError(found.found, source)
     return jobs
@@ -397,8 +394,9 @@ def _reject_shared_folders(
         seen.setdefault(folder, request.entry)
 
 
-def _jobs(requests: Sequence[_Request]) -> list[Job]:
-    return plan_jobs(
+def _jobs(requests: Sequence[_Request], problems: _Problems) -> list[Job]:
+    """Plan jobs in the order of `requests`, and check that each has folders of its own."""
+    jobs = plan_jobs(
         [(request.path, request.config) for request in requests],
         [request.own_folder("intermediate") for request in requests],
         [request.own_folder("results") for request in requests],
@@ -406,3 +404,7 @@ def _jobs(requests: Sequence[_Request]) -> list[Job]:
         results_parents=[request.folder("results") for request in requests],
         checked=True,
     )
+    for key in ("results", "intermediate"):
+        if not problems.found:  # scratch in shared results is not reported as well
+            _reject_shared_folders(requests, [getattr(job, key) for job in jobs], key, problems)
+    return jobs

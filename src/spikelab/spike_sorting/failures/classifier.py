@@ -1,4 +1,4 @@
-"""Find out what kind of failure ended a sort, from the exception chain and the sorter's logs."""
+"""Classify the failure that ended a sort, from the exception chain and the sorter's logs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def classify_failure(sorter: str, output_folder: str | Path, exc: BaseException)
 def classify_without_activity(
     sorter: str, output_folder: Path, exc: BaseException
 ) -> SpikeSortingClassifiedError | None:
-    """Return what ambiguous words mean for a recording in which no spikes were seen; or None."""
+    """Classify ambiguous words for a recording in which no spikes were found; or None."""
     return _recognised(AMBIGUOUS, sorter, list(exception_chain(exc)), output_folder)
 
 
@@ -183,7 +183,7 @@ def _shortened(text: str) -> str:
 
 
 def _unpack_json(text: str) -> str:
-    """Return the lines that SpikeInterface's log holds; the text itself where the log is cut off."""
+    """Return the lines in SpikeInterface's log; the text itself where the log is cut off."""
     try:
         log = json.loads(text)
         return "\n".join(line for name in ("error_trace", "runtime_trace") for line in _lines(log.get(name)))
@@ -245,7 +245,7 @@ def _is_denied(text: str, match: re.Match[str]) -> bool:
 
 
 def _is_named(text: str, match: re.Match[str], folder: Path | None) -> bool:
-    """Whether the words are part of a path: one without blanks, one between quotes, or this run's folder."""
+    """Tell whether the words are part of a path: one without blanks, one between quotes, or this run's folder."""
     start, end = match.span()
     start += len(match[0]) - len(match[0].lstrip())
     line_start = text.rfind("\n", 0, start) + 1

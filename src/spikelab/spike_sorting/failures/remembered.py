@@ -20,10 +20,7 @@ LOG = "<log>"
 
 
 def no_longer_valid(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """Why a failure under versions `before` is forgotten, in words for the log; None while it is remembered.
-
-    Another version of spikelab may sort what the version `before` could not.
-    """
+    """Explain for the log why a failure is forgotten: another version of spikelab may sort the recording; else None."""
     failed_with, this = before.get("spikelab"), now.get("spikelab")
     return None if failed_with == this else f"it failed with spikelab {failed_with}, this is {this}"
 
@@ -43,7 +40,7 @@ def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[
 
 
 def is_failure(record: dict[str, Any]) -> bool:
-    """Whether `record`, read from a file, has the entries of :func:`failure_to_dict`."""
+    """Tell whether `record`, read from a file, has the entries of :func:`failure_to_dict`."""
     texts = isinstance(record.get("class"), str) and isinstance(record.get("message"), str)
     return texts and isinstance(record.get("attributes"), dict)
 

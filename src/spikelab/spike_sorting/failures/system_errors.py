@@ -1,4 +1,4 @@
-"""Which class of failure the errors of the operating system and of libraries are, wherever in a run."""
+"""Classify errors of the operating system and of libraries, wherever in a run they are raised."""
 
 from __future__ import annotations
 

@@ -76,14 +76,14 @@ def plan_jobs(
 
 
 def require_sorter(config: SortingPipelineConfig) -> None:
-    """ValueError for an unknown sorter, or for settings of its own that it does not have."""
+    """Raise ValueError for an unknown sorter, or for parameters that the sorter does not have."""
     from spikelab.spike_sorting.backends import get_backend_class
 
     get_backend_class(config.sorter.sorter_name)(config).check_settings()
 
 
 def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:
-    """Return the streams that were asked for ("all" is every one); ValueError where `recording` does not have one."""
+    """Return `stream_ids` ("all" is every one), checked; ValueError for a stream that `recording` does not have."""
     streams = [stream_ids] if isinstance(stream_ids, str) else list(stream_ids)
     if len(set(streams)) < len(streams):
         raise ValueError(f"stream_ids: a stream is given twice: {streams}")
@@ -130,7 +130,7 @@ def _names(requests: Sequence[Request]) -> list[str]:
 
 
 def _name(entry: Any, config: SortingPipelineConfig) -> str:
-    # A recording in memory is named by its content: it has no name of its own.
+    # A recording in memory has no name: its content names the recording.
     stem = stem_of(entry) if isinstance(entry, Path) else f"recording_{fingerprint(entry)[:8]}"
     chosen = (config.recording.stream_id, config.recording.rec_name)
     return "_".join([stem, *(safe_name(str(name)) for name in chosen if name)])

@@ -62,7 +62,7 @@ def _acquire(folder: Path) -> FileLock | None:
     """Take the lock of the operating system; None on a file system that has none."""
     from filelock import FileLock, Timeout
 
-    # Without flock it would turn into a file that stays, for good, where a process on another host was killed.
+    # filelock's fallback without flock is a file that stays for good where a process on another host was killed.
     lock: FileLock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -78,7 +78,7 @@ def _acquire(folder: Path) -> FileLock | None:
 
 def _release(lock: FileLock | None, folder: Path) -> None:
     """Release the lock and leave no lock file behind."""
-    # While the lock is held, so that nobody else's file is removed; a file that cannot be removed bars nobody.
+    # Removed while the lock is held, so that no other run's file is; a file that cannot be removed locks nothing.
     with suppress(OSError):
         if os.name == "posix" or lock is None:
             (folder / LOCK).unlink(missing_ok=True)

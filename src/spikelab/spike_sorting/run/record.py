@@ -1,4 +1,4 @@
-"""``run.json``, the record of a run: its fields, how it is written, and how it is read without trust in its content."""
+"""Write ``run.json``, the record of a run, and read the record without trust in its content."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class RunRecord:
     status: str
     name: str
     started: str
-    attempts: list[dict[str, Any]]  # tries of the sorter
-    stages: dict[str, dict[str, Any]]  # what each took, and whether it was loaded
+    attempts: list[dict[str, Any]]  # of the sorter
+    stages: dict[str, dict[str, Any]]  # cost of each, and whether it was loaded
     pid: int
     process: dict[str, Any]
     host: dict[str, str]
@@ -91,7 +91,7 @@ class RunRecord:
         )
 
     def add(self, stage: str, result: StageResult[Any]) -> None:
-        """Add what a stage took, and whether it was loaded."""
+        """Add the cost of a stage, and whether it was loaded."""
         outcome = {"loaded": result.loaded, "reason": result.reason, "run_id": result.run_id}
         self.stages[stage] = {**outcome, **result.usage, **result.info}
 
@@ -116,13 +116,13 @@ def status_of(error: BaseException) -> str:
 
 
 def earlier_runs(results: Path) -> list[dict[str, Any]]:
-    """Return how the runs before in this folder ended, oldest first: a retry does not hide what it followed."""
+    """Return the ends of earlier runs in this folder, oldest first: a retry does not hide them."""
     try:
         before = read_record(results / RUN_RECORD)
     except (OSError, ValueError):
         return []
     last = {name: before.get(name) for name in ("started", "finished", "status", "error", "attempts")}
-    if last["status"] == RUNNING:  # it does not: this run has its lock
+    if last["status"] == RUNNING:  # but is over: this run has its lock
         last["status"] = KILLED
     return [*before.get("earlier_runs", []), last][-EARLIER_RUNS:]
 

@@ -1,4 +1,4 @@
-"""A results folder, opened again: all units, the decisions of curation, and the traces if there are any."""
+"""Open a results folder again: all units, the decisions of curation, and the traces where they are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONFIG = "config_used.toml"
 
 
 class TracesUnavailableError(ValueError):
-    """The filtered traces were deleted and cannot be written again."""
+    """Filtered traces that were deleted and cannot be written again."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A script that repeats a call: what ``save_script`` writes into the results folder."""
+"""Write the script that repeats a call into the results folder, for ``save_script``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One recording through the six stages, with its log, its record and its clean-up."""
+"""Sort one recording through the six stages, with log, record and clean-up."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) ->
 
 
 def _require_input(job: Job) -> None:
-    """FileNotFoundError for a path that is not there, before a folder is made for it."""
+    """Raise FileNotFoundError for a path that does not exist, before folders are made for the recording."""
     if isinstance(job.recording_input, Path) and not job.recording_input.exists():
         raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
 
@@ -232,14 +232,10 @@ def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome) -> None:
         logger.info("nothing to do: every stage is up to date")
     n_units, n_curated = (record.units or {}).values()
     if n_curated < n_units:
-        logger.info("not kept: %s", why_not_kept(outcome))
+        failed = [row["failed_criterion"] for row in outcome.unit_metrics if row["failed_criterion"] is not None]
+        reasons = (f"{count} by {criterion}" for criterion, count in Counter(failed).most_common())
+        logger.info("not kept: %s", ", ".join(reasons))
     logger.info("%s: %d of %d units kept; results are in %s", job.name, n_curated, n_units, job.results)
-
-
-def why_not_kept(outcome: CurationOutcome) -> str:
-    """Count the units that failed each criterion, for example ``3 by snr, 1 by spike_count``."""
-    counts = Counter(row["failed_criterion"] for row in outcome.unit_metrics if row["failed_criterion"] is not None)
-    return ", ".join(f"{count} by {criterion}" for criterion, count in counts.most_common())
 
 
 def _draw(
@@ -334,7 +330,7 @@ def _trace_to_log(path: Path, error: BaseException) -> None:
 
 
 def _write_report(job: Job, record: RunRecord, report: ReportData) -> None:
-    """Write the report page. Complete results do not fail for it, nor does it hide the error of the others."""
+    """Write the report page; an error of the page neither fails complete results nor hides the error of a run."""
     from spikelab.spike_sorting.report import write_report
 
     if record.status in (INTERRUPTED, SORTED):

@@ -1,1 +1,1 @@
-"""Settings of a sort: their schema, their flat names, their checks, their file."""
+"""Settings of a sort: schema, flat keywords, checks, TOML."""

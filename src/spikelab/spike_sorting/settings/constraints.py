@@ -122,7 +122,7 @@ def _is_path(value: Any) -> bool:
 
 
 def _is_memory(value: Any) -> bool:
-    """Whether `value` is an amount of memory of a megabyte at least: 16 is not 16 gigabytes."""
+    """Tell whether `value` is an amount of memory of a megabyte at least: 16 is not 16 gigabytes."""
     try:
         return parse_memory(value) >= LEAST_MEMORY
     except ValueError:
@@ -130,7 +130,7 @@ def _is_memory(value: Any) -> bool:
 
 
 def _are_parameters(value: Any) -> bool:
-    """Whether `value` is a dictionary of keyword arguments that TOML and JSON can hold."""
+    """Tell whether `value` is a dictionary of keyword arguments that TOML and JSON can hold."""
     try:
         plain(value)
     except TypeError:

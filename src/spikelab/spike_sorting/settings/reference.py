@@ -1,4 +1,4 @@
-"""Table of all settings, for the documentation and ``spikelab show-config --describe``."""
+"""Render the table of all settings, for the documentation and ``spikelab show-config --describe``."""
 
 from __future__ import annotations
 

@@ -36,13 +36,10 @@ def lacking(*packages: str) -> str:
     if not missing:
         return ""
     wanted = [line for line in EXTRAS["spikeinterface-sorters"] if line.partition(">=")[0] in missing]
-    what = f"the package {missing[0]}, which is" if len(missing) == 1 else f"the packages {_listed(missing)}, which are"
+    *others, last = missing
+    what = f"the packages {', '.join(others)} and {last}, which are" if others else f"the package {last}, which is"
     return f"{what} not installed: {_pip_install(wanted)}"
 
 
 def _pip_install(requirements: tuple[str, ...] | list[str]) -> str:
     return "pip install " + " ".join(f'"{requirement}"' for requirement in requirements)
-
-
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"

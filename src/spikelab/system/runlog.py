@@ -142,7 +142,7 @@ def run_log(path: Path) -> Iterator[list[str]]:
 _CAUGHT: ContextVar[Caught | None] = ContextVar("spikelab_warnings", default=None)
 
 
-class _OfABlock:
+class _OnlyInBlock:
     """Pattern of a warnings filter that matches inside :func:`logged_warnings` only.
 
     Filters hold for the whole process, and other threads may filter otherwise.
@@ -158,16 +158,16 @@ class _Hook:
     def __init__(self) -> None:
         self._changing = threading.Lock()
         self._blocks = 0
-        self._filter: Any = ("always", _OfABlock(), UserWarning, None, 0)
+        self._filter: Any = ("always", _OnlyInBlock(), UserWarning, None, 0)
         self._before = warnings.showwarning
 
     def begin(self) -> None:
         with self._changing:
             self._blocks += 1
             if self._filter not in warnings.filters:
-                warnings.simplefilter("always", _Begun)  # a change of filters resets which warnings were shown
+                warnings.simplefilter("always", _FilterReset)  # a change of filters resets which warnings were shown
                 filters: Any = warnings.filters
-                filters[:] = [self._filter, *(entry for entry in filters if entry[2] is not _Begun)]
+                filters[:] = [self._filter, *(entry for entry in filters if entry[2] is not _FilterReset)]
             if warnings.showwarning != self._show:
                 self._before = warnings.showwarning
                 warnings.showwarning = self._show  # type: ignore[assignment]  # the place is passed on unchanged
@@ -191,7 +191,7 @@ class _Hook:
             caught.append((message if isinstance(message, Warning) else category(message), category))
 
 
-class _Begun(Warning):
+class _FilterReset(Warning):
     """Never issued."""
 
 

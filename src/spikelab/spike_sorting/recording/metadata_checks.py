@@ -56,12 +56,6 @@ def require_rate(rate: Any, where: str) -> None:
         )
 
 
-def require_places(recording: BaseRecording, where: str) -> None:
-    """Check the positions of the electrodes of a recording that has them."""
-    places = recording.get_channel_locations()
-    require_distinct(places, recording.channel_ids.tolist(), where)
-
-
 def require_distinct(places: NDArray[np.float64], channels: Sequence[Any], where: str) -> None:
     """Check places of electrodes, shape (channels, 2 or more); NaN stands for an unknown place.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.metadata_checks import require_places
+from spikelab.spike_sorting.recording.metadata_checks import require_distinct
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
@@ -183,24 +183,18 @@ def require_locations(recording: BaseRecording, where: str) -> None:
 
     Impossible positions raise a ValueError.
     """
-    n_channels, places = recording.get_num_channels(), np.zeros((0, 2))
-    missing = np.ones(n_channels, dtype=bool)
-    if recording.has_probe():
-        places = recording.get_channel_locations()
-        missing = ~np.isfinite(places).all(axis=1)  # NaN, as NWB writes unknown positions
-        if not missing.any():
-            require_places(recording, where)
-            return
-    some = "its electrodes are" if missing.all() else f"{int(missing.sum())} of its {n_channels} electrodes are"
-    warn(
-        f"{where} does not say where {some}: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
-        "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
-    )
-    # The unknown channels are put in a column beyond the largest known y.
-    low = 0.0 if missing.all() else float(places[~missing, 1].max()) + DEFAULT_SPACING_UM
-    laid = np.column_stack([np.zeros(int(missing.sum())), low + DEFAULT_SPACING_UM * np.arange(missing.sum())])
-    if not missing.all():
-        laid, known = np.empty((n_channels, 2)), laid
-        laid[missing], laid[~missing] = known, places[~missing, :2]
-    recording.set_dummy_probe_from_locations(laid)
-    require_places(recording, where)
+    n_channels = recording.get_num_channels()
+    places = recording.get_channel_locations() if recording.has_probe() else np.full((n_channels, 2), np.nan)
+    missing = ~np.isfinite(places).all(axis=1)  # NaN, as NWB writes unknown positions
+    if missing.any():
+        some = "its electrodes are" if missing.all() else f"{int(missing.sum())} of its {n_channels} electrodes are"
+        warn(
+            f"{where} does not say where {some}: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
+            "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
+        )
+        laid = np.where(missing[:, np.newaxis], 0.0, places[:, :2])
+        # The unknown channels are put in a column beyond the largest known y.
+        low = 0.0 if missing.all() else float(laid[~missing, 1].max()) + DEFAULT_SPACING_UM
+        laid[missing, 1] = low + DEFAULT_SPACING_UM * np.arange(missing.sum())
+        recording.set_dummy_probe_from_locations(laid)
+    require_distinct(recording.get_channel_locations(), recording.channel_ids.tolist(), where)

@@ -78,8 +78,10 @@ def write_binary(
         Filtered microvolts in one segment, from :func:`.open_recording`.
     path : str or Path
         The ``.dat`` file; it appears when it is complete.
-    n_jobs, total_memory : int, str or int
-        Worker threads, at most, and the memory of all together, such as ``"16G"``: fewer work where it is short.
+    n_jobs : int
+        Worker threads, at most.
+    total_memory : str or int
+        Memory of all threads together, such as ``"16G"``; with little memory fewer threads work.
     seed : int
         Picks the blocks that are checked before writing.
     check : bool

@@ -106,8 +106,8 @@ def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = No
 def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayout:
     """Read the layout of one recording.
 
-    A ValueError says that it has no raw traces (only spikes were stored), has no connected channel, lacks a part, or
-    has a part that cannot be what it says.
+    A ValueError says that there are no raw traces (only spikes were stored), no connected channel, not all parts, or a
+    part that cannot be true.
     """
     where = f"{path} ({well}, {rec_name})"
     try:

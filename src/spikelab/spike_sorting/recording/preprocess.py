@@ -185,7 +185,7 @@ def require_locations(recording: BaseRecording, where: str) -> None:
     """
     n_channels = recording.get_num_channels()
     places = recording.get_channel_locations() if recording.has_probe() else np.full((n_channels, 2), np.nan)
-    missing = ~np.isfinite(places).all(axis=1)  # NaN, as NWB writes unknown positions
+    missing = np.asarray(~np.isfinite(places).all(axis=1))  # NaN, as NWB writes unknown positions
     if missing.any():
         some = "its electrodes are" if missing.all() else f"{int(missing.sum())} of its {n_channels} electrodes are"
         warn(

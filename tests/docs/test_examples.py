@@ -18,14 +18,6 @@ from tests.docs.recordings import make_those_named
 from tests.docs.test_blocks import HARMLESS
 
 API = Path(__file__).resolve().parents[2] / "docs" / "api.md"
-# Still without an example. The list only gets shorter.
-WITHOUT = {
-    "spikelab.spike_sorting.rt_sort.ModelSpikeSorter",
-    "spikelab.spike_sorting.rt_sort.RTSort",
-    "spikelab.spike_sorting.rt_sort.RTSortStream",
-    "spikelab.spike_sorting.rt_sort.detect_sequences",
-    "spikelab.spike_sorting.rt_sort.sequences.Sequences",
-}
 
 
 def found(path: str) -> Any:
@@ -75,7 +67,7 @@ PATHS = listed()
 def test_every_function_and_class_has_an_example() -> None:
     assert len(PATHS) > 30
     missing = {path for path in PATHS if path not in docstrings(path) and "._exceptions." not in path}
-    assert missing - WITHOUT == set()
+    assert missing == set()
 
 
 @pytest.fixture(scope="module")

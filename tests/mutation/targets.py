@@ -39,7 +39,7 @@ WAVEFORM_GUARDS = Guards(
 GUARDS = {
     "rt_sort/learning/_dip.py": Guards(("dip",)),
     "filters/_stream_kernels.py": Guards(("filter_kernels",)),
-    "rt_sort/detection/_candidates.py": Guards(("gate",)),
+    "rt_sort/detection/_candidates.py": Guards(("candidates",)),
     "rt_sort/learning/_linear.py": Guards(("linear",)),
     "rt_sort/matching/_peeling_kernels.py": Guards(("matching",)),
     "rt_sort/learning/_mixture.py": Guards(("mixture",)),

@@ -17,7 +17,7 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
     group_events,
     reduce,
     resample,
-    time_courses,
+    temporal_components,
     windows_of,
 )
 from spikelab.spike_sorting.rt_sort.parameters import resolve
@@ -109,36 +109,36 @@ def test_chunks_without_events_are_not_read_and_no_event_is_in_two(short_chunks:
 # What describes them
 
 
-def test_time_courses_are_the_shapes_that_events_are_made_of() -> None:
-    """Two shapes in other mixtures on electrodes whose noise differs: they span the courses."""
+def test_temporal_components_are_the_shapes_that_events_are_made_of() -> None:
+    """Two shapes in other mixtures on electrodes whose noise differs: they span the components."""
     rng = np.random.default_rng(0)
     shapes = np.linalg.qr(rng.normal(size=(18, 2)))[0].T
     values, events = np.zeros((2000, 2)), peaks_of([(20 + 40 * k, k % 2) for k in range(40)])
     for event, sizes in zip(events, rng.normal(size=(40, 2)) * [30, 3], strict=True):
         at = event["frame"]
         values[at - 7 : at + 11, event["channel"]] += sizes @ shapes
-    courses = time_courses(traces_of(values), events, white_noise(1.0, 2.0), seed=0)
-    assert courses.shape == (5, 18)
-    assert courses.dtype == np.float32
-    np.testing.assert_allclose(courses @ courses.T, np.eye(5), atol=1e-5)
-    np.testing.assert_allclose(np.abs(courses[0] @ shapes[0]), 1, atol=0.01)
-    np.testing.assert_allclose((courses[:2] @ shapes.T) @ (courses[:2] @ shapes.T).T, np.eye(2), atol=1e-4)
+    components = temporal_components(traces_of(values), events, white_noise(1.0, 2.0), seed=0)
+    assert components.shape == (5, 18)
+    assert components.dtype == np.float32
+    np.testing.assert_allclose(components @ components.T, np.eye(5), atol=1e-5)
+    np.testing.assert_allclose(np.abs(components[0] @ shapes[0]), 1, atol=0.01)
+    np.testing.assert_allclose((components[:2] @ shapes.T) @ (components[:2] @ shapes.T).T, np.eye(2), atol=1e-4)
 
 
 def test_events_count_in_units_of_the_noise_of_their_electrode() -> None:
     values = np.zeros((400, 2))
     values[50:60, 0], values[150:160, 1] = 10, np.linspace(-20, 20, 10)
-    courses = time_courses(traces_of(values), peaks_of([(55, 0), (155, 1)]), white_noise(1.0, 100.0), seed=0)
-    assert courses.shape == (2, 18)
+    components = temporal_components(traces_of(values), peaks_of([(55, 0), (155, 1)]), white_noise(1.0, 100.0), seed=0)
+    assert components.shape == (2, 18)
     first = np.zeros(18)
     first[2:12] = 1 / np.sqrt(10)  # without the noise it would be the second
-    np.testing.assert_allclose(np.abs(courses[0]), first, atol=1e-5)
+    np.testing.assert_allclose(np.abs(components[0]), first, atol=1e-5)
 
 
-def test_courses_come_from_some_of_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "N_FOR_COURSES", 3)
+def test_components_come_from_some_of_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "N_FOR_COMPONENTS", 3)
     values = np.random.default_rng(0).normal(size=(400, 1))
-    assert time_courses(
+    assert temporal_components(
         traces_of(values), peaks_of([(k, 0) for k in range(20, 380, 20)]), white_noise(1.0), 0
     ).shape == (3, 18)
 
@@ -168,7 +168,7 @@ def test_resampling_keeps_a_parabola() -> None:
         np.testing.assert_allclose(found[0, 0], (t[2:-2] + shift) ** 2, rtol=1e-5)
 
 
-def test_features_are_whitened_waveforms_along_the_courses(short_chunks: int) -> None:
+def test_features_are_whitened_waveforms_along_the_components(short_chunks: int) -> None:
     """The slow way, event by event, on five electrodes in a row, the last one out of reach."""
     rng = np.random.default_rng(1)
     locations = np.array([[0.0, 0], [40, 0], [60, 0], [100, 0], [500, 0]])
@@ -176,11 +176,11 @@ def test_features_are_whitened_waveforms_along_the_courses(short_chunks: int) ->
     sigma = np.array([1.0, 2, 3, 4, 5], dtype=np.float32)
     distances = np.abs(locations[:, :1] - locations[:, 0])
     noise = Noise(sigma, np.exp(-distances / 50).astype(np.float32), np.ones(1, dtype=np.float32))
-    courses = np.linalg.qr(rng.normal(size=(18, 3)))[0].T.astype(np.float32)
+    components = np.linalg.qr(rng.normal(size=(18, 3)))[0].T.astype(np.float32)
     events = peaks_of(
         [(12, 0, 0, 0, 0.3), (24, 1, 0, 0, -0.4), (60, 4, 0, 0, 0.0), (61, 3, 0, 0, 0.5), (100, 0, 0, 0, -0.1)]
     )
-    features, near = event_features(traces, events, noise, courses)
+    features, near = event_features(traces, events, noise, components)
     assert near[0].tolist() == [0, 1, 2, -1]
     assert near[1].tolist() == [1, 2, 0, 3]  # of equals the lower electrode first; 60 um still count
     assert features.shape == (5, 4, 3)
@@ -189,7 +189,9 @@ def test_features_are_whitened_waveforms_along_the_courses(short_chunks: int) ->
         channels = near[root][near[root] >= 0]
         windows = traces.read(at - 9, at + 13)[:, channels].T[None]
         waveforms = resample(windows, event["shift"][None])[0] / sigma[channels][:, None]
-        np.testing.assert_allclose(feature[: len(channels)], noise.root(channels) @ waveforms @ courses.T, atol=1e-3)
+        np.testing.assert_allclose(
+            feature[: len(channels)], noise.whitening(channels) @ waveforms @ components.T, atol=1e-3
+        )
         assert not feature[len(channels) :].any()
 
 
@@ -219,9 +221,9 @@ def test_groups_are_of_one_branch_and_events_without_a_branch_of_none() -> None:
 
 def test_features_look_at_electrodes_within_60_um() -> None:
     locations = np.array([[0.0, 0], [60, 0], [61, 0], [200, 0]])
-    courses = np.zeros((1, 18), dtype=np.float32)
+    components = np.zeros((1, 18), dtype=np.float32)
     events, noise = peaks_of([(50, 0)]), white_noise(1.0, 1.0, 1.0, 1.0)
-    _, near = event_features(traces_of(np.zeros((100, 4)), locations=locations), events, noise, courses)
+    _, near = event_features(traces_of(np.zeros((100, 4)), locations=locations), events, noise, components)
     assert near.tolist() == [[0, 1, -1], [1, 2, 0], [2, 1, -1], [3, -1, -1]]
 
 

@@ -33,7 +33,7 @@ def test_windows_of_a_learner_are_in_frames() -> None:
     assert (made.before, made.after, made.origin, made.reach) == (20, 30, 6, 8)
     assert learner(ms_after=0.0).reach == 1
     assert (made.parts, made.seconds) == ([(0, 1000)], 0.05)
-    assert learner(learning_s=0.03).seconds == 0.03  # twelve stretches of 50 frames
+    assert learner(learning_s=0.03).seconds == 0.03  # twelve segments of 50 frames
 
 
 def frames_of(events: np.ndarray) -> list[int]:
@@ -74,12 +74,12 @@ def spiky(places: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 PLACES = [(100 + 60 * k, 0 if k % 3 else 3) for k in range(30)]
 
 
-def test_events_are_labelled_by_root_and_described_by_courses() -> None:
+def test_events_are_labelled_by_root_and_described_by_components() -> None:
     values, peaks = spiky(PLACES)
     made = learner(values=values)
     labels = made.label(peaks, peaks)
     assert labels.tolist() == [0 if k % 3 else 1 for k in range(30)]
-    assert made.courses.shape == (5, 35)
+    assert made.components.shape == (5, 35)
     with pytest.raises(InsufficientActivityError, match="no 25 of 30 events look alike"):
         learner(values=values, min_coc_n=25).label(peaks, peaks)
 

@@ -71,7 +71,7 @@ def test_crests_count_where_no_trough_accompanies_them(model: ModelSpikeSorter) 
     peaks = detect_peaks(traces, model, 20_000.0, min_probability=0.3)
     found = peaks[peaks["amplitude"] > 0]
     assert len(found) > 0.8 * len(frames)
-    assert not len(detect_peaks(traces, model, 20_000.0, gate_sigma=np.inf, gate_sigma_positive=np.inf))
+    assert not len(detect_peaks(traces, model, 20_000.0, threshold_sigma=np.inf, threshold_sigma_positive=np.inf))
 
 
 def test_logits_are_those_of_the_dense_network(model: ModelSpikeSorter) -> None:
@@ -223,7 +223,7 @@ def test_what_a_model_in_microvolts_is_fed_is_scaled_by_what_is_asked_for(model:
         np.testing.assert_array_equal(
             detect_peaks(made, given, 20_000.0),
             detect_peaks(
-                made, given, 20_000.0, gate_sigma=2.5, gate_sigma_positive=3.5, min_probability=0.05,
+                made, given, 20_000.0, threshold_sigma=2.5, threshold_sigma_positive=3.5, min_probability=0.05,
                 inference_scaling=1.0,
             ),
         )  # fmt: skip

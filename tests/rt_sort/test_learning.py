@@ -11,7 +11,7 @@ from spikelab.spike_sorting.rt_sort.learning.waveforms import (
     learn,
     match,
     mean_events,
-    stretches,
+    segments,
 )
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
@@ -78,18 +78,18 @@ SPIKES = [
 
 
 def test_a_short_recording_is_learnt_from_whole() -> None:
-    assert stretches(traces_of(np.zeros((100, 1)), 10.0), 10.0) == [(0, 100)]
-    assert stretches(traces_of(np.zeros((100, 1)), 10.0, breaks=(0, 30)), 20.0) == [(0, 30), (30, 100)]
+    assert segments(traces_of(np.zeros((100, 1)), 10.0), 10.0) == [(0, 100)]
+    assert segments(traces_of(np.zeros((100, 1)), 10.0, breaks=(0, 30)), 20.0) == [(0, 30), (30, 100)]
 
 
 def test_stretches_are_spread_evenly_and_cut_at_breaks() -> None:
     traces = traces_of(np.zeros((1110, 1)), 10.0, breaks=(0, 205))
-    parts = stretches(traces, 12.0)  # twelve of ten frames
+    parts = segments(traces, 12.0)  # twelve of ten frames
     assert parts[:4] == [(0, 10), (100, 110), (200, 205), (205, 210)]
     assert parts[-1] == (1100, 1110)
     assert sum(end - start for start, end in parts) == 120
     assert len(parts) == 13
-    assert len(stretches(traces_of(np.zeros((110, 1)), 10.0), 10.96)) == 1  # 109.6 frames are 110
+    assert len(segments(traces_of(np.zeros((110, 1)), 10.0), 10.96)) == 1  # 109.6 frames are 110
 
 
 # Means of events

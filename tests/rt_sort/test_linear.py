@@ -21,7 +21,6 @@ from spikelab.spike_sorting.rt_sort.learning._linear import (
     solve,
     squared_length,
     times_symmetric,
-    unit_axes,
 )
 
 SEEDS = st.integers(0, 2**31)
@@ -71,8 +70,7 @@ def test_scatter_about_the_means_of_two_groups(n: int, n_dims: int, seed: int) -
     np.testing.assert_allclose(scatter_about(points, means, n_first), off.T @ off, atol=1e-9)
 
 
-def test_axes_and_products() -> None:
-    np.testing.assert_array_equal(unit_axes(3), np.eye(3))
+def test_products() -> None:
     matrix, rows = positive(3, 0), np.random.default_rng(1).normal(size=(2, 3))
     np.testing.assert_allclose(times_symmetric(rows, matrix), rows @ matrix)
 

@@ -36,7 +36,7 @@ from spikelab.spike_sorting.rt_sort.whitening import RIDGE, Noise
 
 FS = 4000.0  # windows of 4 frames, the peak, 6 frames
 N_BEFORE, N_FRAMES, ORIGIN, LENGTH, MAX_LAG = 4, 11, 2, 7, 2
-WHOLE = np.eye(LENGTH, dtype=np.float32)  # time courses that describe every waveform
+WHOLE = np.eye(LENGTH, dtype=np.float32)  # temporal components that describe every waveform
 PARAMETERS = SequenceParameters()
 # As they are in the code, which a change would have to mean.
 MAX_REACH_UM, PAIR_CHANNELS, SAME_MEAN, N_BESIDE = 100.0, 12, 4.0, 40
@@ -136,11 +136,11 @@ class TestCompareMeans:
         first[:, PAIR_CHANNELS:], second[:, PAIR_CHANNELS:] = 1, -1
         assert compared(first, second).distance == 0
 
-    def test_only_the_time_courses_count(self) -> None:
+    def test_only_the_temporal_components_count(self) -> None:
         first, second = mean_of(20, 10), mean_of(20, 10)
         second[4] += 50
-        courses = np.delete(WHOLE, 2, axis=0)  # all but frame 4
-        assert compare_means(first, second, MANY, MANY, white(2), courses, ORIGIN, 0).distance == pytest.approx(
+        components = np.delete(WHOLE, 2, axis=0)  # all but frame 4
+        assert compare_means(first, second, MANY, MANY, white(2), components, ORIGIN, 0).distance == pytest.approx(
             0, abs=1e-3
         )
 
@@ -437,19 +437,19 @@ def learnt_of(
     )  # fmt: skip
 
 
-def courses_of_three() -> np.ndarray:
+def components_of_three() -> np.ndarray:
     t = np.arange(LENGTH) - N_BEFORE + ORIGIN
     shapes = [-np.exp(-((t / 1.2) ** 2)), np.exp(-(((t - 2) / 1.2) ** 2)), t * np.exp(-((t / 1.2) ** 2))]
     return np.linalg.qr(np.array(shapes).T)[0].T.astype(np.float32)
 
 
 def units_of(
-    learnt: Learnt, courses: np.ndarray | None = None, duration_s: float = 60.0, peaks: np.ndarray | None = None,
+    learnt: Learnt, components: np.ndarray | None = None, duration_s: float = 60.0, peaks: np.ndarray | None = None,
     noise: Noise | None = None, **parameters: float,
 ) -> Units:  # fmt: skip
     return Units(
-        learnt, noise or white(learnt.means.shape[2]), courses_of_three() if courses is None else courses, ORIGIN, FS,
-        duration_s, replace(PARAMETERS, **parameters), np.empty(0, PEAK) if peaks is None else peaks,
+        learnt, noise or white(learnt.means.shape[2]), components_of_three() if components is None else components,
+        ORIGIN, FS, duration_s, replace(PARAMETERS, **parameters), np.empty(0, PEAK) if peaks is None else peaks,
     )  # fmt: skip
 
 
@@ -488,7 +488,7 @@ class TestUnits:
         near = {(i, j) for i in range(4) for j in range(4) if i != j and units.near(i, j)}
         assert near == {(0, 2), (2, 0), (0, 3), (3, 0), (1, 3), (3, 1)}
 
-    def test_features_are_whitened_examples_seen_by_the_time_courses(self) -> None:
+    def test_features_are_whitened_examples_seen_by_the_temporal_components(self) -> None:
         learnt = learnt_of([mean_of(5, 20, 8, 3)], trains(50), channels=[[1, 2, 0]])
         correlation = np.eye(4, dtype=np.float32)
         correlation[0, 1] = correlation[1, 0] = 0.6
@@ -498,7 +498,7 @@ class TestUnits:
         windows = learnt.examples[0][:, [2, 0]] / np.array([1, 2])[:, None]  # where channels 0 and 1 are listed
         values, vectors = np.linalg.eigh(np.array([[1.02, 0.6], [0.6, 1.02]]))
         root = vectors @ np.diag(values**-0.5) @ vectors.T
-        expected = np.einsum("dc,nct,kt->ndk", root, windows[:, :, ORIGIN + 1 : ORIGIN + 1 + LENGTH], units.courses)
+        expected = np.einsum("dc,nct,kt->ndk", root, windows[:, :, ORIGIN + 1 : ORIGIN + 1 + LENGTH], units.components)
         np.testing.assert_allclose(found, expected.reshape(N_EXAMPLES, -1), atol=1e-4)
 
     @pytest.mark.parametrize("lag", [0, 1])
@@ -608,68 +608,68 @@ class TestJudge:
 
     def test_one_neuron_is_one(self) -> None:
         units = units_of(learnt_of([self.one, self.one], trains(60, 60)))
-        result = units.judge(0, 1)
+        result = units.weigh(0, 1)
         assert result.score > 0
         assert result.lag == 0
 
     @pytest.mark.parametrize("lag", [-2, 1])
     def test_one_neuron_is_one_on_another_clock(self, lag: int) -> None:
         means = [self.one, mean_of(20, 12, 8, later=lag)]
-        result = units_of(learnt_of(means, trains(60, 60))).judge(0, 1)
+        result = units_of(learnt_of(means, trains(60, 60))).weigh(0, 1)
         assert result.score > 0
         assert result.lag == lag
 
     def test_another_neuron_is_none(self) -> None:
-        assert units_of(learnt_of([self.one, self.other], trains(60, 60))).judge(0, 1).score < 0
+        assert units_of(learnt_of([self.one, self.other], trains(60, 60))).weigh(0, 1).score < 0
 
     def test_a_cosine_below_the_least_ends_it(self) -> None:
         learnt = learnt_of([self.one, self.one], trains(60, 60))
-        assert units_of(learnt, merge_similarity=1.01).judge(0, 1).score == -np.inf
-        assert units_of(learnt, merge_similarity=0.9).judge(0, 1).score > 0
+        assert units_of(learnt, merge_similarity=1.01).weigh(0, 1).score == -np.inf
+        assert units_of(learnt, merge_similarity=0.9).weigh(0, 1).score > 0
 
     @pytest.mark.parametrize(("channels", "one"), [([0, 1, 2], True), ([3, 1, 2], False), ([0, 3], False)])
     def test_units_must_have_three_electrodes_in_common(self, channels: list[int], one: bool) -> None:
         means = [mean_of(20, 12, 8, 0), mean_of(20, 12, 8, 0)]
         learnt = learnt_of(means, trains(60, 60), channels=[[0, 1, 2], channels])
-        assert (units_of(learnt).judge(0, 1).score > 0) == one
+        assert (units_of(learnt).weigh(0, 1).score > 0) == one
 
     def test_or_all_that_there_are(self) -> None:
         learnt = learnt_of([mean_of(20, 12), mean_of(20, 12)], trains(60, 60))
-        assert units_of(learnt).judge(0, 1).score > 0
+        assert units_of(learnt).weigh(0, 1).score > 0
 
     def test_limits_between_sequences_end_it(self) -> None:
         learnt = learnt_of([self.one, 0.7 * self.one], trains(60, 60))
-        assert units_of(learnt, max_root_amp_median_std_sequences=1.0).judge(0, 1).score == -np.inf
+        assert units_of(learnt, max_root_amp_median_std_sequences=1.0).weigh(0, 1).score == -np.inf
 
     def test_a_burst_is_one_neuron_unless_it_fires_like_two(self) -> None:
         learnt = learnt_of([2 * self.one, 1.2 * self.one], trains(60, 60))
-        assert units_of(learnt).judge(0, 1).score > 0
+        assert units_of(learnt).weigh(0, 1).score > 0
         # The same units, each of whose spikes have one of the other 1.25 ms before or behind.
         both = trains(60)[0]
         close = replace(learnt, frames=(both, both + np.tile([5, -5], 30)))
-        assert units_of(close, duration_s=2.0).judge(0, 1).score < 0  # 5.4 by chance, 60 seen
+        assert units_of(close, duration_s=2.0).weigh(0, 1).score < 0  # 5.4 by chance, 60 seen
 
     def test_chance_is_that_of_the_trains_and_the_time(self) -> None:
         # 3 coincidences: more than 0.3 of 8, no more than 0.3 of 16 which half the time makes.
         both = trains(80)[0]
         frames = [both, np.concatenate([both[:3] + 5, both[3:] + 20])]
         learnt = learnt_of([2 * self.one, 1.2 * self.one], frames)
-        assert units_of(learnt, duration_s=80 * 80 * 0.003 / 8).judge(0, 1).score < 0
-        assert units_of(learnt, duration_s=80 * 80 * 0.003 / 16).judge(0, 1).score > 0
+        assert units_of(learnt, duration_s=80 * 80 * 0.003 / 8).weigh(0, 1).score < 0
+        assert units_of(learnt, duration_s=80 * 80 * 0.003 / 16).weigh(0, 1).score > 0
 
     def test_coincidences_are_counted_on_one_clock(self) -> None:
         # On unit 1's own clock its spikes are 9 frames behind, beyond the refractory time; at lag -2 they are 7.
         both = trains(60)[0]
         learnt = learnt_of([2 * self.one, 1.2 * mean_of(20, 12, 8, later=-2)], [both, both + 9])
         units = units_of(learnt, duration_s=2.0)
-        assert units.judge(0, 1).lag == -2
-        assert units.judge(0, 1).score < 0
+        assert units.weigh(0, 1).lag == -2
+        assert units.weigh(0, 1).score < 0
 
     @pytest.mark.parametrize("second", [one, other, 0.6 * one, mean_of(17, 14, 8)])
     def test_either_way_round_the_judgement_is_the_same(self, second: np.ndarray) -> None:
         learnt = learnt_of([self.one, second], trains(60, 60))
         units = units_of(learnt)
-        there, back = units.judge(0, 1), units.judge(1, 0)
+        there, back = units.weigh(0, 1), units.weigh(1, 0)
         assert there.lag == -back.lag
         assert there.score == pytest.approx(back.score, rel=1e-3, abs=1e-3)
 
@@ -678,7 +678,7 @@ class TestJudge:
         small = replace(
             learnt, means=1e-3 * learnt.means, examples=tuple(np.float32(1e-3) * e for e in learnt.examples)
         )
-        there, again = units_of(learnt).judge(0, 1), units_of(small, noise=white(3, 1e-3)).judge(0, 1)
+        there, again = units_of(learnt).weigh(0, 1), units_of(small, noise=white(3, 1e-3)).weigh(0, 1)
         assert again == pytest.approx(there, rel=1e-3)
 
 
@@ -705,7 +705,7 @@ class TestJoin:
         means = [mean_of(30, 18, 9), mean_of(30, 18, 9, later=lag)]
         frames = [matched(means[0], true[:10]), matched(means[1], true[10:])]
         units = units_of(learnt_of(means, frames))
-        judgement = units.judge(0, 1)
+        judgement = units.weigh(0, 1)
         units.join(0, 1, judgement.lag)
         assert units.frames[0].tolist() == true.tolist()
 
@@ -798,7 +798,7 @@ class Scored:
         assert self.alive[j]
         return (i, j) not in self.far
 
-    def judge(self, i: int, j: int) -> Evidence:
+    def weigh(self, i: int, j: int) -> Evidence:
         assert i < j
         self.judged.append((i, j))
         pairs = [tuple(sorted((a, b))) for a in self.members[i] for b in self.members[j]]
@@ -866,7 +866,7 @@ class TestEdges:
             mean = np.sin(frequency * t).astype(np.float32)[:, None]
             units = units_of(learnt_of([mean_of(9)], trains(30)), WHOLE)
             units.means = [mean]
-            units.courses, units.origin = np.eye(4001, dtype=np.float32), 0
+            units.components, units.origin = np.eye(4001, dtype=np.float32), 0
             assert len(units._jitter(((0, 0),), np.array([0]))) == n
 
     @pytest.mark.parametrize(("cosine", "alike"), [(0.85, True), (0.8499, False)])
@@ -877,7 +877,7 @@ class TestEdges:
         looked: list[int] = []
         monkeypatch.setattr(merging, "compare_means", lambda *_: Pair(0, 3.0, cosine))
         monkeypatch.setattr(units, "_jitter", lambda *_: looked.append(1) or np.zeros((0, 9), np.float32))
-        units.judge(0, 1)
+        units.weigh(0, 1)
         assert bool(looked) == alike
 
     def test_what_jitter_explains_is_no_second_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -885,13 +885,13 @@ class TestEdges:
         for explained, one in ((1.0, True), (9.0, False)):
             answers = iter([Comparison(9.0, 9, 9, 9, 0.0), Comparison(explained, 9, 9, 9, 0.0)])
             monkeypatch.setattr(merging, "compare", lambda *_, answers=answers: next(answers))
-            assert (units.judge(0, 1).score > 0) == one
+            assert (units.weigh(0, 1).score > 0) == one
 
     def test_of_a_cosine_at_the_least_a_unit_is_judged(self, monkeypatch: pytest.MonkeyPatch) -> None:
         units = units_of(learnt_of([mean_of(20, 12, 8)] * 2, trains(60, 60)), merge_similarity=0.75)
         for cosine, judged in ((0.75, True), (0.7499, False)):
             monkeypatch.setattr(merging, "compare_means", lambda *_, cosine=cosine: Pair(0, 3.0, cosine))
-            assert np.isfinite(units.judge(0, 1).score) == judged
+            assert np.isfinite(units.weigh(0, 1).score) == judged
 
     def test_the_network_is_asked_about_some_of_many_spikes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Four of nine, from the first to the last: it sees those, and none of the others."""

@@ -14,8 +14,7 @@ from spikelab.spike_sorting.rt_sort.detection.noise import (
     SigmaStream,
     block_frames,
     block_sigmas,
-    median_sizes,
-    sigma_track,
+    median_bits,
 )
 
 
@@ -31,14 +30,14 @@ def test_medians_to_the_bit(n_frames: int, n_channels: int) -> None:
     rng = np.random.default_rng(n_frames)
     traces = (rng.normal(0, 1, (n_frames, n_channels)) * 10.0 ** rng.integers(-3, 5, n_channels)).astype(np.float32)
     found = np.full(n_channels, np.nan, dtype=np.float32)
-    median_sizes(traces, found)
+    median_bits(traces.view(np.int32), found.view(np.int32))
     np.testing.assert_array_equal(found, expected_medians(traces))
 
 
 def test_signs_and_ties_do_not_matter() -> None:
     traces = np.array([[1, -8], [-1, 8], [1, 8], [-4, -8]], dtype=np.float32)
     found = np.empty(2, dtype=np.float32)
-    median_sizes(traces, found)
+    median_bits(traces.view(np.int32), found.view(np.int32))
     np.testing.assert_allclose(found, [1, 8], rtol=3e-4)
 
 
@@ -50,10 +49,12 @@ def test_every_second_frame_of_whole_blocks_counts() -> None:
 
 
 def test_the_median_of_the_nine_blocks_before_applies() -> None:
-    sigmas = np.arange(1, 13, dtype=np.float32)[:, None]
+    size = SigmaStream(1, 2).feed(np.full((2, 1), 1000, dtype=np.float32))[-1, 0] / 1000
+    traces = np.repeat(np.arange(1, 13, dtype=np.float32), 2)[:, None] * 1000
     past = [sorted(range(max(1, block - N_PAST + 1), block + 1)) for block in range(1, 13)]
     expected = [np.inf, *(blocks[len(blocks) // 2] for blocks in past)]
-    assert sigma_track(sigmas)[:, 0].tolist() == expected
+    found = SigmaStream(1, 2).feed(traces)[:, 0] / size / 1000
+    np.testing.assert_allclose(found, expected, rtol=3e-4)
     assert N_PAST == 9
 
 
@@ -62,7 +63,10 @@ def test_a_stream_gains_the_same_rows(size: int) -> None:
     traces = np.random.default_rng(0).normal(0, 20, (50, 2)).astype(np.float32)
     stream = SigmaStream(2, 4)
     rows = [stream.feed(traces[first : first + size]) for first in range(0, 50, size)]
-    np.testing.assert_array_equal(np.concatenate(rows), sigma_track(block_sigmas(traces, 4)))
+    sigmas = block_sigmas(traces, 4)
+    past = [np.sort(sigmas[max(0, block - N_PAST) : block], axis=0) for block in range(1, len(sigmas) + 1)]
+    track = np.array([[np.inf, np.inf], *(part[len(part) // 2] for part in past)], dtype=np.float32)
+    np.testing.assert_array_equal(np.concatenate(rows), track)
     assert stream.n_frames == 50
     assert stream.feed(traces[:0]).shape == (0, 2)
 

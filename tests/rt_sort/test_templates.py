@@ -182,16 +182,16 @@ class TestLowRank:
         left = np.linalg.qr(rng.normal(size=(9, len(values))))[0]
         right = np.linalg.qr(rng.normal(size=(N_FRAMES, len(values))))[0]
         whole = (left * values) @ right.T
-        patterns, courses = low_rank(whole.astype(np.float32))
+        patterns, components = low_rank(whole.astype(np.float32))
         assert patterns.shape == (9, rank)
-        assert courses.shape == (rank, N_FRAMES)
-        np.testing.assert_allclose(courses @ courses.T, np.eye(rank), atol=1e-5)
+        assert components.shape == (rank, N_FRAMES)
+        np.testing.assert_allclose(components @ components.T, np.eye(rank), atol=1e-5)
         lost = np.square(values[rank:]).sum()
-        assert np.square(whole - patterns @ courses).sum() == pytest.approx(lost, abs=1e-5)
+        assert np.square(whole - patterns @ components).sum() == pytest.approx(lost, abs=1e-5)
 
     def test_no_more_than_there_are_channels(self) -> None:
-        patterns, courses = low_rank(np.eye(2, 5, dtype=np.float32))
-        np.testing.assert_allclose(patterns @ courses, np.eye(2, 5), atol=1e-6)
+        patterns, components = low_rank(np.eye(2, 5, dtype=np.float32))
+        np.testing.assert_allclose(patterns @ components, np.eye(2, 5), atol=1e-6)
 
 
 class TestBank:
@@ -215,11 +215,11 @@ class TestBank:
         # The definition of "energy in squared standard deviations", for noise that is shared and goes on in time.
         noise = shared(5)
         bank = self.bank(noise, sizes)
-        in_time = np.zeros(N_FRAMES)
-        in_time[: len(noise.in_time)] = noise.in_time
+        autocorrelation = np.zeros(N_FRAMES)
+        autocorrelation[: len(noise.autocorrelation)] = noise.autocorrelation
         scaled = filters(bank)[0] * noise.sigma
         covariance = noise.covariance(np.arange(5))
-        variance = np.einsum("tc,ts,cd,sd->", scaled, toeplitz(in_time), covariance, scaled)
+        variance = np.einsum("tc,ts,cd,sd->", scaled, toeplitz(autocorrelation), covariance, scaled)
         assert variance == pytest.approx(bank.limits.norms[0], rel=1e-3)
 
     def test_the_norm_is_the_output_of_the_filter_to_its_template(self) -> None:

@@ -20,7 +20,7 @@ from spikelab.spike_sorting.rt_sort.traces import Traces
 from spikelab.spike_sorting.rt_sort.whitening import (
     RIDGE,
     Noise,
-    correlation_in_time,
+    autocorrelation_of,
     measure_noise,
     quiet_covariance,
     within_reach,
@@ -57,7 +57,7 @@ def test_noise_that_is_white_in_time_has_a_gain_of_one() -> None:
     recording = NumpyRecording([rng.normal(0, 8, (100_000, 4)).astype(np.float32)], 20_000.0)
     recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(4), 20.0 * np.arange(4)]))
     noise = measure_noise(Traces.of(recording))
-    assert noise.in_time[0] == 1
+    assert noise.autocorrelation[0] == 1
     assert noise.gain(rng.normal(size=(4, 30)).astype(np.float32)) == pytest.approx(1, abs=0.05)
 
 
@@ -93,7 +93,7 @@ def test_whitening_is_the_identity_whatever_the_noise(seed: int, n: int, kind: s
     np.fill_diagonal(correlation, 1)
     noise = noise_with(correlation)
     channels = np.sort(rng.choice(n, rng.integers(1, n + 1), replace=False))
-    root, covariance = noise.root(channels), noise.covariance(channels)
+    root, covariance = noise.whitening(channels), noise.covariance(channels)
     assert np.isfinite(root).all()
     np.testing.assert_allclose(root @ covariance @ root.T, np.eye(len(channels)), atol=1e-3)
     waveform = rng.normal(size=(len(channels), 20)).astype(np.float32)
@@ -173,12 +173,12 @@ def test_a_recording_that_is_not_finite_is_refused(value: float) -> None:
 def test_what_is_pickled_does_not_depend_on_use() -> None:
     noise = measure_noise(noise_on(COLUMN, 0.3))
     before = pickle.dumps(noise)
-    root = noise.root(np.arange(5))
+    root = noise.whitening(np.arange(5))
     assert pickle.dumps(noise) == before
     again = pickle.loads(before)
-    for name in ("sigma", "correlation", "in_time"):
+    for name in ("sigma", "correlation", "autocorrelation"):
         np.testing.assert_array_equal(getattr(again, name), getattr(noise, name))
-    np.testing.assert_array_equal(again.root(np.arange(5)), root)
+    np.testing.assert_array_equal(again.whitening(np.arange(5)), root)
     assert pickle.dumps(again) == before
 
 
@@ -224,12 +224,12 @@ def test_the_correlation_in_time_is_by_lag_and_that_of_silence_is_none() -> None
     """2.5 ms at 2 kHz are 5 lags; alternating signs, and a spike beyond 4 sigma that counts for nothing."""
     values = np.tile([1.0, -1.0], 50)[:, None].astype(np.float32)
     one = np.ones(1, dtype=np.float32)
-    assert correlation_in_time([values], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=1e-5)
-    assert correlation_in_time([values, 2 * values[:50]], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=0.02)
+    assert autocorrelation_of([values], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=1e-5)
+    assert autocorrelation_of([values, 2 * values[:50]], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=0.02)
     spiky = values.copy()
     spiky[50] = 4.1
-    assert correlation_in_time([spiky], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=1e-5)
-    assert correlation_in_time([0 * values], one, 2000.0).tolist() == [1, 0, 0, 0, 0, 0]
+    assert autocorrelation_of([spiky], one, 2000.0) == pytest.approx([1, -1, 1, -1, 1, -1], abs=1e-5)
+    assert autocorrelation_of([0 * values], one, 2000.0).tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_the_correlation_in_time_is_the_mean_of_products_that_many_frames_apart() -> None:
@@ -237,7 +237,7 @@ def test_the_correlation_in_time_is_the_mean_of_products_that_many_frames_apart(
     values = np.random.default_rng(0).normal(size=(6, 1)).astype(np.float32)
     flat = values[:, 0].astype(np.float64)
     means = np.array([np.mean(flat[: 6 - lag] * flat[lag:]) for lag in range(6)])
-    found = correlation_in_time([values], np.ones(1, dtype=np.float32), 2000.0)
+    found = autocorrelation_of([values], np.ones(1, dtype=np.float32), 2000.0)
     np.testing.assert_allclose(found, means / means[0], atol=1e-5)
 
 

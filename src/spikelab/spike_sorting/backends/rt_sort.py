@@ -33,21 +33,16 @@ logger = logging.getLogger(__name__)
 SAVED_FOLDER, SAVED_PICKLE = "rt_sort", "rt_sort.pickle"
 CPU = "cpu"
 CHUNK = "chunk_values"
-# Settings on which no result depends.
+# Settings that no result depends on.
 NOT_KEYED = ("model_path", "device", "num_processes", "save_rt_sort_pickle", "delete_inter", "verbose", "params")
 
 
 class RTSortBackend(StandardBackend):
     """Run RT-Sort with the settings in ``config.rt_sort``.
 
-    ``config.sorter.sorter_params`` are taken as well, on top of ``config.rt_sort.params``: a single parameter can be
-    changed without writing those of the preset again.
-
-    Where ``model_path`` is the folder of a saved `RTSort`, its sequences are applied, and no new ones are found.
-    Parameters that are given then replace the saved ones; parameters of the search for sequences, `probe` and
-    `detection_window_s` among them, have no effect.
-
-    Unit ids are the indices of the sequences; a sequence without spikes is not a unit.
+    ``config.sorter.sorter_params`` are added to ``config.rt_sort.params``. Where ``model_path`` is the folder of a
+    saved `RTSort`, its sequences are applied, with given parameters in the place of the saved ones; parameters of the
+    search for sequences have no effect. Unit ids are the indices of the sequences; one without spikes is not a unit.
     """
 
     sorter_label: ClassVar[str] = "rt_sort"
@@ -64,8 +59,7 @@ class RTSortBackend(StandardBackend):
     ) -> BaseSorting:
         """Find the sequences, or load them, and sort with them; parameters as in :meth:`SorterBackend.sort`.
 
-        `output_folder` gets the `RTSort`, as the folder ``rt_sort`` and as ``rt_sort.pickle``, unless
-        ``save_rt_sort_pickle`` is off.
+        The `RTSort` is saved in `output_folder` (``save_rt_sort_pickle``).
 
         Raises
         ------
@@ -100,10 +94,8 @@ class RTSortBackend(StandardBackend):
         if why_not:
             logger.warning(
                 "rt_sort runs on the CPU instead of %r: %s. Nothing is wrong with that; rt_sort_device='cpu' asks for "
-                "it",
-                settings.device,
-                why_not,
-            )
+                "it", settings.device, why_not,
+            )  # fmt: skip
         return detect_sequences(
             binary,
             probe=settings.probe,  # type: ignore[arg-type]  # validated
@@ -131,7 +123,7 @@ class RTSortBackend(StandardBackend):
 
     @property
     def applies_saved(self) -> bool:
-        """Whether ``model_path`` is the folder of a saved `RTSort`."""
+        """Test whether ``model_path`` is the folder of a saved `RTSort`."""
         from spikelab.spike_sorting.rt_sort.sorter import SETTINGS
 
         path = self.config.rt_sort.model_path
@@ -145,7 +137,7 @@ class RTSortBackend(StandardBackend):
         return given
 
     def _chunk(self) -> dict[str, int]:
-        """Get the amount of traces that is in memory, and on the device, at a time; empty where not set."""
+        """Get `chunk_values`; empty where not set."""
         chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
         return {} if chunk is None else {CHUNK: int(chunk)}
 
@@ -177,7 +169,7 @@ class RTSortBackend(StandardBackend):
             ModelSpikeSorter.load(settings.model_path)
 
     def least_bytes(self, n_samples: int, n_channels: int, sampling_frequency: float) -> int:
-        """Estimate the least memory before spikes and groups are known; the sort checks it again when they are."""
+        """Estimate the least memory before spikes and groups are known; `detect_sequences` checks again."""
         from spikelab.spike_sorting.rt_sort.memory import least_bytes
 
         chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
@@ -225,20 +217,7 @@ def save(rt_sort: RTSort, folder: Path) -> None:
 
 
 def usable_device(device: str) -> tuple[str, str]:
-    """Choose the device that the network can run on.
-
-    Parameters
-    ----------
-    device : str
-        The wanted device: "cpu", "cuda", "cuda:N" or "mps".
-
-    Returns
-    -------
-    device : str
-        The same, or "cpu".
-    why_not : str
-        Why it is not the wanted device; "" where it is.
-    """
+    """Choose the device for the network: `device` ("cpu", "cuda", "cuda:N" or "mps"), or "cpu" and the reason."""
     if device == CPU:
         return CPU, ""
     why_not = _why_no_torch() or _why_no_gpu(device)

@@ -2,12 +2,12 @@
 
 ::
 
-    spikes on single electrodes   detection    the network, once over the recording
-    events at root electrodes     events       codetections
-    groups of events              clustering   by the shape of the spike around the root
-    templates                     merging      groups that cannot be told apart are one
-    neurons                       learning     match, learn, weigh the evidence for one neuron, twice
-    sequences                     sequences    what is left
+    detection    the network detects spikes on single electrodes, once over the recording
+    events       codetections around root electrodes
+    clustering   groups of events of one root by their waveforms
+    merging      groups that cannot be distinguished are one
+    waveforms    twice: match, learn waveforms, merge groups of one neuron
+    sequences    what is left
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
     event_features,
     feature_window,
     group_events,
-    time_courses,
+    temporal_components,
 )
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
-from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events, stretches
+from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events, segments
 from spikelab.spike_sorting.rt_sort.matching.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
+    from spikelab.spike_sorting.data import FloatArray, IntArray
+
     Peaks = NDArray[np.void]
 
 logger = logging.getLogger(__name__)
@@ -95,21 +95,20 @@ def detect_sequences(
     model_path : path, optional
         Folder of another detection model.
     device : str
-        Where the network runs: "cpu", "cuda" or another device of PyTorch.
+        "cpu", "cuda" or another device of PyTorch, for the network.
     num_processes : int, optional
         Threads; all cores where None. The result does not depend on them.
     recording_window_ms : (float, float), optional
-        Part of the recording to look at.
+        Part of the recording to use.
     detection_window_s : float, optional
-        Only the first seconds of that part.
+        Use only the first seconds of that part.
     seed : int
     verbose : bool
         Show progress.
     chunk_values : int
-        Values of the traces that the network works on at a time; fewer need less memory. The result does not depend
-        on it.
+        Values of the traces that the network takes at a time; fewer need less memory. The result does not depend on it.
     memory_bytes : int, optional
-        For all arrays; what takes more is refused. The result does not depend on it.
+        Limit for all arrays. The result does not depend on it.
     **params
         Any field of :class:`~.parameters.SequenceParameters`.
 
@@ -125,6 +124,15 @@ def detect_sequences(
         If the detection model cannot be loaded.
     ValueError
         For an unknown parameter, a recording without positions, or more neurons than there is memory for.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.config import RecordingConfig
+    >>> from spikelab.spike_sorting.recording import open_recording
+    >>> from spikelab.spike_sorting.rt_sort import detect_sequences
+    >>> filtered = open_recording("culture.raw.h5", RecordingConfig())
+    >>> detect_sequences(filtered).n_sequences
+    4
     """
     parameters = resolve(probe, params)
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
@@ -156,7 +164,7 @@ def detect_all(
     traces: Traces, model: ModelSpikeSorter, parameters: SequenceParameters, *, device: str = "cpu",
     n_jobs: int = 1, verbose: bool = False, chunk_values: int = CHUNK_VALUES,
 ) -> Peaks:  # fmt: skip
-    """Spikes on single electrodes, in the order of frames; the network sees the recording once."""
+    """Detect spikes on single electrodes, in the order of frames; the recording is read once."""
     scaling = 1.0
     if not model.normalises_by_sigma:
         first = traces.read(0, max(1, round(SCALING_MS * traces.sampling_frequency / 1000)))
@@ -177,17 +185,7 @@ def detect_all(
 
 
 class Learner:
-    """From events to sequences.
-
-    Parameters
-    ----------
-    traces : Traces
-    noise : Noise
-    parameters : SequenceParameters
-    seed : int
-    n_jobs : int
-        Threads.
-    """
+    """Finds events, groups them, and learns the sequences, with `n_jobs` threads."""
 
     def __init__(
         self, traces: Traces, noise: Noise, parameters: SequenceParameters, *, seed: int = 0, n_jobs: int = 1
@@ -197,12 +195,12 @@ class Learner:
         self.before, self.after = window_frames(fs)
         self.origin = self.before - feature_window(fs)[0]
         self.reach = max(1, round(parameters.ms_after * fs / 1000))
-        self.parts = stretches(traces, parameters.learning_s)
+        self.parts = segments(traces, parameters.learning_s)
         self.seconds = sum(end - start for start, end in self.parts) / fs
-        self.courses: Floats = np.empty((0, 0), dtype=np.float32)
+        self.components: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def events(self, peaks: Peaks) -> Peaks:
-        """Events to cluster; see :func:`events.find_events`."""
+        """Find the events to cluster; see :func:`.events.find_events`."""
         traces, parameters = self.traces, self.parameters
         events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.duration_s, parameters)
         inside = traces.inside(events["frame"], self.before, self.after)
@@ -224,29 +222,29 @@ class Learner:
             )
         return events
 
-    def label(self, events: Peaks, peaks: Peaks) -> Ints:
-        """Group of each event, -1 for none: events that look alike."""
+    def label(self, events: Peaks, peaks: Peaks) -> IntArray:
+        """Cluster events by their waveforms; return the group of each event, -1 for none."""
         traces, noise = self.traces, self.noise
-        self.courses = time_courses(traces, events, noise, self.seed)
-        features, _ = event_features(traces, events, noise, self.courses)
+        self.components = temporal_components(traces, events, noise, self.seed)
+        features, _ = event_features(traces, events, noise, self.components)
         branches = branches_of(events, peaks, traces.locations, traces.sampling_frequency, self.parameters)
         labels = group_events(events, features, branches, self.parameters, self.seed)
         if labels.max(initial=-1) < 0:
             raise self._nothing(f"no {self.parameters.min_coc_n} of {len(events)} events look alike")
         return labels
 
-    def group(self, events: Peaks, labels: Ints) -> tuple[Floats, NDArray[np.float64]]:
-        """Mean waveforms of the groups that differ, and their counts."""
+    def group(self, events: Peaks, labels: IntArray) -> tuple[FloatArray, NDArray[np.float64]]:
+        """Average the waveforms of groups, join groups that do not differ; return means and counts."""
         traces, noise = self.traces, self.noise
         means, counts = mean_events(traces, events, labels)
         first = np.unique(labels, return_index=True)[1][-len(counts) :]
         positions = np.asarray(traces.locations, dtype=np.float64)[events["channel"][first]]
         max_lag = min(self.origin, round(MAX_LAG_MS * traces.sampling_frequency / 1000))
-        joined = join_means(means, counts, positions, noise, self.courses, self.origin, max_lag)
+        joined = join_means(means, counts, positions, noise, self.components, self.origin, max_lag)
         logger.info("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
         return joined
 
-    def refine(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
+    def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
         """Match, learn and merge until the groups are neurons."""
         for number in range(1, N_ROUNDS + 1):
             units = self._round(means, counts, peaks)
@@ -271,21 +269,22 @@ class Learner:
         return sequences
 
     def _describe(
-        self, means: Floats, counts: NDArray[np.float64], scales: list[Floats], frames: list[Ints], peaks: Peaks
-    ) -> Sequences:
+        self, means: FloatArray, counts: NDArray[np.float64], scales: list[FloatArray], frames: list[IntArray],
+        peaks: Peaks,
+    ) -> Sequences:  # fmt: skip
         clean = [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
         trains = list(zip(frames, scales, strict=True))
         return describe(
             clean, counts.astype(np.int64), trains, peaks, self.noise.sigma, self.before, self.reach, self.parameters
         )
 
-    def _round(self, means: Floats, counts: NDArray[np.float64], peaks: Peaks) -> Units:
+    def _round(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> Units:
         fs = self.traces.sampling_frequency
         bank = build_bank(means, counts, self.noise, fs, self.parameters)
         release()
         spikes = match(self.traces, bank, self.parts, self.n_jobs)
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
-        units = Units(learnt, self.noise, self.courses, self.origin, fs, self.seconds, self.parameters, peaks)
+        units = Units(learnt, self.noise, self.components, self.origin, fs, self.seconds, self.parameters, peaks)
         least = max(self.parameters.min_seq_spikes_n, self.parameters.min_seq_spikes_hz * self.seconds)
         units.alive &= np.array(units.counts) >= least
         return units

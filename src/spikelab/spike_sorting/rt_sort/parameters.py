@@ -1,8 +1,7 @@
-"""The parameters of :func:`detect_sequences`, by the names of the publication, and ours beside them.
+"""Parameters of :func:`detect_sequences`: those of the publication, by their names, and those of this package.
 
-Units are in the field's documentation string. The published values (van der Molen, Lim et al. 2024,
-doi:10.1371/journal.pone.0312438) are in :data:`PUBLISHED`, by probe; :func:`resolve` starts from ours, which were
-chosen by measurement (see docs/rt_sort.md).
+The published values (van der Molen, Lim et al. 2024, doi:10.1371/journal.pone.0312438) are in :data:`PUBLISHED`. The
+defaults were chosen by measurement (see docs/rt_sort.md).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SequenceParameters:
-    """What decides which sequences are found and which spikes are theirs.
+    """Parameters of the search for sequences and of the assignment of spikes to them.
 
     Attributes
     ----------
@@ -26,7 +25,7 @@ class SequenceParameters:
         Least probability of a spike at the root electrode and at a codetection beside it.
     loose_thresh : float
         Least mean probability of a spike at an electrode that takes part in a sequence ("loose electrode"), and of one
-        spike whose latency there is looked at.
+        spike whose latency there is used.
     inference_scaling_numerator : float or None
         Models in the published format only: their input is scaled by this over the median interquartile range.
     ms_before, ms_after : float
@@ -155,40 +154,34 @@ class SequenceParameters:
     learning_s: float = 180.0
 
 
+_PUBLISHED_MEA: dict[str, Any] = {
+    "stringent_thresh": 0.275,
+    "loose_thresh": 0.1,
+    "inference_scaling_numerator": 12.6,
+    "min_activity_root_cocs": 2,
+    "max_n_components_latency": 4,
+    "split_coc_clusters_amps": True,
+    "min_inner_loose_detections": 3,
+    "min_loose_detections_n": 4,
+    "min_loose_detections_r_spikes": 1 / 3,
+    "min_loose_detections_r_sequences": 1 / 3,
+    "max_latency_diff_spikes": 3.5,
+    "max_latency_diff_sequences": 3.5,
+    "max_amp_median_diff_spikes": 0.65,
+    "max_amp_median_diff_sequences": 0.65,
+    "max_root_amp_median_std_spikes": 2.5,
+}
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "mea": {
-        "stringent_thresh": 0.275,
-        "loose_thresh": 0.1,
-        "inference_scaling_numerator": 12.6,
-        "min_activity_root_cocs": 2,
-        "max_n_components_latency": 4,
-        "split_coc_clusters_amps": True,
-        "min_inner_loose_detections": 3,
-        "min_loose_detections_n": 4,
-        "min_loose_detections_r_spikes": 1 / 3,
-        "min_loose_detections_r_sequences": 1 / 3,
-        "max_latency_diff_spikes": 3.5,
-        "max_latency_diff_sequences": 3.5,
-        "max_amp_median_diff_spikes": 0.65,
-        "max_amp_median_diff_sequences": 0.65,
-        "max_root_amp_median_std_spikes": 2.5,
-    },
-    "neuropixels": {
+    "mea": _PUBLISHED_MEA,
+    "neuropixels": _PUBLISHED_MEA
+    | {
         "stringent_thresh": 0.175,
         "loose_thresh": 0.075,
         "inference_scaling_numerator": 15.4,
-        "min_activity_root_cocs": 2,
-        "max_n_components_latency": 4,
-        "split_coc_clusters_amps": True,
-        "min_inner_loose_detections": 3,
-        "min_loose_detections_n": 4,
-        "min_loose_detections_r_spikes": 1 / 3,
-        "min_loose_detections_r_sequences": 1 / 3,
         "max_latency_diff_spikes": 2.5,
         "max_latency_diff_sequences": 2.5,
         "max_amp_median_diff_spikes": 0.45,
         "max_amp_median_diff_sequences": 0.45,
-        "max_root_amp_median_std_spikes": 2.5,
         "max_root_amp_median_std_sequences": 2.5,
     },
 }
@@ -203,13 +196,7 @@ NAMES = tuple(field.name for field in fields(SequenceParameters))
 
 
 def resolve(probe: str, given: Mapping[str, Any] | None = None) -> SequenceParameters:
-    """Ours for the probe, with `given` on top.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, with the nearest ones, or a value that makes no sense.
-    """
+    """Apply `given` to the defaults for the probe; raises ValueError for an unknown name or an impossible value."""
     given = dict(given or {})
     for name in given:
         if name not in NAMES:
@@ -250,7 +237,7 @@ def _check_each(parameters: SequenceParameters) -> None:
 
 
 def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value has the type of a parameter; whole numbers are floats too, and NaN is none."""
+    """Test whether a value has the type of a parameter; whole numbers are floats too, and NaN is none."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind) and value == value

@@ -1,4 +1,4 @@
-"""Sequences: which electrodes a spike reaches, when, how large, and how surely the network sees it there."""
+"""Sequences: the electrodes that a spike reaches, its latency, amplitude and probability there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from spikelab.system.compiling import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
     Peaks = NDArray[np.void]
 
 MAX_CHECKED = 12  # electrodes whose latency and amplitude are compared
@@ -25,37 +24,45 @@ MAX_DESCRIBED = 300  # spikes behind a probability
 
 @dataclass(frozen=True)
 class Sequences:
-    """One row per sequence. Electrodes are listed largest first and padded; `n_channels` says how many count.
+    """Sequences in rows; electrodes are listed largest first and padded.
 
     Attributes
     ----------
     root : numpy.ndarray of int64, shape (sequences,)
-        The electrode whose peak is the time of the spike.
+        Electrode whose peak is the time of the spike.
     n_channels : numpy.ndarray of int64, shape (sequences,)
+        Number of electrodes that are not padding.
     channels : numpy.ndarray of int64, shape (sequences, electrodes)
     waveforms : numpy.ndarray of float32, shape (sequences, electrodes, frames)
-        Mean waveform in microvolts, with the root's peak at the frame that `templates.window_frames` says.
+        Mean waveform in microvolts, with the peak on the root 1 ms after its start.
     latencies : numpy.ndarray of float32, shape (sequences, electrodes)
-        Of the peak after the root's, in frames.
+        Of the peak after that on the root, in frames.
     amplitudes : numpy.ndarray of float32, shape (sequences, electrodes)
         Size of the peak in sigma of the electrode's noise.
     probabilities : numpy.ndarray of float32, shape (sequences, electrodes)
-        Mean over spikes of the network's probability.
+        Mean probability of the network over spikes.
     n_spikes : numpy.ndarray of int64, shape (sequences,)
-        Behind the waveform.
+        Number of spikes in the waveform.
     root_std : numpy.ndarray of float32, shape (sequences,)
-        Standard deviation of the root's amplitude over spikes, relative to its mean.
+        Standard deviation of the amplitude on the root over spikes, relative to its mean.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.rt_sort import RTSort
+    >>> sequences = RTSort.load("sorted_rt_sort_culture/stages/sorting/rt_sort").sequences
+    >>> sequences.latencies.shape == sequences.channels.shape
+    True
     """
 
-    root: Ints
-    n_channels: Ints
-    channels: Ints
-    waveforms: Floats
-    latencies: Floats
-    amplitudes: Floats
-    probabilities: Floats
-    n_spikes: Ints
-    root_std: Floats
+    root: IntArray
+    n_channels: IntArray
+    channels: IntArray
+    waveforms: FloatArray
+    latencies: FloatArray
+    amplitudes: FloatArray
+    probabilities: FloatArray
+    n_spikes: IntArray
+    root_std: FloatArray
 
     @property
     def n_sequences(self) -> int:
@@ -63,18 +70,18 @@ class Sequences:
         return len(self.root)
 
     def subset(self, chosen: NDArray[np.bool_]) -> Sequences:
-        """Those that `chosen`, shape (sequences,), says."""
+        """Select sequences by `chosen`, shape (sequences,)."""
         return Sequences(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     def loose(self, loose_thresh: float) -> NDArray[np.bool_]:
-        """Which listed electrodes take part: the network sees the spike there, shape (sequences, electrodes)."""
+        """Find the listed electrodes on which the network detects the spike, shape (sequences, electrodes)."""
         listed = np.arange(self.channels.shape[1]) < self.n_channels[:, None]
         return listed & (self.probabilities >= loose_thresh)
 
     def seen_by_network(self, locations: NDArray[np.float64], parameters: SequenceParameters) -> NDArray[np.bool_]:
-        """Which sequences the network sees on enough electrodes, and not on too many, shape (sequences,).
+        """Find the sequences with enough loose electrodes, and not too many, shape (sequences,).
 
-        What matches the noise now and then is no neuron: the network is not in its templates' thrall.
+        Other sequences match mostly noise: the network, which is independent of templates, does not confirm them.
         """
         loose = self.loose(parameters.loose_thresh)
         apart = np.linalg.norm(locations[self.channels] - locations[self.root][:, None], axis=2)
@@ -89,7 +96,7 @@ class Sequences:
         return seen
 
     def tolerances(self, parameters: SequenceParameters) -> Tolerances | None:
-        """What spikes are checked against, None where every limit is infinite."""
+        """Expected latencies and amplitudes and their limits, to check spikes by; None where no limit is finite."""
         limits = (
             parameters.max_latency_diff_spikes, parameters.max_amp_median_diff_spikes,
             parameters.max_root_amp_median_std_spikes,
@@ -108,22 +115,22 @@ class Sequences:
 
 
 class Tolerances(NamedTuple):
-    """Latencies (frames) and amplitudes (sigma) on the first electrodes of each sequence, and limits of a spike's."""
+    """Latencies (frames) and amplitudes (sigma) on the first electrodes of each sequence, and limits of deviations."""
 
-    n_channels: Ints
-    latencies: Floats
-    amplitudes: Floats
-    root_std: Floats
+    n_channels: IntArray
+    latencies: FloatArray
+    amplitudes: FloatArray
+    root_std: FloatArray
     latency: np.float32
     amplitude: np.float32
     root: np.float32
     clip_latency: np.float32
     clip_amplitude: np.float32
-    share: float  # of 12 electrodes a third is 4, which it is not in single precision
+    share: float  # a third of 12 electrodes is 4, but not in single precision
 
 
-def peak_of(waveform: Floats, centre: int, reach: int) -> tuple[int, float]:
-    """Frame and value of the largest deviation within `reach` of `centre`."""
+def peak_of(waveform: FloatArray, centre: int, reach: int) -> tuple[int, float]:
+    """Find frame and value of the largest deviation within `reach` of `centre`."""
     low = max(0, centre - reach)
     part = waveform[low : centre + reach + 1]
     index = int(np.argmax(np.abs(part)))
@@ -131,9 +138,10 @@ def peak_of(waveform: Floats, centre: int, reach: int) -> tuple[int, float]:
 
 
 def find_root(
-    channels: Ints, waveform: Floats, sigma: Floats, n_before: int, reach: int, parameters: SequenceParameters
-) -> tuple[int, int]:
-    """Row of the root electrode in a template (channels largest first) and the frame of its peak.
+    channels: IntArray, waveform: FloatArray, sigma: FloatArray, n_before: int, reach: int,
+    parameters: SequenceParameters,
+) -> tuple[int, int]:  # fmt: skip
+    """Find the row of the root electrode in a template (channels largest first) and the frame of its peak.
 
     The root is the largest electrode relative to its noise, or an earlier one that is nearly as large.
     """
@@ -149,24 +157,13 @@ def find_root(
 
 
 def describe(
-    clean: list[tuple[Ints, Floats]], counts: Ints, trains: list[tuple[Ints, Floats]], peaks: Peaks, sigma: Floats,
-    n_before: int, reach: int, parameters: SequenceParameters,
+    clean: list[tuple[IntArray, FloatArray]], counts: IntArray, trains: list[tuple[IntArray, FloatArray]],
+    peaks: Peaks, sigma: FloatArray, n_before: int, reach: int, parameters: SequenceParameters,
 ) -> Sequences:  # fmt: skip
     """Make sequences of clean waveforms.
 
-    Parameters
-    ----------
-    clean : list of (channels, waveform)
-        From `templates.denoise`; the peak lies near frame `n_before`.
-    counts : numpy.ndarray of int64, shape (sequences,)
-    trains : list of (frames, scales)
-        Spikes of each sequence, and their sizes.
-    peaks : numpy.ndarray of `PEAK`
-        Those of the network, for the probabilities.
-    sigma : numpy.ndarray of float32, shape (channels,)
-    n_before, reach : int
-        Frames.
-    parameters : SequenceParameters
+    `clean` are (channels, waveform) of `templates.denoise`, with a peak near frame `n_before`; `trains` are frames and
+    sizes of the spikes; `peaks` are those of the network, for the probabilities within `reach` frames.
     """
     n, most = len(clean), max((len(channels) for channels, _ in clean), default=1)
     window = clean[0][1].shape[1] if clean else 1
@@ -190,7 +187,7 @@ def describe(
     return Sequences(roots, n_channels, channels, waveforms, latencies, amplitudes, probabilities, counts, root_std)
 
 
-def shift(waveform: Floats, lag: int) -> Floats:
+def shift(waveform: FloatArray, lag: int) -> FloatArray:
     """Move (channels, frames) `lag` frames earlier, repeating the edge."""
     index = np.clip(np.arange(waveform.shape[1]) + lag, 0, waveform.shape[1] - 1)
     return waveform[:, index]
@@ -198,9 +195,10 @@ def shift(waveform: Floats, lag: int) -> Floats:
 
 @compiled
 def mean_probability(
-    frames: Ints, channels: NDArray[np.int32], logits: Floats, spikes: Ints, wanted: Ints, reach: int, n_channels: int
-) -> Floats:
-    """Mean over `spikes` of the largest probability within `reach` frames, shape (wanted,); no peak counts as 0."""
+    frames: IntArray, channels: NDArray[np.int32], logits: FloatArray, spikes: IntArray, wanted: IntArray, reach: int,
+    n_channels: int,
+) -> FloatArray:  # fmt: skip
+    """Average over `spikes` the largest probability within `reach` frames, shape (wanted,); no peak counts as 0."""
     place = np.full(n_channels, -1, dtype=np.int64)
     for k in range(len(wanted)):
         place[wanted[k]] = k

@@ -13,7 +13,8 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.detection._torch_file import DAMAGE
-from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
+from spikelab.spike_sorting.rt_sort.learning.waveforms import match
+from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
 from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Sequences
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseSorting
 
-    Floats = NDArray[np.float32]
     Spikes = NDArray[np.void]
 
 FORMAT = 2
@@ -49,6 +49,13 @@ class RTSort:
     sequences : Sequences
         One per unit; unit ids are their indices.
     parameters : SequenceParameters
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.rt_sort import RTSort
+    >>> rt_sort = RTSort.load("sorted_rt_sort_culture/stages/sorting/rt_sort")
+    >>> rt_sort.n_sequences, len(rt_sort.channel_ids)
+    (4, 16)
     """
 
     sampling_frequency: float
@@ -60,11 +67,11 @@ class RTSort:
 
     @property
     def n_sequences(self) -> int:
-        """Number of sequences, which are the units."""
+        """Number of sequences (units)."""
         return self.sequences.n_sequences
 
     def bank(self) -> TemplateBank:
-        """Templates and filters of the sequences."""
+        """Build templates and filters of the sequences."""
         clean = [
             (channels[:n], waveform[:n])
             for channels, n, waveform in zip(
@@ -83,12 +90,12 @@ class RTSort:
         verbose: bool = False,
         chunk_values: int | None = None,
     ) -> BaseSorting:
-        """Spikes of the sequences in a recording of the same array.
+        """Find the spikes of the sequences in a recording of the same array.
 
         Parameters
         ----------
         recording : BaseRecording or BinaryRecording
-            Band-passed as the one that the sequences were found in.
+            Band-passed like the recording that the sequences were found in.
         recording_window_ms : (float, float), optional
             Part to sort; times stay those of the recording.
         n_jobs : int
@@ -101,7 +108,7 @@ class RTSort:
         Returns
         -------
         sorting : BaseSorting
-            Every sequence is a unit, also one without spikes; times are those of the root electrode's peak.
+            Every sequence is a unit, also one without spikes; times are those of the peak on the root electrode.
 
         Raises
         ------
@@ -120,22 +127,14 @@ class RTSort:
     def spikes(
         self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False, read_values: int = READ_VALUES
     ) -> Spikes:
-        """The same as an array of :data:`matching.SPIKE`, in the order of frames of `traces`."""
+        """Find the spikes as an array of `peeling.SPIKE`, in the order of frames of `traces`."""
         self.check(traces)
-        matcher = Matcher(self.bank(), n_jobs)
-        found = [np.empty(0, dtype=SPIKE)]
         with Progress("RT-Sort: assigning spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
-            for start, end in traces.pieces():
-                for _, chunk in traces.chunks(read_values, start, end):
-                    found.append(later(matcher.push(chunk), start))
-                    if progress is not None:
-                        progress.update(len(chunk) / traces.sampling_frequency)
-                found.append(later(matcher.finish(), start))
-        spikes = np.concatenate(found)
-        return spikes[np.argsort(spikes["frame"], kind="stable")]
+            done = None if progress is None else progress.update
+            return match(traces, self.bank(), traces.pieces(), n_jobs, read_values, done)
 
     def check(self, traces: Traces) -> None:
-        """ValueError where `traces` are not of the array that the sequences were found on."""
+        """Raise ValueError where `traces` are not of the array that the sequences were found on."""
         if traces.n_channels != len(self.channel_ids):
             raise ValueError(
                 f"The sequences were found on {len(self.channel_ids)} channels, the recording has {traces.n_channels}: "
@@ -153,14 +152,14 @@ class RTSort:
             )
 
     def stream(self, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None) -> RTSortStream:
-        """A sorter for frames that arrive while the recording runs.
+        """Make a sorter for frames that arrive while the recording runs.
 
         Parameters
         ----------
         n_jobs : int
             Threads.
         band_pass : StreamBandPass, optional
-            How frames that come straight from the amplifier are filtered. None: they are filtered already, like the
+            Filter for frames that come straight from the amplifier. None: frames are filtered already, like the
             recording that the sequences were found in.
         """
         return RTSortStream(self, n_jobs, band_pass=band_pass)
@@ -171,7 +170,7 @@ class RTSort:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
             "locations": self.locations, "noise_sigma": self.noise.sigma, "noise_correlation": self.noise.correlation,
-            "noise_in_time": self.noise.in_time,
+            "noise_in_time": self.noise.autocorrelation,
             **{f"sequence_{name}": value for name, value in asdict(self.sequences).items()},
         }  # fmt: skip
         with files.replacing(folder / ARRAYS) as temporary:
@@ -188,12 +187,12 @@ class RTSort:
 
     @classmethod
     def load(cls, folder: str | Path) -> RTSort:
-        """Undo :meth:`save`.
+        """Read a folder that :meth:`save` has written.
 
         Raises
         ------
         ModelLoadingError
-            Where the folder is none of :meth:`save`, or its files are damaged.
+            A file is missing or damaged.
         """
         folder = Path(folder)
         try:
@@ -228,9 +227,9 @@ class RTSort:
 
 
 class RTSortStream:
-    """Takes frames as they come, in pieces of any size, and returns spikes with a bounded delay.
+    """Sorts frames in pieces of any size as they arrive, with a bounded delay.
 
-    Given the filtered frames that :meth:`RTSort.sort_offline` reads it returns the same spikes.
+    Of the filtered frames that :meth:`RTSort.sort_offline` reads, the spikes are the same.
 
     Parameters
     ----------
@@ -244,6 +243,15 @@ class RTSortStream:
     ----------
     n_frames : int
         Frames taken since the start or the last :meth:`reset`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelab.spike_sorting.rt_sort import RTSort
+    >>> stream = RTSort.load("sorted_rt_sort_culture/stages/sorting/rt_sort").stream()
+    >>> spikes = stream.push(np.zeros((200, 16), dtype=np.float32))  # microvolts, as frames arrive
+    >>> len(spikes), stream.n_frames
+    (0, 200)
     """
 
     def __init__(self, rt_sort: RTSort, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None) -> None:
@@ -255,7 +263,7 @@ class RTSortStream:
 
     @property
     def latency_ms(self) -> float:
-        """By so much after its peak a spike has been returned, computing time excluded."""
+        """Time after its peak by which a spike has been returned, in ms, computing time excluded."""
         delay = 0 if self._filter is None else self._filter.delay
         return 1000 * (self._matcher.latency_frames + delay) / self._fs
 
@@ -288,14 +296,14 @@ class RTSortStream:
         return self._matcher.push(traces if self._filter is None else self._filter.push(traces))
 
     def finish(self) -> Spikes:
-        """Say that the recording has ended; return the last spikes. The next frame is frame 0."""
+        """End the recording and return the last spikes. The next frame is frame 0."""
         self.n_frames = 0
         if self._filter is None:
             return self._matcher.finish()
         return np.concatenate([self._matcher.push(self._filter.finish()), self._matcher.finish()])
 
     def reset(self) -> None:
-        """After a gap in the data: forget what came before. The next frame is frame 0."""
+        """Forget all frames, as after a gap in the data. The next frame is frame 0."""
         self.n_frames = 0
         self._matcher.reset()
         if self._filter is not None:

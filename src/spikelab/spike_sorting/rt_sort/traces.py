@@ -1,9 +1,8 @@
-"""What RT-Sort reads from: microvolts by frame range, and where the electrodes are."""
+"""Traces that RT-Sort reads: microvolts by frame range, with the locations of the electrodes."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.data import BinaryRecording, Epoch
+from spikelab.spike_sorting.data import BinaryRecording, SpikeInterfaceTraces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ READ_VALUES = 2**22  # of traces in memory at a time: 16 MB
 
 
 def frames_at_a_time(n_channels: int, values: int = READ_VALUES) -> int:
-    """Frames that are read at a time."""
+    """Compute the number of frames that are read at a time."""
     return max(1, values // max(1, n_channels))
 
 
@@ -44,7 +43,7 @@ class Traces:
         In micrometres.
     channel_ids : tuple of str
     breaks : tuple of int
-        First frames, of the recording, of its epochs: there is a gap before each, and nothing reaches across it.
+        First frames of the epochs of the recording: no window reaches across one.
     """
 
     start: int
@@ -58,39 +57,19 @@ class Traces:
 
     @classmethod
     def of(cls, recording: Any, window_ms: tuple[float, float] | None = None) -> Traces:
-        """From a SpikeInterface recording (band-passed, one segment, with a probe) or a `BinaryRecording`.
-
-        Raises
-        ------
-        ValueError
-            For a recording of several segments, or without the locations of its contacts.
-        """
+        """Read a SpikeInterface recording (band-passed, one segment, with a probe) or a `BinaryRecording`."""
         binary = recording if isinstance(recording, BinaryRecording) else BinaryRecording.from_spikeinterface(recording)
         if binary is not None:
-            n, fs = binary.n_samples, binary.sampling_frequency
-            start, end = _window(window_ms, n, fs)
-            breaks = tuple(epoch.start_frame for epoch in binary.epochs)
-            return cls(start, end, binary.n_channels, fs, binary.locations, binary.channel_ids, binary.read_uv, breaks)
-        if recording.get_num_segments() != 1:
-            raise ValueError(
-                f"The recording has {recording.get_num_segments()} segments; concatenate them first "
-                "(spikeinterface.concatenate_recordings)"
-            )
-        if not recording.has_probe():
-            raise ValueError("The recording has no probe: RT-Sort needs to know where the electrodes are (set_probe)")
-        scaled = bool(recording.has_scaleable_traces())
-
-        def read(first: int, last: int) -> FloatArray:
-            traces = recording.get_traces(start_frame=first, end_frame=last, return_in_uV=scaled)
-            return np.ascontiguousarray(traces, dtype=np.float32)
-
-        fs = float(recording.get_sampling_frequency())
-        start, end = _window(window_ms, int(recording.get_num_samples()), fs)
-        locations = np.asarray(recording.get_channel_locations(), dtype=np.float64)[:, :2]
-        ids = tuple(str(channel) for channel in recording.channel_ids)
-        text = recording.get_annotation("spikelab_epochs")
-        breaks = () if text is None else tuple(Epoch(**epoch).start_frame for epoch in json.loads(text))
-        return cls(start, end, len(ids), fs, locations, ids, read, breaks)
+            source: BinaryRecording | SpikeInterfaceTraces = binary
+            locations, ids = binary.locations, binary.channel_ids
+        else:
+            _check(recording)
+            source = SpikeInterfaceTraces(recording)
+            locations = np.asarray(recording.get_channel_locations(), dtype=np.float64)[:, :2]
+            ids = tuple(str(channel) for channel in recording.channel_ids)
+        start, end = _window(window_ms, source.n_samples, source.sampling_frequency)
+        breaks = tuple(epoch.start_frame for epoch in source.epochs)
+        return cls(start, end, len(ids), source.sampling_frequency, locations, ids, source.read_uv, breaks)
 
     @property
     def n_frames(self) -> int:
@@ -103,14 +82,8 @@ class Traces:
         return self.n_frames / self.sampling_frequency
 
     def read(self, start: int, end: int) -> FloatArray:
-        """Frames [start, end) of the part, shape (frames, channels), float32 microvolts in C order.
-
-        Raises
-        ------
-        ValueError
-            Where values are not finite: nothing could be said about spikes near them.
-        """
-        traces = self._read(self.start + start, self.start + end)
+        """Read frames [start, end) of the part (frames, channels) in microvolts; ValueError where any is not finite."""
+        traces = np.ascontiguousarray(self._read(self.start + start, self.start + end))
         with np.errstate(all="ignore"):
             suspicious = not math.isfinite(traces.sum())
         if suspicious and not np.isfinite(traces).all():
@@ -124,30 +97,40 @@ class Traces:
     def chunks(
         self, values: int = READ_VALUES, start: int = 0, end: int | None = None
     ) -> Iterator[tuple[int, FloatArray]]:
-        """The part, or frames [start, end) of it, in order: first frame of the chunk within it, and its traces."""
+        """Yield chunks of the part, or of frames [start, end) of it: first frame within the part, and traces."""
         step, end = frames_at_a_time(self.n_channels, values), self.n_frames if end is None else end
         for first in range(start, end, step):
             yield first, self.read(first, min(first + step, end))
 
     def pieces(self, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-        """Frames [start, end) of the part, all of it by default, cut at the breaks."""
+        """Cut frames [start, end) of the part, all of it by default, at the breaks."""
         end = self.n_frames if end is None else end
         inside = [frame - self.start for frame in self.breaks if start < frame - self.start < end]
         return list(itertools.pairwise([start, *sorted(inside), end]))
 
     def inside(self, frames: NDArray[np.int64], before: int, after: int) -> NDArray[np.bool_]:
-        """Which frames of the part are that far from its ends and from every break."""
+        """Find the frames of the part that are so far from its ends and from every break."""
         bounds = np.array([start for start, _ in self.pieces()] + [self.n_frames])
         piece = np.clip(np.searchsorted(bounds, frames, side="right") - 1, 0, len(bounds) - 2)
         far: NDArray[np.bool_] = (frames >= bounds[piece] + before) & (frames < bounds[piece + 1] - after)
         return far
 
     def first(self, seconds: float | None) -> Traces:
-        """The first seconds of the part; all of it where None."""
+        """Select the first seconds of the part; all of it where None."""
         if seconds is None:
             return self
         end = min(self.end, self.start + max(1, round(seconds * self.sampling_frequency)))
         return replace(self, end=end)
+
+
+def _check(recording: Any) -> None:
+    if recording.get_num_segments() != 1:
+        raise ValueError(
+            f"The recording has {recording.get_num_segments()} segments; concatenate them first "
+            "(spikeinterface.concatenate_recordings)"
+        )
+    if not recording.has_probe():
+        raise ValueError("The recording has no probe: RT-Sort needs to know where the electrodes are (set_probe)")
 
 
 def _window(window_ms: tuple[float, float] | None, n_samples: int, sampling_frequency: float) -> tuple[int, int]:

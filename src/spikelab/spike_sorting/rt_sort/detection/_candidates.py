@@ -1,4 +1,4 @@
-"""The inner loops of detection, compiled: which frames are worth a look, and what the network is shown of them."""
+"""Compiled loops of detection: find threshold candidates and gather their windows for the network."""
 
 from __future__ import annotations
 
@@ -9,30 +9,22 @@ import numpy as np
 from spikelab.system.compiling import compiled, contracted
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from spikelab.spike_sorting.data import FloatArray, IntArray
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
 
-TILE = 32  # channels that are looked at together; most tiles of a frame hold nothing
+TILE = 32  # channels that are tested together; most tiles of a frame hold no candidate
 
 
 @compiled
 def find_extremes(
-    traces: Floats,
-    lowest: Floats,
-    highest: Floats,
-    rows: tuple[int, int],
-    radius: int,
-    reach: int,
-    frames: Ints,
-    channels: Ints,
-) -> int:
-    """Find local minima below `lowest` and maxima above `highest` in `rows` first to last; return how many there are.
+    traces: FloatArray, lowest: FloatArray, highest: FloatArray, rows: tuple[int, int], radius: int, reach: int,
+    frames: IntArray, channels: IntArray,
+) -> int:  # fmt: skip
+    """Find local minima below `lowest` and maxima above `highest` in `rows` first to last; return their number.
 
     A minimum is the smallest value within `radius` frames on either side, the earliest of equals. A maximum is the
-    largest, and no minimum within `reach` frames is deeper than it is high. Those found are written to `frames` (row
-    numbers) and `channels` in the order of rows, then channels, as long as there is room.
+    largest, and no minimum within `reach` frames is deeper than it is high. Rows and channels are written to `frames`
+    and `channels`, in this order, as long as there is room.
     """
     n_channels = traces.shape[1]
     n_found = 0
@@ -43,9 +35,9 @@ def find_extremes(
             n_hits = 0
             for channel in range(start, end):
                 value = row[channel]
-                trough = (value <= lowest[channel]) & (value < before[channel]) & (value <= after[channel])
-                crest = (value >= highest[channel]) & (value > before[channel]) & (value >= after[channel])
-                n_hits += trough | crest
+                negative = (value <= lowest[channel]) & (value < before[channel]) & (value <= after[channel])
+                positive = (value >= highest[channel]) & (value > before[channel]) & (value >= after[channel])
+                n_hits += negative | positive
             if n_hits == 0:
                 continue
             for channel in range(start, end):
@@ -64,8 +56,8 @@ def find_extremes(
 
 
 @compiled
-def is_minimum(traces: Floats, frame: int, channel: int, radius: int) -> bool:
-    """Whether a value is the smallest within `radius`; the earliest of equals."""
+def is_minimum(traces: FloatArray, frame: int, channel: int, radius: int) -> bool:
+    """Test whether a value is the smallest within `radius`, the earliest of equals."""
     value = traces[frame, channel]
     for distance in range(1, radius + 1):
         if traces[frame - distance, channel] <= value or traces[frame + distance, channel] < value:
@@ -74,8 +66,8 @@ def is_minimum(traces: Floats, frame: int, channel: int, radius: int) -> bool:
 
 
 @compiled
-def is_lone_maximum(traces: Floats, frame: int, channel: int, radius: int, reach: int) -> bool:
-    """Whether a value is the largest within `radius` and larger than any trough within `reach`."""
+def is_lone_maximum(traces: FloatArray, frame: int, channel: int, radius: int, reach: int) -> bool:
+    """Test whether a value is the largest within `radius`, and larger than any negative peak within `reach`."""
     value = traces[frame, channel]
     for distance in range(1, radius + 1):
         if traces[frame - distance, channel] >= value or traces[frame + distance, channel] > value:
@@ -88,19 +80,10 @@ def is_lone_maximum(traces: Floats, frame: int, channel: int, radius: int, reach
 
 @contracted
 def gather(
-    traces: Floats,
-    frames: Ints,
-    channels: Ints,
-    scale: Floats,
-    offsets: Ints,
-    taps: Floats,
-    windows: Floats,
-) -> None:
-    """Write what surrounds each candidate: ``windows[sample, candidate]``, times the candidate's `scale`.
-
-    Sample s is the sum of ``taps[s, k]`` times the value `k` frames after ``frame + offsets[s]``: one tap where the
-    recording has the rate of the model, four where it is interpolated.
-    """
+    traces: FloatArray, frames: IntArray, channels: IntArray, scale: FloatArray, offsets: IntArray, taps: FloatArray,
+    windows: FloatArray,
+) -> None:  # fmt: skip
+    """Write ``windows[sample, candidate]``, times the candidate's `scale`; see `peaks.window_taps`."""
     n_samples, n_taps = taps.shape
     for candidate in range(frames.size):
         frame, channel, factor = frames[candidate], channels[candidate], scale[candidate]

@@ -1,8 +1,8 @@
 """Read and write the dictionaries of tensors that ``torch.save`` makes, without torch.
 
 Such a file is a zip archive: ``data.pkl`` is a pickle of the dictionary in which every tensor refers to a storage by
-name, and ``data/<name>`` are the raw numbers. Only the handful of names that a dictionary of tensors needs are known
-here; a pickle that asks for anything else is refused, so that reading a file never runs code from it.
+name, and ``data/<name>`` are the raw numbers. A pickle that asks for any class but those of such a dictionary is
+refused, so that reading a file never runs code from it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,11 @@ if TYPE_CHECKING:
 
 STORAGE_TYPES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8"}
 LARGEST_BYTES = 2**28  # a detection model has less than one megabyte
-# Every file has the same date, so that the same weights make the same bytes.
-DATE = (1980, 1, 1, 0, 0, 0)
+DATE = (1980, 1, 1, 0, 0, 0)  # of every file: the same weights make the same bytes
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Tensors by name, as float32.
-
-    Raises
-    ------
-    OSError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError
-        Where the file is not what ``torch.save`` makes of a dictionary of floating-point tensors. (A damaged pickle
-        may raise more than these; see :data:`DAMAGE`.)
-    """
+    """Read the tensors by name, as float32; any of `DAMAGE` is raised where the file is damaged or another."""
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > LARGEST_BYTES:
             raise ValueError(f"it unpacks to more than {LARGEST_BYTES // 2**20} MB")
@@ -50,22 +42,11 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
     return {str(name): value for name, value in content.items() if isinstance(value, np.ndarray)}
 
 
-# What reading a damaged or foreign file raises.
+# Errors of reading a damaged or foreign file; NotImplementedError: a zip that is encrypted, or compressed otherwise.
 DAMAGE = (
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-    NotImplementedError,  # a zip that is encrypted, or compressed in an unknown way
-    RuntimeError,
-    EOFError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-)
+    OSError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplementedError, RuntimeError, EOFError,
+    AttributeError, LookupError, TypeError, ValueError, OverflowError, MemoryError,
+)  # fmt: skip
 
 
 class _State(OrderedDict[str, Any]):
@@ -120,7 +101,7 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _pickle(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """The opcodes are written out by hand, since pickle itself only writes names that it can import."""
+    """Write the opcodes by hand, since pickle itself only writes names that it can import."""
     parts = [b"\x80\x02}("]
     for index, (name, values) in enumerate(tensors.items()):
         contiguous = np.ascontiguousarray(values)

@@ -1,16 +1,8 @@
-"""The detection network's weights and how it wants its input.
+"""Weights of the detection network, and the input that it takes.
 
-Two formats load: that of the models published with RT-Sort, and ours. Both are a folder with ``init_dict.json`` and
-``state_dict.pt``; no PyTorch is needed for either.
-
-::
-
-    ModelSpikeSorter.load(folder)             either format
-    ModelSpikeSorter.load_bundled("mea")      or "neuropixels": what comes with the package
-    model.save(folder)
-
-A model is a stack of valid (unpadded) convolutions on single channels with ReLU between them. It is described by
-`Layer` objects alone; the rest of the package does not know which architecture it runs.
+Two formats load: that of the models published with RT-Sort, and this package's. Both are a folder with
+``init_dict.json`` and ``state_dict.pt``. A model is a stack of valid (unpadded) convolutions on single channels with
+ReLU between them.
 """
 
 from __future__ import annotations
@@ -40,9 +32,8 @@ BUNDLED: tuple[Probe, ...] = ("mea", "neuropixels")
 INIT_FILE, STATE_FILE = "init_dict.json", "state_dict.pt"
 PUBLISHED_RATES = {21: 20_000.0, 31: 30_000.0}  # Hz, of the models without samp_freq, by their kernel
 
-
-# Ours, by the name that stands where the published models have a list of numbers: outputs of each layer. The first one
-# sees the whole window at once, the others what it made of it. At a few candidates per second this costs far less than
+# Architectures of this package, by the name that stands where the published models have a list of numbers: outputs of
+# each layer. The first layer sees the whole window at once. At a few candidates per second this costs far less than
 # small kernels one after the other, whose intermediate values neighbouring frames would share.
 ARCHITECTURES: dict[str, tuple[int, ...]] = {"patch-96-48": (96, 48, 1)}
 LayerShape = tuple[int, int]  # outputs, kernel
@@ -50,13 +41,7 @@ LayerShape = tuple[int, int]  # outputs, kernel
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution.
-
-    Attributes
-    ----------
-    weight : numpy.ndarray of float32, shape (outputs, inputs, kernel)
-    bias : numpy.ndarray of float32, shape (outputs,)
-    """
+    """One convolution: weight (outputs, inputs, kernel) and bias (outputs,)."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -64,25 +49,32 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSpikeSorter:
-    """A detection network: single-channel traces in, one logit per frame out ("a trough is exactly here").
+    """A detection network: single-channel traces in, one logit per frame out ("the peak of a spike is here").
 
     Attributes
     ----------
     layers : tuple of Layer
     architecture : str or tuple
-        Name of ours, or the numbers of a published model.
+        Name of one of this package, or the numbers of a published model.
     sample_size : int
         Frames of the window that the model was trained on.
     buffer_front_sample, buffer_end_sample : int
-        Frames that a window has before the first and after the last output.
+        Frames of a window before the first and after the last output.
     loc_prob_thresh : float
-        Probability, in per cent, from which on the model itself calls an output a spike.
+        Detection threshold of the model, a probability in per cent.
     input_scale : float
-        What its input is multiplied by.
+        Factor for the input.
     samp_freq : float
-        Sampling rate that the model was trained for, in Hz.
+        Sampling rate of the training data, in Hz.
     normalises_by_sigma : bool
-        True if the input is in units of each channel's noise (ours), False if it is in microvolts.
+        True if the input is in units of each channel's noise (models of this package), False if in microvolts.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.rt_sort import ModelSpikeSorter
+    >>> model = ModelSpikeSorter.load_bundled("mea")
+    >>> model.samp_freq, model.receptive_field
+    (20000.0, 81)
     """
 
     layers: tuple[Layer, ...]
@@ -97,7 +89,7 @@ class ModelSpikeSorter:
 
     @property
     def receptive_field(self) -> int:
-        """Frames that one output depends on."""
+        """Number of frames that one output depends on."""
         return 1 + sum(int(layer.weight.shape[2]) - 1 for layer in self.layers)
 
     @classmethod
@@ -107,8 +99,7 @@ class ModelSpikeSorter:
         Raises
         ------
         ModelLoadingError
-            The folder or a file is missing or damaged, or the weights do not fit the architecture; says what was
-            found, what was expected and what to do. `model_path` is the folder.
+            The folder or a file is missing or damaged, or the weights do not fit the architecture.
         """
         return _load(Path(folder))
 
@@ -204,32 +195,32 @@ def _build(init: Any, tensors: Tensors) -> ModelSpikeSorter:
     if init["num_channels_in"] != 1:
         raise ValueError(f"num_channels_in is {init['num_channels_in']}; only models of single channels can be run")
     named = init["architecture_params"]
-    ours = isinstance(named, str) and named in ARCHITECTURES
+    by_name = isinstance(named, str) and named in ARCHITECTURES
     front, end = int(init["buffer_front_sample"]), int(init["buffer_end_sample"])
-    shapes = patch_shapes(named, front + end + 1) if ours else _published_shapes(named)
+    shapes = patch_shapes(named, front + end + 1) if by_name else _published_shapes(named)
     model = ModelSpikeSorter(
         layers=_layers(shapes, tensors),
-        architecture=named if ours else tuple(named),
+        architecture=named if by_name else tuple(named),
         sample_size=int(init["sample_size"]),
         buffer_front_sample=front,
         buffer_end_sample=end,
         loc_prob_thresh=float(init["loc_prob_thresh"]),
         input_scale=float(init["input_scale"]),
         samp_freq=float(init.get("samp_freq") or PUBLISHED_RATES.get(shapes[0][1], 0.0)),
-        normalises_by_sigma=ours,
+        normalises_by_sigma=by_name,
     )
     _check_geometry(model)
     return model
 
 
 def patch_shapes(architecture: str, n_samples: int) -> tuple[LayerShape, ...]:
-    """Outputs and kernel of each layer of an architecture of ours whose windows have `n_samples`."""
+    """List outputs and kernel of each layer of an architecture of this package, for windows of `n_samples`."""
     first, *others = ARCHITECTURES[architecture]
     return ((first, n_samples), *((n_outputs, 1) for n_outputs in others))
 
 
 def _published_shapes(params: Any) -> tuple[LayerShape, ...]:
-    """The shapes behind ``[id, channels, activation, ...]``: four layers, whose kernel the id says."""
+    """List the shapes behind ``[id, channels, activation, ...]``: four layers with the kernel of the id."""
     known = ", ".join(ARCHITECTURES)
     if not isinstance(params, list) or len(params) < 3:
         raise ValueError(f"architecture_params is {params!r}; known are {known} and the list of a published model")
@@ -246,7 +237,7 @@ def _published_shapes(params: Any) -> tuple[LayerShape, ...]:
 
 
 def _published_kernel(name: Any) -> int:
-    """Length of the kernels of a published model, 0 if its id is unknown."""
+    """Look up the length of the kernels of a published model; 0 if its id is unknown."""
     if isinstance(name, str) and name.isdigit():
         return int(name) + 1
     return {4: 21, -4: 31}.get(name, 0)

@@ -1,14 +1,8 @@
 """Run a detection network.
 
-On the CPU the network is evaluated for `LANES` windows at once, side by side in memory, and a group with fewer windows
-is filled up with zeros. Every window goes through the same vector instructions in the same order, so that its logits
-are the same to the bit whatever stands beside it: no result depends on chunks, batches or the number of threads, as it
-would with a matrix product from BLAS.
-
-::
-
-    Network(model).logits(windows)            (windows, samples) -> (windows, outputs)
-    dense_logits(model, traces)               (frames, channels) -> one logit per frame with complete context
+On the CPU `LANES` windows are evaluated side by side in memory. Each window goes through the same vector instructions
+in the same order, so its logits are the same to the bit whatever stands beside it: no result depends on chunks,
+batches or threads, as it would with a matrix product of BLAS.
 """
 
 from __future__ import annotations
@@ -23,23 +17,16 @@ from spikelab.system.compiling import contracted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray
     from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 
-    Floats = NDArray[np.float32]
 
 LANES = 64  # windows side by side: eight vector registers
 DENSE_OUTPUTS = 240  # logits of one window in a dense pass: long enough to waste little context, and in the cache
 
 
 class Network:
-    """A model, ready to run.
-
-    Parameters
-    ----------
-    model : ModelSpikeSorter
-    device : str
-        "cpu", or a device of PyTorch, which is imported then.
-    """
+    """A model, ready to run on "cpu" or on a device of PyTorch."""
 
     def __init__(self, model: ModelSpikeSorter, device: str = "cpu") -> None:
         self.model = model
@@ -48,9 +35,9 @@ class Network:
         self.flat = np.concatenate([part.ravel() for pair in parts for part in pair])
 
     def plan(self, n_samples: int) -> NDArray[np.int64]:
-        """What the compiled loop needs to know of each layer, for windows of `n_samples`.
+        """Tabulate the layers for windows of `n_samples`, shape (layers, 6).
 
-        Outputs, inputs, kernel, positions after it, and where its weights and biases start; shape (layers, 6).
+        Outputs, inputs, kernel, positions after it, and the first of the weights and of the biases.
         """
         rows = []
         place, positions = 0, n_samples
@@ -62,23 +49,13 @@ class Network:
             place = bias + n_outputs
         return np.array(rows, dtype=np.int64)
 
-    def scratch(self, n_samples: int) -> Floats:
-        """Room for what flows between the layers: two halves, of rows of `LANES` values."""
+    def scratch(self, n_samples: int) -> FloatArray:
+        """Allocate two halves, of rows of `LANES` values, for the values between layers."""
         plan = self.plan(n_samples)
         return np.empty((2, max(n_samples, int((plan[:, 0] * plan[:, 3]).max())), LANES), dtype=np.float32)
 
-    def logits(self, windows: Floats) -> Floats:
-        """Logits of normalised windows.
-
-        Parameters
-        ----------
-        windows : numpy.ndarray of float32, shape (windows, samples)
-            At least as many samples as the receptive field.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (windows, samples - receptive field + 1)
-        """
+    def logits(self, windows: FloatArray) -> FloatArray:
+        """Compute the logits (windows, samples - receptive field + 1) of normalised windows (windows, samples)."""
         if self.device != "cpu":
             return self._torch_logits(windows)
         n_windows, n_samples = windows.shape
@@ -101,7 +78,7 @@ class Network:
             for layer in self.model.layers
         ]
 
-    def _torch_logits(self, windows: Floats) -> Floats:
+    def _torch_logits(self, windows: FloatArray) -> FloatArray:
         import torch
 
         with torch.inference_mode():
@@ -112,20 +89,10 @@ class Network:
         return np.asarray(logits, dtype=np.float32)
 
 
-def dense_logits(model: ModelSpikeSorter, traces: Floats, device: str = "cpu") -> Floats:
-    """Logits of all frames that have their context within `traces`.
+def dense_logits(model: ModelSpikeSorter, traces: FloatArray, device: str = "cpu") -> FloatArray:
+    """Compute the logits (outputs, channels) of all frames with their context within normalised `traces`.
 
-    Parameters
-    ----------
-    model : ModelSpikeSorter
-    traces : numpy.ndarray of float32, shape (frames, channels)
-        Normalised as the model wants it.
-    device : str
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (outputs, channels)
-        Output i belongs to frame ``model.buffer_front_sample + i``.
+    `traces` has the shape (frames, channels); output i belongs to frame ``model.buffer_front_sample + i``.
     """
     network = Network(model, device)
     n_outputs = max(0, len(traces) - model.receptive_field + 1)
@@ -137,11 +104,11 @@ def dense_logits(model: ModelSpikeSorter, traces: Floats, device: str = "cpu") -
 
 
 @contracted
-def run_layers(source: Floats, target: Floats, flat: Floats, plan: NDArray[np.int64]) -> Floats:
+def run_layers(source: FloatArray, target: FloatArray, flat: FloatArray, plan: NDArray[np.int64]) -> FloatArray:
     """Run all layers on `LANES` windows; return the half of the scratch in which the last one left its values.
 
-    Row ``position * channels + channel`` of a half is one value of all windows, so that what one position of the next
-    layer sees are neighbouring rows. The input is in `source`, with one channel.
+    Row ``position * channels + channel`` of a half is one value of all windows, so that the inputs of a position of the
+    next layer are neighbouring rows. The input is in `source`, with one channel.
     """
     n_layers = plan.shape[0]
     for layer in range(n_layers):
@@ -162,7 +129,7 @@ def run_layers(source: Floats, target: Floats, flat: Floats, plan: NDArray[np.in
 
 
 @contracted
-def add_products(rows: Floats, weights: Floats, total: Floats) -> None:
+def add_products(rows: FloatArray, weights: FloatArray, total: FloatArray) -> None:
     """Add ``weights[k] * rows[k]``, in the order of k; four at a time, to load and store the sum less often."""
     fours = rows.shape[0] // 4 * 4
     for k in range(0, fours, 4):

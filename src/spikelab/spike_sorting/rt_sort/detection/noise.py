@@ -1,16 +1,8 @@
-"""The noise of each channel while the recording runs: a track of MAD sigmas in blocks, of 50 ms by default.
+"""Noise of each channel while the recording runs: MAD sigmas in blocks, of 50 ms by default.
 
-The recording is cut into blocks, counted from its first frame. The sigma that applies within a block is the median of
-those of up to `N_PAST` blocks before it: it never looks ahead, and depends on nothing but the frames, so that a stream
-in any chunk size computes the same numbers as a whole recording. In the first block there is none yet (infinity, which
-no amplitude exceeds).
-
-::
-
-    block_frames(sampling_frequency, block_ms)       frames of a block
-    block_sigmas(traces_uv, n_block_frames)          sigma of each whole block, (blocks, channels)
-    sigma_track(sigmas)                              what applies in each block: one more row than `sigmas`
-    SigmaStream(n_channels, n_block_frames)          the same, fed in pieces
+Blocks are counted from the first frame. The sigma of a block is the median of those measured in up to `N_PAST` blocks
+before, so that a stream in any chunk size computes the same numbers as a whole recording. In the first block none is
+known yet: it is infinite, and no amplitude exceeds it.
 """
 
 from __future__ import annotations
@@ -25,16 +17,14 @@ from spikelab.system.compiling import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+    from spikelab.spike_sorting.data import FloatArray
+
 
 BLOCK_MS = 50.0
 N_PAST = 9  # blocks
-# In microvolts: a channel that is cut off or quantised to nothing must not turn its rounding into spikes.
-SMALLEST_SIGMA = 0.5
-# Neighbouring samples of a band-passed recording say nearly the same.
-EVERY = 2
-# The lowest bits of the mantissa that are not searched for: sigma is exact to one part in 4096.
-IGNORED_BITS = 11
+SMALLEST_SIGMA = 0.5  # in microvolts: the rounding of a dead channel is no spike
+EVERY = 2  # samples that are used: neighbours are nearly the same
+IGNORED_BITS = 11  # lowest bits of the mantissa that are not searched for: sigma is exact to one part in 4096
 TILE = 64  # channels that are searched together
 
 
@@ -43,61 +33,28 @@ def block_frames(sampling_frequency: float, block_ms: float = BLOCK_MS) -> int:
     return max(1, round(sampling_frequency * block_ms / 1000))
 
 
-def block_sigmas(traces_uv: Floats, n_block_frames: int) -> Floats:
-    """Sigma of each whole block, median ``|x|`` / 0.6745, no smaller than 0.5 uV.
+def block_sigmas(traces_uv: FloatArray, n_block_frames: int) -> FloatArray:
+    """Measure sigma, median ``|x|`` / 0.6745 and no less than 0.5 uV, in each whole block, shape (blocks, channels).
 
-    Parameters
-    ----------
-    traces_uv : numpy.ndarray of float32, shape (frames, channels)
-        In C order; its first frame is the first one of a block. An incomplete last block is ignored.
-    n_block_frames : int
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (blocks, channels)
+    `traces_uv`, shape (frames, channels) in C order, starts with a block. An incomplete last block is ignored.
     """
     n_blocks = len(traces_uv) // n_block_frames
     sigmas = np.empty((n_blocks, traces_uv.shape[1]), dtype=np.float32)
     for block in range(n_blocks):
         rows = traces_uv[block * n_block_frames : (block + 1) * n_block_frames : EVERY]
-        median_sizes(rows, sigmas[block])
+        median_bits(rows.view(np.int32), sigmas[block].view(np.int32))
     sigmas /= np.float32(MAD_TO_STD)
     return np.maximum(sigmas, np.float32(SMALLEST_SIGMA), out=sigmas)
 
 
-def sigma_track(sigmas: Floats) -> Floats:
-    """Sigma that applies in each block and in the one after the last, shape (blocks + 1, channels).
-
-    Parameters
-    ----------
-    sigmas : numpy.ndarray of float32, shape (blocks, channels)
-        From :func:`block_sigmas`, from the start of the recording on.
-    """
-    track = np.full((len(sigmas) + 1, sigmas.shape[1]), np.inf, dtype=np.float32)
-    for block in range(1, len(track)):
-        track[block] = median_of_past(sigmas[max(0, block - N_PAST) : block])
-    return track
-
-
-def median_of_past(sigmas: Floats) -> Floats:
-    """Median over blocks; of an even number, the larger of the two in the middle."""
-    middle: Floats = np.sort(sigmas, axis=0)[len(sigmas) // 2]
+def median_of_past(sigmas: FloatArray) -> FloatArray:
+    """Take the median over blocks; of an even number, the larger of the two in the middle."""
+    middle: FloatArray = np.sort(sigmas, axis=0)[len(sigmas) // 2]
     return middle
 
 
 class SigmaStream:
-    """The sigma track of frames that come in pieces.
-
-    Parameters
-    ----------
-    n_channels, n_block_frames : int
-
-    Attributes
-    ----------
-    n_block_frames : int
-    n_frames : int
-        Frames fed so far.
-    """
+    """Measures the sigma of each block in frames that come in pieces; `n_frames` is the number fed so far."""
 
     def __init__(self, n_channels: int, n_block_frames: int) -> None:
         self.n_block_frames = n_block_frames
@@ -105,10 +62,10 @@ class SigmaStream:
         self._block = np.empty((self.n_block_frames, n_channels), dtype=np.float32)
         self._past = np.empty((0, n_channels), dtype=np.float32)
 
-    def feed(self, traces_uv: Floats) -> Floats:
-        """Take the next frames, shape (frames, channels); return the rows that :func:`sigma_track` gains, in order.
+    def feed(self, traces_uv: FloatArray) -> FloatArray:
+        """Take the next frames, shape (frames, channels); return the sigmas of the blocks that they make known.
 
-        The first row of all, that of block 0, is infinite and comes with the first frames.
+        The row of block 0 is infinite and comes with the first frames; that of a block comes when it begins.
         """
         rows = [] if self.n_frames else [np.full(self._block.shape[1], np.inf, dtype=np.float32)]
         done = 0
@@ -125,19 +82,12 @@ class SigmaStream:
         return np.array(rows, dtype=np.float32).reshape(-1, self._block.shape[1])
 
 
-def median_sizes(traces: Floats, medians: Floats) -> None:
-    """Write the median of ``|traces|`` over frames to `medians`; of an even number, the larger in the middle.
-
-    The bits of a positive float sort like the number.
-    """
-    median_bits(traces.view(np.int32), medians.view(np.int32))
-
-
 @compiled
 def median_bits(traces: NDArray[np.int32], medians: NDArray[np.int32]) -> None:
-    """Find the median of each channel, without its sign, from the highest bit down.
+    """Find the median size in each channel from the highest bit down; of an even number, the larger in the middle.
 
-    By counting, for many channels at once, the values that are smaller than what is known of the median so far.
+    The bits of positive floats have the order of the numbers. Values below the bits found so far are counted, for many
+    channels at once.
     """
     n_frames, n_channels = traces.shape
     rank = n_frames // 2
@@ -158,7 +108,7 @@ def median_bits(traces: NDArray[np.int32], medians: NDArray[np.int32]) -> None:
                     smaller[channel] += np.int32(bits[frame, channel] < trial[channel])
             for channel in range(TILE):
                 found[channel] = trial[channel] if smaller[channel] <= rank else found[channel]
-        # Half of what was not searched for, so that the medians are not all too small.
+        # Half of the ignored bits, so that the medians are not all too small.
         for channel in range(width):
             medians[first + channel] = found[channel] + np.int32(1 << (IGNORED_BITS - 1))
 

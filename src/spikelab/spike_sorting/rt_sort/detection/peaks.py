@@ -1,17 +1,6 @@
-"""Find spikes on single channels: a cheap gate leaves few candidates, and the network judges those.
+"""Detect spikes on single channels: threshold candidates, of which the network keeps the spikes.
 
-A candidate is a trough (or a crest without a trough of its size nearby) that is larger than `gate_sigma` times the
-noise. The network is evaluated on the window around it, with the candidate always at the same place: what comes out
-depends on the traces around it and on nothing else. Results are therefore the same, to the bit, for any chunk size and
-number of threads, and so for a stream.
-
-::
-
-    detect_peaks(traces_uv, model, sampling_frequency)      a whole recording in memory -> peaks
-    PeakDetector(model, sampling_frequency).detect(...)     a buffer with the sigmas at hand
-    PeakStream(detector, n_channels)                        .feed(frames) -> peaks, in any chunk size
-
-Peaks are a structured array of `PEAK`, in the order of frames, then channels.
+A candidate is a local extreme beyond a multiple of the noise of its channel. Nothing depends on chunks or threads.
 """
 
 from __future__ import annotations
@@ -22,88 +11,74 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort.detection._candidates import find_extremes, gather
 from spikelab.spike_sorting.rt_sort.detection.network import LANES, Network, run_layers
-from spikelab.spike_sorting.rt_sort.detection.noise import (
-    BLOCK_MS,
-    SigmaStream,
-    block_frames,
-    block_sigmas,
-    sigma_track,
-)
+from spikelab.spike_sorting.rt_sort.detection.noise import BLOCK_MS, SigmaStream, block_frames
 from spikelab.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
     Peaks = NDArray[np.void]
 
-# `amplitude` is the value at `frame` in units of sigma, negative for a trough; `shift` is where the vertex of a
-# parabola through the extreme and its neighbours lies, in frames from `frame`, within +/-0.5.
+# `amplitude` is the value at `frame` in units of sigma; `shift` is where the vertex of a parabola through the extreme
+# and its neighbours lies, in frames from `frame`, within +/-0.5.
 PEAK = np.dtype([("frame", "<i8"), ("channel", "<i4"), ("logit", "<f4"), ("amplitude", "<f4"), ("shift", "<f4")])
 
-GATE_SIGMA = 2.5
-GATE_SIGMA_POSITIVE = 3.5
+THRESHOLD_SIGMA = 2.5
+THRESHOLD_SIGMA_POSITIVE = 3.5
 MIN_PROBABILITY = 0.05
 RADIUS_MS = 0.1  # an extreme is one within this
-LONE_MS = 1.0  # a crest counts if no trough of its size is within this
-# A model serves rates within this of its own as they are; what is further off is interpolated.
-RATE_TOLERANCE = 0.05
+LONE_MS = 1.0  # a positive peak counts if no negative peak of its size is within this
+RATE_TOLERANCE = 0.05  # between the rate of the model and of the traces; beyond it windows are interpolated
 CHUNK_VALUES = 2**19  # of traces at a time: 2 MB, so that the windows are gathered from the cache
-SEGMENT_BLOCKS = 40  # what one thread takes at a time: 2 s
 
 
 class PeakDetector:
-    """The gate and the network, for buffers of traces.
+    """Detects peaks in buffers of traces, by thresholds and the network. No result depends on chunks or threads.
 
     Parameters
     ----------
     model : ModelSpikeSorter
     sampling_frequency : float
         Of the traces, in Hz.
-    gate_sigma, gate_sigma_positive : float
-        Smallest size of troughs and of crests that the network is shown, in sigma; infinity for none.
+    threshold_sigma, threshold_sigma_positive : float
+        Smallest size of negative and of positive candidates, in sigma; infinity for none.
     min_probability : float
         Smallest probability of the peaks that are returned.
     inference_scaling : float
-        What a model that wants microvolts is fed is multiplied by; see :func:`inference_scaling`.
+        Factor for the input of a model that takes microvolts; see :func:`inference_scaling`.
     device : str
-        Where the network runs: "cpu", or a device of PyTorch.
+        "cpu", or a device of PyTorch, for the network.
     chunk_values : int
-        Values of the traces whose windows are on the device at a time; the result does not depend on it.
+        Values of the traces whose windows are on the device at a time.
     block_ms : float
-        Length of the blocks in which the noise is measured; see :mod:`noise`.
+        Length of the blocks in which the noise is measured; see :mod:`.noise`.
     n_jobs : int
-        Threads on the CPU; the result does not depend on them.
+        Threads on the CPU.
 
     Attributes
     ----------
     before, after : int
-        Frames that :meth:`detect` needs before and after a frame to decide about it.
+        Frames that :meth:`detect` needs before and after a frame.
     """
 
     def __init__(
-        self,
-        model: ModelSpikeSorter,
-        sampling_frequency: float,
-        *,
-        gate_sigma: float = GATE_SIGMA,
-        gate_sigma_positive: float = GATE_SIGMA_POSITIVE,
-        min_probability: float = MIN_PROBABILITY,
-        inference_scaling: float = 1.0,
-        device: str = "cpu",
-        chunk_values: int = CHUNK_VALUES,
-        block_ms: float = BLOCK_MS,
-        n_jobs: int = 1,
-    ) -> None:
+        self, model: ModelSpikeSorter, sampling_frequency: float, *, threshold_sigma: float = THRESHOLD_SIGMA,
+        threshold_sigma_positive: float = THRESHOLD_SIGMA_POSITIVE, min_probability: float = MIN_PROBABILITY,
+        inference_scaling: float = 1.0, device: str = "cpu", chunk_values: int = CHUNK_VALUES,
+        block_ms: float = BLOCK_MS, n_jobs: int = 1,
+    ) -> None:  # fmt: skip
         self.model = model
         self.pool = ThreadPool(n_jobs) if n_jobs > 1 and device == "cpu" else None
         self.chunk_values = chunk_values
         self.sampling_frequency = sampling_frequency
         self.n_block_frames = block_frames(sampling_frequency, block_ms)
-        self.gate_sigma, self.gate_sigma_positive = np.float32(gate_sigma), np.float32(gate_sigma_positive)
+        self.threshold_sigma, self.threshold_sigma_positive = (
+            np.float32(threshold_sigma),
+            np.float32(threshold_sigma_positive),
+        )
         self.min_logit = logit(min_probability)
         self.radius = max(1, round(RADIUS_MS * sampling_frequency / 1000))
         self.reach = max(1, round(LONE_MS * sampling_frequency / 1000))
@@ -114,25 +89,13 @@ class PeakDetector:
         self.before = max(margin, -int(self._offsets.min()))
         self.after = max(margin, int(self._offsets.max()) + self._taps.shape[1] - 1)
 
-    def detect(self, traces_uv: Floats, start: int, first: int, last: int, sigma: Floats, first_block: int) -> Peaks:
-        """Peaks of a buffer.
+    def detect(
+        self, traces_uv: FloatArray, start: int, first: int, last: int, sigma: FloatArray, first_block: int
+    ) -> Peaks:
+        """Detect the peaks at frames [first, last) of a buffer (frames, channels), whose first row is frame `start`.
 
-        Parameters
-        ----------
-        traces_uv : numpy.ndarray of float32, shape (frames, channels)
-            In C order, band-passed.
-        start : int
-            Frame, since the start of the recording, of the first row.
-        first, last : int
-            Peaks at frames first to last (excluded) are returned. The buffer reaches from ``first - before`` to
-            ``last + after``.
-        sigma : numpy.ndarray of float32, shape (blocks, channels)
-            What applies in the blocks of :mod:`noise`, from block `first_block` on.
-
-        Raises
-        ------
-        ValueError
-            The buffer is too short.
+        The buffer reaches from ``first - before`` to ``last + after``; ValueError where it does not. `sigma` is the
+        noise of the blocks of :mod:`.noise`, from block `first_block` on, shape (blocks, channels).
         """
         if last <= first:
             return np.empty(0, dtype=PEAK)
@@ -142,7 +105,7 @@ class PeakDetector:
                 f"buffer holds {start} to {start + len(traces_uv)}"
             )
         step = max(1, self.chunk_values // max(1, traces_uv.shape[1]))
-        ranges: list[tuple[int, int, Floats]] = []
+        ranges: list[tuple[int, int, FloatArray]] = []
         for block in range(first // self.n_block_frames, (last - 1) // self.n_block_frames + 1):
             low = max(first, block * self.n_block_frames)
             high = min(last, (block + 1) * self.n_block_frames)
@@ -154,9 +117,9 @@ class PeakDetector:
         peaks["frame"] += start
         return peaks
 
-    def _detect_rows(self, traces: Floats, first: int, last: int, sigma: Floats) -> Peaks:
+    def _detect_rows(self, traces: FloatArray, first: int, last: int, sigma: FloatArray) -> Peaks:
         frames, channels = self.candidates(traces, first, last, sigma)
-        logits = self._judge(traces, frames, channels, sigma)
+        logits = self._logits(traces, frames, channels, sigma)
         chosen = logits >= self.min_logit
         frames, channels = frames[chosen], channels[chosen]
         peaks = np.empty(len(frames), dtype=PEAK)
@@ -168,9 +131,9 @@ class PeakDetector:
         peaks["shift"] = (before - after) / (2 * np.where(curvature == 0, np.inf, curvature))
         return peaks
 
-    def candidates(self, traces: Floats, first: int, last: int, sigma: Floats) -> tuple[Ints, Ints]:
-        """Row and channel of what passes the gate in rows `first` to `last`, which share one `sigma` per channel."""
-        lowest, highest = -self.gate_sigma * sigma, self.gate_sigma_positive * sigma
+    def candidates(self, traces: FloatArray, first: int, last: int, sigma: FloatArray) -> tuple[IntArray, IntArray]:
+        """List the rows and channels of candidates in rows `first` to `last`, which share one `sigma` per channel."""
+        lowest, highest = -self.threshold_sigma * sigma, self.threshold_sigma_positive * sigma
         room = 256 + (last - first) * len(sigma) // 64
         while True:
             frames, channels = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
@@ -179,8 +142,8 @@ class PeakDetector:
                 return frames[:n_found], channels[:n_found]
             room = n_found
 
-    def _judge(self, traces: Floats, frames: Ints, channels: Ints, sigma: Floats) -> Floats:
-        """The logit of each candidate."""
+    def _logits(self, traces: FloatArray, frames: IntArray, channels: IntArray, sigma: FloatArray) -> FloatArray:
+        """Run the network on each candidate."""
         network, n_samples = self._network, self.model.receptive_field
         plan, scratch = network.plan(n_samples), network.scratch(n_samples)
         logits = np.empty(len(frames), dtype=np.float32)
@@ -197,76 +160,31 @@ class PeakDetector:
                 logits[chosen] = network.logits(windows.T)[:, 0]
         return logits
 
-    def windows(self, traces: Floats, frames: Ints, channels: Ints, sigma: Floats) -> Floats:
-        """What the network is shown of each candidate, shape (samples, candidates)."""
-        ours = self.model.normalises_by_sigma
-        scale = self._scale / sigma[channels] if ours else np.full(len(frames), self._scale)
+    def windows(self, traces: FloatArray, frames: IntArray, channels: IntArray, sigma: FloatArray) -> FloatArray:
+        """Gather the input of the network for each candidate, shape (samples, candidates)."""
+        by_sigma = self.model.normalises_by_sigma
+        scale = self._scale / sigma[channels] if by_sigma else np.full(len(frames), self._scale)
         windows = np.empty((len(self._offsets), len(frames)), dtype=np.float32)
         gather(traces, frames, channels, scale, self._offsets, self._taps, windows)
-        if not ours:
+        if not by_sigma:
             windows -= np.median(windows, axis=0)
         return windows
 
 
-def detect_peaks(
-    traces_uv: Floats,
-    model: ModelSpikeSorter,
-    sampling_frequency: float,
-    *,
-    n_jobs: int = 1,
-    **options: Any,
-) -> Peaks:
-    """Spikes on single channels of a recording in memory.
+def detect_peaks(traces_uv: FloatArray, model: ModelSpikeSorter, sampling_frequency: float, **options: Any) -> Peaks:
+    """Detect the peaks of a recording in memory, with the options of :class:`PeakDetector`.
 
     There are none in its first 50 ms, where the noise is not known yet, nor within :attr:`PeakDetector.after` frames
-    of its end, where a stream could not tell either.
-
-    Parameters
-    ----------
-    traces_uv : numpy.ndarray of float32, shape (frames, channels)
-        In C order, band-passed, in microvolts.
-    model, sampling_frequency, **options
-        Those of :class:`PeakDetector`.
-    n_jobs : int
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    numpy.ndarray of `PEAK`
+    of its end, where a stream could not decide either.
     """
     detector = PeakDetector(model, sampling_frequency, **options)
-    size = SEGMENT_BLOCKS * detector.n_block_frames
-    starts = range(0, max(len(traces_uv), 1), size)
-    end = max(0, len(traces_uv) - detector.after)
-    with ThreadPool(max(1, n_jobs)) as pool:
-        segments = pool.map(
-            lambda start: block_sigmas(traces_uv[start : start + size], detector.n_block_frames), starts
-        )
-        sigma = sigma_track(np.concatenate(list(segments)))
-
-        def detect(start: int) -> Peaks:
-            first = max(start, detector.n_block_frames, detector.before)
-            return detector.detect(traces_uv, 0, first, min(start + size, end), sigma, 0)
-
-        return np.concatenate(list(pool.map(detect, starts)))
+    return PeakStream(detector, traces_uv.shape[1]).feed(traces_uv)
 
 
 class PeakStream:
-    """:func:`detect_peaks` for frames that come in pieces, with the same result.
+    """Detects peaks in frames that come in pieces.
 
-    Parameters
-    ----------
-    detector : PeakDetector
-    n_channels : int
-
-    Attributes
-    ----------
-    detector : PeakDetector
-    n_frames : int
-        Frames fed so far.
-    sigma : numpy.ndarray of float32, shape (blocks, channels)
-        What applies in block :attr:`first_block` and those after it, as far back as peaks are still to come.
-    first_block : int
+    `n_frames` were fed so far; `sigma` is the noise from block `first_block` on, as far back as peaks are to come.
     """
 
     def __init__(self, detector: PeakDetector, n_channels: int) -> None:
@@ -279,17 +197,10 @@ class PeakStream:
         self.first_block = 0
         self.n_frames = 0
 
-    def feed(self, traces_uv: Floats) -> Peaks:
-        """Take the next frames; return the peaks whose context is complete by now.
+    def feed(self, traces_uv: FloatArray) -> Peaks:
+        """Take the next frames, shape (frames, channels); return the peaks whose context is complete by now.
 
-        Parameters
-        ----------
-        traces_uv : numpy.ndarray of float32, shape (frames, channels)
-
-        Returns
-        -------
-        numpy.ndarray of `PEAK`
-            Frames count from the first one that was ever fed.
+        Frames of peaks count from the first one that was ever fed.
         """
         self.sigma = np.concatenate([self.sigma, self._noise.feed(traces_uv)])
         self._buffer = np.concatenate([self._buffer, traces_uv])
@@ -311,20 +222,15 @@ class PeakStream:
 
 
 def logit(probability: float) -> float:
-    """Inverse of the logistic function, with infinities at 0 and 1."""
+    """Invert the logistic function, with infinities at 0 and 1."""
     with np.errstate(divide="ignore"):
         return float(np.log(probability) - np.log1p(-probability))
 
 
-def inference_scaling(traces_uv: Floats, numerator: float | None) -> float:
-    """What a published model wants its input multiplied by: `numerator` over the median IQR of the channels.
+def inference_scaling(traces_uv: FloatArray, numerator: float | None) -> float:
+    """Compute the input factor of a published model: `numerator` (None: 1) over the median IQR of the channels.
 
-    Parameters
-    ----------
-    traces_uv : numpy.ndarray of float32, shape (frames, channels)
-        The first 50 ms.
-    numerator : float or None
-        None for no scaling.
+    `traces_uv`, shape (frames, channels), are the first 50 ms.
     """
     if numerator is None or not traces_uv.size:
         return 1.0
@@ -333,10 +239,11 @@ def inference_scaling(traces_uv: Floats, numerator: float | None) -> float:
     return numerator / spread if spread > 0 else 1.0
 
 
-def window_taps(model: ModelSpikeSorter, sampling_frequency: float) -> tuple[Ints, Floats]:
-    """Where the samples of a window come from: first frame of each, from the candidate, and the weights from there on.
+def window_taps(model: ModelSpikeSorter, sampling_frequency: float) -> tuple[IntArray, FloatArray]:
+    """Compute how a window is made of frames: offsets (samples,) and taps (samples, taps).
 
-    Shapes (samples,) and (samples, taps). At rates other than the model's, a cubic through four frames.
+    Sample s is the sum of ``taps[s, k]`` times the value `k` frames after ``frame + offsets[s]``: one tap at the rate
+    of the model, four of a cubic at other rates.
     """
     ratio = sampling_frequency / model.samp_freq
     samples = np.arange(model.receptive_field) - model.buffer_front_sample

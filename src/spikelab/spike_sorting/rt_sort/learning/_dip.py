@@ -40,12 +40,12 @@ QUANTILES = (
 
 @compiled
 def dip_of(values: Doubles) -> float:
-    """Largest distance of the sample's distribution from the unimodal one that is nearest to it.
+    """Compute the dip: the largest distance of the sample's distribution from the nearest unimodal one.
 
     Hartigan & Hartigan (1985), The dip test of unimodality, Annals of Statistics 13, section 5. In counts of points,
-    twice the dip is how wide a band around the staircase must be to hold a curve that is convex up to some interval
-    and concave after it. The interval, at first the whole range, shrinks to where the greatest convex minorant and the
-    least concave majorant over it are furthest apart, until they are no further apart than the band is wide.
+    twice the dip is the width of the narrowest band around the staircase that holds a curve which is convex up to some
+    interval and concave after it. The interval, at first the whole range, shrinks to where the greatest convex minorant
+    and the least concave majorant are furthest apart, until they are no further apart than the band is wide.
     """
     x = np.sort(values)
     n = x.size
@@ -78,7 +78,7 @@ def dip_of(values: Doubles) -> float:
 
 @compiled
 def convex_minorant(x: Doubles, y: Doubles, sign: float, low: int, high: int, knots: IntArray, curve: Doubles) -> int:
-    """Write the greatest convex minorant of points `low` to `high` and its knots; return how many knots it has.
+    """Write the greatest convex minorant of points `low` to `high` and its knots; return their number.
 
     With a `sign` of -1 the least concave majorant. Where points share an x the curve is vertical.
     """
@@ -107,7 +107,7 @@ def convex_minorant(x: Doubles, y: Doubles, sign: float, low: int, high: int, kn
 def widest_gap(
     lower: Doubles, upper: Doubles, minorant: Doubles, majorant: Doubles, knots: tuple[IntArray, IntArray]
 ) -> tuple[float, int, int]:
-    """Widest gap between minorant and majorant at a knot of either, and the knots of the two that enclose it."""
+    """Find the widest gap between minorant and majorant at a knot of either, and the two knots that enclose it."""
     below, above = knots
     gap = -1.0
     start = 0
@@ -132,9 +132,9 @@ def widest_gap(
 
 
 def dip_p_value(dip: float, n: int) -> float:
-    """Share of uniform samples of `n` values with a larger dip, interpolated in the table; 0 beyond it.
+    """Interpolate the share of uniform samples of `n` values with a larger dip; 0 beyond the table.
 
-    The quantiles of root(n) x dip change slowly with n; between two tabulated sizes they are linear in its logarithm.
+    Between two tabulated sizes the quantiles of root(n) x dip are nearly linear in the logarithm of n.
     """
     if n < N_VALUES[0]:
         return 1.0

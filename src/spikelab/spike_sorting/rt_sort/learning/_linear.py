@@ -1,4 +1,4 @@
-"""Compiled linear algebra of a few dimensions, for `splitting`: no BLAS, hence the same numbers on any machine."""
+"""Compiled linear algebra of a few dimensions, for `splitting`: small matrices are slow in BLAS, and start threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-MOST_DIMS = 12  # of the space in which two groups are told apart
+MOST_DIMS = 12  # of the space in which two groups are separated
 POINTS_PER_DIM = 8
 RIDGE = 0.05
 NO_VARIANCE = 1e-60  # instead of none, to divide by
@@ -23,19 +23,17 @@ N_POWERS = 5  # rounds of power iteration: the principal axes need not be exact
 
 @compiled
 def factorised(scatter: Doubles, count: int) -> Doubles:
-    """Cholesky factor of the covariance of `count` points, shrunk towards a sphere.
+    """Factorise (Cholesky) the covariance of `count` points, shrunk towards a sphere.
 
-    Of a covariance of d dimensions from n points the share d / (d + n) is replaced by a sphere of the same trace, so
-    that few points in many dimensions do not choose a line along which they seem to be apart.
+    Of a covariance of d dimensions from n points the share d / (d + n) is replaced by a sphere of the same trace:
+    otherwise few points in many dimensions would be separated along some line by chance.
     """
     n_dims = scatter.shape[0]
     share = n_dims / (n_dims + count)
-    factor: Doubles = np.empty((n_dims, n_dims))
+    factor: Doubles = scatter * ((1.0 - share) / count)
     trace = 0.0
     for j in range(n_dims):
         trace += scatter[j, j]
-        for k in range(n_dims):
-            factor[j, k] = scatter[j, k] * ((1.0 - share) / count)
     sphere = share * trace / (count * n_dims) + NO_VARIANCE
     for j in range(n_dims):
         factor[j, j] += sphere
@@ -57,9 +55,8 @@ def cholesky(matrix: Doubles) -> None:
 @compiled
 def halfway(factor: Doubles, right: Doubles) -> Doubles:
     """Solve ``factor y = right``."""
-    solution = np.empty(right.size)
+    solution: Doubles = right.copy()
     for j in range(right.size):
-        solution[j] = right[j]
         for m in range(j):
             solution[j] -= factor[j, m] * solution[m]
         solution[j] /= factor[j, j]
@@ -68,12 +65,9 @@ def halfway(factor: Doubles, right: Doubles) -> Doubles:
 
 @compiled
 def squared_length(factor: Doubles, vector: Doubles) -> float:
-    """Squared length of a vector in units of the covariance: Mahalanobis."""
-    length = 0.0
+    """Compute the squared Mahalanobis length of a vector."""
     solution = halfway(factor, vector)
-    for j in range(solution.size):
-        length += solution[j] * solution[j]
-    return length
+    return inner(solution, solution)
 
 
 @compiled
@@ -89,17 +83,17 @@ def solve(factor: Doubles, right: Doubles) -> Doubles:
 
 @compiled
 def discriminant(points: Doubles, n_first: int) -> Doubles:
-    """Coordinates along the line that best tells the first `n_first` points from the rest, shape (points,).
+    """Project points on the line that best separates the first `n_first` from the rest, shape (points,).
 
     Fisher's discriminant among the difference of the means and the principal axes across it, `MOST_DIMS` in all, fewer
-    for few points. The features have noise of about unit variance, so the covariance within the groups gets a ridge,
-    and of d dimensions and n points the share d / (d + n) of it is replaced by the identity.
+    for few points. Features have noise of about unit variance, so the covariance within the groups gets a ridge, and
+    of d dimensions and n points the share d / (d + n) of it is replaced by the identity.
     """
     n, n_dims = points.shape
     means, difference = two_means(points, n_first)
     within = scatter_about(points, means, n_first)
     size = min(n_dims, max(2, min(MOST_DIMS, n // POINTS_PER_DIM)))
-    basis = unit_axes(n_dims) if size == n_dims else leading_axes(within, difference, size)
+    basis = np.eye(n_dims) if size == n_dims else leading_axes(within, difference, size)
     images = times_symmetric(basis, within)
     factor = np.empty((size, size))
     right = np.empty(size)
@@ -113,9 +107,7 @@ def discriminant(points: Doubles, n_first: int) -> Doubles:
     solution = solve(factor, right)
     axis = np.empty(n_dims)
     for j in range(n_dims):
-        axis[j] = 0.0
-        for k in range(size):
-            axis[j] += solution[k] * basis[k, j]
+        axis[j] = inner(solution, basis[:, j])
     along = np.empty(n)
     for i in range(n):
         along[i] = inner(points[i], axis)
@@ -124,7 +116,7 @@ def discriminant(points: Doubles, n_first: int) -> Doubles:
 
 @compiled
 def two_means(points: Doubles, n_first: int) -> tuple[Doubles, Doubles]:
-    """Means of the first `n_first` points and of the others, and their difference."""
+    """Average the first `n_first` points and the others; return both means and their difference."""
     n, n_dims = points.shape
     means = np.zeros((2, n_dims))
     for i in range(n):
@@ -136,15 +128,6 @@ def two_means(points: Doubles, n_first: int) -> tuple[Doubles, Doubles]:
         means[1, j] /= n - n_first
         difference[j] = means[1, j] - means[0, j]
     return means, difference
-
-
-@compiled
-def unit_axes(n_dims: int) -> Doubles:
-    """Return the identity."""
-    axes = np.zeros((n_dims, n_dims))
-    for j in range(n_dims):
-        axes[j, j] = 1.0
-    return axes
 
 
 @compiled
@@ -179,9 +162,9 @@ def scatter_about(points: Doubles, means: Doubles, n_first: int) -> Doubles:
 
 @compiled
 def leading_axes(within: Doubles, difference: Doubles, size: int) -> Doubles:
-    """Orthonormal rows: the direction of `difference`, then principal axes of the scatter across it.
+    """Find orthonormal rows: the direction of `difference`, then principal axes of the scatter across it.
 
-    The scatter of the union differs from the one within the groups only along the difference. By power iteration from
+    The scatter of the union differs from that within the groups only along the difference. Power iteration starts from
     the features of the largest variance.
     """
     n_dims = difference.size
@@ -209,7 +192,7 @@ def leading_axes(within: Doubles, difference: Doubles, size: int) -> Doubles:
 
 @compiled
 def times_symmetric(rows: Doubles, matrix: Doubles) -> Doubles:
-    """Each row times a symmetric matrix."""
+    """Multiply rows by a symmetric matrix."""
     images = np.zeros((rows.shape[0], rows.shape[1]))
     for k in range(rows.shape[0]):
         for j in range(matrix.shape[0]):
@@ -221,7 +204,7 @@ def times_symmetric(rows: Doubles, matrix: Doubles) -> Doubles:
 
 @compiled
 def orthonormalise(rows: Doubles) -> None:
-    """Gram and Schmidt's method, each row twice; one that depends on those before it becomes zero."""
+    """Orthonormalise by Gram-Schmidt, each row twice; a row that depends on those before it becomes zero."""
     for k in range(rows.shape[0]):
         size = math.sqrt(inner(rows[k], rows[k]))
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Mixtures of normal distributions of one variable, compiled."""
+"""Mixtures of normal distributions of one variable, in compiled rounds."""
 
 from __future__ import annotations
 
@@ -16,84 +16,67 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-N_GROUPS = 64  # that many values and more are grouped
+N_GROUPS = 64  # from so many different values on, neighbours are grouped
 N_ROUNDS = 30
-ENOUGH = 1e-3  # the gain in log likelihood at which the rounds end
-NEGLIGIBLE = 20.0  # log of how much less likely than the likeliest
-# Of the variance of the whole: no component may become a needle. 1 / 100 of the whole deviation.
-LEAST_SHARE = 1e-4
+ENOUGH = 1e-3  # gain in log likelihood at which the rounds end
+NEGLIGIBLE = 20.0  # log of the ratio to the likeliest component
+LEAST_SHARE = 1e-4  # of the variance of the whole that a component has at least: it cannot become a needle
 
 
-@compiled
+def fit_mixture(values: Doubles, most: int, least_variance: float) -> IntArray:
+    """Label values in any order, from 0 by the mean of their values; see `splitting.mixture_1d`."""
+    order = np.argsort(values, kind="stable")
+    labels = np.empty(len(values), dtype=np.int64)
+    labels[order] = mixture_labels(values[order], most, least_variance)
+    _, dense = np.unique(labels, return_inverse=True)
+    means = np.bincount(dense, values) / np.bincount(dense)
+    rank = np.empty(len(means), dtype=np.int64)
+    rank[np.argsort(means, kind="stable")] = np.arange(len(means))
+    return rank[dense]
+
+
 def mixture_labels(ordered: Doubles, most: int, least_variance: float) -> IntArray:
-    """Component of each of some ascending values; see `splitting.mixture_1d`."""
-    n = ordered.size
+    """Choose the number of components by the Bayesian information criterion; label ascending values."""
     x, weights, groups = grouped(ordered - ordered.mean())
-    whole = (x**2 * weights).sum() / n
+    whole = float((x**2 * weights).sum()) / len(ordered)
     floor = max(least_variance, LEAST_SHARE * whole, 1e-300)
-    best = np.inf
-    labels = np.zeros(x.size, dtype=np.int64)
-    for n_components in range(1, min(most, x.size) + 1):
-        for start in range(2 if n_components > 1 else 1):
-            means = starting_means(x, weights, n_components, start == 1)
+    best, labels = np.inf, np.zeros(len(x), dtype=np.int64)
+    for n_components in range(1, min(most, len(x)) + 1):
+        for even in (False, True) if n_components > 1 else (False,):
+            means = starting_means(x, weights, n_components, even)
             likelihood, trial = expectation_maximisation(x, weights, means, whole, floor)
-            criterion = (3 * n_components - 1) * math.log(n) - 2.0 * likelihood
+            criterion = (3 * n_components - 1) * math.log(len(ordered)) - 2.0 * likelihood
             if criterion < best:
-                best = criterion
-                labels = trial
-    result = np.empty(n, dtype=np.int64)
-    for i in range(n):
-        result[i] = labels[groups[i]]
-    return result
+                best, labels = criterion, trial
+    return labels[groups]
 
 
-@compiled
 def grouped(ordered: Doubles) -> tuple[Doubles, Doubles, IntArray]:
-    """Levels of the values and their counts; of many, means of neighbours, as many in each and no gap within."""
-    n = ordered.size
-    groups = np.zeros(n, dtype=np.int64)
-    for i in range(1, n):
-        groups[i] = groups[i - 1] + (1 if ordered[i] > ordered[i - 1] else 0)
-    if groups[n - 1] >= N_GROUPS:
-        gap = (ordered[n - 1] - ordered[0]) / N_GROUPS
-        for i in range(1, n):
-            next_share = i * N_GROUPS // n > (i - 1) * N_GROUPS // n
-            groups[i] = groups[i - 1] + (1 if next_share or ordered[i] - ordered[i - 1] > gap else 0)
-    size = groups[n - 1] + 1
-    x = np.zeros(size)
-    weights = np.zeros(size)
-    for i in range(n):
-        x[groups[i]] += ordered[i]
-        weights[groups[i]] += 1.0
-    return x / weights, weights, groups
+    """Return means, counts and groups of equal values; of many levels, groups of neighbours without a gap within."""
+    groups = np.concatenate([[0], np.cumsum(np.diff(ordered) > 0)])
+    if groups[-1] >= N_GROUPS:
+        shares = np.arange(len(ordered)) * N_GROUPS // len(ordered)
+        gap = (ordered[-1] - ordered[0]) / N_GROUPS
+        groups = np.concatenate([[0], np.cumsum((np.diff(shares) > 0) | (np.diff(ordered) > gap))])
+    weights = np.bincount(groups).astype(np.float64)
+    return np.bincount(groups, ordered) / weights, weights, groups
 
 
-@compiled
 def starting_means(x: Doubles, weights: Doubles, n_components: int, even: bool) -> Doubles:
-    """Quantiles of the sample, or of its range if `even`, which finds small components far away."""
-    means = np.empty(n_components)
-    total = weights.sum()
-    for k in range(n_components):
-        share = (k + 0.5) / n_components
-        if even:
-            means[k] = x[0] + share * (x[-1] - x[0])
-        else:
-            below = 0.0
-            i = 0
-            while below + weights[i] < share * total:
-                below += weights[i]
-                i += 1
-            means[k] = x[i]
-    return means
+    """Choose quantiles of the sample, or of its range if `even`, which finds small components far away."""
+    shares = (np.arange(n_components) + 0.5) / n_components
+    if even:
+        return x[0] + shares * (x[-1] - x[0])
+    return x[np.searchsorted(np.cumsum(weights), shares * weights.sum())]
 
 
 @compiled
 def expectation_maximisation(
     x: Doubles, weights: Doubles, means: Doubles, whole: float, floor: float
 ) -> tuple[float, IntArray]:
-    """Log likelihood and likeliest component of each point after some rounds; `means` move.
+    """Return the log likelihood and the likeliest component of each point after some rounds; `means` move.
 
-    Dempster, Laird & Rubin (1977). The components begin with equal shares and deviations that tile the whole.
+    Dempster, Laird & Rubin (1977). Components begin with equal shares, and with deviations that tile the whole.
     """
     n_components = means.size
     total = weights.sum()
@@ -131,15 +114,3 @@ def expectation_maximisation(
                 variances[k] = max(floor, sums[2, k] / sums[0, k] - means[k] ** 2)
             shares[k] = sums[0, k] / total
     return likelihood, labels
-
-
-def fit_mixture(values: Doubles, most: int, least_variance: float) -> IntArray:
-    """Labels of values in any order, from 0 by the mean of their values."""
-    order = np.argsort(values, kind="stable")
-    labels = np.empty(len(values), dtype=np.int64)
-    labels[order] = mixture_labels(values[order], most, least_variance)
-    _, dense = np.unique(labels, return_inverse=True)
-    means = np.bincount(dense, values) / np.bincount(dense)
-    rank = np.empty(len(means), dtype=np.int64)
-    rank[np.argsort(means, kind="stable")] = np.arange(len(means))
-    return rank[dense]

@@ -1,8 +1,7 @@
-"""Compiled loops behind `splitting.split`: k-means into too many cells, which are then merged where nothing parts them.
+"""Compiled loops behind `splitting.split`: k-means into too many cells, and merging of those unimodal together.
 
 The idea is isosplit's (Magland & Barnett 2015, arXiv 1508.04841): clusters are unimodal along the line that joins
-them; neither their number nor their shape is asked for. Nothing here calls BLAS or threads: the same input gives the
-same labels everywhere.
+them; neither their number nor their shape is assumed.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.learning._linear import factorised, solve, squared_length
+from spikelab.spike_sorting.rt_sort.learning._linear import factorised, inner, solve, squared_length
 from spikelab.spike_sorting.rt_sort.learning._unimodal import unimodality_of
 from spikelab.system.compiling import compiled
 
@@ -22,23 +21,20 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-# Times that one pair is compared while neither of the two has been merged with a third: an end to going in circles.
-MOST_COMPARISONS = 5
+MOST_COMPARISONS = 5  # of one pair while neither has been merged with a third, so that the loop ends
 
 
 @compiled
 def k_means(points: Doubles, draws: Doubles, n_rounds: int) -> IntArray:
-    """Labels of at most ``draws.size`` cells, a few rounds of Lloyd's algorithm after a k-means++ start.
+    """Label at most ``draws.size`` cells: rounds of Lloyd's algorithm after a k-means++ start.
 
     Arthur & Vassilvitskii (2007): each centre is a point drawn with a chance proportional to its squared distance from
-    the centres so far. `draws` are uniform numbers in [0, 1), one per centre.
+    the centres so far, by uniform `draws` in [0, 1).
     """
     n, n_dims = points.shape
     n_cells = draws.size
     centres = np.empty((n_cells, n_dims))
-    nearest = np.empty(n)
-    for i in range(n):
-        nearest[i] = np.inf
+    nearest = np.full(n, np.inf)
     chosen = min(n - 1, int(draws[0] * n))
     for cell in range(n_cells):
         if cell:
@@ -61,11 +57,8 @@ def k_means(points: Doubles, draws: Doubles, n_rounds: int) -> IntArray:
 
 @compiled
 def weighted_draw(weights: Doubles, draw: float) -> int:
-    """Index at which the running sum of `weights` passes the share `draw` of the whole."""
-    total = 0.0
-    for i in range(weights.size):
-        total += weights[i]
-    target = draw * total
+    """Find the index at which the running sum of `weights` passes the share `draw` of the whole."""
+    target = draw * weights.sum()
     for i in range(weights.size):
         target -= weights[i]
         if target < 0:
@@ -155,7 +148,7 @@ def merge_unimodal(points: Doubles, labels: IntArray, n_cells: int, threshold: f
 
 @compiled
 def reopen(settled: NDArray[np.bool_], compared: IntArray, cell: int) -> None:
-    """Let a cell that changed be compared again with every other, but not for ever."""
+    """Let a cell that changed be compared with every other again, up to `MOST_COMPARISONS` times."""
     for other in range(compared.shape[0]):
         settled[cell, other] = settled[other, cell] = compared[cell, other] >= MOST_COMPARISONS
 
@@ -204,7 +197,7 @@ def measure(centres: Doubles, counts: IntArray, cell: int, squares: Doubles) -> 
 
 @compiled
 def nearest_open(squares: Doubles, settled: NDArray[np.bool_]) -> IntArray:
-    """For each cell the nearest other one, the first of equals, of which it is not known yet; -1 if there is none."""
+    """Find the nearest other cell, the first of equals, of each cell that is not settled yet; -1 if there is none."""
     n = squares.shape[0]
     nearest = np.empty(n, dtype=np.int64)
     for a in range(n):
@@ -219,19 +212,18 @@ def nearest_open(squares: Doubles, settled: NDArray[np.bool_]) -> IntArray:
 
 @compiled
 def compare_pair(points: Doubles, labels: IntArray, a: int, b: int, threshold: float) -> tuple[bool, bool]:
-    """Merge cell `b` into `a` if together they are unimodal, else mend their border. Whether merged; whether changed.
+    """Merge cell `b` into `a` if together they are unimodal, else redraw their border; return merged, changed.
 
-    Where the two are cut, a point changes sides only if the other cell's own covariance agrees. Isosplit does not ask
-    that, and takes from a bent cluster all that lies on the other side of the cut.
+    A point changes sides only if the covariance of the other cell fits better. Isosplit moves all points beyond the
+    cut, also those of a bent cluster.
     """
     members = members_of(labels, a, b)
     count_a, mean_a, scatter_a = moments(points, labels, members, a)
     count_b, mean_b, scatter_b = moments(points, labels, members, b)
-    axis = solve(factorised(added(scatter_a, scatter_b), count_a + count_b), less(mean_b, mean_a))
-    along = np.zeros(members.size)
+    axis = solve(factorised(scatter_a + scatter_b, count_a + count_b), mean_b - mean_a)
+    along = np.empty(members.size)
     for k in range(members.size):
-        for j in range(axis.size):
-            along[k] += axis[j] * points[members[k], j]
+        along[k] = inner(axis, points[members[k]])
     score, cut = unimodality_of(along)
     if score < threshold:
         for i in members:
@@ -244,8 +236,8 @@ def compare_pair(points: Doubles, labels: IntArray, a: int, b: int, threshold: f
         i = members[k]
         side = b if along[k] > cut else a
         if side != labels[i]:
-            square_a = squared_length(factor_a, less(points[i], mean_a))
-            square_b = squared_length(factor_b, less(points[i], mean_b))
+            square_a = squared_length(factor_a, points[i] - mean_a)
+            square_b = squared_length(factor_b, points[i] - mean_b)
             if (square_b < square_a) == (side == b):
                 labels[i] = side
                 changed = True
@@ -254,7 +246,7 @@ def compare_pair(points: Doubles, labels: IntArray, a: int, b: int, threshold: f
 
 @compiled
 def members_of(labels: IntArray, a: int, b: int) -> IntArray:
-    """Points in one of two cells, in order."""
+    """List the points in one of two cells, in order."""
     members = np.empty(labels.size, dtype=np.int64)
     count = 0
     for i in range(labels.size):
@@ -265,27 +257,8 @@ def members_of(labels: IntArray, a: int, b: int) -> IntArray:
 
 
 @compiled
-def added(one: Doubles, other: Doubles) -> Doubles:
-    """Sum of two square matrices."""
-    total = np.empty((one.shape[0], one.shape[0]))
-    for j in range(one.shape[0]):
-        for k in range(one.shape[0]):
-            total[j, k] = one[j, k] + other[j, k]
-    return total
-
-
-@compiled
-def less(one: Doubles, other: Doubles) -> Doubles:
-    """Difference of two vectors."""
-    difference = np.empty(one.size)
-    for j in range(one.size):
-        difference[j] = one[j] - other[j]
-    return difference
-
-
-@compiled
 def moments(points: Doubles, labels: IntArray, members: IntArray, cell: int) -> tuple[int, Doubles, Doubles]:
-    """Count, mean, and sum of squares and products about the mean (lower triangle), of the members in one cell."""
+    """Compute count, mean, and scatter about the mean (lower triangle) of the members in one cell."""
     n_dims = points.shape[1]
     mean = np.zeros(n_dims)
     count = 0
@@ -309,10 +282,7 @@ def moments(points: Doubles, labels: IntArray, members: IntArray, cell: int) -> 
 
 @compiled
 def absorb_small(points: Doubles, labels: IntArray, n_cells: int, min_size: int) -> None:
-    """Merge cells of fewer than `min_size` points, the smallest first, into the nearest one that is large enough.
-
-    Into the nearest of all if none is.
-    """
+    """Merge cells of fewer than `min_size` points, the smallest first, into the nearest large (else nearest) cell."""
     counts, centres, squares = geometry(points, labels, n_cells)
     while True:
         small = smallest_below(counts, min_size)
@@ -330,7 +300,7 @@ def absorb_small(points: Doubles, labels: IntArray, n_cells: int, min_size: int)
 
 @compiled
 def smallest_below(counts: IntArray, min_size: int) -> int:
-    """Smallest cell of fewer than `min_size` points, the first of equals; -1 if there is none."""
+    """Find the smallest cell of fewer than `min_size` points, the first of equals; -1 if there is none."""
     small = -1
     for cell in range(counts.size):
         if 0 < counts[cell] < min_size and (small < 0 or counts[cell] < counts[small]):
@@ -340,7 +310,7 @@ def smallest_below(counts: IntArray, min_size: int) -> int:
 
 @compiled
 def nearest_large(squares: Doubles, counts: IntArray, min_size: int) -> int:
-    """Nearest cell of `min_size` points and more, else the nearest of all; -1 if there is no other cell."""
+    """Find the nearest cell of `min_size` points and more, else the nearest of all; -1 if there is no other."""
     goal = -1
     for cell in range(squares.size):
         if squares[cell] == np.inf:

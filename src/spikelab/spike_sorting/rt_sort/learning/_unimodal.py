@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 FEWEST = 6  # points; fewer are unimodal whatever they are
 SHORTEST_TAIL = 4  # spacings
 N_MODES = 16
-# One to three uniform samples in a hundred exceed a distance of LEVEL + LEVEL_SLOPE ln(n), for n of 20 to 5000
-# (simulated). It becomes a score of 2. Uniform is the worst of unimodal samples: of normal ones, 1 in 1000 exceeds it.
+# A score of 2, a distance of LEVEL + LEVEL_SLOPE ln(n), is exceeded by one to three uniform samples in a hundred, for n
+# of 20 to 5000 (simulated), and by 1 in 1000 normal samples: the uniform is the worst unimodal distribution.
 LEVEL = 0.8
 LEVEL_SLOPE = 0.1
 
 
 @compiled
 def unimodality_of(values: Doubles) -> tuple[float, float]:
-    """Score and cut of a sample in any order; see `splitting.unimodality`."""
+    """Score a sample in any order, and find its cut; see `splitting.unimodality`."""
     n = values.size
     if n == 0:
         return 0.0, 0.0
@@ -71,13 +71,12 @@ def spread_ties(ordered: Doubles) -> Doubles:
     Cells reach half way to the next level, but no further than half a lower quartile of the gaps between levels.
     """
     n = ordered.size
-    gaps = gaps_between(ordered)
+    gaps = np.diff(ordered)
+    gaps = gaps[gaps > 0]
     if gaps.size in (0, n - 1):
         return ordered
     reach = 0.5 * np.sort(gaps)[gaps.size // 4]
-    x = np.empty(n)
-    for i in range(n):
-        x[i] = ordered[i]
+    x = ordered.copy()
     start = 0
     while start < n:
         stop = start + 1
@@ -93,20 +92,8 @@ def spread_ties(ordered: Doubles) -> Doubles:
 
 
 @compiled
-def gaps_between(ordered: Doubles) -> Doubles:
-    """Gaps between the levels of an ascending sample."""
-    gaps = np.empty(ordered.size)
-    n_gaps = 0
-    for i in range(1, ordered.size):
-        if ordered[i] > ordered[i - 1]:
-            gaps[n_gaps] = ordered[i] - ordered[i - 1]
-            n_gaps += 1
-    return gaps[:n_gaps]
-
-
-@compiled
 def candidate_modes(n_spacings: int) -> NDArray[np.int64]:
-    """Spacings at which the mode may be, in order; closer to each other towards the ends."""
+    """Choose the spacings at which the mode may be, in order; closer to each other towards the ends."""
     modes = np.empty(N_MODES, dtype=np.int64)
     for k in range(N_MODES // 2):
         modes[k] = int(2 * ((k + 0.5) / N_MODES) ** 2 * n_spacings)
@@ -116,7 +103,7 @@ def candidate_modes(n_spacings: int) -> NDArray[np.int64]:
 
 @compiled
 def unimodal_fits(spacings: Doubles, modes: NDArray[np.int64]) -> Doubles:
-    """Density in each spacing of the likeliest unimodal density with each of the `modes`, shape (modes, spacings)."""
+    """Fit the likeliest unimodal density with each of the `modes`, shape (modes, spacings)."""
     fits = np.empty((modes.size, spacings.size))
     rising_densities(spacings, modes + 1, fits)
     rising_densities(spacings[::-1], spacings.size - 1 - modes[::-1], fits[::-1, ::-1])
@@ -127,7 +114,7 @@ def unimodal_fits(spacings: Doubles, modes: NDArray[np.int64]) -> Doubles:
 def rising_densities(spacings: Doubles, lengths: NDArray[np.int64], fits: Doubles) -> None:
     """Write the likeliest rising density of the first ``lengths[k]`` spacings to row k; the lengths do not fall.
 
-    Neighbours are pooled until mean spacings shrink. What is pooled up to one length is where the next goes on.
+    Neighbours are pooled until mean spacings shrink; the next length goes on from there.
     """
     sums = np.empty(spacings.size)
     counts = np.empty(spacings.size)
@@ -157,7 +144,7 @@ def rising_densities(spacings: Doubles, lengths: NDArray[np.int64], fits: Double
 
 @compiled
 def tail_distance(spacings: Doubles, fit: Doubles, shares: Doubles, limit: float) -> tuple[float, int, int]:
-    """Largest root(length) x distance over nested tails, and the tail; gives up once it is over `limit`.
+    """Find the largest root(length) x distance over nested tails, and the tail; stop once it is over `limit`.
 
     The tails are the first and the last n, n/2, n/4... spacings. `shares` becomes the running sum of the fit.
     """
@@ -190,7 +177,7 @@ def tail_distance(spacings: Doubles, fit: Doubles, shares: Doubles, limit: float
 
 @compiled
 def deepest_valley(spacings: Doubles, shares: Doubles, first: int, last: int) -> tuple[int, int]:
-    """Points at both ends of the emptiest third of the stretch of a tail that lacks most against the fit."""
+    """Find the ends of the emptiest third of that segment of a tail which lacks most points against the fit."""
     slope = (last - first) / (shares[last] - shares[first])
     peak = 0.0
     peak_at = first

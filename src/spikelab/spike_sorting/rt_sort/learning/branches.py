@@ -1,7 +1,7 @@
-"""The published way to split the events of one root electrode: by latencies, electrode by electrode, then by size.
+"""Split the events of one root electrode as published: by latencies, electrode by electrode, then by size.
 
-It is off by default (``max_n_components_latency=1``, ``split_coc_clusters_amps=False``): whitened waveforms tell more
-(:mod:`.clustering`). Where it is on, waveforms are only compared within what it leaves.
+Off by default (``max_n_components_latency=1``, ``split_coc_clusters_amps=False``): whitened waveforms separate better
+(:mod:`.clustering`). Where this is on, waveforms are compared within branches only.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ from spikelab.system.compiling import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
     Peaks = NDArray[np.void]
 
 LEAST_VARIANCE = 0.3  # of latencies, which are whole frames
 
 
 def splits_by_latency(parameters: SequenceParameters) -> bool:
-    """Whether :func:`split_branches` looks at latencies."""
+    """Test whether :func:`split_branches` splits by latencies."""
     return parameters.max_n_components_latency > 1
 
 
 @compiled
 def latencies_of(
-    frames: Ints, channels: NDArray[np.int32], logits: Floats, event_frames: Ints, electrodes: Ints, before: int,
-    after: int, n_channels: int,
-) -> Floats:  # fmt: skip
-    """Frames from each event to the surest peak on each electrode, shape (events, electrodes); NaN where none is."""
+    frames: IntArray, channels: NDArray[np.int32], logits: FloatArray, event_frames: IntArray, electrodes: IntArray,
+    before: int, after: int, n_channels: int,
+) -> FloatArray:  # fmt: skip
+    """Find the frames from each event to the surest peak on each electrode, (events, electrodes); NaN where none is."""
     place = np.full(n_channels, -1, dtype=np.int64)
     for k in range(len(electrodes)):
         if electrodes[k] >= 0:
@@ -58,17 +57,10 @@ def latencies_of(
 def branches_of(
     events: Peaks, peaks: Peaks, locations: NDArray[np.float64], sampling_frequency: float,
     parameters: SequenceParameters,
-) -> Ints:  # fmt: skip
-    """Branch of each event among those of its root, shape (events,); -1 for none, all 0 where nothing splits them.
+) -> IntArray:  # fmt: skip
+    """Find the branch of each event among those of its root, shape (events,); -1: none; all 0 where nothing splits.
 
-    Parameters
-    ----------
-    events, peaks : numpy.ndarray of `PEAK`
-        Roots, and everything that the network sees on single electrodes, in the order of frames.
-    locations : numpy.ndarray, shape (electrodes, 2)
-        In um.
-    sampling_frequency : float
-    parameters : SequenceParameters
+    `peaks` are all peaks of the network on single electrodes, in the order of frames; `locations` are in um.
     """
     branches = np.zeros(len(events), dtype=np.int64)
     if not splits_by_latency(parameters) and not parameters.split_coc_clusters_amps:
@@ -91,23 +83,16 @@ def branches_of(
 
 
 def split_branches(
-    latencies: Floats, distances: NDArray[np.float64], sizes: Floats, parameters: SequenceParameters
-) -> Ints:
-    """Label of each event's branch, shape (events,), -1 for those of branches that are too small.
+    latencies: FloatArray, distances: NDArray[np.float64], sizes: FloatArray, parameters: SequenceParameters
+) -> IntArray:
+    """Label the branch of each event, shape (events,), -1 in branches that are too small.
 
-    Parameters
-    ----------
-    latencies : numpy.ndarray of float32, shape (events, electrodes)
-        In frames, NaN where an electrode does not see the event; the nearest electrode first, without the root.
-    distances : numpy.ndarray, shape (electrodes,)
-        From the root, in um.
-    sizes : numpy.ndarray of float32, shape (events,)
-        Of the root's peak, in sigma.
-    parameters : SequenceParameters
+    `latencies`, shape (events, electrodes), are in frames, NaN without a peak of the event, the nearest electrode
+    first, without the root; `distances` from the root are in um, `sizes` of the peak on the root in sigma.
     """
     least = max(parameters.min_coc_n, round(parameters.min_coc_p / 100 * len(sizes)), 2)
     waiting = [(np.arange(len(sizes)), 0)]  # rows of a branch, and the first electrode it has not been split by
-    complete: list[Ints] = []
+    complete: list[IntArray] = []
     while waiting:
         rows, first = waiting.pop()
         parts, after = _first_split(rows, first, latencies, distances, parameters)
@@ -122,8 +107,8 @@ def split_branches(
 
 
 def _first_split(
-    rows: Ints, k: int, latencies: Floats, distances: NDArray[np.float64], parameters: SequenceParameters
-) -> tuple[list[Ints], int]:
+    rows: IntArray, k: int, latencies: FloatArray, distances: NDArray[np.float64], parameters: SequenceParameters
+) -> tuple[list[IntArray], int]:
     """Split by the first electrode from `k` on that splits, within `elec_patience` distances; the electrode after."""
     n_distances = 0
     while k < latencies.shape[1] and n_distances < parameters.elec_patience:
@@ -135,8 +120,8 @@ def _first_split(
     return [rows], k
 
 
-def _by_latency(rows: Ints, latencies: Floats, parameters: SequenceParameters) -> list[Ints]:
-    """Split by the latency on one electrode; events that it does not see are a part of their own."""
+def _by_latency(rows: IntArray, latencies: FloatArray, parameters: SequenceParameters) -> list[IntArray]:
+    """Split by the latency on one electrode; events without a peak there are a part of their own."""
     seen = np.isfinite(latencies)
     if not splits_by_latency(parameters) or seen.sum() < max(2, parameters.min_extend_comp_p / 100 * len(rows)):
         return [rows]
@@ -147,8 +132,8 @@ def _by_latency(rows: Ints, latencies: Floats, parameters: SequenceParameters) -
     return [*parts, rows[~seen]]
 
 
-def _by_size(rows: Ints, sizes: Floats, parameters: SequenceParameters) -> list[Ints]:
-    """Split by the root's amplitude where Hartigan's dip test says that it has more than one mode."""
+def _by_size(rows: IntArray, sizes: FloatArray, parameters: SequenceParameters) -> list[IntArray]:
+    """Split by the amplitude on the root where Hartigan's dip test rejects a single mode."""
     if (
         not parameters.split_coc_clusters_amps
         or len(rows) < 2 * parameters.min_coc_n

@@ -1,4 +1,4 @@
-"""Events of one root electrode -> groups of events that look alike."""
+"""Cluster the events of one root electrode into groups of similar waveforms."""
 
 from __future__ import annotations
 
@@ -15,30 +15,29 @@ from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
     from spikelab.spike_sorting.rt_sort.traces import Traces
     from spikelab.spike_sorting.rt_sort.whitening import Noise
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
     Peaks = NDArray[np.void]
 
 FEATURE_RADIUS_UM = 60.0
 FEATURE_MS_BEFORE, FEATURE_MS_AFTER = 0.7, 1.0
-N_COURSES = 5  # time courses that every waveform is described by
-N_FOR_COURSES = 3000
+N_COMPONENTS = 5  # temporal components that describe every waveform
+N_FOR_COMPONENTS = 3000
 N_DIMENSIONS = 10
 MIN_GROUP = 15
 MARGIN = 2  # frames around a window that is resampled
 
 
 def feature_window(sampling_frequency: float) -> tuple[int, int]:
-    """Frames before and after the peak that features look at."""
+    """Frames of the features before and after the peak."""
     return round(FEATURE_MS_BEFORE * sampling_frequency / 1000), round(FEATURE_MS_AFTER * sampling_frequency / 1000)
 
 
 def choose_events(events: Peaks, most: int, seed: int) -> Peaks:
-    """At most `most` events, the same share of every busy root and all of the quiet ones; in the order of frames."""
+    """Choose at most `most` events, the same number of every busy root and all of the quiet ones."""
     if len(events) <= most:
         return events
     counts = np.bincount(events["channel"])
@@ -55,29 +54,29 @@ def choose_events(events: Peaks, most: int, seed: int) -> Peaks:
     return events[rank < low]
 
 
-def time_courses(traces: Traces, events: Peaks, noise: Noise, seed: int) -> Floats:
-    """Principal time courses of the events on their root, shape (courses, frames), orthonormal."""
+def temporal_components(traces: Traces, events: Peaks, noise: Noise, seed: int) -> FloatArray:
+    """Find the principal temporal components of events on their root, orthonormal, shape (components, frames)."""
     before, after = feature_window(traces.sampling_frequency)
     rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(len(events))[:N_FOR_COURSES])
+    some = np.sort(rng.permutation(len(events))[:N_FOR_COMPONENTS])
     windows = windows_of(traces, events[some], events["channel"][some][:, None].astype(np.int64), before, after)[:, 0]
     windows /= noise.sigma[events["channel"][some]][:, None]
     _, _, right = np.linalg.svd(windows, full_matrices=False)
-    return right[: min(N_COURSES, len(right))].astype(np.float32)
+    return right[: min(N_COMPONENTS, len(right))].astype(np.float32)
 
 
-def windows_of(traces: Traces, events: Peaks, channels: Ints, before: int, after: int) -> Floats:
-    """Windows of events on given channels, shape (events, channels, frames), in microvolts; one pass."""
+def windows_of(traces: Traces, events: Peaks, channels: IntArray, before: int, after: int) -> FloatArray:
+    """Read the windows of events on given channels, shape (events, channels, frames), in microvolts."""
     windows = np.zeros((len(events), channels.shape[1], before + after + 1), dtype=np.float32)
     for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
         gather_windows(chunk, frames, channels[rows], before, windows[rows])
     return windows
 
 
-def events_by_chunk(traces: Traces, frames: Ints, before: int, after: int):  # type: ignore[no-untyped-def]
-    """Go through the traces once: slice of `frames` (ascending), the traces around them, and their rows in there.
+def events_by_chunk(traces: Traces, frames: IntArray, before: int, after: int):  # type: ignore[no-untyped-def]
+    """Read the traces once: yield a slice of `frames` (ascending), the traces around them, and their rows in there.
 
-    Chunks without events are not read. Events whose window leaves the recording must have been left out.
+    Chunks without events are not read. No window may leave the recording.
     """
     step = frames_at_a_time(traces.n_channels)
     bounds = np.searchsorted(frames, np.arange(0, traces.n_frames + step, step))
@@ -88,38 +87,33 @@ def events_by_chunk(traces: Traces, frames: Ints, before: int, after: int):  # t
             yield slice(low, high), chunk, frames[low:high] - start
 
 
-def event_features(traces: Traces, events: Peaks, noise: Noise, courses: Floats) -> tuple[Floats, Ints]:
-    """Whitened waveforms around the root, described by the time courses.
+def event_features(traces: Traces, events: Peaks, noise: Noise, components: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Project whitened waveforms around the root on the temporal components, shape (events, channels, components).
 
-    Returns
-    -------
-    features : numpy.ndarray of float32, shape (events, channels, courses)
-        Zero where an electrode has fewer neighbours.
-    near : numpy.ndarray of int64, shape (electrodes, channels)
-        The channels, by root; padded with -1.
+    Also returned are the channels by root, (electrodes, channels), padded with -1; features are zero there.
     """
     before, after = feature_window(traces.sampling_frequency)
     near = neighbours(traces.locations, FEATURE_RADIUS_UM)
-    features = np.zeros((len(events), near.shape[1], len(courses)), dtype=np.float32)
+    features = np.zeros((len(events), near.shape[1], len(components)), dtype=np.float32)
     for rows, chunk, frames in events_by_chunk(traces, events["frame"], before + MARGIN, after + MARGIN):
         roots = events["channel"][rows]
         windows = np.zeros((len(roots), near.shape[1], before + after + 1 + 2 * MARGIN), dtype=np.float32)
         gather_windows(chunk, frames, near[roots], before + MARGIN, windows)
-        projected = resample(windows, events["shift"][rows]) @ courses.T
+        projected = resample(windows, events["shift"][rows]) @ components.T
         for root in np.unique(roots):
             of_root = np.flatnonzero(roots == root)
             channels = near[root][near[root] >= 0]
-            mixing = noise.root(channels) / noise.sigma[channels]
+            mixing = noise.whitening(channels) / noise.sigma[channels]
             features[rows.start + of_root, : len(channels)] = np.einsum(
                 "dc,nck->ndk", mixing, projected[of_root][:, : len(channels)]
             )
     return features, near
 
 
-def resample(windows: Floats, shifts: Floats) -> Floats:
-    """Windows (events, channels, frames) at times `shifts` later, within +/-1 frame, without their margins.
+def resample(windows: FloatArray, shifts: FloatArray) -> FloatArray:
+    """Interpolate windows (events, channels, frames) `shifts` frames later, within +/-1, and drop their margins.
 
-    Cubic convolution (Keys 1981): where in a frame a spike happens to fall makes it no other spike.
+    By cubic convolution (Keys 1981). Without this, spikes would differ by where in a frame they fall.
     """
     base = np.floor(shifts).astype(np.int64)
     x = (shifts - base).astype(np.float32)
@@ -136,8 +130,10 @@ def resample(windows: Floats, shifts: Floats) -> Floats:
     return result
 
 
-def group_events(events: Peaks, features: Floats, branches: Ints, parameters: SequenceParameters, seed: int) -> Ints:
-    """Label of each event's group, shape (events,), -1 for none; groups have one root and are of one branch."""
+def group_events(
+    events: Peaks, features: FloatArray, branches: IntArray, parameters: SequenceParameters, seed: int
+) -> IntArray:
+    """Label the group of each event, shape (events,), -1 for none; groups have one root and one branch."""
     labels = np.full(len(events), -1, dtype=np.int64)
     n_groups = 0
     least = max(2, parameters.min_coc_n)
@@ -146,12 +142,9 @@ def group_events(events: Peaks, features: Floats, branches: Ints, parameters: Se
             (members,) = np.nonzero((events["channel"] == root) & (branches == branch))
             if len(members) < least:
                 continue
-            here = features[members].reshape(len(members), -1)
-            inside = (
-                split(reduce(here, N_DIMENSIONS), seed=seed)
-                if len(members) >= 2 * MIN_GROUP
-                else np.zeros(len(members), dtype=np.int64)
-            )
+            inside = np.zeros(len(members), dtype=np.int64)
+            if len(members) >= 2 * MIN_GROUP:
+                inside = split(reduce(features[members].reshape(len(members), -1), N_DIMENSIONS), seed=seed)
             for label in np.unique(inside):
                 alike = members[inside == label]
                 if len(alike) >= least:
@@ -160,8 +153,8 @@ def group_events(events: Peaks, features: Floats, branches: Ints, parameters: Se
     return labels
 
 
-def reduce(features: Floats, n_dimensions: int) -> Floats:
-    """Principal components, shape (n, at most `n_dimensions`)."""
+def reduce(features: FloatArray, n_dimensions: int) -> FloatArray:
+    """Project on the principal components, shape (n, at most `n_dimensions`)."""
     centred = features - features.mean(axis=0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     n_kept = min(n_dimensions, max(1, len(features) // 3))

@@ -1,4 +1,4 @@
-"""From spikes on single electrodes to events: a root electrode that others see the same spike with."""
+"""Find events: spikes at a root electrode that other electrodes record too."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from spikelab.system.compiling import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import IntArray
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 
-    Ints = NDArray[np.int64]
     Peaks = NDArray[np.void]
 
 
-def neighbours(locations: NDArray[np.float64], radius_um: float) -> Ints:
-    """Electrodes within the radius of each, itself first, nearest first, shape (electrodes, most); padded with -1."""
+def neighbours(locations: NDArray[np.float64], radius_um: float) -> IntArray:
+    """List electrodes within the radius of each, from itself outwards, shape (electrodes, most); padded with -1."""
     apart = np.linalg.norm(locations[:, None] - locations[None], axis=2)
     order = np.argsort(apart, axis=1, kind="stable")
     inside = np.take_along_axis(apart, order, axis=1) <= radius_um
@@ -30,26 +30,11 @@ def find_events(
     peaks: Peaks, locations: NDArray[np.float64], sampling_frequency: float, duration_s: float,
     parameters: SequenceParameters,
 ) -> Peaks:  # fmt: skip
-    """Peaks at the roots of codetections.
+    """Choose the peaks at the roots of codetections.
 
     A root has at least the stringent probability, is the largest relative to its noise within the outer radius and
-    the time window, and is seen within the inner radius by enough electrodes. Peaks of the whole array at once are
-    left out, and so are electrodes with too few events.
-
-    Parameters
-    ----------
-    peaks : numpy.ndarray of `PEAK`
-        In the order of frames.
-    locations : numpy.ndarray, shape (electrodes, 2)
-        In um.
-    sampling_frequency, duration_s : float
-        In Hz and s.
-    parameters : SequenceParameters
-
-    Returns
-    -------
-    numpy.ndarray of `PEAK`
-        In the order of frames.
+    the time window, and has peaks on enough electrodes within the inner radius. Peaks of the whole array at once and
+    electrodes with too few events are left out. `peaks` are in the order of frames, `locations` in um.
     """
     n_electrodes = len(locations)
     stringent = np.log(parameters.stringent_thresh / (1 - parameters.stringent_thresh))
@@ -85,7 +70,7 @@ class RootLimits(NamedTuple):
 
 @compiled
 def is_root(peaks: Peaks, locations: NDArray[np.float64], limits: RootLimits) -> NDArray[np.bool_]:
-    """Which peaks are roots, shape (peaks,); of equal sizes the earlier one, then the lower electrode."""
+    """Find which peaks are roots, shape (peaks,); of equal sizes the earlier one, then the lower electrode."""
     n = len(peaks)
     chosen = np.zeros(n, dtype=np.bool_)
     seen = np.full(len(locations), -1, dtype=np.int64)
@@ -111,7 +96,7 @@ def apart(locations: NDArray[np.float64], one: int, other: int) -> float:
 
 @compiled
 def is_largest(peaks: Peaks, i: int, first: int, last: int, locations: NDArray[np.float64], radius_um: float) -> bool:
-    """Whether no peak of rows `first` to `last` within a radius is larger than peak `i`, or as large and earlier."""
+    """Test that no peak of rows `first` to `last` within a radius is larger than peak `i`, or as large and earlier."""
     size = abs(peaks[i]["amplitude"])
     for j in range(first, last):
         other = abs(peaks[j]["amplitude"])
@@ -124,11 +109,11 @@ def is_largest(peaks: Peaks, i: int, first: int, last: int, locations: NDArray[n
 
 @compiled
 def count_electrodes(
-    peaks: Peaks, i: int, first: int, last: int, locations: NDArray[np.float64], radius_um: float, seen: Ints
+    peaks: Peaks, i: int, first: int, last: int, locations: NDArray[np.float64], radius_um: float, seen: IntArray
 ) -> tuple[int, int]:
     """Count the electrodes with a peak in rows `first` to `last`: within a radius of that of peak `i`, and in all.
 
-    `seen` is the peak that an electrode was last counted for, shape (electrodes,).
+    `seen`, shape (electrodes,), holds the peak for which an electrode was last counted.
     """
     here = peaks[i]["channel"]
     n_inner, n_array = 1, 1

@@ -1,16 +1,7 @@
-"""Split spikes into units, and tell whether two groups of spikes are one.
+"""Split spikes into units, and test whether two groups of spikes are one.
 
-Nothing here knows how many units there are or which shape they have: a unit is a sample that is unimodal along a line.
-All inner loops are compiled, call neither BLAS nor threads, and give the same numbers on any machine.
-
-::
-
-    unimodality(values)                              score of a sample of numbers (2 and more: bimodal) and where to cut
-    dip_test(values)                                 Hartigan's dip and its p-value
-    mixture_1d(values, max_components)               label of each number: normal distributions, as many as BIC wants
-    split(features, seed)                            label of each spike, in the manner of isosplit
-    compare(a, b, times_a, times_b)                  are two groups of spikes one unit? As they are, but for their size,
-                                                     but for slow drift, but for both
+Neither the number of units nor their shape is assumed: a unit is a sample that is unimodal along a line. All inner
+loops are compiled, call neither BLAS nor threads, and give the same numbers on any machine.
 """
 
 from __future__ import annotations
@@ -34,17 +25,15 @@ if TYPE_CHECKING:
 
 THRESHOLD = 2.0
 K_MEANS_ROUNDS = 6
-# Enough points that a comparison of two cells can tell anything, and cells enough for clusters that are bent.
-POINTS_PER_CELL = 30
+POINTS_PER_CELL = 30  # enough for two cells to be compared; fewer cells would not follow bent clusters
 MOST_CELLS = 60
-# Cells of a few points look unimodal whatever they are. They are merged reluctantly at first.
-FIRST_THRESHOLD = 0.75
+FIRST_THRESHOLD = 0.75  # share of the threshold in the first pass: cells of a few points are always unimodal
 DRIFT_WINDOW = 25  # spikes
-LEAST_COMPONENT = 0.25  # of the median: spikes that are smaller are not made larger still
+LEAST_COMPONENT = 0.25  # of the median: smaller spikes are not scaled further
 
 
 class Unimodality(NamedTuple):
-    """How far a sample is from unimodal, and the value that parts it best."""
+    """Distance of a sample from unimodal, and the value that separates its modes best."""
 
     score: float
     cut: float
@@ -58,10 +47,10 @@ class Dip(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Unimodality of two groups together; 2 and more: they are apart.
+    """Unimodality scores of two groups together (2 and more: bimodal) in four projections.
 
-    `plain` as they are, `angular` but for their size, `detrended` but for slow drift, `detrended_angular` but for both.
-    `d_prime` is that of `plain`: the distance of the means in units of the standard deviation within the groups.
+    `plain` as they are, `angular` without their size, `detrended` without slow drift, `detrended_angular` without both.
+    `d_prime` is the distance of the means of `plain` in units of the standard deviation within the groups.
     """
 
     plain: float
@@ -72,47 +61,19 @@ class Comparison(NamedTuple):
 
 
 def unimodality(values: ArrayLike) -> Unimodality:
-    """Tell how far a sample of numbers is from unimodal.
+    """Score how far a sample of numbers is from unimodal, and find where to cut it; see :mod:`._unimodal`.
 
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-        In any order. Equal values are spread over the space between levels, so that integers are a histogram; what has
-        but two levels is unimodal.
-
-    Returns
-    -------
-    Unimodality
-        A score: 0 for fewer than 6 values; above 2 for 1 to 3 in 100 uniform samples and 1 in 1000 normal ones, of
-        any size. And the value in the middle of the gap between the modes.
-
-    Notes
-    -----
-    Of the unimodal densities of largest likelihood (Grenander 1956) with their modes at 16 places, the one counts that
-    is nearest to the sample; the distance is Kolmogorov and Smirnov's, on the sample and on nested tails of it (isocut;
-    Magland & Barnett 2015, arXiv 1508.04841).
+    The score is 0 for fewer than 6 values, and above 2 for 1 to 3 in 100 uniform samples and 1 in 1000 normal ones, of
+    any size. Equal values are spread over the space between levels, so that integers are a histogram.
     """
     return Unimodality(*unimodality_of(np.asarray(values, dtype=np.float64).ravel()))
 
 
 def dip_test(values: ArrayLike) -> Dip:
-    """Test by Hartigan's dip whether a sample of numbers is unimodal.
+    """Test by Hartigan's dip (1985, Annals of Statistics 13, 70-84) whether a sample of numbers is unimodal.
 
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-        In any order.
-
-    Returns
-    -------
-    Dip
-        Of n different values the dip is 1 / (2 n) and more. p is 1 for fewer than 4 values, and 0 if smaller than
-        0.0005.
-
-    Notes
-    -----
-    Hartigan & Hartigan (1985), The dip test of unimodality, Annals of Statistics 13, 70-84. It is blind to a small
-    mode beside a large one; :func:`unimodality` is not.
+    The p-value is 1 for fewer than 4 values, and 0 if smaller than 0.0005. The test is blind to a small mode beside a
+    large one; :func:`unimodality` is not.
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
     if not len(sample):
@@ -122,25 +83,11 @@ def dip_test(values: ArrayLike) -> Dip:
 
 
 def mixture_1d(values: ArrayLike, max_components: int, least_variance: float = 0.0) -> IntArray:
-    """Label numbers by the normal distribution they are likeliest to be drawn from.
+    """Label numbers by the likeliest component of a normal mixture, from 0 by ascending mean of their values.
 
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-    max_components : int
-        The number of components is that of the smallest Bayesian information criterion (Schwarz 1978).
-    least_variance : float
-        No component is narrower; about 0.3 for latencies in whole frames. It is no less than 1 / 10 000 of the variance
-        of all values.
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape (n,)
-        From 0, by ascending mean of the values. A component that is nowhere the likeliest has no label.
-
-    Notes
-    -----
-    Starts from quantiles of the sample and of its range. Of more than 64 different values, neighbours count as one.
+    The number of components, at most `max_components`, has the smallest Bayesian information criterion (Schwarz 1978).
+    None has less than `least_variance` (about 0.3 for latencies in whole frames), nor less than 1 / 10 000 of the
+    variance of all values.
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
     if not len(sample):
@@ -149,36 +96,19 @@ def mixture_1d(values: ArrayLike, max_components: int, least_variance: float = 0
 
 
 def split(
-    features: NDArray[Any],
-    seed: int,
-    min_size: int = 10,
-    threshold: float = THRESHOLD,
-    n_init: int | None = None,
+    features: NDArray[Any], seed: int, min_size: int = 10, threshold: float = THRESHOLD, n_init: int | None = None
 ) -> IntArray:
-    """Part points into clusters that are unimodal along the line to each of their neighbours.
+    """Split points (points, dimensions) into clusters that are unimodal along the line to each of their neighbours.
 
-    Parameters
-    ----------
-    features : numpy.ndarray, shape (points, dimensions)
-    seed : int
-        Of the cells it starts from.
-    min_size : int
-        Smaller clusters become part of the nearest one.
-    threshold : float
-        Two clusters whose :func:`unimodality` is below are one.
-    n_init : int, optional
-        Cells it starts from. By default one for each 30 points, and no more than 60.
+    Isosplit (Magland & Barnett 2015, arXiv 1508.04841): k-means makes `n_init` cells, by default one for each 30 points
+    and no more than 60. The nearest pairs are merged where their :func:`unimodality` is below `threshold`, else cut
+    anew, until each pair has been compared. Here, cells are fewer, small cells are merged less easily, and a cut does
+    not move points that fit better where they are. Clusters below `min_size` become part of the nearest one.
 
     Returns
     -------
     numpy.ndarray of int64, shape (points,)
-        From 0, the largest cluster first.
-
-    Notes
-    -----
-    Isosplit (Magland & Barnett 2015, arXiv 1508.04841): k-means makes too many cells, those that are nearest to each
-    other are merged or cut anew, and so on until each pair has been looked at. The cells are fewer here than there, are
-    merged more reluctantly while they are small, and a cut does not move points that fit in better where they are.
+        Labels from 0, the largest cluster first.
     """
     points = np.ascontiguousarray(features, dtype=np.float64)
     if not len(points):
@@ -204,23 +134,13 @@ def by_size(labels: IntArray) -> IntArray:
 def compare(
     a: NDArray[Any], b: NDArray[Any], times_a: NDArray[Any], times_b: NDArray[Any], window: int = DRIFT_WINDOW
 ) -> Comparison:
-    """Tell whether two groups of spikes are one unit.
+    """Compare two groups of spikes, to decide whether they are one unit.
 
-    Parameters
-    ----------
-    a, b : numpy.ndarray, shape (spikes, dimensions)
-        Features with noise of about unit variance; a spike and more of each group.
-    times_a, times_b : numpy.ndarray, shape (spikes,)
-        In any unit and order; what counts is which spike comes after which.
-    window : int
-        Spikes of both groups together over which the running mean is taken that drift is told by.
-
-    Notes
-    -----
-    The spikes are projected onto Fisher's discriminant line, see :func:`._linear.discriminant`. Divided by their
-    component along the mean of all, spikes of a burst, which are scaled copies of each other, are the same.
+    Features `a` and `b`, shape (spikes, dimensions), have noise of about unit variance. Of the times only their order
+    counts: drift is the running mean over `window` spikes. The spikes are projected onto Fisher's discriminant line.
+    Spikes of a burst are scaled copies of each other: `of_one_size` makes them the same.
     """
-    points = joined(a, b)
+    points = np.concatenate([a, b], axis=0, dtype=np.float64)
     order = np.argsort(np.concatenate([times_a, times_b]), kind="stable")
     along = discriminant(points, len(a))
     angle = discriminant(of_one_size(points), len(a))
@@ -233,13 +153,8 @@ def compare(
     )
 
 
-def joined(a: NDArray[Any], b: NDArray[Any]) -> Doubles:
-    """Both groups, one after the other."""
-    return np.concatenate([a, b], axis=0, dtype=np.float64)
-
-
 def of_one_size(points: Doubles) -> Doubles:
-    """Vectors divided by their component along the mean of all, times the median component."""
+    """Scale vectors to the median of their components along the mean of all."""
     mean = points.mean(axis=0)
     length = float(np.sqrt((mean * mean).sum()))
     if length == 0:
@@ -253,7 +168,7 @@ def of_one_size(points: Doubles) -> Doubles:
 
 
 def detrended(values: Doubles, window: int) -> Doubles:
-    """Values minus their running mean over `window` of them, fewer at the ends."""
+    """Subtract the running mean over `window` values, fewer at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
     low = np.maximum(index - window // 2, 0)

@@ -1,4 +1,4 @@
-"""Mean waveforms and clean examples of every unit, from the spikes that a matching found."""
+"""Learn mean waveforms and clean examples of every unit from matched spikes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import add_events, gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.matching.templates import window_frames
-from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
+from spikelab.spike_sorting.rt_sort.traces import READ_VALUES, frames_at_a_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
     from spikelab.spike_sorting.rt_sort.traces import Traces
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
     Peaks = NDArray[np.void]
     Spikes = NDArray[np.void]
 
-N_STRETCHES = 12
+N_SEGMENTS = 12
 EXAMPLE_CHANNELS = 24
 MIN_EXAMPLES, MAX_EXAMPLES = 40, 300  # per unit
 MAX_EXAMPLES_IN_ALL = 40_000
@@ -31,49 +32,43 @@ MAX_EXAMPLES_IN_ALL = 40_000
 
 @dataclass(frozen=True)
 class Learnt:
-    """What was learnt of each unit.
+    """Waveforms and spikes of each unit, in microvolts, with the spikes of other units subtracted.
 
     Attributes
     ----------
     means : numpy.ndarray of float32, shape (units, frames, channels)
-        In microvolts, with everything taken out that other units explain.
     counts : numpy.ndarray of int64, shape (units,)
-        Spikes.
-    frames : tuple of numpy.ndarray of int64
-        Of all spikes of each unit.
-    scales : tuple of numpy.ndarray of float32
-        Their sizes relative to the template they were matched with.
+        Numbers of spikes.
+    frames, scales : tuple of numpy.ndarray of int64, of float32
+        All spikes of each unit, and their sizes relative to the template they were matched with.
     channels : numpy.ndarray of int64, shape (units, example channels)
         The largest of each unit.
     examples : tuple of numpy.ndarray of float32, each (examples, example channels, frames)
-        Some of the spikes, in microvolts, without what other units explain.
     example_frames : tuple of numpy.ndarray of int64
+        Some of the spikes.
     """
 
-    means: Floats
-    counts: Ints
-    frames: tuple[Ints, ...]
-    scales: tuple[Floats, ...]
-    channels: Ints
-    examples: tuple[Floats, ...]
-    example_frames: tuple[Ints, ...]
+    means: FloatArray
+    counts: IntArray
+    frames: tuple[IntArray, ...]
+    scales: tuple[FloatArray, ...]
+    channels: IntArray
+    examples: tuple[FloatArray, ...]
+    example_frames: tuple[IntArray, ...]
 
 
-def stretches(traces: Traces, seconds: float) -> list[tuple[int, int]]:
-    """Frame ranges, spread evenly over the recording, of so many seconds in all; everything if that is all.
-
-    None reaches across a break.
-    """
+def segments(traces: Traces, seconds: float) -> list[tuple[int, int]]:
+    """Spread segments of so many seconds in all evenly over the recording; none reaches across a break."""
     wanted = round(seconds * traces.sampling_frequency)
     if traces.n_frames <= wanted:
         return traces.pieces()
-    length = wanted // N_STRETCHES
-    starts = np.linspace(0, traces.n_frames - length, N_STRETCHES).astype(int)
+    length = wanted // N_SEGMENTS
+    starts = np.linspace(0, traces.n_frames - length, N_SEGMENTS).astype(int)
     return [piece for start in starts for piece in traces.pieces(int(start), int(start) + length)]
 
 
-def mean_events(traces: Traces, events: Peaks, labels: Ints) -> tuple[Floats, NDArray[np.float64]]:
-    """Mean waveforms (groups, frames, channels) of labelled events, and their counts."""
+def mean_events(traces: Traces, events: Peaks, labels: IntArray) -> tuple[FloatArray, NDArray[np.float64]]:
+    """Average the waveforms of labelled events, shape (groups, frames, channels), and count them."""
     from spikelab.spike_sorting.rt_sort.learning.clustering import events_by_chunk
 
     before, after = window_frames(traces.sampling_frequency)
@@ -86,30 +81,27 @@ def mean_events(traces: Traces, events: Peaks, labels: Ints) -> tuple[Floats, ND
     return sums, counts
 
 
-def match(traces: Traces, bank: TemplateBank, parts: list[tuple[int, int]], n_jobs: int = 1) -> Spikes:
-    """Spikes in some parts of the recording, in the order of frames."""
+def match(
+    traces: Traces, bank: TemplateBank, parts: list[tuple[int, int]], n_jobs: int = 1, read_values: int = READ_VALUES,
+    done: Callable[[float], None] | None = None,
+) -> Spikes:  # fmt: skip
+    """Find the spikes in some parts of the recording, in the order of frames; `done` takes seconds that are done."""
     found = [np.empty(0, dtype=SPIKE)]
     matcher = Matcher(bank, n_jobs)
     for start, end in parts:
-        found += [later(matcher.push(chunk), start) for _, chunk in traces.chunks(start=start, end=end)]
+        for _, chunk in traces.chunks(read_values, start, end):
+            found.append(later(matcher.push(chunk), start))
+            if done is not None:
+                done(len(chunk) / traces.sampling_frequency)
         found.append(later(matcher.finish(), start))
     spikes = np.concatenate(found)
     return spikes[np.argsort(spikes["frame"], kind="stable")]
 
 
 def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[int, int]], seed: int) -> Learnt:
-    """Gather means and examples; a second look at the traces, with every spike at hand.
+    """Read the traces again, with all spikes known, and gather means and examples, which `seed` chooses.
 
-    Parameters
-    ----------
-    traces : Traces
-    bank : TemplateBank
-        With one template per unit.
-    spikes : numpy.ndarray of `SPIKE`
-        From :func:`match` on the same parts.
-    parts : list of (int, int)
-    seed : int
-        Which spikes become examples.
+    `bank` has one template per unit; `spikes` are from :func:`match` on the same parts.
     """
     before, window = bank.n_before, bank.n_frames
     n_units = bank.n_templates
@@ -155,23 +147,23 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
     return Learnt(means, counts, frames, scales, channels, tuple(examples), tuple(example_frames))
 
 
-def _by_unit(units: NDArray[np.int32], n_units: int) -> tuple[Ints, Ints]:
-    """The order of spikes by unit, and where in it each unit but the last ends."""
+def _by_unit(units: NDArray[np.int32], n_units: int) -> tuple[IntArray, IntArray]:
+    """Order spikes by unit; return the order and the end in it of each unit but the last."""
     return np.argsort(units, kind="stable"), np.cumsum(np.bincount(units, minlength=n_units))[:-1]
 
 
-def _shifted(own: Floats, scales: Floats, shifts: Floats) -> Floats:
-    """The contribution of each spike to its own window, shape (spikes, channels, frames)."""
+def _shifted(own: FloatArray, scales: FloatArray, shifts: FloatArray) -> FloatArray:
+    """Shift and scale a template to each of its spikes, shape (spikes, channels, frames)."""
     earlier = np.concatenate([own[:, :1], own[:, :-1]], axis=1)
     later = np.concatenate([own[:, 1:], own[:, -1:]], axis=1)
     size = np.abs(shifts)[:, None, None]
     beside = np.where(shifts[:, None, None] >= 0, earlier, later)
-    shifted: Floats = scales[:, None, None] * ((1 - size) * own + size * beside)
+    shifted: FloatArray = scales[:, None, None] * ((1 - size) * own + size * beside)
     return shifted
 
 
 def most_examples(n_units: int) -> int:
-    """Of each of so many units."""
+    """Number of examples that are kept of each of so many units, at most."""
     return min(MAX_EXAMPLES, max(MIN_EXAMPLES, MAX_EXAMPLES_IN_ALL // max(1, n_units)))
 
 
@@ -188,7 +180,7 @@ def _choose_examples(
 
 
 def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[int, int]]):  # type: ignore[no-untyped-def]
-    """Chunks of the parts without their spikes; a window of margin on both sides, zeros beyond the recording."""
+    """Yield chunks of the parts without their spikes, with a window of margin on both sides (zeros at the ends)."""
     window = bank.n_frames
     step = frames_at_a_time(traces.n_channels)
     for begin, stop in parts:

@@ -73,7 +73,7 @@ def filter_tiles(traces: FloatArray, filters: Filters, tile: int, part: IntArray
 
 @compiled
 def explained(output: float, limits: Limits, u: int) -> Any:
-    """Energy that a spike of template `u` explains at its best scale, and that scale; scales far from 1 cost energy."""
+    """Compute the energy that a spike of template `u` explains at its best scale, which is near 1, and that scale."""
     norm, precision = limits.norms[u], limits.scale_precision[u]
     scale = (output + precision) / (norm + precision)
     scale = min(max(scale, limits.min_scale[u]), limits.max_scale[u])
@@ -82,7 +82,7 @@ def explained(output: float, limits: Limits, u: int) -> Any:
 
 @compiled
 def best_peak(output: FloatArray, limits: Limits, u: int) -> Any:
-    """Local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
+    """Find the local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
     most, where = np.float32(-1.0), 0
     least = limits.min_scale[u] * limits.norms[u]
     for t in range(1, len(output) - 1):
@@ -97,7 +97,7 @@ def best_peak(output: FloatArray, limits: Limits, u: int) -> Any:
 
 @compiled
 def best_template(outputs: FloatArray, limits: Limits, stale: Flags, energies: FloatArray, columns: IntArray) -> int:
-    """Template whose best peak explains most, -1 if none more than the threshold; `stale` ones are searched anew."""
+    """Find the template whose best peak explains most, -1 if none reaches the threshold; search `stale` ones anew."""
     best, chosen = np.float32(limits.threshold), -1
     for u in range(len(outputs)):
         if stale[u]:
@@ -142,7 +142,7 @@ def subtract(outputs: FloatArray, origin: int, spike: Any, crosstalk: CrossTalk,
 
 @compiled
 def repeats(spikes: Spikes, begin: int, row: int, latest: IntArray, repeat_frames: int) -> bool:
-    """Whether the spike in a row is too close to one of its template, in the rows from `begin` on or before them."""
+    """Test whether a spike is too close to one of its template, in the rows from `begin` on or before them."""
     frame, template = spikes[row]["frame"], spikes[row]["template"]
     if frame - latest[template] <= repeat_frames:
         return True
@@ -200,21 +200,8 @@ def peel(
     Each block is first peeled on a copy that reaches as much further as the outputs do after the last block. The spikes
     inside the block are then taken out of the outputs for good, and those beyond are found again with their own block.
 
-    Parameters
-    ----------
-    outputs : numpy.ndarray of float32, shape (templates, columns)
-    block, n_blocks : int
-        Columns of a block, and blocks.
-    limits : Limits
-    crosstalk : CrossTalk
-    latest : numpy.ndarray of int64, shape (templates,)
-        Column of the latest spike of each template in earlier blocks; kept so.
-    spikes : numpy.ndarray of `SPIKE`
-        Room for some.
-
-    Returns
-    -------
-    numpy.ndarray of `SPIKE`
+    `latest` is the column of the latest spike of each template in earlier blocks, and is kept so. `spikes` is room for
+    some.
     """
     n_templates = len(outputs)
     local = np.empty((n_templates, outputs.shape[1] - (n_blocks - 1) * block), dtype=np.float32)
@@ -268,7 +255,7 @@ def subtract_channel(values: FloatArray, first: int, spike: Any, channel: int, t
 
 @compiled
 def largest(values: FloatArray, sign: np.float32) -> Any:
-    """Largest of the values times `sign`, and the first index that has it."""
+    """Find the largest of the values times `sign`, and its first index."""
     best, where = -np.inf, 0
     for q in range(len(values)):
         if sign * values[q] > best:
@@ -281,23 +268,11 @@ def within_tolerances(
     traces: FloatArray, spikes: Spikes, first: int, blocks: IntArray, templates: Templates, tolerances: Tolerances,
     sigma: FloatArray, reach: int,
 ) -> Any:  # fmt: skip
-    """Which spikes from index `first` on fit their sequence electrode by electrode, shape (spikes - first,).
+    """Find which spikes from index `first` on fit their sequence electrode by electrode, shape (spikes - first,).
 
-    From the traces are taken the spikes of the same and of earlier blocks, as a stream knows them.
-
-    Parameters
-    ----------
-    traces : numpy.ndarray of float32, shape (frames, channels)
-    spikes : numpy.ndarray of `SPIKE`
-        Those to check, and before them earlier ones that may overlap; frames are rows of `traces`, or beyond.
-    first : int
-    blocks : numpy.ndarray of int64, shape (spikes,)
-    templates : Templates
-    tolerances : Tolerances
-        Of the first channels of each template.
-    sigma : numpy.ndarray of float32, shape (channels,)
-    reach : int
-        Frames around the expected peak that are searched.
+    Spikes of the same and of earlier blocks are subtracted from the traces (frames, channels), as a stream knows them.
+    Before `first` come earlier spikes that may overlap; frames are rows of `traces`, or beyond. Peaks are searched
+    within `reach` frames of where they are expected.
     """
     good = np.ones(len(spikes) - first, dtype=np.bool_)
     values = np.empty(2 * reach + 1, dtype=np.float32)

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 def filter_output(waveform: FloatArray, pattern: FloatArray, temporal: FloatArray, rank: int) -> FloatArray:
     """Convolve a filter with a template: output by lag, shape (2 * frames + 1,), lag 0 in the middle.
 
-    Parameters
-    ----------
-    waveform : numpy.ndarray of float32, shape (channels, frames)
-    pattern : numpy.ndarray of float32, shape (channels, ranks)
-        Spatial pattern of the filter on the same channels.
-    temporal : numpy.ndarray of float32, shape (ranks, frames)
-    rank : int
+    `waveform` is (channels, frames), `pattern` (channels, ranks) on the same channels, `temporal` (ranks, frames).
     """
     n_channels, n = waveform.shape
     output = np.zeros(2 * n + 1, dtype=np.float32)
@@ -49,16 +43,9 @@ def filter_output(waveform: FloatArray, pattern: FloatArray, temporal: FloatArra
 def add_events(
     traces: FloatArray, frames: IntArray, labels: IntArray, n_before: int, sums: FloatArray, counts: NDArray[np.float64]
 ) -> None:
-    """Add the windows around `frames` to the sums of their labels; a label below 0 is skipped.
+    """Add the windows around `frames`, rows of `traces`, to the sums of their labels; a label below 0 is skipped.
 
-    Parameters
-    ----------
-    traces : numpy.ndarray of float32, shape (frames, channels)
-    frames, labels : numpy.ndarray of int64, shape (events,)
-        Rows of `traces`; every window is inside.
-    n_before : int
-    sums : numpy.ndarray of float32, shape (labels, window, channels)
-    counts : numpy.ndarray of float64, shape (labels,)
+    `sums` is (labels, window, channels). Every window must lie inside.
     """
     window, n_channels = sums.shape[1], sums.shape[2]
     for i in range(len(frames)):

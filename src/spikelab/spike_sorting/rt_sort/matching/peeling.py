@@ -46,14 +46,7 @@ def later(spikes: Spikes, n_frames: int) -> Spikes:
 
 
 class Matcher:
-    """Finds the spikes of a bank of templates in frames that come in pieces.
-
-    Parameters
-    ----------
-    bank : TemplateBank
-    n_jobs : int
-        Threads; the result does not depend on them.
-    """
+    """Finds the spikes of a bank of templates in frames that come in pieces, with `n_jobs` threads."""
 
     def __init__(self, bank: TemplateBank, n_jobs: int = 1) -> None:
         self.bank = bank
@@ -87,17 +80,9 @@ class Matcher:
         self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come
 
     def push(self, traces_uv: FloatArray) -> Spikes:
-        """Take the next frames; return the spikes that are decided by now.
+        """Take the next frames (frames, channels) in microvolts; return the spikes that are decided by now.
 
-        Parameters
-        ----------
-        traces_uv : numpy.ndarray of float32, shape (frames, channels)
-            Band-passed, in microvolts.
-
-        Returns
-        -------
-        numpy.ndarray of `SPIKE`
-            In the order of blocks; frames count from the first one after the last reset.
+        They are in the order of blocks; frames count from the first one after the last reset.
         """
         bank, block = self.bank, self.block
         self._waiting.append(traces_uv)

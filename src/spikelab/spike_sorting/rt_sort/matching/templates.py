@@ -177,24 +177,11 @@ class TemplateBank:
 
 
 def denoise(mean: FloatArray, n_spikes: float, noise: Noise) -> tuple[IntArray, FloatArray]:
-    """Channels on which a mean waveform differs from noise, largest first, and the waveform there without its noise.
+    """Find the channels on which a mean waveform differs from noise, largest first, and remove its noise there.
 
     A mean of n spikes has noise of 1 / sqrt(n): channels whose peak is within it are left out, and of the rest only
     the singular vectors are kept whose singular values white noise of that size does not reach (its edge lies at
-    sqrt(channels) + sqrt(frames)).
-
-    Parameters
-    ----------
-    mean : numpy.ndarray of float32, shape (frames, channels)
-        In microvolts.
-    n_spikes : float
-    noise : Noise
-
-    Returns
-    -------
-    channels : numpy.ndarray of int64, shape (kept,)
-    waveform : numpy.ndarray of float32, shape (kept, frames)
-        In microvolts.
+    sqrt(channels) + sqrt(frames)). `mean` is (frames, channels), the result (channels, frames), in microvolts.
     """
     scaled = mean / noise.sigma
     peaks = np.abs(scaled).max(axis=0)
@@ -211,36 +198,21 @@ def denoise(mean: FloatArray, n_spikes: float, noise: Noise) -> tuple[IntArray, 
 
 
 def build_bank(
-    means: FloatArray,
-    counts: NDArray[Any],
-    noise: Noise,
-    sampling_frequency: float,
-    parameters: SequenceParameters,
+    means: FloatArray, counts: NDArray[Any], noise: Noise, sampling_frequency: float, parameters: SequenceParameters
 ) -> TemplateBank:
-    """Filters for mean waveforms.
+    """Make the bank of mean waveforms (templates, frames, channels) in microvolts, of so many spikes each.
 
-    Parameters
-    ----------
-    means : numpy.ndarray of float32, shape (templates, frames, channels)
-        In microvolts, with the peak at the frame that :func:`window_frames` says.
-    counts : numpy.ndarray, shape (templates,)
-        Spikes behind each mean.
-    noise : Noise
-    sampling_frequency : float
-    parameters : SequenceParameters
+    Their peaks lie at the frame of :func:`window_frames`.
     """
     clean = [denoise(mean, count, noise) for mean, count in zip(means, counts, strict=True)]
     return bank_from_waveforms(clean, noise, sampling_frequency, parameters)
 
 
 def bank_from_waveforms(
-    clean: list[tuple[IntArray, FloatArray]],
-    noise: Noise,
-    sampling_frequency: float,
-    parameters: SequenceParameters,
+    clean: list[tuple[IntArray, FloatArray]], noise: Noise, sampling_frequency: float, parameters: SequenceParameters,
     tolerances: Tolerances | None = None,
-) -> TemplateBank:
-    """Make the same from ``(channels, waveform)`` of each template, see :func:`denoise`."""
+) -> TemplateBank:  # fmt: skip
+    """Make the bank of ``(channels, waveform)`` of each template, see :func:`denoise`."""
     n_before, n_after = window_frames(sampling_frequency)
     n, n_frames = len(clean), n_before + n_after + 1
     most = max((len(channels) for channels, _ in clean), default=1)
@@ -258,7 +230,7 @@ def bank_from_waveforms(
         used = filter_channels(support, waveform, noise)
         k, kept = len(used), waveform[: len(used)]
         space, course = low_rank(noise.whiten(kept, used))
-        space /= np.float32(noise.gain(noise.root(used) @ (kept / noise.sigma[used][:, None])))
+        space /= np.float32(noise.gain(noise.whitening(used) @ (kept / noise.sigma[used][:, None])))
         rank = len(course)
         filters.channels[u, :k], filters.n_channels[u], filters.ranks[u] = used, k, rank
         filters.spatial[u, :k, :rank], filters.temporal[u, :rank] = space, course
@@ -278,12 +250,12 @@ def bank_from_waveforms(
 
 
 def _room(n: int, most: int) -> tuple[IntArray, IntArray]:
-    """Channels of `n` templates, padded, and how many there are."""
+    """Allocate channels of `n` templates, padded, and their numbers."""
     return np.zeros((n, most), dtype=np.int64), np.zeros(n, dtype=np.int64)
 
 
 def filter_channels(support: IntArray, waveform: FloatArray, noise: Noise) -> IntArray:
-    """Of the support, which come largest first, those that a filter uses."""
+    """Choose the channels of a filter from the support, which is in the order of size."""
     peaks = np.abs(waveform).max(axis=1) / noise.sigma[support]
     energy = np.cumsum(np.sum((waveform / noise.sigma[support][:, None]) ** 2, axis=1))
     enough = int(np.searchsorted(energy, FILTER_ENERGY * energy[-1])) + 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.training import scoring
-from spikelab.spike_sorting.rt_sort.training.card import Card
+from spikelab.spike_sorting.rt_sort.training.card import model_card
 from spikelab.spike_sorting.rt_sort.training.windows import draw_candidates
 from spikelab.system import files
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.rt_sort.training.scoring import HeldOut, Score
 
 RATES = {"mea": 20_000.0, "neuropixels": 30_000.0}
-THRESHOLDS = {"mea": 27.5, "neuropixels": 17.5}  # per cent: the stringent ones of the presets
-TRAINING, CALIBRATION = 0, 2  # what sets the random numbers of each use apart
+THRESHOLDS = {"mea": 27.5, "neuropixels": 17.5}  # per cent: stringent_thresh of the presets
+TRAINING, CALIBRATION = 0, 2  # seeds of each use, beside HELD_OUT
 COMPARED_CHANNELS, N_COMPARED = 8, 4  # the published model takes minutes for these
 
 
@@ -31,13 +31,7 @@ COMPARED_CHANNELS, N_COMPARED = 8, 4  # the published model takes minutes for th
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder to write  [default: ./PROBE]")
 @click.option("--rate", type=click.FloatRange(2000.0), default=None, help="Sampling rate in Hz, if not the probe's.")
 @click.option("--band", nargs=2, type=float, default=None, help="Pass-band in Hz, two numbers  [default: several]")
-@click.option(
-    "--filter",
-    "phase",
-    type=click.Choice(["zero-phase", "causal"]),
-    default=None,
-    help="Kind of filter  [default: both]",
-)
+@click.option("--filter", "phase", type=click.Choice(["zero-phase", "causal"]), help="Kind of filter  [default: both]")
 @click.option("--seed", default=1, help="Of all random numbers.")
 @click.option("--recordings", default=80, help="Training recordings of 32 channels and 4 s.")
 @click.option("--epochs", default=8, help="How often each candidate is seen.")
@@ -74,29 +68,26 @@ def main(
     folder = out or Path(probe)
     model.save(folder)
     held_out = scoring.held_out(seed, rate, held_out_channels, held_out_seconds, fixed)
-    card = Card(
-        probe=probe,
-        samp_freq=rate,
-        fixed=fixed,
-        command=_command(),
-        n_recordings=recordings,
-        n_candidates=len(candidates.labels),
-        n_epochs=epochs,
-        n_parameters=sum(layer.weight.size + layer.bias.size for layer in model.layers),
-        minutes=minutes,
-        scores={recording.name: _score(recording, model) for recording in held_out},
-        compared=_compare(held_out, model, compare) if compare else {},
-        n_compared=COMPARED_CHANNELS,
-        calibration=scoring.calibration(
-            model, draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8), fixed)
-        ),
-    )
-    files.write_text(folder / "model_card.md", card.text())
-    click.echo(card.text())
+    facts = {
+        "probe": probe,
+        "command": _command(),
+        "n_recordings": recordings,
+        "n_candidates": len(candidates.labels),
+        "n_epochs": epochs,
+        "n_parameters": sum(layer.weight.size + layer.bias.size for layer in model.layers),
+        "minutes": minutes,
+    }
+    scores = {recording.name: _score(recording, model) for recording in held_out}
+    compared = _compare(held_out, model, compare) if compare else {}
+    fresh = draw_candidates(np.random.default_rng([seed, CALIBRATION]), model, max(1, recordings // 8), fixed)
+    calibration = scoring.calibration(model, fresh)
+    card = model_card(facts, rate, fixed, scores, compared, COMPARED_CHANNELS, calibration)
+    files.write_text(folder / "model_card.md", card)
+    click.echo(card)
 
 
 def _fixed(rate: float, band: tuple[float, float] | None, phase: str | None) -> dict[str, Any]:
-    """Fields of the recipes that all recordings share."""
+    """Collect the fields of the recipes that all recordings share."""
     fixed: dict[str, Any] = {}
     if band is not None:
         if not 0 < band[0] < band[1] < rate / 2:
@@ -112,8 +103,8 @@ def _fixed(rate: float, band: tuple[float, float] | None, phase: str | None) -> 
 
 def _score(recording: HeldOut, model: ModelSpikeSorter) -> dict[str, Score]:
     return {
-        "this model": scoring.score_gated(recording, model),
-        "every extreme": scoring.score_gated(recording, model, 1.0, 1.0),
+        "this model": scoring.score_detected(recording, model),
+        "every extreme": scoring.score_detected(recording, model, 1.0, 1.0),
         "4 sigma": scoring.score_threshold(recording, model, 4.0),
         "5 sigma": scoring.score_threshold(recording, model, 5.0),
     }
@@ -123,13 +114,13 @@ def _compare(held_out: list[HeldOut], model: ModelSpikeSorter, folder: Path) -> 
     other = ModelSpikeSorter.load(folder)
     parts = [recording.first_channels(COMPARED_CHANNELS) for recording in held_out[:N_COMPARED]]
     return {
-        part.name: {"this model": scoring.score_gated(part, model), "published": scoring.score_dense(part, other)}
+        part.name: {"this model": scoring.score_detected(part, model), "published": scoring.score_dense(part, other)}
         for part in parts
     }
 
 
 def _command() -> str:
-    """The command line without the folders, which differ from machine to machine and change nothing in the weights."""
+    """Quote the command line without its folders, which do not change the weights."""
     kept = iter(sys.argv[1:])
     words = [word for word in kept if word not in ("--out", "--compare") or next(kept, None) is None]
     return shlex.join(["python", "-m", __package__ or "", *words])

@@ -1,8 +1,7 @@
-"""The page that lies beside the weights: what they were trained on, how, and how well they do."""
+"""The model card: data, training and scores of a model, in Markdown beside the weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -58,72 +57,32 @@ several input scalings:
 """
 
 
-@dataclass(frozen=True)
-class Card:
-    """What the page says.
+def model_card(
+    facts: Mapping[str, Any], samp_freq: float, fixed: Mapping[str, Any], scores: Table, compared: Table,
+    n_compared: int, calibration: Sequence[tuple[str, int, float]],
+) -> str:  # fmt: skip
+    """Write the page.
 
-    Attributes
-    ----------
-    probe : str
-    samp_freq : float
-        In Hz.
-    fixed : mapping of str to Any
-        Fields of the recipes that were not drawn.
-    command : str
-        What makes the same weights.
-    n_recordings, n_candidates, n_epochs, n_parameters : int
-    minutes : float
-        CPU time of data and training.
-    scores : mapping of str to mapping of str to Score
-        By recording, then by method.
-    compared : mapping of str to mapping of str to Score
-        The same beside a published model, on `n_compared` channels; may be empty.
-    n_compared : int
-    calibration : sequence of (str, int, float)
-        Range of probabilities, candidates in it, part of them that is true.
+    `facts` are the values of the text that need no formatting, `fixed` the fields of the recipes that were not drawn.
+    `scores` and `compared` (beside a published model, on `n_compared` channels; may be empty) are by recording, then
+    by method. `calibration` has a range of probabilities, the candidates in it, and the share of true ones.
     """
-
-    probe: str
-    samp_freq: float
-    fixed: Mapping[str, Any]
-    command: str
-    n_recordings: int
-    n_candidates: int
-    n_epochs: int
-    n_parameters: int
-    minutes: float
-    scores: Table
-    compared: Table
-    n_compared: int
-    calibration: Sequence[tuple[str, int, float]]
-
-    def text(self) -> str:
-        """The page, in Markdown."""
-        values = vars(self) | {
-            "khz": self.samp_freq / 1000,
-            "bands": self._bands(),
-            "filters": self._filters(),
-            "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
-            "scores": _score_table(self.scores),
-            "compared": "",
-            "calibration": _table(
-                ["probability", "candidates", "true"],
-                [[name, f"{count:,}", f"{100 * part:.1f} %"] for name, count, part in self.calibration],
-            ),
-        }
-        if self.compared:
-            values["compared"] = COMPARED.format(n_channels=self.n_compared, table=_score_table(self.compared))
-        return TEXT.format(**values)
-
-    def _bands(self) -> str:
-        if "low_hz" not in self.fixed:
-            return "pass-bands differ"
-        return f"the pass-band is {self.fixed['low_hz']:g} to {self.fixed['high_hz']:g} Hz"
-
-    def _filters(self) -> str:
-        if "causal" not in self.fixed:
-            return "filters are zero-phase or causal"
-        return f"all filters are {'causal' if self.fixed['causal'] else 'zero-phase'}"
+    bands, filters = "pass-bands differ", "filters are zero-phase or causal"
+    if "low_hz" in fixed:
+        bands = f"the pass-band is {fixed['low_hz']:g} to {fixed['high_hz']:g} Hz"
+    if "causal" in fixed:
+        filters = f"all filters are {'causal' if fixed['causal'] else 'zero-phase'}"
+    rows = [[name, f"{count:,}", f"{100 * part:.1f} %"] for name, count, part in calibration]
+    return TEXT.format(
+        **facts,
+        khz=samp_freq / 1000,
+        bands=bands,
+        filters=filters,
+        packages=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        scores=_score_table(scores),
+        compared=COMPARED.format(n_channels=n_compared, table=_score_table(compared)) if compared else "",
+        calibration=_table(["probability", "candidates", "true"], rows),
+    )
 
 
 def _score_table(scores: Table) -> str:

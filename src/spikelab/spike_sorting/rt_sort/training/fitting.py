@@ -25,7 +25,7 @@ LARGEST_RATE, WARM_UP, DECAY = 3e-3, 0.1, 1e-2
 
 
 def blank_model(samp_freq: float, threshold_percent: float) -> ModelSpikeSorter:
-    """A model whose weights are zero."""
+    """Make a model whose weights are zero."""
     context = round(WINDOW_MS * samp_freq / 1000)
     shapes = patch_shapes(ARCHITECTURE, 2 * context + 1)
     n_inputs = [1, *(n_outputs for n_outputs, _ in shapes)]
@@ -51,24 +51,11 @@ def fit(
 ) -> ModelSpikeSorter:
     """Find the weights that minimise the cross-entropy of the candidates' labels.
 
-    Parameters
-    ----------
-    model : ModelSpikeSorter
-        Of the shapes that are wanted.
-    candidates : Candidates
-    n_epochs : int
-        How often each candidate is seen.
-    seed : int
-        Of the first weights and of the order; the same seed gives the same weights on the same machine.
-    report : callable
-        Is given a line of text after each epoch.
-
-    Returns
-    -------
-    ModelSpikeSorter
+    Each candidate is seen `n_epochs` times; `report` takes a line of text after each. The same `seed`, of the first
+    weights and of the order, gives the same weights on the same machine.
     """
     torch.manual_seed(seed)
-    # One value per channel is left after the first layer, so that all layers are matrices.
+    # The first layer leaves one value per channel, so all layers are matrices.
     network = torch.nn.Sequential()
     for index, layer in enumerate(model.layers):
         if index:

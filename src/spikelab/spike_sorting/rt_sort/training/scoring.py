@@ -1,4 +1,4 @@
-"""How well spikes are found on held-out recordings: the best F1 over all thresholds, for the network and for others."""
+"""Score detection on held-out recordings: the best F1 over all thresholds, for the network and other methods."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from spikelab.spike_sorting.rt_sort.detection.network import Network, dense_logits
-from spikelab.spike_sorting.rt_sort.detection.noise import block_frames, block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.detection.noise import SigmaStream, block_frames
 from spikelab.spike_sorting.rt_sort.detection.peaks import (
-    GATE_SIGMA,
-    GATE_SIGMA_POSITIVE,
+    THRESHOLD_SIGMA,
+    THRESHOLD_SIGMA_POSITIVE,
     PeakDetector,
     detect_peaks,
     inference_scaling,
@@ -25,20 +25,17 @@ from spikelab.system.compiling import compiled
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
     from spikelab.spike_sorting.rt_sort.training.windows import Candidates
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
 
 TOLERANCE_MS = 0.3
-SCALINGS = (0.5, 0.4, 0.35, 0.3)  # of the published default, which is too hot for filtered noise
+SCALINGS = (0.5, 0.4, 0.35, 0.3)  # of the published default, which is too large for filtered noise
 MIN_PROBABILITY = 0.002
 PEAK_MS = 0.2  # a dense logit is a peak if none is larger within this
 END_S = 0.15
-HELD_OUT = 1  # what sets these recordings' random numbers apart from those of training
+HELD_OUT = 1  # seed of these recordings, beside that of training
 N_VARIED = 3
 BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.01)
 NUMERATORS = {20_000.0: 12.6, 30_000.0: 15.4}  # of the published models' input
@@ -46,7 +43,7 @@ NUMERATORS = {20_000.0: 12.6, 30_000.0: 15.4}  # of the published models' input
 
 @dataclass(frozen=True)
 class Score:
-    """Best F1, and recall, precision and threshold there."""
+    """Best F1, with recall, precision and threshold there."""
 
     f1: float
     recall: float
@@ -63,23 +60,17 @@ class HeldOut:
     simulation: Simulation
 
     def first_channels(self, n: int) -> HeldOut:
-        """The same recording with its first `n` channels only."""
+        """Select the first `n` channels."""
         whole = self.simulation
         kept = whole.channels < n
-        part = Simulation(
-            np.ascontiguousarray(whole.traces_uv[:, :n]),
-            frames=whole.frames[kept],
-            channels=whole.channels[kept],
-            snrs=whole.snrs[kept],
-            signs=whole.signs[kept],
-        )
-        return replace(self, simulation=part)
+        spikes = (values[kept] for values in (whole.frames, whole.channels, whole.snrs, whole.signs))
+        return replace(self, simulation=Simulation(np.ascontiguousarray(whole.traces_uv[:, :n]), *spikes))
 
 
 def held_out(
     seed: int, nominal_hz: float, n_channels: int, duration_s: float, fixed: Mapping[str, Any] | None = None
 ) -> list[HeldOut]:
-    """Plain recordings in white and in coloured noise, one with many overlaps, and some of every kind.
+    """Generate plain recordings in white and in coloured noise, one with many overlaps, and some of every kind.
 
     `fixed` are fields of all recipes, as in training.
     """
@@ -98,35 +89,27 @@ def held_out(
     ]
 
 
-def score_gated(
-    recording: HeldOut,
-    model: ModelSpikeSorter,
-    gate_sigma: float = GATE_SIGMA,
-    gate_sigma_positive: float = GATE_SIGMA_POSITIVE,
-) -> Score:
-    """The model as it is used, or with another gate."""
+def score_detected(recording: HeldOut, model: ModelSpikeSorter, *thresholds: float) -> Score:
+    """Score the model, with its usual thresholds for candidates or with others (negative, positive, in sigma)."""
+    negative, positive = thresholds or (THRESHOLD_SIGMA, THRESHOLD_SIGMA_POSITIVE)
     peaks = detect_peaks(
-        recording.simulation.traces_uv,
-        model,
-        recording.sampling_frequency,
-        gate_sigma=gate_sigma,
-        gate_sigma_positive=gate_sigma_positive,
-        min_probability=MIN_PROBABILITY,
-    )
+        recording.simulation.traces_uv, model, recording.sampling_frequency, threshold_sigma=negative,
+        threshold_sigma_positive=positive, min_probability=MIN_PROBABILITY,
+    )  # fmt: skip
     return best_f1(recording, peaks["frame"], peaks["channel"].astype(np.int64), probability(peaks["logit"]))
 
 
-def probability(logits: Floats) -> Floats:
-    """The logistic function."""
+def probability(logits: FloatArray) -> FloatArray:
+    """Compute the logistic function."""
     return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
 def score_threshold(recording: HeldOut, model: ModelSpikeSorter, sigmas: float) -> Score:
-    """A threshold on the size of troughs and of crests, in sigma; the model only says how the gate is built."""
+    """Score a threshold on the size of extremes, in sigma; the model only sets the geometry of candidates."""
     fs = recording.sampling_frequency
-    detector = PeakDetector(model, fs, gate_sigma=sigmas, gate_sigma_positive=sigmas)
+    detector = PeakDetector(model, fs, threshold_sigma=sigmas, threshold_sigma_positive=sigmas)
     traces, size = recording.simulation.traces_uv, detector.n_block_frames
-    sigma = sigma_track(block_sigmas(traces, size))
+    sigma = SigmaStream(traces.shape[1], size).feed(traces)
     found = [
         detector.candidates(traces, block * size, (block + 1) * size, sigma[block])
         for block in range(WARM_UP_BLOCKS, len(sigma) - 2)
@@ -136,7 +119,7 @@ def score_threshold(recording: HeldOut, model: ModelSpikeSorter, sigmas: float) 
 
 
 def score_dense(recording: HeldOut, model: ModelSpikeSorter) -> Score:
-    """A model that wants microvolts, evaluated at every frame, at its best input scaling."""
+    """Score a model that takes microvolts, evaluated at every frame, at its best input scaling."""
     traces = recording.simulation.traces_uv
     scaling = inference_scaling(traces[: block_frames(recording.sampling_frequency)], NUMERATORS[model.samp_freq])
     centred = (traces - np.median(traces, axis=0)).astype(np.float32)
@@ -147,7 +130,7 @@ def score_dense(recording: HeldOut, model: ModelSpikeSorter) -> Score:
     return max(scores, key=lambda score: score.f1)
 
 
-def _score_logits(recording: HeldOut, model: ModelSpikeSorter, normalised: Floats) -> Score:
+def _score_logits(recording: HeldOut, model: ModelSpikeSorter, normalised: FloatArray) -> Score:
     logits = dense_logits(model, normalised)
     radius = round(PEAK_MS * recording.sampling_frequency / 1000)
     is_peak = (maximum_filter1d(logits, 2 * radius + 1, axis=0) == logits) & (logits > np.log(MIN_PROBABILITY))
@@ -155,11 +138,11 @@ def _score_logits(recording: HeldOut, model: ModelSpikeSorter, normalised: Float
     return best_f1(recording, frames + model.buffer_front_sample, channels, probability(logits[frames, channels]))
 
 
-def best_f1(recording: HeldOut, frames: Ints, channels: Ints, scores: Floats) -> Score:
-    """Match from the highest score down, each to the largest true spike nearby that is free; best over thresholds.
+def best_f1(recording: HeldOut, frames: IntArray, channels: IntArray, scores: FloatArray) -> Score:
+    """Match detections to true spikes; return the best score over thresholds.
 
-    True spikes count from `CERTAIN_SNR` on. What matches one between that and `DOUBTFUL_SNR` is not scored, what
-    matches a smaller one is false.
+    From the highest score down, each is matched to the largest true spike nearby that is free. True spikes count from
+    `CERTAIN_SNR` on; matches of spikes between that and `DOUBTFUL_SNR` are not scored, of smaller ones they are false.
     """
     truth = recording.simulation
     fs = recording.sampling_frequency
@@ -187,7 +170,7 @@ def best_f1(recording: HeldOut, frames: Ints, channels: Ints, scores: Floats) ->
 
 
 @compiled
-def match(keys: Ints, true_keys: Ints, snrs: Floats, tolerance: int, matched: Floats) -> None:
+def match(keys: IntArray, true_keys: IntArray, snrs: FloatArray, tolerance: int, matched: FloatArray) -> None:
     """Write the SNR of the true spike that each key, in order, is given; 0 for none."""
     taken = np.zeros(true_keys.size, dtype=np.bool_)
     for i in range(keys.size):
@@ -203,10 +186,7 @@ def match(keys: Ints, true_keys: Ints, snrs: Floats, tolerance: int, matched: Fl
 
 
 def calibration(model: ModelSpikeSorter, candidates: Candidates) -> list[tuple[str, int, float]]:
-    """In bins of the probability: the bin, how many candidates are in it, and which part of them is true.
-
-    Candidates that match a spike of doubtful size are left out.
-    """
+    """Bin candidates by probability: name, number and share of true ones of each bin; doubtful ones are left out."""
     certain = candidates.weights > 0
     logits = Network(model).logits(candidates.windows[certain].astype(np.float32))[:, 0]
     probabilities, labels = probability(logits), candidates.labels[certain]

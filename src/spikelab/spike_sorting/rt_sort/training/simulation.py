@@ -1,7 +1,7 @@
-"""Recordings with known spikes, channel by channel, as varied as what a detection model will meet.
+"""Simulate recordings with known spikes, channel by channel, as varied as those that a detection model will meet.
 
-Everything is drawn from one random generator. Waveforms are SpikeInterface's generated ones, made at a multiple of the
-sampling rate so that spikes fall between frames, and band-passed like a recording.
+Waveforms are SpikeInterface's generated ones, made at a multiple of the sampling rate so that spikes fall between
+frames, and band-passed like a recording.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
+    from spikelab.spike_sorting.data import FloatArray, IntArray
+
 
 OVERSAMPLING = 8
 MS_BEFORE, MS_AFTER = 2.0, 5.0
@@ -30,26 +30,24 @@ BACKGROUND_HZ = 150.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a generated recording is like.
+    """Parameters of a simulated recording.
 
     Attributes
     ----------
     sampling_frequency, low_hz, high_hz : float
         Rate and pass-band, in Hz.
     causal : bool
-        Whether the filter looks only back.
+        False for a zero-phase filter.
     noise_exponent : float
         The noise has power ``1 / f ** noise_exponent`` before the filter.
     shared_noise : float
         Part of the noise's power that a channel shares with its neighbours.
     sigma_uv : float
         Noise, in microvolts.
-    rates_hz : tuple of float
-        Range of the spikes per second and channel, log-uniform.
-    snrs : tuple of float
-        Range of the units' amplitudes in units of the noise, log-uniform.
+    rates_hz, snrs : tuple of float
+        Log-uniform ranges of the spikes per second and channel, and of amplitudes in units of the noise.
     variety : bool
-        Also crests, axons, bursts, background spikes, artefacts and a noise that changes; otherwise Poisson trains.
+        Also positive spikes, axons, bursts, background spikes and artefacts; otherwise Poisson trains.
     """
 
     sampling_frequency: float
@@ -68,28 +66,27 @@ class Recipe:
 class Simulation:
     """Traces in microvolts, shape (frames, channels), and the true spikes in the order of frames.
 
-    `frames` is where the larger one of a spike's trough and crest lies, `snrs` how large it is in units of the noise,
-    `signs` is -1 for a trough.
+    `frames`, `snrs` (units of the noise) and `signs` are those of the largest extreme of a spike.
     """
 
-    traces_uv: Floats
-    frames: Ints
-    channels: Ints
-    snrs: Floats
-    signs: Ints
+    traces_uv: FloatArray
+    frames: IntArray
+    channels: IntArray
+    snrs: FloatArray
+    signs: IntArray
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Waveforms with a largest value of +/-1, shape (shapes, samples), at `OVERSAMPLING` times the rate; its place."""
+    """Waveforms (shapes, samples) at `OVERSAMPLING` times the rate; place and sign of their extremes of +/-1."""
 
-    values: Floats
-    peaks: Ints
-    signs: Ints
+    values: FloatArray
+    peaks: IntArray
+    signs: IntArray
 
 
 def draw_recipe(rng: Generator, nominal_hz: float) -> Recipe:
-    """A recording like those that labs make, within 15 % of the nominal rate."""
+    """Draw a recipe like the recordings of labs, within 15 % of the nominal rate."""
     fs = nominal_hz * rng.uniform(0.85, 1.15)
     return Recipe(
         sampling_frequency=fs,
@@ -105,7 +102,7 @@ def draw_recipe(rng: Generator, nominal_hz: float) -> Recipe:
 
 
 def simulate(rng: Generator, recipe: Recipe, n_channels: int, duration_s: float) -> Simulation:
-    """Generate a recording."""
+    """Simulate a recording."""
     n_frames = round(duration_s * recipe.sampling_frequency)
     traces = make_noise(rng, recipe, n_channels, n_frames)
     shapes = make_shapes(rng, recipe, 8 * n_channels if recipe.variety else 4 * n_channels)
@@ -128,8 +125,8 @@ def simulate(rng: Generator, recipe: Recipe, n_channels: int, duration_s: float)
     return Simulation(uv, frames[order], channels[order], snrs[order], signs[order])
 
 
-def make_noise(rng: Generator, recipe: Recipe, n_channels: int, n_frames: int) -> Floats:
-    """Band-passed noise of unit variance, shape (channels, frames)."""
+def make_noise(rng: Generator, recipe: Recipe, n_channels: int, n_frames: int) -> FloatArray:
+    """Generate band-passed noise of unit variance, shape (channels, frames)."""
     frequencies = np.fft.rfftfreq(n_frames, 1 / recipe.sampling_frequency)
     _, response = freqz_sos(_band_pass(recipe, 1), worN=frequencies, fs=recipe.sampling_frequency)
     gain = np.abs(response) ** (1 if recipe.causal else 2) * np.maximum(frequencies, 1) ** (-recipe.noise_exponent / 2)
@@ -146,7 +143,7 @@ def make_noise(rng: Generator, recipe: Recipe, n_channels: int, n_frames: int) -
 
 
 def make_shapes(rng: Generator, recipe: Recipe, n_shapes: int) -> Shapes:
-    """Waveforms of as many neurons, seen from near or far."""
+    """Generate waveforms of `n_shapes` neurons."""
     fs = recipe.sampling_frequency * OVERSAMPLING
     raw = np.stack([_one_shape(rng, fs, recipe.variety) for _ in range(n_shapes)])
     filtered = _filter(recipe, OVERSAMPLING, raw)
@@ -159,8 +156,8 @@ def _one_shape(rng: Generator, fs: float, variety: bool) -> NDArray[np.float64]:
     names = ("depolarization_ms", "repolarization_ms", "recovery_ms", "positive_amplitude", "smooth_ms")
     drawn = {name: rng.uniform(*default_unit_params_range[name]) for name in names}
     if variety:  # also the narrow and the broad
-        stretch = rng.uniform(0.7, 1.6)
-        drawn = {name: value * (stretch if name.endswith("_ms") else 1) for name, value in drawn.items()}
+        dilation = rng.uniform(0.7, 1.6)
+        drawn = {name: value * (dilation if name.endswith("_ms") else 1) for name, value in drawn.items()}
     shape: NDArray[np.float64] = generate_single_fake_waveform(
         fs, ms_before=MS_BEFORE, ms_after=MS_AFTER, **drawn
     ).astype(np.float64)
@@ -173,14 +170,13 @@ def _one_shape(rng: Generator, fs: float, variety: bool) -> NDArray[np.float64]:
     return shape
 
 
-def make_trains(rng: Generator, recipe: Recipe, duration_s: float) -> tuple[NDArray[np.float64], Ints, Floats]:
-    """Times in seconds, unit of each spike, and its amplitude in units of the noise, of one channel."""
+def make_trains(rng: Generator, recipe: Recipe, duration_s: float) -> tuple[NDArray[np.float64], IntArray, FloatArray]:
+    """Draw the spikes of one channel: times in seconds, units, and amplitudes in units of the noise."""
     rate = float(_log_uniform(rng, recipe.rates_hz, 1)[0])
     times = rng.uniform(0, duration_s, rng.poisson(rate * duration_s))
     units = rng.integers(0, N_UNITS, len(times))
     amplitudes = _log_uniform(rng, recipe.snrs, N_UNITS)
     if not recipe.variety:
-        # Each spike has an amplitude of its own.
         return times, units, _log_uniform(rng, recipe.snrs, len(times)).astype(np.float32)
     sizes = amplitudes[units] * rng.normal(1, 0.07, len(times))
     times, units, sizes = _add_bursts(rng, times, units, sizes)
@@ -192,9 +188,9 @@ def make_trains(rng: Generator, recipe: Recipe, duration_s: float) -> tuple[NDAr
 
 
 def _add_bursts(
-    rng: Generator, times: NDArray[np.float64], units: Ints, sizes: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], Ints, NDArray[np.float64]]:
-    """Let some units fire in bursts of up to six, each spike smaller than the one before."""
+    rng: Generator, times: NDArray[np.float64], units: IntArray, sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], IntArray, NDArray[np.float64]]:
+    """Add bursts of up to six spikes to some units, each spike smaller than the one before."""
     bursting = rng.random(N_UNITS) < 0.3
     extra = np.where(bursting[units], rng.integers(0, 6, len(times)), 0)
     source = np.repeat(np.arange(len(times)), extra)
@@ -209,9 +205,9 @@ def _add_bursts(
 
 
 def add_spikes(
-    trace: Floats, shapes: Shapes, places: NDArray[np.float64], chosen: Ints, sizes: Floats
-) -> tuple[Ints, Floats, Ints]:
-    """Add spikes to the trace of a channel, with their extremes at `places` (frames and fractions of them).
+    trace: FloatArray, shapes: Shapes, places: NDArray[np.float64], chosen: IntArray, sizes: FloatArray
+) -> tuple[IntArray, FloatArray, IntArray]:
+    """Add spikes to the trace of a channel, with extremes at `places` (fractional frames).
 
     Returns frame, size and sign of those above `SMALLEST_SNR`.
     """
@@ -230,8 +226,8 @@ def add_spikes(
     return frames[true], sizes[true], shapes.signs[chosen[true]]
 
 
-def make_artefacts(rng: Generator, recipe: Recipe, n_channels: int, n_frames: int) -> Floats:
-    """What is no spike: stimulation, movement, glitches of the converter; shape (channels, frames)."""
+def make_artefacts(rng: Generator, recipe: Recipe, n_channels: int, n_frames: int) -> FloatArray:
+    """Generate artefacts: stimulation, movement, glitches of the converter; shape (channels, frames)."""
     fs = recipe.sampling_frequency
     raw = np.zeros((n_channels, n_frames))
     late = np.zeros(raw.shape)

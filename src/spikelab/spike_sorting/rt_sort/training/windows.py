@@ -1,6 +1,6 @@
-"""What the network is trained on: the windows that the gate lets through, and whether a true spike is in their middle.
+"""Training data of the network: windows of threshold candidates, labelled by whether a true spike is in their middle.
 
-The windows are cut by the very code that detects, sigma track included, so that training sees what will be seen.
+The windows are cut by the code of detection, noise included.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.detection.noise import block_sigmas, sigma_track
+from spikelab.spike_sorting.rt_sort.detection.noise import SigmaStream
 from spikelab.spike_sorting.rt_sort.detection.peaks import PeakDetector
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, draw_recipe, simulate
 from spikelab.system.compiling import compiled
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
+    from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
     from spikelab.spike_sorting.rt_sort.training.simulation import Simulation
 
-    Floats = NDArray[np.float32]
-    Ints = NDArray[np.int64]
 
-# Lower than the gates of detection, so that their place can be chosen afterwards.
-GATE_SIGMA, GATE_SIGMA_POSITIVE = 2.3, 3.0
+# Lower than the thresholds of detection, which can be chosen afterwards.
+THRESHOLD_SIGMA, THRESHOLD_SIGMA_POSITIVE = 2.3, 3.0
 TOLERANCE_MS = 0.2
 CERTAIN_SNR, DOUBTFUL_SNR = 4.0, 3.0  # true from the one on, false below the other, not scored between
 VARIED = 0.6  # of the training recordings; the others are plain
@@ -38,24 +37,15 @@ WARM_UP_BLOCKS = 2
 
 @dataclass(frozen=True)
 class Candidates:
-    """What passes the gate in a recording.
-
-    Attributes
-    ----------
-    windows : numpy.ndarray of float16, shape (candidates, samples)
-    labels : numpy.ndarray of float32, shape (candidates,)
-        1 for a true spike.
-    weights : numpy.ndarray of float32, shape (candidates,)
-        0 where nobody could tell.
-    """
+    """Threshold candidates: windows (candidates, samples), labels (1: true spike) and weights (0: doubtful)."""
 
     windows: NDArray[np.float16]
-    labels: Floats
-    weights: Floats
+    labels: FloatArray
+    weights: FloatArray
 
 
 def training_recipe(rng: Generator, nominal_hz: float, fixed: Mapping[str, Any]) -> Recipe:
-    """A recording of every kind, or a plain one; `fixed` are fields of the recipe that are not drawn."""
+    """Draw a recipe of every kind, or a plain one; `fixed` are fields that are not drawn."""
     if rng.random() < VARIED:
         recipe = draw_recipe(rng, nominal_hz)
     else:
@@ -66,7 +56,7 @@ def training_recipe(rng: Generator, nominal_hz: float, fixed: Mapping[str, Any])
 def draw_candidates(
     rng: Generator, model: ModelSpikeSorter, n_recordings: int, fixed: Mapping[str, Any] | None = None
 ) -> Candidates:
-    """Candidates of `n_recordings` new recordings, for a model of this geometry and rate."""
+    """Generate recordings and gather their candidates, for a model of this geometry and rate."""
     parts = []
     for _ in range(n_recordings):
         recipe = training_recipe(rng, model.samp_freq, fixed or {})
@@ -77,10 +67,12 @@ def draw_candidates(
 
 
 def find_candidates(simulation: Simulation, model: ModelSpikeSorter, sampling_frequency: float) -> Candidates:
-    """Candidates of a recording, without its first blocks and its end."""
-    detector = PeakDetector(model, sampling_frequency, gate_sigma=GATE_SIGMA, gate_sigma_positive=GATE_SIGMA_POSITIVE)
+    """Gather the candidates of a recording, without its first blocks and its end."""
+    detector = PeakDetector(
+        model, sampling_frequency, threshold_sigma=THRESHOLD_SIGMA, threshold_sigma_positive=THRESHOLD_SIGMA_POSITIVE
+    )
     traces, size = simulation.traces_uv, detector.n_block_frames
-    sigma = sigma_track(block_sigmas(traces, size))
+    sigma = SigmaStream(traces.shape[1], size).feed(traces)
     frames, channels, windows = [], [], []
     for block in range(WARM_UP_BLOCKS, len(sigma) - 2):
         rows, columns = detector.candidates(traces, block * size, (block + 1) * size, sigma[block])
@@ -93,8 +85,10 @@ def find_candidates(simulation: Simulation, model: ModelSpikeSorter, sampling_fr
     return Candidates(np.concatenate(windows), *_label(simulation, places, electrodes, signs, tolerance))
 
 
-def _label(simulation: Simulation, frames: Ints, channels: Ints, signs: Ints, tolerance: int) -> tuple[Floats, Floats]:
-    """Labels and weights: of each true spike, the nearest candidate of its sign; the larger spike has the last word."""
+def _label(
+    simulation: Simulation, frames: IntArray, channels: IntArray, signs: IntArray, tolerance: int
+) -> tuple[FloatArray, FloatArray]:
+    """Label and weigh the candidate of its sign nearest to each true spike; of several spikes the largest counts."""
     span = len(simulation.traces_uv) + 2 * tolerance + 1
     keys = channels * span + frames
     order = np.argsort(keys)
@@ -111,8 +105,10 @@ def _label(simulation: Simulation, frames: Ints, channels: Ints, signs: Ints, to
 
 
 @compiled
-def find_nearest(keys: Ints, signs: Ints, true_keys: Ints, true_signs: Ints, tolerance: int, nearest: Ints) -> None:
-    """For each true spike the index of the nearest of the ascending `keys` within `tolerance` that has its sign."""
+def find_nearest(
+    keys: IntArray, signs: IntArray, true_keys: IntArray, true_signs: IntArray, tolerance: int, nearest: IntArray
+) -> None:
+    """Write for each true spike the index of the nearest of the ascending `keys` within `tolerance`, of its sign."""
     for spike in range(true_keys.size):
         best = tolerance + 1
         at = np.searchsorted(keys, true_keys[spike] - tolerance)

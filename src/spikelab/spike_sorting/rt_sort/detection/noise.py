@@ -79,7 +79,7 @@ class SigmaStream:
                 newest = block_sigmas(self._block, self.n_block_frames)
                 self._past = np.concatenate([self._past, newest])[-N_PAST:]
                 rows.append(median_of_past(self._past))
-        return np.array(rows, dtype=np.float32).reshape(-1, self._block.shape[1])
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self._block.shape[1])
 
 
 @compiled

@@ -131,8 +131,9 @@ def detect_sequences(
     >>> from spikelab.spike_sorting.recording import open_recording
     >>> from spikelab.spike_sorting.rt_sort import detect_sequences
     >>> filtered = open_recording("culture.raw.h5", RecordingConfig())
-    >>> detect_sequences(filtered).n_sequences
-    4
+    >>> rt_sort = detect_sequences(filtered)
+    >>> rt_sort.sort_offline(filtered).get_num_units() == rt_sort.n_sequences
+    True
     """
     parameters = resolve(probe, params)
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)

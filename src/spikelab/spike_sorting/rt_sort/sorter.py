@@ -54,8 +54,8 @@ class RTSort:
     --------
     >>> from spikelab.spike_sorting.rt_sort import RTSort
     >>> rt_sort = RTSort.load("sorted_rt_sort_culture/stages/sorting/rt_sort")
-    >>> rt_sort.n_sequences, len(rt_sort.channel_ids)
-    (4, 16)
+    >>> rt_sort.sampling_frequency, len(rt_sort.channel_ids)
+    (20000.0, 16)
     """
 
     sampling_frequency: float

@@ -65,9 +65,9 @@ def grouped(ordered: Doubles) -> tuple[Doubles, Doubles, IntArray]:
 def starting_means(x: Doubles, weights: Doubles, n_components: int, even: bool) -> Doubles:
     """Choose quantiles of the sample, or of its range if `even`, which finds small components far away."""
     shares = (np.arange(n_components) + 0.5) / n_components
-    if even:
-        return x[0] + shares * (x[-1] - x[0])
-    return x[np.searchsorted(np.cumsum(weights), shares * weights.sum())]
+    quantiles = np.searchsorted(np.cumsum(weights), shares * weights.sum())
+    means: Doubles = x[0] + shares * (x[-1] - x[0]) if even else x[quantiles]
+    return means
 
 
 @compiled

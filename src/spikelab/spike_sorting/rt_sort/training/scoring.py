@@ -63,8 +63,9 @@ class HeldOut:
         """Select the first `n` channels."""
         whole = self.simulation
         kept = whole.channels < n
-        spikes = (values[kept] for values in (whole.frames, whole.channels, whole.snrs, whole.signs))
-        return replace(self, simulation=Simulation(np.ascontiguousarray(whole.traces_uv[:, :n]), *spikes))
+        traces = np.ascontiguousarray(whole.traces_uv[:, :n])
+        spikes = whole.frames[kept], whole.channels[kept], whole.snrs[kept], whole.signs[kept]
+        return replace(self, simulation=Simulation(traces, *spikes))
 
 
 def held_out(

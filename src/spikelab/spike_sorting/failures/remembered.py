@@ -27,7 +27,7 @@ def no_longer_valid(before: Mapping[str, str], now: Mapping[str, str]) -> str | 
 
 def failure_to_dict(failure: SpikeSortingClassifiedError, folder: Path) -> dict[str, Any]:
     """Encode class name, message and attributes; the sorter's log is copied into `folder`: the scratch is deleted."""
-    attributes = {name: _plain(value) for name, value in vars(failure).items() if not name.startswith("_")}
+    attributes = {name: plain(value, other=str) for name, value in vars(failure).items() if not name.startswith("_")}
     message = str(failure)
     log_path = attributes.get("log_path")
     if log_path is not None:
@@ -68,11 +68,3 @@ def point_at_copied_log(failure: SpikeSortingClassifiedError, folder: Path) -> N
     copy = folder / Path(log_path).name
     failure.args = tuple(arg.replace(str(log_path), str(copy)) if isinstance(arg, str) else arg for arg in failure.args)
     failure.log_path = copy  # type: ignore[attr-defined]  # not every class has one
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON holds it; a value of another type as text."""
-    try:
-        return plain(value)
-    except TypeError:
-        return str(value)

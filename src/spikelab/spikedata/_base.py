@@ -139,8 +139,7 @@ class CriterionResult(TypedDict):
 def _equal(a: Any, b: Any) -> bool:
     """Whether `a` and `b` have the same type and content, dtypes included; NaN equals NaN."""
     if isinstance(a, np.ndarray):
-        same_dtype = isinstance(b, np.ndarray) and a.dtype == b.dtype
-        return same_dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fcmM")
+        return _equal_array(a, b)
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
@@ -149,3 +148,7 @@ def _equal(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_equal, a, b))
     # NaN and NaT are the values that differ from themselves.
     return bool(a == b) or bool(a != a and b != b)
+
+
+def _equal_array(a: NDArray[Any], b: Any) -> bool:
+    return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fcmM")

@@ -216,20 +216,24 @@ def _encode_column(writer: _Writer, values: Sequence[Any], name: str) -> dict[st
 
 def _as_arrays(values: Sequence[Any]) -> tuple[str, list[NDArray[Any]]]:
     """Return what the values of a column are, and the values as arrays of one dtype; no arrays where that is lossy."""
+    of = _common_type(values)
+    arrays = [np.asarray(value) for value in values] if of else []
+    is_one_dtype = len({array.dtype for array in arrays}) == 1
+    return (of, arrays) if is_one_dtype and arrays[0].dtype.isnative else ("", [])
+
+
+def _common_type(values: Sequence[Any]) -> str:
+    """Name the type of all values; "" where they have several, or one that arrays do not keep."""
     kind = type(values[0])
+    if set(map(type, values)) != {kind}:
+        return ""
     if kind is np.ndarray:
-        of = "array"
-    elif issubclass(kind, np.generic):
-        of = "scalar"
-    else:
-        of = kind.__name__ if kind in PYTHON_NUMBERS.values() else ""
-    if not of or set(map(type, values)) != {kind}:
-        return "", []
+        return "array"
+    if issubclass(kind, np.generic):
+        return "scalar"
     if kind is int and not -(2**63) <= min(values) <= max(values) < 2**63:
-        return "", []
-    arrays = [np.asarray(value) for value in values]
-    dtype = arrays[0].dtype
-    return (of, arrays) if dtype.isnative and all(array.dtype == dtype for array in arrays) else ("", [])
+        return ""
+    return kind.__name__ if kind in PYTHON_NUMBERS.values() else ""
 
 
 def _decode_columns(entries: Sequence[Mapping[str, Any]], arrays: Arrays, n_units: int) -> list[dict[str, Any]]:

@@ -5,6 +5,5 @@ from __future__ import annotations
 from .build import build_spikedata
 from .results import compile_results
 from .split import split_by_file
-from .units import compiled_units
 
-__all__ = ["build_spikedata", "compile_results", "compiled_units", "split_by_file"]
+__all__ = ["build_spikedata", "compile_results", "split_by_file"]

@@ -16,40 +16,19 @@ if TYPE_CHECKING:
 
 
 def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig) -> SpikeData:
-    """Put all units of a sorting into one ``SpikeData`` on the clock of the (concatenated) recording.
+    """Build the ``SpikeData`` of all units on the clock of the (concatenated) recording.
 
-    Parameters
-    ----------
-    recording : BinaryRecording
-        Sorted recording.
-    waveforms : Waveforms
-        Spikes, templates and metrics of every unit.
-    config : SortingPipelineConfig
-        ``waveform.compiled_ms_before`` and ``compiled_ms_after`` say which part of the template window
-        ``template`` covers.
+    Neuron attributes: unit_id, channel, channel_id, electrode (None where the format has no electrode numbers), x, y
+    (um), template = template_windowed (samples, channels) over the compiled window, template_full over the extracted
+    window (the same array where the windows are equal), template_peak_ind (sample of the spike in `template`),
+    amplitude, amplitudes (uV, extracted window), peak_inds (sample of the largest magnitude in `template`, per
+    channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames). With several epochs also
+    epoch_templates (epochs, samples, channels) over the extracted window, NaN for an epoch without an averaged spike,
+    and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch.
 
-    Returns
-    -------
-    SpikeData
-        Trains in ms, ``length`` the duration of the recording. ``neuron_attributes`` holds per unit:
-
-        unit_id, channel, channel_id, electrode (None where the format has none), x, y (um),
-        template = template_windowed (samples, channels) over the compiled window, template_full over the whole window
-        (the same object where the two windows are equal), template_peak_ind (sample of the spike in `template`),
-        amplitude and amplitudes (uV, whole window), peak_inds (sample of the largest magnitude in `template`, per
-        channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames) and, with several epochs,
-        epoch_templates (epochs, samples, channels) over the whole window, NaN where an epoch has no averaged spike, and
-        epoch_snr and epoch_std_norm (epochs,), 0 and infinity there.
-
-        ``metadata``: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples,
-        template_full_peak_ind, rec_chunk_sources (per epoch the file, segment and frame it came from) and, with
-        several epochs, rec_chunks_frames, rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files,
-        source_files: every one of them, also one of which nothing was kept.
-
-    Raises
-    ------
-    ValueError
-        If the compiled window is longer than the extracted one.
+    Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
+    rec_chunk_sources (file, segment and frame of each epoch); with several epochs rec_chunks_frames, rec_chunks_ms,
+    rec_chunk_names, rec_chunk_source_files; with several files source_files, those of which nothing was kept included.
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
@@ -77,6 +56,7 @@ def compiled_window(config: WaveformConfig, fs: float, n_before: int, n_samples:
 
 
 def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, window: slice) -> dict[str, Any]:
+    """Collect the neuron attributes of one unit."""
     channel = int(waveforms.main_channels[unit])
     full = waveforms.templates[unit]
     template, peak_inds = full, waveforms.peak_inds[unit]
@@ -122,11 +102,11 @@ def _metadata(recording: BinaryRecording, waveforms: Waveforms) -> dict[str, Any
     }
     if len(recording.source_files) > 1:
         metadata["source_files"] = list(recording.source_files)
-    return metadata | epoch_metadata(recording.epochs, recording.sampling_frequency)
+    return metadata | _epoch_table(recording.epochs, recording.sampling_frequency)
 
 
-def epoch_metadata(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
-    """Make the JSON-able epoch table: ``rec_chunks_*`` only where there is more than one epoch."""
+def _epoch_table(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
+    """Describe the epochs in values of JSON; ``rec_chunks_*`` only where there is more than one epoch."""
     sources = [
         {
             "source_file": epoch.source_file,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from spikelab.spike_sorting.compilation.build import compiled_window
-from spikelab.spike_sorting.compilation.units import compiled_units, sorted_order
 from spikelab.spike_sorting.settings.schema import CompilationConfig
 from spikelab.system import files
 from spikelab.system.threads import ThreadPool
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 Scale: TypeAlias = "float | NDArray[np.float64]"
 CURATED = "sorted_spikedata_curated"
 RAW = "sorted_spikedata"
+UNKNOWN_ELECTRODE = -1
 
 
 def compile_results(
@@ -37,63 +37,33 @@ def compile_results(
     *,
     waveforms_folder: Path | None = None,
 ) -> list[Path]:
-    """Write the results of one recording.
+    """Write the files of one recording into its results folder, each under a temporary name first; returns their paths.
 
-    Parameters
-    ----------
-    sd_curated, sd_all : SpikeData
-        The units that passed curation, and all units.
-    recording : BinaryRecording
-        Sorted recording. With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by its
-        ``source_gains_uv``, which gives counts of the original file; pickles, the npz of the ``SpikeData`` and the
-        attributes in them stay in microvolts.
-    config : SortingPipelineConfig
-        ``compilation`` chooses the files, ``waveform`` the window and the unit of their voltages.
-    folder : Path
-        Results folder; made where it is missing.
-    waveforms_folder : Path, optional
-        Where ``waveforms_{unit_id}.npy`` (spikes, samples, channels) lie; needed by ``compile_waveforms``.
+    - ``sorted_spikedata_curated.pkl`` and ``.npz``; with ``save_raw_pkl`` also ``sorted_spikedata.pkl`` and ``.npz``.
+    - With ``compile_single_recording``: ``sorted.npz`` (``compile_to_npz``) and ``sorted.mat`` (``compile_to_mat``)
+      with ``units``, ``locations`` (channels, 2) and ``fs``; with several epochs also ``chunk{i}/`` folders with the
+      same files for that epoch: its spikes on its own clock, its own templates; with ``compile_waveforms``
+      ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy`` over the compiled window, cut out of
+      ``waveforms_{unit_id}.npy`` (spikes, samples, channels) in `waveforms_folder`.
 
-    Returns
-    -------
-    list of Path
-        What was written, each file under a temporary name first:
+    With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by the recording's
+    ``source_gains_uv``, which gives counts of the original file; the ``SpikeData`` stay in microvolts.
 
-        - ``sorted_spikedata_curated.pkl`` and ``.npz``; with ``save_raw_pkl`` also ``sorted_spikedata.pkl`` and
-          ``.npz``;
-        - with ``compile_single_recording``: ``sorted.npz`` (``compile_to_npz``) and ``sorted.mat``
-          (``compile_to_mat``) with ``units``, ``locations`` (channels, 2) and ``fs``; with several epochs also
-          ``chunk{i}/`` folders with the same files for that epoch: its spikes on its own clock, its own templates;
-          with ``compile_waveforms`` ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy``, over the
-          compiled window.
-
-    Raises
-    ------
-    ValueError
-        If ``compile_waveforms`` is set and there is no `waveforms_folder`.
-
-    Notes
-    -----
-    ``units`` in ``sorted.npz`` is an object array of dicts: read it with ``np.load(path, allow_pickle=True)["units"]``,
-    and only from a file that you trust. ``sorted_spikedata_curated.npz`` holds no pickled objects. Apart from
-    ``sorted.mat``, whose header carries a date, files made from equal input are equal byte by byte.
+    ``units`` in ``sorted.npz`` is an object array of dicts, which numpy pickles; ``sorted_spikedata_curated.npz`` holds
+    no pickled objects. Apart from ``sorted.mat``, whose header carries a date, files made from equal input are equal
+    byte by byte.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tasks = _saving(sd_curated, folder / CURATED)
     if config.compilation.save_raw_pkl:
         tasks += _saving(sd_all, folder / RAW)
     if config.compilation.compile_single_recording:
-        tasks.append(partial(_compile, sd_curated, config, folder, _scale(recording, config), waveforms_folder))
+        scale: Scale = 1.0
+        if not config.waveform.scale_compiled_waveforms and recording.source_gains_uv is not None:
+            scale = 1.0 / recording.source_gains_uv
+        tasks.append(partial(_compile, sd_curated, config, folder, scale, waveforms_folder))
     with ThreadPool(config.execution.n_jobs) as threads:
         return [path for written in threads.map(lambda task: task(), tasks) for path in written]
-
-
-def _scale(recording: BinaryRecording, config: SortingPipelineConfig) -> Scale:
-    """Return the factor of voltages in the compiled files."""
-    if config.waveform.scale_compiled_waveforms or recording.source_gains_uv is None:
-        return 1.0
-    scale: Scale = 1.0 / recording.source_gains_uv
-    return scale
 
 
 def _saving(sd: SpikeData, stem: Path) -> list[Callable[[], list[Path]]]:
@@ -107,7 +77,7 @@ def _saving(sd: SpikeData, stem: Path) -> list[Callable[[], list[Path]]]:
 def _compile(
     sd: SpikeData, config: SortingPipelineConfig, folder: Path, scale: Scale, waveforms_folder: Path | None
 ) -> list[Path]:
-    ordered = sd.subset(sorted_order(sd))
+    ordered = sd.subset(_sorted_order(sd))
     written = _write_units(ordered, config.compilation, folder, scale)
     if "rec_chunks_ms" in ordered.metadata:
         for index, epoch in enumerate(ordered.split_epochs()):
@@ -120,15 +90,8 @@ def _compile(
 
 
 def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: Scale) -> list[Path]:
-    units = compiled_units(sd, config, scale=scale)
-    shared = {
-        "locations": np.array(sd.metadata["channel_locations"], dtype=np.float64),
-        "fs": float(sd.metadata["fs_Hz"]),
-    }
-    formats = [
-        (config.compile_to_npz, "sorted.npz", _write_npz),
-        (config.compile_to_mat, "sorted.mat", _write_mat),
-    ]
+    units, shared = _compiled_units(sd, config, scale), _shared(sd)
+    formats = ((config.compile_to_npz, "sorted.npz", _write_npz), (config.compile_to_mat, "sorted.mat", _write_mat))
     written = []
     for wanted, name, write in formats:
         if wanted:
@@ -137,6 +100,55 @@ def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: 
                 write(temporary, units, shared)
             written.append(folder / name)
     return written
+
+
+def _shared(sd: SpikeData) -> dict[str, Any]:
+    """Return what the units of a compiled file share: positions of the channels in um, sampling rate in Hz."""
+    locations = np.array(sd.metadata["channel_locations"], dtype=np.float64)
+    return {"locations": locations, "fs": float(sd.metadata["fs_Hz"])}
+
+
+def _sorted_order(sd: SpikeData) -> list[int]:
+    """Order the units as the compiled files list them: negative peaks first, by descending amplitude, then unit id."""
+    units = sd.neuron_attributes
+    return sorted(range(sd.N), key=lambda i: (units[i]["has_pos_peak"], -units[i]["amplitude"], units[i]["unit_id"]))
+
+
+def _compiled_units(sd: SpikeData, config: CompilationConfig, scale: Scale = 1.0) -> list[dict[str, Any]]:
+    """Describe each unit as the compiled files do; voltages are multiplied by `scale`.
+
+    Fields: unit_id, spike_train (int64 frames), x_max, y_max (um, main channel), template (samples, channels),
+    electrode (-1 where the format has no electrode numbers); with ``save_dl_data`` also sorted_index (position in the
+    list, over both signs), max_channel_si (index), max_channel_id, peak_sign (-1 or 1), peak_ind (sample of the peak in
+    `template`), amplitudes and std_norms (per channel). Every array is a fresh copy, so that two files made from equal
+    input are equal byte by byte.
+    """
+    return [_unit(unit, index, config, scale) for index, unit in enumerate(sd.neuron_attributes)]
+
+
+def _unit(unit: dict[str, Any], index: int, config: CompilationConfig, scale: Scale) -> dict[str, Any]:
+    compiled: dict[str, Any] = {"unit_id": int(unit["unit_id"])}
+    if config.save_spike_times:
+        compiled["spike_train"] = np.array(unit["spike_train_samples"], dtype=np.int64)
+    compiled["x_max"] = float(unit["x"])
+    compiled["y_max"] = float(unit["y"])
+    compiled["template"] = _scaled(unit["template"], scale)
+    if config.save_electrodes:
+        electrode = unit["electrode"]
+        compiled["electrode"] = UNKNOWN_ELECTRODE if electrode is None else int(electrode)
+    if config.save_dl_data:
+        compiled["sorted_index"] = index
+        compiled["max_channel_si"] = int(unit["channel"])
+        compiled["max_channel_id"] = str(unit["channel_id"])
+        compiled["peak_sign"] = 1 if unit["has_pos_peak"] else -1
+        compiled["peak_ind"] = int(unit["template_peak_ind"])
+        compiled["amplitudes"] = _scaled(unit["amplitudes"], scale)
+        compiled["std_norms"] = np.array(unit["std_norms_all"], dtype=np.float32)
+    return compiled
+
+
+def _scaled(values: NDArray[np.float32], scale: Scale) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32) * np.asarray(scale, dtype=np.float32)
 
 
 def _write_npz(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) -> None:
@@ -152,28 +164,18 @@ def _write_mat(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) 
 
 
 def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:
-    """Write units as a MATLAB file of its own.
+    """Write units and the epochs of their recording as a MATLAB file of its own.
 
-    Parameters
-    ----------
-    path : Path
-    sd : SpikeData
-        Listed as in ``sorted.mat``: negative peaks first, by descending amplitude.
-    epochs : sequence of Epoch
-        Of the recording.
-
-    Notes
-    -----
-    The file has ``units``, a struct array with the fields of ``sorted.mat`` with ``save_dl_data`` and snr, std_norm and
-    amplitude (uV); ``locations`` (channels, 2) in micrometres; ``fs`` in Hz; ``n_samples``; and ``epochs``, a struct
-    array with name, source_file, start_frame and end_frame. Frames count from 0, and an epoch ends before its
+    ``units`` is a struct array in the order of ``sorted.mat``, with the fields of ``save_dl_data`` and snr, std_norm
+    and amplitude (uV); ``locations`` (channels, 2) are micrometres, ``fs`` is in Hz; ``n_samples``; ``epochs`` is a
+    struct array with name, source_file, start_frame and end_frame. Frames count from 0, and an epoch ends before its
     end_frame.
     """
-    ordered = sd.subset(sorted_order(sd))
-    units = compiled_units(ordered, CompilationConfig(save_dl_data=True))
+    ordered = sd.subset(_sorted_order(sd))
+    units = _compiled_units(ordered, CompilationConfig(save_dl_data=True))
     for unit, values in zip(units, ordered.neuron_attributes, strict=True):
         unit.update({name: float(values[name]) for name in ("amplitude", "snr", "std_norm")})
-    stretches = [
+    table = [
         {
             "name": epoch.name,
             "source_file": Path(epoch.source_file).name,
@@ -182,22 +184,14 @@ def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:
         }
         for epoch in epochs
     ]
-    shared = {
-        "locations": np.array(sd.metadata["channel_locations"], dtype=np.float64),
-        "fs": float(sd.metadata["fs_Hz"]),
-        "n_samples": float(sd.metadata["n_samples"]),
-        "epochs": _struct_array(stretches),
-    }
-    _write_mat(path, units, shared)
+    also = {"n_samples": float(sd.metadata["n_samples"]), "epochs": _struct_array(table)}
+    _write_mat(path, units, _shared(sd) | also)
 
 
-def _struct_array(units: list[dict[str, Any]]) -> NDArray[np.void]:
-    """MATLAB's struct array is numpy's structured array of objects; without units it has the one field unit_id."""
-    names = list(units[0]) if units else ["unit_id"]
-    array = np.empty(len(units), dtype=[(name, object) for name in names])
-    for index, unit in enumerate(units):
-        array[index] = tuple(unit[name] for name in names)
-    return array
+def _struct_array(rows: list[dict[str, Any]]) -> NDArray[np.void]:
+    """Make MATLAB's struct array, numpy's structured array of objects; without rows it has the one field unit_id."""
+    names = list(rows[0]) if rows else ["unit_id"]
+    return np.array([tuple(row[name] for name in names) for row in rows], dtype=[(name, object) for name in names])
 
 
 def _copy_waveforms(
@@ -206,7 +200,7 @@ def _copy_waveforms(
     """Write the compiled window of every unit's waveforms."""
     fs, n_before = ordered.metadata["fs_Hz"], ordered.metadata["template_full_peak_ind"]
     written = []
-    for index, unit in enumerate(ordered.neuron_attributes or []):
+    for index, unit in enumerate(ordered.neuron_attributes):
         waveforms = np.load(waveforms_folder / f"waveforms_{unit['unit_id']}.npy", mmap_mode="r")
         target = folder / ("positive_peaks" if unit["has_pos_peak"] else "negative_peaks")
         target.mkdir(exist_ok=True)

@@ -15,27 +15,15 @@ if TYPE_CHECKING:
 
 
 def split_by_file(sd: SpikeData) -> list[SpikeData]:
-    """Cut the result of a concatenation back into its original files.
+    """Split the units of a concatenation by file, in the order of the files; a single file gives ``[sd]`` itself.
 
-    Parameters
-    ----------
-    sd : SpikeData
-        As :func:`~spikelab.spike_sorting.compilation.build_spikedata` makes it, curated or not.
-
-    Returns
-    -------
-    list of SpikeData
-        One per file, in the order of the concatenation, all with the same units: shifted to 0, with the length, the
-        spikes, the ``spike_train_samples`` and the epochs of that file, and its position as ``epoch_index``. A file
-        that is one epoch is what :meth:`.SpikeData.split_epochs` makes of it, with its own ``template``, ``snr`` and
-        ``std_norm``. The ``template`` of a file of several epochs is the mean of theirs, weighted by the unit's spikes
-        in each (NaN where no epoch has an averaged spike); its SNR and std_norm are those of the whole sort. A file of
-        which nothing was kept has length 0 and empty trains. A single file gives ``[sd]`` itself.
-
-    Raises
-    ------
-    ValueError
-        If `sd` was cut in time, so that its epochs are not those of the files any more.
+    All files have the same units. Each is shifted to 0 and has the length, the spikes, the ``spike_train_samples`` and
+    the epochs of that file, and its position as ``epoch_index``. A file that is one epoch is what
+    :meth:`.SpikeData.split_epochs` makes of it, with its own ``template``, ``snr`` and ``std_norm``. The ``template``
+    of a file of several epochs is the mean of their templates, weighted by the unit's spikes in each (NaN where no
+    epoch has an averaged spike); its SNR and std_norm are those of the whole sort. A file of which nothing was kept
+    has length 0 and empty trains. Data that were cut in time before are a ValueError: their epochs are not those of
+    the files any more.
     """
     if FILES_KEY not in sd.metadata and "rec_chunks_frames" not in sd.metadata:
         return [sd]

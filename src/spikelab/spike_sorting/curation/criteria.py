@@ -33,38 +33,23 @@ ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill"}
 
 @dataclass(frozen=True)
 class Metric:
-    """A quality metric of a unit.
+    """A quality metric of a unit."""
 
-    Attributes
-    ----------
-    name : str
-        Column in the table of unit metrics.
-    text : str
-        Label of the axis with the unit of the thresholds; ``{method}`` stands for the way ISI violations are counted.
-    brief : str
-        Format of one value in the title of a unit's page.
-    function : callable
-        The ``curate_by_*`` function: (units, threshold or None, options) to (units that pass, metric and verdicts).
-    options : tuple of (str, str)
-        Options of `function`, and the fields of ``CurationConfig`` that hold their values.
-    log : bool
-        Values may span orders of magnitude.
-    """
-
-    name: str
-    text: str
-    brief: str
+    name: str  # column in the table of unit metrics
+    text: str  # label of the axis with the unit of the thresholds; {method} is the way ISI violations are counted
+    brief: str  # format of one value in the title of a unit's page
+    # The ``curate_by_*`` function: (units, threshold or None, options) to (units that pass, metric and verdicts).
     function: Callable[..., tuple[SpikeData, CriterionResult]]
-    options: tuple[tuple[str, str], ...] = ()
-    log: bool = False
+    options: tuple[tuple[str, str], ...] = ()  # options of `function`, and the fields of the settings with their values
+    log: bool = False  # whether values may span orders of magnitude
 
     @property
     def short_label(self) -> str:
-        """Label without its brackets."""
+        """Label of the axis without its brackets."""
         return self.text.partition(" (")[0]
 
     def label(self, config: CurationConfig) -> str:
-        """Label of the axis."""
+        """Return the label of the axis."""
         return self.text.format(method=ISI_METHODS[config.isi_violation_method])
 
     def apply(
@@ -80,26 +65,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A threshold on a metric.
+    """A threshold on a metric."""
 
-    Attributes
-    ----------
-    setting : str
-        Field of ``CurationConfig`` that holds the threshold.
-    round : {"first", "second"}
-        Round of curation that applies the criterion.
-    direction : {"min", "max"}
-        Whether the threshold is the lowest or the highest value that passes.
-    metric : Metric
-    """
-
-    setting: str
-    round: Round
-    direction: Literal["min", "max"]
+    setting: str  # field of ``CurationConfig`` that holds the threshold
+    round: Round  # round of curation that applies the criterion
+    direction: Literal["min", "max"]  # whether the threshold is the lowest or the highest value that passes
     metric: Metric
 
     def threshold(self, config: CurationConfig) -> Any:
-        """Threshold in force; None where there is none or the round is switched off."""
+        """Return the threshold in force; None where there is none or the round is switched off."""
         return getattr(config, self.setting) if getattr(config, f"curate_{self.round}") else None
 
     def passes(self, values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:

@@ -32,31 +32,15 @@ MIN_RATE_BIN_MS = 20.0
 
 @dataclass(frozen=True)
 class Histogram:
-    """Distribution of a metric over units.
+    """Distribution of a metric over units."""
 
-    Attributes
-    ----------
-    label : str
-        Label of the axis.
-    edges : numpy.ndarray, shape (bins + 1,)
-        Edges of the bins; empty where there is no value to draw.
-    curated, failed : numpy.ndarray of int, shape (bins,)
-        Units that were kept, and units that were not.
-    thresholds : list of float
-        Thresholds in force.
-    log : bool
-        The axis is logarithmic.
-    n_missing, n_units : int
-        Units whose value cannot be drawn (not finite, or zero on a logarithmic axis), and all units.
-    """
-
-    label: str
-    edges: FloatArray
-    curated: IntArray
-    failed: IntArray
-    thresholds: list[float]
-    log: bool
-    n_missing: int
+    label: str  # of the axis
+    edges: FloatArray  # of the bins (bins + 1,); empty where there is no value to draw
+    curated: IntArray  # number of units that were kept (bins,)
+    failed: IntArray  # number of units that were not
+    thresholds: list[float]  # in force
+    log: bool  # whether the axis is logarithmic
+    n_missing: int  # units whose value cannot be drawn: not finite, or zero on a logarithmic axis
     n_units: int
 
     @property
@@ -66,20 +50,7 @@ class Histogram:
 
 
 def metric_histogram(metric: Metric, curated: FloatArray, failed: FloatArray, config: CurationConfig) -> Histogram:
-    """Count the units of each bin; bins end at the thresholds, so that none holds units from both sides of one.
-
-    Parameters
-    ----------
-    metric : Metric
-    curated, failed : numpy.ndarray, shape (units,)
-        Metric of the units that were kept, and of those that were not.
-    config : CurationConfig
-        Thresholds.
-
-    Returns
-    -------
-    Histogram
-    """
+    """Count the kept and the failed units, given their metric, in bins none of which crosses a threshold in force."""
     drawn = _thresholds(metric, config)
     thresholds = np.array([threshold for threshold, _ in drawn])
     values = np.concatenate([curated, failed])
@@ -87,8 +58,8 @@ def metric_histogram(metric: Metric, curated: FloatArray, failed: FloatArray, co
     drawable = np.isfinite(values) & ((values > 0) | (not log))
     edges = np.empty(0)
     if drawable.any():
-        edges = _bins(np.concatenate([values[drawable], thresholds[(thresholds > 0) | (not log)]]), log=log)
-        edges = _with_edges(edges, [edge for _, edge in drawn])
+        bins = _bins(np.concatenate([values[drawable], thresholds[(thresholds > 0) | (not log)]]), log=log)
+        edges = _with_edges(bins, [edge for _, edge in drawn])
     return Histogram(
         label=metric.label(config),
         edges=edges,

@@ -6,18 +6,19 @@ import csv
 import io
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import metrics
+from spikelab.spikedata._base import CriterionResult
 from spikelab.spikedata._merge import merge_duplicates
 from spikelab.system import files
 from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 from spikelab.system.quoting import in_spreadsheet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 
-class NamedResult(TypedDict):
-    """Result of one criterion: the units that reached it, their metric, and whether they passed, each (units,)."""
+MERGE = "merge_duplicates"
+QUALITY_PREFIX = "si_"
+# Neuron attributes: where a unit lies and how large its spikes are.
+PLACE_COLUMNS = ("channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
+VERDICT_COLUMNS = ("passed_first", "passed", "failed_round", "failed_criterion", "failed_criteria", "merged_into")
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class NamedResult(CriterionResult):
+    """Result of one criterion, with the ids of the units that reached the criterion, shape (units,)."""
 
     unit_ids: NDArray[np.int64]
-    metric: NDArray[np.float64] | NDArray[np.int64]
-    passed: NDArray[np.bool_]
 
 
 RoundResults = dict[str, NamedResult]
@@ -38,43 +45,24 @@ RoundResults = dict[str, NamedResult]
 
 @dataclass(frozen=True)
 class CurationOutcome:
-    """Outcome of :func:`~spikelab.spike_sorting.curation.curate_two_rounds`.
+    """Outcome of :func:`~spikelab.spike_sorting.curation.curate_two_rounds`."""
 
-    Attributes
-    ----------
-    sd_first, sd_curated : SpikeData
-        Units after the first round, and those that are kept.
-    first, second : dict of str to NamedResult
-        Criteria in the order in which they were applied; empty for a round that is switched off.
-    history : dict
-        JSON-able record, see :func:`spikelab.spikedata.curation.build_curation_history`; with ``merge_duplicates`` also
-        ``merges``: the evidence on each pair of units that could have been one.
-    unit_metrics : list of dict
-        One row per unit of the sort: unit_id, spike_count, firing_rate (Hz), isi_violation, snr, std_norm,
-        passed_first, passed, failed_round and failed_criterion (None for a unit that is kept; the first one that
-        failed), failed_criteria (every one whose threshold the unit misses, whether or not it was reached) and
-        merged_into (unit id or None).
-    merged : dict of str to NamedResult
-        ``merge_duplicates``: of the units that passed both rounds, which stayed; empty where it is switched off.
-    """
-
-    sd_first: SpikeData = field(repr=False)
-    sd_curated: SpikeData
+    sd_first: SpikeData = field(repr=False)  # units after the first round
+    sd_curated: SpikeData  # units that are kept
+    # Criteria in the order in which they were applied; empty for a round that is switched off.
     first: RoundResults = field(repr=False)
     second: RoundResults = field(repr=False)
+    # As from ``build_curation_history``; with ``merge_duplicates`` also ``merges``: the evidence on each pair of units.
     history: dict[str, Any] = field(repr=False)
+    # One row per unit of the sort: unit_id, every metric, passed_first, passed, failed_round and failed_criterion (the
+    # first one that the unit failed, None for a unit that is kept), failed_criteria (every one whose threshold the unit
+    # misses, whether or not the unit reached it) and merged_into (unit id or None).
     unit_metrics: list[dict[str, Any]] = field(repr=False)
+    # ``merge_duplicates``: of the units that passed both rounds, which stayed; empty where merging is switched off.
     merged: RoundResults = field(default_factory=dict, repr=False)
 
     def save(self, path: Path) -> None:
-        """Write everything but the spikes as JSON.
-
-        JSON has no NaN and no infinity: they are written as the strings "nan", "inf" and "-inf".
-
-        Parameters
-        ----------
-        path : Path
-        """
+        """Write everything but the spikes as JSON, NaN and infinity as the strings "nan", "inf" and "-inf"."""
         content = {
             "first_unit_ids": self.sd_first.unit_ids,
             "curated_unit_ids": self.sd_curated.unit_ids,
@@ -88,18 +76,7 @@ class CurationOutcome:
 
     @classmethod
     def load(cls, path: Path, sd_all: SpikeData) -> CurationOutcome:
-        """Undo :meth:`save`.
-
-        Parameters
-        ----------
-        path : Path
-        sd_all : SpikeData
-            All units of the sort; the curated ones are taken from it.
-
-        Returns
-        -------
-        CurationOutcome
-        """
+        """Read what :meth:`save` wrote; the curated units are taken from all units of the sort."""
         content = read_object(path)
         history, merged = content["history"], _arrays(content.get("merged", {}))
         return cls(
@@ -115,15 +92,9 @@ class CurationOutcome:
     def write_csv(self, path: Path, units: SpikeData | None = None) -> None:
         """Write `unit_metrics` as a table with one line per unit.
 
-        A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front;
-        numbers stay numbers.
-
-        Parameters
-        ----------
-        path : Path
-        units : SpikeData, optional
-            All units of the sort; where they have them, the table also gets their main channel and its position (um),
-            amplitude (uV), and the metrics whose name starts with ``si_``.
+        A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front.
+        With all `units` of the sort the table also gets, where they have them, their main channel and its position
+        (um), amplitude (uV), and the metrics whose name starts with ``si_``.
         """
         attributes = {} if units is None else dict(zip(units.unit_ids, units.neuron_attributes, strict=True))
         columns = _csv_columns({name for values in attributes.values() for name in values})
@@ -136,15 +107,14 @@ class CurationOutcome:
         files.write_text(path, text.getvalue())
 
 
-def _csv_columns(attributes: Collection[str]) -> list[str]:
-    """List the columns of the table for units that have these attributes."""
+def _csv_columns(attributes: set[str]) -> list[str]:
     place = [name for name in PLACE_COLUMNS if name in attributes]
     quality = sorted(name for name in attributes if name.startswith(QUALITY_PREFIX))
     return ["unit_id", *place, *(metric.name for metric in metrics()), *VERDICT_COLUMNS, *quality]
 
 
 def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the parameters of the merge of duplicates; None where it is switched off."""
+    """Return the parameters of the merge of duplicates; None where merging is switched off."""
     if not curation_parameters.get("merge_duplicates"):
         return None
     return dict(curation_parameters.get("merge_duplicates_params") or {})
@@ -164,21 +134,6 @@ def _curated(
     return sd
 
 
-MERGE = "merge_duplicates"
-QUALITY_PREFIX = "si_"
-# Neuron attributes: where a unit lies and how large its spikes are.
-PLACE_COLUMNS = ("channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
-VERDICT_COLUMNS = (
-    "passed_first",
-    "passed",
-    "failed_round",
-    "failed_criterion",
-    "failed_criteria",
-    "merged_into",
-)
-NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _decode(item) for key, item in value.items()}
@@ -191,12 +146,8 @@ def _arrays(results: dict[str, Any]) -> RoundResults:
     return {
         name: {
             "unit_ids": np.array(result["unit_ids"], dtype=np.int64),
-            "metric": _metric(name, _decode(result["metric"])),
+            "metric": np.array(_decode(result["metric"]), dtype="int64" if name == "spike_count" else "float64"),
             "passed": np.array(result["passed"], dtype=bool),
         }
         for name, result in results.items()
     }
-
-
-def _metric(name: str, values: list[float]) -> NDArray[np.float64] | NDArray[np.int64]:
-    return np.array(values, dtype=np.int64) if name == "spike_count" else np.array(values, dtype=np.float64)

@@ -18,36 +18,19 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 IntArray = NDArray[np.int64]
-SECOND_ROUND_SUFFIX = "_second"
 
 
 def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutcome:
-    """Apply the criteria of both rounds.
+    """Apply the criteria of both rounds to all units of the sort.
 
     First round (``curate_first``): spike_count >= spikes_min_first, firing_rate >= fr_min (Hz, over the duration of
     the recording), isi_violation <= isi_viol_max (intervals under 1.5 ms, ``isi_violation_method``), snr >= snr_min.
     Second round (``curate_second``), on the units that passed the first one: spike_count >= spikes_min_second,
     std_norm <= std_norm_max. A threshold of None leaves its criterion out; NaN fails. With ``merge_duplicates``, units
     that passed both and are one neuron found twice are merged
-    (:func:`~spikelab.spikedata.curation.curate_by_merge_duplicates` with ``merge_duplicates_params``).
-
-    Parameters
-    ----------
-    sd_all : SpikeData
-        All units of the sort.
-    config : CurationConfig
-        Thresholds. With ``curation_epoch`` all metrics are those of this epoch alone: its spikes, its duration, and
-        its own snr and std_norm where the units have ``epoch_snr`` and ``epoch_std_norm``. Units that pass keep their
-        spikes in all epochs.
-
-    Returns
-    -------
-    CurationOutcome
-
-    Raises
-    ------
-    ValueError
-        If ``curation_epoch`` names an epoch that is not there.
+    (:func:`~spikelab.spikedata.curation.curate_by_merge_duplicates` with ``merge_duplicates_params``). With
+    ``curation_epoch`` all metrics are those of this epoch alone: its spikes, its duration, and its own snr and std_norm
+    where the units have ``epoch_snr`` and ``epoch_std_norm``. Units that pass keep their spikes in all epochs.
     """
     measured = _measured_part(sd_all, config.curation_epoch)
     ids = np.array(sd_all.unit_ids, dtype=np.int64)
@@ -65,9 +48,7 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
         first=first,
         second=second,
         history=history,
-        unit_metrics=_unit_metrics(
-            measured, ids, {"first": first, "second": second, "merge": merged}, evidence, config
-        ),
+        unit_metrics=_unit_metrics(measured, ids, rounds, evidence, config),
         merged=merged,
     )
 
@@ -79,13 +60,7 @@ def _measured_part(sd: SpikeData, epoch: int | None) -> SpikeData:
 
 
 def require_epoch(curation_epoch: int | None, n_epochs: int) -> None:
-    """Check that a recording of `n_epochs` has the epoch `curation_epoch`; None stands for all epochs.
-
-    Raises
-    ------
-    ValueError
-        If there is no such epoch, or the recording has no breaks.
-    """
+    """Check that a recording of `n_epochs` has the epoch `curation_epoch`; None stands for all epochs."""
     if curation_epoch is None or (n_epochs > 1 and 0 <= curation_epoch < n_epochs):
         return
     there_are = f"there are {n_epochs}, counted from 0" if n_epochs > 1 else "the recording has no epochs"
@@ -121,7 +96,7 @@ def _history(
     results: Any = {}
     for applied in rounds:
         for name, value in applied.items():
-            unique = name + SECOND_ROUND_SUFFIX if name in results else name
+            unique = f"{name}_second" if name in results else name
             results[unique] = {"metric": value["metric"], "passed": value["passed"]}
     return build_curation_history(sd_all, sd_curated, results, parameters=asdict(config))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spikelab.spike_sorting.exchange.formats import Handoff
-from spikelab.spike_sorting.exchange.formats.handoff import link_or_copy
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spikedata import SpikeData
@@ -26,8 +27,6 @@ UNITS = ("curated", "all", "phy")
 EXPORT_FOLDER = "export"
 TRACES = "traces.dat"
 PHY_UNITS = "sorted_spikedata_phy"
-
-
 # File in every folder that an export wrote: no other folder is ever replaced.
 MARK = ".spikelab-export"
 
@@ -45,26 +44,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Format:
-    """Format of an export.
+    """Format of an export."""
 
-    Attributes
-    ----------
-    name : str
-        Default name of the file or folder.
-    is_folder : bool
-    write : callable
-        Writer of ``order.target``.
-    traces : {"no", "optional", "wanted", "needed"}
-        When the filtered traces are part of the export: never, on demand, if they can be had, always.
-    what : str
-        Description in the list of formats.
-    """
-
-    name: str
+    name: str  # default name of the file or folder
     is_folder: bool
-    write: Callable[[Order], None]
+    write: Callable[[Order], None]  # writes `order.target`
+    # When the filtered traces are part of the export: never, on demand, if they can be had, always.
     traces: Literal["no", "optional", "wanted", "needed"]
-    what: str
+    what: str  # description in the list of formats
 
     def has_traces(self, asked: bool | None) -> bool:
         """Whether an export has traces, given the user's choice; None leaves the choice to the format."""
@@ -210,7 +197,7 @@ def _with_traces(results: Results, handoff: Handoff, path: Path, recording: AnyP
     """Write the traces to `path`, and return the handoff with them."""
     try:
         if results.traces is not None:
-            link_or_copy(results.traces, path)
+            _link_or_copy(results.traces, path)
         else:
             results.write_traces(path, recording)
     except TracesUnavailableError as error:
@@ -219,6 +206,14 @@ def _with_traces(results: Results, handoff: Handoff, path: Path, recording: AnyP
         logger.warning("%s; the export has no traces. Give their place with --recording to have them", error)
         return handoff
     return replace(handoff, has_traces=True, recording=replace(handoff.recording, path=path))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, which costs no space and outlives the first; on another disk copy the file."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 # ---- formats ---------------------------------------------------------------------------------------------------------
@@ -246,11 +241,8 @@ def _write_si(order: Order) -> None:
 def _write_analyzer(order: Order) -> None:
     from spikelab.spike_sorting.exchange.formats.spikeinterface import write_analyzer
 
-    execution = order.results.config.execution
-    seed = stage_seed(execution.random_seed, "analyzer", "")
-    write_analyzer(
-        order.handoff, order.target / "analyzer", order.target / TRACES, seed=seed, n_jobs=workers(order.results)
-    )
+    seed, n_jobs = stage_seed(order.results.config.execution.random_seed, "analyzer", ""), workers(order.results)
+    write_analyzer(order.handoff, order.target / "analyzer", order.target / TRACES, seed=seed, n_jobs=n_jobs)
 
 
 def _write_mat(order: Order) -> None:

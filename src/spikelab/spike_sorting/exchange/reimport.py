@@ -153,16 +153,15 @@ def _assembled(
     trains = [*old.train]
     attributes = [{**unit, "phy_cluster": exported_ids.index(unit["unit_id"])} for unit in old.neuron_attributes]
     for unit in outcome.new:
-        train, values = _of_parent(unit, exported) if measured is None else _as_measured(unit, measured)
+        if measured is None:
+            train, values = _of_parent(unit, exported)
+        else:
+            index = measured.unit_ids.index(unit.unit_id)
+            train, values = measured.train[index], measured.neuron_attributes[index]
         trains.append(train)
         attributes.append({**values, "phy_cluster": unit.cluster, **origin(unit, sizes)})
     metadata = {**exported.metadata, "curation_history": outcome.history}
     return exported.replace(train=trains, neuron_attributes=attributes, metadata=metadata)
-
-
-def _as_measured(unit: NewUnit, measured: SpikeData) -> tuple[FloatArray, dict[str, Any]]:
-    index = measured.unit_ids.index(unit.unit_id)
-    return measured.train[index], measured.neuron_attributes[index]
 
 
 def _of_parent(unit: NewUnit, exported: SpikeData) -> tuple[FloatArray, dict[str, Any]]:

@@ -55,25 +55,26 @@ def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
     """Summarise a sorted recording; medians are over its curated units."""
     curated = outcome.sd_curated
     kept = set(curated.unit_ids)
+    rows = [row for row in outcome.unit_metrics if row["unit_id"] in kept]
     locations = units.metadata["channel_locations"]
-
-    def median(name: str) -> float:
-        values = np.array([row[name] for row in outcome.unit_metrics if row["unit_id"] in kept], dtype=np.float64)
-        values = values[np.isfinite(values)]
-        return float(np.median(values)) if len(values) else float("nan")
-
-    amplitudes = [unit["amplitude"] for unit in curated.neuron_attributes if np.isfinite(unit["amplitude"])]
     return Summary(
         n_units=units.N,
         n_curated=curated.N,
         length_s=units.length / 1000,
         n_channels=len(locations),
-        rate_hz=median("firing_rate"),
-        snr=median("snr"),
-        amplitude_uv=float(np.median(amplitudes)) if amplitudes else float("nan"),
+        rate_hz=_median(rows, "firing_rate"),
+        snr=_median(rows, "snr"),
+        amplitude_uv=_median(curated.neuron_attributes, "amplitude"),
         spark=_plots.sparkline(curated),
         map=mini_map(locations, curated.neuron_attributes),
     )
+
+
+def _median(rows: Sequence[dict[str, Any]], name: str) -> float:
+    """Return the median of the finite values of a column; NaN where there is none."""
+    values = np.array([row[name] for row in rows], dtype=np.float64)
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
 
 
 def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
@@ -83,16 +84,17 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
     """
     page = folder / INDEX
     summaries = [row.summary for row in rows if row.summary is not None]
+    cells = [_row(folder, row) for row in rows]
     html = _page.render(
         "index.html.j2",
         sorter=sorter,
-        rows=[_row(folder, row) for row in rows],
+        rows=cells,
         columns=COLUMNS,
-        figures=[(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()],
+        figures=_figures_in(folder),
         n_sorted=len(summaries),
         n_units=sum(summary.n_units for summary in summaries),
         n_curated=sum(summary.n_curated for summary in summaries),
-        statuses=list(dict.fromkeys(_words.status_words(row.status)[0] for row in rows)),
+        statuses=list(dict.fromkeys(row["badge"] for row in cells)),
     )
     if page.is_file() and page.read_bytes() == html.encode():
         files.sweep(folder)  # of what a killed batch left
@@ -100,6 +102,10 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(page, html)
     return True
+
+
+def _figures_in(folder: Path) -> list[tuple[str, str]]:
+    return [(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()]
 
 
 COLUMNS = (

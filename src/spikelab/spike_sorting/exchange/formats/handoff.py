@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spikedata.curation import isi_violations
-from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from spikelab.spike_sorting.data import BinaryRecording, FloatArray, IntArray
     from spikelab.spikedata import SpikeData
 
 
 @dataclass(frozen=True)
 class Handoff:
-    """Units on the clock of their recording.
-
-    Attributes
-    ----------
-    units : SpikeData
-        As :func:`~spikelab.spike_sorting.compilation.build_spikedata` makes it, curated or not.
-    recording : BinaryRecording
-        Channels, epochs and gain; its file is at ``recording.path`` where `has_traces`.
-    has_traces : bool
-        Whether that file is there.
-    template_stds : dict of int to numpy.ndarray
-        Unit id -> standard deviation (samples, channels) of the averaged spikes, uV; not every unit need have one.
-    metrics : dict of int to dict
-        Unit id -> its row of ``CurationOutcome.unit_metrics``.
-    """
+    """Units on the clock of their recording, as ``build_spikedata`` makes them, curated or not."""
 
     units: SpikeData
     recording: BinaryRecording
-    has_traces: bool = False
+    has_traces: bool = False  # whether the file at `recording.path` is there
+    # Standard deviation (samples, channels) of a unit's averaged spikes in uV, by unit id; units may lack one.
     template_stds: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    # Row of a unit in ``CurationOutcome.unit_metrics``, by unit id.
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -73,9 +54,9 @@ class Handoff:
         return np.array([unit["channel"] for unit in self.units.neuron_attributes], dtype=np.int64)
 
     def columns(self) -> dict[str, list[Any]]:
-        """List the scalar attributes of the units by name: metrics, positions, verdicts.
+        """List the scalar attributes of the units by name: metrics, positions, verdicts; None where one is not known.
 
-        A column has one value per unit, None where it is not known. Columns without any known value are left out.
+        Columns without any known value are left out.
         """
         rates, violations = self.units.rates("Hz"), isi_violations(self.units)
         rows = [
@@ -103,32 +84,3 @@ def _is_single(value: Any) -> bool:
 
 def _is_unknown(value: Any) -> bool:
     return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
-
-
-def required(package: str, extra: str) -> Any:
-    """Import a package that is an extra.
-
-    Raises
-    ------
-    EnvironmentSortFailure
-        If it is not installed, with what to do.
-    """
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package.partition(".")[0]:
-            raise
-        raise EnvironmentSortFailure(
-            f"this needs the package {error.name}, which is not installed: {install_command(extra)}"
-        ) from error
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name; on another disk, or where that is refused, copy it.
-
-    A second name costs no space, and stays when the first one is deleted.
-    """
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.exchange.formats.handoff import required
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,7 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     >>> handoff = handoff_of(Results.open("sorted_rt_sort_culture"), "curated")
     >>> write_nwb(handoff, Path("culture.nwb"), metadata={"lab": "A lab", "subject": {"species": "Rattus norvegicus"}})
     """
-    pynwb = required("pynwb", "nwb")
+    pynwb = _pynwb()
     metadata = dict(metadata or {})
     _require_known(metadata)
     file = pynwb.NWBFile(**_file_fields(handoff, metadata))
@@ -116,6 +117,19 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
         io.write(file)
 
 
+def _pynwb() -> Any:
+    """Import pynwb, which is an extra."""
+    try:
+        import pynwb
+    except ModuleNotFoundError as error:
+        if error.name != "pynwb":
+            raise
+        raise EnvironmentSortFailure(
+            f"this needs the package pynwb, which is not installed: {install_command('nwb')}"
+        ) from error
+    return pynwb
+
+
 def _require_known(metadata: Mapping[str, Any]) -> None:
     known = (*FILE_FIELDS, "subject", "location")
     unknown = [name for name in metadata if name not in known]
@@ -128,7 +142,7 @@ def _require_known(metadata: Mapping[str, Any]) -> None:
 
 
 def _file_fields(handoff: Handoff, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """List the required fields of the file; the start of the session defaults to the date of the recording's file."""
+    """List the fields of the file; the start of the session defaults to the date of the recording's file."""
     recording = handoff.recording
     fields: dict[str, Any] = {
         "session_description": f"Units of {Path(recording.source_file).name or 'a recording'}, sorted with spikelab",

@@ -30,8 +30,6 @@ PARAMS = "params.py"
 RECORD = "spikelab.json"
 UNITS = "spikelab_units.npz"
 FORMAT = "spikelab phy export"
-PHY = "phy"
-GOOD = "good"
 # Phy shows these itself, or they mean nothing there.
 NOT_SHOWN = ("unit_id", "channel", "template_peak_ind", "passed", "firing_rate")
 # The column becomes a file's name: one with a slash in it would lead elsewhere.
@@ -42,26 +40,12 @@ SIMILAR_LAGS = 10
 
 
 def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces: str | None = None) -> None:
-    """Write units as a Phy folder.
+    """Write units into an existing folder for Phy.
 
-    Clusters count from 0 in the order of the units; the column ``unit_id`` in Phy says which is which. Units that
-    passed curation have the group "good".
-
-    Parameters
-    ----------
-    handoff : Handoff
-    folder : Path
-        Existing folder.
-    units : str
-        Choice of units ("curated", "all", "phy"), recorded for the import.
-    traces : str, optional
-        Name of the binary file in `folder`, for which ``handoff.recording`` stands. Without it there is no trace view,
-        no feature view, and the amplitudes of all spikes of a unit are the same.
-
-    Raises
-    ------
-    ValueError
-        If there are less than two spikes in all: Phy opens no such folder.
+    Clusters count from 0 in the order of the units; the column ``unit_id`` in Phy names their units. Units that passed
+    curation have the group "good". `units`, the user's choice, is recorded for the import. `traces` is the name of the
+    binary file in `folder`; without traces there is no trace view, no feature view, and the amplitudes of all spikes of
+    a unit are the same.
     """
     trains = handoff.trains
     counts = [len(train) for train in trains.samples]
@@ -86,7 +70,7 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     _write_tables(handoff, folder)
-    if units == PHY:  # another import would replace them in the results
+    if units == "phy":  # another import would replace them in the results
         handoff.units.save(folder / UNITS)
     record = {"format": FORMAT, "units": units, "unit_ids": trains.unit_ids.tolist()}
     (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -95,11 +79,12 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
 
 def _template_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
     templates = _symmetric(handoff)
-    n = len(templates)
-    similar = np.eye(n, dtype=np.float32)
+    similar = np.eye(len(templates), dtype=np.float32)
     around = nearest_channels(handoff.recording.locations, handoff.main_channels)
-    for i in range(n):
-        for j in _neighbours(handoff, i):
+    places = handoff.recording.locations[handoff.main_channels]
+    for i in range(len(templates)):
+        near = np.linalg.norm(places - places[i], axis=1) <= NEAR_UM
+        for j in (i + 1 + np.flatnonzero(near[i + 1 :])).tolist():
             channels = np.union1d(around[i], around[j])
             pair = templates[i][:, channels], templates[j][:, channels]
             similar[i, j] = similar[j, i] = cosine_over_lags(*pair, SIMILAR_LAGS)
@@ -111,13 +96,6 @@ def _symmetric(handoff: Handoff) -> FloatArray:
     before, n_samples = handoff.n_before, handoff.templates.shape[1]
     half = min(before, n_samples - 1 - before)
     return handoff.templates[:, before - half : before + half + 1]
-
-
-def _neighbours(handoff: Handoff, unit: int) -> list[int]:
-    """List the later units with a main channel near enough for similar templates."""
-    places = handoff.recording.locations[handoff.main_channels]
-    near = np.linalg.norm(places - places[unit], axis=1) <= NEAR_UM
-    return [int(other) for other in np.flatnonzero(near) if other > unit]
 
 
 def _padded(array: NDArray[Any]) -> NDArray[Any]:
@@ -139,16 +117,10 @@ def _write_tables(handoff: Handoff, folder: Path) -> None:
     """Write one ``cluster_<column>.tsv`` per column of Phy's cluster view."""
     ids = handoff.trains.unit_ids.tolist()
     passed = [handoff.metrics.get(unit, {}).get("passed", True) for unit in ids]
-    groups: dict[str, Sequence[Any]] = {
-        "group": [GOOD if verdict else "unsorted" for verdict in passed],
-        "unit_id": ids,
-    }
-    columns = {
-        name: values
-        for name, values in handoff.columns().items()
-        if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)
-    }
-    for name, values in (groups | columns).items():
+    columns: dict[str, Sequence[Any]] = {"group": ["good" if kept else "unsorted" for kept in passed], "unit_id": ids}
+    known = handoff.columns().items()
+    columns |= {name: values for name, values in known if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)}
+    for name, values in columns.items():
         with (folder / f"cluster_{name}.tsv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(["cluster_id", name])

@@ -27,30 +27,14 @@ UNSORTED = "unsorted"
 
 @dataclass(frozen=True)
 class PhyFolder:
-    """Spikes of a folder that was exported to Phy, with their units before and their clusters after.
+    """Spikes of a folder that was exported to Phy, with their units before and their clusters after."""
 
-    Attributes
-    ----------
-    units : str
-        Choice of units that was exported: "curated", "all" or "phy".
-    unit_ids : list of int
-        Ids of the exported units.
-    frames : numpy.ndarray of int64, shape (spikes,)
-        Frames of the spikes, ascending.
-    before : numpy.ndarray of int64, shape (spikes,)
-        Exported unit of each spike, as an index into `unit_ids`.
-    after : numpy.ndarray of int64, shape (spikes,)
-        Cluster of each spike now.
-    groups : dict of int to str
-        Group of each cluster: "good", "mua", "noise" or "unsorted".
-    """
-
-    units: str
-    unit_ids: list[int]
-    frames: IntArray
-    before: IntArray
-    after: IntArray
-    groups: dict[int, str]
+    units: str  # choice of units that was exported: "curated", "all" or "phy"
+    unit_ids: list[int]  # of the exported units
+    frames: IntArray  # of the spikes, ascending
+    before: IntArray  # exported unit of each spike, as an index into `unit_ids`
+    after: IntArray  # cluster of each spike now
+    groups: dict[int, str]  # of each cluster: "good", "mua", "noise" or "unsorted"
 
 
 @dataclass(frozen=True)
@@ -81,32 +65,15 @@ class NewUnit:
 
 @dataclass(frozen=True)
 class PhyOutcome:
-    """Units that the kept clusters stand for.
+    """Units that the kept clusters stand for."""
 
-    Attributes
-    ----------
-    unchanged : list of int
-        Ids of units that are kept as they were.
-    new : list of NewUnit
-    history : dict
-        See :func:`spikelab.spikedata.curation.build_curation_history`; ``phy`` has the groups, merges and splits.
-    """
-
-    unchanged: list[int]
+    unchanged: list[int]  # ids of the units that are kept as they were
     new: list[NewUnit]
-    history: dict[str, Any]
+    history: dict[str, Any]  # as from ``build_curation_history``; ``phy`` has the groups, merges and splits
 
 
 def read_phy(folder: Path) -> PhyFolder:
-    """Read a folder that :func:`.write_phy` wrote and Phy may have changed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If something is missing.
-    ValueError
-        If it was written by something else, or its files do not fit together.
-    """
+    """Read a folder that :func:`.write_phy` wrote and Phy may have changed."""
     if not (folder / RECORD).is_file():
         raise FileNotFoundError(
             f"{folder} has no {RECORD}: expected a folder that 'spikelab export RESULTS --to phy' wrote"
@@ -157,18 +124,10 @@ def _read_groups(folder: Path) -> dict[int, str]:
 
 
 def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:
-    """Check that the folder was exported from units `sd`.
-
-    Raises
-    ------
-    ValueError
-        If it was exported from others, or these were sorted again since.
-    """
-    rows = rows_of_each(phy.before, range(len(phy.unit_ids)))
-    trains = {unit: phy.frames[own] for unit, own in zip(phy.unit_ids, rows, strict=True)}
+    """Check that the folder was exported from units `sd`, which were not sorted again since."""
     units = {values["unit_id"]: values["spike_train_samples"] for values in sd.neuron_attributes}
-    for unit, frames in trains.items():
-        if unit not in units or not np.array_equal(frames, units[unit]):
+    for unit, rows in zip(phy.unit_ids, rows_of_each(phy.before, range(len(phy.unit_ids))), strict=True):
+        if unit not in units or not np.array_equal(phy.frames[rows], units[unit]):
             raise ValueError(
                 f"unit {unit} of the Phy folder is not that of the results: it was exported from other results, or "
                 "these were sorted or curated again since; export them again"
@@ -178,18 +137,10 @@ def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:
 def phy_outcome(
     phy: PhyFolder, sd_all: SpikeData, sd: SpikeData, keep: Collection[str], duplicate_ms: float
 ) -> PhyOutcome:
-    """Translate clusters into units.
+    """Translate the clusters of the groups in `keep` into units; `sd_all` has all of the sort, `sd` the exported ones.
 
-    Parameters
-    ----------
-    phy : PhyFolder
-    sd_all, sd : SpikeData
-        All units of the sort, and those that were exported.
-    keep : collection of str
-        Groups that are kept.
-    duplicate_ms : float
-        Of two spikes this close that came from different units of a merge, one is kept: it is one event that both had
-        found. 0 keeps both.
+    Of two spikes within `duplicate_ms` that came from different units of a merge, one is kept: both had found one
+    event. 0 keeps both.
     """
     fs = float(sd.metadata["fs_Hz"])
     sizes = np.bincount(phy.before, minlength=len(phy.unit_ids))

@@ -32,22 +32,9 @@ def write_features(
 
     The file is float32 of shape (spikes, components, channels), in microvolts. The components are common to all
     channels and units: those of the main-channel waveforms of up to `FITTED_PER_UNIT` spikes of each unit, evenly
-    spaced in time.
-
-    Parameters
-    ----------
-    handoff : Handoff
-        With traces.
-    times, units : numpy.ndarray of int, shape (spikes,)
-        Frame and index of the unit, in time order.
-    path : Path
-
-    Returns
-    -------
-    amplitudes : numpy.ndarray of float64, shape (spikes,)
-        The trace at the spike on the main channel, as a fraction of the template there.
-    channels : numpy.ndarray of int, shape (units, channels)
-        Channels that the components are on: the nearest to the main channel, that one first.
+    spaced in time. `times` and `units` are frame and index of the unit of each spike, in time order. Returns the
+    amplitudes (spikes,), the trace at the spike on the main channel as a fraction of the template there, and the
+    channels (units, channels) that the components are on: the nearest to the main channel, that one first.
     """
     channels = nearest_channels(handoff.recording.locations, handoff.main_channels)
     reader = _Windows(handoff)

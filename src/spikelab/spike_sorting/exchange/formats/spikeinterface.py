@@ -47,20 +47,8 @@ def write_sorting(handoff: Handoff, folder: Path) -> None:
 def write_analyzer(handoff: Handoff, folder: Path, traces: Path, *, seed: int, n_jobs: int) -> None:
     """Write a ``SortingAnalyzer`` for ``spikeinterface.load_sorting_analyzer``; `folder` must not exist.
 
-    Parameters
-    ----------
-    handoff : Handoff
-        Units and recording; main channels and spike frames are kept.
-    folder : Path
-    traces : Path
-        The binary file; the analyzer remembers where it is relative to `folder`.
-    seed, n_jobs : int
-        Seed of the random choice of spikes, and number of workers.
-
-    Raises
-    ------
-    ValueError
-        If there are no units.
+    Main channels and spike frames are kept. The analyzer remembers where the binary file `traces` is relative to
+    `folder`; `seed` chooses its random spikes.
     """
     import spikeinterface.postprocessing  # noqa: F401  registers the extensions
     from spikeinterface.core import create_sorting_analyzer

@@ -64,7 +64,7 @@ class BaseSpikeData:
         )
 
     def __eq__(self, other: object) -> bool:
-        """Equal content: same types, dtypes and values throughout; NaN equals NaN."""
+        """Compare content: same types, dtypes and values throughout; NaN equals NaN."""
         if not isinstance(other, BaseSpikeData):
             return NotImplemented
         return _equal(vars(self), vars(other))

@@ -70,7 +70,7 @@ def raster(sd: BaseSpikeData, bin_size: float = 1.0) -> NDArray[np.int32]:
 
 
 def _number_of_bins(length: float, bin_size: float) -> int:
-    """Number of bins that cover `length`: at least one; a remainder that is rounding error gets none."""
+    """Return the number of bins that cover `length`: at least one; a remainder that is rounding error gets none."""
     if not bin_size > 0:
         raise ValueError(f"'bin_size' must be a positive number of ms, got {bin_size}")
     nearest = round(length / bin_size)

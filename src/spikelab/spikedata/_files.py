@@ -31,7 +31,7 @@ TRAILER, TRAILER_WORDS = b"\nspikelab crc32 %08x\n", 16
 
 
 def save(sd: BaseSpikeData, path: str | Path) -> None:
-    """Write to a file whose suffix says the format: ``.npz``, ``.h5`` or ``.pkl``.
+    """Write to a file in the format of its suffix: ``.npz``, ``.h5`` or ``.pkl``.
 
     An existing file is replaced, and only when the new one is complete. Numbers, text, None, arrays (of anything but
     objects), and lists, tuples and dicts of these can be written to ``.npz`` and ``.h5``; they come back with the same

@@ -1,7 +1,7 @@
 """Reading and writing :class:`~spikelab.spikedata.SpikeData`.
 
-``.npz`` and ``.h5`` hold the same arrays and one JSON text, ``header``, that says how they belong together: no
-pickled objects, and the same bytes for the same data. ``.pkl`` is Python's own format.
+``.npz`` and ``.h5`` hold the same arrays and one JSON text, ``header``, with the structure of the data: no pickled
+objects, and the same bytes for the same data. ``.pkl`` is Python's own format.
 """
 
 from __future__ import annotations

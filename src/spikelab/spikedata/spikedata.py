@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SpikeData(BaseSpikeData):
-    """Spike trains of N units over a stretch of time, with attributes per unit. Times are milliseconds.
+    """Spike trains of N units over a span of time, with attributes per unit. Times are milliseconds.
 
     A value object: methods return new objects and change nothing; two of equal content are equal.
 

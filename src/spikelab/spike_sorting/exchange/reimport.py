@@ -7,13 +7,13 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting.data import SpikeTrains
-from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, units_of, workers
+from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, AnyPath, units_of, workers
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.stages.manifest import Manifest
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AnyPath: TypeAlias = str | Path
 FloatArray = NDArray[np.float64]
 PHY_HISTORY = "curation_phy.json"
 

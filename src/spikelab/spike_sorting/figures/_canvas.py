@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_DPI = 100
 MAX_NAME = 28
-FAILED_HATCH = "////"
 MAX_PIXELS = 30_000  # most that image viewers open; the limit of Agg is 65 536
 
 

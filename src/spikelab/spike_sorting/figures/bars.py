@@ -57,7 +57,7 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
 
 
 def _width(names: Sequence[str], rotation: float, config: FigureConfig) -> float:
-    """Width of the figure in inches, so that level labels do not touch; many recordings have narrower bars."""
+    """Return the width of the figure in inches: level labels do not touch, many recordings have narrower bars."""
     letters = max([len(name) for name in names] or [0]) if rotation % 180 == 0 else 0
     per_recording = max(0.8 if len(names) <= 24 else 0.4, letters * 0.0085 * config.font_size)
     return max(5.0, 1.5 + per_recording * len(names))

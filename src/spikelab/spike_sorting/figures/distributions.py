@@ -11,14 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spike_sorting.curation.histograms import metric_histogram
-from spikelab.spike_sorting.figures._canvas import (
-    FAILED_HATCH,
-    figure_of,
-    new_figure,
-    set_labels,
-    whole_numbers,
-    write_note,
-)
+from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, whole_numbers, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +66,8 @@ def _draw_legend(ax: Axes, config: FigureConfig) -> None:
 
 
 def _failed_style(config: FigureConfig) -> dict[str, Any]:
-    """Style of failed units: hatched in white, to differ from curated units without colour too."""
-    return {"facecolor": config.templates_color_failed, "edgecolor": "white", "hatch": FAILED_HATCH, "linewidth": 0}
+    """Return the style of failed units: hatched in white, to differ from curated units without colour too."""
+    return {"facecolor": config.templates_color_failed, "edgecolor": "white", "hatch": "////", "linewidth": 0}
 
 
 def _draw_metric(

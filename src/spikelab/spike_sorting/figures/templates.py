@@ -99,7 +99,7 @@ def _traces(recording: FigureRecording, *, positive: bool) -> list[_Trace]:
 
 
 def _rank(unit: dict[str, Any]) -> tuple[bool, float, int]:
-    """Sort key: largest amplitude first, units without one last."""
+    """Return the sort key of a unit: largest amplitude first, units without one last."""
     unknown = not np.isfinite(unit["amplitude"])
     return unknown, 0.0 if unknown else -unit["amplitude"], unit["unit_id"]
 
@@ -133,7 +133,7 @@ def _limits(columns: Sequence[_Column], config: FigureConfig, window: tuple[floa
 
 
 def _line_style(config: FigureConfig, *, curated: bool) -> dict[str, Any]:
-    """Style of a trace: dashed where the unit failed, to differ without colour too."""
+    """Return the style of a trace: dashed where the unit failed, to differ without colour too."""
     if curated:
         return {"color": config.templates_color_curated, "linewidth": 0.9, "linestyle": "-"}
     return {"color": config.templates_color_failed, "linewidth": 0.9, "linestyle": (0, (4, 1))}

@@ -114,7 +114,7 @@ class Frame:
         return f'<path class="{kind}" d="M{number(float(self.x(x)))} {self.top}V{self.height - self.bottom}"/>'
 
 
-def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "tick") -> str:
+def text(x: float, y: float, words: str, *, anchor: str, kind: str = "tick") -> str:
     """Write a text element."""
     return f'<text class="{kind}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(words)}</text>'
 

@@ -63,8 +63,8 @@ def severity(status: str) -> str:
     return SEVERITIES.get(status, "bad")
 
 
-def format_number(value: Any, digits: int = 3) -> str:
-    """Format a number: whole ones with thin spaces, others to a few digits, NaN and infinity as words."""
+def format_number(value: Any) -> str:
+    """Format a number: whole ones with thin spaces, others to three digits, NaN and infinity as words."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, bool):
@@ -76,7 +76,7 @@ def format_number(value: Any, digits: int = 3) -> str:
         return "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
     if value == round(value) and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return f"{value:#.{digits}g}".rstrip(".") if abs(value) < 10**digits else f"{value:.0f}"
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:.0f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -99,9 +99,9 @@ def memory(mib: float | None) -> str:
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.3g} GiB"
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
+def plural(count: int, one: str) -> str:
     """Format a count with its noun: ``1 unit``, ``2 units``."""
-    return f"{format_number(count)} {one if count == 1 else many or one + 's'}"
+    return f"{format_number(count)} {one if count == 1 else one + 's'}"
 
 
 def sort_key(value: Any) -> str:

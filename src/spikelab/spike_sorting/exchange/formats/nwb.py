@@ -1,7 +1,7 @@
 """Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms and epochs with them.
 
-Spike times are seconds on the clock of the (concatenated) recording. Waveforms are microvolts and say so; traces are
-int16 counts with the factor that makes volts of them.
+Spike times are seconds on the clock of the (concatenated) recording. Waveforms are in microvolts, with that unit in
+the file; traces are int16 counts with their factor to volts.
 """
 
 from __future__ import annotations

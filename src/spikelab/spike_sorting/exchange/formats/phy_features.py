@@ -63,7 +63,7 @@ def nearest_channels(locations: NDArray[np.float64], main_channels: IntArray) ->
 
 
 class _Windows:
-    """Reads windows around spikes, on some channels each; frames outside of the recording repeat its edge."""
+    """Reader of windows around spikes, on some channels each; frames outside of the recording repeat its edge."""
 
     def __init__(self, handoff: Handoff) -> None:
         recording = handoff.recording
@@ -74,7 +74,7 @@ class _Windows:
         self._offsets = np.arange(-self.n_before, n_after + 1)
 
     def read(self, times: IntArray, channels: IntArray) -> FloatArray:
-        """Microvolts of shape (spikes, samples, channels), for `channels` of shape (spikes, channels)."""
+        """Read microvolts, shape (spikes, samples, channels), on `channels` of shape (spikes, channels)."""
         frames = np.clip(times[:, None] + self._offsets, 0, self._last)
         windows: FloatArray = self._counts[frames[:, :, None], channels[:, None, :]] * self._gain
         return windows

@@ -13,7 +13,6 @@ from spikelab.spike_sorting.rt_sort.learning.branches import (
     branches_of,
     latencies_of,
     split_branches,
-    splits_by_latency,
 )
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
@@ -233,11 +232,6 @@ def test_peaks_below_the_loose_probability_are_not_seen() -> None:
     events = [2 * k + (0 if k < 6 else 1) for k in range(12)]
     assert parts(branches(rows(0.0), events, loose_thresh=0.5)) == HALVES
     assert branches(rows(-0.1), events, loose_thresh=0.5) == [0] * 12
-
-
-def test_splitting_by_latency_takes_two_components() -> None:
-    assert not splits_by_latency(resolve("mea", {"max_n_components_latency": 1}))
-    assert splits_by_latency(resolve("mea", {"max_n_components_latency": 2}))
 
 
 def test_three_latencies_are_three_branches() -> None:

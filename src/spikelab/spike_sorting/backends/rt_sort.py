@@ -94,8 +94,10 @@ class RTSortBackend(StandardBackend):
         if why_not:
             logger.warning(
                 "rt_sort runs on the CPU instead of %r: %s. Nothing is wrong with that; rt_sort_device='cpu' asks for "
-                "it", settings.device, why_not,
-            )  # fmt: skip
+                "it",
+                settings.device,
+                why_not,
+            )
         return detect_sequences(
             binary,
             probe=settings.probe,  # type: ignore[arg-type]  # validated

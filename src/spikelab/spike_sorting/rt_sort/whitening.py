@@ -138,9 +138,8 @@ def measure_noise(traces: Traces) -> Noise:
     correlation = covariance / np.outer(scale, scale)
     correlation = within_reach(correlation, traces.locations)
     np.fill_diagonal(correlation, 1)
-    return Noise(
-        sigma, correlation.astype(np.float32), autocorrelation_of(parts, sigma[some], traces.sampling_frequency)
-    )
+    autocorrelation = autocorrelation_of(parts, sigma[some], traces.sampling_frequency)
+    return Noise(sigma, correlation.astype(np.float32), autocorrelation)
 
 
 def quiet_covariance(samples: list[FloatArray], sigma: FloatArray) -> NDArray[np.float64]:

@@ -35,10 +35,7 @@ class Network:
         self.flat = np.concatenate([part.ravel() for pair in parts for part in pair])
 
     def plan(self, n_samples: int) -> NDArray[np.int64]:
-        """Tabulate the layers for windows of `n_samples`, shape (layers, 6).
-
-        Outputs, inputs, kernel, positions after it, and the first of the weights and of the biases.
-        """
+        """Tabulate outputs, inputs, kernel, positions, first weight and first bias of each layer, (layers, 6)."""
         rows = []
         place, positions = 0, n_samples
         for layer in self.model.layers:

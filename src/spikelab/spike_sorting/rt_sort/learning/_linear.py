@@ -122,12 +122,10 @@ def two_means(points: Doubles, n_first: int) -> tuple[Doubles, Doubles]:
     for i in range(n):
         for j in range(n_dims):
             means[0 if i < n_first else 1, j] += points[i, j]
-    difference = np.empty(n_dims)
     for j in range(n_dims):
         means[0, j] /= n_first
         means[1, j] /= n - n_first
-        difference[j] = means[1, j] - means[0, j]
-    return means, difference
+    return means, means[1] - means[0]
 
 
 @compiled

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 LEAST_VARIANCE = 0.3  # of latencies, which are whole frames
 
 
-def splits_by_latency(parameters: SequenceParameters) -> bool:
-    """Test whether :func:`split_branches` splits by latencies."""
-    return parameters.max_n_components_latency > 1
-
-
 @compiled
 def latencies_of(
     frames: IntArray, channels: NDArray[np.int32], logits: FloatArray, event_frames: IntArray, electrodes: IntArray,
@@ -63,7 +58,7 @@ def branches_of(
     `peaks` are all peaks of the network on single electrodes, in the order of frames; `locations` are in um.
     """
     branches = np.zeros(len(events), dtype=np.int64)
-    if not splits_by_latency(parameters) and not parameters.split_coc_clusters_amps:
+    if parameters.max_n_components_latency <= 1 and not parameters.split_coc_clusters_amps:
         return branches
     peaks = peaks[peaks["logit"] >= np.log(parameters.loose_thresh / (1 - parameters.loose_thresh))]
     before, after = (
@@ -123,7 +118,7 @@ def _first_split(
 def _by_latency(rows: IntArray, latencies: FloatArray, parameters: SequenceParameters) -> list[IntArray]:
     """Split by the latency on one electrode; events without a peak there are a part of their own."""
     seen = np.isfinite(latencies)
-    if not splits_by_latency(parameters) or seen.sum() < max(2, parameters.min_extend_comp_p / 100 * len(rows)):
+    if parameters.max_n_components_latency <= 1 or seen.sum() < max(2, parameters.min_extend_comp_p / 100 * len(rows)):
         return [rows]
     components = mixture_1d(latencies[seen], parameters.max_n_components_latency, LEAST_VARIANCE)
     if components.max(initial=0) == 0:

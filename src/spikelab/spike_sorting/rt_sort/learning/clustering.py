@@ -104,9 +104,8 @@ def event_features(traces: Traces, events: Peaks, noise: Noise, components: Floa
             of_root = np.flatnonzero(roots == root)
             channels = near[root][near[root] >= 0]
             mixing = noise.whitening(channels) / noise.sigma[channels]
-            features[rows.start + of_root, : len(channels)] = np.einsum(
-                "dc,nck->ndk", mixing, projected[of_root][:, : len(channels)]
-            )
+            seen = projected[of_root][:, : len(channels)]
+            features[rows.start + of_root, : len(channels)] = np.einsum("dc,nck->ndk", mixing, seen)
     return features, near
 
 

@@ -40,15 +40,14 @@ def find_events(
     stringent = np.log(parameters.stringent_thresh / (1 - parameters.stringent_thresh))
     peaks = peaks[peaks["logit"] >= stringent]
     frames_per_ms = sampling_frequency / 1000
+    too_many = max(parameters.min_elecs_for_array_noise_n, parameters.min_elecs_for_array_noise_f * n_electrodes)
     limits = RootLimits(
         inner_um=float(parameters.inner_radius),
         outer_um=float(parameters.outer_radius),
         before=max(1, round(parameters.ms_before * frames_per_ms)),
         after=max(1, round(parameters.ms_after * frames_per_ms)),
         least=parameters.min_activity_root_cocs,
-        too_many=float(
-            max(parameters.min_elecs_for_array_noise_n, parameters.min_elecs_for_array_noise_f * n_electrodes)
-        ),
+        too_many=float(too_many),
     )
     chosen = is_root(peaks, locations, limits)
     events = peaks[chosen]

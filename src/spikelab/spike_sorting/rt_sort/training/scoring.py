@@ -71,10 +71,7 @@ class HeldOut:
 def held_out(
     seed: int, nominal_hz: float, n_channels: int, duration_s: float, fixed: Mapping[str, Any] | None = None
 ) -> list[HeldOut]:
-    """Generate plain recordings in white and in coloured noise, one with many overlaps, and some of every kind.
-
-    `fixed` are fields of all recipes, as in training.
-    """
+    """Generate plain recordings in white and coloured noise, one with many overlaps, and some of every kind."""
     rng = np.random.default_rng([seed, HELD_OUT])
     recipes = {
         "white noise": Recipe(nominal_hz, rates_hz=(20.0, 20.0)),

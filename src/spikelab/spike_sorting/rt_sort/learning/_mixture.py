@@ -62,11 +62,13 @@ def grouped(ordered: Doubles) -> tuple[Doubles, Doubles, IntArray]:
     return np.bincount(groups, ordered) / weights, weights, groups
 
 
+@compiled
 def starting_means(x: Doubles, weights: Doubles, n_components: int, even: bool) -> Doubles:
     """Choose quantiles of the sample, or of its range if `even`, which finds small components far away."""
     shares = (np.arange(n_components) + 0.5) / n_components
-    quantiles = np.searchsorted(np.cumsum(weights), shares * weights.sum())
-    means: Doubles = x[0] + shares * (x[-1] - x[0]) if even else x[quantiles]
+    means: Doubles = x[0] + shares * (x[-1] - x[0])
+    if not even:
+        means = x[np.searchsorted(np.cumsum(weights), shares * weights.sum())]
     return means
 
 

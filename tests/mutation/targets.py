@@ -76,7 +76,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "for channel in range(1, n_channels, LINE_OF_INT16):",
     ): "reads ahead into the cache, and makes no other difference",
     ("waveforms/_kernels.py", "return -1", "return -2"): "not reached: somebody has been counted",
-    ("waveforms/chunks.py", "self._pool.shutdown()", "pass"): "threads end with the pool anyway, only later",
     ("rt_sort/learning/_unimodal.py", "longest = -1.0", "longest = -1.5"): "below any length",
     ("rt_sort/learning/_unimodal.py", "lack = -1.0", "lack = -1.5"): "below any lack",
 }

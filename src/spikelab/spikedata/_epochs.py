@@ -26,6 +26,9 @@ TOLERANCE_MS = 1e-6
 EPOCH_KEYS = ("rec_chunks_ms", "rec_chunks_frames", "rec_chunk_names", "rec_chunk_source_files")
 EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
 SOURCES_KEY = "rec_chunk_sources"  # one entry per epoch too: the file, segment and frames that the epoch came from
+# One entry per epoch, also of a single one: {"ms": time of its start in this object, "clock_s": the same time on the
+# file's clock, "zero": date and time at which that clock shows 0}.
+CLOCK_KEY = "clock"
 FILES_KEY = "source_files"  # every file of a concatenation
 TEMPLATES = ("template", "template_windowed", "template_full")
 
@@ -318,14 +321,16 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     frames_per_ms = _frames_per_ms(metadata)
     if "n_samples" in cut and np.isfinite(frames_per_ms):
         cut["n_samples"] = round((interval.end - interval.start) * frames_per_ms)
+    if CLOCK_KEY in metadata:
+        cut[CLOCK_KEY] = [{**epoch, "ms": epoch["ms"] + interval.shift} for epoch in metadata[CLOCK_KEY]]
     chunks = chunks_ms(metadata)
     if chunks is None:
         return cut, None
     clipped = np.clip(chunks, interval.start, interval.end)
     left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
-    for key in EPOCH_KEYS:
+    for key in (*EPOCH_KEYS, CLOCK_KEY):
         if key in metadata:
-            cut[key] = [value for value, is_left in zip(metadata[key], left, strict=True) if is_left]
+            cut[key] = [value for value, is_left in zip(cut[key], left, strict=True) if is_left]
     moved = clipped[left] + interval.shift
     cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from spikelab.spikedata import _counting, _epochs, _files, _pynapple, curation
+from spikelab.spikedata import _clock, _counting, _epochs, _files, _pynapple, curation
 from spikelab.spikedata._base import BaseSpikeData
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class SpikeData(BaseSpikeData):
 
     # Methods are functions of other modules: their parameter `sd` is the object itself.
 
+    times = _clock.times
     subtime = _epochs.subtime
     split_epochs = _epochs.split_epochs
 

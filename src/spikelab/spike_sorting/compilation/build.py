@@ -83,6 +83,8 @@ def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, win
         "has_pos_peak": bool(waveforms.has_pos_peak[unit]),
         "spike_train_samples": waveforms.spikes[unit],
     }
+    if recording.geometry is not None and recording.geometry.n_groups > 1:
+        attributes["group"] = recording.geometry.group_names[recording.geometry.groups[channel]]
     if waveforms.epoch_templates is not None:
         attributes["epoch_templates"] = waveforms.epoch_templates[:, unit]
     if waveforms.epoch_snr is not None and waveforms.epoch_std_norm is not None:
@@ -118,6 +120,10 @@ def _epoch_table(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
         for epoch in epochs
     ]
     table: dict[str, Any] = {"rec_chunk_sources": sources}
+    if any(epoch.clock_start_s is not None for epoch in epochs):
+        table["clock"] = [
+            {"ms": e.start_frame * 1000.0 / fs, "clock_s": e.clock_start_s, "zero": e.clock_zero} for e in epochs
+        ]
     if len(epochs) > 1:
         table["rec_chunks_frames"] = [[epoch.start_frame, epoch.end_frame] for epoch in epochs]
         table["rec_chunks_ms"] = [[e.start_frame * 1000.0 / fs, e.end_frame * 1000.0 / fs] for e in epochs]

@@ -11,6 +11,7 @@ Authors of sorters import these classes from here. Nothing here opens a raw reco
 
 from spikelab.spike_sorting.data.arrays import FloatArray, IntArray
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs, epochs_of
+from spikelab.spike_sorting.data.geometry import Geometry
 from spikelab.spike_sorting.data.recording import BinaryRecording
 from spikelab.spike_sorting.data.spike_trains import SpikeTrains, integer_ids, rows_of_each
 from spikelab.spike_sorting.data.traces import Part, PartReader, SpikeInterfaceTraces, TraceSource, trace_source
@@ -20,6 +21,7 @@ __all__ = [
     "BinaryRecording",
     "Epoch",
     "FloatArray",
+    "Geometry",
     "IntArray",
     "Part",
     "PartReader",

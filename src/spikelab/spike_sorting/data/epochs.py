@@ -36,6 +36,11 @@ class Epoch:
     source_index : int
         Position of the file among the files that were concatenated; one ``SpikeData`` is returned per value.
 
+    clock_start_s : float or None
+        Time of the first frame on the file's own clock, in seconds; None where the file has none.
+    clock_zero : str
+        Date and time, ISO 8601, at which the file's clock shows 0; "" where the file does not say.
+
     Examples
     --------
     >>> from spikelab.spike_sorting.data import Epoch
@@ -51,6 +56,8 @@ class Epoch:
     source_segment: int = 0
     source_start_frame: int = 0
     source_index: int = 0
+    clock_start_s: float | None = None
+    clock_zero: str = ""
 
     @property
     def n_frames(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs
+from spikelab.spike_sorting.data.geometry import Geometry
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.data.arrays import FloatArray, IntArray
+
+COPY_BYTES = 1 << 25  # read at a time where channels are copied
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class BinaryRecording:
         Number of samples that exceeded int16 and were clipped.
     source_gains_uv : numpy.ndarray, shape (channels,), or None
         Microvolts per count of the source file; None where it is not known.
+    geometry : Geometry or None
+        Electrodes as the source names and groups them; None where nothing but `locations` is known.
 
     Examples
     --------
@@ -86,6 +92,12 @@ class BinaryRecording:
     source_files: tuple[str, ...] = ()
     n_clipped: int = 0
     source_gains_uv: NDArray[np.float64] | None = None
+    geometry: Geometry | None = None
+
+    @property
+    def groups(self) -> IntArray:
+        """Group of each channel; channels of different groups are sorted apart."""
+        return np.zeros(self.n_channels, dtype=np.int64) if self.geometry is None else self.geometry.groups
 
     @property
     def duration_s(self) -> float:
@@ -111,7 +123,7 @@ class BinaryRecording:
         """Describe the recording for JSON, without its path, as results folders can be moved."""
         values = asdict(self)
         del values["path"]
-        return dict(plain(values))
+        return dict(plain(values, number=lambda value: value if math.isfinite(value) else None))
 
     @classmethod
     def from_dict(cls, path: Path, values: Mapping[str, Any]) -> BinaryRecording:
@@ -127,6 +139,7 @@ class BinaryRecording:
                 "epochs": tuple(Epoch(**epoch) for epoch in values["epochs"]),
                 "source_files": tuple(values["source_files"]),
                 "source_gains_uv": None if gains is None else np.asarray(gains, dtype=np.float64),
+                "geometry": None if (geometry := values.get("geometry")) is None else Geometry.from_dict(geometry),
             }
         )
 
@@ -151,10 +164,30 @@ class BinaryRecording:
         recording.set_dummy_probe_from_locations(self.locations)
         if self.electrodes is not None:
             recording.set_property("electrode", self.electrodes)
+        recording.set_channel_groups(self.groups)
         if described:
             recording.annotate(spikelab_binary=json.dumps({"path": os.fspath(self.path), **self.to_dict()}))
             annotate_epochs(recording, self.epochs)
         return recording
+
+    def take(self, channels: IntArray, path: Path) -> BinaryRecording:
+        """Write the given channels to a file of their own."""
+        chunk = max(1, COPY_BYTES // (2 * self.n_channels))
+        with path.open("wb") as file:
+            for start in range(0, self.n_samples, chunk):
+                n_values = min(chunk, self.n_samples - start) * self.n_channels
+                counts = np.fromfile(self.path, dtype=np.int16, count=n_values, offset=2 * start * self.n_channels)
+                np.ascontiguousarray(counts.reshape(-1, self.n_channels)[:, channels]).tofile(file)
+        return replace(
+            self,
+            path=path,
+            n_channels=len(channels),
+            channel_ids=tuple(self.channel_ids[channel] for channel in channels),
+            locations=self.locations[channels],
+            electrodes=None if self.electrodes is None else self.electrodes[channels],
+            source_gains_uv=None if self.source_gains_uv is None else self.source_gains_uv[channels],
+            geometry=None if self.geometry is None else self.geometry.take(channels),
+        )
 
     def to_segments(self) -> BaseRecording:
         """Open the file as a SpikeInterface recording with one segment per epoch."""

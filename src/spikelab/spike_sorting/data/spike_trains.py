@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data.arrays import IntArray
     from spikelab.spike_sorting.data.epochs import Epoch
 
+GROUP, SORTER_ID = "spikelab_group", "spikelab_sorter_id"
+"""Properties of a SpikeInterface sorting: group of channels, and the sorter's own id, of each unit."""
+
 
 def rows_of_each(labels: NDArray[np.integer[Any]], values: ArrayLike) -> tuple[IntArray, ...]:
     """Find the rows of `labels` that hold each of `values`, ascending, with one sort for all values."""
@@ -58,6 +61,10 @@ class SpikeTrains:
         Unit ids, ascending.
     samples : tuple of numpy.ndarray of int64
         Spike frames of each unit, ascending, in the order of `unit_ids`.
+    groups : numpy.ndarray of int64, shape (units,), or None
+        Group of channels that each unit was found on; None where all channels were sorted together.
+    sorter_ids : tuple of str, or None
+        Ids that the sorter gave; None where they are `unit_ids`.
 
     Raises
     ------
@@ -76,6 +83,8 @@ class SpikeTrains:
 
     unit_ids: IntArray
     samples: tuple[IntArray, ...]
+    groups: IntArray | None = None
+    sorter_ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.unit_ids) != len(self.samples):
@@ -98,19 +107,56 @@ class SpikeTrains:
     @classmethod
     def from_spikeinterface(cls, sorting: BaseSorting) -> SpikeTrains:
         """Make trains from a single-segment sorting; :func:`integer_ids` numbers its units."""
-        numbers = integer_ids(list(sorting.unit_ids))
+        originals = list(sorting.unit_ids)
+        numbers = integer_ids(originals)
         # All units are taken from one spike vector: SpikeInterface scans all spikes for each unit it is asked for.
         spikes = sorting.to_spike_vector()
-        trains = rows_of_each(spikes["unit_index"], range(len(numbers)))
-        return cls.from_dict({unit: spikes["sample_index"][rows] for unit, rows in zip(numbers, trains, strict=True)})
+        rows = rows_of_each(spikes["unit_index"], range(len(numbers)))
+        order = np.argsort(numbers, kind="stable")
+        groups, names = sorting.get_property(GROUP), sorting.get_property(SORTER_ID)
+        if names is None and [str(unit) for unit in originals] != [str(number) for number in numbers]:
+            names = [str(unit) for unit in originals]
+        return cls(
+            np.asarray(numbers, dtype=np.int64)[order],
+            tuple(np.sort(spikes["sample_index"][rows[unit]].astype(np.int64)) for unit in order),
+            None if groups is None else np.asarray(groups, dtype=np.int64)[order],
+            None if names is None else tuple(str(names[unit]) for unit in order),
+        )
+
+    @classmethod
+    def of_groups(cls, found: Sequence[tuple[int, SpikeTrains]]) -> SpikeTrains:
+        """Join the units that were found on each group of channels; ids go on from group to group.
+
+        Parameters
+        ----------
+        found : sequence of (int, SpikeTrains)
+            Number of the group, ascending, and its units. The sorter's own ids stay in `sorter_ids`.
+        """
+        ids: list[IntArray] = []
+        samples: list[IntArray] = []
+        groups: list[IntArray] = []
+        names: list[str] = []
+        first = 0
+        for group, trains in found:
+            ids.append(trains.unit_ids - min(trains.unit_ids.min(initial=0), 0) + first)
+            first = int(ids[-1].max(initial=first - 1)) + 1
+            samples += trains.samples
+            groups.append(np.full(trains.n_units, group, dtype=np.int64))
+            names += trains.sorter_ids or [str(unit) for unit in trains.unit_ids.tolist()]
+        return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names))
 
     def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:
-        """Make a SpikeInterface ``NumpySorting``."""
+        """Make a SpikeInterface ``NumpySorting``; groups and the sorter's ids are properties."""
         from spikeinterface.core import NumpySorting
 
-        return NumpySorting.from_unit_dict(
+        sorting = NumpySorting.from_unit_dict(
             {int(unit): train for unit, train in zip(self.unit_ids, self.samples, strict=True)}, sampling_frequency
         )
+        if self.groups is not None:
+            sorting.set_property(GROUP, self.groups)
+        if self.sorter_ids is not None:
+            sorting.set_property(SORTER_ID, np.array(self.sorter_ids))
+        return sorting
 
     def to_segments(self, sampling_frequency: float, epochs: Sequence[Epoch]) -> BaseSorting:
         """Make a ``NumpySorting`` with one segment per epoch, frames counted from the start of each."""
@@ -129,11 +175,17 @@ class SpikeTrains:
         """Write an ``.npz`` without pickled objects: unit_ids, spike_times, spike_clusters."""
         counts = [len(train) for train in self.samples]
         times = np.concatenate([np.empty(0, np.int64), *self.samples])
-        np.savez(path, unit_ids=self.unit_ids, spike_times=times, spike_clusters=np.repeat(self.unit_ids, counts))
+        more: dict[str, Any] = {} if self.groups is None else {"groups": self.groups}
+        if self.sorter_ids is not None:
+            more["sorter_ids"] = np.array(self.sorter_ids, dtype=np.str_)
+        clusters = np.repeat(self.unit_ids, counts)
+        np.savez(path, unit_ids=self.unit_ids, spike_times=times, spike_clusters=clusters, **more)
 
     @classmethod
     def load(cls, path: Path) -> SpikeTrains:
         """Read the file that :meth:`save` wrote."""
         with np.load(path) as data:
             ids, times, clusters = data["unit_ids"], data["spike_times"], data["spike_clusters"]
-        return cls(ids, tuple(times[rows] for rows in rows_of_each(clusters, ids)))
+            groups, names = data.get("groups"), data.get("sorter_ids")
+        trains = tuple(times[rows] for rows in rows_of_each(clusters, ids))
+        return cls(ids, trains, groups, None if names is None else tuple(names.tolist()))

@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from spikelab.spike_sorting.data import epochs_of
 from spikelab.spike_sorting.recording.binary import write_binary
+from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.inspection import StreamInfo, inspect_file, list_streams
 from spikelab.spike_sorting.recording.maxwell_writer import write_maxwell
 from spikelab.spike_sorting.recording.opening import open_recording
 from spikelab.spike_sorting.recording.signal_checks import RecordingReport
-from spikelab.spike_sorting.recording.source import Source, fingerprint, resolve_source
+from spikelab.spike_sorting.recording.source import Source, resolve_source
 
 __all__ = [
     "RecordingReport",

@@ -20,6 +20,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
 from spikelab.spike_sorting.data import BinaryRecording, IntArray, epochs_of
+from spikelab.spike_sorting.recording.geometry import geometry_of
 from spikelab.spike_sorting.recording.parts import FrameRange, read_parts
 from spikelab.spike_sorting.recording.read_errors import NAMES_IN_MESSAGE
 from spikelab.spike_sorting.recording.signal_checks import (
@@ -283,6 +284,7 @@ def _describe(recording: BaseRecording, path: Path, lsb: float, n_clipped: int) 
         source_files=tuple(recording.get_annotation("spikelab_source_files") or ()),
         n_clipped=n_clipped,
         source_gains_uv=recording.get_property("source_gain_uv"),
+        geometry=geometry_of(recording),
     )
 
 

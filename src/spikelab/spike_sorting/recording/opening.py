@@ -11,12 +11,15 @@ import numpy as np
 
 from spikelab.spike_sorting.data import annotate_epochs
 from spikelab.spike_sorting.recording import preprocess
+from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
+from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
+from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, place, read_geometry
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.metadata_checks import require_sane
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import read_file
-from spikelab.spike_sorting.recording.slicing import Segment, cut_epochs, kept_ranges
+from spikelab.spike_sorting.recording.slicing import Cut, Segment, cuts_of, epochs_of_cuts, kept_ranges
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
 from spikelab.system.runlog import warn
 
@@ -41,6 +44,8 @@ class _File:
     path: str
     raw: BaseRecording
     filtered: BaseRecording = None  # until :func:`_filtered` sets it
+    stretches: tuple[Stretched, ...] = ()  # one for each segment of `raw`
+    clock_zero: str = ""  # date and time at which the file's clock shows 0
 
     @property
     def label(self) -> str:
@@ -92,16 +97,18 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     if config.hdf5_plugin_path is not None:
         set_plugin_path(config.hdf5_plugin_path)
     resolved = resolve_source(source, config)
-    files = _filtered(_with_equal_channels(_read(resolved, config)), config)
+    opened = [_on_their_clock(file, resolved.format) for file in _read(resolved, config)]
+    files = _filtered(_on_same_electrodes(opened, config), config)
     segments = _segments(files)
     n_frames = sum(segment.n_frames for segment in segments)
     if n_frames == 0:
         raise ValueError(f"{_label(resolved)} has no samples")
-    epochs = cut_epochs(segments, kept_ranges(n_frames, files[0].raw.get_sampling_frequency(), config))
+    fs = float(files[0].raw.get_sampling_frequency())
+    cuts = cuts_of(segments, kept_ranges(n_frames, fs, config))
+    epochs = epochs_of_cuts(cuts, fs)
     _warn_of_files_left_out(files, epochs)
-    recording = _concatenate(files, epochs)
-    preprocess.require_locations(recording, _label(resolved))
-    preprocess.flip_y(recording, config.mea_y_max)
+    recording = _concatenate(files, cuts)
+    recording.set_dummy_probe_from_locations(geometry_of(recording).places)
     recording.set_property("source_gain_uv", _source_gains(files[0].raw, config))
     annotate_epochs(recording, epochs)
     recording.annotate(
@@ -139,35 +146,24 @@ def _read(source: Source, config: RecordingConfig) -> list[_File]:
     return [_File(source.stem, "", recording)]
 
 
-def _with_equal_channels(files: Sequence[_File]) -> list[_File]:
-    """Return the files with the channel ids of the first; counts and sampling rates have to be equal."""
-    first, *others = files
-    equal = [first]
-    for file in others:
-        for what, expected, found in (
-            ("channels", first.raw.get_num_channels(), file.raw.get_num_channels()),
-            ("Hz", first.raw.get_sampling_frequency(), file.raw.get_sampling_frequency()),
-        ):
-            if expected != found:
-                raise ValueError(
-                    f"files of one folder differ: {first.path} has {expected:.10g} {what}, {file.path} has "
-                    f"{found:.10g} {what}"
-                )
-        equal.append(replace(file, raw=_with_ids_of(first.raw, file.raw, f"{first.path} and {file.path}")))
-    return equal
+def _on_their_clock(file: _File, format_name: str) -> _File:
+    """Split a file where its clock jumps; segments that are too short to filter are left out."""
+    with reading(file.path, "for its clock") if file.path else nullcontext():
+        clock = read_clock(file.raw, format_name, file.path)
+    raw, stretched = split_at_breaks(file.raw, clock, file.label, preprocess.MIN_FILTER_FRAMES)
+    return replace(file, raw=raw, stretches=tuple(stretched), clock_zero=clock.zero)
 
 
-def _with_ids_of(first: BaseRecording, recording: BaseRecording, which: str) -> BaseRecording:
-    if not np.array_equal(first.channel_ids, recording.channel_ids):
-        if set(first.channel_ids) == set(recording.channel_ids):
-            recording = recording.select_channels(list(first.channel_ids))
-        else:
-            warn(f"channel ids differ between {which}: channels are matched by position, and called as in the first")
-            recording = recording.rename_channels(list(first.channel_ids))
-    both = first.has_probe() and recording.has_probe()
-    if both and not np.array_equal(first.get_channel_locations(), recording.get_channel_locations()):
-        warn(f"channel locations differ between {which}: those of the first are used")
-    return recording
+def _on_same_electrodes(files: Sequence[_File], config: RecordingConfig) -> list[_File]:
+    """Read the geometry of every file, and bring the files to the same electrodes."""
+    days = [Day(file.label, file.raw, read_geometry(file.raw, file.label, config.electrode_groups)) for file in files]
+    routed = on_same_electrodes(days, config.days, config.rate_tolerance_ppm)
+    located = []
+    for file, day in zip(files, routed, strict=True):
+        raw = day.recording.select_channels(day.recording.channel_ids)  # a wrapper: the recording may be the user's
+        place(raw, flipped(routed[0].geometry, config.mea_y_max))
+        located.append(replace(file, raw=raw))
+    return located
 
 
 def _filtered(files: Sequence[_File], config: RecordingConfig) -> list[_File]:
@@ -212,9 +208,19 @@ def _without_bad_channels(files: list[_File]) -> list[_File]:
 
 def _segments(files: Sequence[_File]) -> list[Segment]:
     return [
-        Segment(index, segment, int(file.raw.get_num_samples(segment)), file.name, file.path)
+        Segment(
+            index,
+            segment,
+            int(file.raw.get_num_samples(segment)),
+            file.name,
+            file.path,
+            stretch.source_segment,
+            stretch.source_start_frame,
+            stretch.start_s,
+            file.clock_zero,
+        )
         for index, file in enumerate(files)
-        for segment in range(file.raw.get_num_segments())
+        for segment, stretch in enumerate(file.stretches)
     ]
 
 
@@ -225,28 +231,32 @@ def _warn_of_files_left_out(files: Sequence[_File], epochs: Sequence[Epoch]) -> 
         warn(f"nothing of {', '.join(left_out)} is kept: empty, or outside the times and pieces that are kept")
 
 
-def _concatenate(files: Sequence[_File], epochs: Sequence[Epoch]) -> BaseRecording:
+def _concatenate(files: Sequence[_File], cuts: Sequence[Cut]) -> BaseRecording:
     from spikelab.spike_sorting.recording.prepared import PreparedRecording
 
+    filtered = [files[cut.segment.source_index].filtered for cut in cuts]
+    stored = [files[cut.segment.source_index].raw for cut in cuts]
+    rates = [float(recording.get_sampling_frequency()) for recording in stored]
     return PreparedRecording(
-        [_piece(files[epoch.source_index].filtered, epoch) for epoch in epochs],
-        raw_pieces=[_piece(files[epoch.source_index].raw, epoch) for epoch in epochs],
-        part_readers=[_part_reader(files[epoch.source_index].filtered, epoch) for epoch in epochs],
+        [_piece(recording, cut) for recording, cut in zip(filtered, cuts, strict=True)],
+        raw_pieces=[_piece(recording, cut) for recording, cut in zip(stored, cuts, strict=True)],
+        part_readers=[_part_reader(recording, cut) for recording, cut in zip(filtered, cuts, strict=True)],
+        sampling_frequency_max_diff=max(rates) - min(rates),
     )
 
 
-def _part_reader(filtered: BaseRecording, epoch: Epoch) -> PartReader | None:
+def _part_reader(filtered: BaseRecording, cut: Cut) -> PartReader | None:
     """Make the reader of an epoch a few channels at a time; None where steps follow the band-pass."""
     from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 
     if not isinstance(filtered, BandPassRecording):
         return None
-    segment, offset = filtered.segments[epoch.source_segment], epoch.source_start_frame
+    segment, offset = filtered.segments[cut.segment.segment], cut.start
     return lambda start, end: segment.read_parts(offset + start, offset + end)
 
 
-def _piece(recording: BaseRecording, epoch: Epoch) -> BaseRecording:
+def _piece(recording: BaseRecording, cut: Cut) -> BaseRecording:
     if recording.get_num_segments() > 1:
-        # select_segments takes the segments from its parent, which may be the user's recording: it gets a wrapper.
-        recording = recording.select_channels(recording.channel_ids).select_segments([epoch.source_segment])
-    return recording.frame_slice(epoch.source_start_frame, epoch.source_start_frame + epoch.n_frames)
+        # select_segments takes the segments away from its parent, which may be the user's: here it is a wrapper.
+        recording = recording.select_channels(recording.channel_ids).select_segments([cut.segment.segment])
+    return recording.frame_slice(cut.start, cut.end)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.metadata_checks import require_distinct
+from spikelab.spike_sorting.recording.geometry import geometry_of
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ PLAUSIBLE_GAIN_UV = (1e-3, 1e3)
 # Gains of traces in any unit, from attovolts to gigavolts per count.
 POSSIBLE_GAIN_UV = (1e-12, 1e15)
 FARTHEST_OFFSET_UV = 1e15
-DEFAULT_SPACING_UM = 200.0
-FLIP_ABOUT_MAXIMUM = -1
 # Random chunks of 0.3 s in which bad channels are searched.
 N_CHUNKS, CHUNK_S = 40, 0.3
 
@@ -112,14 +110,21 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
 
 
 def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:
-    """Subtract the median or average over channels; without `operator`, return the recording."""
+    """Subtract the median or average over the channels of each group; without `operator`, return the recording."""
     if operator is None:
         return recording
-    if recording.get_num_channels() == 1:
-        raise ValueError("common_reference would leave nothing of the only channel: set it to None")
+    groups = list(geometry_of(recording).channels_of_groups())
+    if min(map(len, groups)) == 1:
+        only = "the only channel" if len(groups) == 1 else "a group of one channel"
+        raise ValueError(f"common_reference would leave nothing of {only}: set it to None")
     from spikeinterface.preprocessing import common_reference as subtract_reference
 
-    return subtract_reference(recording, reference="global", operator=operator)
+    if len(groups) == 1:
+        return subtract_reference(recording, reference="global", operator=operator)
+    channels = np.asarray(recording.channel_ids)
+    return subtract_reference(
+        recording, reference="global", operator=operator, groups=[channels[group].tolist() for group in groups]
+    )
 
 
 def find_bad_channels(filtered: BaseRecording) -> set[str]:
@@ -160,41 +165,3 @@ def drop_channels(recording: BaseRecording, bad: Sequence[str] | set[str], where
     if not kept:
         raise ValueError(f"bad_channels: none of the {len(names)} channels of {where} is left")
     return recording if len(kept) == len(names) else recording.select_channels(kept)
-
-
-def flip_y(recording: BaseRecording, mea_y_max: float | None) -> None:
-    """Turn the array upside down, in place: y becomes ``mea_y_max - y``; -1 is the largest y, None is no flip."""
-    if mea_y_max is None:
-        return
-    from probeinterface import ProbeGroup
-
-    if mea_y_max == FLIP_ABOUT_MAXIMUM:
-        mea_y_max = float(recording.get_channel_locations()[:, 1].max())
-    description = recording.get_probegroup().to_dict(array_as_list=True)
-    for probe in description["probes"]:
-        for key in ("contact_positions", "probe_planar_contour"):
-            if probe.get(key):
-                probe[key] = [[x, mea_y_max - y, *rest] for x, y, *rest in probe[key]]
-    recording.set_probegroup(ProbeGroup.from_dict(description), check_overlap=False)
-
-
-def require_locations(recording: BaseRecording, where: str) -> None:
-    """Place channels without positions, in place, far enough apart to be sorted one by one, and warn.
-
-    Impossible positions raise a ValueError.
-    """
-    n_channels = recording.get_num_channels()
-    places = recording.get_channel_locations() if recording.has_probe() else np.full((n_channels, 2), np.nan)
-    missing = np.asarray(~np.isfinite(places).all(axis=1))  # NaN, as NWB writes unknown positions
-    if missing.any():
-        some = "its electrodes are" if missing.all() else f"{int(missing.sum())} of its {n_channels} electrodes are"
-        warn(
-            f"{where} does not say where {some}: they are taken to be {DEFAULT_SPACING_UM:g} um apart, so that "
-            "each channel is sorted on its own. Set probe_path to a probe file if they are closer",
-        )
-        laid = np.where(missing[:, np.newaxis], 0.0, places[:, :2])
-        # The unknown channels are put in a column beyond the largest known y.
-        low = 0.0 if missing.all() else float(laid[~missing, 1].max()) + DEFAULT_SPACING_UM
-        laid[missing, 1] = low + DEFAULT_SPACING_UM * np.arange(missing.sum())
-        recording.set_dummy_probe_from_locations(laid)
-    require_distinct(recording.get_channel_locations(), recording.channel_ids.tolist(), where)

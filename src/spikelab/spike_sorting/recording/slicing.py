@@ -69,39 +69,62 @@ class Segment:
     """One segment of one file, before any cut."""
 
     source_index: int  # position of the file among the files
-    segment: int  # position in the file
+    segment: int  # position in the opened recording
     n_frames: int
     name: str = ""  # stem of the file
     source_file: str = ""  # "" in memory
+    source_segment: int = 0  # position in the file
+    source_start_frame: int = 0  # first frame in that segment of the file
+    clock_start_s: float | None = None  # time of the first frame on the file's clock
+    clock_zero: str = ""  # date and time at which that clock shows 0
 
 
-def cut_epochs(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> tuple[Epoch, ...]:
-    """Make the epochs: intersect the kept ranges with the segments.
+@dataclass(frozen=True)
+class Cut:
+    """Frames of a segment that are kept: one epoch."""
 
-    The ranges are half-open frames of the concatenated segments, ascending and apart. The epochs tile the kept
-    recording; a boundary of a file, a segment or a kept range starts a new epoch.
+    segment: Segment
+    start: int  # frame of the segment
+    end: int
+
+
+def cuts_of(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> list[Cut]:
+    """Intersect the kept ranges with the segments.
+
+    The ranges are half-open frames of the concatenated segments, ascending and apart. A boundary of a file, a segment
+    or a kept range starts a new cut.
     """
     ends = list(accumulate(segment.n_frames for segment in segments))
-    epochs: list[Epoch] = []
-    position = 0
+    cuts = []
     for start, end in kept:
         for segment, segment_end in zip(segments, ends, strict=True):
             segment_start = segment_end - segment.n_frames
             first, last = max(start, segment_start), min(end, segment_end)
-            if first >= last:
-                continue
-            epochs.append(
-                Epoch(
-                    start_frame=position,
-                    end_frame=position + last - first,
-                    name=segment.name,
-                    source_file=segment.source_file,
-                    source_segment=segment.segment,
-                    source_start_frame=first - segment_start,
-                    source_index=segment.source_index,
-                )
+            if first < last:
+                cuts.append(Cut(segment, first - segment_start, last - segment_start))
+    return cuts
+
+
+def epochs_of_cuts(cuts: Sequence[Cut], sampling_frequency: float) -> tuple[Epoch, ...]:
+    """Make the epochs of the concatenated cuts, which they tile: where each is in its file, and on its clock."""
+    epochs: list[Epoch] = []
+    position = 0
+    for cut in cuts:
+        segment, begun = cut.segment, cut.segment.clock_start_s
+        epochs.append(
+            Epoch(
+                start_frame=position,
+                end_frame=position + cut.end - cut.start,
+                name=segment.name,
+                source_file=segment.source_file,
+                source_segment=segment.source_segment,
+                source_start_frame=segment.source_start_frame + cut.start,
+                source_index=segment.source_index,
+                clock_start_s=None if begun is None else begun + cut.start / sampling_frequency,
+                clock_zero=segment.clock_zero,
             )
-            position += last - first
+        )
+        position = epochs[-1].end_frame
     return _with_distinct_names(epochs)
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from spikelab.spike_sorting.recording.formats import (
     HEADERLESS,
@@ -23,12 +20,9 @@ from spikelab.spike_sorting.recording.formats import (
     folder_format,
     known_formats,
 )
-from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.spike_sorting.recording.read_errors import list_some, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.settings.schema import RecordingConfig
@@ -205,69 +199,3 @@ def safe_name(text: str) -> str:
 def _with_names(stem: str, config: RecordingConfig | None) -> str:
     chosen = () if config is None else (config.stream_id, config.rec_name)
     return "_".join([stem, *(safe_name(str(name)) for name in chosen if name is not None)])
-
-
-def fingerprint(source: Any, leave_out: Sequence[Path] = ()) -> str:
-    """Return a short text (32 hexadecimal digits) that changes when the recording does, but not when it is moved.
-
-    Of files: size, modification time and a hash of sampled blocks. In memory: type, shape, rate, channels and sampled
-    blocks. Folders of `leave_out` inside a folder that is a recording are no part of it, for example those of results.
-    """
-    resolved = resolve_source(source)
-    recording = resolved.recording
-    parts = _describe_files(resolved.files, leave_out) if recording is None else _describe_memory(recording)
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _describe_files(paths: Iterable[Path], leave_out: Sequence[Path]) -> Iterator[bytes]:
-    for path in paths:
-        if path.is_file():
-            yield from _describe_file(path, sample=True)
-            continue
-        inside = sorted(_files_below(path, leave_out))
-        step = max(1, len(inside) // MAX_SAMPLED_FILES)
-        for i, entry in enumerate(inside):
-            yield entry.relative_to(path).as_posix().encode()
-            yield from _describe_file(entry, sample=i % step == 0)
-
-
-def _files_below(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
-    root = folder.resolve()
-    left_out = [path for path in (Path(entry).resolve() for entry in leave_out) if root in path.parents]
-    for entry in folder.rglob("*"):
-        below = root / entry.relative_to(folder)
-        if entry.is_file() and not any(below.is_relative_to(path) for path in left_out):
-            yield entry
-
-
-def _describe_file(path: Path, *, sample: bool) -> Iterator[bytes]:
-    status = path.stat()
-    yield f"{status.st_size} {status.st_mtime_ns}".encode()
-    if not sample:
-        return
-    with path.open("rb") as file:
-        for offset in evenly_spaced(status.st_size, BLOCK_BYTES, N_BLOCKS):
-            file.seek(offset)
-            yield file.read(BLOCK_BYTES)
-
-
-def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
-    frames = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
-    scales = (recording.get_channel_gains(), recording.get_channel_offsets())
-    description = [
-        str(recording.get_dtype()),
-        recording.get_num_channels(),
-        frames,
-        recording.get_sampling_frequency(),
-        [str(channel) for channel in recording.channel_ids],
-        [None if values is None else values.tolist() for values in scales],
-        recording.get_channel_locations().tolist() if recording.has_probe() else None,
-    ]
-    yield json.dumps(description).encode()
-    for segment, n_frames in enumerate(frames):
-        for start in evenly_spaced(n_frames, BLOCK_FRAMES, N_BLOCKS):
-            end = min(start + BLOCK_FRAMES, n_frames)
-            yield np.ascontiguousarray(recording.get_traces(segment, start, end)).tobytes()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from spikelab.spike_sorting.recording.source import fingerprint, resolve_source, safe_name, stem_of
+from spikelab.spike_sorting.recording.fingerprint import fingerprint
+from spikelab.spike_sorting.recording.source import resolve_source, safe_name, stem_of
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 Request: TypeAlias = tuple[Any, SortingPipelineConfig]

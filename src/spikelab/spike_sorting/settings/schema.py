@@ -102,6 +102,21 @@ class RecordingConfig:
         nullable(either(text("auto", "'auto'"), list_of(either(TEXT, INDEX), "a list of channel ids"))),
         in_repr=False,
     )
+    electrode_groups: str = option(
+        "auto",
+        "Sort probes, shanks and groups that are apart each on its own ('auto'), or all channels 'together'.",
+        one_of("auto", "together"),
+        in_repr=False,
+    )
+    days: str = option(
+        "same",
+        "Files of a folder: all have the 'same' electrodes, or those that they share are sorted ('shared').",
+        one_of("same", "shared"),
+        in_repr=False,
+    )
+    rate_tolerance_ppm: float = option(
+        10.0, "Largest difference of sampling rates between files of a folder.", NOT_NEGATIVE, "ppm", in_repr=False
+    )
     trust_input: bool = option(
         False,
         "Follow what the input names: any class and pickle of a SpikeInterface folder or zarr store, files outside of "

@@ -7,7 +7,10 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikelab.spike_sorting._exceptions import (
+    BiologicalSortFailure,
     DiskExhaustionError,
     ResourceSortFailure,
     SorterTimeoutError,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.backends.base import SorterBackend
+    from spikelab.spike_sorting.data import Geometry
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import StageResult
 
@@ -50,9 +54,10 @@ def sorting_stage(
             trains = _with_smaller_batches(context, binary, attempts, recording.info.get("report", {}))
         finally:
             for log in sorted(context.sorter_folder.rglob("*.log")):
-                shutil.copyfile(log, folder / log.name)
+                part = log.relative_to(context.sorter_folder).parts[0] if in_groups(binary) else ""
+                shutil.copyfile(log, folder / "_".join(filter(None, [part, log.name])))
         trains.save(folder / SPIKES)
-        _copy_kept_files(context, folder)
+        _copy_kept_files(context, folder, trains)
         return {
             "n_units": trains.n_units,
             "n_spikes": sum(map(len, trains.samples)),
@@ -85,22 +90,31 @@ def will_sort(context: Context) -> bool:
     return context.store.find(sorting_key(context, recording.run_id)) is None
 
 
-def _copy_kept_files(context: Context, folder: Path) -> None:
-    for name in context.backend.kept:
-        made = context.sorter_folder / name
-        if made.is_dir():
-            shutil.copytree(made, folder / name)
-        else:
-            shutil.copyfile(made, folder / name)
-    context.backend.clean_up(context.sorter_folder)
+def _copy_kept_files(context: Context, folder: Path, trains: SpikeTrains) -> None:
+    for part in _parts(trains):
+        for name in context.backend.kept:
+            made, kept = context.sorter_folder / part / name, folder / part / name
+            kept.parent.mkdir(exist_ok=True)
+            if made.is_dir():
+                shutil.copytree(made, kept)
+            else:
+                shutil.copyfile(made, kept)
+        context.backend.clean_up(context.sorter_folder / part)
+
+
+def _parts(trains: SpikeTrains) -> list[str]:
+    """Return the folders that a sort has within the sorter's folder: itself, or one for each group with units."""
+    return [""] if trains.groups is None else [group_folder(group) for group in np.unique(trains.groups)]
 
 
 def _load(context: Context, folder: Path) -> SpikeTrains:
     """Read the artifact; an artifact without a file that the backend keeps is incomplete."""
-    for name in context.backend.kept:
-        if not (folder / name).exists():
-            raise FileNotFoundError(f"{name} of the sorter {context.backend.sorter_label}")
-    return SpikeTrains.load(folder / SPIKES)
+    trains = SpikeTrains.load(folder / SPIKES)
+    for part in _parts(trains):
+        for name in context.backend.kept:
+            if not (folder / part / name).exists():
+                raise FileNotFoundError(f"{name} of the sorter {context.backend.sorter_label}")
+    return trains
 
 
 def _with_smaller_batches(
@@ -154,16 +168,66 @@ def smaller_batch(backend: SorterBackend) -> tuple[str, int] | None:
 
 
 def _sort(context: Context, backend: SorterBackend, binary: BinaryRecording, report: Mapping[str, Any]) -> SpikeTrains:
+    """Run the sorter on all channels, or on each group of channels that are sorted apart."""
     empty_folder(context.sorter_folder.parent)  # its mark stays out of the sorter's reach
     context.sorter_folder.mkdir()
+    if not in_groups(binary) or binary.geometry is None:
+        return _sort_channels(context, backend, binary, context.traces_path, context.sorter_folder, report)
+    return _sort_groups(context, backend, binary, binary.geometry, report)
+
+
+def _sort_groups(
+    context: Context,
+    backend: SorterBackend,
+    binary: BinaryRecording,
+    geometry: Geometry,
+    report: Mapping[str, Any],
+) -> SpikeTrains:
+    """Sort each group of channels on its own; a group without units is said, unless no group has any."""
+    found: list[tuple[int, SpikeTrains]] = []
+    silent: list[BiologicalSortFailure] = []
+    for group, channels in enumerate(geometry.channels_of_groups()):
+        name, folder = geometry.group_names[group], context.sorter_folder / group_folder(group)
+        folder.mkdir()
+        logger.info("sorting %s: %d channels", name, len(channels))
+        path = folder / context.traces_path.name
+        part = binary.take(channels, path)
+        try:
+            found.append((group, _sort_channels(context, backend, part, path, folder, report)))
+        except BiologicalSortFailure as error:
+            logger.warning("%s: %s", name, error)
+            silent.append(error)
+        finally:
+            path.unlink(missing_ok=True)
+    if not found:
+        raise silent[0]
+    return SpikeTrains.of_groups(found)
+
+
+def in_groups(binary: BinaryRecording) -> bool:
+    """Return whether groups of channels are sorted apart."""
+    return binary.geometry is not None and binary.geometry.n_groups > 1
+
+
+def group_folder(group: int) -> str:
+    """Name the folder of a group of channels in the sorter's folder."""
+    return f"group{group}"
+
+
+def _sort_channels(
+    context: Context,
+    backend: SorterBackend,
+    binary: BinaryRecording,
+    traces_path: Path,
+    folder: Path,
+    report: Mapping[str, Any],
+) -> SpikeTrains:
     try:
-        sorting = backend.sort(
-            binary.to_spikeinterface(), context.recording_input, context.traces_path, context.sorter_folder
-        )
+        sorting = backend.sort(binary.to_spikeinterface(), context.recording_input, traces_path, folder)
     except Exception as error:
         known = error if isinstance(error, SpikeSortingClassifiedError) else None
-        known = known or backend.classify(context.sorter_folder, error)
-        meaning = diagnose(known, backend.sorter_label, context.sorter_folder, error, report)
+        known = known or backend.classify(folder, error)
+        meaning = diagnose(known, backend.sorter_label, folder, error, report)
         if meaning is None or meaning is error:
             raise
         raise meaning from cause_of(meaning, error)

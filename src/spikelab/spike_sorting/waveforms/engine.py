@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -104,7 +105,7 @@ def compute_waveforms(
             _warn_if_large(shapes, parse_memory(total_memory))
             sinks.append(MemorySink(shapes, keep))
         averages = average_windows(work, spikes, picked, main.channels, sinks)
-    aligned = SpikeTrains(trains.unit_ids, spikes.trains)
+    aligned = replace(trains, samples=tuple(spikes.trains))
     return measure(source, aligned, main, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
 
 
@@ -133,6 +134,8 @@ def find_main_channels(work: Workspace, trains: SpikeTrains, config: WaveformCon
         known=np.array([len(train) > 0 for train in few]),
     )
 
+    channels_of = _channels_of_units(source, trains)
+
     def add(block: Accumulator, chunk: Chunk, rows: slice) -> None:
         block.add(chunk.of(rows), spikes.frames, every, window.n_before)
 
@@ -140,13 +143,24 @@ def find_main_channels(work: Workspace, trains: SpikeTrains, config: WaveformCon
         for row in range(rows.start, rows.stop):
             if block.counts[row]:
                 unit, template = block.units.start + row, block.sums[row] * (scale_uv(source) / int(block.counts[row]))
-                main.positive[unit], main.channels[unit] = polarity_and_channel(template, config.pos_peak_thresh)
+                own = channels_of[unit]
+                main.positive[unit], channel = polarity_and_channel(template[:, own], config.pos_peak_thresh)
+                main.channels[unit] = own[channel]
 
     for block in work.accumulators(trains.n_units, squares=False, by_epoch=False):
         for chunk in iterate_chunks(source, spikes, block.units, window, "finding main channels"):
             work.pool.run(block.n_units, partial(add, block, chunk), chunk.n_spikes)
         work.pool.run(block.n_units, partial(estimate, block))
     return main
+
+
+def _channels_of_units(source: TraceSource, trains: SpikeTrains) -> list[IntArray]:
+    """Return the channels that each unit was found on: those of its group, or all."""
+    groups = getattr(source, "groups", None)
+    if trains.groups is None or groups is None:
+        return [np.arange(source.n_channels)] * trains.n_units
+    of_group = {group: np.flatnonzero(groups == group) for group in np.unique(groups).tolist()}
+    return [of_group[group] for group in trains.groups.tolist()]
 
 
 def average_windows(
@@ -300,4 +314,4 @@ def _inside(trains: SpikeTrains, n_samples: int) -> SpikeTrains:
     lost = sum(map(len, trains.samples)) - sum(map(len, kept))
     if lost:
         logger.warning("%d spikes lie outside the %d frames of the recording and were left out", lost, n_samples)
-    return SpikeTrains(trains.unit_ids, kept)
+    return replace(trains, samples=kept)

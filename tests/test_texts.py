@@ -23,7 +23,12 @@ from spikelab.system.texts import brief, parse_json, parse_toml, read_text, read
     ("content", "said"),
     [
         (b"a = 1\nb = \xe9", "line 2: the byte 0xe9 is not UTF-8"),
-        ("a = 1".encode("utf-16"), "is in UTF-16"),
+        ("a = 1".encode("utf-16-le"), "line 1: a NUL character"),
+        ("a = 1".encode("utf-16")[:-1], "line 1: the file ends in the middle of a character of UTF-16"),
+        ("a = 1".encode("utf-32"), "a NUL character"),
+        ("a = \u201cx\u201d".encode(), "write straight ones"),
+        (b'a = "C:\\data"', "write paths in single quotes"),
+        (b'a = "C:\\Users"', "write paths in single quotes"),
         (b"a = 1\nb = '\0'", "line 2: a NUL character"),
         (b"a = 1\na = 2\nb = 3", "line 2"),
         (b"x = " + b"[" * 900 + b"]" * 900, "nested more than 32 deep"),
@@ -43,8 +48,11 @@ def test_what_is_no_toml_of_ours_is_said(content: bytes, said: str, tmp_path: Pa
     assert len(str(caught.value)) < 500
 
 
-def test_a_mark_of_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\n")
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfa = 1\r\n", "a = 1\r\n".encode("utf-16"), "\ufeffa = 1\n".encode("utf-16-be")]
+)
+def test_a_mark_of_byte_order_is_no_part_of_the_text(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(content)
     assert read_toml(tmp_path / "run.toml", "settings") == {"a": 1}
 
 

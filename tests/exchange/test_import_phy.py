@@ -50,6 +50,7 @@ def test_untouched_units_come_back_as_they_were(results: Path, folder: Path) -> 
     before, after = curated(results), import_curation(results, folder)
     assert after.unit_ids == before.unit_ids
     assert [unit.pop("phy_cluster") for unit in after.neuron_attributes] == list(range(before.N))
+    assert {unit.pop("phy_group") for unit in after.neuron_attributes} == {"good"}
     after.metadata.pop("curation_history")
     assert after == before
 
@@ -208,8 +209,10 @@ def test_mistakes_are_explained(results: Path, folder: Path, tmp_path: Path) -> 
         ("spike_clusters.npy", b""),
         ("spike_times.npy", b"PK\x03\x04 and no more"),
         ("cluster_group.tsv", b"cluster_id\tgroup\none\tgood\n"),
-        ("cluster_group.tsv", b"cluster_id,group\n0,good\n"),
-        ("cluster_group.tsv", b"\xff\xfeg\0"),
+        ("cluster_group.tsv", b"cluster_id group\n0 good\n"),
+        ("cluster_group.tsv", b"\xff\xfeg\0\0"),
+        ("cluster_group.tsv", b"cluster_id\tgroup\n0\tgood\n0\tmua\n"),
+        ("cluster_group.tsv", b"cluster_id\tgroup\n0\tgood\tCA1\n"),
     ],
 )
 def test_a_damaged_file_is_named(results: Path, folder: Path, name: str, content: bytes) -> None:
@@ -220,8 +223,92 @@ def test_a_damaged_file_is_named(results: Path, folder: Path, name: str, content
         import_curation(results, folder)
 
 
-def test_groups_with_a_byte_order_mark_are_read(results: Path, folder: Path) -> None:
-    in_phy(folder, groups=all_good(folder))
-    groups = folder / "cluster_group.tsv"
-    groups.write_bytes(b"\xef\xbb\xbf" + groups.read_bytes())
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_groups_that_a_spreadsheet_saved_are_read(results: Path, folder: Path, encoding: str) -> None:
+    rows = "".join(f"{cluster}.0;Good \r\n;\r\n" for cluster in all_good(folder))
+    (folder / "cluster_group.tsv").unlink()
+    (folder / "cluster_group.csv").write_bytes(f"Cluster ID;Group\r\n{rows}".encode(encoding))
     assert import_curation(results, folder).N == curated(results).N
+
+
+def labels(sd: SpikeData, name: str) -> list[object]:
+    return [unit.get(name) for unit in sd.neuron_attributes]
+
+
+def test_labels_of_a_person_come_back(results: Path, folder: Path) -> None:
+    """As Phy writes them (":l region CA1"), and as people write tables of several columns beside them."""
+    in_phy(folder, groups=all_good(folder))
+    (folder / "cluster_region.tsv").write_text("cluster_id\tregion\n0\tCA1\n1\tCA3\n")
+    (folder / "cluster_mine.csv").write_text(
+        "cluster_id;depth;layer;snr;note\n0;17,5;1.0;9;\n1;20;2;9;\n\n", encoding="utf-16"
+    )
+    (folder / "cluster_info.tsv").write_text("cluster_id\tregion\tn_spikes\n0\tCA2\t5\n")  # Phy's own summary
+    before, after = curated(results), import_curation(results, folder)
+    assert labels(after, "region")[:3] == ["CA1", "CA3", None]
+    assert labels(after, "depth")[:3] == [17.5, 20.0, None]
+    assert labels(after, "layer")[:3] == [1, 2, None]
+    assert labels(after, "snr") == labels(before, "snr")  # our columns are measured, not read
+    assert after.metadata["curation_history"]["phy"]["labels"] == ["depth", "layer", "region"]
+    assert SpikeData.load(results / "sorted_spikedata_phy.npz") == after
+
+
+def test_labels_can_be_changed_in_a_second_round(results: Path, folder: Path) -> None:
+    in_phy(folder, groups=all_good(folder))
+    (folder / "cluster_region.tsv").write_text("cluster_id\tregion\n0\tCA1\n1\tCA3\n")
+    import_curation(results, folder)
+    again = export_results(results, "phy", results / "export" / "second", units="phy")
+    in_phy(again, groups=all_good(again))
+    assert labels(import_curation(results, again), "region")[:3] == ["CA1", "CA3", None]
+    (again / "cluster_region.tsv").write_text("cluster_id\tregion\n1\tCA2\n2\tDG\n")
+    assert labels(import_curation(results, again), "region")[:3] == [None, "CA2", "DG"]
+
+
+def test_merged_and_split_units_have_the_labels_of_their_sources(results: Path, folder: Path) -> None:
+    before, clusters = curated(results), cluster_of(folder)
+    own = np.flatnonzero(clusters == 2)
+    clusters[clusters < 2] = 70
+    clusters[own[::2]], clusters[own[1::2]] = 71, 72
+    in_phy(folder, clusters, all_good(folder) | {70: "good", 71: "good", 72: "good"})
+    (folder / "cluster_region.tsv").write_text("cluster_id\tregion\n0\tCA1\n1\tCA3\n2\tDG\n72\thilus\n")
+    (folder / "cluster_layer.tsv").write_text("cluster_id\tlayer\n0\t1\n1\t1\n")
+    with pytest.warns(UserWarning, match=r"cluster 70 was merged of clusters with different region: 'CA.' .*'CA"):
+        after = import_curation(results, folder)
+    larger = int(np.argmax(before.spike_counts[:2]))
+    assert labels(after, "region")[-3:] == [("CA1", "CA3")[larger], "DG", "hilus"]
+    assert labels(after, "layer")[-3:] == [1, None, None]
+    assert labels(after, "phy_cluster")[-3:] == [70, 71, 72]
+    # Whoever labels the merged unit has decided.
+    with (folder / "cluster_region.tsv").open("a") as file:
+        file.write("70\tCA2\n")
+    assert labels(import_curation(results, folder), "region")[-3] == "CA2"
+
+
+def test_a_unit_that_was_split_and_merged_again_is_unchanged(results: Path, folder: Path) -> None:
+    clusters = cluster_of(folder)
+    clusters[clusters == 0] = 80
+    in_phy(folder, clusters, all_good(folder) | {80: "good"})
+    (folder / "cluster_region.tsv").write_text("cluster_id\tregion\n0\tCA1\n")
+    after = import_curation(results, folder)
+    assert sorted(after.unit_ids) == sorted(curated(results).unit_ids)
+    unit = next(unit for unit in after.neuron_attributes if unit["phy_cluster"] == 80)
+    assert unit["region"] == "CA1"
+    assert "split_from" not in unit
+
+
+def test_a_label_does_not_replace_what_units_have(results: Path, folder: Path) -> None:
+    in_phy(folder, groups=all_good(folder))
+    (folder / "cluster_template.tsv").write_text("cluster_id\ttemplate\n0\tgood shape\n")
+    with pytest.warns(UserWarning, match="template is phy_template"):
+        after = import_curation(results, folder)
+    assert labels(after, "phy_template")[0] == "good shape"
+    np.testing.assert_array_equal(
+        after.neuron_attributes[0]["template"], curated(results).neuron_attributes[0]["template"]
+    )
+
+
+def test_labels_that_contradict_each_other_are_refused(results: Path, folder: Path) -> None:
+    in_phy(folder, groups=all_good(folder))
+    (folder / "cluster_region.tsv").write_text("cluster_id\tregion\n0\tCA1\n")
+    (folder / "cluster_region.csv").write_text("cluster_id,region\n0,CA3\n")
+    with pytest.raises(ValueError, match=r"cluster_region\.csv, line 2: cluster 0 has region 'CA3', but 'CA1' in"):
+        import_curation(results, folder)

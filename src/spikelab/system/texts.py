@@ -23,14 +23,16 @@ DEEPEST = 32
 LONGEST_SHOWN = 120
 # Dotted keys, whose parsing takes a time that grows with the square of their length.
 DOTTED_KEY = re.compile(rf"(?:\.[ \t]*(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*){{{DEEPEST}}}")
-OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+# Marks that UTF-16 begins with, as spreadsheets save "Unicode text"; little-endian UTF-32 begins with one, and a NUL.
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+TYPOGRAPHIC = re.compile("[\u2018\u2019\u201c\u201d\u201e]")
 
 
 def read_text(path: str | Path, what: str) -> str:
     """Read a text file.
 
     `what` is the expected content, for messages: "a list of recordings". Besides errors of the system, a ValueError
-    says that the file is no regular file, too large, or not in UTF-8.
+    says that the file is no regular file, too large, or neither in UTF-8 nor in UTF-16 with its mark.
     """
     name = printable(str(path))
     if "\0" in str(path):
@@ -53,19 +55,17 @@ def read_text(path: str | Path, what: str) -> str:
 
 
 def _decoded(content: bytes, name: str, what: str) -> str:
-    for mark, encoding in OTHER_ENCODINGS.items():
-        if content.startswith(mark):
-            raise ValueError(f"{name} is in {encoding}; expected {what} in UTF-8: save it so")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{name}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8; expected {what} in UTF-8"
-        ) from error
+        found = "the file ends in the middle of a character of UTF-16"
+        if error.encoding.startswith("utf-8"):
+            found = f"the byte 0x{content[error.start]:02x} is not UTF-8"
+        raise ValueError(f"{name}, line {line}: {found}; expected {what} in UTF-8: save it so") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise ValueError(f"{name}, line {line}: a NUL character; expected {what} in UTF-8")
+        raise ValueError(f"{name}, line {line}: a NUL character; expected {what} in UTF-8: save it so")
     return text
 
 
@@ -90,9 +90,18 @@ def _parsed(loads: Callable[[str], Any], language: str, text: str, name: str) ->
         raise ValueError(f"{name} is no valid {language} of ours: it is nested more than {DEEPEST} deep") from None
     except ValueError as error:  # of the syntax; also a date that is none, or a number of thousands of digits
         reason = "a number has too many digits" if "digits" in str(error) else printable(str(error))
-        raise ValueError(f"{name} is no valid {language}: {reason}") from error
+        raise ValueError(f"{name} is no valid {language}: {reason}{_advice(text, reason)}") from error
     _require_bounds(content, name)
     return content
+
+
+def _advice(text: str, reason: str) -> str:
+    """Say what people who are no programmers stumble over: quotes of word processors, backslashes of Windows."""
+    if TYPOGRAPHIC.search(text):
+        return ". It has typographic quotes; write straight ones"
+    if "\\" in reason or "escape" in reason or "hex value" in reason:
+        return ". In double quotes a backslash has a meaning of its own: write paths in single quotes"
+    return ""
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:

@@ -6,9 +6,7 @@ and the same keys as columns. All faults of a file are reported together, each w
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,8 @@ from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system.quoting import printable
-from spikelab.system.texts import brief, read_text, read_toml, shortened
+from spikelab.system.tables import Row, known_name, read_rows
+from spikelab.system.texts import brief, read_toml, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,6 @@ SHARED = ("sorter", "config")  # a fault of the common value is reported once
 MOST_SHOWN = 20
 DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
 CSV_SEPARATOR = ";"
-SEPARATORS = (",", ";", "\t")  # of columns; spreadsheets write semicolons where a comma separates decimals
 A_LIST = "a list of recordings"
 # Types of the value of a key, besides None, and their name in messages.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -192,38 +190,24 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[s
 
 def _read_csv(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
     """Read rows as entries; rows without a value, which spreadsheets write, are left out."""
-    (_, columns), *filled = _filled_rows(path) or [(0, [])]
+    header, *filled = read_rows(path, A_LIST) or [Row(0, [])]
+    columns = [known_name(name, KEYS) for name in header.cells]
     problems = [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
     entries = []
-    for number, (line, cells) in enumerate(filled, start=1):
-        entry, faults = _parse_row(columns, cells)
-        problems += [f"entry {number}, line {line}{fault}" for fault in faults]
+    for number, row in enumerate(filled, start=1):
+        entry, faults = _parse_row(columns, row.cells)
+        problems += [f"entry {number}, line {row.line}{fault}" for fault in faults]
         entries.append(entry)
     return {}, entries, problems
-
-
-def _filled_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Read the rows of a CSV file that have a value, with their line numbers; cells are stripped."""
-    text = read_text(path, A_LIST)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: no valid CSV: {error}") from error
-    return [(line, cells) for line, cells in rows if any(cells)]
 
 
 def _parse_row(columns: Sequence[str], cells: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Make an entry of a row, without empty cells; returns its faults as well."""
     faults = [": more values than columns"] if any(cells[len(columns) :]) else []
-    entry: dict[str, Any] = {key: cell for key, cell in zip(columns, cells, strict=False) if key and cell}
+    pairs = [(key, cell) for key, cell in zip(columns, cells, strict=False) if cell]
+    faults += [f": {brief(cell)} is in a column without a name" for key, cell in pairs if not key]
+    entry: dict[str, Any] = {key: cell for key, cell in pairs if key}
     return entry, faults + [f", config: {problem}" for problem in _parse_settings(entry)]
-
-
-def _separator(text: str) -> str:
-    """Find what separates columns in the first line."""
-    header = text.lstrip().split("\n", 1)[0].split("\r", 1)[0]
-    return next((mark for mark in SEPARATORS if mark in header), SEPARATORS[0])
 
 
 def _parse_settings(entry: dict[str, Any]) -> list[str]:

@@ -64,7 +64,8 @@ def import_curation(
     SpikeData
         Also written to ``sorted_spikedata_phy.npz`` and ``.pkl`` in the results folder, and what was done to
         ``curation_phy.json``. On the clock of the whole recording, with its epochs: ``split_epochs`` takes it apart.
-        Units have ``phy_cluster``, new ones ``merged_from`` (a list of unit ids) or ``split_from``;
+        Units have ``phy_cluster``, ``phy_group`` and the labels that a person gave in Phy or in tables
+        ``cluster_<label>.tsv`` or ``.csv``; new ones have ``merged_from`` (a list of unit ids) or ``split_from``.
         ``metadata["curation_history"]`` is the history.
 
     Raises
@@ -72,7 +73,12 @@ def import_curation(
     FileNotFoundError
         If the folder lacks a file.
     ValueError
-        If it was exported from other results, or nothing in it is kept.
+        If it was exported from other results, nothing in it is kept, or a table in it cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If units of a merge had different labels: the merged unit has that of the one with the most spikes.
 
     Examples
     --------
@@ -80,7 +86,7 @@ def import_curation(
     >>> folder = export_results("sorted_rt_sort_culture", "phy", "culture_phy")
     >>> sd = import_curation("sorted_rt_sort_culture", folder)  # after "save" in Phy
     >>> sorted(sd.metadata["curation_history"]["phy"])
-    ['groups', 'new_units']
+    ['groups', 'labels', 'new_units']
     """
     from spikelab.spike_sorting.exchange.formats.phy import UNITS
     from spikelab.spike_sorting.exchange.formats.phy_curation import phy_outcome, read_phy, require_same_spikes
@@ -98,7 +104,7 @@ def import_curation(
         there_are = ", ".join(f"{count} {group}" for group, count in counts.most_common())
         raise ValueError(f"no cluster of {folder} is in the group {' or '.join(keep)}; there are {there_are}")
     measured = _measure(opened, outcome.new, folder, recording) if outcome.new else None
-    curated = _assembled(exported, outcome, measured, phy.unit_ids)
+    curated = _assembled(exported, outcome, measured, phy.groups)
     for suffix in (".npz", ".pkl"):
         curated.save(opened.folder / f"{PHY_UNITS}{suffix}")
     files.write_text(opened.folder / PHY_HISTORY, json.dumps(outcome.history, indent=1))
@@ -142,15 +148,15 @@ def _seed(results: Results) -> int:
 
 
 def _assembled(
-    exported: SpikeData, outcome: PhyOutcome, measured: SpikeData | None, exported_ids: list[int]
+    exported: SpikeData, outcome: PhyOutcome, measured: SpikeData | None, groups: dict[int, str]
 ) -> SpikeData:
     """Put together the unchanged units, then the new ones."""
     from spikelab.spike_sorting.exchange.formats.phy_curation import origin
 
-    old = exported.subset(outcome.unchanged, by="unit_id") if outcome.unchanged else exported.subset([])
+    kept = list(outcome.unchanged)
+    old = exported.subset(kept, by="unit_id") if kept else exported.subset([])
     sizes = dict(zip(exported.unit_ids, exported.spike_counts.tolist(), strict=True))
-    trains = [*old.train]
-    attributes = [{**unit, "phy_cluster": exported_ids.index(unit["unit_id"])} for unit in old.neuron_attributes]
+    trains, attributes, clusters = [*old.train], [*old.neuron_attributes], dict(outcome.unchanged)
     for unit in outcome.new:
         if measured is None:
             train, values = _of_parent(unit, exported)
@@ -158,9 +164,15 @@ def _assembled(
             index = measured.unit_ids.index(unit.unit_id)
             train, values = measured.train[index], measured.neuron_attributes[index]
         trains.append(train)
-        attributes.append({**values, "phy_cluster": unit.cluster, **origin(unit, sizes)})
+        attributes.append({**values, **origin(unit, sizes)})
+        clusters[unit.unit_id] = unit.cluster
+    named = []
+    for values in attributes:
+        cluster, labels = clusters[values["unit_id"]], outcome.labels[values["unit_id"]]
+        merged = {**values, **labels, "phy_cluster": cluster, "phy_group": groups.get(cluster, "unsorted")}
+        named.append({name: value for name, value in merged.items() if value is not None or name not in labels})
     metadata = {**exported.metadata, "curation_history": outcome.history}
-    return exported.replace(train=trains, neuron_attributes=attributes, metadata=metadata)
+    return exported.replace(train=trains, neuron_attributes=named, metadata=metadata)
 
 
 def _of_parent(unit: NewUnit, exported: SpikeData) -> tuple[FloatArray, dict[str, Any]]:

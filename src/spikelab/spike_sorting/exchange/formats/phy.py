@@ -69,10 +69,13 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
         arrays["pc_feature_ind"] = _padded(channels)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    _write_tables(handoff, folder)
+    columns = _write_tables(handoff, folder)
     if units == "phy":  # another import would replace them in the results
         handoff.units.save(folder / UNITS)
-    record = {"format": FORMAT, "units": units, "unit_ids": trains.unit_ids.tolist()}
+    # Labels that came from Phy before are a person's: they are read again.
+    labels = handoff.units.metadata.get("curation_history", {}).get("phy", {}).get("labels", [])
+    own = [name for name in columns if name not in labels]
+    record = {"format": FORMAT, "units": units, "unit_ids": trains.unit_ids.tolist(), "columns": own}
     (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
 
@@ -113,8 +116,8 @@ def _channel_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
     }
 
 
-def _write_tables(handoff: Handoff, folder: Path) -> None:
-    """Write one ``cluster_<column>.tsv`` per column of Phy's cluster view."""
+def _write_tables(handoff: Handoff, folder: Path) -> list[str]:
+    """Write one ``cluster_<column>.tsv`` per column of Phy's cluster view; returns the columns."""
     ids = handoff.trains.unit_ids.tolist()
     passed = [handoff.metrics.get(unit, {}).get("passed", True) for unit in ids]
     columns: dict[str, Sequence[Any]] = {"group": ["good" if kept else "unsorted" for kept in passed], "unit_id": ids}
@@ -125,6 +128,7 @@ def _write_tables(handoff: Handoff, folder: Path) -> None:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(["cluster_id", name])
             writer.writerows((i, _cell(value)) for i, value in enumerate(values) if value is not None)
+    return list(columns)
 
 
 def _cell(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,11 @@ import numpy as np
 
 from spikelab.spike_sorting.data import rows_of_each
 from spikelab.spike_sorting.exchange.formats.phy import FORMAT, RECORD
+from spikelab.spike_sorting.exchange.formats.phy_labels import GROUP, attribute_names, label_of, read_labels, typed
 from spikelab.spikedata._merge import coincident
 from spikelab.spikedata.curation import build_curation_history
-from spikelab.system.texts import read_json_object, read_text
+from spikelab.system.runlog import warn
+from spikelab.system.texts import read_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 UNSORTED = "unsorted"
+# Attributes that the import gives.
+OF_THE_IMPORT = ("phy_cluster", "phy_group", "merged_from", "split_from", "template_of")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class PhyFolder:
     before: IntArray  # exported unit of each spike, as an index into `unit_ids`
     after: IntArray  # cluster of each spike now
     groups: dict[int, str]  # of each cluster: "good", "mua", "noise" or "unsorted"
+    labels: dict[str, dict[int, Any]]  # that a person gave, by column and cluster
+
+    def clusters_of(self, unit_ids: Collection[int]) -> list[int]:
+        """Return the clusters that exported units were, in the order of `unit_ids`."""
+        return [self.unit_ids.index(unit_id) for unit_id in unit_ids]
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,10 @@ class NewUnit:
 class PhyOutcome:
     """Units that the kept clusters stand for."""
 
-    unchanged: list[int]  # ids of the units that are kept as they were
+    unchanged: dict[int, int]  # clusters of the units that are kept as they were, by unit id
     new: list[NewUnit]
-    history: dict[str, Any]  # as from ``build_curation_history``; ``phy`` has the groups, merges and splits
+    labels: dict[int, dict[str, Any]]  # attributes that a person gave in Phy, by unit id; None for none
+    history: dict[str, Any]  # as from ``build_curation_history``; ``phy`` has groups, merges, splits and labels
 
 
 def read_phy(folder: Path) -> PhyFolder:
@@ -90,7 +99,20 @@ def read_phy(folder: Path) -> PhyFolder:
             f"{folder}: spike_times, spike_templates and spike_clusters have {len(frames)}, {len(before)} and "
             f"{len(after)} entries; expected as many of each"
         )
-    return PhyFolder(record["units"], record["unit_ids"], frames, before, after, _read_groups(folder))
+    labels = _read_labels(folder, record.get("columns"))
+    groups = {cluster: group.lower() for cluster, group in labels.pop(GROUP, {}).items()}
+    values = {name: typed(column) for name, column in labels.items()}
+    return PhyFolder(record["units"], record["unit_ids"], frames, before, after, groups, values)
+
+
+def _read_labels(folder: Path, columns: Any) -> dict[str, dict[int, str]]:
+    """Read the groups, and the columns that are not of the export."""
+    if not any((folder / f"cluster_group.{ending}").is_file() for ending in ("tsv", "csv")):
+        raise FileNotFoundError(f"{folder} has no cluster_group.tsv: nothing says which clusters are good")
+    if isinstance(columns, list):
+        return read_labels(folder, columns)
+    warn(f"{folder} is of an earlier version, so that of the labels in it only the groups are read: export it again")
+    return read_labels(folder, None)
 
 
 def _read_integers(path: Path) -> IntArray:
@@ -103,24 +125,6 @@ def _read_integers(path: Path) -> IntArray:
         raise ValueError(f"{path} holds values of {values.dtype}; expected whole numbers")
     integers: IntArray = values.ravel().astype(np.int64)
     return integers
-
-
-def _read_groups(folder: Path) -> dict[int, str]:
-    path = folder / "cluster_group.tsv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no cluster_group.tsv: nothing says which clusters are good")
-    lines = read_text(path, "the table of groups that Phy writes").splitlines()
-    rows = csv.DictReader(lines, delimiter="\t")
-    groups = {}
-    for row in rows:
-        cluster, group = row.get("cluster_id"), row.get("group")
-        if cluster is None or group is None or not cluster.isdecimal():
-            raise ValueError(
-                f"{path}, line {rows.line_num}: {lines[rows.line_num - 1]!r:.80}; expected a cluster's number and its "
-                "group, apart by a tab, under the names cluster_id and group"
-            )
-        groups[int(cluster)] = group or UNSORTED
-    return groups
 
 
 def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:
@@ -145,7 +149,7 @@ def phy_outcome(
     fs = float(sd.metadata["fs_Hz"])
     sizes = np.bincount(phy.before, minlength=len(phy.unit_ids))
     next_id = max(sd_all.unit_ids, default=-1) + 1
-    unchanged: list[int] = []
+    unchanged: dict[int, int] = {}
     new: list[NewUnit] = []
     clusters = np.unique(phy.after).tolist()
     for cluster, spikes in zip(clusters, rows_of_each(phy.after, clusters), strict=True):
@@ -153,15 +157,32 @@ def phy_outcome(
             continue
         sources, counts = np.unique(phy.before[spikes], return_counts=True)
         if len(sources) == 1 and counts[0] == sizes[sources[0]]:
-            unchanged.append(phy.unit_ids[sources[0]])
+            unchanged[phy.unit_ids[sources[0]]] = cluster
             continue
         kept = _without_duplicates(phy, spikes, sources[np.argsort(-counts, kind="stable")], duplicate_ms, fs)
         named = {phy.unit_ids[source]: int(count) for source, count in zip(sources, counts, strict=True)}
         new.append(NewUnit(next_id, cluster, phy.frames[kept], named, len(spikes) - len(kept)))
         next_id += 1
-    return PhyOutcome(
-        unchanged, new, _history(phy, sd, unchanged, new, {"keep": sorted(keep), "duplicate_ms": duplicate_ms})
-    )
+    history = _history(phy, sd, list(unchanged), new, {"keep": sorted(keep), "duplicate_ms": duplicate_ms})
+    labels = _labels(phy, sd, unchanged, new)
+    history["phy"]["labels"] = sorted({name for values in labels.values() for name in values})
+    return PhyOutcome(unchanged, new, labels, history)
+
+
+def _labels(phy: PhyFolder, sd: SpikeData, unchanged: dict[int, int], new: list[NewUnit]) -> dict[int, dict[str, Any]]:
+    """Return the labels of the kept units, by the names of their attributes; None where a unit has none."""
+    earlier = sd.metadata.get("curation_history", {}).get("phy", {}).get("labels", [])
+    taken = {name for unit in sd.neuron_attributes for name in unit}.union(OF_THE_IMPORT).difference(earlier)
+    names = attribute_names(phy.labels, taken)
+    sources = {unit.unit_id: sorted(unit.sources, key=lambda source: -unit.sources[source]) for unit in new}
+    clusters = unchanged | {unit.unit_id: unit.cluster for unit in new}
+    return {
+        unit_id: {
+            names[label]: label_of(label, values, cluster, phy.clusters_of(sources.get(unit_id, [unit_id])))
+            for label, values in phy.labels.items()
+        }
+        for unit_id, cluster in clusters.items()
+    }
 
 
 def _without_duplicates(

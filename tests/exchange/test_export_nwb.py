@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from spikeinterface.extractors import read_nwb_recording, read_nwb_sorting
 from spikelab import SpikeData
 from spikelab.spike_sorting import export_results, sort_recording
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting.exchange.formats.nwb_metadata import read_metadata
 from spikelab.spike_sorting.run.results import Results
 
 pynwb = pytest.importorskip("pynwb")
@@ -115,11 +118,77 @@ def test_spikeinterface_reads_it_back(exported: Path, sorted_days: Path, curated
     np.testing.assert_allclose(recording.get_channel_locations(), ours.locations)
 
 
-def test_mistakes_in_the_metadata_are_named(sorted_days: Path, tmp_path: Path) -> None:
-    for metadata, message in (({"lap": "x"}, "no lap"), ({"subject": {"name": "x"}}, r"no subject\.name")):
-        with pytest.raises(ValueError, match=message):
-            export_results(sorted_days / "out", "nwb", tmp_path / "x.nwb", metadata=metadata)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lap = 'x'", r"there is no lap \(did you mean 'lab'\?\)"),
+        ("species = 'x'", r"there is no species; write it below \[subject\]"),
+        ("[subject]\nname = 'x'", r"there is no subject\.name; there are subject_id"),
+        ("[subject]\nlab = 'x'", r"there is no subject\.lab; write it above \[subject\]"),
+        ("subject = 'm1'", r"subject is 'm1'; expected a table \[subject\]"),
+        ("session_start_time = 10:00:00", r"session_start_time is datetime.time\(10, 0\); expected a date and time"),
+        ("session_start_time = '1.3.2026'", r"session_start_time is '1\.3\.2026'; expected .* 2026-03-01T10:00"),
+        ("session_start_time = 2026", "session_start_time is 2026; expected a date and time"),
+        ("[subject]\nage = 30", "subject.age is 30; expected a duration such as"),
+        ("[subject]\nage = 'old'", "subject.age is 'old'; expected a duration such as"),
+        ("[subject]\nsex = 'x'", 'subject.sex is .x.; expected "M", "F"'),
+        ("[subject]\nweight = 25", "subject.weight is 25; expected a weight with its unit"),
+        ("notes = ['a', 'b']", r"notes is \['a', 'b'\]; expected a text"),
+        ("keywords = [[1]]", r"keywords is \[\[1\]\]; expected a text"),
+        ("lab = true\nlap = 'x'", "lab is True; expected a text.*; there is no lap"),
+    ],
+)
+def test_mistakes_in_the_metadata_are_named(sorted_days: Path, tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "about.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=said) as caught:
+        export_results(sorted_days / "out", "nwb", tmp_path / "x.nwb", metadata=path)
+    assert str(caught.value).startswith(f"{path}: ")
+    with pytest.raises(ValueError, match=said):
+        export_results(sorted_days / "out", "nwb", tmp_path / "x.nwb", metadata=tomllib.loads(text))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+LOCAL = datetime(2026, 3, 1, 10, 30).astimezone()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-03-01T10:30:00Z", datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
+        ("2026-03-01T10:30:00+02:00", datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
+        ("2026-03-01T10:30:00", LOCAL),
+        ("2026-03-01 10:30:00", LOCAL),
+        ("'2026-03-01 10:30'", LOCAL),
+        ("2026-03-01", datetime(2026, 3, 1).astimezone()),
+        ("'2026-03-01'", datetime(2026, 3, 1).astimezone()),
+    ],
+)
+def test_dates_and_times_of_toml_are_taken(text: str, moment: datetime) -> None:
+    given = tomllib.loads(f"session_start_time = {text}\n[subject]\ndate_of_birth = {text}")
+    says = pytest.warns(UserWarning, match="without a time of day") if len(text.strip("'")) == 10 else nullcontext()
+    with says:
+        read = read_metadata(given)
+    assert read["session_start_time"] == read["subject"]["date_of_birth"] == moment
+    assert read["session_start_time"].tzinfo is not None
+
+
+def test_metadata_as_people_write_them_are_read_by_pynwb(sorted_days: Path, tmp_path: Path) -> None:
+    path = tmp_path / "about.toml"
+    path.write_text(
+        "Session-Start-Time = 2026-03-01T10:30:00Z\nexperimenter = 'Doe, Jane'\nkeywords = 'culture'\n"
+        "related_publications = 'doi:1'\nsession_id = 7\n[Subject]\nsubject_id = 12\nage = '30 days'\nsex = 'female'\n"
+        "date_of_birth = 2026-01-30\nweight = '25 g'\n",
+        encoding="utf-16",
+    )
+    with pynwb.NWBHDF5IO(export_results(sorted_days / "out", "nwb", tmp_path / "x.nwb", metadata=path), "r") as io:
+        file = io.read()
+        assert file.session_start_time == datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
+        assert (list(file.experimenter), list(file.keywords), file.session_id) == (["Doe, Jane"], ["culture"], "7")
+        assert list(file.related_publications) == ["doi:1"]
+        subject = file.subject
+        assert (subject.subject_id, subject.age, subject.sex, subject.weight) == ("12", "P30D", "F", "25 g")
+        assert subject.date_of_birth == datetime(2026, 1, 30).astimezone()
 
 
 def test_no_units_are_a_file_without_units(saved: Callable[..., Path], tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ def export_text(
 ) -> str:
     """Export; return how to open the export and where it is."""
     from spikelab.spike_sorting.exchange import FORMATS, UNITS, export_results
-    from spikelab.system.texts import read_toml
 
     if to not in FORMATS:
         there_are = "\n".join(f"  {name:<9} {chosen.what}" for name, chosen in FORMATS.items())
@@ -51,7 +50,7 @@ def export_text(
         units=units,  # type: ignore[arg-type]  # checked above
         traces=traces,
         recording=recording,
-        metadata=None if metadata_file is None else read_toml(metadata_file, "metadata as TOML"),
+        metadata=metadata_file,
         overwrite=overwrite,
     )
     matlab = str(path).replace("'", "''")

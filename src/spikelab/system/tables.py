@@ -91,10 +91,8 @@ def numbers(cells: Sequence[str]) -> list[float]:
     if commas and any(NUMBER.fullmatch(cell) and "." in cell for cell in cells):
         raise ValueError(f"{brief(commas[0])} has a comma and other numbers have a point; write a point in all of them")
     if commas and all(LIKE_THOUSANDS.fullmatch(cell) for cell in commas):
-        written = commas[0].replace(",", ".")
-        raise ValueError(
-            f"{brief(commas[0])} may be {written} or {written.replace('.', '')}; write it with a point, or without comma"
-        )
+        readings = f"{commas[0].replace(',', '.')} or {commas[0].replace(',', '')}"
+        raise ValueError(f"{brief(commas[0])} may be {readings}; write it with a point, or without a comma")
     for cell in cells:
         if not NUMBER.fullmatch(cell) and cell not in commas:
             raise ValueError(f"expected a number such as 17.5, got {brief(cell)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spikelab.spike_sorting.exchange.formats import Handoff
+from spikelab.spike_sorting.exchange.formats.nwb_metadata import read_metadata
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spikedata import SpikeData
@@ -66,7 +67,7 @@ def export_results(
     units: Units = "curated",
     traces: bool | None = None,
     recording: AnyPath | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | AnyPath | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the units of a finished sort in another format.
@@ -87,8 +88,9 @@ def export_results(
         copy on another disk; and where the file was deleted, they are filtered again.
     recording : path, optional
         Where the recording is now, should the traces have to be filtered again and it was moved.
-    metadata : mapping, optional
-        nwb only: what the recording does not tell, see :func:`spikelab.spike_sorting.exchange.formats.nwb.write_nwb`.
+    metadata : mapping or path, optional
+        nwb only: what the recording does not tell, or a TOML file with it; see
+        :func:`spikelab.spike_sorting.exchange.formats.nwb.write_nwb`.
     overwrite : bool
         Replace what is at `target`, if an export wrote it.
 
@@ -116,7 +118,8 @@ def export_results(
     >>> export_results("sorted_rt_sort_culture", "si").parts[-3:]
     ('sorted_rt_sort_culture', 'export', 'spikeinterface')
     """
-    chosen = _format(to, traces=traces, metadata=metadata)
+    chosen = _format(to, traces=traces, has_metadata=metadata is not None)
+    about = None if metadata is None else read_metadata(metadata)
     opened = Results.open(results)
     path = opened.folder / EXPORT_FOLDER / chosen.name if target is None else Path(target).absolute()
     _require_free(path, overwrite)
@@ -132,16 +135,16 @@ def export_results(
             handoff = _with_traces(opened, handoff, place, recording, traces is None and chosen.traces == "wanted")
         if chosen.traces == "needed" and not handoff.has_traces:
             raise ValueError(f"{to} cannot be without traces")
-        chosen.write(Order(opened, handoff, made, units, metadata))
+        chosen.write(Order(opened, handoff, made, units, about))
         _publish(made, path)
     return path
 
 
-def _format(to: str, *, traces: bool | None, metadata: Mapping[str, Any] | None) -> Format:
+def _format(to: str, *, traces: bool | None, has_metadata: bool) -> Format:
     """Look up a format, and check that it takes the traces and the metadata."""
     if to not in FORMATS:
         raise ValueError(f"Unknown format {to!r}; there are {', '.join(FORMATS)}")
-    if metadata is not None and to != "nwb":
+    if has_metadata and to != "nwb":
         raise ValueError(f"metadata is for nwb; {to} has no place for it")
     if traces and FORMATS[to].traces == "no":
         raise ValueError(f"{to} holds no traces; nwb, phy and analyzer do")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting.exchange.formats.nwb_metadata import FILE_FIELDS, read_metadata
 from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
@@ -27,34 +28,6 @@ logger = logging.getLogger(__name__)
 
 MICROVOLTS_TO_VOLTS = 1e-6
 COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-FILE_FIELDS = (
-    "session_description",
-    "identifier",
-    "session_start_time",
-    "experimenter",
-    "experiment_description",
-    "institution",
-    "lab",
-    "keywords",
-    "notes",
-    "related_publications",
-    "session_id",
-    "surgery",
-    "virus",
-    "pharmacology",
-    "protocol",
-)
-SUBJECT_FIELDS = (
-    "subject_id",
-    "species",
-    "age",
-    "sex",
-    "genotype",
-    "strain",
-    "description",
-    "weight",
-    "date_of_birth",
-)
 # Columns that the standard has other names for, or that hold indices of this package.
 NOT_COLUMNS = ("unit_id", "channel", "electrode", "template_peak_ind", "x", "y", "passed", "failed_criterion")
 ABOUT = {
@@ -78,8 +51,8 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     handoff : Handoff
     path : Path
     metadata : mapping, optional
-        What the recording does not tell: fields of an ``NWBFile`` (``session_start_time`` as a datetime or ISO text,
-        ``experimenter``, ``institution``, ``lab``, ...), ``subject`` (subject_id, species, age, sex, ...), and
+        What the recording does not tell: fields of an ``NWBFile`` (``session_start_time`` as a datetime, date or ISO
+        text, ``experimenter``, ``institution``, ``lab``, ...), ``subject`` (subject_id, species, age, sex, ...), and
         ``location``, the brain region or preparation of the electrodes.
     traces : bool
         Also store the filtered traces, in the processing module "ecephys".
@@ -89,7 +62,7 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     EnvironmentSortFailure
         If pynwb is not installed.
     ValueError
-        If `metadata` names an unknown field.
+        If `metadata` has an unknown name or value.
 
     Examples
     --------
@@ -101,8 +74,7 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     >>> write_nwb(handoff, Path("culture.nwb"), metadata={"lab": "A lab", "subject": {"species": "Rattus norvegicus"}})
     """
     pynwb = _pynwb()
-    metadata = dict(metadata or {})
-    _require_known(metadata)
+    metadata = read_metadata(metadata)
     file = pynwb.NWBFile(**_file_fields(handoff, metadata))
     if "subject" in metadata:
         file.subject = pynwb.file.Subject(**metadata["subject"])
@@ -130,17 +102,6 @@ def _pynwb() -> Any:
     return pynwb
 
 
-def _require_known(metadata: Mapping[str, Any]) -> None:
-    known = (*FILE_FIELDS, "subject", "location")
-    unknown = [name for name in metadata if name not in known]
-    unknown += [f"subject.{name}" for name in metadata.get("subject", {}) if name not in SUBJECT_FIELDS]
-    if unknown:
-        raise ValueError(
-            f"metadata has no {', '.join(unknown)}; there are {', '.join(known)}, and of the subject "
-            f"{', '.join(SUBJECT_FIELDS)}"
-        )
-
-
 def _file_fields(handoff: Handoff, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """List the fields of the file; the start of the session defaults to the date of the recording's file."""
     recording = handoff.recording
@@ -153,10 +114,7 @@ def _file_fields(handoff: Handoff, metadata: Mapping[str, Any]) -> dict[str, Any
     if start is None:
         start, what = _start_from_file(Path(recording.source_file))
         fields["notes"] = f"{fields.get('notes', '')}\nsession_start_time is {what}.".strip()
-    elif isinstance(start, str):
-        start = datetime.fromisoformat(start)
-    fields["session_start_time"] = start.astimezone() if start.tzinfo is None else start
-    return fields
+    return fields | {"session_start_time": start}
 
 
 def _start_from_file(path: Path) -> tuple[datetime, str]:

@@ -21,6 +21,7 @@ from simulated import save_recording, simulate
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.recording import inspect_file, open_recording, write_binary
+from spikelab.spike_sorting.recording.parts import read_stored
 
 FS, N_CHANNELS, N_FRAMES = 20_000.0, 6, 20_000
 FIELDS: dict[str, Any] = {"num_channels": N_CHANNELS, "dtype": "<i2", "sampling_frequency": FS, "gain_to_uv": 0.5}
@@ -144,7 +145,7 @@ def use(path: Path, *, traces_kept: bool, **fields: Any) -> str | None:
         return "the traces are said to be flat" if traces_kept else None
     if not traces_kept:
         return None
-    stored = np.concatenate([piece.get_traces() for piece in recording.raw_pieces]).astype(np.float64)
+    stored = read_stored(recording, 0, recording.get_num_samples()).astype(np.float64)
     if len(stored) != N_FRAMES:
         return f"{len(stored)} frames"
     known = {column.tobytes() for offset in (0, 512) for column in (counts().T.astype(np.float64) + offset)}

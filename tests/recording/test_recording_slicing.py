@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikelab.spike_sorting.config import RecordingConfig
-from spikelab.spike_sorting.recording.slicing import Segment, cut_epochs, kept_ranges
+from spikelab.spike_sorting.recording.slicing import Segment, cuts_of, epochs_of_cuts, kept_ranges
 
 FS = 19_753.77
+
+
+def _epochs(segments, kept):
+    return epochs_of_cuts(cuts_of(segments, kept), FS)
 
 
 def test_nothing_set_keeps_all():
@@ -96,8 +100,8 @@ def test_pieces_must_ascend(name, pieces):
 
 
 def test_epochs_of_two_files_with_segments_and_cuts():
-    segments = [Segment(0, 0, 100, "a", "a.h5"), Segment(0, 1, 50, "a", "a.h5"), Segment(1, 0, 70, "b", "b.h5")]
-    epochs = cut_epochs(segments, [(90, 120), (120, 160), (200, 220)])
+    segments = [Segment(0, 0, 100, "a", "a.h5"), Segment(0, 1, 50, "a", "a.h5", 1), Segment(1, 0, 70, "b", "b.h5")]
+    epochs = _epochs(segments, [(90, 120), (120, 160), (200, 220)])
     summary = [
         (e.start_frame, e.end_frame, e.name, e.source_index, e.source_segment, e.source_start_frame) for e in epochs
     ]
@@ -111,7 +115,7 @@ def test_epochs_of_two_files_with_segments_and_cuts():
 
 
 def test_single_epoch_keeps_the_plain_name():
-    (epoch,) = cut_epochs([Segment(0, 0, 10, "my file", "x")], [(2, 8)])
+    (epoch,) = _epochs([Segment(0, 0, 10, "my file", "x")], [(2, 8)])
     assert (epoch.name, epoch.n_frames, epoch.source_start_frame) == ("my file", 6, 2)
 
 
@@ -127,7 +131,7 @@ def _layouts(draw):
 @given(_layouts())
 def test_epochs_hold_each_kept_frame_once_in_order(layout):
     lengths, kept = layout
-    epochs = cut_epochs([Segment(i, 0, n) for i, n in enumerate(lengths)], kept)
+    epochs = _epochs([Segment(i, 0, n) for i, n in enumerate(lengths)], kept)
     origin = [(i, frame) for i, n in enumerate(lengths) for frame in range(n)]
     expected = [origin[frame] for start, end in kept for frame in range(start, end)]
     found = [(e.source_index, e.source_start_frame + k) for e in epochs for k in range(e.n_frames)]

@@ -22,13 +22,15 @@ def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: So
     (um), template = template_windowed (samples, channels) over the compiled window, template_full over the extracted
     window (the same array where the windows are equal), template_peak_ind (sample of the spike in `template`),
     amplitude, amplitudes (uV, extracted window), peak_inds (sample of the largest magnitude in `template`, per
-    channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames). With several epochs also
+    channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames). With 2 to 64 epochs also
     epoch_templates (epochs, samples, channels) over the extracted window, NaN for an epoch without an averaged spike,
     and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch.
 
     Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
-    rec_chunk_sources (file, segment and frame of each epoch); with several epochs rec_chunks_frames, rec_chunks_ms,
-    rec_chunk_names, rec_chunk_source_files; with several files source_files, those of which nothing was kept included.
+    rec_chunk_sources (file, segment and frame of each epoch); clock (where the file has one: of each epoch its start
+    ``ms``, the same time on the file's clock, ``clock_s``, and the date at which that clock shows 0, ``zero``); with
+    several epochs rec_chunks_frames, rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files
+    source_files, those of which nothing was kept included.
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from spikelab.spike_sorting.compilation.build import compiled_window
+from spikelab.spike_sorting.data.epochs import measured_epochs
 from spikelab.spike_sorting.settings.schema import CompilationConfig
 from spikelab.system import files
 from spikelab.system.threads import ThreadPool
@@ -41,7 +42,7 @@ def compile_results(
 
     - ``sorted_spikedata_curated.pkl`` and ``.npz``; with ``save_raw_pkl`` also ``sorted_spikedata.pkl`` and ``.npz``.
     - With ``compile_single_recording``: ``sorted.npz`` (``compile_to_npz``) and ``sorted.mat`` (``compile_to_mat``)
-      with ``units``, ``locations`` (channels, 2) and ``fs``; with several epochs also ``chunk{i}/`` folders with the
+      with ``units``, ``locations`` (channels, 2) and ``fs``; with 2 to 64 epochs also ``chunk{i}/`` folders with the
       same files for that epoch: its spikes on its own clock, its own templates; with ``compile_waveforms``
       ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy`` over the compiled window, cut out of
       ``waveforms_{unit_id}.npy`` (spikes, samples, channels) in `waveforms_folder`.
@@ -79,7 +80,7 @@ def _compile(
 ) -> list[Path]:
     ordered = sd.subset(_sorted_order(sd))
     written = _write_units(ordered, config.compilation, folder, scale)
-    if "rec_chunks_ms" in ordered.metadata:
+    if measured_epochs(len(ordered.metadata.get("rec_chunks_ms", ()))):
         for index, epoch in enumerate(ordered.split_epochs()):
             written += _write_units(epoch, config.compilation, folder / f"chunk{index}", scale)
     if config.compilation.compile_waveforms:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
 EPOCHS_ANNOTATION = "spikelab_epochs"
+# Epochs beyond this number are gaps of a recording that lost packets, and no days or conditions to be compared:
+# templates of 2000 epochs of 100 units on 64 channels would take 5 GB.
+MOST_MEASURED_EPOCHS = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,6 @@ class Epoch:
         First frame of the epoch in that segment.
     source_index : int
         Position of the file among the files that were concatenated; one ``SpikeData`` is returned per value.
-
     clock_start_s : float or None
         Time of the first frame on the file's own clock, in seconds; None where the file has none.
     clock_zero : str
@@ -63,6 +65,11 @@ class Epoch:
     def n_frames(self) -> int:
         """Length in frames."""
         return self.end_frame - self.start_frame
+
+
+def measured_epochs(n_epochs: int) -> int:
+    """Count the epochs that have templates, noise and metrics of their own: all of several, none of very many."""
+    return n_epochs if 1 < n_epochs <= MOST_MEASURED_EPOCHS else 0
 
 
 def annotate_epochs(recording: BaseRecording, epochs: Sequence[Epoch]) -> None:

@@ -50,10 +50,11 @@ class Waveforms:
     n_averaged : numpy.ndarray of int64, shape (units,)
         Number of spikes in each template.
     epoch_templates : numpy.ndarray of float32, shape (epochs, units, samples, channels), or None
-        Mean over the averaged spikes of each epoch; NaN where an epoch has none. None with a single epoch.
+        Mean over the averaged spikes of each epoch; NaN where an epoch has none. None with a single epoch, and
+        with more than 64.
     epoch_snr, epoch_std_norm : numpy.ndarray of float32, shape (epochs, units), or None
         On the main channel, from the template, the standard deviation and the noise of each epoch alone; 0 and infinity
-        where an epoch has no averaged spike. None with a single epoch.
+        where an epoch has no averaged spike. None with a single epoch, and with more than 64.
 
     Examples
     --------

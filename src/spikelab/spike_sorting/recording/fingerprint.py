@@ -34,9 +34,9 @@ OPEN_FILES = ("file", "storage_options")  # parameters of a reader that are hand
 def fingerprint(source: Any, leave_out: Sequence[Path] = ()) -> str:
     """Return a short text (32 hexadecimal digits) that changes when the recording does, but not when it is moved.
 
-    Of files: size, modification time and a hash of sampled blocks. In memory: type, shape, rate, channels, the chain of
-    lazy steps with their parameters, the arrays and files that the chain begins with, and sampled blocks of the
-    result. Arrays of at most 128 MiB are read as a whole; of a larger one every n-th frame is, so that a change in
+    Of files: size, modification time and a hash of sampled blocks. In memory: type, shape, rate, channels, times, the
+    chain of lazy steps with their parameters, the arrays and files that the chain begins with, and sampled blocks of
+    the result. Arrays of at most 128 MiB are read as a whole; of a larger one every n-th frame is, so that a change in
     place that is shorter may be missed. Folders of `leave_out` inside a folder that is a recording are no part of it,
     for example those of results.
     """
@@ -95,6 +95,9 @@ def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
         [None if start is None else float(start) for start in (segment._t_start for segment in recording.segments)],
     ]
     yield json.dumps(description).encode()
+    for segment in range(len(frames)):
+        if (times := recording.get_time_info(segment)["time_vector"]) is not None:
+            yield from _describe_array(np.asarray(times))
     chain = _Chain()
     yield from chain.describe(recording)
     n_blocks = N_BLOCKS if chain.has_data else N_BLOCKS_UNKNOWN

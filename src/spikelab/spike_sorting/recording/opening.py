@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,15 +233,19 @@ def _warn_of_files_left_out(files: Sequence[_File], epochs: Sequence[Epoch]) -> 
 
 
 def _concatenate(files: Sequence[_File], cuts: Sequence[Cut]) -> BaseRecording:
+    from spikelab.spike_sorting.recording.pieces import PiecesRecording
     from spikelab.spike_sorting.recording.prepared import PreparedRecording
 
-    filtered = [files[cut.segment.source_index].filtered for cut in cuts]
-    stored = [files[cut.segment.source_index].raw for cut in cuts]
+    filtered, stored = [], []
+    for index, group in groupby(cuts, key=lambda cut: cut.segment.source_index):
+        pieces = [(cut.segment.segment, cut.start, cut.end) for cut in group]
+        filtered.append(PiecesRecording(files[index].filtered, pieces))
+        stored.append(PiecesRecording(files[index].raw, pieces))
     rates = [float(recording.get_sampling_frequency()) for recording in stored]
     return PreparedRecording(
-        [_piece(recording, cut) for recording, cut in zip(filtered, cuts, strict=True)],
-        raw_pieces=[_piece(recording, cut) for recording, cut in zip(stored, cuts, strict=True)],
-        part_readers=[_part_reader(recording, cut) for recording, cut in zip(filtered, cuts, strict=True)],
+        filtered,
+        raw_pieces=stored,
+        part_readers=[_part_reader(files[cut.segment.source_index].filtered, cut) for cut in cuts],
         sampling_frequency_max_diff=max(rates) - min(rates),
     )
 
@@ -253,10 +258,3 @@ def _part_reader(filtered: BaseRecording, cut: Cut) -> PartReader | None:
         return None
     segment, offset = filtered.segments[cut.segment.segment], cut.start
     return lambda start, end: segment.read_parts(offset + start, offset + end)
-
-
-def _piece(recording: BaseRecording, cut: Cut) -> BaseRecording:
-    if recording.get_num_segments() > 1:
-        # select_segments takes the segments away from its parent, which may be the user's: here it is a wrapper.
-        recording = recording.select_channels(recording.channel_ids).select_segments([cut.segment.segment])
-    return recording.frame_slice(cut.start, cut.end)

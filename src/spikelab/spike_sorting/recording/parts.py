@@ -30,7 +30,7 @@ def read_parts(recording: BaseRecording, start: int, end: int) -> Iterator[tuple
     when the next item is asked for.
     """
     readers = getattr(recording, "part_readers", ())
-    pieces = recording.recording_list if readers else [recording]
+    pieces = _segments_of(recording.recording_list if readers else [recording])
     for index, position, first, last in _overlaps(pieces, start, end):
         frames = slice(position + first - start, position + last - start)
         with reading_frames(recording, position + first, position + last):
@@ -38,22 +38,28 @@ def read_parts(recording: BaseRecording, start: int, end: int) -> Iterator[tuple
                 for channels, traces in readers[index](first, last):
                     yield frames, channels, traces
             else:
-                yield frames, slice(0, pieces[index].get_num_channels()), pieces[index].get_traces(0, first, last)
+                traces = pieces[index].get_traces(first, last, slice(None))
+                yield frames, slice(0, traces.shape[1]), traces
 
 
 def stored_pieces(recording: BaseRecording) -> Sequence[BaseRecording]:
-    """Return the pieces of a prepared recording as they are stored, else the recording itself."""
+    """Return the recordings that hold the segments of a prepared recording as they are stored, else the recording."""
     return getattr(recording, "raw_pieces", ()) or (recording,)
 
 
 def read_stored(recording: BaseRecording, start: int, end: int) -> NDArray[Any]:
     """Read frames [start, end) as they are stored."""
-    pieces = stored_pieces(recording)
-    parts = [pieces[index].get_traces(0, first, last) for index, _, first, last in _overlaps(pieces, start, end)]
+    pieces = _segments_of(stored_pieces(recording))
+    overlaps = _overlaps(pieces, start, end)
+    parts = [pieces[index].get_traces(first, last, slice(None)) for index, _, first, last in overlaps]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _overlaps(pieces: Sequence[BaseRecording], start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _segments_of(recordings: Sequence[BaseRecording]) -> list[Any]:
+    return [segment for recording in recordings for segment in recording.segments]
+
+
+def _overlaps(pieces: Sequence[Any], start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield index, first frame, and own frames [first, last) of each piece that frames [start, end) overlap."""
     position = 0
     for index, piece in enumerate(pieces):

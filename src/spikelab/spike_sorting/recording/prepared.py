@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class PreparedRecording(ConcatenateSegmentRecording):  # type: ignore[misc]  # SpikeInterface has no types
-    """Filtered pieces in a row, in microvolts, with the stored pieces of the files.
+    """Filtered pieces in a row, in microvolts, with the stored pieces of the files; a piece is a segment.
 
-    `raw_pieces` are the same frames and channels as they are stored; `part_readers` read a piece a few channels at a
-    time, where that is possible. Both are missing when the recording is rebuilt from its description, as in another
-    process.
+    `raw_pieces` are the same frames and channels as they are stored; `part_readers`, one for each piece, read a few
+    channels at a time, where that is possible. Both are missing when the recording is rebuilt from its description, as
+    in another process.
     """
 
     def __init__(

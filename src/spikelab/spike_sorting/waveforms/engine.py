@@ -16,6 +16,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.data import FloatArray, SpikeTrains, TraceSource, Waveforms
+from spikelab.spike_sorting.data.epochs import MOST_MEASURED_EPOCHS, measured_epochs
 from spikelab.spike_sorting.data.traces import scale_uv
 from spikelab.spike_sorting.waveforms.alignment import AlignedSpikes, MainChannels, Spikes
 from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, Chunk, UnitPool, iterate_chunks
@@ -84,6 +85,7 @@ def compute_waveforms(
         There are no units.
     """
     require_units(trains)
+    _say_what_is_not_measured(len(source.epochs))
     window = Window.from_ms(config.ms_before, config.ms_after, source.sampling_frequency)
     block_bytes = _running_sums_bytes(source, trains.n_units, window, parse_memory(total_memory))
     memory = running_sums(source, trains.n_units, window, block_bytes)
@@ -282,20 +284,30 @@ def least_bytes(
     """Return the bytes that units with these spike counts take, from their waveforms to the files of the results."""
     window = Window.from_ms(config.ms_before, config.ms_after, sampling_frequency)
     unit_bytes = 4 * window.n_samples * n_channels
-    n_epoch_templates = n_epochs if n_epochs > 1 else 0
+    n_epoch_templates = measured_epochs(n_epochs)
     results = len(spike_counts) * unit_bytes * (2 + n_epoch_templates) + SPIKE_BYTES * sum(spike_counts)
     if not config.streaming:
         results += unit_bytes * sum(min(count, config.max_waveforms_per_unit) for count in spike_counts)
-    sums = 2 * unit_bytes * (2 if n_epochs == 1 else 3)
+    sums = 2 * unit_bytes * (3 if n_epoch_templates else 2)
     files = COPIES_IN_FILES * len(spike_counts) * unit_bytes
     return results + max(sums + tally_bytes(n_channels), files)
 
 
 def _running_sums_bytes(source: TraceSource, n_units: int, window: Window, total_memory: int) -> int:
     """Return what one chunk and the results leave of `total_memory`, at most `MAX_BLOCK_BYTES`."""
-    n_epoch_templates = len(source.epochs) if len(source.epochs) > 1 else 0
+    n_epoch_templates = measured_epochs(len(source.epochs))
     results = 4 * n_units * window.n_samples * source.n_channels * (2 + n_epoch_templates)
     return min(MAX_BLOCK_BYTES, max(0, total_memory - results - CHUNK_BYTES))
+
+
+def _say_what_is_not_measured(n_epochs: int) -> None:
+    if n_epochs > MOST_MEASURED_EPOCHS:
+        logger.warning(
+            "the recording has %d epochs: templates, SNR and std_norm of single epochs are measured, and folders "
+            "chunk0, chunk1, ... written, for at most %d. All epochs have those of the whole recording",
+            n_epochs,
+            MOST_MEASURED_EPOCHS,
+        )
 
 
 def _warn_if_large(shapes: Mapping[int, tuple[int, int, int]], allowed: int) -> None:

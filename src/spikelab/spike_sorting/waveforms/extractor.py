@@ -11,6 +11,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.data import FloatArray, SpikeTrains, Waveforms, integer_ids
+from spikelab.spike_sorting.data.epochs import measured_epochs
 from spikelab.spike_sorting.data.traces import trace_source
 from spikelab.spike_sorting.waveforms.alignment import MainChannels, Spikes
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
@@ -207,7 +208,7 @@ def waveforms_from_extractor(
         positive=np.array([extractor.use_pos_peak[unit] for unit in originals], dtype=np.bool_),
         known=np.ones(len(originals), dtype=np.bool_),
     )
-    if len(source.epochs) > 1:
+    if measured_epochs(len(source.epochs)):
         with UnitPool(n_jobs) as pool:
             work = Workspace(source, window, pool, running_sums(source, len(chosen), window, MAX_BLOCK_BYTES))
             every = [np.arange(len(frames)) for frames in chosen]

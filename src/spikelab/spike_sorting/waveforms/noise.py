@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.data import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.data.epochs import measured_epochs
 from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
@@ -42,8 +43,8 @@ def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, 
 
 
 def epoch_noise_levels(source: TraceSource, seed: int, *, n_jobs: int = 1) -> FloatArray | None:
-    """:func:`noise_levels` of each epoch, shape (epochs, channels); None with a single epoch."""
-    if len(source.epochs) == 1:
+    """:func:`noise_levels` of each epoch, shape (epochs, channels); None where none is measured."""
+    if not measured_epochs(len(source.epochs)):
         return None
     return np.stack([noise_levels(source, seed, epoch, n_jobs=n_jobs) for epoch in source.epochs])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelab.spike_sorting.data.epochs import measured_epochs
 from spikelab.spike_sorting.waveforms._kernels import add_windows, mean_and_std
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def running_sums(source: TraceSource, n_units: int, window: Window, block_bytes:
 
     Both passes use the same memory, as the system clears what is new.
     """
-    n_arrays = 2 if len(source.epochs) == 1 else 3
+    n_arrays = 3 if measured_epochs(len(source.epochs)) else 2
     unit_bytes = 8 * n_arrays * window.n_samples * source.n_channels
     n_at_once = min(n_units, max(1, block_bytes // max(1, unit_bytes)))
     return np.empty(n_at_once * unit_bytes // 8)
@@ -107,7 +108,7 @@ class Workspace:
 class Averages:
     """Means and population standard deviations of the windows of each unit, in microvolts.
 
-    Values within each epoch are NaN where there is no window, and None with a single epoch.
+    Values within each epoch are NaN where there is no window, and None where :func:`measured_epochs` counts none.
     """
 
     counts: IntArray  # number of windows, by unit
@@ -119,9 +120,9 @@ class Averages:
     @classmethod
     def empty(cls, source: TraceSource, n_units: int, window: Window) -> Averages:
         """Make averages of no windows, to be filled block by block."""
-        shape, n_epochs = (n_units, window.n_samples, source.n_channels), len(source.epochs)
+        shape, n_epochs = (n_units, window.n_samples, source.n_channels), measured_epochs(len(source.epochs))
         counts, templates, stds = np.zeros(n_units, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        if n_epochs == 1:
+        if not n_epochs:
             return cls(counts, templates, stds)
         epoch_templates = np.full((n_epochs, *shape), np.nan, dtype=np.float32)
         return cls(counts, templates, stds, epoch_templates, np.full((n_epochs, *shape[:2]), np.nan, dtype=np.float32))

@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
-
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.recording.clock.readers import Clock
@@ -30,25 +25,6 @@ class Stretched:
     start_s: float | None
 
 
-class RetimedRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
-    """The same traces at another sampling rate, which is the one of the file's clock."""
-
-    def __init__(self, recording: BaseRecording, sampling_frequency: float) -> None:
-        super().__init__(recording, sampling_frequency=sampling_frequency)
-        for parent in recording.segments:
-            segment = _SameTraces(parent)
-            segment.sampling_frequency = sampling_frequency
-            self.add_recording_segment(segment)
-        self._kwargs = {"recording": recording, "sampling_frequency": sampling_frequency}
-
-
-class _SameTraces(BasePreprocessorSegment):  # type: ignore[misc]  # SpikeInterface has no types
-    def get_traces(self, start_frame: Any, end_frame: Any, channel_indices: Any) -> NDArray[Any]:
-        """Read the parent's traces."""
-        traces: NDArray[Any] = self.parent_recording_segment.get_traces(start_frame, end_frame, channel_indices)
-        return traces
-
-
 def split_at_breaks(
     recording: BaseRecording, clock: Clock, where: str, fewest_frames: int
 ) -> tuple[BaseRecording, list[Stretched]]:
@@ -56,6 +32,8 @@ def split_at_breaks(
 
     Stretches shorter than `fewest_frames`, which cannot be filtered, are left out. Both are told in a warning.
     """
+    from spikelab.spike_sorting.recording.pieces import PiecesRecording, RetimedRecording
+
     if clock.rate is not None and clock.rate != recording.get_sampling_frequency():
         recording = RetimedRecording(recording, clock.rate)
     parts = [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
@@ -65,18 +43,8 @@ def split_at_breaks(
         return recording, [Stretched(segment, 0, None) for segment in range(recording.get_num_segments())]
     stretched = [Stretched(segment, part.start, part.start_s) for segment, part in long]
     whole = [(s, 0, int(recording.get_num_samples(s))) for s in range(recording.get_num_segments())]
-    if [(segment, part.start, part.end) for segment, part in long] == whole:
-        return recording, stretched
-    from spikeinterface.core import append_recordings
-
-    pieces = []
-    for segment, part in long:
-        one = recording
-        if recording.get_num_segments() > 1:
-            # select_segments takes the segments away from its parent, which may be the user's: here it is a wrapper.
-            one = recording.select_channels(recording.channel_ids).select_segments([segment])
-        pieces.append(one.frame_slice(part.start, part.end))
-    return append_recordings(pieces) if len(pieces) > 1 else pieces[0], stretched
+    pieces = [(segment, part.start, part.end) for segment, part in long]
+    return recording if pieces == whole else PiecesRecording(recording, pieces), stretched
 
 
 def _tell(recording: BaseRecording, clock: Clock, where: str, n_short: int) -> None:

@@ -204,7 +204,7 @@ def test_the_record_says_that_a_run_is_under_way(tmp_path: Path, monkeypatch: py
 
 def test_a_batch_default_of_none_can_still_be_halved() -> None:
     from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
-    from spikelab.spike_sorting.stages.sorting import smaller_batch
+    from spikelab.spike_sorting.stages.sorter_runs import smaller_batch
 
     config = SortingPipelineConfig().override(kilosort_params={"NT": None})
     assert smaller_batch(Kilosort2Backend(config)) == ("NT", (64 * 1024 + 64) // 2)

@@ -192,13 +192,17 @@ def demo(folder: Path, sorter: str | None, duration: float) -> None:
 @cli.command()
 @FILES
 @TRUST
-def inspect(files: tuple[Path, ...], trust: bool) -> None:
-    """Show what is in FILES: streams (wells), recordings, channels, rate, duration."""
+@click.option("--probe", type=PRESENT_FILE, help="Probe file (setting probe_path), to see how its contacts lie.")
+@click.option("--picture", type=ANY_PATH, help="Draw the electrodes into this file too (png, svg, pdf).")
+def inspect(files: tuple[Path, ...], trust: bool, probe: Path | None, picture: Path | None) -> None:
+    """Show what is in FILES: streams (wells), recordings, channels, rate, duration, and where the electrodes are."""
+    if picture is not None and len(files) > 1:
+        raise click.UsageError("--picture draws one file or folder; give one")
     with errors_as_exit_codes():
-        from spikelab.cli._inspect import inspection_table
+        from spikelab.cli._inspect import inspection_text
 
         for file in files:
-            click.echo(inspection_table(file, trust_input=trust))
+            click.echo(inspection_text(file, trust_input=trust, probe=probe, picture=picture))
 
 
 @cli.command()

@@ -1,28 +1,70 @@
-"""``spikelab inspect``: tabulate the content of a file."""
+"""``spikelab inspect``: tabulate the content of a file, and draw its electrodes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from spikelab.cli._output import table
+from spikelab.system.quoting import printable, printable_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.recording import StreamInfo
 
 HEADER = ("file", "stream", "recording", "channels", "rate (Hz)", "duration (s)", "state")
+MAPS_SHOWN, NAMES_SHOWN = 3, 3
 
 
-def inspection_table(path: Path, *, trust_input: bool = False) -> str:
-    """Tabulate the streams and recordings of the file or folder at `path`; list problems below."""
+def inspection_text(
+    path: Path, *, trust_input: bool = False, probe: Path | None = None, picture: Path | None = None
+) -> str:
+    """Tabulate the streams and recordings of the file or folder at `path`; draw their electrodes, and list problems."""
     from spikelab.spike_sorting.recording import inspect_file
 
-    streams = inspect_file(path, trust_input=trust_input)
+    streams = inspect_file(path, trust_input=trust_input, probe_path=probe)
     problems = list(dict.fromkeys(info.problem for info in streams if info.problem))
     lines = [f"{path}: {streams[0].format if streams else 'nothing'}", table(HEADER, [_row(info) for info in streams])]
-    lines += ["", *problems] if problems else []
+    lines += ["", *map(printable_lines, problems)] if problems else []
+    lines += _maps(streams)
+    if picture is not None:
+        lines += ["", _drawn(streams, picture)]
     return "\n".join(lines) + "\n"
+
+
+def _maps(streams: Sequence[StreamInfo]) -> list[str]:
+    """Draw the electrodes of the streams, once where they are the same, and say what was assumed of them."""
+    from spikelab.spike_sorting.recording.geometry import text_map
+
+    lines: list[str] = []
+    drawn: dict[str, list[str]] = {}
+    for info in streams:
+        if info.geometry is not None:
+            drawn.setdefault(printable_lines(text_map(info.geometry)), []).append(_name(info))
+    for shown, (picture, names) in enumerate(drawn.items()):
+        if shown == MAPS_SHOWN:
+            lines += ["", f"and {len(drawn) - shown} more arrangements of electrodes: --picture FILE draws all"]
+            break
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        lines += ["", f"electrodes of {printable(', '.join(names[:NAMES_SHOWN]))}{more}:", picture]
+    assumed = dict.fromkeys(text for info in streams for text in info.assumed)
+    return lines + ([""] if assumed else []) + [printable_lines(f"assumed: {text}") for text in assumed]
+
+
+def _drawn(streams: Sequence[StreamInfo], picture: Path) -> str:
+    """Draw the electrodes of all streams into a file."""
+    from spikelab.spike_sorting.figures.electrodes import electrodes_figure
+
+    located = [(_name(info), info.geometry, info.channel_ids) for info in streams if info.geometry is not None]
+    if not located:
+        return f"no picture: no electrodes of {len(streams)} streams are known"
+    electrodes_figure(located).savefig(picture)
+    return f"the electrodes are drawn in {picture}"
+
+
+def _name(info: StreamInfo) -> str:
+    return " ".join(filter(None, [info.file.name, info.stream_id, info.rec_name]))
 
 
 def _row(info: StreamInfo) -> tuple[str, ...]:

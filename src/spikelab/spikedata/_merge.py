@@ -42,6 +42,7 @@ def curate_by_merge_duplicates(
 ) -> tuple[Data, CriterionResult]:
     """Merge units that are close together, have similar templates and fire like one neuron.
 
+    Units with different values of the neuron attribute ``group`` are never merged.
     Pairs are tried from the most to the least similar; merged units count as one. A spike of one unit
     within `delta_ms` of a spike of the other is the same event and is kept once. The better unit of a merge (higher
     ``snr`` where both have it, else more spikes) keeps its place and its attributes; its spike trains become the
@@ -135,12 +136,18 @@ def _similar_neighbours(
     if sd.N < 2:
         return np.empty((0, 2), dtype=np.int64), np.empty(0), metric
     pairs = cKDTree(_positions(sd)).query_pairs(dist_um, output_type="ndarray").astype(np.int64)
-    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    pairs = _in_one_group(sd, pairs[np.lexsort(pairs.T[::-1])])
     templates = _templates(sd) if len(pairs) else []
     similarity = np.array([cosine_over_lags(templates[a], templates[b], max_lag) for a, b in pairs])
     for column in pairs.T:
         np.fmax.at(metric, column, similarity)
     return pairs, similarity, metric
+
+
+def _in_one_group(sd: BaseSpikeData, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keep the pairs that were found on one group of channels, whatever `dist_um` is."""
+    groups = [values.get("group") for values in sd.neuron_attributes]
+    return np.array([[a, b] for a, b in pairs.tolist() if groups[a] == groups[b]], dtype=np.int64).reshape(-1, 2)
 
 
 def _positions(sd: BaseSpikeData) -> FloatArray:

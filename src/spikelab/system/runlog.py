@@ -233,6 +233,19 @@ def warn(message: str) -> None:
 
 
 @contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Keep what :func:`warn` says in the block from the user; the texts are in the list once the block has ended."""
+    caught: Caught = []
+    texts: list[str] = []
+    before = _CAUGHT.set(caught)
+    try:
+        yield texts
+    finally:
+        _CAUGHT.reset(before)
+        texts += dict.fromkeys(str(warning) for warning, _ in caught)
+
+
+@contextmanager
 def captured_warnings() -> Iterator[list[warnings.WarningMessage]]:
     """Hide the warnings of libraries, from all of their threads, from the user; yield the list of these warnings.
 

@@ -6,19 +6,21 @@ import difflib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, SpikeSortingClassifiedError
-from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.system.memory import LIBRARIES_BYTES, parse_memory
 from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording, BaseSorting
 
+    from spikelab.spike_sorting.data import SpikeTrains
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 logger = logging.getLogger(__name__)
@@ -268,22 +270,19 @@ class StandardBackend(SorterBackend):
         InsufficientActivityError
             If no unit is left.
         """
-        kept = {
-            int(unit): train[(train >= 0) & (train < binary.n_samples)]
-            for unit, train in zip(trains.unit_ids, trains.samples, strict=True)
-        }
-        outside = sum(map(len, trains.samples)) - sum(map(len, kept.values()))
+        inside = tuple(train[(train >= 0) & (train < binary.n_samples)] for train in trains.samples)
+        outside = sum(map(len, trains.samples)) - sum(map(len, inside))
         if outside:
             logger.warning("%s: %d spikes outside the recording were dropped", self.sorter_label, outside)
-        kept = {unit: train for unit, train in kept.items() if len(train)}
-        if not kept:
+        kept = replace(trains, samples=inside).take(np.flatnonzero([len(train) > 0 for train in inside]))
+        if not kept.n_units:
             raise InsufficientActivityError(
                 f"{self.sorter_label} found no unit in {binary.duration_s:.1f} s of {binary.n_channels} channels. "
                 "Most often the recording has no spikes above the sorter's threshold; check first that the traces "
                 "are in microvolts (gain, data type) and show spikes by eye, then the detection threshold.",
                 sorter=self.sorter_label,
             )
-        return SpikeTrains.from_dict(kept)
+        return kept
 
 
 def seed_from(rng: int | np.random.Generator | None, default: int | None) -> int:

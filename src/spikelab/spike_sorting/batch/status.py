@@ -61,11 +61,16 @@ def _row(name: str, results: Path, record: dict[str, Any]) -> Row:
         state=state,
         results=results,
         stage=(record.get("stage") or "") if state == RUNNING else "",
-        attempts=len(record.get("attempts") or ()),
+        attempts=_tries(record.get("attempts") or ()),
         seconds=_seconds(record, state),
         error=f"{failure.get('class')}: {failure.get('message')}" if failure and state != INTERRUPTED else "",
         host=str((record.get("host") or {}).get("node", "")),
     )
+
+
+def _tries(attempts: Sequence[dict[str, Any]]) -> int:
+    """Count the tries of the sorter: where groups of channels are sorted apart, the most of any group."""
+    return max(Counter(attempt.get("group") for attempt in attempts).values(), default=0)
 
 
 def _damaged(name: str, folder: Path, error: Exception) -> Row:

@@ -11,11 +11,13 @@ from spikelab.spikedata import SpikeData
 from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.data import BinaryRecording, Epoch, Waveforms
+    from spikelab.spike_sorting.data import BinaryRecording, Epoch, SpikeTrains, Waveforms
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, WaveformConfig
 
 
-def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig) -> SpikeData:
+def build_spikedata(
+    recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig, trains: SpikeTrains | None = None
+) -> SpikeData:
     """Build the ``SpikeData`` of all units on the clock of the (concatenated) recording.
 
     Neuron attributes: unit_id, channel, channel_id, electrode (None where the format has no electrode numbers), x, y
@@ -24,7 +26,8 @@ def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: So
     amplitude, amplitudes (uV, extracted window), peak_inds (sample of the largest magnitude in `template`, per
     channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames). With 2 to 64 epochs also
     epoch_templates (epochs, samples, channels) over the extracted window, NaN for an epoch without an averaged spike,
-    and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch.
+    and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch. Where channels were sorted in groups
+    also group, the name of the unit's; with the `trains` of a sorter whose ids are not unit_id also sorter_unit_id.
 
     Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
     rec_chunk_sources (file, segment and frame of each epoch); clock (where the file has one: of each epoch its start
@@ -34,11 +37,15 @@ def build_spikedata(recording: BinaryRecording, waveforms: Waveforms, config: So
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
+    attributes = [_attributes(recording, waveforms, unit, window) for unit in range(waveforms.n_units)]
+    if trains is not None and trains.sorter_ids is not None:
+        own = dict(zip(trains.unit_ids.tolist(), trains.sorter_ids, strict=True))
+        attributes = [{**values, "sorter_unit_id": own[values["unit_id"]]} for values in attributes]
     return SpikeData(
         [spikes * 1000.0 / fs for spikes in waveforms.spikes],
         N=waveforms.n_units,
         length=recording.n_samples * 1000.0 / fs,
-        neuron_attributes=[_attributes(recording, waveforms, unit, window) for unit in range(waveforms.n_units)],
+        neuron_attributes=attributes,
         metadata=_metadata(recording, waveforms),
     )
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 MERGE = "merge_duplicates"
 QUALITY_PREFIX = "si_"
-# Neuron attributes: where a unit lies and how large its spikes are.
-PLACE_COLUMNS = ("channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
+# Neuron attributes: what the sorter called a unit, where it lies and how large its spikes are.
+PLACE_COLUMNS = ("sorter_unit_id", "group", "channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
 VERDICT_COLUMNS = ("passed_first", "passed", "failed_round", "failed_criterion", "failed_criteria", "merged_into")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -93,8 +93,8 @@ class CurationOutcome:
         """Write `unit_metrics` as a table with one line per unit.
 
         A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front.
-        With all `units` of the sort the table also gets, where they have them, their main channel and its position
-        (um), amplitude (uV), and the metrics whose name starts with ``si_``.
+        With all `units` of the sort the table also gets, where they have them, the sorter's own id, group, main channel
+        and its position (um), amplitude (uV), and the metrics whose name starts with ``si_``.
         """
         attributes = {} if units is None else dict(zip(units.unit_ids, units.neuron_attributes, strict=True))
         columns = _csv_columns({name for values in attributes.values() for name in values})

@@ -69,7 +69,7 @@ class SpikeTrains:
     Raises
     ------
     ValueError
-        If there are not as many trains as unit ids.
+        If there are not as many trains, groups or sorter's ids as unit ids.
 
     Examples
     --------
@@ -89,6 +89,9 @@ class SpikeTrains:
     def __post_init__(self) -> None:
         if len(self.unit_ids) != len(self.samples):
             raise ValueError(f"{len(self.unit_ids)} unit ids but {len(self.samples)} spike trains")
+        for what, values in (("groups", self.groups), ("sorter ids", self.sorter_ids)):
+            if values is not None and len(values) != len(self.unit_ids):
+                raise ValueError(f"{len(self.unit_ids)} unit ids but {len(values)} {what}")
 
     @property
     def n_units(self) -> int:
@@ -144,6 +147,15 @@ class SpikeTrains:
             groups.append(np.full(trains.n_units, group, dtype=np.int64))
             names += trains.sorter_ids or [str(unit) for unit in trains.unit_ids.tolist()]
         return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names))
+
+    def take(self, rows: IntArray) -> SpikeTrains:
+        """Keep the units at some rows, in the given order."""
+        return SpikeTrains(
+            self.unit_ids[rows],
+            tuple(self.samples[row] for row in rows.tolist()),
+            None if self.groups is None else self.groups[rows],
+            None if self.sorter_ids is None else tuple(self.sorter_ids[row] for row in rows.tolist()),
+        )
 
     def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:
         """Make a SpikeInterface ``NumpySorting``; groups and the sorter's ids are properties."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,14 @@ from spikelab.spike_sorting.recording.maxwell import list_recordings, read_layou
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
-from spikelab.system.runlog import captured_warnings
+from spikelab.spike_sorting.settings.schema import RecordingConfig
+from spikelab.system.runlog import captured_warnings, collected_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from spikelab.spike_sorting.data import Geometry
 
 
 # Errors of one unreadable stream; the other streams are still listed.
@@ -38,6 +41,9 @@ class StreamInfo:
     filters: tuple[int, ...] = ()  # HDF5 filters of the traces (MaxWell)
     readable: bool = True  # on this host
     problem: str = ""  # why the stream is not readable; for a headerless file, the settings that are needed
+    geometry: Geometry | None = field(default=None, repr=False)  # electrodes and their groups, as a sort takes them
+    channel_ids: tuple[str, ...] = field(default=(), repr=False)
+    assumed: tuple[str, ...] = ()  # about the electrodes: their unit of length, plane, places, groups, wiring
 
     @property
     def duration_s(self) -> float | None:
@@ -47,16 +53,20 @@ class StreamInfo:
         return self.n_samples / self.sampling_frequency
 
 
-def inspect_file(path: str | Path, *, trust_input: bool = False) -> list[StreamInfo]:
+def inspect_file(
+    path: str | Path, *, trust_input: bool = False, probe_path: str | Path | None = None
+) -> list[StreamInfo]:
     """List the streams, wells and recordings of a file, a folder that is a recording, or a folder of files.
 
-    `trust_input` follows classes, pickles and links of the input, as the setting of that name does. A stream that
-    cannot be read has ``readable=False`` and the reason; a path without any recording raises a FileNotFoundError or a
+    No traces are read. `trust_input` follows classes, pickles and links of the input, and `probe_path` is the probe
+    file of all streams, as the settings of these names. A stream that cannot be read, or whose electrodes are refused,
+    has ``readable=False`` and the reason; a path without any recording raises a FileNotFoundError or a
     ValueError.
     """
     source = resolve_source(path)
     known = FORMATS[source.format]
-    return [info for file in source.files for info in _inspect(file, known, trust_input)]
+    config = RecordingConfig(trust_input=trust_input, probe_path=probe_path)
+    return [info for file in source.files for info in _inspect(file, known, config)]
 
 
 def list_streams(path: str | Path, *, trust_input: bool = False) -> list[str] | None:
@@ -72,16 +82,16 @@ def list_streams(path: str | Path, *, trust_input: bool = False) -> list[str] | 
     return [stream for stream in present[0] if all(stream in streams for streams in present)]
 
 
-def _inspect(file: Path, known: Format, trust_input: bool) -> list[StreamInfo]:
+def _inspect(file: Path, known: Format, config: RecordingConfig) -> list[StreamInfo]:
     blank = StreamInfo(file, known.name)
     if known is HEADERLESS:
         problem = f"a binary file without a header: set {', '.join(HEADERLESS_FIELDS)} and gain_to_uv"
         return [replace(blank, readable=False, problem=problem)]
     try:
         if known is MAXWELL:
-            return _inspect_maxwell(file, blank, trust_input)
-        streams: Sequence[str | None] = stream_ids(file, known, trust_input=trust_input) or [None]
-        fill = partial(_open_stream, trust_input=trust_input)
+            return _inspect_maxwell(file, blank, config)
+        streams: Sequence[str | None] = stream_ids(file, known, trust_input=config.trust_input) or [None]
+        fill = partial(_with_electrodes, config=config)
         return [_attempt(replace(blank, stream_id=stream), fill) for stream in streams]
     except STREAM_ERRORS as error:
         return [replace(blank, readable=False, problem=str(error))]
@@ -95,21 +105,23 @@ def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> Stre
         return replace(info, readable=False, problem=str(error))
 
 
-def _inspect_maxwell(path: Path, blank: StreamInfo, trust_input: bool) -> list[StreamInfo]:
+def _inspect_maxwell(path: Path, blank: StreamInfo, config: RecordingConfig) -> list[StreamInfo]:
     with reading(path, "as maxwell"), open_hdf5(path) as file:
-        if not trust_input:
+        if not config.trust_input:
             vet(path, MAXWELL)
         return [
-            _attempt(replace(blank, stream_id=well, rec_name=name), lambda info: _maxwell_stream(info, file))
+            _attempt(replace(blank, stream_id=well, rec_name=name), partial(_maxwell_stream, file=file, config=config))
             for well, names in list_recordings(file).items()
             for name in names
         ]
 
 
-def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
+def _maxwell_stream(info: StreamInfo, file: Any, config: RecordingConfig) -> StreamInfo:
     layout = read_layout(info.file, file, info.stream_id or "", info.rec_name or "")
     dataset = file[layout.dataset]
     missing = missing_filters(dataset)
+    if not missing:
+        info = _with_electrodes(info, config)
     return replace(
         info,
         n_channels=len(layout.channels),
@@ -121,13 +133,22 @@ def _maxwell_stream(info: StreamInfo, file: Any) -> StreamInfo:
     )
 
 
-def _open_stream(info: StreamInfo, *, trust_input: bool) -> StreamInfo:
-    from spikelab.spike_sorting.settings.schema import RecordingConfig
+def _with_electrodes(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
+    """Open a stream for its sizes and the places and groups of its electrodes."""
+    from spikelab.spike_sorting.recording.geometry import read_geometry
 
-    recording = read_file(info.file, info.format, RecordingConfig(stream_id=info.stream_id, trust_input=trust_input))
+    chosen = replace(config, stream_id=info.stream_id, rec_name=info.rec_name)
+    with collected_warnings() as assumed:
+        recording = read_file(info.file, info.format, chosen)
+        geometry = read_geometry(recording, info.file.name)
+    if recording.has_3d_probe():
+        assumed.append(f"{info.file.name} has contacts with three coordinates: the plane that they span is taken")
     return replace(
         info,
         n_channels=int(recording.get_num_channels()),
         n_samples=int(sum(recording.get_num_samples(i) for i in range(recording.get_num_segments()))),
         sampling_frequency=float(recording.get_sampling_frequency()),
+        geometry=geometry,
+        channel_ids=tuple(map(str, recording.channel_ids)),
+        assumed=tuple(assumed),
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from spikelab.spike_sorting.recording.completeness import LARGEST_TABLE
 from spikelab.spike_sorting.recording.read_errors import reading
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,17 +40,35 @@ def read_probe(path: Path) -> Any:
 
 def attach(recording: BaseRecording, group: Any, path: Path) -> BaseRecording:
     """Select the wired channels of `recording` and attach the contacts of `group`, which was read from `path`."""
-    n_contacts, n_channels = group.get_contact_count(), recording.get_num_channels()
+    n_channels = recording.get_num_channels()
     if not all(probe.device_channel_indices is not None for probe in group.probes):
-        if n_contacts != n_channels:
-            raise ValueError(
-                f"{path} has {n_contacts} contacts and does not say which channel each is wired to, but the "
-                f"recording has {n_channels} channels: set device_channel_indices in the probe file"
-            )
-        group.set_global_device_channel_indices(np.arange(n_contacts))
+        _wire_by_position(group, n_channels, path)
     with reading(path, "as a probe file of probeinterface (json)"):
         _require_wiring(group.get_global_device_channel_indices()["device_channel_indices"], n_channels, path)
         return recording.select_channels_with_probegroup(group)
+
+
+def _wire_by_position(group: Any, n_channels: int, path: Path) -> None:
+    """Wire contact 0 to channel 0, and so on, where no probe is wired and there are as many contacts as channels."""
+    n_contacts = group.get_contact_count()
+    unwired = [i for i, probe in enumerate(group.probes) if probe.device_channel_indices is None]
+    if len(unwired) < len(group.probes):
+        raise ValueError(
+            f"{path} does not say to which channels the contacts of probe {', '.join(map(str, unwired))} are wired, "
+            f"and says it of {len(group.probes) - len(unwired)} of its {len(group.probes)} probes: set "
+            "device_channel_indices of every probe in the probe file"
+        )
+    if n_contacts != n_channels:
+        raise ValueError(
+            f"{path} has {n_contacts} contacts and does not say which channel each is wired to, but the "
+            f"recording has {n_channels} channels: set device_channel_indices in the probe file"
+        )
+    warn(
+        f"{path} does not say which channel each contact is wired to: they are taken to be in the order of the "
+        f"{n_channels} channels. Amplifiers and adapters change that order often: set device_channel_indices in the "
+        "probe file"
+    )
+    group.set_global_device_channel_indices(np.arange(n_contacts))
 
 
 def _require_wiring(wiring: NDArray[np.int64], n_channels: int, path: Path) -> None:

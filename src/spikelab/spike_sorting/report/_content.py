@@ -68,6 +68,10 @@ def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
         ("Length", duration(recording.duration_s)),
         ("Channels", f"{format_number(recording.n_channels)} at {recording.sampling_frequency:g} Hz"),
     ]
+    if recording.geometry is not None and recording.geometry.n_groups > 1:
+        names, sizes = recording.geometry.group_names, np.bincount(recording.groups)
+        listed = ", ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=True))
+        lines.append(("Sorted apart", f"{len(names)} groups of channels: {listed}"))
     if len(recording.epochs) > 1:
         lines.append(("Epochs", format_number(len(recording.epochs))))
     if recording.n_clipped:
@@ -105,9 +109,10 @@ def total_wall_s(record: Mapping[str, Any]) -> float:
 
 
 def attempt_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """List the tries of the sorter, where there was more than one or one failed."""
+    """List the tries of the sorter, where there was more than one on a group of channels, or one failed."""
     attempts = record.get("attempts") or []
-    if len(attempts) < 2 and not any(attempt.get("error") for attempt in attempts):
+    once_each = len({attempt.get("group") for attempt in attempts}) == len(attempts)
+    if once_each and not any(attempt.get("error") for attempt in attempts):
         return []
     return [
         {"number": index, "details": _described(attempt), "error": attempt.get("error")}
@@ -231,6 +236,8 @@ def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadat
         "peak": "positive" if unit["has_pos_peak"] else "negative",
         "channel": unit["channel_id"],
         "electrode": unit.get("electrode"),
+        "group": unit.get("group"),
+        "sorter_unit_id": unit.get("sorter_unit_id"),
         "values": {name: (format_number(value), sort_key(value)) for name, value in values.items()},
         "template": _plots.template_thumbnail(unit, metadata, kind),
         "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, kind),

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.data import BinaryRecording, Waveforms
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.record import DONE, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
-from spikelab.spike_sorting.stages import quality, recording
+from spikelab.spike_sorting.stages import quality, recording, sorting
 from spikelab.spike_sorting.stages.manifest import REMEDY, STAGES_FOLDER, Manifest, intact
 from spikelab.system.json_files import read_object
 
@@ -81,11 +81,16 @@ class Results:
         return Waveforms.load(self.intact("waveforms"))
 
     @cached_property
+    def trains(self) -> SpikeTrains:
+        """Spikes of all units as the sorter found them, with its own ids."""
+        return SpikeTrains.load(self.intact("sorting") / sorting.SPIKES)
+
+    @cached_property
     def units(self) -> SpikeData:
         """All units of the sort."""
         from spikelab.spike_sorting.compilation import build_spikedata
 
-        units = build_spikedata(self.recording, self.waveforms, self.config)
+        units = build_spikedata(self.recording, self.waveforms, self.config, self.trains)
         if not self.config.waveform.si_quality_metrics:
             return units
         return quality.with_quality(units, quality.stored_quality(self.folder, self.run_id("waveforms")))

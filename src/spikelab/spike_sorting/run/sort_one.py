@@ -201,7 +201,7 @@ def _find_neurons(
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
     if not (context.config.execution.delete_inter or context.store.read_only):
         waveform_files()  # the files stay in the intermediate folder
-    units = stages.all_units(context, recording, waveforms)
+    units = stages.all_units(context, recording, sorting, waveforms)
     quality = stages.quality_stage(context, recording, waveforms)
     if quality is not None:
         units = stages.with_quality(units, _added(record, "quality_metrics", quality).value)

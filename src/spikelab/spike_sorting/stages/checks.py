@@ -205,30 +205,39 @@ def least_memory(
     *,
     n_epochs: int = 1,
     spike_counts: tuple[int, ...] | None = None,
+    sorted_channels: int | None = None,
 ) -> int:
     """Compute the smallest ``total_memory`` that a sort of a recording can keep, in bytes.
 
     Without `spike_counts`, the spikes of each unit, the sorter is still to run, and its units are taken for one spike.
+    `sorted_channels` are those that the sorter gets at once, the largest group; by default all.
     """
     from spikelab.spike_sorting.recording.binary import least_bytes as recording_bytes
     from spikelab.spike_sorting.waveforms.engine import least_bytes as waveform_bytes
 
     works = [recording_bytes(n_samples, n_channels, sampling_frequency)]
     if spike_counts is None:
-        works.append(backend.least_bytes(n_samples, n_channels, sampling_frequency))
+        works.append(backend.least_bytes(n_samples, sorted_channels or n_channels, sampling_frequency))
     counts = (1,) if spike_counts is None else spike_counts
     works.append(waveform_bytes(counts, n_channels, sampling_frequency, backend.config.waveform, n_epochs))
     return backend.libraries_bytes + max(works)
 
 
-def require_memory(context: Context, n_samples: int, n_channels: int, sampling_frequency: float, n_epochs: int) -> None:
+def require_memory(
+    context: Context,
+    n_samples: int,
+    n_channels: int,
+    sampling_frequency: float,
+    n_epochs: int,
+    largest_group: int = 0,
+) -> None:
     """Check ``total_memory`` before anything is filtered.
 
     ValueError if it is less than the least that the recording takes; HostOutOfMemoryError if the machine has less.
     """
     least = least_memory(
         context.backend, n_samples, n_channels, sampling_frequency, n_epochs=n_epochs,
-        spike_counts=None if context.sorts else (),
+        spike_counts=None if context.sorts else (), sorted_channels=largest_group or None,
     )  # fmt: skip
     _require_memory(context, least, f"{n_channels} channels with {context.backend.sorter_label}", "")
 
@@ -256,11 +265,16 @@ def _require_memory(context: Context, least: int, what: str, kept: str) -> None:
         )
 
 
-def require_room(context: Context, n_samples: int, n_channels: int, *, with_traces: bool) -> None:
-    """Check that both folders have room for a sort, `with_traces` for the binary recording too."""
+def require_room(
+    context: Context, n_samples: int, n_channels: int, *, with_traces: bool, largest_group: int = 0
+) -> None:
+    """Check that both folders have room for a sort, `with_traces` for the binary recording too.
+
+    The channels of the `largest_group` of those that are sorted apart are copied for the sorter.
+    """
     scratch = 2 * n_samples * n_channels if with_traces else 0
     if context.sorts:
-        scratch += context.backend.scratch_bytes(n_samples, n_channels)
+        scratch += context.backend.scratch_bytes(n_samples, n_channels) + 2 * n_samples * largest_group
     require(Needs(folders={context.intermediate: scratch, context.results: RESULTS_BYTES}), (check_disk,))
 
 

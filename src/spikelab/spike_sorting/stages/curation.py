@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import BinaryRecording, Waveforms
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
@@ -19,12 +19,15 @@ NAME = "curation"
 
 
 def all_units(
-    context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
+    context: Context,
+    recording: StageResult[BinaryRecording],
+    sorting: StageResult[SpikeTrains],
+    waveforms: StageResult[Waveforms],
 ) -> SpikeData:
     """Build one ``SpikeData`` of all units from the artifacts; it is not stored."""
     from spikelab.spike_sorting.compilation import build_spikedata
 
-    return build_spikedata(recording.value, waveforms.value, context.config)
+    return build_spikedata(recording.value, waveforms.value, context.config, sorting.value)
 
 
 def curation_stage(

@@ -107,8 +107,10 @@ def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any
         if path == context.traces_path:
             n_samples, n_channels = int(opened.get_num_samples()), int(opened.get_num_channels())
             n_epochs = len(epochs_of(opened))
-            require_memory(context, n_samples, n_channels, float(opened.get_sampling_frequency()), n_epochs)
-            require_room(context, n_samples, n_channels, with_traces=True)
+            largest = _largest_group(opened)
+            rate = float(opened.get_sampling_frequency())
+            require_memory(context, n_samples, n_channels, rate, n_epochs, largest)
+            require_room(context, n_samples, n_channels, with_traces=True, largest_group=largest)
         with _errors_of_reading(context, WHILE_READING):
             binary, report = write_binary(
                 opened,
@@ -118,6 +120,14 @@ def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any
                 seed=stage_seed(execution.random_seed, NAME, ""),
             )
     return binary, report.to_dict()
+
+
+def _largest_group(opened: BaseRecording) -> int:
+    """Return the number of channels of the largest group that is sorted apart; 0 where all are sorted together."""
+    from spikelab.spike_sorting.recording.geometry import geometry_of
+
+    geometry = geometry_of(opened)
+    return max(map(len, geometry.channels_of_groups())) if geometry.n_groups > 1 else 0
 
 
 def open_input(context: Context) -> BaseRecording:

@@ -32,6 +32,8 @@ COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "sh
 NOT_COLUMNS = ("unit_id", "channel", "electrode", "template_peak_ind", "x", "y", "passed", "failed_criterion")
 ABOUT = {
     "channel_id": "name of the main channel",
+    "group": "group of channels (probe, shank, side) that the unit was found on",
+    "sorter_unit_id": "id of the unit that the sorter gave",
     "amplitude": "largest absolute value of the mean waveform on the main channel, in microvolts",
     "snr": "amplitude over the noise of the main channel (MAD / 0.6745)",
     "std_norm": "standard deviation at the peak over the amplitude, on the main channel",
@@ -125,7 +127,7 @@ def _start_from_file(path: Path) -> tuple[datetime, str]:
 
 def _add_electrodes(file: Any, recording: BinaryRecording, location: str) -> None:
     device = file.create_device("probe", description=f"Recorded as {recording.source_format or 'unknown format'}")
-    group = file.create_electrode_group("electrodes", "All channels of the recording", location, device)
+    groups = _electrode_groups(file, recording, location, device)
     columns = {
         "rel_x": "x position in micrometres",
         "rel_y": "y position in micrometres",
@@ -138,7 +140,20 @@ def _add_electrodes(file: Any, recording: BinaryRecording, location: str) -> Non
     for i, name in enumerate(recording.channel_ids):
         numbers = {} if recording.electrodes is None else {"electrode_number": int(recording.electrodes[i])}
         x, y = recording.locations[i].tolist()
-        file.add_electrode(group=group, location=location, rel_x=x, rel_y=y, channel_name=name, **numbers)
+        file.add_electrode(group=groups[i], location=location, rel_x=x, rel_y=y, channel_name=name, **numbers)
+
+
+def _electrode_groups(file: Any, recording: BinaryRecording, location: str, device: Any) -> list[Any]:
+    """Create the groups of channels that were sorted apart, or one; return that of each channel."""
+    geometry = recording.geometry
+    if geometry is None or geometry.n_groups < 2:
+        group = file.create_electrode_group("electrodes", "All channels of the recording", location, device)
+        return [group] * recording.n_channels
+    groups = [
+        file.create_electrode_group(name.replace("/", "-"), "Channels that were sorted together", location, device)
+        for name in geometry.group_names
+    ]
+    return [groups[number] for number in geometry.groups.tolist()]
 
 
 def _add_epochs(file: Any, recording: BinaryRecording) -> None:

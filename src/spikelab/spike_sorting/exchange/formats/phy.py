@@ -32,6 +32,8 @@ UNITS = "spikelab_units.npz"
 FORMAT = "spikelab phy export"
 # Phy shows these itself, or they mean nothing there.
 NOT_SHOWN = ("unit_id", "channel", "template_peak_ind", "passed", "firing_rate")
+# "group" is Phy's word for good, mua and noise.
+PHY_NAMES = {"group": "channel_group"}
 # The column becomes a file's name: one with a slash in it would lead elsewhere.
 COLUMN_NAME = re.compile(r"\w[\w .-]*")
 # Units whose main channels are further apart have similarity 0.
@@ -121,8 +123,8 @@ def _write_tables(handoff: Handoff, folder: Path) -> list[str]:
     ids = handoff.trains.unit_ids.tolist()
     passed = [handoff.metrics.get(unit, {}).get("passed", True) for unit in ids]
     columns: dict[str, Sequence[Any]] = {"group": ["good" if kept else "unsorted" for kept in passed], "unit_id": ids}
-    known = handoff.columns().items()
-    columns |= {name: values for name, values in known if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)}
+    known = {PHY_NAMES.get(name, name): values for name, values in handoff.columns().items()}
+    columns |= {name: values for name, values in known.items() if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)}
     for name, values in columns.items():
         with (folder / f"cluster_{name}.tsv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")

@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelab.spike_sorting.data import Geometry
 from spikelab.spike_sorting.recording.geometry.electrodes import read_electrodes
-from spikelab.spike_sorting.recording.geometry.groups import GAP_UM, groups_of, laid_out
+from spikelab.spike_sorting.recording.geometry.groups import GAP_UM, groups_of, laid_out, rows_of_labels
 from spikelab.spike_sorting.recording.geometry.plane import in_plane
 from spikelab.spike_sorting.recording.geometry.units import in_micrometres
 from spikelab.spike_sorting.recording.metadata_checks import require_distinct
@@ -56,7 +56,9 @@ def read_geometry(recording: BaseRecording, where: str, electrode_groups: str = 
         If places or their unit of length were assumed, or groups laid side by side.
     """
     electrodes = read_electrodes(recording)
-    own = in_plane(in_micrometres(electrodes.places, where), where)
+    sets = list(rows_of_labels(electrodes.labels).values())
+    probes = list(rows_of_labels([label[:1] for label in electrodes.labels]).values())
+    own = in_plane(in_micrometres(electrodes.places, sets, where), probes, where)
     if electrode_groups == TOGETHER:
         groups: IntArray = np.zeros(len(own), dtype=np.int64)
         names: tuple[str, ...] = ("",)
@@ -68,7 +70,8 @@ def read_geometry(recording: BaseRecording, where: str, electrode_groups: str = 
     filled = _filled(own, groups, named=len(names) > 1, where=where)
     places = laid_out(filled, groups)
     if len(names) > 1:
-        _tell_groups(where, groups, names, moved=not np.array_equal(places, filled))
+        has_place = np.isfinite(own).all(axis=1)
+        _tell_groups(where, groups, names, moved=not np.array_equal(places[has_place], filled[has_place]))
     return Geometry(
         places, own, groups, names, electrodes.probes, electrodes.shanks, electrodes.sides, electrodes.contacts
     )

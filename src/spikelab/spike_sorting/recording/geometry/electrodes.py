@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 UM_PER_UNIT = {"um": 1.0, "mm": 1e3, "m": 1e6}
 GROUP_PROPERTIES = ("group", "group_name")
+KINDS = ("probe", "side", "group", "shank")  # from the whole to its parts
+
+Label: TypeAlias = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Electrodes:
     contacts: tuple[str, ...]
 
     @property
-    def labels(self) -> list[tuple[str, str, str, str]]:
-        """Probe, group, shank and side of each channel."""
-        return list(zip(self.probes, self.groups, self.shanks, self.sides, strict=True))
+    def labels(self) -> list[Label]:
+        """Probe, side, group and shank of each channel."""
+        return list(zip(self.probes, self.sides, self.groups, self.shanks, strict=True))
 
 
 def read_electrodes(recording: BaseRecording) -> Electrodes:
@@ -52,7 +55,8 @@ def read_electrodes(recording: BaseRecording) -> Electrodes:
     if not recording.has_probe():
         unknown = ("",) * recording.get_num_channels()
         return Electrodes(np.full((len(groups), 2), np.nan), unknown, groups, unknown, unknown, unknown)
-    rows = [row for i, probe in enumerate(recording.get_probegroup().probes) for row in _contacts(i, probe)]
+    probes_with_names = _named_probes(recording.get_probegroup().probes)
+    rows = [row for name, probe in probes_with_names for row in _contacts(name, probe)]
     rows.sort(key=lambda row: row[0])
     width = max(len(row[1]) for row in rows)
     places = np.array([[*row[1], *[0.0] * (width - len(row[1]))] for row in rows], dtype=np.float64)
@@ -60,13 +64,19 @@ def read_electrodes(recording: BaseRecording) -> Electrodes:
     return Electrodes(places, probes, groups, shanks, sides, contacts)
 
 
-def _contacts(index: int, probe: Any) -> list[tuple[int, list[float], tuple[str, str, str, str]]]:
+def _named_probes(probes: list[Any]) -> list[tuple[str, Any]]:
+    """Name each probe; two of the same model, which have one name, by their numbers too."""
+    names = [str(getattr(probe, "name", None) or "") for probe in probes]
+    told = [name if name and names.count(name) == 1 else f"{name} {i}".strip() for i, name in enumerate(names)]
+    return list(zip(told, probes, strict=True))
+
+
+def _contacts(name: str, probe: Any) -> list[tuple[int, list[float], tuple[str, str, str, str]]]:
     """List the channel, the place and the names of each contact of a probe that is wired."""
     if probe.si_units not in UM_PER_UNIT:
         raise ValueError(f"a probe has positions in {probe.si_units!r}; known are {', '.join(UM_PER_UNIT)}")
     places = np.asarray(probe.contact_positions, dtype=np.float64) * UM_PER_UNIT[probe.si_units]
     n_contacts = len(places)
-    name = str(getattr(probe, "name", None) or index)
     shanks, sides, ids = (
         _texts(getattr(probe, attribute, None), n_contacts)
         for attribute in ("shank_ids", "contact_sides", "contact_ids")

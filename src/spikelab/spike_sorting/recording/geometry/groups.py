@@ -1,15 +1,18 @@
 """Divide channels into groups that are sorted apart, and lay groups of overlapping coordinates side by side.
 
-Channels that the source gives the same probe, group, shank and side stay together. Two such sets are one group where
+Channels that the source gives the same probe, side, group and shank stay together. Two such sets are one group where
 their coordinates are common and some of their electrodes can record the same neuron.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.geometry.electrodes import KINDS
+from spikelab.spike_sorting.recording.geometry.names import names_of_groups
 from spikelab.spike_sorting.recording.geometry.units import median_pitch
 
 if TYPE_CHECKING:
@@ -18,13 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import IntArray
-    from spikelab.spike_sorting.recording.geometry.electrodes import Electrodes
+    from spikelab.spike_sorting.recording.geometry.electrodes import Electrodes, Label
 
 # Distance at which the spikes of most neurons have sunk into the noise.
 REACH_UM = 140.0
 # Distance between groups that are laid side by side.
 GAP_UM = 200.0
-KINDS = ("probe", "group", "shank", "side")
 
 
 def groups_of(electrodes: Electrodes, places: NDArray[np.float64]) -> tuple[IntArray, tuple[str, ...]]:
@@ -37,66 +39,105 @@ def groups_of(electrodes: Electrodes, places: NDArray[np.float64]) -> tuple[IntA
     places : numpy.ndarray of float64, shape (channels, 2)
         In micrometres; NaN where unknown.
     """
-    labels = electrodes.labels
-    sets = {label: np.array([i for i, other in enumerate(labels) if other == label]) for label in dict.fromkeys(labels)}
+    from scipy.sparse.csgraph import connected_components
+
+    labels = _without_single_contacts(electrodes.labels, places)
+    sets = rows_of_labels(labels)
     members = list(sets.values())
-    joined = list(range(len(members)))
-    for i, first in enumerate(members):
-        for j in range(i):
-            if joined[i] != joined[j] and _record_together(places[first], places[members[j]]):
-                joined = [joined[j] if number == joined[i] else number for number in joined]
-    order = {number: new for new, number in enumerate(dict.fromkeys(joined))}
-    groups = np.empty(len(labels), dtype=np.int64)
-    for number, channels in zip(joined, members, strict=True):
-        groups[channels] = order[number]
-    return groups, _names(labels, groups)
+    common = ~_divided(labels, places) & (_gaps(places, members).max(axis=-1) <= REACH_UM)
+    for i, j in np.argwhere(np.triu(common, 1)).tolist():
+        common[i, j] = nearest(places[members[i]], places[members[j]]) <= REACH_UM
+    _, joined = connected_components(np.triu(common, 1), directed=False)
+    of_label = dict(zip(sets, joined.tolist(), strict=True))
+    number = {of: new for new, of in enumerate(dict.fromkeys(of_label[label] for label in labels))}
+    groups = np.array([number[of_label[label]] for label in labels], dtype=np.int64)
+    return groups, names_of_groups(labels, groups)
 
 
-def _record_together(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
-    """Return whether two sets of electrodes share their coordinates, and are near enough to share neurons."""
+def rows_of_labels(labels: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], IntArray]:
+    """Return the channels of each label, in the order of the first of them."""
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for channel, label in enumerate(labels):
+        rows.setdefault(label, []).append(channel)
+    return {label: np.array(channels) for label, channels in rows.items()}
+
+
+def _without_single_contacts(labels: list[Label], places: NDArray[np.float64]) -> list[Label]:
+    """Leave out the shanks, groups, sides or probes of an array that has one contact on each, as a Utah array does."""
+    for kind in reversed(range(len(KINDS))):
+        contacts = Counter(label[: kind + 1] for label in labels)
+        for parent, rows in rows_of_labels([label[:kind] for label in labels]).items():
+            single = all(n == 1 for label, n in contacts.items() if label[:kind] == parent)
+            known = _known(places[rows])
+            if single and len(np.unique(known, axis=0)) == len(known):
+                for row in rows.tolist():
+                    label = labels[row]
+                    labels[row] = (*label[:kind], "", *label[kind + 1 :])
+    return labels
+
+
+def _divided(labels: list[Label], places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Find pairs of sets that belong to parts with coordinates of their own, as two parts of the same overlap.
+
+    The parts of a recording are its probes, those of a probe its sides, and so on.
+    """
+    sets = list(rows_of_labels(labels))
+    n_sets = len(sets)
+    divided, decided = np.zeros((n_sets, n_sets), dtype=bool), np.eye(n_sets, dtype=bool)
+    for kind in range(len(KINDS)):
+        parts = rows_of_labels([label[: kind + 1] for label in labels])
+        own = _overlaps(places, list(parts.values()))
+        parents = {label[:kind] for label in parts}
+        for parent in parents:
+            siblings = np.array([label[:kind] == parent for label in parts])
+            inside = np.array([label[:kind] == parent for label in sets])
+            values = np.array([label[kind] for label in sets])
+            differ = inside[:, None] & inside & (values[:, None] != values) & ~decided
+            divided |= differ & bool(own[np.ix_(siblings, siblings)].any())
+            decided |= differ
+    return divided
+
+
+def nearest(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the distance between the nearest electrodes of two sets; infinity where a set has no known place."""
     from scipy.spatial import cKDTree
 
-    first, second = first[np.isfinite(first).all(axis=1)], second[np.isfinite(second).all(axis=1)]
-    if not len(first) or not len(second) or overlap(first, second):
-        return False
-    distances = np.asarray(cKDTree(first).query(second)[0])
-    return bool(distances.min() <= REACH_UM)
+    first, second = _known(first), _known(second)
+    if not len(first) or not len(second):
+        return float("inf")
+    return float(np.min(cKDTree(first).query(second)[0]))
 
 
-def overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
-    """Return whether the rectangles around two sets of electrodes overlap, so that each has coordinates of its own.
+def _known(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    return places[np.isfinite(places).all(axis=1)]
+
+
+def _gaps(places: NDArray[np.float64], members: list[IntArray]) -> NDArray[np.float64]:
+    """Return the gap along each axis between the rectangles around sets, shape (sets, sets, 2); NaN if unknown."""
+    known = [_known(places[rows]) for rows in members]
+    low, high = (
+        np.array([edge(of_set, axis=0) if len(of_set) else [np.nan, np.nan] for of_set in known])
+        for edge in (np.min, np.max)
+    )
+    return np.asarray(np.maximum(low[:, None] - high, low - high[:, None]))
+
+
+def _overlaps(places: NDArray[np.float64], members: list[IntArray]) -> NDArray[np.bool_]:
+    """Find pairs of sets whose rectangles overlap.
 
     A rectangle reaches a quarter of the pitch beyond its electrodes, as a column of electrodes has no width.
     """
-    edge = sum((median_pitch(places) or 0.0) / 4 for places in (first, second)) + 1e-9
-    low = np.maximum(first.min(axis=0), second.min(axis=0))
-    high = np.minimum(first.max(axis=0), second.max(axis=0))
-    return bool((high - low > -edge).all())
-
-
-def _names(labels: Sequence[tuple[str, ...]], groups: IntArray) -> tuple[str, ...]:
-    """Name each group by what tells it from the others: ``probe 0, shank 1``."""
-    told = [k for k in range(len(KINDS)) if len({label[k] for label in labels}) > 1]
-    names = []
-    for number in range(int(groups.max(initial=-1)) + 1):
-        own = [labels[channel] for channel in np.flatnonzero(groups == number).tolist()]
-        parts = [(KINDS[k], list(dict.fromkeys(label[k] for label in own if label[k]))) for k in told]
-        names.append(", ".join(f"{kind} {'+'.join(values)}" for kind, values in parts if values))
-    return tuple(names)
+    edges = np.array([(median_pitch(places[rows]) or 0.0) / 4 for rows in members])
+    overlap = (_gaps(places, members) < (edges[:, None] + edges + 1e-9)[..., None]).all(axis=-1)
+    np.fill_diagonal(overlap, False)
+    return np.asarray(overlap)
 
 
 def laid_out(places: NDArray[np.float64], groups: IntArray) -> NDArray[np.float64]:
-    """Move groups along x that overlap with, or come nearer than `REACH_UM` to, one before; all others stay."""
+    """Move groups along x that have an electrode within `REACH_UM` of one of a group before; all others stay."""
     placed = places.copy()
     for number in range(1, int(groups.max(initial=0)) + 1):
         own, before = groups == number, groups < number
-        if not _is_apart(placed[own], placed[before]):
+        if nearest(placed[own], placed[before]) <= REACH_UM:
             placed[own, 0] += np.nanmax(placed[before, 0]) + GAP_UM - np.nanmin(placed[own, 0])
     return placed
-
-
-def _is_apart(own: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
-    gap = np.maximum(
-        np.nanmin(own, axis=0) - np.nanmax(before, axis=0), np.nanmin(before, axis=0) - np.nanmax(own, axis=0)
-    )
-    return bool(gap.max() > REACH_UM)

@@ -9,22 +9,30 @@ import numpy as np
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.data import IntArray
 
 # Distances between neighbouring electrodes of the probes and arrays there are: 5 um (high density) to 2 mm (ECoG).
 PITCHES_UM = (5.0, 2000.0)
 # Below this no two electrodes of one probe lie.
 CLOSEST_UM = 1.0
+# Slack for pitches of 5 um whose positions were measured or rounded.
+PITCH_ERROR_UM = 1.0
 OTHER_UNITS = {"mm": 1e3, "m": 1e6}
 
 
-def in_micrometres(places: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+def in_micrometres(places: NDArray[np.float64], parts: Sequence[IntArray], where: str) -> NDArray[np.float64]:
     """Return positions in micrometres: as given, or converted where only another unit can be meant.
 
     Parameters
     ----------
     places : numpy.ndarray of float64, shape (channels, 2 or 3)
         In what the source calls micrometres; NaN where unknown.
+    parts : sequence of numpy.ndarray
+        Channels of each part of the array that may have coordinates of its own.
     where : str
         Name of the recording, for messages.
 
@@ -36,10 +44,16 @@ def in_micrometres(places: NDArray[np.float64], where: str) -> NDArray[np.float6
     Warns
     -----
     UserWarning
-        If they are converted.
+        If they are converted, or nearer to each other than those of any probe.
     """
-    pitch = median_pitch(places)
-    if pitch is None or pitch >= CLOSEST_UM:
+    pitch = _pitch_in(places, parts)
+    if pitch is None or pitch >= PITCHES_UM[0] - PITCH_ERROR_UM:
+        return places
+    if pitch >= CLOSEST_UM:
+        warn(
+            f"{where} has electrodes {pitch:g} um apart, nearer than those of any probe: their positions are used as "
+            "they are. If they are in mm, or only numbers, set probe_path to a probe file with positions and si_units"
+        )
         return places
     likely = [unit for unit, factor in OTHER_UNITS.items() if PITCHES_UM[0] <= pitch * factor <= PITCHES_UM[1]]
     if len(likely) != 1:
@@ -53,6 +67,11 @@ def in_micrometres(places: NDArray[np.float64], where: str) -> NDArray[np.float6
         f"which makes it {pitch * OTHER_UNITS[likely[0]]:g} um. Set probe_path to a probe file with si_units if not"
     )
     return places * OTHER_UNITS[likely[0]]
+
+
+def _pitch_in(places: NDArray[np.float64], parts: Sequence[IntArray]) -> float | None:
+    pitches = [pitch for rows in parts if (pitch := median_pitch(places[rows])) is not None]
+    return float(np.median(pitches)) if pitches else median_pitch(places)
 
 
 def median_pitch(places: NDArray[np.float64]) -> float | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.data import Epoch, PartReader
+    from spikelab.spike_sorting.data import Epoch, Geometry, PartReader
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 
@@ -99,7 +99,7 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
         set_plugin_path(config.hdf5_plugin_path)
     resolved = resolve_source(source, config)
     opened = [_on_their_clock(file, resolved.format) for file in _read(resolved, config)]
-    files = _filtered(_on_same_electrodes(opened, config), config)
+    files = _filtered(*_on_same_electrodes(opened, config), config)
     segments = _segments(files)
     n_frames = sum(segment.n_frames for segment in segments)
     if n_frames == 0:
@@ -155,19 +155,15 @@ def _on_their_clock(file: _File, format_name: str) -> _File:
     return replace(file, raw=raw, stretches=tuple(stretched), clock_zero=clock.zero)
 
 
-def _on_same_electrodes(files: Sequence[_File], config: RecordingConfig) -> list[_File]:
-    """Read the geometry of every file, and bring the files to the same electrodes."""
+def _on_same_electrodes(files: Sequence[_File], config: RecordingConfig) -> tuple[list[_File], Geometry]:
+    """Read the geometry of every file, bring the files to the same electrodes, and return these."""
     days = [Day(file.label, file.raw, read_geometry(file.raw, file.label, config.electrode_groups)) for file in files]
     routed = on_same_electrodes(days, config.days, config.rate_tolerance_ppm)
-    located = []
-    for file, day in zip(files, routed, strict=True):
-        raw = day.recording.select_channels(day.recording.channel_ids)  # a wrapper: the recording may be the user's
-        place(raw, flipped(routed[0].geometry, config.mea_y_max))
-        located.append(replace(file, raw=raw))
-    return located
+    located = [replace(file, raw=day.recording) for file, day in zip(files, routed, strict=True)]
+    return located, flipped(routed[0].geometry, config.mea_y_max)
 
 
-def _filtered(files: Sequence[_File], config: RecordingConfig) -> list[_File]:
+def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:
     """Drop bad channels, scale, filter and re-reference every file."""
     auto = config.bad_channels == "auto"
     listed = [] if auto else [str(channel) for channel in config.bad_channels or ()]
@@ -176,6 +172,7 @@ def _filtered(files: Sequence[_File], config: RecordingConfig) -> list[_File]:
         raw = preprocess.drop_channels(file.raw, listed, file.label)
         scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, file.label)
         band = preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label)
+        place(band, geometry.take(file.raw.ids_to_indices(raw.channel_ids)))
         filtered.append(replace(file, raw=raw, filtered=band))
     if auto:
         filtered = _without_bad_channels(filtered)

@@ -104,6 +104,10 @@ def odd_recording(kind: str) -> Any:
         counts.set_channel_offsets(0)
         counts.set_dummy_probe_from_locations(plain.get_channel_locations())
         return counts
+    if kind == "staggered":
+        plain = simulate(duration_s=SECONDS).recording
+        plain.set_property("inter_sample_shift", np.linspace(0, 0.9, plain.get_num_channels()))
+        return plain
     if kind == "bursts":
         doubled = simulate(duration_s=SECONDS).recording  # every spike again after 1 ms
         traces = doubled.get_traces()
@@ -133,6 +137,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "freq_min"): Effect("freq_min", 600),
     ("recording", "freq_max"): Effect("freq_max", 3000),
     ("recording", "common_reference"): Effect("common_reference", "median", recording="common"),
+    ("recording", "phase_shift"): Effect("phase_shift", False, recording="staggered"),
     ("recording", "bad_channels"): Effect("bad_channels", ["ch1"]),
     ("sorter", "sorter_params"): Effect("kilosort_params", {"detect_threshold": 32}),
     ("rt_sort", "probe"): Effect("rt_sort_probe", "neuropixels", Seen.sequences, RT_SORT, "dense"),

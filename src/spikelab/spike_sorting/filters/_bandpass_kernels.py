@@ -39,6 +39,26 @@ def widen(stored: NDArray[Any], first_channel: int, traces: Traces) -> None:
             target[channel] = np.float32(row[channel])
 
 
+@contracted
+def move_in_time(traces: Traces, taps: Traces, moved: Traces) -> None:
+    """Write to the rows of `moved` the sum of as many rows of `traces` as there are taps, weighted by them.
+
+    All have `TILE` channels, and the number of taps is a multiple of four; row 0 is made of the first rows of `traces`.
+    """
+    flat, weights, target = traces.reshape(-1), taps.reshape(-1), moved.reshape(-1)
+    for frame in range(moved.shape[0]):
+        sums = target[frame * TILE : (frame + 1) * TILE]
+        for channel in range(TILE):
+            sums[channel] = np.float32(0.0)
+        for tap in range(0, taps.shape[0], 4):
+            rows = flat[(frame + tap) * TILE : (frame + tap + 4) * TILE]
+            own = weights[tap * TILE : (tap + 4) * TILE]
+            for channel in range(TILE):
+                before = rows[channel] * own[channel] + rows[channel + TILE] * own[channel + TILE]
+                after = rows[channel + 2 * TILE] * own[channel + 2 * TILE]
+                sums[channel] += before + (after + rows[channel + 3 * TILE] * own[channel + 3 * TILE])
+
+
 def _resonator(step: int) -> Callable[[Traces, int, int, FloatArray, FloatArray], None]:
     """Make a filter that runs forwards (`step` 1) or backwards (-1): a constant direction is faster."""
 

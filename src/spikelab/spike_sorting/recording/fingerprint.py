@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.recording.parts import evenly_spaced
+from spikelab.spike_sorting.recording.sample_times import SAMPLE_SHIFTS
 from spikelab.spike_sorting.recording.source import resolve_source
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
         recording.get_channel_locations().tolist() if recording.has_probe() else None,
         [None if start is None else float(start) for start in (segment._t_start for segment in recording.segments)],
     ]
+    if (shifts := recording.get_property(SAMPLE_SHIFTS)) is not None:
+        description.append(np.asarray(shifts).tolist())
     yield json.dumps(description).encode()
     for segment in range(len(frames)):
         if (times := recording.get_time_info(segment)["time_vector"]) is not None:

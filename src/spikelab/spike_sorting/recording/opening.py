@@ -20,6 +20,7 @@ from spikelab.spike_sorting.recording.metadata_checks import require_sane
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import read_file
+from spikelab.spike_sorting.recording.sample_times import sample_shifts
 from spikelab.spike_sorting.recording.slicing import Cut, Segment, cuts_of, epochs_of_cuts, kept_ranges
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
 from spikelab.system.runlog import warn
@@ -171,7 +172,8 @@ def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfi
     for file in files:
         raw = preprocess.drop_channels(file.raw, listed, file.label)
         scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, file.label)
-        band = preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label)
+        shifts = sample_shifts(raw, file.label) if config.phase_shift == "auto" else None
+        band = preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label, shifts)
         place(band, geometry.take(file.raw.ids_to_indices(raw.channel_ids)))
         filtered.append(replace(file, raw=raw, filtered=band))
     if auto:

@@ -84,10 +84,17 @@ def _per_channel(recording: BaseRecording, override: float | None, own: Any) -> 
     return None if own is None else np.asarray(own, dtype=np.float64)
 
 
-def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where: str) -> BaseRecording:
+def band_pass(
+    recording: BaseRecording,
+    freq_min: float,
+    freq_max: float,
+    where: str,
+    sample_shifts: NDArray[np.float64] | None = None,
+) -> BaseRecording:
     """Apply a zero-phase Butterworth band-pass of order 5, in Hz; segments are filtered each on its own.
 
-    A ValueError says that `freq_max` is not below half the sampling rate, or a segment is too short to filter.
+    With `sample_shifts`, in samples, channels that were sampled later than their frame are brought to its time. A
+    ValueError says that `freq_max` is not below half the sampling rate, or a segment is too short to filter.
     """
     from spikeinterface.preprocessing.normalize_scale import ScaleRecording
 
@@ -106,8 +113,8 @@ def band_pass(recording: BaseRecording, freq_min: float, freq_max: float, where:
     if isinstance(recording, ScaleRecording) and recording.get_dtype() == "float32":
         # The filter is linear and removes offsets: it takes counts and gains, which saves passes over memory.
         gains = np.ravel(recording.to_dict()["kwargs"]["gain"])
-        return BandPassRecording(recording.get_parent(), freq_min, freq_max, gains)
-    return BandPassRecording(recording, freq_min, freq_max)
+        return BandPassRecording(recording.get_parent(), freq_min, freq_max, gains, sample_shifts)
+    return BandPassRecording(recording, freq_min, freq_max, sample_shifts=sample_shifts)
 
 
 def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:

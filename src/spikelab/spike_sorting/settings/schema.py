@@ -102,6 +102,13 @@ class RecordingConfig:
         nullable(either(text("auto", "'auto'"), list_of(either(TEXT, INDEX), "a list of channel ids"))),
         in_repr=False,
     )
+    phase_shift: str | bool = option(
+        "auto",
+        "Bring channels that are sampled one after the other (Neuropixels) to the same time: 'auto' where the "
+        "recording says when each is sampled and nobody did it before, False never.",
+        either(text("auto", "'auto'"), Constraint(lambda value: value is False, "False")),
+        in_repr=False,
+    )
     electrode_groups: str = option(
         "auto",
         "Sort probes, shanks and groups that are apart each on its own ('auto'), or all channels 'together'.",

@@ -1,0 +1,86 @@
+"""When the channels of a frame are sampled: a converter of Neuropixels serves several, one after the other."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_SHIFTS = "inter_sample_shift"
+DEEPEST = 100
+# Class of SpikeInterface that aligns channels and leaves the property as it was.
+ALIGNED_BY = "PhaseShiftRecording"
+# Files in folders of SpikeInterface and zarr stores that say what the recording was made from.
+HISTORIES = ("provenance.json", ".zattrs")
+# Key that CatGT writes into a .meta file; it aligns channels unless it is told not to.
+CATGT, NOT_ALIGNED = "catGTCmdline", "-no_tshift"
+
+
+def sample_shifts(recording: BaseRecording, where: str) -> NDArray[np.float64] | None:
+    """Return how many samples later than its frame each channel was sampled.
+
+    None where the recording does not say, all are sampled together, or an earlier step has aligned them.
+
+    Raises
+    ------
+    ValueError
+        If they are not fractions of a sample.
+    """
+    values = recording.get_property(SAMPLE_SHIFTS)
+    if values is None:
+        return None
+    shifts = np.asarray(values, dtype=np.float64)
+    if not (np.isfinite(shifts).all() and (np.abs(shifts) < 1).all()):
+        odd = shifts[~(np.abs(shifts) < 1)][0]
+        raise ValueError(
+            f"{where} has the property {SAMPLE_SHIFTS} with values such as {odd:g}; expected fractions of a sample. "
+            "Set phase_shift to False to leave it out of account"
+        )
+    if np.ptp(shifts) == 0:
+        return None
+    if any(_aligned(part) for part in _chain(recording)):
+        logger.info("the channels of %s were brought to the same time before: phase_shift does nothing", where)
+        return None
+    return shifts
+
+
+def _chain(recording: BaseRecording) -> Iterator[Any]:
+    """Yield a recording and what it was made from."""
+    waiting = [recording]
+    for _ in range(DEEPEST):
+        if not waiting:
+            return
+        part = waiting.pop()
+        yield part
+        inside = part._kwargs.values()
+        parents = [item for value in inside for item in (value if isinstance(value, list | tuple) else [value])]
+        waiting += [parent for parent in parents if hasattr(parent, "get_traces")]
+
+
+def _aligned(part: BaseRecording) -> bool:
+    """Return whether a step aligned the channels: in this program, before the recording was saved, or in CatGT."""
+    if type(part).__name__ == ALIGNED_BY:
+        return True
+    places = [value for name in ("folder_path", "file_path") if isinstance(value := part._kwargs.get(name), str | Path)]
+    return any(_saved_aligned(Path(place)) or _by_catgt(Path(place)) for place in places)
+
+
+def _saved_aligned(folder: Path) -> bool:
+    histories = [history for name in HISTORIES if (history := folder / name).is_file()]
+    return any(ALIGNED_BY in history.read_text(encoding="utf-8", errors="replace") for history in histories)
+
+
+def _by_catgt(folder: Path) -> bool:
+    metas = folder.rglob("*.ap.meta") if folder.is_dir() else [folder.with_suffix(".meta")]
+    texts = (meta.read_text(encoding="utf-8", errors="replace") for meta in metas if meta.is_file())
+    return any(CATGT in text and NOT_ALIGNED not in text for text in texts)

@@ -27,8 +27,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN, SHOWN = {"python", "console"}, {"mermaid", "toml", "text", "ini", "matlab"}
 OPENING = re.compile(r"^ *```+(\S+)", flags=re.MULTILINE)
 REASONS = ("needs ", "installs", "takes minutes")
-# Warnings of libraries about our recordings, which a reader may see as well.
-HARMLESS = ("The extractor is not serializable to file",)
+# Warnings about our recordings, which a reader may see as well.
+HARMLESS = ("The extractor is not serializable to file", "the recording in memory is not continuous")
 
 
 def run_console(example: Example) -> None:

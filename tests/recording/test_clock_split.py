@@ -79,7 +79,7 @@ def test_the_rate_of_the_clock_is_the_rate_of_the_recording() -> None:
 def test_a_short_segment_is_left_out_and_said(in_memory: Callable[..., Any], gaussian: Callable[..., Any]) -> None:
     traces = gaussian()
     recording = in_memory([traces, traces[:60], traces])
-    with pytest.warns(UserWarning, match="has 1 segments that are too short to filter: they are left out"):
+    with pytest.warns(UserWarning, match="has a segment that is too short to filter, and left out"):
         epochs = epochs_of(open_recording(recording, RecordingConfig(freq_max=4000.0)))
     assert [(epoch.source_segment, epoch.n_frames) for epoch in epochs] == [(0, 60_000), (2, 60_000)]
 

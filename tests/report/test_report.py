@@ -149,6 +149,14 @@ def test_raster_is_dark_where_there_are_spikes() -> None:
     assert shown.rate_max == pytest.approx(2 / 2 / 0.02)
 
 
+@pytest.mark.parametrize("n_epochs", [1, 2, 64, 65, 2000])
+def test_boundaries_of_very_many_epochs_are_not_drawn(n_epochs: int) -> None:
+    edges = np.linspace(0, 1000, n_epochs + 1)
+    chunks = np.column_stack([edges[:-1], edges[1:]]).tolist()
+    shown = activity(SpikeData([[100.0]], length=1000, metadata={"rec_chunks_ms": chunks}))
+    assert len(shown.boundaries) == (n_epochs - 1 if n_epochs <= 64 else 0)
+
+
 def test_a_unit_lies_between_the_electrodes_that_see_it() -> None:
     locations = square(2, 40.0)
     unit = {"x": 0.0, "y": 0.0, "amplitudes": np.array([100.0, 100.0, 0.0, 0.0])}

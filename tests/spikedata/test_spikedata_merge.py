@@ -198,3 +198,13 @@ def test_coincidences_match_brute_force(times, reference, delta):
     times, reference = np.sort(np.array(times, float)), np.sort(np.array(reference, float))
     expected = [any(abs(t - r) <= delta for r in reference) for t in times]
     np.testing.assert_array_equal(coincident(times, reference, delta), expected)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 500)), st.lists(st.integers(0, 500)), st.integers(0, 20), st.sets(st.integers(1, 499)))
+def test_spikes_on_either_side_of_a_gap_do_not_coincide(times, reference, delta, starts):
+    times, reference = np.sort(np.array(times, float)), np.sort(np.array(reference, float))
+    starts = np.array(sorted(starts), float)
+    pairs = [(t, r) for t in times for r in reference if np.sum(starts <= t) == np.sum(starts <= r)]
+    expected = [any(t == a and abs(a - r) <= delta for a, r in pairs) for t in times]
+    np.testing.assert_array_equal(coincident(times, reference, delta, starts), expected)

@@ -10,9 +10,11 @@ import pytest
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.config import WaveformConfig
 from spikelab.spike_sorting.data import Epoch, SpikeTrains, Waveforms
+from spikelab.spike_sorting.data.epochs import MOST_MEASURED_EPOCHS
 from spikelab.spike_sorting.waveforms import _kernels, chunks, compute_waveforms, engine
 from spikelab.spike_sorting.waveforms.alignment import Spikes
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
+from spikelab.spike_sorting.waveforms.engine import least_bytes
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels
 from spikelab.spike_sorting.waveforms.templates import Workspace, running_sums
 from spikelab.spike_sorting.waveforms.windows import Window, draw, fitting
@@ -118,6 +120,18 @@ def test_epoch_templates_are_the_means_within_each_epoch(make_binary, make_cultu
                 np.testing.assert_allclose(result.epoch_templates[index, row], mean, atol=1e-4)
         assert sum(weights) == result.n_averaged[row]
     assert compute(make_binary(counts), trains, config).epoch_templates is None
+
+
+def test_epochs_of_lost_packets_are_not_measured_one_by_one(make_binary, make_culture, config, caplog):
+    counts, trains = make_culture()
+    breaks = np.linspace(0, len(counts), MOST_MEASURED_EPOCHS + 2).astype(int)[1:-1].tolist()
+    few, many = (compute(make_binary(counts, tuple(some)), trains, config) for some in (breaks[1:], breaks))
+    assert len(few.epoch_templates) == len(few.epoch_snr) == MOST_MEASURED_EPOCHS
+    assert (many.epoch_templates, many.epoch_snr, many.epoch_std_norm) == (None, None, None)
+    assert sum("templates, SNR and std_norm of single epochs" in record.message for record in caplog.records) == 1
+    counts_of = [len(train) for train in trains.samples]
+    bytes_of = [least_bytes(counts_of, counts.shape[1], 20_000.0, config, n) for n in (1, 64, 65, 2000)]
+    assert bytes_of[0] == bytes_of[2] == bytes_of[3] < bytes_of[1]
 
 
 @pytest.mark.parametrize("kind", ["binary", "array"])

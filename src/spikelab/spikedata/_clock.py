@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from spikelab.spikedata import _epochs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from spikelab.spikedata._base import BaseSpikeData
 
+# Epochs of one clock may overlap by this: frames divided by a rate that is off by 100 ppm, over ten seconds.
+OVERLAP_MS = 1.0
 
+
+@overload
+def times(sd: BaseSpikeData, unit: int, clock: Literal["recording", "file"] = "recording") -> NDArray[np.float64]: ...
+@overload
+def times(sd: BaseSpikeData, unit: int, clock: Literal["wall"]) -> NDArray[np.datetime64]: ...
 def times(
     sd: BaseSpikeData, unit: int, clock: Literal["recording", "file", "wall"] = "recording"
 ) -> NDArray[np.float64] | NDArray[np.datetime64]:
@@ -56,26 +65,51 @@ def times(
     if clock not in ("file", "wall"):
         raise ValueError(f'clock must be "recording", "file" or "wall", not {clock!r}')
     table = _table(sd)
-    starts = _epochs.starts_ms(sd.metadata)
-    epochs = np.zeros(len(train), np.int64) if starts is None else _epochs.epoch_of(train, starts)
-    offsets = np.array([1000.0 * epoch["clock_s"] - epoch["ms"] for epoch in table])
-    on_file: NDArray[np.float64] = train + offsets[epochs]
+    stretch, on_file = _on_file(table, train)
     if clock == "file":
         return on_file
-    zeros = np.array([_zero(epoch["zero"]) for epoch in table], dtype="datetime64[us]")
-    on_wall: NDArray[np.datetime64] = zeros[epochs] + np.rint(1000.0 * on_file).astype("timedelta64[us]")
+    zeros = np.array([_zero(entry["zero"]) for entry in table], dtype="datetime64[us]")
+    on_wall: NDArray[np.datetime64] = zeros[stretch] + np.rint(1000.0 * on_file).astype("timedelta64[us]")
     return on_wall
 
 
-def _table(sd: BaseSpikeData) -> list[dict[str, Any]]:
-    """Return the entry of each epoch of ``metadata["clock"]``."""
-    table: list[dict[str, Any]] = sd.metadata.get(_epochs.CLOCK_KEY) or []
-    if not table or any(epoch["clock_s"] is None for epoch in table):
+def stretches_on_file(sd: BaseSpikeData) -> NDArray[np.float64]:
+    """Return start and end, in ms on the file's clock, of each stretch without a gap; shape (stretches, 2).
+
+    ValueError where the recording has no clock of its own, or files with clocks that overlap.
+    """
+    table = _table(sd)
+    starts = np.clip([entry["ms"] for entry in table], sd.start_time, sd.end_time)
+    _, begun = _on_file(table, starts)
+    spans: NDArray[np.float64] = np.column_stack([begun, begun + np.diff([*starts, sd.end_time])])
+    if len({entry["zero"] for entry in table}) > 1 or (spans[1:, 0] < spans[:-1, 1] - OVERLAP_MS).any():
         raise ValueError(
-            "the recording has no clock of its own (metadata['clock']): its file does not say when its frames were "
-            'recorded. Only clock="recording" is known'
+            "the clocks of the files overlap or have different zeros: no single line of time holds them. Take "
+            'clock="recording", or one file after the other (split_epochs)'
+        )
+    return spans
+
+
+def _table(sd: BaseSpikeData) -> list[dict[str, Any]]:
+    """Return the entries of ``metadata["clock"]``."""
+    table: list[dict[str, Any]] = sd.metadata.get(_epochs.CLOCK_KEY) or []
+    unknown = sum(entry["clock_s"] is None for entry in table)
+    if not table or unknown:
+        which = f" in {unknown} of {len(table)} epochs" if 0 < unknown < len(table) else ""
+        raise ValueError(
+            f"the recording has no clock of its own (metadata['clock']){which}: its file does not say when its frames "
+            'were recorded. Only clock="recording" is known'
         )
     return table
+
+
+def _on_file(
+    table: Sequence[Mapping[str, Any]], times: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the entry of the table in which each time lies, and the times on the file's clock, in ms."""
+    stretch = _epochs.epoch_of(times, np.array([entry["ms"] for entry in table[1:]]))
+    offsets = np.array([1000.0 * entry["clock_s"] - entry["ms"] for entry in table])
+    return stretch, times + offsets[stretch]
 
 
 def _zero(text: str) -> datetime:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikelab.spikedata._validation import span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from spikelab.spikedata._base import BaseSpikeData, Data
 
@@ -26,8 +26,9 @@ TOLERANCE_MS = 1e-6
 EPOCH_KEYS = ("rec_chunks_ms", "rec_chunks_frames", "rec_chunk_names", "rec_chunk_source_files")
 EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
 SOURCES_KEY = "rec_chunk_sources"  # one entry per epoch too: the file, segment and frames that the epoch came from
-# One entry per epoch, also of a single one: {"ms": time of its start in this object, "clock_s": the same time on the
-# file's clock, "zero": date and time at which that clock shows 0}.
+# Stretches in which the file's clock does not jump, which are the epochs: {"ms": start on the clock of this object,
+# "clock_s": the same time on the file's clock, "zero": date and time at which that clock shows 0}. The first may start
+# before the data, where these were cut.
 CLOCK_KEY = "clock"
 FILES_KEY = "source_files"  # every file of a concatenation
 TEMPLATES = ("template", "template_windowed", "template_full")
@@ -321,16 +322,16 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     frames_per_ms = _frames_per_ms(metadata)
     if "n_samples" in cut and np.isfinite(frames_per_ms):
         cut["n_samples"] = round((interval.end - interval.start) * frames_per_ms)
-    if CLOCK_KEY in metadata:
-        cut[CLOCK_KEY] = [{**epoch, "ms": epoch["ms"] + interval.shift} for epoch in metadata[CLOCK_KEY]]
+    if metadata.get(CLOCK_KEY):
+        cut[CLOCK_KEY] = _cut_clock(metadata[CLOCK_KEY], interval)
     chunks = chunks_ms(metadata)
     if chunks is None:
         return cut, None
     clipped = np.clip(chunks, interval.start, interval.end)
     left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
-    for key in (*EPOCH_KEYS, CLOCK_KEY):
+    for key in EPOCH_KEYS:
         if key in metadata:
-            cut[key] = [value for value, is_left in zip(cut[key], left, strict=True) if is_left]
+            cut[key] = [value for value, is_left in zip(metadata[key], left, strict=True) if is_left]
     moved = clipped[left] + interval.shift
     cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):
@@ -338,6 +339,17 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     elif "rec_chunks_frames" in cut:
         cut["rec_chunks_frames"] = np.rint(moved * frames_per_ms).astype(np.int64).tolist()
     return cut, left
+
+
+def _cut_clock(table: Sequence[Mapping[str, Any]], interval: _Interval) -> list[dict[str, Any]]:
+    """Keep the stretches of a clock that the interval has a part of; each ends where the next begins."""
+    ends = [*(entry["ms"] for entry in table[1:]), np.inf]
+    first, last = interval.start + TOLERANCE_MS, interval.end - TOLERANCE_MS
+    return [
+        {**entry, "ms": entry["ms"] + interval.shift}
+        for entry, end in zip(table, ends, strict=True)
+        if entry["ms"] < last and end > first
+    ]
 
 
 def _frames_per_ms(metadata: Mapping[str, Any]) -> float:

@@ -214,7 +214,7 @@ class _Groups:
         if a == b:
             return None
         best, other = (a, b) if self._quality(a, b) >= self._quality(b, a) else (b, a)
-        new = ~coincident(self.trains[other], self.trains[best], self._delta)
+        new = ~coincident(self.trains[other], self.trains[best], self._delta, self._starts)
         times = np.concatenate([self.trains[best], self.trains[other][new]])
         order = np.argsort(times, kind="stable")
         times = times[order]
@@ -265,8 +265,13 @@ class _Groups:
         return _epochs.count_short_intervals(times, self._threshold, 0.0, self._starts)
 
 
-def coincident(times: FloatArray, reference: FloatArray, delta_ms: float) -> NDArray[np.bool_]:
-    """Mark those of `times` that lie within `delta_ms` of a time in `reference`; both ascending."""
+def coincident(
+    times: FloatArray, reference: FloatArray, delta_ms: float, starts: FloatArray | None = None
+) -> NDArray[np.bool_]:
+    """Mark those of `times` that lie within `delta_ms` of a time in `reference`, in the same epoch; both ascending."""
+    if starts is not None:
+        # Epochs are moved apart, for between them any time may have passed.
+        times, reference = (part + (delta_ms + 1) * _epochs.epoch_of(part, starts) for part in (times, reference))
     nearest = np.searchsorted(reference, times)
     padded = np.concatenate([[-np.inf], reference, [np.inf]])
     near: NDArray[np.bool_] = np.minimum(times - padded[nearest], padded[nearest + 1] - times) <= delta_ms

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from spikelab.spikedata import _clock
 from spikelab.spikedata._epochs import chunks_ms
 from spikelab.system.extras import install_command
 
@@ -13,16 +14,19 @@ if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData
 
 
-def to_pynapple(sd: BaseSpikeData) -> Any:
+def to_pynapple(sd: BaseSpikeData, clock: Literal["recording", "file"] = "recording") -> Any:
     """Convert to a ``pynapple.TsGroup``: times in seconds, one entry per unit.
 
     Entries are named by ``unit_id`` where these are distinct integers. Its metadata are the attributes that are
     single values (channel, x, y, snr, amplitude, ...); its ``time_support`` are the epochs, of which an end is
-    half a sample earlier than the next one's start, for pynapple joins intervals that touch.
+    half a sample earlier than the next one's start where they touch, for pynapple joins intervals that do.
 
     Parameters
     ----------
     sd : SpikeData
+    clock : {"recording", "file"}, default "recording"
+        Clock of the times, as in :meth:`.SpikeData.times`: "recording" is that of `train`, without gaps; "file" is
+        that of the file, for what was recorded beside the spikes, and between its epochs are the gaps.
 
     Returns
     -------
@@ -32,6 +36,8 @@ def to_pynapple(sd: BaseSpikeData) -> Any:
     ------
     ImportError
         pynapple is not installed.
+    ValueError
+        `clock` is "file", and the recording has no clock of its own, or files whose clocks overlap.
     """
     try:
         import pynapple
@@ -41,8 +47,11 @@ def to_pynapple(sd: BaseSpikeData) -> Any:
         raise ImportError(
             f"to_pynapple needs the package pynapple, which is not installed: {install_command('pynapple')}"
         ) from error
-    support = _support(sd, pynapple)
-    trains = [pynapple.Ts(times / 1000, time_units="s", time_support=support) for times in sd.train]
+    if clock not in ("recording", "file"):
+        raise ValueError(f'clock must be "recording" or "file", not {clock!r}')
+    support = _support(sd, pynapple, clock)
+    times = [_clock.times(sd, unit, clock) / 1000 for unit in range(sd.N)]
+    trains = [pynapple.Ts(seconds, time_units="s", time_support=support) for seconds in times]
     group = pynapple.TsGroup(dict(zip(_keys(sd), trains, strict=True)), time_support=support)
     group.set_info(**_columns(sd))
     return group
@@ -55,10 +64,10 @@ def _keys(sd: BaseSpikeData) -> list[int]:
     return [int(unit) for unit in ids] if whole and len(set(ids)) == len(ids) else list(range(sd.N))
 
 
-def _support(sd: BaseSpikeData, pynapple: Any) -> Any:
+def _support(sd: BaseSpikeData, pynapple: Any, clock: str) -> Any:
     """Return the epochs; each ends half a sample before the next starts, for pynapple joins intervals that touch."""
-    chunks = chunks_ms(sd.metadata)
-    if chunks is None or len(chunks) < 2:
+    chunks = chunks_ms(sd.metadata) if clock == "recording" else _clock.stretches_on_file(sd)
+    if chunks is None or (clock == "recording" and len(chunks) < 2):
         return pynapple.IntervalSet(sd.start_time / 1000, sd.end_time / 1000)
     ends = chunks[:, 1].copy()
     period = 1000 / float(sd.metadata["fs_Hz"]) if "fs_Hz" in sd.metadata else 1e-3

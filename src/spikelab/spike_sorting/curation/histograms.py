@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import in_force
+from spikelab.spike_sorting.data.epochs import measured_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +103,14 @@ def population_rate(sd: SpikeData) -> tuple[FloatArray, FloatArray, float]:
     edges = np.append(np.arange(len(counts)) * bin_ms, max(sd.length, 1.0))
     hertz = counts / max(sd.N, 1) / (np.diff(edges) / 1000)
     return (edges + sd.start_time) / 1000, hertz, bin_ms
+
+
+def epoch_boundaries(sd: SpikeData) -> list[tuple[float, str]]:
+    """Return start (ms) and name of the second and later epochs; none of very many, whose lines hide all else."""
+    chunks = sd.metadata.get("rec_chunks_ms", [])
+    names = sd.metadata.get("rec_chunk_names") or [""] * len(chunks)
+    later = zip(chunks[1:], names[1:], strict=False)
+    return [(start, str(name)) for (start, _), name in later] if measured_epochs(len(chunks)) else []
 
 
 def _counts(values: FloatArray, edges: FloatArray) -> IntArray:

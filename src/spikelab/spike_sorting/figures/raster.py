@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.curation.histograms import population_rate
+from spikelab.spike_sorting.curation.histograms import epoch_boundaries, population_rate
 from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, short, whole_numbers, write_note
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _draw(raster: Axes, rate: Axes, recording: FigureRecording, config: FigureCo
     set_labels(rate, config, x=f"Time (s); mean rate in bins of {bin_ms:g} ms", y="Hz / unit")
     for ax in (raster, rate):
         ax.set_xlim(start, start + seconds)
-        for boundary, _ in sd.metadata.get("rec_chunks_ms", [])[1:]:
+        for boundary, _ in epoch_boundaries(sd):
             ax.axvline(boundary / 1000, color="tab:blue", linestyle=":", linewidth=1)
     if not sd.N:
         raster.set_yticks([])

@@ -13,6 +13,7 @@ from spikelab.spike_sorting.curation.histograms import (
     MAX_ISI_MS,
     REFRACTORY_MS,
     Histogram,
+    epoch_boundaries,
     isi_histogram,
     population_rate,
 )
@@ -83,7 +84,9 @@ def activity(sd: SpikeData) -> Activity:
         rate_max=top,
         rate_bin_ms=bin_ms,
         times=_time_ticks(sd),
-        boundaries=_boundaries(sd),
+        boundaries=[
+            (100 * (start - sd.start_time) / max(sd.length, 1e-9), name) for start, name in epoch_boundaries(sd)
+        ],
     )
 
 
@@ -109,13 +112,6 @@ def _picture(pixels: NDArray[np.uint8]) -> str:
 def _time_ticks(sd: SpikeData) -> list[tuple[float, str]]:
     start, seconds = sd.start_time / 1000, max(sd.length / 1000, 1e-3)
     return [(100 * (tick - start) / seconds, f"{tick:g}") for tick in ticks(start, start + seconds, 5)]
-
-
-def _boundaries(sd: SpikeData) -> list[tuple[float, str]]:
-    chunks = sd.metadata.get("rec_chunks_ms", [])
-    names = sd.metadata.get("rec_chunk_names") or [""] * len(chunks)
-    places = zip(chunks[1:], names[1:], strict=False)
-    return [(100 * (start - sd.start_time) / max(sd.length, 1e-9), str(name)) for (start, _), name in places]
 
 
 def sparkline(sd: SpikeData) -> str:

@@ -1,6 +1,8 @@
 """Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms and epochs with them.
 
-Spike times are seconds on the clock of the (concatenated) recording. Waveforms are in microvolts, with that unit in
+Times are seconds on the clock of the source, where it has one that fits all epochs: gaps are gaps, and zero is
+``timestamps_reference_time``. Otherwise they are on the clock of the (concatenated) recording, which goes on without a
+gap; ``recording_start_time`` of the epochs is on it in any case. Waveforms are in microvolts, with that unit in
 the file; traces are int16 counts with their factor to volts.
 """
 
@@ -15,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting.exchange.formats.clock import clock_of
 from spikelab.spike_sorting.exchange.formats.nwb_metadata import FILE_FIELDS, read_metadata
 from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from spikelab.spike_sorting.data import BinaryRecording, FloatArray
+    from spikelab.spike_sorting.exchange.formats.clock import ExportClock
     from spikelab.spike_sorting.exchange.formats.handoff import Handoff
 
 logger = logging.getLogger(__name__)
@@ -77,16 +83,17 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     """
     pynwb = _pynwb()
     metadata = read_metadata(metadata)
-    file = pynwb.NWBFile(**_file_fields(handoff, metadata))
+    clock = clock_of(handoff.recording)
+    file = pynwb.NWBFile(**_file_fields(handoff, metadata, clock))
     if "subject" in metadata:
         file.subject = pynwb.file.Subject(**metadata["subject"])
     else:
         logger.info("the NWB file has no subject, which archives ask for: give one in the metadata (--metadata FILE)")
     _add_electrodes(file, handoff.recording, metadata.get("location", "unknown"))
-    _add_epochs(file, handoff.recording)
-    _add_units(pynwb, file, handoff)
+    _add_epochs(file, handoff.recording, clock)
+    _add_units(pynwb, file, handoff, clock)
     if traces:
-        _add_traces(pynwb, file, handoff.recording)
+        _add_traces(pynwb, file, handoff.recording, clock)
     with pynwb.NWBHDF5IO(path, "w") as io:
         io.write(file)
 
@@ -104,15 +111,17 @@ def _pynwb() -> Any:
     return pynwb
 
 
-def _file_fields(handoff: Handoff, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """List the fields of the file; the start of the session defaults to the date of the recording's file."""
+def _file_fields(handoff: Handoff, metadata: Mapping[str, Any], clock: ExportClock) -> dict[str, Any]:
+    """List the fields of the file; the session starts at the zero of the clock, or at the date of the source's file."""
     recording = handoff.recording
     fields: dict[str, Any] = {
         "session_description": f"Units of {Path(recording.source_file).name or 'a recording'}, sorted with spikelab",
         "identifier": str(uuid.uuid4()),
         **{name: value for name, value in metadata.items() if name in FILE_FIELDS},
     }
-    start = fields.get("session_start_time")
+    start = fields.get("session_start_time", clock.zero)
+    if clock.zero is not None:
+        fields["timestamps_reference_time"] = clock.zero
     if start is None:
         start, what = _start_from_file(Path(recording.source_file))
         fields["notes"] = f"{fields.get('notes', '')}\nsession_start_time is {what}.".strip()
@@ -156,27 +165,32 @@ def _electrode_groups(file: Any, recording: BinaryRecording, location: str, devi
     return [groups[number] for number in geometry.groups.tolist()]
 
 
-def _add_epochs(file: Any, recording: BinaryRecording) -> None:
-    """Add the epochs of the recording, each with its source file, segment and frame."""
-    fs = recording.sampling_frequency
+def _add_epochs(file: Any, recording: BinaryRecording, clock: ExportClock) -> None:
+    """Add the epochs of the recording, each with its source file, segment and frame, and its place in the recording."""
     for name, description in (
         ("source_file", "name of the file that this stretch came from"),
         ("source_segment", "segment of that file"),
         ("source_start_frame", "frame of that segment at which the stretch starts"),
+        (
+            "recording_start_time",
+            "seconds on the clock of the sorted recording, which has no gaps",
+        ),
     ):
         file.add_epoch_column(name, description)
     for epoch in recording.epochs:
+        start, stop = clock.interval(epoch)
         file.add_epoch(
-            start_time=epoch.start_frame / fs,
-            stop_time=epoch.end_frame / fs,
+            start_time=start,
+            stop_time=stop,
             tags=[epoch.name or "recording"],
             source_file=Path(epoch.source_file).name,
             source_segment=epoch.source_segment,
             source_start_frame=epoch.source_start_frame,
+            recording_start_time=epoch.start_frame / recording.sampling_frequency,
         )
 
 
-def _add_units(pynwb: Any, file: Any, handoff: Handoff) -> None:
+def _add_units(pynwb: Any, file: Any, handoff: Handoff, clock: ExportClock) -> None:
     recording, fs = handoff.recording, handoff.recording.sampling_frequency
     if handoff.units.N == 0:
         return
@@ -193,12 +207,12 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff) -> None:
     for name in columns:
         file.add_unit_column(name, ABOUT.get(name, name.replace("_", " ")))
     file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
-    intervals = [[epoch.start_frame / fs, epoch.end_frame / fs] for epoch in recording.epochs]
+    intervals = [list(clock.interval(epoch)) for epoch in recording.epochs]
     group, everywhere = file.electrode_groups["electrodes"], list(range(recording.n_channels))
     for row, (unit, frames) in enumerate(zip(handoff.trains.unit_ids, handoff.trains.samples, strict=True)):
         file.add_unit(
             id=int(unit),
-            spike_times=frames / fs,
+            spike_times=clock.seconds(frames),
             obs_intervals=intervals,
             electrodes=everywhere,
             electrode_group=group,
@@ -238,7 +252,7 @@ def _stds(handoff: Handoff) -> FloatArray | None:
     return None if np.isnan(stds).all() else stds
 
 
-def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording) -> None:
+def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording, clock: ExportClock) -> None:
     module = file.create_processing_module("ecephys", "filtered traces")
     filtered = pynwb.ecephys.FilteredEphys()
     module.add(filtered)  # first: what refers to the electrodes must be in the file that has them
@@ -248,9 +262,29 @@ def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording) -> None:
         description="Band-pass filtered traces that were sorted; epochs are where they are broken.",
         data=pynwb.H5DataIO(recording.counts, chunks=True, **COMPRESSION),
         electrodes=region,
-        rate=float(recording.sampling_frequency),
-        starting_time=0.0,
+        **_times_of_frames(pynwb, recording, clock),
         conversion=recording.gain_uv * MICROVOLTS_TO_VOLTS,
         filtering="zero-phase Butterworth band-pass",
     )
     filtered.add_electrical_series(series)
+
+
+def _times_of_frames(pynwb: Any, recording: BinaryRecording, clock: ExportClock) -> dict[str, Any]:
+    """Return the first time and the rate, or the time of every frame where frames are missing between the epochs."""
+    if not clock.is_of_source or len(recording.epochs) == 1:
+        return {"rate": float(recording.sampling_frequency), "starting_time": float(clock.starts_s[0])}
+    from hdmf.data_utils import GenericDataChunkIterator
+
+    class FrameTimes(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
+        """Times in s, computed as they are written."""
+
+        def _get_data(self, selection: tuple[slice]) -> NDArray[np.float64]:
+            return clock.seconds(np.arange(selection[0].start, selection[0].stop))
+
+        def _get_maxshape(self) -> tuple[int]:
+            return (recording.n_samples,)
+
+        def _get_dtype(self) -> np.dtype[np.float64]:
+            return np.dtype(np.float64)
+
+    return {"timestamps": pynwb.H5DataIO(FrameTimes(), **COMPRESSION)}

@@ -1,6 +1,7 @@
 """Writer of a folder that Phy opens: ``phy template-gui params.py``.
 
-Written as phylib's ``TemplateModel`` reads it. Spikes are on the clock of the (concatenated) recording.
+Written as phylib's ``TemplateModel`` reads it. Spikes are frames of the (concatenated) recording, as Phy has no gaps;
+``spikelab.json`` lists the epochs and their times on the clock of the source.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +79,13 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
     # Labels that came from Phy before are a person's: they are read again.
     labels = handoff.units.metadata.get("curation_history", {}).get("phy", {}).get("labels", [])
     own = [name for name in columns if name not in labels]
-    record = {"format": FORMAT, "units": units, "unit_ids": trains.unit_ids.tolist(), "columns": own}
+    record = {
+        "format": FORMAT,
+        "units": units,
+        "unit_ids": trains.unit_ids.tolist(),
+        "columns": own,
+        "epochs": [asdict(epoch) for epoch in handoff.recording.epochs],
+    }
     (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
 

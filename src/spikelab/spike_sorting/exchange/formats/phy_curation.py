@@ -11,13 +11,14 @@ import numpy as np
 from spikelab.spike_sorting.data import rows_of_each
 from spikelab.spike_sorting.exchange.formats.phy import FORMAT, RECORD
 from spikelab.spike_sorting.exchange.formats.phy_labels import GROUP, attribute_names, label_of, read_labels, typed
+from spikelab.spikedata._epochs import starts_ms
 from spikelab.spikedata._merge import coincident
 from spikelab.spikedata.curation import build_curation_history
 from spikelab.system.runlog import warn
 from spikelab.system.texts import read_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.data import IntArray
@@ -146,7 +147,6 @@ def phy_outcome(
     Of two spikes within `duplicate_ms` that came from different units of a merge, one is kept: both had found one
     event. 0 keeps both.
     """
-    fs = float(sd.metadata["fs_Hz"])
     sizes = np.bincount(phy.before, minlength=len(phy.unit_ids))
     next_id = max(sd_all.unit_ids, default=-1) + 1
     unchanged: dict[int, int] = {}
@@ -159,7 +159,7 @@ def phy_outcome(
         if len(sources) == 1 and counts[0] == sizes[sources[0]]:
             unchanged[phy.unit_ids[sources[0]]] = cluster
             continue
-        kept = _without_duplicates(phy, spikes, sources[np.argsort(-counts, kind="stable")], duplicate_ms, fs)
+        kept = _without_duplicates(phy, spikes, sources[np.argsort(-counts, kind="stable")], duplicate_ms, sd.metadata)
         named = {phy.unit_ids[source]: int(count) for source, count in zip(sources, counts, strict=True)}
         new.append(NewUnit(next_id, cluster, phy.frames[kept], named, len(spikes) - len(kept)))
         next_id += 1
@@ -186,15 +186,16 @@ def _labels(phy: PhyFolder, sd: SpikeData, unchanged: dict[int, int], new: list[
 
 
 def _without_duplicates(
-    phy: PhyFolder, spikes: IntArray, sources: IntArray, duplicate_ms: float, fs: float
+    phy: PhyFolder, spikes: IntArray, sources: IntArray, duplicate_ms: float, metadata: Mapping[str, Any]
 ) -> IntArray:
     """Drop the spikes that a larger source has as well; `sources` are ordered by size."""
+    fs, starts = float(metadata["fs_Hz"]), starts_ms(metadata)
     kept: IntArray = spikes[phy.before[spikes] == sources[0]]
     for source in sources[1:]:
         own = spikes[phy.before[spikes] == source]
         if duplicate_ms > 0:
             times, reference = (np.asarray(phy.frames[part] * 1000.0 / fs, np.float64) for part in (own, kept))
-            own = own[~coincident(times, reference, duplicate_ms)]
+            own = own[~coincident(times, reference, duplicate_ms, starts)]
         kept = np.union1d(kept, own)
     return kept
 

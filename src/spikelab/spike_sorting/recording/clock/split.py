@@ -63,4 +63,5 @@ def _tell(recording: BaseRecording, clock: Clock, where: str, n_short: int) -> N
             "stretch is an epoch of its own"
         )
     if n_short:
-        warn(f"{where} has {n_short} segments that are too short to filter: they are left out")
+        pieces = "a segment that is" if n_short == 1 else f"{n_short} segments that are"
+        warn(f"{where} has {pieces} too short to filter, and left out")

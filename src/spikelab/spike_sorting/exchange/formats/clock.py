@@ -1,0 +1,94 @@
+"""Seconds of an export: on the clock of the source, with its gaps, or of the recording, which has none."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.data import BinaryRecording, Epoch, IntArray
+
+logger = logging.getLogger(__name__)
+
+# Epochs of one clock may overlap by this: frames divided by a rate that is off by 100 ppm, over ten seconds.
+OVERLAP_S = 1e-3
+
+
+@dataclass(frozen=True)
+class ExportClock:
+    """Clock that gives the frames of a recording their seconds.
+
+    Attributes
+    ----------
+    first_frames : numpy.ndarray of int64, shape (epochs,)
+    starts_s : numpy.ndarray of float64, shape (epochs,)
+        Seconds of these frames.
+    sampling_frequency : float
+    is_of_source : bool
+        False for the clock of the sorted recording, which starts at 0 and has no gaps.
+    zero : datetime or None
+        When the clock shows 0; None where the source does not say.
+    """
+
+    first_frames: IntArray
+    starts_s: NDArray[np.float64]
+    sampling_frequency: float
+    is_of_source: bool
+    zero: datetime | None = None
+
+    def seconds(self, frames: IntArray) -> NDArray[np.float64]:
+        """Convert frames of the recording."""
+        frames = np.asarray(frames, dtype=np.int64)
+        epoch = np.searchsorted(self.first_frames, frames, side="right") - 1
+        seconds: NDArray[np.float64] = (
+            self.starts_s[epoch] + (frames - self.first_frames[epoch]) / self.sampling_frequency
+        )
+        return seconds
+
+    def interval(self, epoch: Epoch) -> tuple[float, float]:
+        """Return start and end of an epoch."""
+        start = float(self.seconds(np.array([epoch.start_frame]))[0])
+        return start, start + epoch.n_frames / self.sampling_frequency
+
+
+def clock_of(recording: BinaryRecording) -> ExportClock:
+    """Choose the clock of the source where it puts all epochs on one ascending line, else that of the recording."""
+    epochs, fs = recording.epochs, recording.sampling_frequency
+    first = np.array([epoch.start_frame for epoch in epochs], dtype=np.int64)
+    placed = _on_one_line(epochs)
+    if placed is None:
+        return ExportClock(first, first / fs, fs, is_of_source=False)
+    starts, zero = placed
+    ends = starts + np.array([epoch.n_frames for epoch in epochs]) / fs
+    if (starts[1:] < ends[:-1] - OVERLAP_S).any():
+        logger.warning("the epochs overlap or go back on the clock of their files: times are those of the recording")
+        return ExportClock(first, first / fs, fs, is_of_source=False)
+    return ExportClock(first, starts, fs, is_of_source=True, zero=zero)
+
+
+def _on_one_line(epochs: Sequence[Epoch]) -> tuple[NDArray[np.float64], datetime | None] | None:
+    """Return the starts in s, counted from the zero of the first epoch's clock, and that zero."""
+    starts = [epoch.clock_start_s for epoch in epochs]
+    if not starts or None in starts:
+        return None
+    zeros = [epoch.clock_zero for epoch in epochs]
+    if len(set(zeros)) == 1 and (zeros[0] or len({epoch.source_index for epoch in epochs}) == 1):
+        return np.array(starts, dtype=np.float64), _moment(zeros[0]) if zeros[0] else None
+    if not all(zeros):  # clocks of several files, each with a zero of its own that is not known
+        return None
+    moments = [_moment(zero) for zero in zeros]
+    return np.array(starts) + [(moment - moments[0]).total_seconds() for moment in moments], moments[0]
+
+
+def _moment(text: str) -> datetime:
+    """Read a date and time; without a time zone it is one of this machine."""
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone() if moment.tzinfo is None else moment

@@ -339,7 +339,7 @@ def test_probe_for_a_recording_in_memory(in_memory, gaussian, headerless):
 
 def test_not_a_probe_file(in_memory, gaussian, tmp_path):
     (tmp_path / "p.json").write_text("{}")
-    with pytest.raises(ValueError, match="cannot be read as a probe file"):
+    with pytest.raises(ValueError, match="p.json holds .*; expected a probe file of probeinterface"):
         open_recording(in_memory(gaussian()), RecordingConfig(probe_path=tmp_path / "p.json"))
 
 

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.completeness import LARGEST_TABLE
-from spikelab.spike_sorting.recording.read_errors import reading
+from spikelab.spike_sorting.recording.probe_prb import read_prb
+from spikelab.spike_sorting.recording.probe_tables import ENDINGS, ContactTable, read_contacts
+from spikelab.spike_sorting.recording.read_errors import list_some, reading
+from spikelab.system.quoting import printable
 from spikelab.system.runlog import warn
+from spikelab.system.texts import brief, parse_json, read_text, shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,18 +20,24 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
 NOT_WIRED = -1
+EXPECTED = (
+    "a probe file of probeinterface (json, as write_probeinterface writes it), a table with the columns channel, x and "
+    "y (csv, tsv), or a prb file"
+)
 
 
 def read_probe(path: Path) -> Any:
-    """Read a file of probeinterface as a ``ProbeGroup``, and check that it has contacts at possible positions."""
-    from probeinterface import read_probeinterface
+    """Read a probe file as a ``ProbeGroup``, or a ``ContactTable``; a ValueError says what it lacks.
 
+    By the ending of its name it is a table (csv, tsv, txt), a prb file, or json of probeinterface.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no probe file {path}")
-    if path.stat().st_size > LARGEST_TABLE:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes: it is not a probe file of probeinterface (json)")
-    with reading(path, "as a probe file of probeinterface (json)"):
-        group = read_probeinterface(path)
+    ending = path.suffix.lower()
+    if ending in ENDINGS:
+        return read_contacts(path)
+    with reading(path, "as a probe file"):
+        group = read_prb(path) if ending == ".prb" else _read_json(path)
         if group.get_contact_count() == 0:
             raise ValueError(f"{path} has no contacts")
         for probe in group.probes:
@@ -38,14 +47,32 @@ def read_probe(path: Path) -> Any:
     return group
 
 
+def _read_json(path: Path) -> Any:
+    from probeinterface import ProbeGroup
+
+    content = parse_json(read_text(path, EXPECTED), printable(str(path)))
+    if not isinstance(content, dict) or content.get("specification") != "probeinterface" or "probes" not in content:
+        keys = f"an object with {list_some(list(content))}" if content and isinstance(content, dict) else brief(content)
+        raise ValueError(f"{path} holds {shortened(keys)}; expected {EXPECTED}")
+    return ProbeGroup.from_dict(content)
+
+
 def attach(recording: BaseRecording, group: Any, path: Path) -> BaseRecording:
     """Select the wired channels of `recording` and attach the contacts of `group`, which was read from `path`."""
     n_channels = recording.get_num_channels()
+    if isinstance(group, ContactTable):
+        group = group.wired(recording)
     if not all(probe.device_channel_indices is not None for probe in group.probes):
         _wire_by_position(group, n_channels, path)
-    with reading(path, "as a probe file of probeinterface (json)"):
-        _require_wiring(group.get_global_device_channel_indices()["device_channel_indices"], n_channels, path)
-        return recording.select_channels_with_probegroup(group)
+    with reading(path, "as a probe file"):
+        wiring = group.get_global_device_channel_indices()["device_channel_indices"]
+        _require_wiring(wiring, n_channels, path)
+        if (wiring != NOT_WIRED).sum() < n_channels:
+            return recording.select_channels_with_probegroup(group)
+        # Of all channels SpikeInterface makes a clone, and one of a recording in memory has no channel ids.
+        wrapped = recording.select_channels(recording.channel_ids)
+        wrapped.set_probegroup(group, check_overlap=False)
+        return wrapped
 
 
 def _wire_by_position(group: Any, n_channels: int, path: Path) -> None:

@@ -86,7 +86,10 @@ class RecordingConfig:
         None, "ElectricalSeries to load from an NWB file that holds several.", nullable(TEXT), in_repr=False
     )
     probe_path: AnyPath | None = option(
-        None, "Probe file (probeinterface json) with the contacts of the channels.", PATH, in_repr=False
+        None,
+        "Probe file with the contacts of the channels: json of probeinterface, a table (csv, tsv), or a prb file.",
+        PATH,
+        in_repr=False,
     )
     sampling_frequency: float | None = option(
         None, "Sampling rate of a headerless binary file.", nullable(POSITIVE), "Hz", in_repr=False

@@ -1,0 +1,195 @@
+"""Read the positions of contacts from a table that a person wrote: CSV, TSV or columns apart by blanks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.read_errors import list_some
+from spikelab.system.runlog import warn
+from spikelab.system.tables import Row, numbers, read_rows, whole_number
+from spikelab.system.texts import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+ENDINGS = (".csv", ".tsv", ".txt")
+# Names of the columns that people use, without case and what is not a letter.
+NAMES = {
+    "channel": ("channel", "channels", "ch", "chan", "channelindex", "channelnumber"),
+    "channel_id": ("channelid", "channelname", "channelids"),
+    "contact": ("contact", "contactid", "electrode", "electrodeid", "site"),
+    "probe": ("probe", "probeid", "group", "device", "tetrode"),
+    "shank": ("shank", "shankid"),
+}
+COLUMN = {written: name for name, names in NAMES.items() for written in names}
+# With a unit of length: "x (um)", "y_mm"; the micro sign and the Greek letter look alike.
+AXIS = re.compile("([xyz])[\\s_]*(?:[\\[(]?([u\u00b5\u03bc]m|mm|m)[\\])]?)?")
+UM = {"mm": 1e3, "m": 1e6}
+UNKNOWN = ("", "n/a", "na", "nan", "none")
+WHAT = "a table of contacts: the columns channel, x, y (um), and if there are: contact, shank, probe"
+
+
+@dataclass(frozen=True)
+class ContactTable:
+    """Contacts of a table, each with its row of texts by column; `places` are in micrometres."""
+
+    path: Path
+    rows: list[dict[str, str]]
+    places: NDArray[np.float64]
+
+    def get_contact_count(self) -> int:
+        """Return the number of contacts, as of a ``ProbeGroup``."""
+        return len(self.rows)
+
+    def wired(self, recording: BaseRecording) -> Any:
+        """Return a ``ProbeGroup`` of the contacts, wired to the channels of a recording where the table says to which.
+
+        A ValueError says that a channel is not there, or may be either of two.
+        """
+        from probeinterface import Probe, ProbeGroup
+
+        channels = self._channels([str(channel) for channel in recording.channel_ids])
+        group = ProbeGroup()
+        names = [row.get("probe", "") for row in self.rows]
+        for name in dict.fromkeys(names):
+            own = [i for i, other in enumerate(names) if other == name]
+            probe = Probe(ndim=self.places.shape[1], si_units="um", name=name or None)
+            ids = {
+                f"{column}_ids": np.array([self.rows[i].get(column, "") for i in own])
+                for column in ("contact", "shank")
+                if column in self.rows[0]
+            }
+            probe.set_contacts(self.places[own], shapes="circle", shape_params={"radius": 5}, **ids)
+            if channels is not None:
+                probe.set_device_channel_indices(np.array([channels[i] for i in own]))
+            group.add_probe(probe)
+        return group
+
+    def _channels(self, ids: Sequence[str]) -> list[int] | None:
+        """Return the row of each contact's channel in the recording; None where the table does not say."""
+        key = next((key for key in ("channel_id", "channel") if key in self.rows[0]), None)
+        if key is None:
+            return None
+        written = [row.get(key, "") for row in self.rows]
+        by_id = _by_id(written, ids)
+        counted = None if key == "channel_id" else [whole_number(text) for text in written]
+        by_number = None
+        if counted is not None and all(number is not None and -1 <= number < len(ids) for number in counted):
+            by_number = [int(number or 0) for number in counted]  # -1 is no channel
+        if by_id is not None and by_number is not None and by_id != by_number:
+            raise ValueError(
+                f"{self.path}: the column channel may count the channels from 0, or name them, which are "
+                f"{list_some(ids)}: call the column channel_id if it names them, and renumber them if it counts"
+            )
+        found = by_id or by_number
+        if found is None:
+            expected = f"ids of channels, which are {list_some(ids)}"
+            expected += "" if key == "channel_id" else f", or numbers from 0 to {len(ids) - 1}"
+            raise ValueError(f"{self.path}: the column {key} has {brief(written[:8])} ...; expected {expected}")
+        left_out = [name for row, name in enumerate(ids) if row not in set(found)]
+        if left_out:
+            warn(f"{self.path} has no contact of the channels {list_some(left_out)}: they are left out")
+        return found
+
+
+def _by_id(written: Sequence[str], ids: Sequence[str]) -> list[int] | None:
+    row_of = {name: row for row, name in enumerate(ids)}
+    found = [row_of.get(text, row_of.get(str(whole_number(text)))) for text in written]
+    return None if None in found else [int(row or 0) for row in found]
+
+
+def read_contacts(path: Path) -> ContactTable:
+    """Read a table of contacts; a ValueError names file and line of what is none."""
+    rows = read_rows(path, WHAT, blanks=True)
+    if not rows:
+        raise ValueError(f"{path} is empty; expected {WHAT}")
+    columns = _header(rows[0], path)
+    if columns is None:
+        columns = _columns_of_numbers(rows, path)
+    else:
+        rows = rows[1:]
+    known = [(row, _named(row, columns, path)) for row in rows]
+    known = [(row, cells) for row, cells in known if _has_place(row, cells, path)]
+    if not known:
+        raise ValueError(f"{path} has no contacts; expected {WHAT}")
+    axes = [name for name in columns if AXIS.fullmatch(name)]
+    places = np.empty((len(known), len(axes)))
+    for i, axis in enumerate(sorted(axes)):
+        try:
+            places[:, i] = numbers([cells[axis] for _, cells in known])
+        except ValueError as error:
+            row = next((row for row, cells in known if not _is_number(cells[axis])), known[0][0])
+            raise ValueError(f"{path}, line {row.line}, column {axis}: {error}") from error
+        unit = AXIS.fullmatch(axis)
+        places[:, i] *= UM.get(unit[2], 1.0) if unit else 1.0
+    return ContactTable(path, [cells for _, cells in known], places)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        numbers([cell])
+    except ValueError:
+        return False
+    return True
+
+
+def _header(row: Row, path: Path) -> list[str] | None:
+    """Return the names of the columns; None where the first row has numbers alone."""
+    if all(_is_number(cell) for cell in row.cells if cell):
+        return None
+    columns = []
+    for cell in row.cells:
+        name = cell.strip().lower()
+        columns.append(name if AXIS.fullmatch(name) else COLUMN.get(re.sub(r"[^a-z]", "", name), cell))
+    axes = [name[0] for name in columns if AXIS.fullmatch(name)]
+    if sorted(axes) not in (["x", "y"], ["x", "y", "z"]):
+        raise ValueError(f"{path}, line {row.line}: the columns are {brief(row.cells)}; expected {WHAT}")
+    twice = {name for name in columns if name and columns.count(name) > 1}
+    if twice:
+        raise ValueError(f"{path}, line {row.line}: two columns mean {' and '.join(sorted(twice))}; leave one of them")
+    unknown = [name for name in columns if name and name not in NAMES and not AXIS.fullmatch(name)]
+    if unknown:
+        warn(f"{path}: the columns {', '.join(unknown)} are not used; known are x, y, z, {', '.join(NAMES)}")
+    return columns
+
+
+def _columns_of_numbers(rows: Sequence[Row], path: Path) -> list[str]:
+    """Name the columns of a table without a header."""
+    widths = {len(row.cells) for row in rows}
+    if widths == {2}:
+        return ["x", "y"]
+    if widths == {3}:
+        first = sorted(number for row in rows if (number := whole_number(row.cells[0])) is not None)
+        if first == list(range(len(rows))):
+            warn(f"{path} has no header: its first column, which counts from 0, is taken for the channels")
+            return ["channel", "x", "y"]
+    raise ValueError(
+        f"{path} has no header, and {' or '.join(map(str, sorted(widths)))} columns: write what they are into the "
+        "first line, as channel,x,y or x,y,z"
+    )
+
+
+def _named(row: Row, columns: Sequence[str], path: Path) -> dict[str, str]:
+    if any(row.cells[len(columns) :]) or any(cell for name, cell in zip(columns, row.cells, strict=False) if not name):
+        raise ValueError(f"{path}, line {row.line}: more values than columns; expected {WHAT}")
+    cells = [*row.cells, *[""] * len(columns)]
+    return {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+
+
+def _has_place(row: Row, cells: dict[str, str], path: Path) -> bool:
+    """Return whether a contact has a place; references and unconnected channels often have none."""
+    places = [cell.lower() for name, cell in cells.items() if AXIS.fullmatch(name)]
+    if not any(place in UNKNOWN for place in places):
+        return True
+    if not all(place in UNKNOWN for place in places):
+        raise ValueError(f"{path}, line {row.line}: a place has one coordinate and lacks another; expected {WHAT}")
+    warn(f"{path}, line {row.line}: the contact has no place, and is left out")
+    return False

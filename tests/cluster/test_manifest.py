@@ -108,7 +108,7 @@ REFUSED = {
     "unknown sorter": ('file = "day2.raw.h5"\nsorter = "treshold"', r"entry 2 .*, sorter: Unknown sorter 'treshold'"),
     "unknown stream": (
         'file = "plate.raw.h5"\nstream = "well009"',
-        r"entry 2 .*, stream: no stream 'well009'.*well000",
+        r"entry 2 .*, stream: .* has no stream 'well009'.*well000",
     ),
     "same folder": ('file = "day2.raw.h5"\nresults = "x/../one"', r"entry 2 .*, results: .* the folder of entry 1"),
     "same recording": ('file = "day1.raw.h5"', r"entry 2 .*, file: .*day1.raw.h5 is already in entry 1"),

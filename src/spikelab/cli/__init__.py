@@ -52,7 +52,12 @@ def cli() -> None:
 @CONFIG
 @SETTING
 @TRUST
-@click.option("--stream", "streams", multiple=True, help="Stream (well) to sort; may be repeated; 'all' for every one.")
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    help="Stream (well) to sort, by id or name; may be repeated; 'all' for every one with electrodes.",
+)
 @click.option("--results", type=ANY_PATH, help="Results folder; of several recordings, its parent.")
 @click.option("--intermediate", type=ANY_PATH, help="Scratch folder; of several, its parent.")
 @QUIET

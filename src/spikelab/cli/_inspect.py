@@ -13,19 +13,22 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.recording import StreamInfo
 
-HEADER = ("file", "stream", "recording", "channels", "rate (Hz)", "duration (s)", "state")
+HEADER = ("file", "stream", "name", "recording", "channels", "rate (Hz)", "duration (s)", "state")
 MAPS_SHOWN, NAMES_SHOWN = 3, 3
 
 
 def inspection_text(
     path: Path, *, trust_input: bool = False, probe: Path | None = None, picture: Path | None = None
 ) -> str:
-    """Tabulate the streams and recordings of the file or folder at `path`; draw their electrodes, and list problems."""
+    """Tabulate the streams and recordings of the file or folder at `path`; draw their electrodes, and list problems.
+
+    Streams without electrodes have a table of their own.
+    """
     from spikelab.spike_sorting.recording import inspect_file
 
     streams = inspect_file(path, trust_input=trust_input, probe_path=probe)
     problems = list(dict.fromkeys(info.problem for info in streams if info.problem))
-    lines = [f"{path}: {streams[0].format if streams else 'nothing'}", table(HEADER, [_row(info) for info in streams])]
+    lines = [f"{path}: {streams[0].format if streams else 'nothing'}", *_tables(streams)]
     lines += ["", *map(printable_lines, problems)] if problems else []
     lines += _maps(streams)
     if picture is not None:
@@ -67,10 +70,27 @@ def _name(info: StreamInfo) -> str:
     return " ".join(filter(None, [info.file.name, info.stream_id, info.rec_name]))
 
 
+def _tables(streams: Sequence[StreamInfo]) -> list[str]:
+    """Tabulate streams with electrodes, and below them the others."""
+    electrodes = [info for info in streams if info.electrodes]
+    others = [info for info in streams if not info.electrodes]
+    lines = [_table(electrodes)] if electrodes or not others else []
+    return [*lines, "", "without electrodes, and not among --stream all:", _table(others)] if others else lines
+
+
+def _table(streams: Sequence[StreamInfo]) -> str:
+    """Tabulate streams; the column of names is left out where no stream has one."""
+    rows = [_row(info) for info in streams]
+    named = any(info.stream_name for info in streams)
+    columns = [i for i, title in enumerate(HEADER) if named or title != "name"]
+    return table(tuple(HEADER[i] for i in columns), [tuple(row[i] for i in columns) for row in rows])
+
+
 def _row(info: StreamInfo) -> tuple[str, ...]:
     return (
         info.file.name,
         info.stream_id or "-",
+        info.stream_name or "-",
         info.rec_name or "-",
         _number(info.n_channels),
         _number(info.sampling_frequency),

@@ -94,7 +94,7 @@ def sort_multistream(
     recording : path
         A file with several streams, or a folder of such files, which are concatenated per stream.
     stream_ids : list of str
-        For example ``["well000", "well001"]``.
+        For example ``["well000", "well001"]``: ids, or names. ``"all"`` stands for every stream that holds electrodes.
     config, sorter, **kwargs
         As for :func:`sort_recording`; ``stream_id`` and the folders are set for each stream.
 

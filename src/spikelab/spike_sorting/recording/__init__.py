@@ -5,7 +5,10 @@
     source.py           what the input is: its files in order, its stem, its fingerprint
     formats.py          which format a file or folder has (a table)
     readers.py          one opened file per format
-    read_errors.py      errors of readers become one error that names the file
+    streams.py          streams by id and name, with and without electrodes
+    open_ephys.py       experiments in a folder of Open Ephys
+    stated_length.py    whether a recording is as long as its header says
+    read_errors.py      errors of readers become one error that names the file, our setting and the next step
     trust.py            which classes, pickles and links of an input are refused
     completeness.py     whether all values that a file claims are there
     metadata_checks.py  impossible rates, names and positions; doubtful byte order

@@ -40,6 +40,9 @@ MCS_H5 = Format("mcsh5")
 MCS_RAW = Format("mcsraw", has_streams=True)
 NIX = _neo("nix", ".nix")
 NEUROSCOPE = Format("neuroscope", has_streams=True)
+BLACKROCK = _neo("blackrock", *(f".ns{i}" for i in range(1, 7)))
+EDF = _neo("edf", ".edf", ".bdf")
+INTAN = _neo("intan", ".rhd", ".rhs")
 
 FILE_FORMATS = (
     MAXWELL,
@@ -52,10 +55,10 @@ FILE_FORMATS = (
     NEUROSCOPE,
     _neo("axon", ".abf"),
     Format("axona", suffixes=(".set",)),
-    _neo("blackrock", *(f".ns{i}" for i in range(1, 7))),
+    BLACKROCK,
     _neo("ced", ".smr", ".smrx"),
-    _neo("edf", ".edf", ".bdf"),
-    _neo("intan", ".rhd", ".rhs"),
+    EDF,
+    INTAN,
     _neo("neuroexplorer", ".nex"),
     _neo("neuronexus", ".xdat.json"),
     _neo("plexon", ".plx"),
@@ -64,6 +67,11 @@ FILE_FORMATS = (
 )
 
 SPIKEINTERFACE = Format("spikeinterface", marks=("si_folder.json", "cached.json"))
+OPEN_EPHYS = Format(
+    "openephysbinary",
+    has_streams=True,
+    marks=("structure.oebin", "*/structure.oebin", "*/*/structure.oebin", "*/*/*/structure.oebin"),
+)
 ZARR = Format("zarr", suffixes=(".zarr",), marks=("channel_ids/.zarray",))
 
 # Folders that are themselves one recording; the first format whose mark matches is taken.
@@ -71,11 +79,7 @@ FOLDER_FORMATS = (
     SPIKEINTERFACE,
     ZARR,
     Format("mda", marks=("raw.mda",)),
-    Format(
-        "openephysbinary",
-        has_streams=True,
-        marks=("structure.oebin", "*/structure.oebin", "*/*/structure.oebin", "*/*/*/structure.oebin"),
-    ),
+    OPEN_EPHYS,
     Format("openephyslegacy", has_streams=True, marks=("*.continuous",)),
     Format(
         "spikeglx",
@@ -115,8 +119,16 @@ def known_formats() -> str:
     return ", ".join(files + folders)
 
 
+def intan_header(folder: Path) -> Path | None:
+    """Return the header of an Intan folder with a file per signal or per channel, else None."""
+    found = (folder / f"info{suffix}" for suffix in INTAN.suffixes)
+    return next((file for file in found if file.is_file() and (folder / "time.dat").is_file()), None)
+
+
 def folder_format(folder: Path) -> Format | None:
     """Return the format of a folder that is itself a recording, else None."""
+    if intan_header(folder) is not None:
+        return INTAN
     for known in FOLDER_FORMATS:
         if any(next(folder.glob(mark), None) is not None for mark in known.marks):
             return known

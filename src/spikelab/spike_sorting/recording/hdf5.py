@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from spikelab.spike_sorting._exceptions import HDF5PluginMissingError
-from spikelab.spike_sorting.recording.read_errors import OF_THE_SYSTEM
+from spikelab.spike_sorting.recording.read_errors import OF_THE_SYSTEM, OPEN_ELSEWHERE, is_locked
 
 PLUGIN_VARIABLE = "HDF5_PLUGIN_PATH"
 MAXWELL_FILTER = 401
@@ -41,11 +41,13 @@ def set_plugin_path(path: str | Path) -> None:
 
 
 def open_hdf5(path: Path) -> Any:
-    """Open `path` for reading; a ValueError says if it is empty, truncated, corrupt or no HDF5 file."""
+    """Open `path` for reading; a ValueError says if it is empty, locked, truncated, corrupt or no HDF5 file."""
     _require_heaps(path)
     try:
         return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        if is_locked(error):
+            raise ValueError(f"{path} {OPEN_ELSEWHERE} ({error})") from error
         if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in OF_THE_SYSTEM:
             raise
         if path.stat().st_size == 0:

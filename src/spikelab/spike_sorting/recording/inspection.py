@@ -11,16 +11,19 @@ from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
 from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
 from spikelab.spike_sorting.recording.maxwell import list_recordings, read_layout
 from spikelab.spike_sorting.recording.read_errors import reading
-from spikelab.spike_sorting.recording.readers import FORMATS, read_file, stream_ids, vet
+from spikelab.spike_sorting.recording.readers import FORMATS, read_file, streams_of, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
 from spikelab.spike_sorting.settings.schema import RecordingConfig
 from spikelab.system.runlog import captured_warnings, collected_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
+    from spikeinterface import BaseRecording
+
     from spikelab.spike_sorting.data import Geometry
+    from spikelab.spike_sorting.recording.streams import Stream
 
 
 # Errors of one unreadable stream; the other streams are still listed.
@@ -44,6 +47,8 @@ class StreamInfo:
     geometry: Geometry | None = field(default=None, repr=False)  # electrodes and their groups, as a sort takes them
     channel_ids: tuple[str, ...] = field(default=(), repr=False)
     assumed: tuple[str, ...] = ()  # about the electrodes: their unit of length, plane, places, groups, wiring
+    stream_name: str = ""  # beside the id, where the source has one; stream_id takes it too
+    electrodes: bool = True  # False for synchronisation, analog and digital inputs, sensors
 
     @property
     def duration_s(self) -> float | None:
@@ -70,16 +75,23 @@ def inspect_file(
 
 
 def list_streams(path: str | Path, *, trust_input: bool = False) -> list[str] | None:
-    """List streams (wells) that can be sorted by name; None where the format has none.
+    """List the ids of the streams (wells) that hold electrodes; None where the format has no streams.
 
     For a folder of files: the streams that all of them have.
     """
+    streams = find_streams(path, trust_input=trust_input)
+    return None if streams is None else [stream.id for stream in streams if stream.electrodes]
+
+
+def find_streams(path: str | Path, *, trust_input: bool = False) -> list[Stream] | None:
+    """List the streams that all files at `path` have, those without electrodes too; None where there are none."""
     source = resolve_source(path)
-    lists = [stream_ids(file, FORMATS[source.format], trust_input=trust_input) for file in source.files]
+    lists = [streams_of(file, FORMATS[source.format], trust_input=trust_input) for file in source.files]
     present = [streams for streams in lists if streams is not None]
     if not present:
         return None
-    return [stream for stream in present[0] if all(stream in streams for streams in present)]
+    common = set.intersection(*({stream.id for stream in streams} for streams in present))
+    return [stream for stream in present[0] if stream.id in common]
 
 
 def _inspect(file: Path, known: Format, config: RecordingConfig) -> list[StreamInfo]:
@@ -90,11 +102,16 @@ def _inspect(file: Path, known: Format, config: RecordingConfig) -> list[StreamI
     try:
         if known is MAXWELL:
             return _inspect_maxwell(file, blank, config)
-        streams: Sequence[str | None] = stream_ids(file, known, trust_input=config.trust_input) or [None]
         fill = partial(_with_electrodes, config=config)
-        return [_attempt(replace(blank, stream_id=stream), fill) for stream in streams]
+        streams = streams_of(file, known, trust_input=config.trust_input)
+        blanks = [blank] if not streams else [_of_stream(blank, stream) for stream in streams]
+        return [_attempt(info, fill) for info in blanks]
     except STREAM_ERRORS as error:
         return [replace(blank, readable=False, problem=str(error))]
+
+
+def _of_stream(blank: StreamInfo, stream: Stream) -> StreamInfo:
+    return replace(blank, stream_id=stream.id, stream_name=stream.name, electrodes=stream.electrodes)
 
 
 def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> StreamInfo:
@@ -138,17 +155,22 @@ def _with_electrodes(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
     from spikelab.spike_sorting.recording.geometry import read_geometry
 
     chosen = replace(config, stream_id=info.stream_id, rec_name=info.rec_name)
+    if not info.electrodes:
+        with captured_warnings():
+            return _measured(info, read_file(info.file, info.format, replace(chosen, probe_path=None)))
     with collected_warnings() as assumed:
         recording = read_file(info.file, info.format, chosen)
         geometry = read_geometry(recording, info.file.name)
     if recording.has_3d_probe():
         assumed.append(f"{info.file.name} has contacts with three coordinates: the plane that they span is taken")
+    channel_ids = tuple(map(str, recording.channel_ids))
+    return replace(_measured(info, recording), geometry=geometry, channel_ids=channel_ids, assumed=tuple(assumed))
+
+
+def _measured(info: StreamInfo, recording: BaseRecording) -> StreamInfo:
     return replace(
         info,
         n_channels=int(recording.get_num_channels()),
         n_samples=int(sum(recording.get_num_samples(i) for i in range(recording.get_num_segments()))),
         sampling_frequency=float(recording.get_sampling_frequency()),
-        geometry=geometry,
-        channel_ids=tuple(map(str, recording.channel_ids)),
-        assumed=tuple(assumed),
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting.recording.completeness import read_table, require_plain_numbers, require_written
 from spikelab.spike_sorting.recording.metadata_checks import require_distinct, require_rate
+from spikelab.spike_sorting.recording.read_errors import list_some
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
@@ -86,12 +87,12 @@ def rows_of_channels(n_rows: int, mapped: IntArray, stored: IntArray | None = No
     """Return the row of the raw dataset, which has `n_rows`, for each connected channel.
 
     `mapped` is ``mapping["channel"]``, negative where an electrode is not connected; `stored` the channel of each row,
-    where the file has that table. Files cut down after the recording have one row per entry of the mapping, in its
-    order. Files as the device writes them have a row per amplifier channel (1024, and four with frame numbers),
-    connected or not: there the row is the channel number.
+    where the file has that table, with all of the connected ones in it. Files cut down after the recording have one row
+    per entry of the mapping, in its order. Files as the device writes them have a row per amplifier channel (1024, and
+    four with frame numbers), connected or not: there the row is the channel number.
     """
     connected = mapped[mapped >= 0]
-    if stored is not None and len(stored) == n_rows and np.isin(connected, stored).all():
+    if stored is not None:
         order = np.argsort(stored, kind="stable")
         return np.asarray(order[np.searchsorted(stored, connected, sorter=order)], dtype=np.int64)
     if n_rows == len(mapped):
@@ -116,6 +117,7 @@ def read_layout(path: Path, file: Any, well: str, rec_name: str) -> MaxwellLayou
         raise ValueError(f"{where} is incomplete: {error.args[0]}") from error
     _require_raw(path, raw)
     _warn_of_length(path, raw)
+    mapping = _routed(mapping, stored, where)
     connected = mapping[mapping["channel"] >= 0]
     if not len(connected):
         raise ValueError(f"{where} has no channel that is connected to an electrode")
@@ -155,6 +157,26 @@ def _parts(path: Path, file: Any, well: str, rec_name: str) -> tuple[Any, NDArra
     routed = groups["routed"]
     settings, raw = file[where]["settings"], routed["raw"]
     return settings, _mapping(path, settings["mapping"]), raw, _stored(path, routed, raw)
+
+
+def _routed(mapping: NDArray[Any], stored: IntArray | None, where: str) -> NDArray[Any]:
+    """Leave out electrodes whose channel was not recorded, such as those that stimulated."""
+    absent = np.zeros(len(mapping), dtype=bool)
+    if stored is not None:
+        absent = (mapping["channel"] >= 0) & ~np.isin(mapping["channel"], stored)
+    if not absent.any():
+        return mapping
+    named = [f"{row['electrode']} (channel {row['channel']})" for row in mapping[absent]]
+    if not ((mapping["channel"] >= 0) & ~absent).any():
+        raise ValueError(
+            f"{where} contradicts itself: of the electrodes in its mapping, {list_some(named)}, none is on a recorded "
+            f"channel; those are {list_some([str(channel) for channel in (() if stored is None else stored)])}"
+        )
+    warn(
+        f"{where}: the mapping lists {len(named)} electrodes that were not recorded (for stimulation?), which are left "
+        f"out: {list_some(named)}"
+    )
+    return mapping[~absent]
 
 
 def _warn_of_length(path: Path, raw: Any) -> None:

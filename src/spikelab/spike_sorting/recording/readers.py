@@ -17,23 +17,31 @@ from spikelab.spike_sorting.recording.completeness import (
 )
 from spikelab.spike_sorting.recording.formats import (
     BIOCAM,
+    BLACKROCK,
+    EDF,
     FILE_FORMATS,
     FOLDER_FORMATS,
     HEADERLESS,
+    INTAN,
     MAXWELL,
     MCS_H5,
     MEAREC,
     NIX,
     NWB,
+    OPEN_EPHYS,
     SPIKEINTERFACE,
     ZARR,
     Format,
+    intan_header,
 )
 from spikelab.spike_sorting.recording.hdf5 import items_by_name, open_hdf5, require_filters
 from spikelab.spike_sorting.recording.metadata_checks import doubt_byte_order, doubt_channels, require_sane
+from spikelab.spike_sorting.recording.open_ephys import require_one_experiment
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.source import require_headerless_fields
+from spikelab.spike_sorting.recording.stated_length import as_long_as_it_is, edf_problem, shorter, warn_of_shorter
+from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, streams_of_reader
 from spikelab.spike_sorting.recording.trust import (
     read_description,
     refuse_foreign_storage,
@@ -41,6 +49,7 @@ from spikelab.spike_sorting.recording.trust import (
     vet_links,
     vet_store,
 )
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +60,11 @@ if TYPE_CHECKING:
 
 FORMATS: Mapping[str, Format] = {known.name: known for known in (*FILE_FORMATS, *FOLDER_FORMATS)}
 HDF5_FORMATS = (BIOCAM, MCS_H5, MEAREC, NIX)
+# Frames that are missing are found by :mod:`.clock`; without these options the readers refuse such files.
+WITH_GAPS: Mapping[str, dict[str, Any]] = {
+    INTAN.name: {"ignore_integrity_checks": True},
+    BLACKROCK.name: {"gap_tolerance_ms": 0.0},
+}
 
 
 def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseRecording:
@@ -69,6 +83,7 @@ def read_file(path: Path, format_name: str, config: RecordingConfig) -> BaseReco
             vet(path, known)
         recording = _read_with_spikeinterface(path, known, config) if reader is None else reader(path, config)
         require_sane(recording, str(path))
+        recording = as_long_as_it_is(recording, path, known.name)
     if config.probe_path is None:
         return recording
     group = read_probe(Path(config.probe_path))
@@ -87,7 +102,7 @@ def vet(path: Path, known: Format) -> None:
         vet_links(path)
 
 
-def stream_ids(path: Path, known: Format, *, trust_input: bool = False) -> list[str] | None:
+def streams_of(path: Path, known: Format, *, trust_input: bool = False) -> list[Stream] | None:
     """List wells, ElectricalSeries or streams of the recording at `path`; None where the format has none."""
     with reading(path, f"as {known.name}"):
         if not trust_input:
@@ -96,14 +111,16 @@ def stream_ids(path: Path, known: Format, *, trust_input: bool = False) -> list[
             from spikelab.spike_sorting.recording.maxwell import list_recordings
 
             with open_hdf5(path) as file:
-                return list(list_recordings(file))
+                return [Stream(well) for well in list_recordings(file)]
         if known is NWB:
-            return electrical_series(path)
+            return [Stream(series, series.rpartition("/")[2]) for series in electrical_series(path)]
         if not known.has_streams:
             return None
         from spikeinterface.extractors.neoextractors import neo_recording_class_dict
 
-        return [str(stream) for stream in neo_recording_class_dict[known.name].get_streams(str(path))[1]]
+        if known is OPEN_EPHYS:
+            require_one_experiment(path)
+        return streams_of_reader(neo_recording_class_dict[known.name], _neo_options(path, known))
 
 
 def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig) -> BaseRecording:
@@ -112,9 +129,29 @@ def _read_with_spikeinterface(path: Path, known: Format, config: RecordingConfig
 
     if known in HDF5_FORMATS:
         _require_readable(path, config)
-    options = {} if (stream := _chosen_stream(path, known, config)) is None else {"stream_id": stream}
+    options = dict(WITH_GAPS.get(known.name, {}))
+    if (stream := _chosen_stream(path, known, config)) is not None:
+        options["stream_id"] = stream
+    if known is EDF and (problem := edf_problem(path)):
+        warn_of_shorter(problem)
     reader = neo_recording_class_dict.get(known.name) or recording_extractor_full_dict[known.name]
-    return reader(str(path), **options)
+    return reader(str(_to_open(path, known)), **options)
+
+
+def _to_open(path: Path, known: Format) -> Path:
+    """Return the file that the reader takes: of an Intan folder, its header."""
+    return (intan_header(path) or path) if known is INTAN and path.is_dir() else path
+
+
+def _neo_options(path: Path, known: Format) -> dict[str, Any]:
+    """Return what SpikeInterface's reader hands to neo."""
+    from spikeinterface.extractors.neoextractors import neo_recording_class_dict
+
+    path = _to_open(path, known)
+    options = neo_recording_class_dict[known.name].map_to_neo_kwargs(str(path), **WITH_GAPS.get(known.name, {}))
+    if known is BLACKROCK:  # of the files of other rates beside it, and of the spikes, nothing is read
+        options |= {"load_nev": False, "nsx_to_load": int(path.suffix[-1])}
+    return dict(options)
 
 
 def _require_readable(path: Path, config: RecordingConfig) -> None:
@@ -130,14 +167,15 @@ def _require_readable(path: Path, config: RecordingConfig) -> None:
 
 
 def _chosen_stream(path: Path, known: Format, config: RecordingConfig) -> str | None:
-    streams = stream_ids(path, known, trust_input=True)  # the input was vetted before
+    streams = streams_of(path, known, trust_input=True)  # the input was vetted before
     if streams is None:
         return None
-    if config.stream_id is None and len(streams) > 1:
-        raise ValueError(f"{path} has several streams; set stream_id to one of {streams}")
-    if config.stream_id is not None and config.stream_id not in streams:
-        raise ValueError(f"{path} has no stream {config.stream_id!r}. It has {streams}")
-    return config.stream_id
+    chosen = chosen_stream(path, streams, config.stream_id)
+    if not chosen.electrodes:
+        warn(
+            f"stream {chosen.label} of {path} holds no electrodes, by its name or its units, and is opened all the same"
+        )
+    return chosen.id
 
 
 def _read_maxwell(path: Path, config: RecordingConfig) -> BaseRecording:
@@ -160,17 +198,23 @@ def electrical_series(path: Path) -> list[str]:
 def _read_nwb(path: Path, config: RecordingConfig) -> BaseRecording:
     from spikeinterface.extractors.extractor_classes import NwbRecordingExtractor
 
-    series, wanted = electrical_series(path), config.electrical_series_path or config.stream_id
+    chosen = _chosen_series(path, config.electrical_series_path or config.stream_id)
+    _require_readable(path, config)
+    _check_series(path, chosen)
+    return NwbRecordingExtractor(str(path), electrical_series_path=chosen)
+
+
+def _chosen_series(path: Path, wanted: str | None) -> str:
+    """Return the ElectricalSeries of this path or name, or the only one."""
+    series = electrical_series(path)
     if not series:
         raise ValueError(f"{path} has no ElectricalSeries")
     if wanted is None and len(series) > 1:
         raise ValueError(f"{path} has several ElectricalSeries; set electrical_series_path to one of {series}")
-    if wanted is not None and wanted not in series:
-        raise ValueError(f"{path} has no ElectricalSeries {wanted!r}. It has {series}")
-    chosen = wanted or series[0]
-    _require_readable(path, config)
-    _check_series(path, chosen)
-    return NwbRecordingExtractor(str(path), electrical_series_path=chosen)
+    named = series if wanted is None else [name for name in series if wanted in (name, name.rpartition("/")[2])]
+    if len(named) != 1:
+        raise ValueError(f"{path} has {'several' if named else 'no'} ElectricalSeries {wanted!r}. It has {series}")
+    return named[0]
 
 
 def _check_series(path: Path, series: str) -> None:
@@ -199,6 +243,8 @@ def _check_values(path: Path, series: Any) -> int:
     for part in ("data", "timestamps"):
         if part in series:
             require_written(path, series[part])
+    if "timestamps" in series and len(data) < len(series["timestamps"]):
+        warn_of_shorter(shorter(path, len(data), len(series["timestamps"]), "frames", f"timestamps of {series.name}"))
     if data.ndim > 2:
         raise ValueError(f"{path}: {data.name} has {data.shape} values; (frames, channels) are expected")
     return int(data.shape[1]) if data.ndim == 2 else 1

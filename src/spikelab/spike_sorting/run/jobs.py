@@ -7,12 +7,15 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.recording.source import resolve_source, safe_name, stem_of
+from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, listed
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+from spikelab.system.runlog import warn
 
 Request: TypeAlias = tuple[Any, SortingPipelineConfig]
 
@@ -84,7 +87,10 @@ def require_sorter(config: SortingPipelineConfig) -> None:
 
 
 def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:
-    """Return `stream_ids` ("all" is every one), checked; ValueError for a stream that `recording` does not have."""
+    """Return `stream_ids` ("all" is every one with electrodes), checked.
+
+    Streams are named by id or by name. A ValueError says that `recording` does not have one of them.
+    """
     streams = [stream_ids] if isinstance(stream_ids, str) else list(stream_ids)
     if len(set(streams)) < len(streams):
         raise ValueError(f"stream_ids: a stream is given twice: {streams}")
@@ -92,18 +98,33 @@ def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPi
     if present is None:  # of other formats it shows when the recording is opened
         return streams
     if streams == ["all"]:
-        return present
-    if missing := [stream for stream in streams if stream not in present]:
-        raise ValueError(f"no stream {', '.join(map(repr, missing))} in {recording}; there are: {', '.join(present)}")
+        return _that_can_be_sorted(recording, present, config)
+    chosen = [chosen_stream(Path(recording), present, stream).id for stream in streams]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"stream_ids: a stream is given twice, by its id and by its name: {streams}")
     return streams
 
 
-def _streams_of(recording: Any, config: SortingPipelineConfig) -> list[str] | None:
-    from spikelab.spike_sorting.recording import list_streams, set_plugin_path
+def _that_can_be_sorted(recording: Any, present: Sequence[Stream], config: SortingPipelineConfig) -> list[str]:
+    """Return the streams that hold electrodes, without those, such as LFP, that are too slow for the band-pass."""
+    electrodes = list(filter(attrgetter("electrodes"), present))
+    if not electrodes:
+        raise ValueError(f"{recording} has no stream with electrodes; it has {listed(present)}: name one to sort it")
+    highest = config.recording.freq_max
+    slow = [stream for stream in electrodes if stream.is_below(2 * highest)]
+    if len(slow) in (0, len(electrodes)):
+        return [stream.id for stream in electrodes]
+    warn(f"of {recording}, {listed(slow)} is not sorted: its sampling rate is too low for freq_max ({highest:g} Hz)")
+    return [stream.id for stream in electrodes if stream not in slow]
+
+
+def _streams_of(recording: Any, config: SortingPipelineConfig) -> list[Stream] | None:
+    from spikelab.spike_sorting.recording import set_plugin_path
+    from spikelab.spike_sorting.recording.inspection import find_streams
 
     if config.recording.hdf5_plugin_path is not None:
         set_plugin_path(config.recording.hdf5_plugin_path)
-    return list_streams(Path(recording), trust_input=config.recording.trust_input)
+    return find_streams(Path(recording), trust_input=config.recording.trust_input)
 
 
 def n_files(recording_input: Any) -> int:

@@ -54,7 +54,9 @@ def _pairs(item: Constraint, sentence: str) -> Constraint:
 class RecordingConfig:
     """Loading and preprocessing of the recording."""
 
-    stream_id: str | None = option(None, "Stream (well) to load from a multi-stream file.", nullable(TEXT))
+    stream_id: str | None = option(
+        None, "Stream (well) to load from a multi-stream file, by id or name.", nullable(TEXT)
+    )
     hdf5_plugin_path: AnyPath | None = option(
         None, "Folder of the HDF5 filter plugin; put into HDF5_PLUGIN_PATH before any file is opened.", PATH
     )

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -169,6 +170,37 @@ def test_inspect_lists_what_is_there(run: Callable[..., Result], saved: Callable
     missing = run("inspect", tmp_path / "nothing.h5")
     assert missing.exit_code == 3
     assert "nothing.h5" in missing.stderr
+
+
+def test_inspect_draws_the_electrodes_and_reads_no_traces(
+    run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved("culture", duration_s=3.0)
+    monkeypatch.setattr("spikeinterface.core.BaseRecording.get_traces", None)
+    done = run("inspect", path, "--picture", tmp_path / "map.png")
+    assert done.exit_code == 0
+    assert "electrodes of culture:" in done.stdout
+    assert "x 0 to 1400 um" in done.stdout
+    assert "A: 8 electrodes, sorted together" in done.stdout
+    assert "assumed" not in done.stdout
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    assert run("inspect", path, path, "--picture", tmp_path / "map.png").exit_code == 2
+
+
+def test_inspect_says_what_is_assumed(run: Callable[..., Result], saved: Callable[..., Path], tmp_path: Path) -> None:
+    from probeinterface import Probe, write_probeinterface
+
+    probe = Probe(ndim=2)  # in mm, without wiring, two sides in one place
+    places = np.tile(np.column_stack([np.zeros(4), 0.03 * np.arange(4)]), (2, 1))
+    sides = np.repeat(["front", "back"], 4)
+    probe.set_contacts(places, shapes="circle", shape_params={"radius": 5}, contact_sides=sides)
+    write_probeinterface(tmp_path / "probe.json", probe)
+    done = run("inspect", saved("culture", duration_s=3.0), "--probe", tmp_path / "probe.json")
+    assert done.exit_code == 0
+    assert "A: side front (4), B: side back (4)" in done.stdout
+    assumed = [line for line in done.stdout.splitlines() if line.startswith("assumed: ")]
+    for words in ("in the order of the 8 channels", "taken to be in mm, which makes it 30 um", "side by side, 200 um"):
+        assert any(words in line for line in assumed)
 
 
 def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:

@@ -35,6 +35,15 @@ def pair(other_train, **changes):
     return SpikeData([first, second], length=10_000, neuron_attributes=attributes)
 
 
+@pytest.mark.parametrize(("groups", "n_units"), [(("a", "a"), 1), (("a", "b"), 2)])
+def test_units_of_different_groups_are_never_merged(groups, n_units):
+    sd = pair(TIMES)
+    attributes = [{**values, "group": group} for values, group in zip(sd.neuron_attributes, groups, strict=True)]
+    merged, result = sd.replace(neuron_attributes=attributes).curate_by_merge_duplicates(dist_um=1e6)
+    assert len(merged.train) == n_units
+    assert np.isnan(result["metric"]).all() == (n_units == 2)
+
+
 def test_duplicates_become_one_unit():
     sd = pair(np.concatenate([TIMES[:300] + 0.2, TIMES[300:] + 9]))
     merged, result = sd.curate_by_merge_duplicates()

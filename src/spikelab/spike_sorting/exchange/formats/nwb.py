@@ -159,7 +159,9 @@ def _electrode_groups(file: Any, recording: BinaryRecording, location: str, devi
         group = file.create_electrode_group("electrodes", "All channels of the recording", location, device)
         return [group] * recording.n_channels
     groups = [
-        file.create_electrode_group(name.replace("/", "-"), "Channels that were sorted together", location, device)
+        file.create_electrode_group(
+            name.replace("/", "-").replace(":", "-"), "Channels that were sorted together", location, device
+        )
         for name in geometry.group_names
     ]
     return [groups[number] for number in geometry.groups.tolist()]
@@ -208,14 +210,14 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff, clock: ExportClock) -> N
         file.add_unit_column(name, ABOUT.get(name, name.replace("_", " ")))
     file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
     intervals = [list(clock.interval(epoch)) for epoch in recording.epochs]
-    group, everywhere = file.electrode_groups["electrodes"], list(range(recording.n_channels))
+    groups, everywhere = file.electrodes["group"], list(range(recording.n_channels))
     for row, (unit, frames) in enumerate(zip(handoff.trains.unit_ids, handoff.trains.samples, strict=True)):
         file.add_unit(
             id=int(unit),
             spike_times=clock.seconds(frames),
             obs_intervals=intervals,
             electrodes=everywhere,
-            electrode_group=group,
+            electrode_group=groups[int(handoff.main_channels[row])],
             main_electrode=int(handoff.main_channels[row]),
             **{name: values[row] for name, values in columns.items()},
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.geometry.units import median_pitch
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,8 +23,9 @@ SEVERAL = "*"  # groups in one cell
 def text_map(geometry: Geometry) -> str:
     """Draw where electrodes are, y upwards, in at most 20 lines of 80 characters; the axes have scales of their own."""
     places, groups = geometry.places, geometry.groups
-    column, n_columns = _cells(places[:, 0], COLUMNS)
-    row, n_rows = _cells(places[:, 1], ROWS)
+    pitch = median_pitch(places) or 1.0
+    column, n_columns = _cells(places[:, 0], pitch, COLUMNS)
+    row, n_rows = _cells(places[:, 1], pitch, ROWS)
     grid = np.full((n_rows, n_columns), " ")
     for x, y, group in zip(column.tolist(), row.tolist(), groups.tolist(), strict=True):
         letter = letter_of(group)
@@ -38,13 +41,13 @@ def letter_of(group: int) -> str:
     return LETTERS[group % len(LETTERS)]
 
 
-def _cells(values: NDArray[np.float64], most: int) -> tuple[NDArray[np.int64], int]:
-    """Return the cell of each value along an axis, and the number of cells: one for each place, where they fit."""
+def _cells(values: NDArray[np.float64], pitch: float, most: int) -> tuple[NDArray[np.int64], int]:
+    """Return the cell of each value along an axis, and the number of cells: one for each place, if they fit."""
     different = np.unique(np.round(values, 3))
     extent = float(different[-1] - different[0])
     if not extent:
         return np.zeros(len(values), dtype=np.int64), 1
-    n_cells = min(most, round(extent / float(np.diff(different).min())) + 1)
+    n_cells = min(most, round(extent / min(pitch, float(np.diff(different).min()))) + 1)
     return np.rint((values - different[0]) / extent * (n_cells - 1)).astype(np.int64), n_cells
 
 

@@ -290,6 +290,8 @@ def test_rt_sort_sorts_groups_and_keeps_an_object_for_each(two: Any, tmp_path: P
     sort(recording, tmp_path, "rt_sort", rt_sort_device="cpu")
     stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
     assert stages["sorting"]["loaded"]
+    applied = sort(recording, tmp_path / "applied", "rt_sort", rt_sort_model_path=str(kept), rt_sort_device="cpu")
+    assert trains_of(applied) == trains_of(found)
 
 
 # ---- files ----

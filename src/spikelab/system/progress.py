@@ -5,11 +5,27 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import Any, Self
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
+_PART: ContextVar[str] = ContextVar("part", default="")
+
+
+@contextmanager
+def part_of_work(name: str) -> Iterator[None]:
+    """Name the part of the work, such as a group of channels, in the labels of the progress within the block."""
+    before = _PART.set(name)
+    try:
+        yield
+    finally:
+        _PART.reset(before)
 
 
 class Progress:
@@ -22,14 +38,14 @@ class Progress:
     """
 
     def __init__(self, label: str, total: float, unit: str = "chunk") -> None:
-        self.label, self.total, self.unit = label, total, unit
+        self.label, self.total, self.unit = ", ".join(filter(None, [label, _PART.get()])), total, unit
         self.done = 0.0
         self._start = self._last = time.monotonic()
         self._bar: Any = None
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=label, unit=unit, leave=False, delay=0.5)
+            self._bar = tqdm(total=total, desc=self.label, unit=unit, leave=False, delay=0.5)
 
     def update(self, amount: float = 1) -> None:
         """Add `amount` units of finished work."""

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.settings.constraints import COUNT
@@ -41,8 +42,9 @@ class RTSortBackend(StandardBackend):
     """Run RT-Sort with the settings in ``config.rt_sort``.
 
     ``config.sorter.sorter_params`` are added to ``config.rt_sort.params``. Where ``model_path`` is the folder of a
-    saved `RTSort`, its sequences are applied, with given parameters in the place of the saved ones; parameters of the
-    search for sequences have no effect. Unit ids are the indices of the sequences; one without spikes is not a unit.
+    saved `RTSort`, or of those of groups of channels (``stages/sorting``), its sequences are applied, with given
+    parameters in the place of the saved ones; parameters of the search for sequences have no effect. Unit ids are the
+    indices of the sequences; one without spikes is not a unit.
     """
 
     sorter_label: ClassVar[str] = "rt_sort"
@@ -72,7 +74,8 @@ class RTSortBackend(StandardBackend):
         """
         settings = self.config.rt_sort
         binary = self.ensure_binary(recording, recording_dat_path)
-        rt_sort = self._load_sequences() if self.applies_saved else self._find_sequences(binary)
+        saved = saved_folders(settings.model_path)
+        rt_sort = self._load_sequences(saved, Path(output_folder)) if saved else self._find_sequences(binary)
         if settings.save_rt_sort_pickle:
             save(rt_sort, Path(output_folder))
         sorting = rt_sort.sort_offline(
@@ -113,23 +116,21 @@ class RTSortBackend(StandardBackend):
             **self.params,
         )
 
-    def _load_sequences(self) -> RTSort:
+    def _load_sequences(self, saved: dict[str, Path], output_folder: Path) -> RTSort:
         from spikelab.spike_sorting.rt_sort import RTSort
         from spikelab.spike_sorting.rt_sort.parameters import resolve
 
         settings = self.config.rt_sort
-        assert settings.model_path is not None
-        saved = RTSort.load(settings.model_path)
-        logger.info("rt_sort: applies the %d sequences in %s", saved.n_sequences, settings.model_path)
-        return replace(saved, parameters=resolve(settings.probe, {**asdict(saved.parameters), **self.params}))
-
-    @property
-    def applies_saved(self) -> bool:
-        """Test whether ``model_path`` is the folder of a saved `RTSort`."""
-        from spikelab.spike_sorting.rt_sort.sorter import SETTINGS
-
-        path = self.config.rt_sort.model_path
-        return path is not None and (Path(path) / SETTINGS).is_file()
+        folder = saved.get("", saved.get(output_folder.name))
+        if folder is None:
+            raise InsufficientActivityError(
+                f"{settings.model_path} has no saved RTSort for {output_folder.name}: there were no units on it when "
+                "the others were found",
+                sorter=self.sorter_label,
+            )
+        loaded = RTSort.load(folder)
+        logger.info("rt_sort: applies the %d sequences in %s", loaded.n_sequences, folder)
+        return replace(loaded, parameters=resolve(settings.probe, {**asdict(loaded.parameters), **self.params}))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -165,8 +166,9 @@ class RTSortBackend(StandardBackend):
         settings = self.config.rt_sort
         if settings.model_path is None:
             ModelSpikeSorter.load_bundled(settings.probe)  # type: ignore[arg-type]  # validated
-        elif self.applies_saved:
-            RTSort.load(settings.model_path)
+        elif saved := saved_folders(settings.model_path):
+            for folder in saved.values():
+                RTSort.load(folder)
         else:
             ModelSpikeSorter.load(settings.model_path)
 
@@ -253,16 +255,27 @@ def _why_no_gpu(device: str) -> str:
     return f"PyTorch finds {found} GPU that it can use (check nvidia-smi)"
 
 
+def saved_folders(model_path: str | Path | None) -> dict[str, Path]:
+    """Find the saved `RTSort` at a path, named "", or those of a sort in groups, by the folders of the groups."""
+    from spikelab.spike_sorting.rt_sort.sorter import SETTINGS
+
+    if model_path is None:
+        return {}
+    if (Path(model_path) / SETTINGS).is_file():
+        return {"": Path(model_path)}
+    return {path.parents[1].name: path.parent for path in sorted(Path(model_path).glob(f"*/{SAVED_FOLDER}/{SETTINGS}"))}
+
+
 def content_key(folder: str | Path | None) -> str | None:
-    """Hash the files of a model or of a saved `RTSort`; None without a folder, or where it holds neither."""
+    """Hash the files of a model or of saved `RTSort`; None without a folder, or where it holds neither."""
     from spikelab.spike_sorting.rt_sort.detection.model import INIT_FILE, STATE_FILE
     from spikelab.spike_sorting.rt_sort.sorter import ARRAYS, SETTINGS
 
     if folder is None:
         return None
-    for names in ((ARRAYS, SETTINGS), (INIT_FILE, STATE_FILE)):
-        paths = [Path(folder) / name for name in names]
-        if all(path.is_file() for path in paths):
+    saved = [path / name for path in saved_folders(folder).values() for name in (ARRAYS, SETTINGS)]
+    for paths in (saved, [Path(folder) / name for name in (INIT_FILE, STATE_FILE)]):
+        if paths and all(path.is_file() for path in paths):
             digest = hashlib.blake2b(digest_size=8)
             for path in paths:
                 digest.update(path.read_bytes())

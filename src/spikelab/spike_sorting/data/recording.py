@@ -177,7 +177,8 @@ class BinaryRecording:
             for start in range(0, self.n_samples, chunk):
                 n_values = min(chunk, self.n_samples - start) * self.n_channels
                 counts = np.fromfile(self.path, dtype=np.int16, count=n_values, offset=2 * start * self.n_channels)
-                np.ascontiguousarray(counts.reshape(-1, self.n_channels)[:, channels]).tofile(file)
+                # Not `tofile`, whose error of a full disk has no number.
+                file.write(np.ascontiguousarray(counts.reshape(-1, self.n_channels)[:, channels]).data)
         return replace(
             self,
             path=path,

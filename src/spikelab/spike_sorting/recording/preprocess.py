@@ -121,10 +121,12 @@ def common_reference(recording: BaseRecording, operator: str | None) -> BaseReco
     """Subtract the median or average over the channels of each group; without `operator`, return the recording."""
     if operator is None:
         return recording
-    groups = list(geometry_of(recording).channels_of_groups())
-    if min(map(len, groups)) == 1:
-        only = "the only channel" if len(groups) == 1 else "a group of one channel"
-        raise ValueError(f"common_reference would leave nothing of {only}: set it to None")
+    geometry = geometry_of(recording)
+    groups = list(geometry.channels_of_groups())
+    for name, group in zip(geometry.group_names, groups, strict=True):
+        if len(group) == 1:
+            only = f"the only channel of {name}" if name else "the only channel"
+            raise ValueError(f"common_reference would leave nothing of {only}: set it to None")
     from spikeinterface.preprocessing import common_reference as subtract_reference
 
     if len(groups) == 1:

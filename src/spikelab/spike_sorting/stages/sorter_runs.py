@@ -23,6 +23,7 @@ from spikelab.spike_sorting.failures.classifier import cause_of
 from spikelab.spike_sorting.stages.diagnosis import diagnose
 from spikelab.spike_sorting.stages.scratch import empty_folder
 from spikelab.spike_sorting.stages.store import now
+from spikelab.system.progress import part_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,7 +83,8 @@ class SorterRuns:
             name = geometry.group_names[group]
             logger.info("sorting %s, group %d of %d: %d channels", name, group + 1, geometry.n_groups, len(channels))
             try:
-                trains = self._sort_group(binary, group, channels, name)
+                with part_of_work(name):
+                    trains = self._sort_group(binary, group, channels, name)
             except BiologicalSortFailure as error:
                 logger.warning("%s has no units: %s", name, error)
                 silent.append(error)

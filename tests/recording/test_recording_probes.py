@@ -111,7 +111,7 @@ def test_shanks_and_probes_of_a_table_are_groups(table: Any) -> None:
         ("channel,x\n0,0\n", r"line 1: the columns are \['channel', 'x'\]; expected a table of contacts: the columns"),
         ("channel,x,y\n0,0,left\n", "line 2, column y: expected a number such as 17.5, got 'left'"),
         ("channel,x,y\n0,0,0\n\n1,17.5\n", "line 4: a place has one coordinate and lacks another"),
-        ("channel,x,y\n0,0,0,5\n", "line 2: more values than columns"),
+        ("channel,x,y\n0,0,0,5\n", "line 2: '5' is in a column without a name; expected a table of contacts"),
         ("channel,ch,x,y\n0,0,0,0\n", "two columns mean channel"),
         ("0,0,5\n4,0,5\n", "has no header, and 3 columns: write what they are into the first line, as channel,x,y"),
         ("channel,x,y\n0,0,0\n0,20,0\n1,0,20\n2,9,20\n", "wires 2 contacts to channel 0"),

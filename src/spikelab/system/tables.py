@@ -55,12 +55,9 @@ def read_rows(path: str | Path, what: str, *, blanks: bool = False) -> list[Row]
     text = read_text(path, what)
     first = next((line for line in text.splitlines() if line.strip()), "").strip()
     declared = DECLARED.fullmatch(first)
-    if declared is not None:
+    separator = declared[1] if declared else _separator(first, blanks=blanks)
+    if declared:
         text = text.replace(first, "", 1)
-        separator = declared[1]
-    else:
-        outside = QUOTED.sub("", first)
-        separator = next((mark for mark in SEPARATORS if mark in outside), " " if blanks else ",")
     if separator == " ":
         text, separator = "\n".join("\t".join(line.split()) for line in text.splitlines()), "\t"
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -71,6 +68,23 @@ def read_rows(path: str | Path, what: str, *, blanks: bool = False) -> list[Row]
             f"{printable(str(path))}, line {reader.line_num}: no valid CSV: {error}; expected {what}"
         ) from error
     return [row for row in rows if any(row.cells)]
+
+
+def _separator(first: str, *, blanks: bool) -> str:
+    """Find what separates the columns in the first line."""
+    outside = QUOTED.sub("", first)
+    return next((mark for mark in SEPARATORS if mark in outside), " " if blanks else ",")
+
+
+def by_column(columns: Sequence[str], row: Row) -> dict[str, str]:
+    """Return the cells of a row by column, "" where the row is short; ValueError for a value below no name."""
+    missing = len(row.cells) - len(columns)
+    names = [*columns, *[""] * missing]
+    cells = [*row.cells, *[""] * -missing]
+    for name, cell in zip(names, cells, strict=True):
+        if cell and not name:
+            raise ValueError(f"line {row.line}: {brief(cell)} is in a column without a name")
+    return {name: cell for name, cell in zip(names, cells, strict=True) if name}
 
 
 def known_name(name: str, known: Sequence[str]) -> str:
@@ -88,15 +102,22 @@ def numbers(cells: Sequence[str]) -> list[float]:
         If a cell is no number, or may be two: "1,250" where no other cell shows what a comma stands for.
     """
     commas = [cell for cell in cells if WITH_COMMA.fullmatch(cell)]
-    if commas and any(NUMBER.fullmatch(cell) and "." in cell for cell in cells):
+    points = [cell for cell in cells if NUMBER.fullmatch(cell)]
+    others = set(cells).difference(commas, points)
+    if others:
+        raise ValueError(f"expected a number such as 17.5, got {brief(min(others))}")
+    if commas:
+        _require_decimal(commas, points)
+    return [float(cell.replace(",", ".")) for cell in cells]
+
+
+def _require_decimal(commas: Sequence[str], points: Sequence[str]) -> None:
+    """Check that the comma of numbers is a decimal mark."""
+    if any("." in cell for cell in points):
         raise ValueError(f"{brief(commas[0])} has a comma and other numbers have a point; write a point in all of them")
-    if commas and all(LIKE_THOUSANDS.fullmatch(cell) for cell in commas):
+    if all(LIKE_THOUSANDS.fullmatch(cell) for cell in commas):
         readings = f"{commas[0].replace(',', '.')} or {commas[0].replace(',', '')}"
         raise ValueError(f"{brief(commas[0])} may be {readings}; write it with a point, or without a comma")
-    for cell in cells:
-        if not NUMBER.fullmatch(cell) and cell not in commas:
-            raise ValueError(f"expected a number such as 17.5, got {brief(cell)}")
-    return [float(cell.replace(",", ".")) for cell in cells]
 
 
 def whole_number(cell: str) -> int | None:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 GROUPS = "channel_groups"
 LONGEST_RANGE = 100_000
-HARMLESS = (ast.Import, ast.ImportFrom, ast.Pass)  # they are not run, and no value that is read comes from them
+# Imports are not run, and no value that is read comes from them; constants are comments.
+HARMLESS = (ast.Import, ast.ImportFrom, ast.Pass, ast.Constant)
 CONVERT = (
     "prb files are Python programs, which are not run here. If you trust it, convert it: "
     'python -c "from probeinterface import read_prb, write_probeinterface; '
@@ -80,13 +83,13 @@ def _channel_groups(path: Path) -> dict[Any, Any]:
 def _assigned(statements: list[ast.stmt]) -> Any:
     names: dict[str, ast.expr] = {}
     for statement in statements:
-        if isinstance(statement, HARMLESS) or (
-            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        ):
-            continue
-        if not isinstance(statement, ast.Assign) or not all(isinstance(name, ast.Name) for name in statement.targets):
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if not isinstance(target, ast.Name):
+                    raise _NotAValueError(statement)
+                names[target.id] = statement.value
+        elif not isinstance(getattr(statement, "value", statement), HARMLESS):
             raise _NotAValueError(statement)
-        names |= {name.id: statement.value for name in statement.targets if isinstance(name, ast.Name)}
     return _value(names[GROUPS], names, 0) if GROUPS in names else None
 
 
@@ -147,20 +150,28 @@ def _contacts(path: Path, name: Any, values: Any) -> tuple[Any, Any, bool]:
     if not isinstance(channels, tuple) or not channels or not all(type(channel) is int for channel in channels):
         raise ValueError(f"{path}: group {name!r} has the channels {brief(channels)}; expected a list of whole numbers")
     geometry = values.get("geometry")
-    if not geometry:
-        if len(channels) > LARGEST_BUNDLE:
-            raise ValueError(
-                f"{path}: group {name!r} has {len(channels)} channels and no geometry; expected 'geometry': {{channel: "
-                "(x, y), ...}, in micrometres"
-            )
-        step = np.arange(len(channels))
-        return np.array(channels), BUNDLE_PITCH_UM * np.column_stack([step % 2, step // 2]), True
-    # A list is in the order of the channels.
-    rows = dict(zip(channels, geometry, strict=False)) if isinstance(geometry, tuple) else geometry
-    places = [rows.get(channel) if isinstance(rows, dict) else None for channel in channels]
+    if geometry:
+        return np.array(channels), _places(path, name, channels, geometry), False
+    if len(channels) > LARGEST_BUNDLE:
+        raise ValueError(
+            f"{path}: group {name!r} has {len(channels)} channels and no geometry; expected 'geometry': {{channel: "
+            "(x, y), ...}, in micrometres"
+        )
+    step = np.arange(len(channels))
+    return np.array(channels), BUNDLE_PITCH_UM * np.column_stack([step % 2, step // 2]), True
+
+
+def _places(path: Path, name: Any, channels: tuple[int, ...], geometry: Any) -> NDArray[np.float64]:
+    """Return the places of the channels of a group; a list is in the order of the channels."""
+    by_channel = dict(zip(channels, geometry, strict=False)) if isinstance(geometry, tuple) else geometry
+    places = [by_channel.get(channel) if isinstance(by_channel, dict) else None for channel in channels]
     for channel, place in zip(channels, places, strict=True):
-        if not (isinstance(place, tuple) and len(place) == 2 and all(type(value) in (int, float) for value in place)):
+        if not _is_place(place):
             raise ValueError(
                 f"{path}: channel {channel} of group {name!r} has the place {brief(place)}; expected (x, y)"
             )
-    return np.array(channels), np.array(places, dtype=np.float64), False
+    return np.array(places, dtype=np.float64)
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(number) in (int, float) for number in value)

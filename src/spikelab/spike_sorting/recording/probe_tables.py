@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelab.spike_sorting.recording.read_errors import list_some
 from spikelab.system.runlog import warn
-from spikelab.system.tables import Row, numbers, read_rows, whole_number
+from spikelab.system.tables import Row, by_column, numbers, read_rows, whole_number
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ class ContactTable:
             own = [i for i, other in enumerate(names) if other == name]
             probe = Probe(ndim=self.places.shape[1], si_units="um", name=name or None)
             ids = {
-                f"{column}_ids": np.array([self.rows[i].get(column, "") for i in own])
-                for column in ("contact", "shank")
-                if column in self.rows[0]
+                f"{column}_ids": self._texts(column, own) for column in ("contact", "shank") if column in self.rows[0]
             }
             probe.set_contacts(self.places[own], shapes="circle", shape_params={"radius": 5}, **ids)
             if channels is not None:
@@ -73,17 +71,17 @@ class ContactTable:
             group.add_probe(probe)
         return group
 
+    def _texts(self, column: str, rows: Sequence[int]) -> NDArray[np.str_]:
+        return np.array([self.rows[row][column] for row in rows])
+
     def _channels(self, ids: Sequence[str]) -> list[int] | None:
         """Return the row of each contact's channel in the recording; None where the table does not say."""
         key = next((key for key in ("channel_id", "channel") if key in self.rows[0]), None)
         if key is None:
             return None
-        written = [row.get(key, "") for row in self.rows]
+        written = [row[key] for row in self.rows]
         by_id = _by_id(written, ids)
-        counted = None if key == "channel_id" else [whole_number(text) for text in written]
-        by_number = None
-        if counted is not None and all(number is not None and -1 <= number < len(ids) for number in counted):
-            by_number = [int(number or 0) for number in counted]  # -1 is no channel
+        by_number = _by_number(written, len(ids)) if key == "channel" else None
         if by_id is not None and by_number is not None and by_id != by_number:
             raise ValueError(
                 f"{self.path}: the column channel may count the channels from 0, or name them, which are "
@@ -94,16 +92,24 @@ class ContactTable:
             expected = f"ids of channels, which are {list_some(ids)}"
             expected += "" if key == "channel_id" else f", or numbers from 0 to {len(ids) - 1}"
             raise ValueError(f"{self.path}: the column {key} has {brief(written[:8])} ...; expected {expected}")
-        left_out = [name for row, name in enumerate(ids) if row not in set(found)]
-        if left_out:
-            warn(f"{self.path} has no contact of the channels {list_some(left_out)}: they are left out")
+        self._tell_left_out([name for row, name in enumerate(ids) if row not in set(found)])
         return found
+
+    def _tell_left_out(self, channels: Sequence[str]) -> None:
+        if channels:
+            warn(f"{self.path} has no contact of the channels {list_some(channels)}: they are left out")
 
 
 def _by_id(written: Sequence[str], ids: Sequence[str]) -> list[int] | None:
     row_of = {name: row for row, name in enumerate(ids)}
-    found = [row_of.get(text, row_of.get(str(whole_number(text)))) for text in written]
-    return None if None in found else [int(row or 0) for row in found]
+    rows = [row_of.get(text, row_of.get(str(whole_number(text)), -1)) for text in written]
+    return rows if min(rows) >= 0 else None
+
+
+def _by_number(written: Sequence[str], n_channels: int) -> list[int] | None:
+    """Return channels that are counted from 0; -1 is none."""
+    rows = [row for row in map(whole_number, written) if row is not None and -1 <= row < n_channels]
+    return rows if len(rows) == len(written) else None
 
 
 def read_contacts(path: Path) -> ContactTable:
@@ -111,26 +117,31 @@ def read_contacts(path: Path) -> ContactTable:
     rows = read_rows(path, WHAT, blanks=True)
     if not rows:
         raise ValueError(f"{path} is empty; expected {WHAT}")
-    columns = _header(rows[0], path)
-    if columns is None:
+    if all(_is_number(cell) for cell in rows[0].cells if cell):
         columns = _columns_of_numbers(rows, path)
     else:
-        rows = rows[1:]
-    known = [(row, _named(row, columns, path)) for row in rows]
-    known = [(row, cells) for row, cells in known if _has_place(row, cells, path)]
+        columns, rows = _header(rows[0], path), rows[1:]
+    try:
+        cells = [by_column(columns, row) for row in rows]
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}; expected {WHAT}") from error
+    known = [(row, own) for row, own in zip(rows, cells, strict=True) if _has_place(row, own, path)]
     if not known:
         raise ValueError(f"{path} has no contacts; expected {WHAT}")
-    axes = [name for name in columns if AXIS.fullmatch(name)]
-    places = np.empty((len(known), len(axes)))
-    for i, axis in enumerate(sorted(axes)):
-        try:
-            places[:, i] = numbers([cells[axis] for _, cells in known])
-        except ValueError as error:
-            row = next((row for row, cells in known if not _is_number(cells[axis])), known[0][0])
-            raise ValueError(f"{path}, line {row.line}, column {axis}: {error}") from error
-        unit = AXIS.fullmatch(axis)
-        places[:, i] *= UM.get(unit[2], 1.0) if unit else 1.0
-    return ContactTable(path, [cells for _, cells in known], places)
+    axes = sorted(name for name in columns if AXIS.fullmatch(name))
+    places = np.column_stack([_coordinates(axis, known, path) for axis in axes])
+    return ContactTable(path, [own for _, own in known], places)
+
+
+def _coordinates(axis: str, known: Sequence[tuple[Row, dict[str, str]]], path: Path) -> NDArray[np.float64]:
+    """Return the coordinates of a column, in micrometres."""
+    try:
+        values = numbers([cells[axis] for _, cells in known])
+    except ValueError as error:
+        row = next((row for row, cells in known if not _is_number(cells[axis])), known[0][0])
+        raise ValueError(f"{path}, line {row.line}, column {axis}: {error}") from error
+    unit = AXIS.fullmatch(axis)
+    return np.array(values) * (UM.get(unit[2], 1.0) if unit else 1.0)
 
 
 def _is_number(cell: str) -> bool:
@@ -141,24 +152,24 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _header(row: Row, path: Path) -> list[str] | None:
-    """Return the names of the columns; None where the first row has numbers alone."""
-    if all(_is_number(cell) for cell in row.cells if cell):
-        return None
-    columns = []
-    for cell in row.cells:
-        name = cell.strip().lower()
-        columns.append(name if AXIS.fullmatch(name) else COLUMN.get(re.sub(r"[^a-z]", "", name), cell))
-    axes = [name[0] for name in columns if AXIS.fullmatch(name)]
-    if sorted(axes) not in (["x", "y"], ["x", "y", "z"]):
+def _header(row: Row, path: Path) -> list[str]:
+    """Return the columns by the names that are known here."""
+    columns = [_column(cell) for cell in row.cells]
+    axes = sorted(name[0] for name in columns if AXIS.fullmatch(name))
+    if axes not in (["x", "y"], ["x", "y", "z"]):
         raise ValueError(f"{path}, line {row.line}: the columns are {brief(row.cells)}; expected {WHAT}")
     twice = {name for name in columns if name and columns.count(name) > 1}
     if twice:
         raise ValueError(f"{path}, line {row.line}: two columns mean {' and '.join(sorted(twice))}; leave one of them")
-    unknown = [name for name in columns if name and name not in NAMES and not AXIS.fullmatch(name)]
+    unknown = [name for name in columns if not (name in ("", *NAMES) or AXIS.fullmatch(name))]
     if unknown:
         warn(f"{path}: the columns {', '.join(unknown)} are not used; known are x, y, z, {', '.join(NAMES)}")
     return columns
+
+
+def _column(cell: str) -> str:
+    name = cell.lower()
+    return name if AXIS.fullmatch(name) else COLUMN.get(re.sub(r"[^a-z]", "", name), cell)
 
 
 def _columns_of_numbers(rows: Sequence[Row], path: Path) -> list[str]:
@@ -175,13 +186,6 @@ def _columns_of_numbers(rows: Sequence[Row], path: Path) -> list[str]:
         f"{path} has no header, and {' or '.join(map(str, sorted(widths)))} columns: write what they are into the "
         "first line, as channel,x,y or x,y,z"
     )
-
-
-def _named(row: Row, columns: Sequence[str], path: Path) -> dict[str, str]:
-    if any(row.cells[len(columns) :]) or any(cell for name, cell in zip(columns, row.cells, strict=False) if not name):
-        raise ValueError(f"{path}, line {row.line}: more values than columns; expected {WHAT}")
-    cells = [*row.cells, *[""] * len(columns)]
-    return {name: cell for name, cell in zip(columns, cells, strict=False) if name}
 
 
 def _has_place(row: Row, cells: dict[str, str], path: Path) -> bool:

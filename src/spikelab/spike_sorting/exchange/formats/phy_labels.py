@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.system.quoting import from_spreadsheet
 from spikelab.system.runlog import warn
-from spikelab.system.tables import known_name, numbers, read_rows, whole_number
+from spikelab.system.tables import Row, by_column, known_name, numbers, read_rows, whole_number
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 CLUSTER, GROUP = "cluster_id", "group"
@@ -34,11 +34,7 @@ def read_labels(folder: Path, own: Collection[str] | None) -> dict[str, dict[int
     file and line of what is no table of clusters, or contradicts another one.
     """
     columns: dict[str, dict[int, _Cell]] = {}
-    endings = ("tsv", "csv")
-    for path in (path for ending in endings for path in sorted(folder.glob(f"cluster_*.{ending}"))):
-        title = path.stem.removeprefix("cluster_")
-        if title != GROUP and (own is None or title in own or path.stem == ALL_COLUMNS):
-            continue
+    for path in _tables(folder, own):
         for name, cluster, cell in _cells(path):
             first = columns.setdefault(name, {}).setdefault(cluster, cell)
             if first.text != cell.text:
@@ -46,30 +42,44 @@ def read_labels(folder: Path, own: Collection[str] | None) -> dict[str, dict[int
                     f"{cell.where}: cluster {cluster} has {name} {brief(cell.text)}, but {brief(first.text)} in "
                     f"{first.where}; leave one of them"
                 )
-    return {
-        name: {cluster: cell.text for cluster, cell in cells.items()}
-        for name, cells in columns.items()
-        if name == GROUP or name not in (own or ())
-    }
+    persons = [name for name in columns if name == GROUP or name not in (own or ())]
+    return {name: {cluster: cell.text for cluster, cell in columns[name].items()} for name in persons}
 
 
-def _cells(path: Path) -> list[tuple[str, int, _Cell]]:
-    """List column, cluster and cell of each value in a table."""
+def _tables(folder: Path, own: Collection[str] | None) -> Iterator[Path]:
+    """Yield the tables that a person may have written in."""
+    for path in (*sorted(folder.glob("cluster_*.tsv")), *sorted(folder.glob("cluster_*.csv"))):
+        title = path.stem.removeprefix("cluster_")
+        if title == GROUP or not (own is None or title in own or path.stem == ALL_COLUMNS):
+            yield path
+
+
+def _cells(path: Path) -> Iterator[tuple[str, int, _Cell]]:
+    """Yield column, cluster and cell of each value in a table."""
     rows = read_rows(path, WHAT)
     if not rows:
-        return []
+        return
     header = [known_name(name, (CLUSTER, GROUP)) for name in rows[0].cells]
-    if header.count(CLUSTER) != 1 or len(set(filter(None, header))) < len(list(filter(None, header))):
+    named = [name for name in header if name]
+    if CLUSTER not in named or len(set(named)) < len(named):
         raise ValueError(f"{path}, line {rows[0].line}: the columns are {brief(rows[0].cells)}; expected {WHAT}")
-    cells = []
-    for line, values in rows[1:]:
-        cluster = whole_number(dict(zip(header, values, strict=False)).get(CLUSTER, ""))
-        unnamed = [value for name, value in zip([*header, *[""] * len(values)], values, strict=False) if not name]
-        if cluster is None or cluster < 0 or any(unnamed):
-            raise ValueError(f"{path}, line {line}: {brief(values)}; expected {WHAT}")
-        named = [(name, value) for name, value in zip(header, values, strict=False) if name and name != CLUSTER]
-        cells += [(name, cluster, _Cell(from_spreadsheet(v), f"{path}, line {line}")) for name, v in named if v]
-    return cells
+    for row in rows[1:]:
+        cluster, cells = _cluster(path, header, row)
+        for name, text in cells.items():
+            if text:
+                yield name, cluster, _Cell(from_spreadsheet(text), f"{path}, line {row.line}")
+
+
+def _cluster(path: Path, header: Sequence[str], row: Row) -> tuple[int, dict[str, str]]:
+    """Return the cluster of a row, and its other cells by column."""
+    try:
+        cells = by_column(header, row)
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}; expected {WHAT}") from error
+    cluster = whole_number(cells.pop(CLUSTER))
+    if cluster is None or cluster < 0:
+        raise ValueError(f"{path}, line {row.line}: {brief(row.cells)}; expected {WHAT}")
+    return cluster, cells
 
 
 def typed(values: Mapping[int, str]) -> dict[int, Any]:

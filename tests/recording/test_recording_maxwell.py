@@ -197,6 +197,40 @@ def test_spikes_without_traces(tmp_path, noise_counts, config):
     assert "no raw traces" in info.problem
 
 
+def _with_mapping_of(path, channels):
+    """Replace the channels of the mapping of a file that :func:`write_maxwell` wrote."""
+    with h5py.File(path, "a") as file:
+        mapping = file["data_store/data0000/settings/mapping"][()]
+        longer = np.resize(mapping, len(channels))
+        longer["channel"], longer["electrode"] = channels, 7000 + np.arange(len(channels))
+        longer["x"], longer["y"] = 17.5 * np.arange(len(channels)), 35.0 * np.arange(len(channels))
+        del file["data_store/data0000/settings/mapping"]
+        file["data_store/data0000/settings/mapping"] = longer
+
+
+@pytest.mark.parametrize("channels", [[0, 1, 2, 700], [700, 0, 1, 2], [0, 3, 1, 2], [0, 1, -1, 2, 700, 701]])
+def test_electrodes_that_were_not_recorded_are_left_out(channels, tmp_path, noise_counts):
+    counts = noise_counts(3, 5000)
+    write_maxwell(tmp_path / "a.raw.h5", counts, 20_000.0, _line(3))
+    _with_mapping_of(tmp_path / "a.raw.h5", channels)
+    left_out = next(channel for channel in channels if channel > 2)
+    with pytest.warns(UserWarning, match=rf"electrodes that were not recorded .*\(channel {left_out}\)"):
+        recording = MaxwellRecording(tmp_path / "a.raw.h5")
+    recorded = [channel for channel in channels if 0 <= channel <= 2]
+    assert recording.channel_ids.tolist() == [str(channel) for channel in recorded]
+    assert recording.get_property("electrode").tolist() == [7000 + channels.index(channel) for channel in recorded]
+    np.testing.assert_array_equal(recording.get_traces().T, counts[recorded])
+
+
+def test_a_mapping_without_recorded_channels_is_refused(tmp_path, noise_counts):
+    write_maxwell(tmp_path / "a.raw.h5", noise_counts(3, 100), 20_000.0, _line(3))
+    _with_mapping_of(tmp_path / "a.raw.h5", [700, 701])
+    with pytest.raises(
+        ValueError, match=r"7000 \(channel 700\), 7001 \(channel 701\), none is on .* those are 0, 1, 2$"
+    ):
+        MaxwellRecording(tmp_path / "a.raw.h5")
+
+
 def test_incomplete_files(tmp_path, noise_counts, config):
     path = tmp_path / "cut.raw.h5"
     write_maxwell(path, noise_counts(2, 100), 1e4, _line(2))

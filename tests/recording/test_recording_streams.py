@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from formats_by_hand import (
     some_counts,
+    write_blackrock,
     write_edf,
     write_intan,
     write_mcs,
@@ -253,3 +254,13 @@ def test_a_series_of_nwb_is_chosen_by_the_end_of_its_path(tmp_path):
 def test_formats_with_one_stream_need_no_name(write, tmp_path):
     path = write(tmp_path / ("a.h5" if write is write_mcs else "a.dat"), some_counts())
     assert open_recording(path, RecordingConfig()).get_num_channels() == 4
+
+
+@pytest.mark.filterwarnings(NO_PLACES)
+def test_files_of_other_rates_beside_a_blackrock_file(tmp_path):
+    for suffix, n_channels in ((".ns2", 2), (".ns6", 4)):
+        write_blackrock(tmp_path / f"a{suffix}", some_counts(n_channels=n_channels))
+    for suffix, n_channels in ((".ns2", 2), (".ns6", 4)):
+        (stream,) = inspect_file(tmp_path / f"a{suffix}")
+        assert stream.stream_id == suffix[-1]
+        assert open_recording(tmp_path / f"a{suffix}", RecordingConfig()).get_num_channels() == n_channels

@@ -59,7 +59,7 @@ OF_LIBRARIES = (
 )
 # Packages whose name is not that of the module in them.
 PACKAGES = {"pyedflib": "pyEDFlib", "sonpy": "sonpy", "MEArec": "MEArec", "igor2": "igor2", "sklearn": "scikit-learn"}
-NAMED_PACKAGE = re.compile(r"(?:pip install|[Rr]equires|No module named) '?([A-Za-z][\w.\-]*)")
+NAMED_PACKAGE = re.compile(r"(?:pip install|(?i:requires)|No module named) '?([A-Za-z][\w.\-]*)")
 LONGEST_REASON = 400
 NAMES_IN_MESSAGE = 10
 

@@ -15,7 +15,7 @@ VOLTS = ("V", "Volt", "Volts", "mV", "uV")
 NO_UNITS = ("", "arbitrary", "a.u.", "NA", "dimensionless")
 # Names by which acquisition systems call what is beside the electrodes. A name is compared in its words.
 OTHER_WORDS = re.compile(
-    r"(?<![a-z])(sync|adc|dac|nidq|ni-daqmx|obx\d*|aux|auxiliary|supply|digital|din|dout|trigger|stim|stimulation"
+    r"(?<![a-z])(sync|adc|dac|nidq|ni-daqmx|obx\d*|aux|auxiliary|supply|digital|d(?:in|out)|trigger|stim|stimulation"
     r"|accelerometer|acc|mic|piezo|ecu|mcu|analog[ -](in|input|output)|ai|aif|ttl|temperature)(?![a-z])",
     re.IGNORECASE,
 )

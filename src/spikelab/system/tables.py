@@ -52,14 +52,7 @@ def read_rows(path: str | Path, what: str, *, blanks: bool = False) -> list[Row]
     ValueError
         If the file is no table; with its line.
     """
-    text = read_text(path, what)
-    first = next((line for line in text.splitlines() if line.strip()), "").strip()
-    declared = DECLARED.fullmatch(first)
-    separator = declared[1] if declared else _separator(first, blanks=blanks)
-    if declared:
-        text = text.replace(first, "", 1)
-    if separator == " ":
-        text, separator = "\n".join("\t".join(line.split()) for line in text.splitlines()), "\t"
+    text, separator = _divided(read_text(path, what), blanks=blanks)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         rows = [Row(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
@@ -70,10 +63,17 @@ def read_rows(path: str | Path, what: str, *, blanks: bool = False) -> list[Row]
     return [row for row in rows if any(row.cells)]
 
 
-def _separator(first: str, *, blanks: bool) -> str:
-    """Find what separates the columns in the first line."""
+def _divided(text: str, *, blanks: bool) -> tuple[str, str]:
+    """Return the text of a table, and what separates its columns."""
+    first = next((line for line in text.splitlines() if line.strip()), "").strip()
+    declared = DECLARED.fullmatch(first)
+    if declared:
+        return text.replace(first, "", 1), declared[1]
     outside = QUOTED.sub("", first)
-    return next((mark for mark in SEPARATORS if mark in outside), " " if blanks else ",")
+    separator = next((mark for mark in SEPARATORS if mark in outside), None)
+    if separator is None and blanks:
+        return "\n".join("\t".join(line.split()) for line in text.splitlines()), "\t"
+    return text, separator or ","
 
 
 def by_column(columns: Sequence[str], row: Row) -> dict[str, str]:

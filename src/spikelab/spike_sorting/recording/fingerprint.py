@@ -84,20 +84,7 @@ def _describe_file(path: Path, *, sample: bool) -> Iterator[bytes]:
 
 def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
     frames = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
-    scales = (recording.get_channel_gains(), recording.get_channel_offsets())
-    description = [
-        str(recording.get_dtype()),
-        recording.get_num_channels(),
-        frames,
-        recording.get_sampling_frequency(),
-        [str(channel) for channel in recording.channel_ids],
-        [None if values is None else values.tolist() for values in scales],
-        recording.get_channel_locations().tolist() if recording.has_probe() else None,
-        [None if start is None else float(start) for start in (segment._t_start for segment in recording.segments)],
-    ]
-    if (shifts := recording.get_property(SAMPLE_SHIFTS)) is not None:
-        description.append(np.asarray(shifts).tolist())
-    yield json.dumps(description).encode()
+    yield json.dumps(_properties(recording, frames)).encode()
     for segment in range(len(frames)):
         if (times := recording.get_time_info(segment)["time_vector"]) is not None:
             yield from _describe_array(np.asarray(times))
@@ -108,6 +95,23 @@ def _describe_memory(recording: BaseRecording) -> Iterator[bytes]:
         for start in evenly_spaced(n_frames, BLOCK_FRAMES, n_blocks):
             end = min(start + BLOCK_FRAMES, n_frames)
             yield np.ascontiguousarray(recording.get_traces(segment, start, end)).tobytes()
+
+
+def _properties(recording: BaseRecording, frames: Sequence[int]) -> list[Any]:
+    """List what a recording says of itself and its channels."""
+    scales = (recording.get_channel_gains(), recording.get_channel_offsets())
+    shifts = recording.get_property(SAMPLE_SHIFTS)
+    return [
+        str(recording.get_dtype()),
+        recording.get_num_channels(),
+        frames,
+        recording.get_sampling_frequency(),
+        [str(channel) for channel in recording.channel_ids],
+        [None if values is None else values.tolist() for values in scales],
+        recording.get_channel_locations().tolist() if recording.has_probe() else None,
+        [None if start is None else float(start) for start in (segment._t_start for segment in recording.segments)],
+        None if shifts is None else np.asarray(shifts).tolist(),
+    ]
 
 
 class _Chain:

@@ -14,7 +14,7 @@ from spikelab.system.tables import Row, by_column, numbers, read_rows, whole_num
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -57,47 +57,56 @@ class ContactTable:
         from probeinterface import Probe, ProbeGroup
 
         channels = self._channels([str(channel) for channel in recording.channel_ids])
+        names = np.array([row.get("probe", "") for row in self.rows])
         group = ProbeGroup()
-        names = [row.get("probe", "") for row in self.rows]
-        for name in dict.fromkeys(names):
-            own = [i for i, other in enumerate(names) if other == name]
+        for name in dict.fromkeys(names.tolist()):
+            own = np.flatnonzero(names == name).tolist()
             probe = Probe(ndim=self.places.shape[1], si_units="um", name=name or None)
-            ids = {
-                f"{column}_ids": self._texts(column, own) for column in ("contact", "shank") if column in self.rows[0]
-            }
-            probe.set_contacts(self.places[own], shapes="circle", shape_params={"radius": 5}, **ids)
+            probe.set_contacts(
+                self.places[own],
+                shapes="circle",
+                shape_params={"radius": 5},
+                contact_ids=self._texts("contact", own),
+                shank_ids=self._texts("shank", own),
+            )
             if channels is not None:
-                probe.set_device_channel_indices(np.array([channels[i] for i in own]))
+                probe.set_device_channel_indices(np.array(channels)[own])
             group.add_probe(probe)
         return group
 
-    def _texts(self, column: str, rows: Sequence[int]) -> NDArray[np.str_]:
-        return np.array([self.rows[row][column] for row in rows])
+    def _texts(self, column: str, rows: Sequence[int]) -> NDArray[np.str_] | None:
+        return np.array([self.rows[row][column] for row in rows]) if column in self.rows[0] else None
 
     def _channels(self, ids: Sequence[str]) -> list[int] | None:
         """Return the row of each contact's channel in the recording; None where the table does not say."""
-        key = next((key for key in ("channel_id", "channel") if key in self.rows[0]), None)
-        if key is None:
+        key = "channel_id" if "channel_id" in self.rows[0] else "channel"
+        if key not in self.rows[0]:
             return None
         written = [row[key] for row in self.rows]
         by_id = _by_id(written, ids)
         by_number = _by_number(written, len(ids)) if key == "channel" else None
-        if by_id is not None and by_number is not None and by_id != by_number:
+        if by_id and by_number and by_id != by_number:
             raise ValueError(
                 f"{self.path}: the column channel may count the channels from 0, or name them, which are "
                 f"{list_some(ids)}: call the column channel_id if it names them, and renumber them if it counts"
             )
         found = by_id or by_number
         if found is None:
-            expected = f"ids of channels, which are {list_some(ids)}"
-            expected += "" if key == "channel_id" else f", or numbers from 0 to {len(ids) - 1}"
-            raise ValueError(f"{self.path}: the column {key} has {brief(written[:8])} ...; expected {expected}")
-        self._tell_left_out([name for row, name in enumerate(ids) if row not in set(found)])
+            raise ValueError(
+                f"{self.path}: the column {key} has {brief(written[:8])} ...; expected {_expected(key, ids)}"
+            )
+        self._tell_left_out(ids, found)
         return found
 
-    def _tell_left_out(self, channels: Sequence[str]) -> None:
-        if channels:
-            warn(f"{self.path} has no contact of the channels {list_some(channels)}: they are left out")
+    def _tell_left_out(self, ids: Sequence[str], found: Sequence[int]) -> None:
+        left_out = [ids[row] for row in np.setdiff1d(np.arange(len(ids)), found)]
+        if left_out:
+            warn(f"{self.path} has no contact of the channels {list_some(left_out)}: they are left out")
+
+
+def _expected(key: str, ids: Sequence[str]) -> str:
+    numbered = f", or numbers from 0 to {len(ids) - 1}" if key == "channel" else ""
+    return f"ids of channels, which are {list_some(ids)}{numbered}"
 
 
 def _by_id(written: Sequence[str], ids: Sequence[str]) -> list[int] | None:
@@ -117,20 +126,25 @@ def read_contacts(path: Path) -> ContactTable:
     rows = read_rows(path, WHAT, blanks=True)
     if not rows:
         raise ValueError(f"{path} is empty; expected {WHAT}")
-    if all(_is_number(cell) for cell in rows[0].cells if cell):
-        columns = _columns_of_numbers(rows, path)
-    else:
-        columns, rows = _header(rows[0], path), rows[1:]
-    try:
-        cells = [by_column(columns, row) for row in rows]
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}; expected {WHAT}") from error
-    known = [(row, own) for row, own in zip(rows, cells, strict=True) if _has_place(row, own, path)]
+    has_header = not all(_is_number(cell) for cell in rows[0].cells if cell)
+    columns = _header(rows[0], path) if has_header else _columns_of_numbers(rows, path)
+    known = list(_with_places(columns, rows[int(has_header) :], path))
     if not known:
         raise ValueError(f"{path} has no contacts; expected {WHAT}")
     axes = sorted(name for name in columns if AXIS.fullmatch(name))
     places = np.column_stack([_coordinates(axis, known, path) for axis in axes])
     return ContactTable(path, [own for _, own in known], places)
+
+
+def _with_places(columns: Sequence[str], rows: Sequence[Row], path: Path) -> Iterator[tuple[Row, dict[str, str]]]:
+    """Yield the rows of contacts that have a place, with their cells by column."""
+    for row in rows:
+        try:
+            cells = by_column(columns, row)
+        except ValueError as error:
+            raise ValueError(f"{path}, {error}; expected {WHAT}") from error
+        if _has_place(row, cells, path):
+            yield row, cells
 
 
 def _coordinates(axis: str, known: Sequence[tuple[Row, dict[str, str]]], path: Path) -> NDArray[np.float64]:
@@ -158,13 +172,22 @@ def _header(row: Row, path: Path) -> list[str]:
     axes = sorted(name[0] for name in columns if AXIS.fullmatch(name))
     if axes not in (["x", "y"], ["x", "y", "z"]):
         raise ValueError(f"{path}, line {row.line}: the columns are {brief(row.cells)}; expected {WHAT}")
-    twice = {name for name in columns if name and columns.count(name) > 1}
+    _require_understood([name for name in columns if name], row, path)
+    return columns
+
+
+def _require_understood(columns: Sequence[str], row: Row, path: Path) -> None:
+    """Refuse two columns of one meaning, and say which columns have none."""
+    twice = {name for name in columns if columns.count(name) > 1}
     if twice:
         raise ValueError(f"{path}, line {row.line}: two columns mean {' and '.join(sorted(twice))}; leave one of them")
-    unknown = [name for name in columns if not (name in ("", *NAMES) or AXIS.fullmatch(name))]
+    unknown = [name for name in columns if not _is_known(name)]
     if unknown:
         warn(f"{path}: the columns {', '.join(unknown)} are not used; known are x, y, z, {', '.join(NAMES)}")
-    return columns
+
+
+def _is_known(name: str) -> bool:
+    return name in NAMES or AXIS.fullmatch(name) is not None
 
 
 def _column(cell: str) -> str:

@@ -134,11 +134,15 @@ def _write_tables(handoff: Handoff, folder: Path) -> list[str]:
     known = {PHY_NAMES.get(name, name): values for name, values in handoff.columns().items()}
     columns |= {name: values for name, values in known.items() if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)}
     for name, values in columns.items():
-        with (folder / f"cluster_{name}.tsv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["cluster_id", name])
-            writer.writerows((i, _cell(value)) for i, value in enumerate(values) if value is not None)
+        _write_table(folder / f"cluster_{name}.tsv", name, values)
     return list(columns)
+
+
+def _write_table(path: Path, name: str, values: Sequence[Any]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["cluster_id", name])
+        writer.writerows((i, _cell(value)) for i, value in enumerate(values) if value is not None)
 
 
 def _cell(value: Any) -> Any:

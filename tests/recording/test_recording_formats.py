@@ -197,6 +197,25 @@ def test_channels_of_old_open_ephys_with_other_gaps(tmp_path):
     assert (second.start, second.end) == (6 * 1024, N)
 
 
+@pytest.mark.parametrize(
+    ("lost", "late", "ranges"),
+    [
+        (64, None, [(0, CUT), (CUT, N)]),  # too few for the reader to begin a segment
+        (0, 10, [(0, N)]),  # one record is late, the next on time: jitter
+        (3, 10, [(0, CUT), (CUT, N)]),
+        (0, None, [(0, N)]),
+    ],
+)
+def test_short_gaps_of_neuralynx(lost, late, ranges, tmp_path):
+    numbers = jumped(N, 0, CUT, lost)
+    if late is not None:
+        numbers[late * 512 : (late + 1) * 512] += 5
+    path = write_neuralynx(tmp_path / "day", COUNTS, numbers)
+    (parts,) = read_clock(read_file(path, "neuralynx", RecordingConfig()), "neuralynx", str(path)).segments
+    assert [(part.start, part.end) for part in parts] == ranges
+    assert [part.start_s for part in parts] == pytest.approx([5.0, 5.0 + (CUT + lost) / FS][: len(parts)])
+
+
 def test_two_files_of_a_spikeglx_run_have_clocks_of_their_own(tmp_path):
     folder = write_spikeglx(tmp_path / "day_g0", COUNTS, first=3000)
     write_spikeglx(tmp_path / "later" / "day_g0", COUNTS, first=90_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import pairwise
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.clock.breaks import Stretch, stretches
+from spikelab.spike_sorting.recording.clock.breaks import LEAST_FRAMES, Stretch, stretches
 from spikelab.spike_sorting.recording.formats import BIOCAM, BLACKROCK, EDF, INTAN, MAXWELL, MCS_H5, NWB, OPEN_EPHYS
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5
 from spikelab.spike_sorting.recording.open_ephys import index_in_folder
@@ -22,6 +22,7 @@ from spikelab.system.runlog import warn
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.recording.clock.breaks import Vector
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 FEWEST_FRAMES, FARTHEST_PPM = 1000, 1e4
 # Samples of a record of the old Open Ephys format; times that are counted from 1970 are larger than these seconds.
 OLD_RECORD, UNIX_SECONDS = 1024, 1e9
+# Samples of a record of Neuralynx; of fewer records than these the usual distance is not known.
+NEURALYNX_RECORD, FEWEST_RECORDS = 512, 4
 
 
 @dataclass(frozen=True)
@@ -278,11 +281,30 @@ def _of_intan(recording: BaseRecording, path: Path) -> Clock:
 
 def _of_neuralynx(recording: BaseRecording, path: Path) -> Clock:  # noqa: ARG001  one signature for all readers
     """Use the times of the records, which neo counts from the first, and the time at which the file was opened."""
-    neo, clock = recording.neo_reader, _of_spikeinterface(recording)
-    begin = float(neo.global_t_start)
-    segments = tuple(tuple(replace(p, start_s=(p.start_s or 0.0) + begin) for p in parts) for parts in clock.segments)
+    neo, fs = recording.neo_reader, float(recording.get_sampling_frequency())
+    channel = neo.header["signal_channels"][neo.header["signal_channels"]["stream_id"] == recording.stream_id][0]
+    segments = []
+    for segment, records in enumerate(neo._sigs_memmaps[: recording.get_num_segments()]):
+        times = records[str(channel["name"]), str(channel["id"])]["timestamp"].astype(np.float64) / 1e6
+        starts = [0, *_late_records(times, 1 / fs), len(times)]
+        n_frames = int(recording.get_num_samples(segment))
+        ends = [min(end * NEURALYNX_RECORD, n_frames) for end in starts[1:]]
+        frames = zip(starts[:-1], ends, strict=True)
+        segments.append(tuple(Part(first * NEURALYNX_RECORD, end, float(times[first])) for first, end in frames))
     opened = next((head.get("recording_opened") for head in neo.file_headers.values()), None)
-    return Clock(segments, _before(opened, segments[0]) if isinstance(opened, datetime) else "")
+    return Clock(tuple(segments), _before(opened, segments[0]) if isinstance(opened, datetime) else "")
+
+
+def _late_records(times: NDArray[np.float64], per_frame: float) -> list[int]:
+    """Return the records before which frames are missing; one that is late while the next is on time is jitter."""
+    if len(times) < FEWEST_RECORDS:
+        return []
+    steps = np.diff(times)
+    off = steps - np.median(steps)
+    missing = np.abs(off) > LEAST_FRAMES * per_frame
+    with_next, with_last = np.append(off[:-1] + off[1:], off[-1]), np.append(off[0], off[:-1] + off[1:])
+    stays = (np.abs(with_next) > LEAST_FRAMES * per_frame) & (np.abs(with_last) > LEAST_FRAMES * per_frame)
+    return (np.flatnonzero(missing & stays) + 1).tolist()
 
 
 def _of_blackrock(recording: BaseRecording, path: Path) -> Clock:  # noqa: ARG001  one signature for all readers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,12 @@ def test_the_clock_of_the_recording_where_that_of_the_source_does_not_fit(
     assert not clock.is_of_source
     np.testing.assert_allclose(clock.seconds(FRAMES), FRAMES / FS)
     assert clock.zero is None
+
+
+def test_a_clock_that_drifts_is_followed(recorded: Callable[..., BinaryRecording]) -> None:
+    recording = recorded((0, 5.0, ""), (0, 36.0, ""))
+    first, second = recording.epochs
+    drifting = replace(recording, epochs=(first, replace(second, clock_scale=1.01)))
+    clock = clock_of(drifting)
+    np.testing.assert_allclose(clock.seconds(FRAMES), [5, 5.99995, 36, 36.505])
+    np.testing.assert_allclose(clock.intervals(drifting.epochs), [[5, 6], [36, 37.01]])

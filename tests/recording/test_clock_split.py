@@ -185,3 +185,19 @@ def test_shifting_the_clock_shifts_the_times_of_the_file_and_nothing_else(with_a
     assert shifted.replace(metadata={**shifted.metadata, "clock": []}) == sd.replace(
         metadata={**sd.metadata, "clock": []}
     )
+
+
+def test_times_that_drift_against_the_rate_are_followed(tmp_path: Any) -> None:
+    simulated = simulate(n_units=3, n_channels=4, duration_s=6.0)
+    times = 50.0 + np.arange(120_000) * (1.001 / FS)  # 6 ms too slow by the end
+    times[70_000:] += 30.0
+    simulated.recording.set_times(times)
+    with pytest.warns(UserWarning, match="not continuous"):
+        sd = _sorted(simulated.recording, tmp_path)
+    assert sd.metadata["fs_Hz"] == FS
+    for unit, values in enumerate(sd.neuron_attributes):
+        np.testing.assert_allclose(sd.times(unit, "file") / 1000, times[values["spike_train_samples"]], atol=1e-6)
+    later = sd.subtime(4500.0, 5500.0, shift_to=0.0)
+    for unit in range(sd.N):
+        inside = (sd.train[unit] >= 4500.0) & (sd.train[unit] < 5500.0)
+        np.testing.assert_allclose(later.times(unit, "file"), sd.times(unit, "file")[inside])

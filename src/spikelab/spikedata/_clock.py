@@ -81,7 +81,8 @@ def stretches_on_file(sd: BaseSpikeData) -> NDArray[np.float64]:
     table = _table(sd)
     starts = np.clip([entry["ms"] for entry in table], sd.start_time, sd.end_time)
     _, begun = _on_file(table, starts)
-    spans: NDArray[np.float64] = np.column_stack([begun, begun + np.diff([*starts, sd.end_time])])
+    scales = np.array([entry.get("scale", 1.0) for entry in table])
+    spans: NDArray[np.float64] = np.column_stack([begun, begun + scales * np.diff([*starts, sd.end_time])])
     if len({entry["zero"] for entry in table}) > 1 or (spans[1:, 0] < spans[:-1, 1] - OVERLAP_MS).any():
         raise ValueError(
             "the clocks of the files overlap or have different zeros: no single line of time holds them. Take "
@@ -108,8 +109,13 @@ def _on_file(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the entry of the table in which each time lies, and the times on the file's clock, in ms."""
     stretch = _epochs.epoch_of(times, np.array([entry["ms"] for entry in table[1:]]))
-    offsets = np.array([1000.0 * entry["clock_s"] - entry["ms"] for entry in table])
-    return stretch, times + offsets[stretch]
+    starts, begun, scales = (
+        np.array(values)
+        for values in zip(
+            *((entry["ms"], 1000.0 * entry["clock_s"], entry.get("scale", 1.0)) for entry in table), strict=True
+        )
+    )
+    return stretch, begun[stretch] + (times - starts[stretch]) * scales[stretch]
 
 
 def _zero(text: str) -> datetime:

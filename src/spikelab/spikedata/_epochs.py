@@ -27,8 +27,8 @@ EPOCH_KEYS = ("rec_chunks_ms", "rec_chunks_frames", "rec_chunk_names", "rec_chun
 EPOCH_ATTRIBUTES = ("epoch_templates", "epoch_snr", "epoch_std_norm")
 SOURCES_KEY = "rec_chunk_sources"  # one entry per epoch too: the file, segment and frames that the epoch came from
 # Stretches in which the file's clock does not jump, which are the epochs: {"ms": start on the clock of this object,
-# "clock_s": the same time on the file's clock, "zero": date and time at which that clock shows 0}. The first may start
-# before the data, where these were cut.
+# "clock_s": the same time on the file's clock, "zero": date and time at which that clock shows 0, "scale": seconds on
+# it for each second by the sampling rate}. The first may start before the data, where these were cut.
 CLOCK_KEY = "clock"
 FILES_KEY = "source_files"  # every file of a concatenation
 TEMPLATES = ("template", "template_windowed", "template_full")

@@ -31,9 +31,10 @@ def build_spikedata(
 
     Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
     rec_chunk_sources (file, segment and frame of each epoch); clock (where the file has one: of each epoch its start
-    ``ms``, the same time on the file's clock, ``clock_s``, and the date at which that clock shows 0, ``zero``); with
-    several epochs rec_chunks_frames, rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files
-    source_files, those of which nothing was kept included.
+    ``ms``, the same time on the file's clock, ``clock_s``, the date at which that clock shows 0, ``zero``, and how much
+    time passes on it for each second by the sampling rate, ``scale``); with several epochs rec_chunks_frames,
+    rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files source_files, those of which nothing was
+    kept included.
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
@@ -131,7 +132,13 @@ def _epoch_table(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
     table: dict[str, Any] = {"rec_chunk_sources": sources}
     if any(epoch.clock_start_s is not None for epoch in epochs):
         table["clock"] = [
-            {"ms": e.start_frame * 1000.0 / fs, "clock_s": e.clock_start_s, "zero": e.clock_zero} for e in epochs
+            {
+                "ms": e.start_frame * 1000.0 / fs,
+                "clock_s": e.clock_start_s,
+                "zero": e.clock_zero,
+                "scale": e.clock_scale,
+            }
+            for e in epochs
         ]
     if len(epochs) > 1:
         table["rec_chunks_frames"] = [[epoch.start_frame, epoch.end_frame] for epoch in epochs]

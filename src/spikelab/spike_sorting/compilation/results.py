@@ -170,8 +170,8 @@ def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:
     ``units`` is a struct array in the order of ``sorted.mat``, with the fields of ``save_dl_data`` and snr, std_norm
     and amplitude (uV); ``locations`` (channels, 2) are micrometres, ``fs`` is in Hz; ``n_samples``; ``epochs`` is a
     struct array with name, source_file, start_frame, end_frame and, on the file's own clock, clock_start_s (NaN where
-    the file has none) and clock_zero, the date at which that clock shows 0. Frames count from 0, and an epoch ends
-    before its end_frame.
+    the file has none), clock_zero, the date at which that clock shows 0, and clock_scale, the seconds on it for each
+    second by the sampling rate. Frames count from 0, and an epoch ends before its end_frame.
     """
     ordered = sd.subset(_sorted_order(sd))
     units = _compiled_units(ordered, CompilationConfig(save_dl_data=True))
@@ -185,6 +185,7 @@ def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:
             "end_frame": epoch.end_frame,
             "clock_start_s": np.nan if epoch.clock_start_s is None else epoch.clock_start_s,
             "clock_zero": epoch.clock_zero,
+            "clock_scale": epoch.clock_scale,
         }
         for epoch in epochs
     ]

@@ -42,6 +42,8 @@ class Epoch:
         Time of the first frame on the file's own clock, in seconds; None where the file has none.
     clock_zero : str
         Date and time, ISO 8601, at which the file's clock shows 0; "" where the file does not say.
+    clock_scale : float
+        Seconds on the file's clock for each second by the sampling rate: 1.0001 where the rate is off by 100 ppm.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class Epoch:
     source_index: int = 0
     clock_start_s: float | None = None
     clock_zero: str = ""
+    clock_scale: float = 1.0
 
     @property
     def n_frames(self) -> int:

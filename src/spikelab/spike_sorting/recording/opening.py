@@ -218,6 +218,7 @@ def _segments(files: Sequence[_File]) -> list[Segment]:
             stretch.source_start_frame,
             stretch.start_s,
             file.clock_zero,
+            stretch.scale,
         )
         for index, file in enumerate(files)
         for segment, stretch in enumerate(file.stretches)

@@ -77,6 +77,7 @@ class Segment:
     source_start_frame: int = 0  # first frame in that segment of the file
     clock_start_s: float | None = None  # time of the first frame on the file's clock
     clock_zero: str = ""  # date and time at which that clock shows 0
+    clock_scale: float = 1.0  # seconds on that clock for each second by the sampling rate
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ def epochs_of_cuts(cuts: Sequence[Cut], sampling_frequency: float) -> tuple[Epoc
                 source_segment=segment.source_segment,
                 source_start_frame=segment.source_start_frame + cut.start,
                 source_index=segment.source_index,
-                clock_start_s=None if begun is None else begun + cut.start / sampling_frequency,
+                clock_start_s=None if begun is None else begun + segment.clock_scale * cut.start / sampling_frequency,
                 clock_zero=segment.clock_zero,
+                clock_scale=segment.clock_scale,
             )
         )
         position = epochs[-1].end_frame

@@ -29,9 +29,8 @@ class ExportClock:
     Attributes
     ----------
     first_frames : numpy.ndarray of int64, shape (epochs,)
-    starts_s : numpy.ndarray of float64, shape (epochs,)
-        Seconds of these frames.
-    sampling_frequency : float
+    starts_s, rates_hz : numpy.ndarray of float64, shape (epochs,)
+        Seconds of these frames, and frames per second.
     is_of_source : bool
         False for the clock of the sorted recording, which starts at 0 and has no gaps.
     zero : datetime or None
@@ -40,7 +39,7 @@ class ExportClock:
 
     first_frames: IntArray
     starts_s: NDArray[np.float64]
-    sampling_frequency: float
+    rates_hz: NDArray[np.float64]
     is_of_source: bool
     zero: datetime | None = None
 
@@ -48,30 +47,33 @@ class ExportClock:
         """Convert frames of the recording."""
         frames = np.asarray(frames, dtype=np.int64)
         epoch = np.searchsorted(self.first_frames, frames, side="right") - 1
-        seconds: NDArray[np.float64] = (
-            self.starts_s[epoch] + (frames - self.first_frames[epoch]) / self.sampling_frequency
-        )
+        into_epoch = (frames - self.first_frames[epoch]) / self.rates_hz[epoch]
+        seconds: NDArray[np.float64] = self.starts_s[epoch] + into_epoch
         return seconds
 
-    def interval(self, epoch: Epoch) -> tuple[float, float]:
-        """Return start and end of an epoch."""
-        start = float(self.seconds(np.array([epoch.start_frame]))[0])
-        return start, start + epoch.n_frames / self.sampling_frequency
+    def intervals(self, epochs: Sequence[Epoch]) -> list[list[float]]:
+        """Return start and end of the epochs."""
+        lengths = np.array([epoch.n_frames for epoch in epochs]) / self.rates_hz
+        intervals: list[list[float]] = np.column_stack([self.starts_s, self.starts_s + lengths]).tolist()
+        return intervals
 
 
 def clock_of(recording: BinaryRecording) -> ExportClock:
     """Choose the clock of the source where it puts all epochs on one ascending line, else that of the recording."""
-    epochs, fs = recording.epochs, recording.sampling_frequency
+    epochs, fs = recording.epochs, float(recording.sampling_frequency)
     first = np.array([epoch.start_frame for epoch in epochs], dtype=np.int64)
+    own = ExportClock(first, first / fs, np.full(len(epochs), fs), is_of_source=False)
     placed = _on_one_line(epochs)
     if placed is None:
-        return ExportClock(first, first / fs, fs, is_of_source=False)
+        return own
     starts, zero = placed
-    ends = starts + np.array([epoch.n_frames for epoch in epochs]) / fs
-    if (starts[1:] < ends[:-1] - OVERLAP_S).any():
+    rates = np.array([fs / epoch.clock_scale for epoch in epochs])
+    clock = ExportClock(first, starts, rates, is_of_source=True, zero=zero)
+    spans = np.array(clock.intervals(epochs))
+    if (spans[1:, 0] < spans[:-1, 1] - OVERLAP_S).any():
         logger.warning("the epochs overlap or go back on the clock of their files: times are those of the recording")
-        return ExportClock(first, first / fs, fs, is_of_source=False)
-    return ExportClock(first, starts, fs, is_of_source=True, zero=zero)
+        return own
+    return clock
 
 
 def _on_one_line(epochs: Sequence[Epoch]) -> tuple[NDArray[np.float64], datetime | None] | None:
@@ -79,12 +81,11 @@ def _on_one_line(epochs: Sequence[Epoch]) -> tuple[NDArray[np.float64], datetime
     starts = [epoch.clock_start_s for epoch in epochs]
     if not starts or None in starts:
         return None
-    zeros = [epoch.clock_zero for epoch in epochs]
-    if len(set(zeros)) == 1 and (zeros[0] or len({epoch.source_index for epoch in epochs}) == 1):
-        return np.array(starts, dtype=np.float64), _moment(zeros[0]) if zeros[0] else None
-    if not all(zeros):  # clocks of several files, each with a zero of its own that is not known
-        return None
-    moments = [_moment(zero) for zero in zeros]
+    if not all(epoch.clock_zero for epoch in epochs):
+        # Nobody knows how the clocks of several files stand to one another.
+        of_one_file = len({(epoch.source_index, epoch.clock_zero) for epoch in epochs}) == 1
+        return (np.array(starts, dtype=np.float64), None) if of_one_file else None
+    moments = [_moment(epoch.clock_zero) for epoch in epochs]
     return np.array(starts) + [(moment - moments[0]).total_seconds() for moment in moments], moments[0]
 
 

@@ -179,8 +179,7 @@ def _add_epochs(file: Any, recording: BinaryRecording, clock: ExportClock) -> No
         ),
     ):
         file.add_epoch_column(name, description)
-    for epoch in recording.epochs:
-        start, stop = clock.interval(epoch)
+    for epoch, (start, stop) in zip(recording.epochs, clock.intervals(recording.epochs), strict=True):
         file.add_epoch(
             start_time=start,
             stop_time=stop,
@@ -209,7 +208,7 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff, clock: ExportClock) -> N
     for name in columns:
         file.add_unit_column(name, ABOUT.get(name, name.replace("_", " ")))
     file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
-    intervals = [list(clock.interval(epoch)) for epoch in recording.epochs]
+    intervals = clock.intervals(recording.epochs)
     groups, everywhere = file.electrodes["group"], list(range(recording.n_channels))
     for row, (unit, frames) in enumerate(zip(handoff.trains.unit_ids, handoff.trains.samples, strict=True)):
         file.add_unit(
@@ -274,7 +273,7 @@ def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording, clock: Export
 def _times_of_frames(pynwb: Any, recording: BinaryRecording, clock: ExportClock) -> dict[str, Any]:
     """Return the first time and the rate, or the time of every frame where frames are missing between the epochs."""
     if not clock.is_of_source or len(recording.epochs) == 1:
-        return {"rate": float(recording.sampling_frequency), "starting_time": float(clock.starts_s[0])}
+        return {"rate": float(clock.rates_hz[0]), "starting_time": float(clock.starts_s[0])}
     from hdmf.data_utils import GenericDataChunkIterator
 
     class FrameTimes(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types

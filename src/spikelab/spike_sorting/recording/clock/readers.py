@@ -47,11 +47,14 @@ class Part:
         Half-open range of frames of the segment.
     start_s : float or None
         Time of the first frame on the clock of the file, in seconds; None where the file has none.
+    step_s : float or None
+        Mean time from frame to frame on that clock, in seconds; None where it is that of the sampling rate.
     """
 
     start: int
     end: int
     start_s: float | None = None
+    step_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,15 @@ def _of_neo(recording: BaseRecording) -> Clock:
 
 
 def _timed(found: Sequence[Stretch], per_unit: float = 1.0, offset: float = 0.0) -> tuple[Part, ...]:
-    return tuple(Part(stretch.start, stretch.end, stretch.first * per_unit + offset) for stretch in found)
+    return tuple(
+        Part(
+            stretch.start,
+            stretch.end,
+            stretch.first * per_unit + offset,
+            stretch.step * per_unit if stretch.step and stretch.end - stretch.start > FEWEST_FRAMES else None,
+        )
+        for stretch in found
+    )
 
 
 def _numbered(numbers: Vector, fs: float, offset: float = 0.0) -> tuple[Part, ...]:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.recording.clock.readers import Clock
+    from spikelab.spike_sorting.recording.clock.readers import Clock, Part
 
 LISTED = 3
 
@@ -23,6 +25,7 @@ class Stretched:
     source_segment: int
     source_start_frame: int
     start_s: float | None
+    scale: float = 1.0  # seconds on the file's clock for each second by the sampling rate
 
 
 def split_at_breaks(
@@ -36,15 +39,31 @@ def split_at_breaks(
 
     if clock.rate is not None and clock.rate != recording.get_sampling_frequency():
         recording = RetimedRecording(recording, clock.rate)
-    parts = [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
-    long = [(segment, part) for segment, part in parts if part.end - part.start >= fewest_frames]
-    _tell(recording, clock, where, n_short=len(parts) - len(long) if long else 0)
+    long, n_short = _long(clock, fewest_frames)
+    _tell(recording, clock, where, n_short if long else 0)
     if not long:
         return recording, [Stretched(segment, 0, None) for segment in range(recording.get_num_segments())]
-    stretched = [Stretched(segment, part.start, part.start_s) for segment, part in long]
-    whole = [(s, 0, int(recording.get_num_samples(s))) for s in range(recording.get_num_segments())]
     pieces = [(segment, part.start, part.end) for segment, part in long]
-    return recording if pieces == whole else PiecesRecording(recording, pieces), stretched
+    stretched = _stretched(long, float(recording.get_sampling_frequency()))
+    return recording if pieces == _whole(recording) else PiecesRecording(recording, pieces), stretched
+
+
+def _long(clock: Clock, fewest_frames: int) -> tuple[list[tuple[int, Part]], int]:
+    """Return segment and part of each stretch that can be filtered, and the number of the others."""
+    parts = [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
+    long = [(segment, part) for segment, part in parts if part.end - part.start >= fewest_frames]
+    return long, len(parts) - len(long)
+
+
+def _stretched(parts: Sequence[tuple[int, Part]], fs: float) -> list[Stretched]:
+    return [
+        Stretched(segment, part.start, part.start_s, 1.0 if part.step_s is None else part.step_s * fs)
+        for segment, part in parts
+    ]
+
+
+def _whole(recording: BaseRecording) -> list[tuple[int, int, int]]:
+    return [(segment, 0, int(recording.get_num_samples(segment))) for segment in range(recording.get_num_segments())]
 
 
 def _tell(recording: BaseRecording, clock: Clock, where: str, n_short: int) -> None:

@@ -268,7 +268,11 @@ def test_empty_list_gives_an_empty_list() -> None:
         ({"sorter": "threshold", "snr_mim": 3}, TypeError, "Unknown parameter 'snr_mim'.*snr_min"),
         ({"sorter": "threshold", "sorter_params": {"detect_treshold": 4}}, ValueError, "detect_threshold"),
         ({"sorter": "threshold", "isi_violation_method": "x"}, ValueError, "must be one of"),
-        ({"sorter": "threshold", "results_folders": ["a", "b"]}, ValueError, "2 entries for 1 recordings"),
+        (
+            {"sorter": "threshold", "results_folders": ["a", "b"]},
+            ValueError,
+            "2 entries for 1 recordings; expected a list of the same length",
+        ),
     ],
 )
 def test_impossible_calls_are_refused_before_any_file_is_touched(

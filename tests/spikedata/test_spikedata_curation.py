@@ -39,10 +39,21 @@ def test_firing_rate():
     assert sd.curate_by_firing_rate()[0].N == 2
 
 
-def test_firing_rate_without_length_is_nan_and_fails():
-    kept, result = SpikeData([[0], [0]]).curate_by_firing_rate(0)
+def test_firing_rate_without_length_is_zero():
+    kept, result = SpikeData([[0], [0]]).curate_by_firing_rate(0.05)
     assert kept.N == 0
-    assert np.isnan(result["metric"]).all()
+    assert result["metric"].tolist() == [0.0, 0.0]
+
+
+def test_the_history_can_be_built_from_the_class():
+    sd = SpikeData([[1], [2]], length=10)
+    kept, result = sd.curate_by_min_spikes(1)
+    assert SpikeData.build_curation_history(sd, kept, {"spikes": result})["curated_final"] == [0, 1]
+
+
+def test_a_metric_without_a_source_names_what_measures_it():
+    with pytest.raises(EmptyWaveformMetricsError, match="compute_waveform_metrics"):
+        SpikeData([[1]], length=10).curate_by_snr(5)
 
 
 def brute_violations(train, threshold, min_isi, chunks, length):
@@ -84,7 +95,7 @@ def test_isi_violation_details():
     np.testing.assert_allclose(curation.isi_violations(sd), [2 / 6, 0, 0])  # 1.5 is none, 0 is one
     np.testing.assert_allclose(curation.isi_violations(sd, min_isi_ms=0.5), [1 / 6, 0, 0])
     np.testing.assert_allclose(curation.isi_violations(sd, method="hill"), [2 / (2 * 6 * 0.0015) / 6, 0, 0])
-    with pytest.raises(ValueError, match=r"'method' must be one of \{'percent', 'hill'\}, got 'x'"):
+    with pytest.raises(ValueError, match=r"method must be one of \{'percent', 'hill'\}, got 'x'"):
         sd.curate_by_isi_violations(method="x")
     with pytest.raises(ValueError, match="'threshold_ms' must be a positive"):
         sd.curate_by_isi_violations(threshold_ms=0)

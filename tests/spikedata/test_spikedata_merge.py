@@ -161,7 +161,9 @@ def test_positions_from_channels_and_templates_from_raw_data():
 
 
 def test_what_is_missing_is_said():
-    with pytest.raises(ValueError, match=r"1 of 2 units have no position; expected .* 'x' and 'y'"):
+    with pytest.raises(
+        ValueError, match=r"1 of 2 units have no position; expected .* 'x' and 'y'.*unit_locations is None"
+    ):
         SpikeData([[1], [2]], neuron_attributes=[unit(1), {}]).curate_by_merge_duplicates()
     no_template = [{"x": 0.0, "y": 0.0}] * 2
     with pytest.raises(EmptyWaveformMetricsError, match="'template'") as error:

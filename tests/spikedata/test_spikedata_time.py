@@ -303,7 +303,7 @@ def test_rates():
     sd = SpikeData([[1, 2], []], length=500)
     np.testing.assert_allclose(sd.rates(), [0.004, 0])
     np.testing.assert_allclose(sd.rates("Hz"), [4, 0])
-    assert np.isnan(SpikeData([[0]]).rates()).all()
+    assert SpikeData([[0]]).rates().tolist() == [0.0]
     with pytest.raises(ValueError, match=r"must be one of \{'kHz', 'Hz'\}, got 'MHz'"):
         sd.rates("MHz")
 
@@ -320,3 +320,9 @@ def test_intervals_do_not_cross_epochs(values, cuts):
             inside = sorted(t for t in train if a <= t and (t < b or i == len(chunks) - 1))
             expected += [y - x for x, y in itertools.pairwise(inside)]
         np.testing.assert_array_equal(found, expected)
+
+
+def test_more_names_than_epochs_are_no_matter():
+    metadata = {"rec_chunks_ms": [[0, 50], [50, 100]], "rec_chunk_names": ["a", "b", "c"]}
+    epochs = SpikeData([[10, 60]], length=100, metadata=metadata).split_epochs()
+    assert [epoch.metadata["epoch_name"] for epoch in epochs] == ["a", "b"]

@@ -65,10 +65,16 @@ def test_n_pads_and_must_not_cut():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": [[1], [np.nan]]}, r"unit 1: spike time nan is not a finite"),
+        ({"train": [[1], [np.nan]]}, r"unit 1: spike time NaN is not a finite"),
         ({"train": [[np.inf, 1]]}, r"unit 0: spike time inf is not a finite"),
-        ({"train": [[1], [-0.5, 2]]}, r"unit 1: spike time -0.5 ms is outside of the data, \[0.0, 2.0\] ms"),
-        ({"train": [[1, 30]], "length": 20}, r"unit 0: spike time 30.0 ms is outside of the data, \[0.0, 20.0\] ms"),
+        (
+            {"train": [[1], [-0.5, 2]]},
+            r"unit 1: spike time -0.5 ms is outside of the data, \[0.0, 2.0\] ms: it is before start_time",
+        ),
+        (
+            {"train": [[1, 30]], "length": 20},
+            r"unit 0: spike time 30.0 ms is outside of the data, \[0.0, 20.0\] ms: it exceeds end of time window",
+        ),
         ({"train": [[[1, 2]]]}, r"one-dimensional .* shape \(1, 2\)"),
         ({"train": [], "length": -1}, r"'length' must not be negative, got -1.0 ms"),
         ({"train": [], "length": np.inf}, r"'length' must be a finite time"),

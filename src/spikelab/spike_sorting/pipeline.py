@@ -122,7 +122,7 @@ def sort_multistream(
     """
     for keyword in RESERVED_BY_MULTISTREAM:
         if keyword in kwargs:
-            raise ValueError(f"sort_multistream sets '{keyword}' for each stream itself; leave it out")
+            raise ValueError(f"Do not pass '{keyword}': sort_multistream sets it for each stream itself")
     config = _complete_config(config, sorter, kwargs)
     streams = checked_streams(recording, stream_ids, config)
     (entry,) = as_list(recording)

@@ -94,7 +94,7 @@ def rates(sd: BaseSpikeData, unit: Literal["kHz", "Hz"] = "kHz") -> NDArray[np.f
     Returns
     -------
     numpy.ndarray of float64, shape (N,)
-        NaN where the length is zero.
+        0 where the length is zero.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def rates(sd: BaseSpikeData, unit: Literal["kHz", "Hz"] = "kHz") -> NDArray[np.f
     if unit not in ("kHz", "Hz"):
         raise ValueError(f"'unit' must be one of {{'kHz', 'Hz'}}, got {unit!r}")
     if sd.length == 0:
-        return np.full(sd.N, np.nan)
+        return np.zeros(sd.N)
     return sd.spike_counts / (sd.length if unit == "kHz" else sd.length / 1000)
 
 

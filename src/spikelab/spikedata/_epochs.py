@@ -331,7 +331,8 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
     for key in EPOCH_KEYS:
         if key in metadata:
-            cut[key] = [value for value, is_left in zip(metadata[key], left, strict=True) if is_left]
+            values = metadata[key][: len(left)] if key == "rec_chunk_names" else metadata[key]  # people give too many
+            cut[key] = [value for value, is_left in zip(values, left, strict=True) if is_left]
     moved = clipped[left] + interval.shift
     cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):

@@ -162,7 +162,7 @@ def _positions(sd: BaseSpikeData) -> FloatArray:
     if unknown.any():
         raise ValueError(
             f"{unknown.sum()} of {sd.N} units have no position; expected the neuron attributes 'x' and 'y' in "
-            "micrometres, or 'channel' with metadata['channel_locations']"
+            "micrometres, or 'channel' with metadata['channel_locations'] (unit_locations is None)"
         )
     return positions
 

@@ -40,7 +40,7 @@ def _sorted_train(times: ArrayLike, unit: int) -> FloatArray:
         array.sort()  # NaN goes to the end
     if len(array) and not (math.isfinite(array[0]) and math.isfinite(array[-1])):
         odd = array[~np.isfinite(array)][0]
-        raise ValueError(f"unit {unit}: spike time {odd} is not a finite number of ms")
+        raise ValueError(f"unit {unit}: spike time {'NaN' if odd != odd else odd} is not a finite number of ms")
     return array
 
 
@@ -95,8 +95,12 @@ def data_length(length: float | None, start: float, trains: Sequence[FloatArray]
     end = start + length
     for unit, times in enumerate(trains):
         if len(times) and (times[0] < start or times[-1] > end):
-            outside = times[0] if times[0] < start else times[-1]
-            raise ValueError(f"unit {unit}: spike time {outside} ms is outside of the data, [{start}, {end}] ms")
+            outside, where = (times[-1], "exceeds end of time window")
+            if times[0] < start:
+                outside, where = times[0], "is before start_time"
+            raise ValueError(
+                f"unit {unit}: spike time {outside} ms is outside of the data, [{start}, {end}] ms: it {where}"
+            )
     return length
 
 

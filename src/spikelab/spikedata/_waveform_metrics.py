@@ -45,7 +45,8 @@ def _require_raw_data(sd: BaseSpikeData, name: str | None) -> None:
     if sd.raw_data.size == 0 or len(sd.raw_time) < 2:
         raise EmptyWaveformMetricsError(
             f"{name or 'waveform metrics'} cannot be computed: not every unit has the neuron attribute and raw_data is "
-            "empty. Attach raw_data (channels, samples) in microvolts, or leave this criterion out (None)",
+            "empty. Attach raw_data (channels, samples) in microvolts, from which compute_waveform_metrics measures "
+            "it, or leave this criterion out (None)",
             metric_name=name,
         )
 

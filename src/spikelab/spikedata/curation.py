@@ -72,7 +72,7 @@ def curate_by_firing_rate(sd: Data, min_rate_hz: float | None = 0.05) -> tuple[D
     Returns
     -------
     SpikeData, dict
-        ``metric`` is the rate in Hz; NaN where the data have no length.
+        ``metric`` is the rate in Hz; 0 where the data have no length.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def isi_violations(
     [0.25, 0.0]
     """
     if method not in ("percent", "hill"):
-        raise ValueError(f"'method' must be one of {{'percent', 'hill'}}, got {method!r}")
+        raise ValueError(f"method must be one of {{'percent', 'hill'}}, got {method!r}")
     if not threshold_ms > 0:
         raise ValueError(f"'threshold_ms' must be a positive number of ms, got {threshold_ms}")
     starts = _epochs.starts_ms(sd.metadata)

@@ -81,6 +81,7 @@ class SpikeData(BaseSpikeData):
     curate_by_merge_duplicates = curation.curate_by_merge_duplicates
     curate = curation.curate
     compute_waveform_metrics = curation.compute_waveform_metrics
+    build_curation_history = staticmethod(curation.build_curation_history)
 
     to_pynapple = _pynapple.to_pynapple
 

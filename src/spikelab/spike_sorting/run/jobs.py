@@ -182,7 +182,9 @@ def _folders(name: str, folders: Sequence[Any] | None, count: int) -> list[Path 
     if isinstance(folders, str | os.PathLike):
         folders = [folders]
     if len(folders) != count:
-        raise ValueError(f"{name} has {len(folders)} entries for {count} recordings; give one per recording or None")
+        raise ValueError(
+            f"{name} has {len(folders)} entries for {count} recordings; expected a list of the same length, or None"
+        )
     return [None if folder is None else Path(folder).absolute() for folder in folders]
 
 

@@ -225,9 +225,14 @@ def write_mcs(path: Path, counts: np.ndarray, numbers: np.ndarray | None = None,
             ("ChannelID", "<i4"), ("Label", "S8"), ("Unit", "S4"), ("Exponent", "<i4"), ("ADZero", "<i4"),
             ("Tick", "<i8"), ("ConversionFactor", "<i8"),
         ])  # fmt: skip
+        stream.attrs["Label"], stream.attrs["DataSubType"] = "Electrode Raw Data", "Electrode"
+        other = file.create_group("Data/Recording_0/AnalogStream/Stream_1")
+        other.attrs["Label"], other.attrs["DataSubType"] = "Analog Data1", "Auxiliary"
         info["ChannelID"], info["Label"] = np.arange(len(info)), [f"{i}".encode() for i in range(len(info))]
         info["Unit"], info["Exponent"], info["Tick"], info["ConversionFactor"] = b"V", -9, tick, 195
         stream["InfoChannel"] = info
+        other["ChannelData"], other["ChannelDataTimeStamps"] = np.zeros((1, n_frames), "<i4"), np.array(table)
+        other["InfoChannel"] = info[:1]
     return path
 
 

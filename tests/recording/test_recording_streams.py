@@ -26,6 +26,7 @@ from spikelab.cli import cli
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.config import RecordingConfig, SortingPipelineConfig
 from spikelab.spike_sorting.recording import inspect_file, list_streams, open_recording, write_maxwell
+from spikelab.spike_sorting.recording.mcs_recording import McsRecording
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, holds_electrodes
 from spikelab.spike_sorting.run.jobs import checked_streams
@@ -251,7 +252,7 @@ def test_a_series_of_nwb_is_chosen_by_the_end_of_its_path(tmp_path):
 
 @pytest.mark.parametrize("write", [write_mcs, write_neuroscope])
 @pytest.mark.filterwarnings(NO_PLACES)
-def test_formats_with_one_stream_need_no_name(write, tmp_path):
+def test_formats_with_one_stream_of_electrodes_need_no_name(write, tmp_path):
     path = write(tmp_path / ("a.h5" if write is write_mcs else "a.dat"), some_counts())
     assert open_recording(path, RecordingConfig()).get_num_channels() == 4
 
@@ -264,3 +265,40 @@ def test_files_of_other_rates_beside_a_blackrock_file(tmp_path):
         (stream,) = inspect_file(tmp_path / f"a{suffix}")
         assert stream.stream_id == suffix[-1]
         assert open_recording(tmp_path / f"a{suffix}", RecordingConfig()).get_num_channels() == n_channels
+
+
+def test_streams_of_mcs(tmp_path):
+    electrodes, other = inspect_file(write_mcs(tmp_path / "a.h5", some_counts()))
+    assert (electrodes.stream_id, electrodes.stream_name, electrodes.electrodes) == ("0", "Electrode Raw Data", True)
+    assert (other.stream_id, other.stream_name, other.electrodes, other.n_channels) == ("1", "Analog Data1", False, 1)
+
+
+def test_rows_and_zero_of_mcs(tmp_path):
+    from numpy.lib.recfunctions import append_fields
+
+    counts = some_counts(100)
+    with h5py.File(write_mcs(tmp_path / "a.h5", counts), "r+") as file:
+        stream = file["Data/Recording_0/AnalogStream/Stream_0"]
+        info = append_fields(stream["InfoChannel"][()], "RowIndex", [3, 2, 1, 0], usemask=False)
+        info["ADZero"] = 10
+        del stream["InfoChannel"]
+        stream["InfoChannel"] = info
+        file.create_group("Data/Recording_1")
+    with pytest.warns(UserWarning, match="has 2 recordings, of which the first is used: Recording_1"):
+        recording = McsRecording(tmp_path / "a.h5")
+    assert recording.channel_ids.tolist() == ["Ch3", "Ch2", "Ch1", "Ch0"]
+    np.testing.assert_allclose(recording.get_traces(return_in_uV=True), (counts - 10.0) * 0.195, atol=1e-4)
+    np.testing.assert_array_equal(recording.get_traces(channel_ids=["Ch0", "Ch2"]), counts[:, [3, 1]])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"), [("Unit", b"A", "values in A, and volts"), ("Tick", 0, "Tick of 0 us")]
+)
+def test_mcs_tables_that_cannot_be_true(column, value, message, tmp_path):
+    with h5py.File(write_mcs(tmp_path / "a.h5", some_counts(100)), "r+") as file:
+        table = file["Data/Recording_0/AnalogStream/Stream_0/InfoChannel"]
+        info = table[()]
+        info[column] = value
+        table[...] = info
+    with pytest.raises(ValueError, match=message):
+        McsRecording(tmp_path / "a.h5")

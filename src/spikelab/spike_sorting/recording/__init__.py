@@ -6,6 +6,7 @@
     formats.py          which format a file or folder has (a table)
     readers.py          one opened file per format
     streams.py          streams by id and name, with and without electrodes
+    mcs_recording.py    files of Multi Channel Systems
     open_ephys.py       experiments in a folder of Open Ephys
     stated_length.py    whether a recording is as long as its header says
     read_errors.py      errors of readers become one error that names the file, our setting and the next step

@@ -23,7 +23,7 @@ class Format:
 
     name: str  # also the key in SpikeInterface's table of extractors, where :mod:`.readers` has no function of its own
     suffixes: tuple[str, ...] = ()  # lower case; none where files are recognised by content
-    has_streams: bool = False  # which SpikeInterface lists (readers that build on neo)
+    has_streams: bool = False  # beside MaxWell and NWB
     marks: tuple[str, ...] = ()  # of a folder: glob patterns, one of which matches inside
 
 
@@ -36,7 +36,7 @@ NWB = Format("nwb", suffixes=(".nwb",))
 HEADERLESS = Format("headerless binary", suffixes=HEADERLESS_SUFFIXES)
 BIOCAM = _neo("biocam", ".brw")
 MEAREC = Format("mearec")
-MCS_H5 = Format("mcsh5")
+MCS_H5 = Format("mcsh5", has_streams=True)
 MCS_RAW = Format("mcsraw", has_streams=True)
 NIX = _neo("nix", ".nix")
 NEUROSCOPE = Format("neuroscope", has_streams=True)

@@ -112,6 +112,11 @@ def streams_of(path: Path, known: Format, *, trust_input: bool = False) -> list[
 
             with open_hdf5(path) as file:
                 return [Stream(well) for well in list_recordings(file)]
+        if known is MCS_H5:
+            from spikelab.spike_sorting.recording.mcs_recording import list_mcs_streams
+
+            with open_hdf5(path) as file:
+                return list_mcs_streams(file)
         if known is NWB:
             return [Stream(series, series.rpartition("/")[2]) for series in electrical_series(path)]
         if not known.has_streams:
@@ -185,6 +190,13 @@ def _read_maxwell(path: Path, config: RecordingConfig) -> BaseRecording:
     if not config.trust_input:
         refuse_foreign_storage(path, recording.segments[0].dataset)
     return recording
+
+
+def _read_mcs(path: Path, config: RecordingConfig) -> BaseRecording:
+    from spikelab.spike_sorting.recording.mcs_recording import McsRecording
+
+    _require_readable(path, config)
+    return McsRecording(path, stream_id=_chosen_stream(path, MCS_H5, config) or "0")
 
 
 def electrical_series(path: Path) -> list[str]:
@@ -312,6 +324,7 @@ def _read_headerless(path: Path, config: RecordingConfig) -> BaseRecording:
 
 _READERS: Mapping[str, Callable[[Path, RecordingConfig], BaseRecording]] = {
     MAXWELL.name: _read_maxwell,
+    MCS_H5.name: _read_mcs,
     NWB.name: _read_nwb,
     SPIKEINTERFACE.name: _read_folder,
     ZARR.name: _read_zarr,

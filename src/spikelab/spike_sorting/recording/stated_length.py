@@ -150,7 +150,7 @@ def _of_blackrock(recording: BaseRecording, path: Path) -> Iterator[str]:
 def _of_mcs(recording: BaseRecording, path: Path) -> Iterator[str]:
     """Compare the traces with the last index in the table of time stamps."""
     with open_hdf5(path) as file:
-        table = np.atleast_2d(file["Data/Recording_0/AnalogStream/Stream_0/ChannelDataTimeStamps"][()])
+        table = np.atleast_2d(file[f"{recording.stream_path}/ChannelDataTimeStamps"][()])
     stated, found = int(table[-1][2]) + 1, int(recording.get_num_samples(0))
     if found < stated:
         yield shorter(path, found, stated, "frames", "ChannelDataTimeStamps")

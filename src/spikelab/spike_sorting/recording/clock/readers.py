@@ -338,7 +338,7 @@ def _of_mcs(recording: BaseRecording, path: Path) -> Clock:
     """Use the table of time stamps: the time, the first and the last index of each stretch."""
     n_frames = int(recording.get_num_samples(0))
     with open_hdf5(path) as file:
-        table = np.atleast_2d(file["Data/Recording_0/AnalogStream/Stream_0/ChannelDataTimeStamps"][()])
+        table = np.atleast_2d(file[f"{recording.stream_path}/ChannelDataTimeStamps"][()])
         ticks = file["Data"].attrs.get("DateInTicks")
     rows = [(int(first), min(int(last) + 1, n_frames), float(time) / 1e6) for time, first, last in table]
     parts = tuple(Part(*row) for row in rows if row[0] < row[1]) or (Part(0, n_frames),)

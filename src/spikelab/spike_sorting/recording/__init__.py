@@ -16,6 +16,8 @@
     probes.py           contacts from a probe file
     preprocess.py       microvolts, band-pass, reference, bad channels, geometry
     slicing.py          which frames are kept, and which frames of which file each epoch holds
+    clock/              when frames were recorded, and where frames are missing
+    pieces.py           a recording at another rate, or in pieces, each a segment
     opening.py          all of these together: ``open_recording``
     parts.py            pieces of a prepared recording, filtered or as stored
     signal_checks.py    flat and saturated channels, wrong unit, NaN

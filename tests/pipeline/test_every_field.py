@@ -229,6 +229,13 @@ def sort_once(folder: Path, recording: Any, **settings: Any) -> Seen:
     return Seen(result, results, intermediate)
 
 
+def sort_days(folder: Path, files: Path, **settings: Any) -> list[SpikeData]:
+    """Sort a folder of files together: one result for each."""
+    return sort_recording(
+        [files], results_folders=[folder / "out"], intermediate_folders=[folder / "inter"], **{**BASE, **settings}
+    )
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Effect], Any]:
     """What is seen without the change; the same base is sorted once."""
@@ -260,6 +267,9 @@ QUIET: dict[tuple[str, str], str] = {
     ("recording", "offset_to_uv"): "test_offset_moves_the_raw_microvolts",
     ("recording", "electrical_series_path"): "test_electrical_series_is_chosen",
     ("recording", "trust_input"): "test_trust_opens_what_is_refused",
+    ("recording", "electrode_groups"): "test_groups_are_sorted_apart_or_together",
+    ("recording", "days"): "test_files_of_other_electrodes_are_refused_or_share_some",
+    ("recording", "rate_tolerance_ppm"): "test_rates_of_files_may_differ_by_the_tolerance",
     ("recording", "probe_path"): "test_headerless_file_is_described_by_its_fields",
     ("recording", "sampling_frequency"): "test_headerless_file_is_described_by_its_fields",
     ("recording", "num_channels"): "test_headerless_file_is_described_by_its_fields",
@@ -384,6 +394,46 @@ def test_trust_opens_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="outside of"):
         sort_once(tmp_path / "refused", path)
     assert sort_once(tmp_path / "opened", path, trust_input=True).result.N == 5
+
+
+def test_groups_are_sorted_apart_or_together(tmp_path: Path) -> None:
+    recording = simulate(duration_s=SECONDS).recording
+    recording.set_property("group", np.arange(recording.get_num_channels()) % 2)  # of overlapping places
+    apart = sort_once(tmp_path / "apart", recording)
+    assert {unit["group"] for unit in apart.result.neuron_attributes} == {"group 0", "group 1"}
+    together = sort_once(tmp_path / "together", recording, electrode_groups="together")
+    assert "group" not in together.result.neuron_attributes[0]
+
+
+@pytest.fixture
+def two_days(tmp_path: Path) -> Callable[..., Path]:
+    """A folder of two recordings, the second without the last channel or with another rate."""
+
+    def write(n_channels: int | None = None, ppm: float = 0.0) -> Path:
+        first = simulate(duration_s=SECONDS).recording
+        second = first.select_channels(first.channel_ids[:n_channels])
+        second._sampling_frequency = FS * (1 + ppm * 1e-6)
+        for name, recording in (("1", first), ("2", second)):
+            save_recording(recording, tmp_path / "days" / name)
+        return tmp_path / "days"
+
+    return write
+
+
+def test_files_of_other_electrodes_are_refused_or_share_some(two_days: Callable[..., Path], tmp_path: Path) -> None:
+    folder = two_days(n_channels=-1)
+    with pytest.raises(ValueError, match="days='shared'"):
+        sort_once(tmp_path / "refused", folder)
+    with pytest.warns(UserWarning, match="electrodes that all files have are sorted"):
+        assert len(sort_days(tmp_path / "shared", folder, days="shared")) == 2
+
+
+def test_rates_of_files_may_differ_by_the_tolerance(two_days: Callable[..., Path], tmp_path: Path) -> None:
+    folder = two_days(ppm=50)
+    with pytest.raises(ValueError, match="rate_tolerance_ppm"):
+        sort_once(tmp_path / "refused", folder)
+    with pytest.warns(UserWarning, match="ms per hour"):
+        assert len(sort_days(tmp_path / "one", folder, rate_tolerance_ppm=100)) == 2
 
 
 def test_sorter_name_chooses_the_backend(tmp_path: Path) -> None:

@@ -329,10 +329,9 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
         return cut, None
     clipped = np.clip(chunks, interval.start, interval.end)
     left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
-    for key in EPOCH_KEYS:
-        if key in metadata:
-            values = metadata[key][: len(left)] if key == "rec_chunk_names" else metadata[key]  # people give too many
-            cut[key] = [value for value, is_left in zip(values, left, strict=True) if is_left]
+    for key in [key for key in EPOCH_KEYS if key in metadata]:
+        values = metadata[key][: len(left)] if key == "rec_chunk_names" else metadata[key]  # people give too many
+        cut[key] = _left(values, left)
     moved = clipped[left] + interval.shift
     cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):
@@ -340,6 +339,10 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     elif "rec_chunks_frames" in cut:
         cut["rec_chunks_frames"] = np.rint(moved * frames_per_ms).astype(np.int64).tolist()
     return cut, left
+
+
+def _left(values: Sequence[Any], left: NDArray[np.bool_]) -> list[Any]:
+    return [value for value, is_left in zip(values, left, strict=True) if is_left]
 
 
 def _cut_clock(table: Sequence[Mapping[str, Any]], interval: _Interval) -> list[dict[str, Any]]:

@@ -77,7 +77,8 @@ def on_same_electrodes(days: Sequence[Day], wanted: str, rate_tolerance_ppm: flo
     shared = np.flatnonzero(np.all([match >= 0 for match in matches], axis=0))
     _tell_left_out(days, matches, shared, wanted)
     ids = np.asarray(first.recording.channel_ids)[shared].tolist()
-    return [_routed(day, match[shared], ids) for day, match in zip(days, matches, strict=True)]
+    rate = float(first.recording.get_sampling_frequency())
+    return [_routed(day, match[shared], ids, rate) for day, match in zip(days, matches, strict=True)]
 
 
 def _require_rate(first: Day, other: Day, tolerance_ppm: float) -> None:
@@ -198,11 +199,15 @@ def _tell_left_out(days: Sequence[Day], matches: Sequence[IntArray], shared: Int
     warn(f"the {len(shared)} electrodes that all files have are sorted; left out are channels {'; '.join(left_out)}")
 
 
-def _routed(day: Day, channels: IntArray, ids: Sequence[Any]) -> Day:
+def _routed(day: Day, channels: IntArray, ids: Sequence[Any], rate: float) -> Day:
     own = np.asarray(day.recording.channel_ids)[channels].tolist()
     recording = day.recording
     if own != list(day.recording.channel_ids):
         recording = recording.select_channels(own)
     if own != list(ids):
         recording = recording.rename_channels(list(ids))
+    if recording.get_sampling_frequency() != rate:
+        from spikelab.spike_sorting.recording.pieces import RetimedRecording
+
+        recording = RetimedRecording(recording, rate)
     return replace(day, recording=recording, geometry=day.geometry.take(channels))

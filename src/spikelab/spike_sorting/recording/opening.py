@@ -241,12 +241,10 @@ def _concatenate(files: Sequence[_File], cuts: Sequence[Cut]) -> BaseRecording:
         pieces = [(cut.segment.segment, cut.start, cut.end) for cut in group]
         filtered.append(PiecesRecording(files[index].filtered, pieces))
         stored.append(PiecesRecording(files[index].raw, pieces))
-    rates = [float(recording.get_sampling_frequency()) for recording in stored]
     return PreparedRecording(
         filtered,
         raw_pieces=stored,
         part_readers=[_part_reader(files[cut.segment.source_index].filtered, cut) for cut in cuts],
-        sampling_frequency_max_diff=max(rates) - min(rates),
     )
 
 

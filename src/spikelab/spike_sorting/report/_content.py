@@ -68,15 +68,22 @@ def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
         ("Length", duration(recording.duration_s)),
         ("Channels", f"{format_number(recording.n_channels)} at {recording.sampling_frequency:g} Hz"),
     ]
-    if recording.geometry is not None and recording.geometry.n_groups > 1:
-        names, sizes = recording.geometry.group_names, np.bincount(recording.groups)
-        listed = ", ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=True))
-        lines.append(("Sorted apart", f"{len(names)} groups of channels: {listed}"))
+    if groups := _groups(recording):
+        lines.append(("Sorted apart", groups))
     if len(recording.epochs) > 1:
         lines.append(("Epochs", format_number(len(recording.epochs))))
     if recording.n_clipped:
         lines.append(("Clipped", f"{format_number(recording.n_clipped)} samples did not fit into the binary recording"))
     return lines
+
+
+def _groups(recording: BinaryRecording) -> str:
+    """List the groups of channels that are sorted apart; "" where there is one."""
+    if recording.geometry is None or recording.geometry.n_groups == 1:
+        return ""
+    names, sizes = recording.geometry.group_names, np.bincount(recording.groups)
+    listed = ", ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=True))
+    return f"{len(names)} groups of channels: {listed}"
 
 
 def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "spikelab" / "spike_sorting"
 FOLDERS = ("rt_sort", "filters", "waveforms")
 WAVEFORMS = "waveforms"
-# Another's file format, bounds of memory, which measurements are held against, filters that are held against scipy's,
+# Another's file format, bounds of memory, which measurements are held against, filters that are held against scipy's
+# and SpikeInterface's,
 # and the making of the models.
 LEFT_OUT = {
     "rt_sort/detection/_torch_file.py",
@@ -21,6 +22,7 @@ LEFT_OUT = {
     "filters/design.py",
     "filters/bandpass.py",
     "filters/_bandpass_kernels.py",
+    "filters/sample_shifts.py",
     *(f"rt_sort/training/{name}.py" for name in ("__main__", "card", "fitting", "scoring", "simulation", "windows")),
 }
 

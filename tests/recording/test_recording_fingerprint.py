@@ -10,7 +10,7 @@ import spikeinterface.preprocessing as preprocessing
 from spikeinterface import BinaryRecordingExtractor, NumpyRecording, append_recordings, generate_recording
 
 from spikelab.spike_sorting.recording import fingerprint as module_function
-from spikelab.spike_sorting.recording.fingerprint import ARRAY_BYTES, fingerprint
+from spikelab.spike_sorting.recording.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,11 +92,13 @@ def test_a_lazy_step_on_a_file_sees_the_file_and_not_its_place(traces, tmp_path)
     assert fingerprint(first) != before
 
 
-def test_of_an_array_too_large_to_read_every_nth_frame_is_seen():
-    n_frames = 3 * ARRAY_BYTES // (2 * 256)  # three times as large, of pages that no memory stands behind
-    large = np.zeros((n_frames, 256), dtype=np.int16)
-    recording = NumpyRecording([large], FS)
-    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(256), 20.0 * np.arange(256)]))
+def test_of_an_array_too_large_to_read_every_nth_frame_is_seen(traces, monkeypatch):
+    import importlib
+
+    module = importlib.import_module("spikelab.spike_sorting.recording.fingerprint")
+    monkeypatch.setattr(module, "ARRAY_BYTES", traces.nbytes // 3)
+    mine = traces.copy()
+    recording = recording_of(mine)
     before = fingerprint(recording)
-    large[100_001:100_004] = 7  # three frames
+    mine[100_001:100_004] = 7  # three frames
     assert fingerprint(recording) != before

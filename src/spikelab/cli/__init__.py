@@ -167,7 +167,7 @@ def sort_one(job: Path) -> None:
     with errors_as_exit_codes():
         from spikelab.cli import _batch
 
-        finish(*_batch.sort_job_in_turn(job))
+        finish(*_batch.sort_job(job))
 
 
 @cli.command()
@@ -204,10 +204,10 @@ def inspect(files: tuple[Path, ...], trust: bool, probe: Path | None, picture: P
     if picture is not None and len(files) > 1:
         raise click.UsageError("--picture draws one file or folder; give one")
     with errors_as_exit_codes():
-        from spikelab.cli._inspect import inspection_text
+        from spikelab.cli._inspect import inspection_table
 
         for file in files:
-            click.echo(inspection_text(file, trust_input=trust, probe=probe, picture=picture))
+            click.echo(inspection_table(file, trust_input=trust, probe=probe, picture=picture))
 
 
 @cli.command()

@@ -60,7 +60,7 @@ def plan(manifest: Path, folder: Path) -> str:
     return "\n".join([*lines, "", f"progress: spikelab status {in_shell(folder)}"])
 
 
-def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
+def sort_job(job_file: Path) -> tuple[str, int]:
     """Sort the recording of a job file; first wait for its folders where another run holds them.
 
     A batch system starts a killed job again at once; a run killed on another host holds its folders a little longer.

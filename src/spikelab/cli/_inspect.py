@@ -17,7 +17,7 @@ HEADER = ("file", "stream", "name", "recording", "channels", "rate (Hz)", "durat
 MAPS_SHOWN, NAMES_SHOWN = 3, 3
 
 
-def inspection_text(
+def inspection_table(
     path: Path, *, trust_input: bool = False, probe: Path | None = None, picture: Path | None = None
 ) -> str:
     """Tabulate the streams and recordings of the file or folder at `path`; draw their electrodes, and list problems.

@@ -139,12 +139,12 @@ def test_a_job_waits_for_the_claim_of_one_that_was_killed(
         os.utime(note, (a_minute_earlier, a_minute_earlier))
 
     monkeypatch.setattr(_batch, "time", SimpleNamespace(monotonic=time.monotonic, sleep=wait))
-    text, code = _batch.sort_job(tmp_path / "job.toml")
+    text, code = _batch.sort_job_in_turn(tmp_path / "job.toml")
     assert (code, tries) == (0, [_batch.AGAIN_S] * 2)
     assert not note.exists()
     note.write_text(json.dumps({"pid": 1, "host": "spikelab-0-abcde"}))
     monkeypatch.setattr(alive, "ENDS_WITHIN_S", 0.0)  # somebody holds it, and goes on doing so
-    text, code = _batch.sort_job(tmp_path / "job.toml")
+    text, code = _batch.sort_job_in_turn(tmp_path / "job.toml")
     assert (code, len(tries)) == (11, 2)
     assert "ConcurrentSortError" in text
     assert note.exists()

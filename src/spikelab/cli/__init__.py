@@ -167,7 +167,7 @@ def sort_one(job: Path) -> None:
     with errors_as_exit_codes():
         from spikelab.cli import _batch
 
-        finish(*_batch.sort_job(job))
+        finish(*_batch.sort_job_in_turn(job))
 
 
 @cli.command()

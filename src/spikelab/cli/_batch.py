@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.batch.on_cluster import Batch
+    from spikelab.spike_sorting.batch.policy import Outcome
     from spikelab.spike_sorting.run.jobs import Job
 
 MOST_ROWS = 200  # of a table that is printed once; a live table has as many as fit
@@ -61,22 +62,31 @@ def plan(manifest: Path, folder: Path) -> str:
 
 
 def sort_job(job_file: Path) -> tuple[str, int]:
+    """Sort the recording of a job file; return the outcome and the exit code."""
+    return report_outcomes([_sorted(job_file)])
+
+
+def sort_job_in_turn(job_file: Path) -> tuple[str, int]:
     """Sort the recording of a job file; first wait for its folders where another run holds them.
 
     A batch system starts a killed job again at once; a run killed on another host holds its folders a little longer.
     """
     from spikelab.spike_sorting._exceptions import ConcurrentSortError
-    from spikelab.spike_sorting.batch.in_process import run_jobs
-    from spikelab.spike_sorting.batch.jobfile import read_job
     from spikelab.spike_sorting.run.alive import ENDS_WITHIN_S
 
     end = time.monotonic() + ENDS_WITHIN_S
-    while True:
-        (outcome,) = run_jobs([read_job(job_file)])
-        if not isinstance(outcome.error, ConcurrentSortError) or time.monotonic() >= end:
-            return report_outcomes([outcome])
+    while isinstance((outcome := _sorted(job_file)).error, ConcurrentSortError) and time.monotonic() < end:
         click.echo(f"{outcome.job.name}: waits for its folders, {ENDS_WITHIN_S / 60:g} minutes at most", err=True)
         time.sleep(AGAIN_S)
+    return report_outcomes([outcome])
+
+
+def _sorted(job_file: Path) -> Outcome:
+    from spikelab.spike_sorting.batch.in_process import run_jobs
+    from spikelab.spike_sorting.batch.jobfile import read_job
+
+    (outcome,) = run_jobs([read_job(job_file)])
+    return outcome
 
 
 def status(folder: Path) -> str:

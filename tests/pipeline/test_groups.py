@@ -15,7 +15,7 @@ import pytest
 from probeinterface import Probe, ProbeGroup
 from spikeinterface.core import NumpyRecording
 
-from simulated import FS, noise_of, simulate_dense, spike_shape
+from simulated import FS, noise_of, save_recording, simulate, simulate_dense, spike_shape
 from spikelab import SpikeData
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError
@@ -354,3 +354,31 @@ def test_nwb_without_known_places(tmp_path: Path) -> None:
     found = sort(write_nwb(tmp_path / "a.nwb", traces, np.full((4, 2), np.nan), [0] * 4), tmp_path)
     assert [unit["channel"] for unit in found.neuron_attributes] == [1, 2]
     assert np.diff(found.metadata["channel_locations"][:, 1]).tolist() == [200] * 3
+
+
+def test_the_order_of_files_changes_no_unit_but_in_its_number(tmp_path: Path) -> None:
+    days = [simulate(duration_s=4.0, seed=seed).recording for seed in (0, 1)]
+    found = []
+    for order in ((0, 1), (1, 0)):
+        folder = tmp_path / f"{order[0]}_first"
+        for name, day in enumerate(order):
+            save_recording(days[day], folder / "days" / str(name))
+        results = sort_recording(
+            [folder / "days"],
+            sorter="threshold",
+            results_folders=[folder / "out"],
+            intermediate_folders=[folder / "inter"],
+            n_jobs=1,
+            spikes_min_first=3,
+            spikes_min_second=3,
+        )
+        found.append([results[order.index(day)] for day in (0, 1)])
+    for first, second in zip(*found, strict=True):
+        places = [
+            {unit["y"]: train for unit, train in zip(sd.neuron_attributes, sd.train, strict=True)}
+            for sd in (first, second)
+        ]
+        assert places[0].keys() == places[1].keys()
+        for place, train in places[0].items():
+            shared = np.intersect1d(np.round(train, 6), np.round(places[1][place], 6))
+            assert len(shared) >= 0.98 * max(len(train), len(places[1][place]))

@@ -5,12 +5,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from spikeinterface.core import NumpyRecording
 
+from spikelab import SpikeData
+from spikelab.spike_sorting import sort_recording
+
 FS = 20_000.0
 PITCH_UM = 200.0
+UNCURATED = dict.fromkeys(
+    ["snr_min", "fr_min", "isi_viol_max", "spikes_min_first", "spikes_min_second", "std_norm_max"]
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,21 @@ def save_recording(recording: NumpyRecording, folder: Path) -> Path:
         warnings.simplefilter("ignore", UserWarning)
         recording.save(folder=folder, verbose=False, progress_bar=False, n_jobs=1, chunk_duration="10s")
     return folder
+
+
+def sort_uncurated(source: Any, folder: Path, **settings: Any) -> SpikeData:
+    """Sort one recording with the threshold sorter, and keep every unit."""
+    (sd,) = sort_recording(
+        [source],
+        sorter="threshold",
+        results_folders=[folder / "out"],
+        intermediate_folders=[folder / "inter"],
+        n_jobs=1,
+        create_figures=False,
+        **UNCURATED,
+        **settings,
+    )
+    return sd
 
 
 def assert_same_trains(found: list[np.ndarray], expected: list[np.ndarray], tolerance_ms: float = 0.1) -> None:

@@ -44,7 +44,7 @@ def with_a_pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with pynwb.NWBHDF5IO(str(root / "source.nwb"), "w") as io:
         io.write(file)
-    with pytest.warns(UserWarning, match="frames are missing"):
+    with pytest.warns(UserWarning, match="s are missing after"):
         sort_recording(
             [root / "source.nwb"],
             sorter="threshold",
@@ -90,7 +90,7 @@ def test_the_export_sorts_to_the_same_epochs(with_a_pause: Path, tmp_path: Path)
     from spikelab.spike_sorting.recording import open_recording
 
     path = export_results(with_a_pause, "nwb", tmp_path / "units.nwb", traces=True)
-    with pytest.warns(UserWarning, match="frames are missing"):
+    with pytest.warns(UserWarning, match="s are missing after"):
         epochs = epochs_of(open_recording(path, RecordingConfig(freq_max=4000.0)))
     assert [(epoch.start_frame, epoch.end_frame) for epoch in epochs] == [(0, 60_000), (60_000, 100_000)]
     assert [epoch.clock_start_s for epoch in epochs] == pytest.approx([7.5, 40.5])

@@ -10,18 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulated import Simulated, simulate
+from simulated import Simulated, simulate, sort_uncurated
 from spikelab import SpikeData
-from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.data import epochs_of
 from spikelab.spike_sorting.recording import open_recording
 
 FS = 20_000.0
 GAIN = 0.195
-UNCURATED = dict.fromkeys(
-    ["snr_min", "fr_min", "isi_viol_max", "spikes_min_first", "spikes_min_second", "std_norm_max"]
-)
 
 
 def _counts(simulated: Simulated) -> np.ndarray:
@@ -80,20 +76,6 @@ def _write_nwb(path: Path, counts: np.ndarray, **times: Any) -> Path:
     return path
 
 
-def _sorted(path: Path, folder: Path, **settings: Any) -> SpikeData:
-    (sd,) = sort_recording(
-        [path],
-        sorter="threshold",
-        results_folders=[folder / "out"],
-        intermediate_folders=[folder / "inter"],
-        n_jobs=1,
-        create_figures=False,
-        **UNCURATED,
-        **settings,
-    )
-    return sd
-
-
 def _require_times(sd: SpikeData, simulated: Simulated, times: np.ndarray) -> None:
     """Nearly every spike of every unit is found, at the time of its frame on the file's clock."""
     channels = [unit["channel"] for unit in sd.neuron_attributes]
@@ -108,10 +90,10 @@ def test_lost_samples_of_open_ephys_are_a_gap(tmp_path: Path) -> None:
     numbers[60_000:] += 90_000
     source = _write_open_ephys(tmp_path / "oe", _counts(simulated), numbers)
     with (
-        pytest.warns(UserWarning, match=r"frames are missing at 1 places \(4.5 s after 3.25 s\)"),
+        pytest.warns(UserWarning, match=r"4.5 s are missing after 3.25 s"),
         pytest.warns(UserWarning, match="does not say where its electrodes are"),
     ):
-        sd = _sorted(source, tmp_path)
+        sd = sort_uncurated(source, tmp_path)
     assert sd.metadata["rec_chunks_ms"] == [[0.0, 3000.0], [3000.0, 5000.0]]
     _require_times(sd, simulated, numbers / FS)
 
@@ -121,8 +103,8 @@ def test_a_pause_in_the_timestamps_of_nwb_is_a_gap(tmp_path: Path) -> None:
     times = np.arange(100_000) / FS
     times[60_000:] += 30.0
     source = _write_nwb(tmp_path / "a.nwb", _counts(simulated), timestamps=times)
-    with pytest.warns(UserWarning, match="frames are missing at 1 places"):
-        sd = _sorted(source, tmp_path)
+    with pytest.warns(UserWarning, match="s are missing after"):
+        sd = sort_uncurated(source, tmp_path)
     assert sd.metadata["rec_chunks_ms"] == [[0.0, 3000.0], [3000.0, 5000.0]]
     _require_times(sd, simulated, times)
     first = np.datetime64("2026-03-01T09:00:00", "us") + (1000 * sd.times(0, "file")).round().astype("timedelta64[us]")
@@ -136,7 +118,7 @@ def test_the_rate_of_nwb_comes_from_all_timestamps_and_not_from_their_jitter(tmp
     source = _write_nwb(
         tmp_path / "a.nwb", _counts(simulate(n_units=3, n_channels=4, duration_s=5.0)), timestamps=times
     )
-    with pytest.warns(UserWarning, match="frames are missing at 1 places"):
+    with pytest.warns(UserWarning, match="s are missing after"):
         opened = open_recording(source, RecordingConfig(freq_max=4000.0))
     assert opened.get_sampling_frequency() == pytest.approx(20_001.0, abs=0.05)
     assert [(epoch.start_frame, epoch.end_frame) for epoch in epochs_of(opened)] == [(0, 60_000), (60_000, 100_000)]

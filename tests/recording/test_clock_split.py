@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulated import simulate
-from spikelab.spike_sorting import sort_recording
+from simulated import simulate, sort_uncurated
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.data import epochs_of
 from spikelab.spike_sorting.recording import open_recording
@@ -21,9 +20,6 @@ from spikelab.spike_sorting.recording.clock import Clock, Part, split_at_breaks
 
 FS = 20_000.0
 FEWEST = 100
-UNCURATED = dict.fromkeys(
-    ["snr_min", "fr_min", "isi_viol_max", "spikes_min_first", "spikes_min_second", "std_norm_max"]
-)
 
 
 def _numbered(n_segments: int = 1, n_frames: int = 30_000) -> Any:
@@ -66,7 +62,7 @@ def test_without_a_break_it_is_the_recording_itself() -> None:
 
 def test_gaps_are_said_with_their_size_and_place() -> None:
     clock = Clock(((Part(0, 10_000, 0.0), Part(10_000, 20_000, 30.5), Part(20_000, 30_000, 30.9)),))
-    with pytest.warns(UserWarning, match=r"at 2 places \(30 s after 0.5 s, -0.1 s after 31 s\)"):
+    with pytest.warns(UserWarning, match=r": 30 s are missing after 0.5 s, the clock jumps back by 0.1 s after 31 s"):
         split_at_breaks(_numbered(), clock, "it", FEWEST)
 
 
@@ -90,7 +86,7 @@ def test_an_epoch_knows_its_frames_and_its_time() -> None:
     times[50_000:] += 30.0
     recording.set_times(times)
     config = RecordingConfig(freq_max=4000.0, start_time_s=1.0, end_time_s=3.5)
-    with pytest.warns(UserWarning, match="30 s after 102.5 s"):
+    with pytest.warns(UserWarning, match="30 s are missing after 102.5 s"):
         epochs = epochs_of(open_recording(recording, config))
     found = [(e.start_frame, e.end_frame, e.source_segment, e.source_start_frame) for e in epochs]
     assert found == [(0, 30_000, 0, 20_000), (30_000, 50_000, 0, 50_000)]
@@ -109,19 +105,6 @@ def test_the_filter_does_not_run_across_a_gap(in_memory: Callable[..., Any], gau
     np.testing.assert_array_equal(cut.get_traces(), whole.get_traces())
 
 
-def _sorted(recording: Any, folder: Any) -> Any:
-    (sd,) = sort_recording(
-        [recording],
-        sorter="threshold",
-        results_folders=[folder / "out"],
-        intermediate_folders=[folder / "inter"],
-        n_jobs=1,
-        create_figures=False,
-        **UNCURATED,
-    )
-    return sd
-
-
 @pytest.fixture(scope="module")
 def with_a_pause(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, np.ndarray]:
     """A recording with a pause of 30 s in the middle, its sorted units, and the time in s of each frame."""
@@ -129,8 +112,8 @@ def with_a_pause(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, np
     times = np.arange(120_000) / FS + 50.0
     times[70_000:] += 30.0
     simulated.recording.set_times(times)
-    with pytest.warns(UserWarning, match="30 s after 53.5 s"):
-        sd = _sorted(simulated.recording, tmp_path_factory.mktemp("pause"))
+    with pytest.warns(UserWarning, match="30 s are missing after 53.5 s"):
+        sd = sort_uncurated(simulated.recording, tmp_path_factory.mktemp("pause"))
     return simulated, sd, times
 
 
@@ -165,7 +148,7 @@ def test_pieces_sorted_as_one_are_the_recording_cut_at_its_gap(with_a_pause: Any
     pieces.set_dummy_probe_from_locations(simulated.recording.get_channel_locations())
     pieces.set_channel_gains(1.0)
     pieces.set_channel_offsets(0.0)
-    apart = _sorted(pieces, tmp_path)
+    apart = sort_uncurated(pieces, tmp_path)
     assert [train.tolist() for train in apart.train] == [train.tolist() for train in sd.train]
     for mine, other in zip(sd.split_epochs(), apart.split_epochs(), strict=True):
         assert [train.tolist() for train in mine.train] == [train.tolist() for train in other.train]
@@ -176,7 +159,7 @@ def test_shifting_the_clock_shifts_the_times_of_the_file_and_nothing_else(with_a
     later = simulate(n_units=3, n_channels=4, duration_s=6.0).recording
     later.set_times(times + 1234.5)
     with pytest.warns(UserWarning, match="not continuous"):
-        shifted = _sorted(later, tmp_path)
+        shifted = sort_uncurated(later, tmp_path)
     for unit in range(sd.N):
         np.testing.assert_allclose(shifted.times(unit, "file"), sd.times(unit, "file") + 1_234_500.0, atol=1e-6)
     clock = [{**epoch, "clock_s": epoch["clock_s"] - 1234.5} for epoch in shifted.metadata["clock"]]
@@ -193,7 +176,7 @@ def test_times_that_drift_against_the_rate_are_followed(tmp_path: Any) -> None:
     times[70_000:] += 30.0
     simulated.recording.set_times(times)
     with pytest.warns(UserWarning, match="not continuous"):
-        sd = _sorted(simulated.recording, tmp_path)
+        sd = sort_uncurated(simulated.recording, tmp_path)
     assert sd.metadata["fs_Hz"] == FS
     for unit, values in enumerate(sd.neuron_attributes):
         np.testing.assert_allclose(sd.times(unit, "file") / 1000, times[values["spike_train_samples"]], atol=1e-6)

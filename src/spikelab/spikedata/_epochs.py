@@ -317,7 +317,7 @@ def _cut_attributes(
 
 
 def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
-    """Fit epochs and number of samples to the interval; return also which epochs are left, None without epochs."""
+    """Fit clock, epochs and number of samples to the interval; return also which epochs are left, None without."""
     cut = dict(metadata)
     frames_per_ms = _frames_per_ms(metadata)
     if "n_samples" in cut and np.isfinite(frames_per_ms):
@@ -325,13 +325,18 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     if metadata.get(CLOCK_KEY):
         cut[CLOCK_KEY] = _cut_clock(metadata[CLOCK_KEY], interval)
     chunks = chunks_ms(metadata)
-    if chunks is None:
-        return cut, None
+    return (cut, None) if chunks is None else _cut_epochs(cut, chunks, interval, frames_per_ms)
+
+
+def _cut_epochs(
+    cut: dict[str, Any], chunks: FloatArray, interval: _Interval, frames_per_ms: float
+) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    """Fit the epochs `chunks` of the metadata `cut` to the interval; return also which of them are left."""
     clipped = np.clip(chunks, interval.start, interval.end)
     left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
-    for key in [key for key in EPOCH_KEYS if key in metadata]:
-        values = metadata[key][: len(left)] if key == "rec_chunk_names" else metadata[key]  # people give too many
-        cut[key] = _left(values, left)
+    for key in [key for key in EPOCH_KEYS if key in cut]:
+        values = cut[key][: len(left)] if key == "rec_chunk_names" else cut[key]  # people give too many
+        cut[key] = [value for value, is_left in zip(values, left, strict=True) if is_left]
     moved = clipped[left] + interval.shift
     cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):
@@ -339,10 +344,6 @@ def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dic
     elif "rec_chunks_frames" in cut:
         cut["rec_chunks_frames"] = np.rint(moved * frames_per_ms).astype(np.int64).tolist()
     return cut, left
-
-
-def _left(values: Sequence[Any], left: NDArray[np.bool_]) -> list[Any]:
-    return [value for value, is_left in zip(values, left, strict=True) if is_left]
 
 
 def _cut_clock(table: Sequence[Mapping[str, Any]], interval: _Interval) -> list[dict[str, Any]]:

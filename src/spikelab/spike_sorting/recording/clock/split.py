@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from spikeinterface import BaseRecording
 
@@ -67,20 +67,25 @@ def _whole(recording: BaseRecording) -> list[tuple[int, int, int]]:
 
 
 def _tell(recording: BaseRecording, clock: Clock, where: str, n_short: int) -> None:
-    fs = float(recording.get_sampling_frequency())
-    gaps = []
+    jumps = list(_jumps(clock, float(recording.get_sampling_frequency())))
+    if jumps:
+        listed = ", ".join(jumps[:LISTED]) + (f" and {len(jumps) - LISTED} more" if len(jumps) > LISTED else "")
+        warn(
+            f"{where} is not continuous by its own clock: {listed}. Each stretch between is an epoch of its own, and "
+            "the times of spikes go on without the gaps; SpikeData.times gives those of the file"
+        )
+    if n_short:
+        pieces = "a segment that is" if n_short == 1 else f"{n_short} segments that are"
+        warn(f"{where} has {pieces} too short to filter, and left out")
+
+
+def _jumps(clock: Clock, fs: float) -> Iterator[str]:
+    """Describe the jumps of a clock from stretch to stretch."""
     for parts in clock.segments:
         for before, after in pairwise(parts):
             if before.start_s is None or after.start_s is None:
                 continue
             end = before.start_s + (before.end - before.start) / fs
-            gaps.append(f"{(after.start_s - end):.6g} s after {end:.6g} s")
-    if gaps:
-        listed = ", ".join(gaps[:LISTED]) + (f" and {len(gaps) - LISTED} more" if len(gaps) > LISTED else "")
-        warn(
-            f"{where} is not continuous: by its own clock frames are missing at {len(gaps)} places ({listed}). Each "
-            "stretch is an epoch of its own"
-        )
-    if n_short:
-        pieces = "a segment that is" if n_short == 1 else f"{n_short} segments that are"
-        warn(f"{where} has {pieces} too short to filter, and left out")
+            jump = after.start_s - end
+            what = f"{jump:.6g} s are missing" if jump > 0 else f"the clock jumps back by {-jump:.6g} s"
+            yield f"{what} after {end:.6g} s"

@@ -41,16 +41,15 @@ def _maps(streams: Sequence[StreamInfo]) -> list[str]:
     from spikelab.spike_sorting.recording.geometry import text_map
 
     lines: list[str] = []
-    drawn: dict[str, list[str]] = {}
+    drawn: dict[str, list[StreamInfo]] = {}
     for info in streams:
         if info.geometry is not None:
-            drawn.setdefault(printable_lines(text_map(info.geometry)), []).append(_name(info))
-    for shown, (picture, names) in enumerate(drawn.items()):
+            drawn.setdefault(printable_lines(text_map(info.geometry)), []).append(info)
+    for shown, (picture, alike) in enumerate(drawn.items()):
         if shown == MAPS_SHOWN:
             lines += ["", f"and {len(drawn) - shown} more arrangements of electrodes: --picture FILE draws all"]
             break
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        lines += ["", f"electrodes of {printable(', '.join(names[:NAMES_SHOWN]))}{more}:", picture]
+        lines += ["", f"electrodes of {printable(_names(alike))}:", picture]
     assumed = dict.fromkeys(text for info in streams for text in info.assumed)
     return lines + ([""] if assumed else []) + [printable_lines(f"assumed: {text}") for text in assumed]
 
@@ -64,6 +63,16 @@ def _drawn(streams: Sequence[StreamInfo], picture: Path) -> str:
         return f"no picture: no electrodes of {len(streams)} streams are known"
     electrodes_figure(located).savefig(picture)
     return f"the electrodes are drawn in {picture}"
+
+
+def _names(streams: Sequence[StreamInfo]) -> str:
+    """Name some streams, the file once where all are of one."""
+    first = streams[0].file.name
+    names = [_name(info) for info in streams[:NAMES_SHOWN]]
+    if all(info.file == streams[0].file for info in streams):
+        names[1:] = [name.removeprefix(f"{first} ") for name in names[1:]]
+    more = f" and {len(streams) - NAMES_SHOWN} more" if len(streams) > NAMES_SHOWN else ""
+    return ", ".join(names) + more
 
 
 def _name(info: StreamInfo) -> str:

@@ -22,6 +22,7 @@ from spikelab.system.tables import known_name, numbers, read_rows, whole_number
         '"name";"depth"\n"CA1";"5"',
         " name , depth \n\n  CA1,  5\n,\n",
         "sep=;\nname;depth\nCA1;5",
+        "sep=\t\nname\tdepth\nCA1\t5",
         '"na,me";depth\nCA1;5',
     ],
 )

@@ -66,6 +66,13 @@ def test_gaps_are_said_with_their_size_and_place() -> None:
         split_at_breaks(_numbered(), clock, "it", FEWEST)
 
 
+def test_a_gap_is_measured_by_the_steps_of_the_clock_before_it() -> None:
+    step = 1 / (FS * (1 + 50e-6))
+    clock = Clock(((Part(0, 10_000, 0.0, step), Part(10_000, 20_000, 10_000 * step + 0.0005, step)),))
+    with pytest.warns(UserWarning, match="0.0005 s are missing after"):
+        split_at_breaks(_numbered(), clock, "it", FEWEST)
+
+
 def test_the_rate_of_the_clock_is_the_rate_of_the_recording() -> None:
     split, _ = split_at_breaks(_numbered(), Clock(((Part(0, 30_000, 0.0),),), rate=20_001.5), "it", FEWEST)
     assert split.get_sampling_frequency() == 20_001.5

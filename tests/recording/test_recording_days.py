@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spikeinterface import NumpyRecording
 
+from spikelab.spike_sorting.config import RecordingConfig
+from spikelab.spike_sorting.recording import epochs_of, open_recording
 from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
 from spikelab.spike_sorting.recording.geometry import read_geometry
 
@@ -114,3 +116,27 @@ def test_rates_within_the_tolerance_are_one_and_the_drift_is_said():
 def test_one_file_stays_as_it_is():
     only = day("a", [2, 0, 1])
     assert on_same_electrodes([only], "same", 0.0) == [only]
+
+
+def test_shanks_that_are_listed_in_another_order_are_matched_by_name():
+    def shanks(name: str, order: Sequence[str]) -> Day:
+        traces = np.array([[10 * (shank == "B") + k for shank in order for k in range(4)]] * 200, dtype=np.int16)
+        recording = NumpyRecording([traces], FS, channel_ids=[f"{shank}{k}" for shank in order for k in range(4)])
+        places = [[float(shank == "B"), 20.0 * k] for shank in order for k in range(4)]
+        recording.set_dummy_probe_from_locations(np.array(places))
+        recording.set_property("group", np.repeat(list(order), 4))
+        with pytest.warns(UserWarning, match="sorted apart"):
+            return Day(name, recording, read_geometry(recording, name))
+
+    found = on_same_electrodes([shanks("a", "AB"), shanks("b", "BA")], "same", 10.0)
+    assert [electrodes(each) for each in found] == [[0, 1, 2, 3, 10, 11, 12, 13]] * 2
+    assert found[1].geometry.names_of_channels() == found[0].geometry.names_of_channels()
+
+
+def test_a_file_of_another_rate_keeps_its_own_clock(in_memory, gaussian, store, tmp_path):
+    for name, fs in (("0", FS), ("1", FS * (1 + 5e-6))):
+        store(in_memory(gaussian(40_000, 2), fs=fs), tmp_path / name)
+    with pytest.warns(UserWarning, match="times in the recording are off by 18 ms per hour"):
+        first, second = epochs_of(open_recording(tmp_path, RecordingConfig(freq_max=4000.0)))
+    assert first.clock_scale == 1.0
+    assert second.clock_scale == pytest.approx(1 / (1 + 5e-6), abs=1e-12)

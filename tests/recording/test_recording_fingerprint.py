@@ -102,3 +102,26 @@ def test_of_an_array_too_large_to_read_every_nth_frame_is_seen(traces, monkeypat
     before = fingerprint(recording)
     mine[100_001:100_003] = 7  # two frames
     assert fingerprint(recording) != before
+
+
+def test_what_the_geometry_is_made_of_is_in_the_key(traces):
+    from probeinterface import Probe
+
+    def probed(unit: str = "um", shanks: Any = None, **properties: Any) -> Any:
+        probe = Probe(ndim=2, si_units=unit)
+        probe.set_contacts(
+            np.column_stack([np.zeros(N_CHANNELS), 20.0 * np.arange(N_CHANNELS)]), shape_params={"radius": 5}
+        )
+        probe.set_device_channel_indices(np.arange(N_CHANNELS))
+        if shanks is not None:
+            probe.set_shank_ids(shanks)
+        recording = NumpyRecording([traces], FS)
+        recording.set_probe(probe)
+        for name, values in properties.items():
+            recording.set_property(name, values)
+        return recording
+
+    halves = np.repeat([0, 1], N_CHANNELS // 2)
+    variants = [probed(), probed("mm"), probed(shanks=halves.astype(str)), probed(electrode=np.arange(N_CHANNELS))]
+    variants.append(probed(group=halves))
+    assert len({fingerprint(variant) for variant in variants}) == len(variants)

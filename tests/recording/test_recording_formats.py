@@ -34,7 +34,7 @@ from formats_by_hand import (
 )
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.data import epochs_of
-from spikelab.spike_sorting.recording import open_recording, resolve_source, write_maxwell
+from spikelab.spike_sorting.recording import fingerprint, open_recording, resolve_source, write_maxwell
 from spikelab.spike_sorting.recording.clock import read_clock
 from spikelab.spike_sorting.recording.formats import FILE_FORMATS, FOLDER_FORMATS
 from spikelab.spike_sorting.recording.readers import read_file
@@ -254,3 +254,12 @@ def test_the_page_names_every_format_and_those_checked_here():
     assert set(named) == {known.name for known in (*FILE_FORMATS, *FOLDER_FORMATS)}
     elsewhere = {"headerless binary", "spikeinterface", "zarr"}
     assert {name for name, checked in named.items() if checked} == {n.partition(",")[0] for n in CASES} | elsewhere
+
+
+def test_the_key_of_an_intan_header_sees_the_traces_beside_it(tmp_path):
+    header = write_intan(tmp_path / "day" / "info.rhd", some_counts())
+    before = fingerprint(header)
+    assert before == fingerprint(header.parent)
+    with (header.parent / "amplifier.dat").open("r+b") as file:
+        file.write(b"\1\2\3\4")
+    assert fingerprint(header) != before

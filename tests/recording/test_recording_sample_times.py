@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,11 +121,14 @@ def test_catgt_is_known_to_align(tmp_path: Path) -> None:
 
     path = tmp_path / "x_tcat.imec0.ap.bin"
     neuropixels().get_traces().tofile(path)
-    for command, shifted in (("-gblcar", False), ("-no_tshift -gblcar", True)):
-        (tmp_path / "x_tcat.imec0.ap.meta").write_text(f"catGTCmdline0=<CatGT {command}>\n", encoding="utf-8")
+    catgt = "<CatGT -gblcar>"
+    for own, other, shifted in ((catgt, None, False), ("<CatGT -no_tshift -gblcar>", None, True), (None, catgt, True)):
         recording = si.BinaryRecordingExtractor([path], FS, "int16", len(SHIFTS))
         recording.set_property("inter_sample_shift", SHIFTS)
-        recording._kwargs["folder_path"] = str(tmp_path)  # as the reader of SpikeGLX has it
+        # As the reader of SpikeGLX has them: the .meta files of all streams below the folder.
+        metas = {"imec0.ap": own, "imec1.ap": other}
+        files = {(0, stream): {"meta": {"catGTCmdline0": line} if line else {}} for stream, line in metas.items()}
+        recording.stream_id, recording.neo_reader = "imec0.ap", SimpleNamespace(signals_info_dict=files)
         assert (sample_shifts(recording, "x") is not None) == shifted
 
 

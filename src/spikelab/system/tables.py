@@ -65,7 +65,7 @@ def read_rows(path: str | Path, what: str, *, blanks: bool = False) -> list[Row]
 
 def _divided(text: str, *, blanks: bool) -> tuple[str, str]:
     """Return the text of a table, and what separates its columns."""
-    first = next((line for line in text.splitlines() if line.strip()), "").strip()
+    first = next((line for line in text.splitlines() if line.strip()), "").strip(" \r\n")
     declared = DECLARED.fullmatch(first)
     if declared:
         return text.replace(first, "", 1), declared[1]

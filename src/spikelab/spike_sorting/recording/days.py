@@ -93,7 +93,7 @@ def _require_rate(first: Day, other: Day, tolerance_ppm: float) -> None:
     if ppm > 0:
         warn(
             f"{other.path} has {found:.10g} Hz, {first.path} {expected:.10g} Hz: it is sorted as if it had those of "
-            f"the first, so that its times are off by {ppm * 3.6:.3g} ms per hour"
+            f"the first, so that its times in the recording are off by {ppm * 3.6:.3g} ms per hour"
         )
 
 
@@ -146,15 +146,16 @@ def _by_place(first: Geometry, other: Geometry) -> IntArray | None:
     """Match electrodes at the same place of the same group of coordinates."""
     from scipy.spatial import cKDTree
 
-    if not (_has_places(first) and _has_places(other)) or first.n_groups != other.n_groups:
+    if not (_has_places(first) and _has_places(other)) or set(first.group_names) != set(other.group_names):
         return None
-    distance, row = cKDTree(_with_groups(other)).query(_with_groups(first), distance_upper_bound=SAME_PLACE_UM)
+    places = [_with_groups(geometry, first.group_names) for geometry in (other, first)]
+    distance, row = cKDTree(places[0]).query(places[1], distance_upper_bound=SAME_PLACE_UM)
     return np.where(np.isfinite(distance), row, -1).astype(np.int64)
 
 
-def _with_groups(geometry: Geometry) -> NDArray[np.float64]:
-    """Return places with the group as a third coordinate, so that no two groups meet."""
-    return np.column_stack([geometry.own_places, 1e6 * geometry.groups])
+def _with_groups(geometry: Geometry, names: Sequence[str]) -> NDArray[np.float64]:
+    """Return places with the group, numbered as in `names`, as a third coordinate, so that no two groups meet."""
+    return np.column_stack([geometry.own_places, [1e6 * names.index(name) for name in geometry.names_of_channels()]])
 
 
 def _has_places(geometry: Geometry) -> bool:

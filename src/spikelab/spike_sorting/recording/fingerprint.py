@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.geometry.electrodes import read_electrodes
 from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.spike_sorting.recording.sample_times import SAMPLE_SHIFTS
 from spikelab.spike_sorting.recording.source import resolve_source
@@ -108,9 +109,20 @@ def _properties(recording: BaseRecording, frames: Sequence[int]) -> list[Any]:
         recording.get_sampling_frequency(),
         [str(channel) for channel in recording.channel_ids],
         [None if values is None else values.tolist() for values in scales],
-        recording.get_channel_locations().tolist() if recording.has_probe() else None,
+        _electrodes(recording),
         [None if start is None else float(start) for start in (segment._t_start for segment in recording.segments)],
         None if shifts is None else np.asarray(shifts).tolist(),
+    ]
+
+
+def _electrodes(recording: BaseRecording) -> list[Any]:
+    """List positions, units of length and names of the electrodes, as the geometry is made of them."""
+    electrodes, numbers = read_electrodes(recording), recording.get_property("electrode")
+    return [
+        electrodes.places.tolist(),
+        electrodes.labels,
+        electrodes.contacts,
+        None if numbers is None else np.asarray(numbers).tolist(),
     ]
 
 

@@ -160,8 +160,14 @@ def _on_same_electrodes(files: Sequence[_File], config: RecordingConfig) -> tupl
     """Read the geometry of every file, bring the files to the same electrodes, and return these."""
     days = [Day(file.label, file.raw, read_geometry(file.raw, file.label, config.electrode_groups)) for file in files]
     routed = on_same_electrodes(days, config.days, config.rate_tolerance_ppm)
-    located = [replace(file, raw=day.recording) for file, day in zip(files, routed, strict=True)]
+    located = [_routed(file, day.recording) for file, day in zip(files, routed, strict=True)]
     return located, flipped(routed[0].geometry, config.mea_y_max)
+
+
+def _routed(file: _File, raw: BaseRecording) -> _File:
+    """Take the routed channels of a file; where they have another rate, frames are that much longer on its clock."""
+    longer = float(raw.get_sampling_frequency() / file.raw.get_sampling_frequency())
+    return replace(file, raw=raw, stretches=tuple(replace(s, scale=s.scale * longer) for s in file.stretches))
 
 
 def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:

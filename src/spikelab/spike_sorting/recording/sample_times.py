@@ -72,7 +72,7 @@ def _aligned(part: BaseRecording) -> bool:
     if type(part).__name__ == ALIGNED_BY:
         return True
     places = [value for name in ("folder_path", "file_path") if isinstance(value := part._kwargs.get(name), str | Path)]
-    return any(_saved_aligned(Path(place)) or _by_catgt(Path(place)) for place in places)
+    return _by_catgt(part) or any(_saved_aligned(Path(place)) for place in places)
 
 
 def _saved_aligned(folder: Path) -> bool:
@@ -80,7 +80,9 @@ def _saved_aligned(folder: Path) -> bool:
     return any(ALIGNED_BY in history.read_text(encoding="utf-8", errors="replace") for history in histories)
 
 
-def _by_catgt(folder: Path) -> bool:
-    metas = folder.rglob("*.ap.meta") if folder.is_dir() else [folder.with_suffix(".meta")]
-    texts = (meta.read_text(encoding="utf-8", errors="replace") for meta in metas if meta.is_file())
-    return any(CATGT in text and NOT_ALIGNED not in text for text in texts)
+def _by_catgt(part: BaseRecording) -> bool:
+    """Return whether CatGT wrote the files of a stream of SpikeGLX, and aligned the channels."""
+    files = getattr(getattr(part, "neo_reader", None), "signals_info_dict", {})
+    metas = [info["meta"] for (_, stream), info in files.items() if stream == part.stream_id]
+    commands = [[str(value) for key, value in meta.items() if key.startswith(CATGT)] for meta in metas]
+    return any(commands) and not any(NOT_ALIGNED in command for found in commands for command in found)

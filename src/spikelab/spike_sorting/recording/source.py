@@ -18,6 +18,7 @@ from spikelab.spike_sorting.recording.formats import (
     Format,
     file_format,
     folder_format,
+    intan_header,
     known_formats,
 )
 from spikelab.spike_sorting.recording.read_errors import list_some, reading
@@ -120,6 +121,8 @@ def _classify(path: Path) -> tuple[Literal["file", "folder", "files"], tuple[Pat
                 f"the format of {path} is not known. Known are: {known_formats()}. Anything else that SpikeInterface "
                 "opens can be opened with it and handed over as a recording in memory"
             )
+        if intan_header(path.parent) == path:  # its data are in the files beside it
+            return "folder", (path.parent,), known
         return "file", (path,), known
     known = folder_format(path)
     if known is not None:

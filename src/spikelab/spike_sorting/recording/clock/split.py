@@ -85,7 +85,7 @@ def _jumps(clock: Clock, fs: float) -> Iterator[str]:
         for before, after in pairwise(parts):
             if before.start_s is None or after.start_s is None:
                 continue
-            end = before.start_s + (before.end - before.start) / fs
+            end = before.start_s + (before.end - before.start) * (before.step_s or 1 / fs)
             jump = after.start_s - end
             what = f"{jump:.6g} s are missing" if jump > 0 else f"the clock jumps back by {-jump:.6g} s"
             yield f"{what} after {end:.6g} s"

@@ -72,6 +72,13 @@ def test_every_kind_is_told_apart(tmp_path):
     assert outcomes[6].peak_bytes > 1 << 30
 
 
+def test_what_the_process_held_before_is_not_the_case_s(tmp_path):
+    held = np.ones(1200 << 17)
+    outcomes = run_cases([Case("ok", _write, USES["ok"])], tmp_path, timeout_s=20)
+    assert held[-1] == 1
+    assert outcomes[0].kind == "ok", table(outcomes)
+
+
 @pytest.mark.parametrize("damage", BYTE_DAMAGES)
 def test_damage_is_a_function_of_the_seed(damage):
     content = bytes(range(256)) * 40

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,3 +186,8 @@ class Footprint:
         if self.axon is not None:
             waveforms += self.axon_gain * self.axon(offsets, times)
         return waveforms
+
+    @property
+    def inverted(self) -> Footprint:
+        """The same with its somatic part upside down."""
+        return replace(self, gain=-self.gain)

@@ -2,9 +2,11 @@
 
 ``make(RECIPES["hard"], seed=1, folder=scratch)`` writes, or finds again, a folder with
 
-- ``recording/``: a SpikeInterface binary folder, int16 at 0.195 uV, unfiltered; ``spikeinterface.load`` opens it,
+- ``recording/``: a SpikeInterface binary folder, counts as the recipe's amplifier gives them (mostly int16 at
+  0.195 uV), unfiltered; ``spikeinterface.load`` opens it,
 - ``truth.npz``: the true spikes, see :func:`load_truth`; a spike's frame is at the trough of its main channel,
-- ``facts.json``: what is known of each unit, the recipe and a digest of the traces, see :func:`load_facts`,
+- ``facts.json``: what is known of each unit, network bursts and pulses, the recipe and a digest of the traces, see
+  :func:`load_facts`,
 - ``templates.npz``: ``templates`` (units, samples, channels), mean waveforms in microvolts before any filter, whose
   sample ``n_before`` is at the spike's frame.
 
@@ -17,24 +19,24 @@ import argparse
 import hashlib
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.rt_sort_disturbances import Disturbed
 from benchmarks.rt_sort_footprints import load_bank
+from benchmarks.rt_sort_noise import band_pass, band_pass_templates
 from benchmarks.rt_sort_recipes import RECIPES, Recipe
-from benchmarks.rt_sort_scenes import Scene, assembled, band_pass, band_pass_templates, generated
+from benchmarks.rt_sort_scenes import CANVAS, Scene, assembled, generated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording, BaseSorting
 
 VERSION = 1  # of the generators: a change makes all recordings anew
-GAIN_UV = 0.195
 FACTS_FILE = "facts.json"
-CHUNK_FRAMES = 20_000
+CHUNK_FRAMES = 30_000  # SpikeInterface draws its noise in blocks of as many
 
 
 def make(recipe: Recipe, seed: int, folder: Path, templates: Path | None = None) -> Path:
@@ -51,16 +53,18 @@ def make(recipe: Recipe, seed: int, folder: Path, templates: Path | None = None)
     """
     target = folder / f"{recipe.name}_{seed}"
     bank, source = load_bank(templates) if recipe.snr else ([], "none")
-    key = json.loads(json.dumps({"recipe": asdict(recipe), "seed": seed, "version": VERSION, "templates": source}))
+    key = json.loads(json.dumps({"recipe": recipe.key(), "seed": seed, "version": VERSION, "templates": source}))
     if (target / FACTS_FILE).is_file() and load_facts(target)["key"] == key:
         return target
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    scene = assembled(recipe, seed, bank) if recipe.snr else generated(recipe, seed)
+    scene = assembled(recipe, seed, bank, target) if recipe.snr else generated(recipe, seed)
     digest = _write_traces(target, recipe, scene.traces)
+    (target / CANVAS).unlink(missing_ok=True)
     _write_trains(target / "truth.npz", scene.trains, recipe.fs)
     np.savez(target / "templates.npz", templates=scene.templates, n_before=scene.n_before)
-    facts = {"key": key, "digest": digest, "units": _facts(scene, recipe, load_recording(target))}
+    units = _facts(scene, recipe, load_recording(target))
+    facts = {"key": key, "digest": digest, "units": units, "periods": scene.periods}
     (target / FACTS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return target
 
@@ -80,30 +84,36 @@ def load_truth(folder: Path) -> BaseSorting:
 
 
 def load_facts(folder: Path) -> dict[str, Any]:
-    """``{"key", "digest", "units"}``; the units in the order of the truth."""
+    """``{"key", "digest", "units", "periods"}``; the units in the order of the truth, the periods in frames."""
     facts: dict[str, Any] = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     return facts
 
 
-def _write_traces(target: Path, recipe: Recipe, traces: NDArray[np.float32] | BaseRecording) -> str:
+def _write_traces(target: Path, recipe: Recipe, traces: Disturbed) -> str:
     """Write the counts; return a digest of them."""
     from spikeinterface.core import BinaryRecordingExtractor
 
-    raw, digest, contacts = target / "counts.raw", hashlib.sha256(), recipe.contacts
+    raw, digest, amplifier = target / "counts.raw", hashlib.sha256(), recipe.amplifier
+    kind = np.dtype(amplifier.dtype).newbyteorder("<")
     with raw.open("wb") as file:
         for start in range(0, recipe.frames, CHUNK_FRAMES):
-            end = min(start + CHUNK_FRAMES, recipe.frames)
-            chunk = traces[start:end] if isinstance(traces, np.ndarray) else traces.get_traces(0, start, end)
-            counts = np.rint(chunk / GAIN_UV).clip(-32768, 32767).astype("<i2")
+            chunk = traces[start : min(start + CHUNK_FRAMES, recipe.frames)]
+            counts = np.rint(chunk / amplifier.gain_uv) + amplifier.middle
+            counts = counts.clip(amplifier.low, amplifier.high).astype(kind)
             digest.update(counts.tobytes())
             counts.tofile(file)
     recording = BinaryRecordingExtractor(
-        raw, recipe.fs, "int16", num_channels=len(contacts), gain_to_uV=GAIN_UV, offset_to_uV=0.0
+        raw,
+        recipe.fs,
+        amplifier.dtype,
+        num_channels=len(recipe.contacts),
+        gain_to_uV=amplifier.gain_uv,
+        offset_to_uV=-amplifier.middle * amplifier.gain_uv,
     )
-    recording.set_dummy_probe_from_locations(contacts)
-    recording.save(folder=target / "recording", verbose=False, progress_bar=False, n_jobs=1, chunk_duration="1s")
+    recording.set_dummy_probe_from_locations(recipe.contacts)
+    first = recording.frame_slice(0, 1).save(folder=target / "recording", verbose=False, progress_bar=False, n_jobs=1)
     del recording
-    raw.unlink()
+    raw.replace(first.get_binary_description()["file_paths"][0])  # saving all of it would take the disk twice
     return digest.hexdigest()[:16]
 
 
@@ -117,7 +127,9 @@ def _facts(scene: Scene, recipe: Recipe, recording: BaseRecording) -> list[dict[
     """Of each unit; SNR is the filtered template's peak over the MAD of the filtered traces, on the main channel."""
     second = round(recipe.fs)
     starts = np.linspace(0, recipe.frames - second, 10).astype(int)
-    pieces = [band_pass(recording.get_traces(0, start, start + second) * GAIN_UV, recipe.fs) for start in starts]
+    gain, middle = recipe.amplifier.gain_uv, recipe.amplifier.middle
+    counts = [recording.get_traces(0, start, start + second).astype(np.int32) - middle for start in starts]
+    pieces = [band_pass(piece * gain, recipe.fs) for piece in counts]
     noise = np.median(np.abs(np.concatenate(pieces)), axis=0) / 0.6745
     amplitudes = np.abs(band_pass_templates(scene.templates, recipe.fs)).max(axis=1)
     main = amplitudes.argmax(axis=1)

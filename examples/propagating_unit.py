@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from benchmarks.rt_sort_footprints import generated_bank
+from benchmarks.rt_sort_noise import band_pass
 from benchmarks.rt_sort_recipes import RECIPES
-from benchmarks.rt_sort_scenes import assembled, band_pass
+from benchmarks.rt_sort_scenes import assembled
 
 from spikelab.spike_sorting.rt_sort import RTSort, detect_sequences
 
@@ -76,7 +77,7 @@ def axonal_recording(seconds: float, units: int, seed: int) -> BaseRecording:
 
     recipe = replace(RECIPES["axonal"], seconds=seconds, units=units)
     scene = assembled(recipe, seed, generated_bank())
-    recording = NumpyRecording([band_pass(scene.traces, recipe.fs).astype(np.float32)], recipe.fs)
+    recording = NumpyRecording([band_pass(scene.traces[0 : recipe.frames], recipe.fs).astype(np.float32)], recipe.fs)
     recording.set_dummy_probe_from_locations(recipe.contacts)
     return recording
 

@@ -54,6 +54,7 @@ GUARDS = {
     "rt_sort/detection/peaks.py": Guards(compiled=("detection",)),
     "rt_sort/learning/events.py": Guards(("events",)),
     "filters/stream.py": Guards(compiled=("filtering",)),
+    "rt_sort/learning/parts.py": Guards(("parts",)),
     "rt_sort/learning/waveforms.py": Guards(("learning",)),
     "rt_sort/matching/peeling.py": Guards(("matching",)),
     "rt_sort/learning/merging.py": Guards(("merging",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,8 +33,6 @@ def test_windows_of_a_learner_are_in_frames() -> None:
     made = learner(ms_after=0.4)
     assert (made.before, made.after, made.origin, made.reach) == (20, 30, 6, 8)
     assert learner(ms_after=0.0).reach == 1
-    assert (made.parts, made.seconds) == ([(0, 1000)], 0.05)
-    assert learner(learning_s=0.03).seconds == 0.03  # twelve segments of 50 frames
 
 
 def frames_of(events: np.ndarray) -> list[int]:
@@ -208,18 +207,8 @@ def test_where_nothing_is_left_of_the_groups_there_is_no_sequence(monkeypatch: p
         assert (raised.value.sorter, raised.value.units_at_failure) == ("rt_sort", 0)
 
 
-@pytest.mark.parametrize(
-    ("least", "alive"),
-    [
-        ({"min_seq_spikes_n": 7}, [False, True, True]),
-        ({"min_seq_spikes_n": 0, "min_seq_spikes_hz": 160.0}, [False, False, True]),
-    ],
-)
-def test_units_of_too_few_spikes_take_no_part(
-    least: dict[str, Any], alive: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In 50 ms, 160 Hz are 8 spikes."""
-    made = learner(**{"min_seq_spikes_hz": 0.0} | least)
+def test_units_of_too_few_spikes_take_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = learner(min_seq_spikes_n=7)
     matched: dict[str, Any] = {}
     monkeypatch.setattr(detect, "build_bank", lambda *args: args)
     monkeypatch.setattr(detect, "match", lambda traces, bank, parts, n_jobs: matched.update(parts=parts, n_jobs=n_jobs))
@@ -228,8 +217,24 @@ def test_units_of_too_few_spikes_take_no_part(
         detect, "Units", lambda *args: SimpleNamespace(alive=np.ones(3, dtype=bool), counts=[6, 7, 8], given=args)
     )
     units = made._round(np.zeros((3, 51, 4)), np.ones(3), peaks_of([]))
-    assert units.alive.tolist() == alive
-    assert matched == {"parts": [(0, 1000)], "n_jobs": 1}
+    assert units.alive.tolist() == [False, True, True]
+    assert matched == {"parts": [(0, 1000, 0, 1000)], "n_jobs": 1}
     seed, noise, _, *numbers, parameters, _ = units.given
     assert (seed, noise, numbers) == (0, made.noise, [6, RATE, 0.05])
     assert parameters is made.parameters
+
+
+def test_sequences_below_a_least_rate_over_the_whole_recording_are_left_out() -> None:
+    """In 50 ms, 160 Hz are 8 spikes."""
+
+    @dataclass(frozen=True)
+    class Sorted:
+        sequences: Any
+        n_sequences: int = 3
+
+    sequences = SimpleNamespace(subset=lambda kept: kept.tolist())
+    templates = np.repeat([0, 1, 2], [8, 7, 9])
+    made = learner(min_seq_spikes_hz=160.0)
+    assert made.frequent(Sorted(sequences), templates).sequences == [True, False, True]  # type: ignore[arg-type]
+    with pytest.raises(InsufficientActivityError, match="no sequence fires at 200 Hz"):
+        learner(min_seq_spikes_hz=200.0).frequent(Sorted(sequences), templates)  # type: ignore[arg-type]

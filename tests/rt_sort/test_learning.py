@@ -7,11 +7,11 @@ import pytest
 
 from small import peaks_of, traces_of
 from spikelab.spike_sorting.rt_sort.learning import clustering, waveforms
+from spikelab.spike_sorting.rt_sort.learning.parts import Part
 from spikelab.spike_sorting.rt_sort.learning.waveforms import (
     learn,
     match,
     mean_events,
-    segments,
 )
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
@@ -66,30 +66,17 @@ def recorded(bank: TemplateBank, spikes: np.ndarray, n_frames: int) -> np.ndarra
     return wide[20:-20]
 
 
+def all_of(*bounds: tuple[int, int]) -> list[Part]:
+    """Parts whose spikes count up to their ends."""
+    return [Part(start, end, start, end) for start, end in bounds]
+
+
 # Among them some at the bounds of chunks of 30 frames, and on both sides of them.
 SPIKES = [
     (10, 0, 1.0, 0.0), (14, 1, 0.9, 0.25), (28, 1, 1.0, 0.0), (30, 0, 1.2, -0.5), (60, 0, 1.1, 0.1), (70, 1, 1.1, 0.0),
     (89, 1, 0.9, 0.0), (99, 0, 0.8, 0.5), (101, 1, 1.0, -0.25), (150, 0, 1.0, 0.25), (159, 1, 1.0, 0.0),
     (160, 0, 1.3, 0.0), (180, 1, 1.3, 0.5),
 ]  # fmt: skip
-
-
-# Where is learnt from
-
-
-def test_a_short_recording_is_learnt_from_whole() -> None:
-    assert segments(traces_of(np.zeros((100, 1)), 10.0), 10.0) == [(0, 100)]
-    assert segments(traces_of(np.zeros((100, 1)), 10.0, breaks=(0, 30)), 20.0) == [(0, 30), (30, 100)]
-
-
-def test_stretches_are_spread_evenly_and_cut_at_breaks() -> None:
-    traces = traces_of(np.zeros((1110, 1)), 10.0, breaks=(0, 205))
-    parts = segments(traces, 12.0)  # twelve of ten frames
-    assert parts[:4] == [(0, 10), (100, 110), (200, 205), (205, 210)]
-    assert parts[-1] == (1100, 1110)
-    assert sum(end - start for start, end in parts) == 120
-    assert len(parts) == 13
-    assert len(segments(traces_of(np.zeros((110, 1)), 10.0), 10.96)) == 1  # 109.6 frames are 110
 
 
 # Means of events
@@ -132,7 +119,7 @@ def test_matching_finds_the_spikes_of_the_parts_only(bank: TemplateBank) -> None
 def test_what_is_learnt_of_known_spikes_is_their_templates(bank: TemplateBank, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waveforms, "frames_at_a_time", lambda n_channels: 30)
     spikes = spikes_of(SPIKES)
-    learnt = learn(traces_of(recorded(bank, spikes, 200), RATE), bank, spikes, [(0, 120), (130, 200)], seed=0)
+    learnt = learn(traces_of(recorded(bank, spikes, 200), RATE), bank, spikes, all_of((0, 120), (130, 200)), seed=0)
     np.testing.assert_allclose(learnt.means, bank.dense(), atol=1e-4)
     assert learnt.counts.tolist() == [6, 7]
     for unit in (0, 1):
@@ -149,7 +136,7 @@ def test_what_is_learnt_of_known_spikes_is_their_templates(bank: TemplateBank, m
 
 def test_examples_and_means_keep_the_noise_that_is_there(bank: TemplateBank, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waveforms, "frames_at_a_time", lambda n_channels: 30)
-    spikes, parts = spikes_of(SPIKES), [(0, 120), (130, 200)]
+    spikes, parts = spikes_of(SPIKES), all_of((0, 120), (130, 200))
     noise = np.random.default_rng(0).normal(size=(200, N_CHANNELS)).astype(np.float32)
     learnt = learn(traces_of(recorded(bank, spikes, 200) + noise, RATE), bank, spikes, parts, seed=0)
     for unit, channels in ((0, [0, 1]), (1, [2, 1])):
@@ -168,18 +155,26 @@ def test_what_the_templates_do_not_explain_becomes_part_of_the_means(bank: Templ
     more = np.linspace(1, 2, 11, dtype=np.float32)
     for spike in spikes:
         values[spike["frame"] - BEFORE : spike["frame"] + AFTER + 1, 2] += spike["scale"] * more
-    learnt = learn(traces_of(values, RATE), bank, spikes, [(0, 200)], seed=0)
+    learnt = learn(traces_of(values, RATE), bank, spikes, all_of((0, 200)), seed=0)
     np.testing.assert_allclose(learnt.means[0] - bank.dense()[0], np.outer(more, [0, 0, 1]), atol=1e-4)
 
 
 def test_spikes_at_the_ends_of_a_part_count_but_teach_nothing(bank: TemplateBank) -> None:
     """A window of four frames before and six after has to be inside."""
     spikes = spikes_of([(23, 0, 1, 0), (24, 0, 1, 0), (60, 0, 1, 0), (93, 0, 1, 0), (94, 0, 1, 0), (150, 0, 1, 0)])
-    learnt = learn(traces_of(recorded(bank, spikes, 200), RATE), bank, spikes, [(20, 100)], seed=0)
-    assert learnt.frames[0].tolist() == [23, 24, 60, 93, 94, 150]
+    learnt = learn(traces_of(recorded(bank, spikes, 200), RATE), bank, spikes, all_of((20, 100)), seed=0)
+    assert learnt.frames[0].tolist() == [23, 24, 60, 93, 94]
     assert learnt.example_frames[0].tolist() == [24, 60, 93]
     assert learnt.counts.tolist() == [3, 0]
     assert learnt.frames[1].size == learnt.examples[1].size == 0
+
+
+def test_spikes_near_a_cut_are_subtracted_but_do_not_count(bank: TemplateBank) -> None:
+    spikes = spikes_of([(29, 1, 1, 0), (32, 0, 1, 0), (60, 0, 1, 0), (79, 0, 1, 0), (82, 1, 1, 0)])
+    values = recorded(bank, spikes, 200)
+    learnt = learn(traces_of(values, RATE), bank, spikes, [Part(20, 90, 30, 80)], seed=0)
+    assert [frames.tolist() for frames in learnt.frames] == [[32, 60, 79], []]
+    np.testing.assert_allclose(learnt.means, bank.dense(), atol=1e-4)
 
 
 def test_a_unit_of_few_spikes_is_not_blown_up(bank: TemplateBank) -> None:
@@ -187,24 +182,24 @@ def test_a_unit_of_few_spikes_is_not_blown_up(bank: TemplateBank) -> None:
     spikes = spikes_of([(50, 0, 0.5, 0)])
     values = recorded(bank, spikes, 100)
     values[50, 2] += 3
-    learnt = learn(traces_of(values, RATE), bank, spikes, [(0, 100)], seed=0)
+    learnt = learn(traces_of(values, RATE), bank, spikes, all_of((0, 100)), seed=0)
     assert learnt.means[0][BEFORE, 2] == pytest.approx(3)
 
 
 def test_examples_are_some_of_many_spikes(bank: TemplateBank, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = spikes_of([(20 + 15 * k, int(k >= 50), 1, 0) for k in range(60)])
     traces = traces_of(recorded(bank, spikes, 1000), RATE)
-    assert len(learn(traces, bank, spikes, [(0, 1000)], seed=0).examples[0]) == 50
+    assert len(learn(traces, bank, spikes, all_of((0, 1000)), seed=0).examples[0]) == 50
     monkeypatch.setattr(waveforms, "MAX_EXAMPLES", 45)
-    chosen = [learn(traces, bank, spikes, [(0, 1000)], seed).example_frames for seed in (0, 0, 1)]
+    chosen = [learn(traces, bank, spikes, all_of((0, 1000)), seed).example_frames for seed in (0, 0, 1)]
     assert [len(frames) for frames in chosen[0]] == [45, 10]
     assert chosen[0][0].tolist() == chosen[1][0].tolist() != chosen[2][0].tolist()
     assert set(chosen[0][0].tolist()) < set(spikes["frame"][:50].tolist())
     assert np.all(np.diff(chosen[0][0]) > 0)
     monkeypatch.setattr(waveforms, "MAX_EXAMPLES_IN_ALL", 84)
-    assert [len(frames) for frames in learn(traces, bank, spikes, [(0, 1000)], 0).example_frames] == [42, 10]
+    assert [len(frames) for frames in learn(traces, bank, spikes, all_of((0, 1000)), 0).example_frames] == [42, 10]
     monkeypatch.setattr(waveforms, "MAX_EXAMPLES_IN_ALL", 10)
-    assert [len(frames) for frames in learn(traces, bank, spikes, [(0, 1000)], 0).example_frames] == [40, 10]
+    assert [len(frames) for frames in learn(traces, bank, spikes, all_of((0, 1000)), 0).example_frames] == [40, 10]
 
 
 def test_parts_are_read_in_chunks_with_a_window_around_them(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -37,7 +38,8 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
 )
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
-from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events, segments
+from spikelab.spike_sorting.rt_sort.learning.parts import Reach, parts_around, whole
+from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events
 from spikelab.spike_sorting.rt_sort.matching.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
@@ -155,10 +157,14 @@ def detect_sequences(
     means, counts = learner.group(events, labels)
     release()
     sequences = learner.refine(means, counts, peaks)
-    logger.info("RT-Sort: %d sequences", sequences.n_sequences)
-    return RTSort(
+    rt_sort = RTSort(
         traces.sampling_frequency, traces.channel_ids, np.asarray(traces.locations, float), noise, sequences, parameters
     )
+    if parameters.min_seq_spikes_hz > 0:
+        spikes = rt_sort.spikes(traces, n_jobs=n_jobs)
+        rt_sort = learner.frequent(rt_sort, spikes["template"])
+    logger.info("RT-Sort: %d sequences", rt_sort.n_sequences)
+    return rt_sort
 
 
 def detect_all(
@@ -196,8 +202,7 @@ class Learner:
         self.before, self.after = window_frames(fs)
         self.origin = self.before - feature_window(fs)[0]
         self.reach = max(1, round(parameters.ms_after * fs / 1000))
-        self.parts = segments(traces, parameters.learning_s)
-        self.seconds = sum(end - start for start, end in self.parts) / fs
+        self.parts = whole(traces)
         self.components: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def events(self, peaks: Peaks) -> Peaks:
@@ -237,6 +242,8 @@ class Learner:
     def group(self, events: Peaks, labels: IntArray) -> tuple[FloatArray, NDArray[np.float64]]:
         """Average the waveforms of groups, join groups that do not differ; return means and counts."""
         traces, noise = self.traces, self.noise
+        reach = Reach(self.before, self.after)
+        self.parts = parts_around(traces, events["frame"], labels, reach, self.parameters.learning_s, self.seed)
         means, counts = mean_events(traces, events, labels)
         first = np.unique(labels, return_index=True)[1][-len(counts) :]
         positions = np.asarray(traces.locations, dtype=np.float64)[events["channel"][first]]
@@ -285,10 +292,18 @@ class Learner:
         release()
         spikes = match(self.traces, bank, self.parts, self.n_jobs)
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
-        units = Units(learnt, self.noise, self.components, self.origin, fs, self.seconds, self.parameters, peaks)
-        least = max(self.parameters.min_seq_spikes_n, self.parameters.min_seq_spikes_hz * self.seconds)
-        units.alive &= np.array(units.counts) >= least
+        seconds = self.traces.duration_s
+        units = Units(learnt, self.noise, self.components, self.origin, fs, seconds, self.parameters, peaks)
+        units.alive &= np.array(units.counts) >= self.parameters.min_seq_spikes_n
         return units
+
+    def frequent(self, rt_sort: RTSort, templates: NDArray[np.int32]) -> RTSort:
+        """Leave out sequences whose spikes, by `templates` over the whole recording, are below the least rate."""
+        counts = np.bincount(templates, minlength=rt_sort.n_sequences)
+        kept = counts >= self.parameters.min_seq_spikes_hz * self.traces.duration_s
+        if not kept.any():
+            raise self._nothing(f"no sequence fires at {self.parameters.min_seq_spikes_hz:g} Hz (min_seq_spikes_hz)")
+        return replace(rt_sort, sequences=rt_sort.sequences.subset(kept))
 
     def _nothing(self, found: str) -> InsufficientActivityError:
         return InsufficientActivityError(

@@ -41,7 +41,7 @@ class SequenceParameters:
     min_activity_root_cocs : int
         Electrodes within the inner radius, the root included, that must see an event.
     min_activity_hz : float
-        Least rate of an electrode to be a root.
+        Least rate of an electrode to be a root. 0: any, since in an hour a rare neuron has enough spikes to be learnt.
     max_n_components_latency : int
         Most components when the events of a root are split by the latency on a neighbour; 1: they are not. See
         :mod:`.learning.branches`.
@@ -81,7 +81,7 @@ class SequenceParameters:
     repeated_detection_overlap_time : float
         Of spikes of one sequence, or of sequences at one place, closer than this only the better counts, in ms.
     min_seq_spikes_n, min_seq_spikes_hz : int, float
-        Fewest spikes of a sequence.
+        Fewest spikes of a sequence, and its least rate over the whole recording.
     relocate_root_min_amp, relocate_root_max_latency : float
         The root moves to an electrode with at least this fraction of its amplitude that is this much earlier (frames).
     match_threshold : float
@@ -100,7 +100,8 @@ class SequenceParameters:
     max_events : int
         Spikes that are clustered, at most, over the whole array.
     learning_s : float
-        Seconds of the recording on which templates are learnt once sequences are known; spread evenly.
+        Seconds of the recording that templates are learnt on, at most: what each step of learning reads and costs. A
+        shorter recording is used whole; of a longer one the parts around events, the same number of every group.
     """
 
     stringent_thresh: float = 0.275
@@ -116,7 +117,7 @@ class SequenceParameters:
     min_elecs_for_seq_noise_n: int = 300
     min_elecs_for_seq_noise_f: float = 0.05
     min_activity_root_cocs: int = 1
-    min_activity_hz: float = 0.05
+    min_activity_hz: float = 0.0
     max_n_components_latency: int = 1
     min_coc_n: int = 10
     min_coc_p: float = 10.0
@@ -140,7 +141,7 @@ class SequenceParameters:
     max_root_amp_median_std_sequences: float = math.inf
     repeated_detection_overlap_time: float = 0.2
     min_seq_spikes_n: int = 10
-    min_seq_spikes_hz: float = 0.05
+    min_seq_spikes_hz: float = 0.0
     relocate_root_min_amp: float = 0.8
     relocate_root_max_latency: float = -2.0
     match_threshold: float = 20.0
@@ -159,6 +160,8 @@ _PUBLISHED_MEA: dict[str, Any] = {
     "loose_thresh": 0.1,
     "inference_scaling_numerator": 12.6,
     "min_activity_root_cocs": 2,
+    "min_activity_hz": 0.05,
+    "min_seq_spikes_hz": 0.05,
     "max_n_components_latency": 4,
     "split_coc_clusters_amps": True,
     "min_inner_loose_detections": 3,

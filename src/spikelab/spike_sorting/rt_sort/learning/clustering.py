@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.events import neighbours
+from spikelab.spike_sorting.rt_sort.learning.parts import rank_within
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows
 from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
@@ -45,12 +46,7 @@ def choose_events(events: Peaks, most: int, seed: int) -> Peaks:
     while low < high:  # the largest cap per root that fits
         middle = (low + high + 1) // 2
         low, high = (middle, high) if np.minimum(counts, middle).sum() <= most else (low, middle - 1)
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(events))
-    rank = np.empty(len(events), dtype=np.int64)
-    by_root = shuffled[np.argsort(events["channel"][shuffled], kind="stable")]
-    starts = np.cumsum(np.concatenate([[0], counts[:-1]]))
-    rank[by_root] = np.arange(len(events)) - starts[events["channel"][by_root]]
+    rank = rank_within(events["channel"], seed)
     return events[rank < low]
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, inside
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import add_events, gather_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.matching.templates import window_frames
 from spikelab.spike_sorting.rt_sort.traces import READ_VALUES, frames_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Peaks = NDArray[np.void]
     Spikes = NDArray[np.void]
 
-N_SEGMENTS = 12
 EXAMPLE_CHANNELS = 24
 MIN_EXAMPLES, MAX_EXAMPLES = 40, 300  # per unit
 MAX_EXAMPLES_IN_ALL = 40_000
@@ -57,16 +57,6 @@ class Learnt:
     example_frames: tuple[IntArray, ...]
 
 
-def segments(traces: Traces, seconds: float) -> list[tuple[int, int]]:
-    """Spread segments of so many seconds in all evenly over the recording; none reaches across a break."""
-    wanted = round(seconds * traces.sampling_frequency)
-    if traces.n_frames <= wanted:
-        return traces.pieces()
-    length = wanted // N_SEGMENTS
-    starts = np.linspace(0, traces.n_frames - length, N_SEGMENTS).astype(int)
-    return [piece for start in starts for piece in traces.pieces(int(start), int(start) + length)]
-
-
 def mean_events(traces: Traces, events: Peaks, labels: IntArray) -> tuple[FloatArray, NDArray[np.float64]]:
     """Average the waveforms of labelled events, shape (groups, frames, channels), and count them."""
     from spikelab.spike_sorting.rt_sort.learning.clustering import events_by_chunk
@@ -82,13 +72,16 @@ def mean_events(traces: Traces, events: Peaks, labels: IntArray) -> tuple[FloatA
 
 
 def match(
-    traces: Traces, bank: TemplateBank, parts: list[tuple[int, int]], n_jobs: int = 1, read_values: int = READ_VALUES,
-    done: Callable[[float], None] | None = None,
+    traces: Traces, bank: TemplateBank, parts: Sequence[tuple[int, ...]], n_jobs: int = 1,
+    read_values: int = READ_VALUES, done: Callable[[float], None] | None = None,
 ) -> Spikes:  # fmt: skip
-    """Find the spikes in some parts of the recording, in the order of frames; `done` takes seconds that are done."""
+    """Find the spikes in some parts of the recording, in the order of frames; `done` takes seconds that are done.
+
+    Of each part the first two numbers count: its first frame, and the one behind its last.
+    """
     found = [np.empty(0, dtype=SPIKE)]
     matcher = Matcher(bank, n_jobs)
-    for start, end in parts:
+    for start, end, *_ in parts:
         for _, chunk in traces.chunks(read_values, start, end):
             found.append(later(matcher.push(chunk), start))
             if done is not None:
@@ -98,31 +91,31 @@ def match(
     return spikes[np.argsort(spikes["frame"], kind="stable")]
 
 
-def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[int, int]], seed: int) -> Learnt:
+def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[Part], seed: int) -> Learnt:
     """Read the traces again, with all spikes known, and gather means and examples, which `seed` chooses.
 
-    `bank` has one template per unit; `spikes` are from :func:`match` on the same parts.
+    `bank` has one template per unit; `spikes` are from :func:`match` on the same parts. Spikes near a cut are
+    subtracted, but do not count.
     """
     before, window = bank.n_before, bank.n_frames
     n_units = bank.n_templates
-    inside = np.zeros(len(spikes), dtype=bool)
-    for start, end in parts:
-        inside |= (spikes["frame"] >= start + before) & (spikes["frame"] < end - bank.n_after)
-    chosen = _choose_examples(spikes["template"], inside, n_units, seed)
+    usable = complete(parts, spikes["frame"], Reach(before, bank.n_after))
+    chosen = _choose_examples(spikes["template"], usable, n_units, seed)
     channels = np.full((n_units, EXAMPLE_CHANNELS), -1, dtype=np.int64)
     n_used = np.minimum(bank.templates.n_channels, EXAMPLE_CHANNELS)
     for u, n in enumerate(n_used):
         channels[u, :n] = bank.templates.channels[u, :n]
     sums = np.zeros((n_units, window, bank.n_channels), dtype=np.float32)
     weights = np.zeros(n_units)
-    np.add.at(weights, spikes["template"][inside], spikes["scale"][inside])
+    np.add.at(weights, spikes["template"][usable], spikes["scale"][usable])
     windows = np.zeros((int(chosen.sum()), EXAMPLE_CHANNELS, window), dtype=np.float32)
     order, ends = _by_unit(spikes["template"][chosen], n_units)
     place = np.zeros(len(spikes), dtype=np.int64)  # of a chosen spike: unit after unit
     place[np.flatnonzero(chosen)[order]] = np.arange(len(order))
     ignored = np.zeros(n_units)
     for start, end, residual in _residuals(traces, bank, spikes, parts):
-        here = np.flatnonzero(inside & (spikes["frame"] >= start) & (spikes["frame"] < end))
+        low, high = np.searchsorted(spikes["frame"], [start, end])
+        here = low + np.flatnonzero(usable[low:high])
         rows = spikes["frame"][here] - start + window
         add_events(residual, rows, spikes["template"][here].astype(np.int64), before, sums, ignored)
         kept = chosen[here]
@@ -141,9 +134,10 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[
         own[: n_used[u]] = bank.templates.waveforms[u, : n_used[u]]
         examples[u] += _shifted(own, spikes["scale"][rows_u], spikes["shift"][rows_u])
     example_frames = np.split(spikes["frame"][some], ends)
+    counts = np.bincount(spikes["template"][usable], minlength=n_units)
+    spikes = spikes[inside(parts, spikes["frame"])]
     order, ends = _by_unit(spikes["template"], n_units)
     frames, scales = (tuple(np.split(spikes[name][order], ends)) for name in ("frame", "scale"))
-    counts = np.bincount(spikes["template"][inside], minlength=n_units)
     return Learnt(means, counts, frames, scales, channels, tuple(examples), tuple(example_frames))
 
 
@@ -179,11 +173,11 @@ def _choose_examples(
     return chosen
 
 
-def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[tuple[int, int]]):  # type: ignore[no-untyped-def]
+def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[Part]):  # type: ignore[no-untyped-def]
     """Yield chunks of the parts without their spikes, with a window of margin on both sides (zeros at the ends)."""
     window = bank.n_frames
     step = frames_at_a_time(traces.n_channels)
-    for begin, stop in parts:
+    for begin, stop, *_ in parts:
         for start in range(begin, stop, step):
             end = min(start + step, stop)
             low, high = max(0, start - window), min(traces.n_frames, end + window)

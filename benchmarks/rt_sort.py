@@ -23,9 +23,9 @@ import spikelab
 from benchmarks.measuring import Cost, measure
 from benchmarks.reporting import RESULTS, machine
 from benchmarks.rt_sort_recipes import RECIPES, REPORTING_SEEDS
-from benchmarks.rt_sort_recordings import load_facts, load_truth, make
+from benchmarks.rt_sort_recordings import load_facts, make
 from benchmarks.rt_sort_report import draw, report
-from benchmarks.rt_sort_scoring import Score, score
+from benchmarks.rt_sort_scoring import Score, score_folder
 from benchmarks.rt_sort_tasks import OURS, TASKS
 from spikelab.spike_sorting.data import SpikeTrains
 
@@ -143,8 +143,7 @@ def _measured(row: Row, folder: Path, templates: Path | None) -> Row:
         measure("curate", module=TASKS, recording=str(folder), spikes=str(spikes), result=str(left))
     except subprocess.CalledProcessError as error:
         return replace(row, problem=f"failed with exit code {error.returncode}")
-    truth, units = load_truth(folder), load_facts(folder)["units"]
-    scores = [score(truth, SpikeTrains.load(path).to_spikeinterface(recipe.fs), units) for path in (spikes, left)]
+    scores = [score_folder(folder, SpikeTrains.load(path).to_spikeinterface(recipe.fs)) for path in (spikes, left)]
     return replace(row, cost=cost, score=scores[0], curated=scores[1])
 
 

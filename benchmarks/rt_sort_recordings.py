@@ -5,6 +5,7 @@
 - ``recording/``: a SpikeInterface binary folder, counts as the recipe's amplifier gives them (mostly int16 at
   0.195 uV), unfiltered; ``spikeinterface.load`` opens it,
 - ``truth.npz``: the true spikes, see :func:`load_truth`; a spike's frame is at the trough of its main channel,
+- ``small.npz``: the same of units that are too small for anybody to ask for, if there are any,
 - ``facts.json``: what is known of each unit, network bursts and pulses, the recipe and a digest of the traces, see
   :func:`load_facts`,
 - ``templates.npz``: ``templates`` (units, samples, channels), mean waveforms in microvolts before any filter, whose
@@ -62,6 +63,8 @@ def make(recipe: Recipe, seed: int, folder: Path, templates: Path | None = None)
     digest = _write_traces(target, recipe, scene.traces)
     (target / CANVAS).unlink(missing_ok=True)
     _write_trains(target / "truth.npz", scene.trains, recipe.fs)
+    if scene.small:
+        _write_trains(target / "small.npz", scene.small, recipe.fs)
     np.savez(target / "templates.npz", templates=scene.templates, n_before=scene.n_before)
     units = _facts(scene, recipe, load_recording(target))
     facts = {"key": key, "digest": digest, "units": units, "periods": scene.periods}
@@ -76,11 +79,16 @@ def load_recording(folder: Path) -> BaseRecording:
     return load(folder / "recording")
 
 
-def load_truth(folder: Path) -> BaseSorting:
+def load_truth(folder: Path, name: str = "truth.npz") -> BaseSorting:
     """Load the true spikes of a recording that :func:`make` has written."""
     from spikeinterface.core import NpzSortingExtractor, NumpySorting
 
-    return NumpySorting.from_sorting(NpzSortingExtractor(folder / "truth.npz"))
+    return NumpySorting.from_sorting(NpzSortingExtractor(folder / name))
+
+
+def load_small(folder: Path) -> BaseSorting | None:
+    """Load the spikes of the units that nobody asks for, if there are any."""
+    return load_truth(folder, "small.npz") if (folder / "small.npz").is_file() else None
 
 
 def load_facts(folder: Path) -> dict[str, Any]:

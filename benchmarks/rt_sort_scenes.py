@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class Scene:
         What is known of each unit.
     periods : dict of list of (int, int)
         First and last frame of each network burst ("bursts"), and of each pulse ("pulses").
+    small : list of numpy.ndarray
+        Frames of the spikes of the small units that nobody is asked for.
     """
 
     traces: Disturbed
@@ -64,6 +66,7 @@ class Scene:
     n_before: int
     facts: list[dict[str, Any]]
     periods: dict[str, list[tuple[int, int]]]
+    small: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 def generated(recipe: Recipe, seed: int) -> Scene:
@@ -121,10 +124,11 @@ def assembled(recipe: Recipe, seed: int, bank: Sequence[Measured], scratch: Path
         templates.append(template)
         known = {"bursting": bool(bursting[unit]), "axon": footprint.axon is not None, "positive": bool(positive[unit])}
         facts.append({**known, **_axon_facts(footprint, recipe), **lives.facts(unit)})
-    _add_small(adder, recipe, bank, small)
+    crowd = _add_small(adder, recipe, bank, small)
     disturbances = Disturbances(recipe, np.random.default_rng([seed, 4]))
     periods = {"bursts": burst_periods(recipe, network), "pulses": disturbances.periods}
-    return Scene(Disturbed(traces, disturbances), trains, np.stack(templates), adder.n_before, facts, periods)
+    disturbed = Disturbed(traces, disturbances)
+    return Scene(disturbed, trains, np.stack(templates), adder.n_before, facts, periods, crowd)
 
 
 def _canvas(recipe: Recipe, scratch: Path | None) -> NDArray[np.float32]:
@@ -134,14 +138,17 @@ def _canvas(recipe: Recipe, scratch: Path | None) -> NDArray[np.float32]:
     return np.memmap(scratch / CANVAS, dtype=np.float32, mode="w+", shape=shape)
 
 
-def _add_small(adder: Adder, recipe: Recipe, bank: Sequence[Measured], rng: np.random.Generator) -> None:
-    """Spikes of the units that are too small for anybody to ask for."""
+def _add_small(
+    adder: Adder, recipe: Recipe, bank: Sequence[Measured], rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Add the spikes of the units that are too small for anybody to ask for; return their frames."""
     if not recipe.crowd.small:
-        return
-    crowd = replace(recipe, units=recipe.crowd.small, snr=SMALL_SNR, axons=0.0, crowd=Crowd())
+        return []
+    crowd, trains = replace(recipe, units=recipe.crowd.small, snr=SMALL_SNR, axons=0.0, crowd=Crowd()), []
     for footprint, rate in zip(_footprints(crowd, bank, rng, apart=0.0), firing_rates(crowd, rng), strict=True):
         times = spike_times(crowd, rate, False, np.zeros(0), rng)
-        adder.add(footprint, times, spike_amplitudes(times, False, rng))
+        trains.append(adder.add(footprint, times, spike_amplitudes(times, False, rng))[0])
+    return trains
 
 
 def _axon_facts(footprint: Footprint, recipe: Recipe) -> dict[str, Any]:

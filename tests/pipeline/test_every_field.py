@@ -113,17 +113,17 @@ def odd_recording(kind: str) -> Any:
         traces = doubled.get_traces()
         traces[20:] += traces[:-20].copy()
         return doubled
+    if kind == "twins":  # most spikes of the first unit are seen once more, far away
+        twins = simulate(duration_s=SECONDS).recording
+        traces = twins.get_traces()
+        traces[10_000:, 7] = 0.8 * traces[10_000:, 0]
+        return twins
     assert kind == "plain"
     return simulate(duration_s=SECONDS).recording
 
 
 FIGURES: dict[str, Any] = {"create_figures": True}
 EVERY_SPIKE: dict[str, Any] = {"kilosort_params": {"exclude_ms": 0.2}}
-MERGE_ALL: dict[str, Any] = {
-    "merge_duplicates_params": {
-        "dist_um": 500.0, "cosine_threshold": 0.0, "max_violation_rate": 1.0, "max_isi_increase": 1.0,
-    }
-}  # fmt: skip
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 RT_SORT: dict[str, Any] = {"sorter": "rt_sort", "rt_sort_device": "cpu"}
 EFFECTS: dict[tuple[str, str], Effect] = {
@@ -172,9 +172,9 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("curation", "spikes_min_first"): Effect("spikes_min_first", 1000),
     ("curation", "spikes_min_second"): Effect("spikes_min_second", 1000),
     ("curation", "std_norm_max"): Effect("std_norm_max", 1e-9),
-    ("curation", "merge_duplicates"): Effect("merge_duplicates", True, also=MERGE_ALL, recording="dense"),
+    ("curation", "merge_duplicates"): Effect("merge_duplicates", True, recording="twins"),
     ("curation", "merge_duplicates_params"): Effect(
-        "merge_duplicates_params", {"dist_um": 1.0}, also={"merge_duplicates": True, **MERGE_ALL}, recording="dense"
+        "merge_duplicates_params", {"cosine_threshold": 1.0}, also={"merge_duplicates": True}, recording="twins"
     ),
     ("compilation", "compile_single_recording"): Effect("compile_single_recording", False, Seen.names),
     ("compilation", "compile_to_mat"): Effect("compile_to_mat", True, Seen.names),

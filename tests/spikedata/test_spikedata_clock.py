@@ -136,7 +136,8 @@ def test_chosen_merged_and_curated_units_keep_the_clock() -> None:
     kept, _ = sd.curate_by_min_spikes(2)
     np.testing.assert_allclose(kept.times(0, "file"), ON_FILE)
     about = {"x": 0.0, "y": 0.0, "template": [[0.0], [-50.0], [10.0]]}
-    merged, _ = sd.replace(neuron_attributes=[about, about]).curate_by_merge_duplicates()
+    twice = [sd.train[0], np.sort(np.append(sd.train[0][1:], 2000.0))]
+    merged, _ = sd.replace(train=twice, neuron_attributes=[about, about]).curate_by_merge_duplicates()
     assert merged.N == 1
     np.testing.assert_allclose(merged.times(0, "file"), np.sort([*ON_FILE, 37_000.0]))
 

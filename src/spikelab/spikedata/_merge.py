@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
+from spikelab.spikedata._one_neuron import judge
 from spikelab.spikedata._waveform_metrics import compute_waveform_metrics
 
 if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData, CriterionResult, Data
+    from spikelab.spikedata._one_neuron import Judgement, Verdict
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 class Evidence(TypedDict, total=False):
@@ -28,6 +31,14 @@ class Evidence(TypedDict, total=False):
     n_coincident: int  # spikes of `other` that `kept` has as well
     violation_rate_before: float  # fraction of the spikes of both trains whose interval is a violation
     violation_rate: float  # the same of the merged train
+    # Why the two are one neuron: "coincident" (one spike found twice), "refractory" (never within the refractory period
+    # of each other), "successive" (one ends where the other begins); or "different".
+    verdict: Verdict
+    lag_ms: float  # how much later the spikes of `other` are
+    n_at_lag: int  # coincidences at that lag, none more than 0.2 ms off
+    n_by_chance: float  # coincidences that their rates make
+    n_refractory: int  # pairs of spikes 0.5 to 2 ms apart
+    n_expected: float  # of them, if the two fired independently
 
 
 def curate_by_merge_duplicates(
@@ -40,13 +51,26 @@ def curate_by_merge_duplicates(
     delta_ms: float = 0.4,
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult]:
-    """Merge units that are close together, have similar templates and fire like one neuron.
+    """Merge units that are close together, have similar templates and are one neuron by their spikes.
+
+    Two units are one neuron where
+
+    - most spikes of the smaller one coincide with the other's, at one lag and far more often than chance makes them:
+      each spike was found twice. The lag is 0, or the one at which the templates are alike;
+    - or their templates are alike (cosine of 0.8 at the best lag) and they never fire within 0.5 to 2 ms of each
+      other, although they do at 3 to 20 ms, so often that chance cannot have left the gap: the spikes of one neuron
+      were shared out;
+    - or their templates are alike and one unit ends where the other begins: the neuron was lost and found again.
+
+    Distance, similarity and violations below are necessary besides. Too few spikes to show any of the three are no
+    reason to merge.
 
     Units with different values of the neuron attribute ``group`` are never merged.
     Pairs are tried from the most to the least similar; merged units count as one. A spike of one unit
     within `delta_ms` of a spike of the other is the same event and is kept once. The better unit of a merge (higher
     ``snr`` where both have it, else more spikes) keeps its place and its attributes; its spike trains become the
-    merged ones and ``merged_from`` lists the ids of the units it took in.
+    merged ones and ``merged_from`` lists the ids of the units it took in. Spikes that come at a lag of more than
+    `delta_ms` are moved to the better unit's clock.
 
     Parameters
     ----------
@@ -109,13 +133,15 @@ def merge_duplicates(
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult, list[Evidence]]:
     """Merge like :func:`curate_by_merge_duplicates`; return also the evidence on each pair that was tried, in order."""
-    pairs, similarity, metric = _similar_neighbours(sd, dist_um, max_lag)
+    pairs, similarity, lags, metric = _similar_neighbours(sd, dist_um, max_lag)
     groups = _Groups(sd, isi_threshold_ms, delta_ms)
     evidence = []
     for k in np.argsort(-similarity, kind="stable"):
         if similarity[k] >= cosine_threshold:
             a, b = (int(unit) for unit in pairs[k])
-            tried = groups.try_merge(a, b, max_violation_rate, max_isi_increase)
+            tried = groups.try_merge(
+                _Pair(a, b, float(similarity[k]), int(lags[k])), max_violation_rate, max_isi_increase
+            )
             if tried is not None:
                 evidence.append(tried | {"similarity": float(similarity[k])})
     passed = np.array([unit in groups.trains for unit in range(sd.N)], dtype=bool)
@@ -126,22 +152,32 @@ def merge_duplicates(
     return merged, {"metric": metric, "passed": passed}, evidence
 
 
+class _Pair(NamedTuple):
+    """Two units, their similarity and the lag in samples at which it is highest."""
+
+    a: int
+    b: int
+    similarity: float
+    lag: int
+
+
 def _similar_neighbours(
     sd: BaseSpikeData, dist_um: float, max_lag: int
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-    """Find pairs of units within `dist_um` (pairs, 2), their similarity, and each unit's highest similarity."""
+) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
+    """Find pairs of units within `dist_um` (pairs, 2), similarity and lag of each; and the metric of each unit."""
     from scipy.spatial import cKDTree
 
     metric = np.full(sd.N, np.nan)
     if sd.N < 2:
-        return np.empty((0, 2), dtype=np.int64), np.empty(0), metric
+        return np.empty((0, 2), dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64), metric
     pairs = cKDTree(_positions(sd)).query_pairs(dist_um, output_type="ndarray").astype(np.int64)
     pairs = _in_one_group(sd, pairs[np.lexsort(pairs.T[::-1])])
     templates = _templates(sd) if len(pairs) else []
-    similarity = np.array([cosine_over_lags(templates[a], templates[b], max_lag) for a, b in pairs])
+    found = [best_lag(templates[a], templates[b], max_lag) for a, b in pairs]
+    similarity = np.array([cosine for cosine, _ in found])
     for column in pairs.T:
         np.fmax.at(metric, column, similarity)
-    return pairs, similarity, metric
+    return pairs, similarity, np.array([lag for _, lag in found], dtype=np.int64), metric
 
 
 def _in_one_group(sd: BaseSpikeData, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -189,12 +225,19 @@ def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
 
     Samples that a lag moves out of the window count as zero. NaN where a template is zero or NaN.
     """
+    return best_lag(a, b, max_lag)[0]
+
+
+def best_lag(a: FloatArray, b: FloatArray, max_lag: int) -> tuple[float, int]:
+    """Return also the lag: by how many samples the same waveform comes later in `a` than in `b`."""
     norm = np.linalg.norm(a) * np.linalg.norm(b)
     if not norm > 0:
-        return float("nan")
-    n = len(a)
-    lags = range(-min(max_lag, n - 1), min(max_lag, n - 1) + 1)
-    return max(float(np.vdot(a[max(0, lag) : n + lag], b[max(0, -lag) : n - lag])) for lag in lags) / float(norm)
+        return float("nan"), 0
+    products = a @ b.T  # one matrix product instead of one per lag: each lag is a diagonal
+    reach = min(max_lag, len(a) - 1)
+    sums = [float(np.trace(products, offset=-lag)) for lag in range(-reach, reach + 1)]
+    best = int(np.argmax(sums))
+    return sums[best] / float(norm), best - reach
 
 
 class _Groups:
@@ -203,47 +246,83 @@ class _Groups:
     def __init__(self, sd: BaseSpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
         self._sd, self._threshold, self._delta = sd, isi_threshold_ms, delta_ms
         self._starts = _epochs.starts_ms(sd.metadata)
+        self._frame_ms = _frame_ms(sd)
         self._group_of = list(range(sd.N))
+        self._moved = [0] * sd.N  # frames by which the spikes of a unit were moved to the clock of its group
         self._frames = [values.get("spike_train_samples") for values in sd.neuron_attributes]
         self.trains = dict(enumerate(sd.train))
         self.members = {unit: [unit] for unit in range(sd.N)}
 
-    def try_merge(self, a: int, b: int, max_rate: float, max_increase: float) -> Evidence | None:
-        """Merge the groups of two units where the merged train fits one neuron; None if they are one group."""
-        a, b = self._group_of[a], self._group_of[b]
+    def try_merge(self, pair: _Pair, max_rate: float, max_increase: float) -> Evidence | None:
+        """Merge the groups of two units that are one neuron, also by their violations; None if they are one group."""
+        a, b = self._group_of[pair.a], self._group_of[pair.b]
         if a == b:
             return None
-        best, other = (a, b) if self._quality(a, b) >= self._quality(b, a) else (b, a)
-        new = ~coincident(self.trains[other], self.trains[best], self._delta, self._starts)
-        times = np.concatenate([self.trains[best], self.trains[other][new]])
-        order = np.argsort(times, kind="stable")
-        times = times[order]
-        rate = self._violations(times) / max(len(times), 1)
+        # How many frames later the spikes of the group of b are: the same waveform comes earlier in b's template.
+        lag = pair.lag + self._moved[pair.b] - self._moved[pair.a]
+        if self._quality(a, b) < self._quality(b, a):
+            a, b, lag = b, a, -lag
+        found = self._judge(a, b, pair.similarity, lag)
+        move = -lag if found.verdict != "different" and self._is_elsewhere(found.lag_ms) else 0
+        joined = self._join(a, b, move)
+        rate = self._violations(joined.times) / max(len(joined.times), 1)
         both = self._violations(self.trains[a]) + self._violations(self.trains[b])
         before = both / max(len(self.trains[a]) + len(self.trains[b]), 1)
         evidence: Evidence = {
-            "kept": self._sd.unit_ids[best],
-            "other": self._sd.unit_ids[other],
-            "merged": not (rate > max_rate or rate - before > max_increase),
-            "n_spikes": [len(self.trains[best]), len(self.trains[other])],
-            "n_coincident": int((~new).sum()),
+            "kept": self._sd.unit_ids[a],
+            "other": self._sd.unit_ids[b],
+            "merged": found.verdict != "different" and not (rate > max_rate or rate - before > max_increase),
+            "n_spikes": [len(self.trains[a]), len(self.trains[b])],
+            "n_coincident": joined.n_coincident,
             "violation_rate_before": before,
             "violation_rate": rate,
+            "verdict": found.verdict,
+            "lag_ms": found.lag_ms,
+            "n_at_lag": found.n_coincident,
+            "n_by_chance": found.n_by_chance,
+            "n_refractory": found.n_refractory,
+            "n_expected": found.n_expected,
         }
         if evidence["merged"]:
-            self._join(best, other, new, order, times)
+            self._take_in(a, b, joined, move)
         return evidence
 
-    def _join(self, best: int, other: int, new: NDArray[np.bool_], order: NDArray[np.int64], times: FloatArray) -> None:
+    def _judge(self, a: int, b: int, similarity: float, lag: int) -> Judgement:
+        return judge(
+            self.trains[a],
+            self.trains[b],
+            similarity=similarity,
+            template_lag_ms=lag * self._frame_ms,
+            delta_ms=self._delta,
+            length_ms=self._sd.length,
+            starts=self._starts,
+        )
+
+    def _is_elsewhere(self, lag_ms: float) -> bool:
+        return abs(lag_ms) > self._delta
+
+    def _join(self, best: int, other: int, move: int) -> _Joined:
+        """Put two trains together, those of the other moved by some frames."""
+        moved = self.trains[other] + move * self._frame_ms
+        inside = (moved >= self._sd.start_time) & (moved <= self._sd.start_time + self._sd.length)
+        twice = coincident(moved, self.trains[best], self._delta, self._starts)
+        new = inside & ~twice
+        times = np.concatenate([self.trains[best], moved[new]])
+        order = np.argsort(times, kind="stable")
+        return _Joined(times[order], new, order, int(twice.sum()))
+
+    def _take_in(self, best: int, other: int, joined: _Joined, move: int) -> None:
         frames = [self._frames[unit] for unit in (best, other)]
         self._frames[best] = None  # where a unit has no ``spike_train_samples``, or not one per spike
         if all(f is not None and len(f) == len(self.trains[u]) for f, u in zip(frames, (best, other), strict=True)):
-            self._frames[best] = np.concatenate([np.asarray(frames[0]), np.asarray(frames[1])[new]])[order]
-        self.trains[best] = times
+            own, others = np.asarray(frames[0]), np.asarray(frames[1])[joined.new] + move
+            self._frames[best] = np.concatenate([own, others])[joined.order]
+        self.trains[best] = joined.times
         del self.trains[other]
-        self.members[best] += self.members.pop(other)
-        for unit in self.members[best]:
+        for unit in self.members[other]:
+            self._moved[unit] += move
             self._group_of[unit] = best
+        self.members[best] += self.members.pop(other)
 
     def attributes(self, unit: int) -> dict[str, Any]:
         """Return the attributes of the group whose best unit is `unit`."""
@@ -263,6 +342,23 @@ class _Groups:
 
     def _violations(self, times: FloatArray) -> int:
         return _epochs.count_short_intervals(times, self._threshold, 0.0, self._starts)
+
+
+class _Joined(NamedTuple):
+    """Train of two units together."""
+
+    times: FloatArray
+    new: NDArray[np.bool_]  # which spikes of the other unit are in it
+    order: IntArray  # of the best unit's spikes, then the new ones
+    n_coincident: int  # spikes of the other unit that the best one has
+
+
+def _frame_ms(sd: BaseSpikeData) -> float:
+    """Return the length of a sample of the templates; 0 where it is not known, and lags cannot be told."""
+    fs = sd.metadata.get("fs_Hz")
+    if fs is None and len(sd.raw_time) > 1:
+        return float((sd.raw_time[-1] - sd.raw_time[0]) / (len(sd.raw_time) - 1))
+    return 1000.0 / float(fs) if fs else 0.0
 
 
 def coincident(

@@ -108,15 +108,15 @@ class Aim:
 
     def value(self, rows: Sequence[Row], sorter: str = OURS) -> float | None:
         """What a sorter reaches; None if something has not been measured."""
-        ours = _done(rows, self.family, sorter)
+        ours = done(rows, self.family, sorter)
         if not ours:
             return None
         value = self.measure(ours)
         if self.beside:
-            reference = _done(rows, self.beside, sorter)
+            reference = done(rows, self.beside, sorter)
             return self.measure(reference) - value if reference else None
         if self.of_best:
-            others = {row.sorter: _done(rows, self.family, row.sorter) for row in rows if row.sorter != sorter}
+            others = {row.sorter: done(rows, self.family, row.sorter) for row in rows if row.sorter != sorter}
             best = max((part for part in others.values() if part), key=accuracy, default=None)
             return value / self.measure(best) if best else None
         return value
@@ -131,7 +131,8 @@ class Aim:
         return f"{'at most' if self.most else 'at least'} {self.limit:g}"
 
 
-def _done(rows: Sequence[Row], family: str, sorter: str) -> list[Row]:
+def done(rows: Sequence[Row], family: str, sorter: str = OURS) -> list[Row]:
+    """Rows of a sorter on a family of recordings that have a score."""
     return [row for row in rows if row.family == family and row.sorter == sorter and row.score]
 
 

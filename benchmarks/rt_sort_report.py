@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.reporting import markdown, write
-from benchmarks.rt_sort_aims import AIMS
+from benchmarks.rt_sort_aims import AIMS, Aim, done
 from benchmarks.rt_sort_recipes import RECIPES, Recipe
-from benchmarks.rt_sort_scoring import NEARLY_ALL, VISIBLE_SNR, Score
+from benchmarks.rt_sort_scoring import NEARLY_ALL, VISIBLE_SNR
 from benchmarks.rt_sort_tasks import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from benchmarks.rt_sort import Row
 
@@ -31,6 +33,7 @@ WORST_LEGEND = (
     "tenth of the unit's spikes or more, which are most of its own; merged with: the best unit holds 30 % of these too."
 )
 LARGE_SNR = 15.0
+PANELS = 4  # side by side
 
 
 def report(rows: Sequence[Row], path: Path) -> None:
@@ -108,11 +111,14 @@ def family_table(rows: Sequence[Row]) -> str:
     header += ["merged", "curated: SNR >= 5", "units", "false + twice"]
     lines = []
     for sorter in _unique(row.sorter for row in rows):
-        done = [row for row in rows if row.sorter == sorter and row.score]
-        problems = _unique(row.problem for row in rows if row.sorter == sorter and row.problem)
-        lines.append([sorter, *(_cells(done) if done else [""] * (len(header) - 1))])
-        lines[-1][0] += f" ({'; '.join(problems)})" if problems else ""
+        scored = done(rows, rows[0].family, sorter)
+        lines.append([sorter + _problems(rows, sorter), *(_cells(scored) if scored else [""] * (len(header) - 1))])
     return markdown(header, lines)
+
+
+def _problems(rows: Sequence[Row], sorter: str) -> str:
+    problems = _unique(row.problem for row in rows if row.sorter == sorter and row.problem)
+    return f" ({'; '.join(problems)})" if problems else ""
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:
@@ -147,23 +153,29 @@ def aims_table(rows: Sequence[Row]) -> str:
     for aim in AIMS:
         value = aim.value(rows)
         if value is not None:
-            others = [None if aim.of_best else aim.value(rows, sorter) for sorter in sorters]
-            shown = ["" if other is None else f"{other:.3f}" for other in others]
             met = "yes" if aim.met(value) else "**no**"
-            lines.append([aim.family, aim.what, aim.said, f"{value:.3f}", met, *shown])
+            others = [_of_another(aim, rows, sorter) for sorter in sorters]
+            lines.append([aim.family, aim.what, aim.said, f"{value:.3f}", met, *others])
     return markdown(["recordings", "what", "aim", OURS, "reached", *sorters], lines)
+
+
+def _of_another(aim: Aim, rows: Sequence[Row], sorter: str) -> str:
+    value = None if aim.of_best else aim.value(rows, sorter)
+    return "" if value is None else f"{value:.3f}"
 
 
 def worst_table(rows: Sequence[Row]) -> str:
     """The worst unit of each family, and every large one that is not nearly right."""
-    lines = []
-    for family in _unique(row.family for row in rows):
-        ours = [row for row in rows if (row.family, row.sorter) == (family, OURS) and row.score]
-        visible = [(row, unit) for row in ours for unit, snr in enumerate(row.score.snr) if snr >= VISIBLE_SNR]
-        visible.sort(key=lambda pair: pair[0].score.accuracy[pair[1]])
-        large = [(row, unit) for row, unit in visible if row.score.snr[unit] >= LARGE_SNR]
-        lines += [_worst(row, unit) for row, unit in _unique_pairs([*visible[:1], *large])]
+    families = _unique(row.family for row in rows)
+    lines = [_worst(row, unit) for family in families for row, unit in _worst_units(done(rows, family))]
     return markdown(["recordings", "seed", "unit", "SNR", "accuracy", "why"], [line for line in lines if line])
+
+
+def _worst_units(rows: Sequence[Row]) -> list[tuple[Row, int]]:
+    """Recordings of one family, and the index of the unit."""
+    visible = [(row, unit) for row in rows for unit, snr in enumerate(row.score.snr) if snr >= VISIBLE_SNR]
+    visible.sort(key=lambda pair: pair[0].score.accuracy[pair[1]])
+    return visible[:1] + [(row, unit) for row, unit in visible[1:] if row.score.snr[unit] >= LARGE_SNR]
 
 
 def _worst(row: Row, unit: int) -> list[str]:
@@ -175,23 +187,16 @@ def _worst(row: Row, unit: int) -> list[str]:
     return [row.family, str(row.seed), str(unit), f"{score.snr[unit]:.1f}", f"{score.accuracy[unit]:.3f}", why]
 
 
-def _unique_pairs(pairs: Iterable[tuple[Row, int]]) -> list[tuple[Row, int]]:
-    return list({(row.seed, unit): (row, unit) for row, unit in pairs}.values())
-
-
 def curation_table(rows: Sequence[Row]) -> str:
     """Well-sorted units of ours before and after, and the false ones that stay."""
     lines = []
     for family in _unique(row.family for row in rows):
-        ours = [row for row in rows if (row.family, row.sorter) == (family, OURS) and row.score and row.curated]
-        if ours:
-            before, after = (sum(part.well_detected for part in parts) for parts in zip(*_both(ours), strict=True))
-            lines.append([family, str(before), str(after), f"{mean(row.curated.false_positives for row in ours):.1f}"])
+        if ours := [row for row in done(rows, family) if row.curated]:
+            before = sum(row.score.well_detected for row in ours)
+            after = sum(row.curated.well_detected for row in ours)
+            false = mean(row.curated.false_positives for row in ours)
+            lines.append([family, str(before), str(after), f"{false:.1f}"])
     return markdown(["recordings", "well sorted", "after curation", "false ones left, per recording"], lines)
-
-
-def _both(rows: Sequence[Row]) -> list[tuple[Score, Score]]:
-    return [(row.score, row.curated) for row in rows]
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -199,12 +204,15 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     from matplotlib.figure import Figure
 
     families, sorters = _unique(row.family for row in rows), _unique(row.sorter for row in rows)
-    figure = Figure(figsize=(4 * len(families), 3.6), layout="constrained")
-    for axes, family in zip(np.atleast_1d(figure.subplots(1, len(families), sharey=True)), families, strict=True):
+    across = min(PANELS, len(families))
+    down = -(-len(families) // across)
+    figure = Figure(figsize=(4 * across, 3.6 * down), layout="constrained")
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(families) :]:
+        axes.remove()
+    for axes, family in zip(panels, families, strict=False):
         for index, sorter in enumerate(sorters):
-            scores = [row.score for row in rows if (row.family, row.sorter) == (family, sorter) and row.score]
-            pairs = [pair for score in scores for pair in zip(score.accuracy, score.snr, strict=True)]
-            accuracy = np.sort([accuracy for accuracy, snr in pairs if snr >= VISIBLE_SNR])[::-1]
+            accuracy = _visible(done(rows, family, sorter))
             width = 2.5 if sorter == OURS else 1.2
             axes.plot(np.linspace(0, 100, len(accuracy)), accuracy, color=f"C{index}", lw=width, label=sorter)
         axes.set(title=family, xlabel="% of the units with SNR >= 5", ylim=(0, 1.02))
@@ -212,6 +220,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure.axes[0].set_ylabel("accuracy")
     figure.axes[0].legend(fontsize=8, frameon=False, loc="lower left")
     figure.savefig(path, dpi=120)
+
+
+def _visible(rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Accuracies of the units with an SNR of at least 5, from the best to the worst."""
+    pairs = [pair for row in rows for pair in zip(row.score.accuracy, row.score.snr, strict=True)]
+    return np.sort([accuracy for accuracy, snr in pairs if snr >= VISIBLE_SNR])[::-1]
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:

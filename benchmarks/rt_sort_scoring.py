@@ -233,7 +233,7 @@ def _recall(
 
 def within(frames: NDArray[np.int64], periods: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
     """Which `frames` lie in one of the periods, first and last frame included."""
-    starts, ends = np.array(periods).reshape(-1, 2).T
+    starts, ends = np.array([(-2, -2), *periods]).T
     starts, reached = np.sort(starts), np.maximum.accumulate(ends[np.argsort(starts)])
     before = np.searchsorted(starts, frames, side="right") - 1
     inside: NDArray[np.bool_] = (before >= 0) & (frames <= reached[before])

@@ -54,6 +54,8 @@ GUARDS = {
     "rt_sort/detection/peaks.py": Guards(compiled=("detection",)),
     "rt_sort/learning/events.py": Guards(("events",)),
     "filters/stream.py": Guards(compiled=("filtering",)),
+    "rt_sort/learning/missing.py": Guards(("missing",)),
+    "rt_sort/learning/significance.py": Guards(("significance",)),
     "rt_sort/learning/parts.py": Guards(("parts",)),
     "rt_sort/learning/waveforms.py": Guards(("learning",)),
     "rt_sort/matching/peeling.py": Guards(("matching",)),

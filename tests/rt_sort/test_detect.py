@@ -145,29 +145,43 @@ def test_detection_is_told_all_and_reads_the_recording_once(
     assert frames_of(found) == [1000, 2000, 3000]
 
 
+@dataclass
 class Found:
     """Sequences of a round, by the largest value of their means; the network does not see those of 7."""
 
-    def __init__(self, values: list[float]) -> None:
-        self.values, self.n_sequences = values, len(values)
+    values: list[float]
+    significance: Any = None
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.values)
 
     def seen_by_network(self, locations: np.ndarray, parameters: Any) -> np.ndarray:
         return np.array([value != 7 for value in self.values], dtype=bool)
 
     def subset(self, chosen: np.ndarray) -> Found:
-        return Found([value for value, one in zip(self.values, chosen, strict=True) if one])
+        return Found([value for value, one in zip(self.values, chosen, strict=True) if one], self.significance[chosen])
 
 
-def refined(monkeypatch: pytest.MonkeyPatch, values: list[float], **parameters: Any) -> tuple[Found, list[Any]]:
-    """Sequences from groups of some values, and what each round was given and described: no two are one neuron."""
+def refined(
+    monkeypatch: pytest.MonkeyPatch, values: list[float], missed: tuple[list[float], ...] = (), **parameters: Any
+) -> tuple[Found, list[Any]]:
+    """Sequences from groups of some values, and what each round was given and described: no two are one neuron.
+
+    Each round learns a mean that is larger by one. After it, groups of the values `missed` are found.
+    """
     rounds: list[Any] = []
-    made = learner(**parameters)
+    made, left = learner(**parameters), list(missed)
 
-    def a_round(means: np.ndarray, counts: np.ndarray, peaks: np.ndarray) -> SimpleNamespace:
-        rounds.append((means.max(axis=(1, 2)).tolist(), counts.tolist()))
+    def learnt(bank: Any, spikes: Any, peaks: np.ndarray) -> SimpleNamespace:
+        assert spikes == "spikes"
+        n = len(bank.means)
+        rounds.append((bank.means.max(axis=(1, 2)).tolist(), bank.counts.tolist()))
         return SimpleNamespace(
-            means=[mean + 1 for mean in means], counts=[10 * count for count in counts],
-            scales=[np.array([count]) for count in counts], frames=[np.array([int(count)]) for count in counts],
+            means=[mean + 1 for mean in bank.means], counts=[10 * count for count in bank.counts],
+            scales=[np.array([count]) for count in bank.counts],
+            frames=[np.array([int(count)]) for count in bank.counts],
+            examples=list(bank.means.max(axis=(1, 2))), channels=[None] * n,
         )  # fmt: skip
 
     def described(means: np.ndarray, counts: np.ndarray, scales: list[Any], frames: list[Any], peaks: Any) -> Found:
@@ -175,33 +189,50 @@ def refined(monkeypatch: pytest.MonkeyPatch, values: list[float], **parameters: 
         rounds.append([(int(scale[0]), int(frame[0])) for scale, frame in zip(scales, frames, strict=True)])
         return Found(means.max(axis=(1, 2)).tolist())
 
-    monkeypatch.setattr(made, "_round", a_round)
+    def more(bank: Any, spikes: Any, peaks: Any) -> tuple[np.ndarray, np.ndarray]:
+        new = left.pop(0) if left else []
+        return groups(new), np.ones(len(new))
+
+    def bank_of(means: np.ndarray, counts: np.ndarray, *_: Any) -> SimpleNamespace:
+        norms = np.array([mean.max() ** 2 for mean in means])
+        return SimpleNamespace(limits=SimpleNamespace(norms=norms), means=means, counts=counts)
+
+    def groups(values: list[float]) -> np.ndarray:
+        return np.array(values, dtype=float)[:, None, None] * np.ones((1, 3, 4))
+
+    monkeypatch.setattr(made, "_units", learnt)
     monkeypatch.setattr(made, "_describe", described)
+    monkeypatch.setattr(made, "_missing", more)
+    monkeypatch.setattr(detect, "match", lambda *args: "spikes")
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
-    monkeypatch.setattr(
-        detect,
-        "build_bank",
-        lambda means, *_: SimpleNamespace(limits=SimpleNamespace(norms=np.array([mean.max() ** 2 for mean in means]))),
-    )
-    means = np.array(values, dtype=float)[:, None, None] * np.ones((1, 3, 4))
+    monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
+    monkeypatch.setattr(detect, "build_bank", bank_of)
     counts = np.arange(1.0, len(values) + 1)
-    return made.refine(means, counts, peaks_of([(500, 0, 3, -9)])), rounds
+    return made.refine(groups(values), counts, peaks_of([(500, 0, 3, -9)])), rounds
 
 
 def test_groups_are_matched_and_merged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each round learns a mean that is larger by one; those below 5 are too weak, 7 the network does not see."""
-    found, rounds = refined(monkeypatch, [20, 30, 3, 4, 6, 40, 50], min_discriminability=5.0)
+    """Those below 5 are too weak, those that were 9 are noise, 7 the network does not see."""
+    found, rounds = refined(monkeypatch, [20, 30, 3, 9, 4, 6, 40, 50], min_discriminability=5.0)
     assert rounds == [
-        ([20, 30, 3, 4, 6, 40, 50], [1, 2, 3, 4, 5, 6, 7]),
-        [(2, 2), (4, 4), (5, 5), (6, 6), (7, 7)],  # 3 + 1 is too weak
-        ([31, 5, 41, 51], [20, 40, 60, 70]),
-        [(40, 40), (60, 60), (70, 70)],
+        ([20, 30, 3, 9, 4, 6, 40, 50], [1, 2, 3, 4, 5, 6, 7, 8]),
+        [(2, 2), (5, 5), (6, 6), (7, 7), (8, 8)],  # 3 + 1 is too weak
+        ([31, 5, 41, 51], [20, 50, 70, 80]),
+        [(50, 50), (70, 70), (80, 80)],
     ]
     assert found.values == [6, 42, 52]
+    assert found.significance.tolist() == [3, 3, 3]
+
+
+def test_rounds_go_on_while_groups_are_missed_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refined(monkeypatch, [1, 20], ([30],))[0].values == [31]
+    assert refined(monkeypatch, [1, 20, 20], ([30], [40]))[0].values == [32, 41]
+    assert refined(monkeypatch, [1, 20, 20, 20], ([], [40]))[0].values == [23, 41]
+    assert refined(monkeypatch, [1, 20, 20, 20, 20], ([], [40], [50], [60]))[0].values == [24, 42, 51]
 
 
 def test_where_nothing_is_left_of_the_groups_there_is_no_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    for values in ([20.0], [20.0, 3.0], [20.0, 6.0]):  # merged, too weak, not seen
+    for values in ([20.0], [20.0, 3.0], [20.0, 9.0], [20.0, 6.0]):  # merged, too weak, noise, not seen
         with pytest.raises(InsufficientActivityError, match="no group of events stands out from the noise") as raised:
             refined(monkeypatch, values, min_discriminability=5.0)
         assert (raised.value.sorter, raised.value.units_at_failure) == ("rt_sort", 0)
@@ -209,18 +240,15 @@ def test_where_nothing_is_left_of_the_groups_there_is_no_sequence(monkeypatch: p
 
 def test_units_of_too_few_spikes_take_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     made = learner(min_seq_spikes_n=7)
-    matched: dict[str, Any] = {}
-    monkeypatch.setattr(detect, "build_bank", lambda *args: args)
-    monkeypatch.setattr(detect, "match", lambda traces, bank, parts, n_jobs: matched.update(parts=parts, n_jobs=n_jobs))
-    monkeypatch.setattr(detect, "learn", lambda *args: args[-1])
+    monkeypatch.setattr(detect, "learn", lambda *args: args)
     monkeypatch.setattr(
         detect, "Units", lambda *args: SimpleNamespace(alive=np.ones(3, dtype=bool), counts=[6, 7, 8], given=args)
     )
-    units = made._round(np.zeros((3, 51, 4)), np.ones(3), peaks_of([]))
+    units = made._units("bank", "spikes", peaks_of([]))  # type: ignore[arg-type]
     assert units.alive.tolist() == [False, True, True]
-    assert matched == {"parts": [(0, 1000, 0, 1000)], "n_jobs": 1}
-    seed, noise, _, *numbers, parameters, _ = units.given
-    assert (seed, noise, numbers) == (0, made.noise, [6, RATE, 0.05])
+    learnt, noise, _, *numbers, parameters, _ = units.given  # type: ignore[attr-defined]
+    assert learnt == (made.traces, "bank", "spikes", made.parts, 0)
+    assert (noise, numbers) == (made.noise, [6, RATE, 0.05])
     assert parameters is made.parameters
 
 

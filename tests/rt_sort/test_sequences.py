@@ -177,7 +177,7 @@ def test_at_most_twelve_electrodes_are_checked_and_at_least_one() -> None:
     n = 14
     large = Sequences(
         np.zeros(2, dtype=int), np.array([n, 1]), np.tile(np.arange(n), (2, 1)), np.zeros((2, n, 3)), np.zeros((2, n)),
-        np.array([[5.0] * n, [1.0] * n]), np.ones((2, n)), np.ones(2, dtype=int), np.zeros(2),
+        np.array([[5.0] * n, [1.0] * n]), np.ones((2, n)), np.ones(2, dtype=int), np.zeros(2), np.zeros(2),
     )  # fmt: skip
     found = large.tolerances(resolve("mea", {"max_latency_diff_spikes": 1.0}))
     assert found is not None
@@ -199,7 +199,7 @@ def test_electrodes_of_less_than_two_sigma_are_not_checked_but_the_largest() -> 
     sizes = np.array([[9.0, 2.0, 1.99, 1.0], [9.0, 1.0, 1.0, 1.0], [1.5, 1.0, 1.0, 1.0]])
     three = Sequences(
         np.zeros(3, dtype=int), np.full(3, 4), np.tile(np.arange(4), (3, 1)), np.zeros((3, 4, 3)), np.zeros((3, 4)),
-        sizes, np.ones((3, 4)), np.ones(3, dtype=int), np.zeros(3),
+        sizes, np.ones((3, 4)), np.ones(3, dtype=int), np.zeros(3), np.zeros(3),
     )  # fmt: skip
     found = three.tolerances(resolve("mea", {"max_latency_diff_spikes": 1.0}))
     assert found is not None

@@ -227,21 +227,21 @@ def test_a_rate_may_be_off_by_a_thousandth_and_electrodes_by_a_micrometre(rt_sor
         rt_sort.check(replace(traces, locations=locations[::-1]))
 
 
-def test_a_saved_folder_is_of_format_2_and_no_other_is_read(rt_sort, simulated, tmp_path, monkeypatch) -> None:
+def test_a_saved_folder_is_of_format_3_and_no_other_is_read(rt_sort, simulated, tmp_path, monkeypatch) -> None:
     """Its name may be a text, it may be deep, and there already."""
     monkeypatch.chdir(tmp_path)
     assert rt_sort.save("some/where") == rt_sort.save("some/where") == Path("some/where")
     assert sorted(path.name for path in Path("some/where").iterdir()) == ["rt_sort.json", "sequences.npz"]
     settings = json.loads(Path("some/where/rt_sort.json").read_text())
-    assert settings["format"] == 2
+    assert settings["format"] == 3
     assert settings["n_sequences"] == rt_sort.n_sequences
     loaded = RTSort.load("some/where")
     assert loaded.channel_ids == rt_sort.channel_ids
     assert loaded.parameters == rt_sort.parameters
     np.testing.assert_array_equal(loaded.locations, rt_sort.locations)
-    for number in (1, 3):
+    for number in (2, 4):
         Path("some/where/rt_sort.json").write_text(json.dumps(settings | {"format": number}))
-        with pytest.raises(ModelLoadingError, match=f"format {number}, expected 2") as raised:
+        with pytest.raises(ModelLoadingError, match=f"format {number}, expected 3") as raised:
             RTSort.load("some/where")
         assert raised.value.model_path == Path("some/where")
 

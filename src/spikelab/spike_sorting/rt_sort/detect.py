@@ -6,7 +6,8 @@
     events       codetections around root electrodes
     clustering   groups of events of one root by their waveforms
     merging      groups that cannot be distinguished are one
-    waveforms    twice: match, learn waveforms, merge groups of one neuron
+    waveforms    in rounds: match, learn waveforms, merge groups of one neuron, drop noise
+    missing      after each round: groups of events that nothing has explained join in
     sequences    what is left
 """
 
@@ -38,7 +39,9 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
 )
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
-from spikelab.spike_sorting.rt_sort.learning.parts import Reach, parts_around, whole
+from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
+from spikelab.spike_sorting.rt_sort.learning.parts import Reach, complete, parts_around, whole
+from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events
 from spikelab.spike_sorting.rt_sort.matching.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
@@ -57,11 +60,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
 
     Peaks = NDArray[np.void]
+    Spikes = NDArray[np.void]
 
 logger = logging.getLogger(__name__)
-N_ROUNDS = 2
+N_ROUNDS, MOST_ROUNDS = 2, 4  # at least, and while matching leaves what is a neuron
 READS = 8  # chunks of the network that are read at a time
 SCALING_MS = 50.0
 CHECK_FIRST = (
@@ -203,6 +208,7 @@ class Learner:
         self.origin = self.before - feature_window(fs)[0]
         self.reach = max(1, round(parameters.ms_after * fs / 1000))
         self.parts = whole(traces)
+        self.found = np.empty(0, dtype=PEAK)
         self.components: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def events(self, peaks: Peaks) -> Peaks:
@@ -210,7 +216,8 @@ class Learner:
         traces, parameters = self.traces, self.parameters
         events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.duration_s, parameters)
         inside = traces.inside(events["frame"], self.before, self.after)
-        events = choose_events(events[inside], parameters.max_events, self.seed)
+        self.found = events[inside]
+        events = choose_events(self.found, parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
         if neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius).shape[1] == 1:
             logger.warning(
@@ -230,14 +237,16 @@ class Learner:
 
     def label(self, events: Peaks, peaks: Peaks) -> IntArray:
         """Cluster events by their waveforms; return the group of each event, -1 for none."""
-        traces, noise = self.traces, self.noise
-        self.components = temporal_components(traces, events, noise, self.seed)
-        features, _ = event_features(traces, events, noise, self.components)
-        branches = branches_of(events, peaks, traces.locations, traces.sampling_frequency, self.parameters)
-        labels = group_events(events, features, branches, self.parameters, self.seed)
+        self.components = temporal_components(self.traces, events, self.noise, self.seed)
+        labels = self._cluster(self.traces, events, peaks)
         if labels.max(initial=-1) < 0:
             raise self._nothing(f"no {self.parameters.min_coc_n} of {len(events)} events look alike")
         return labels
+
+    def _cluster(self, traces: Traces, events: Peaks, peaks: Peaks) -> IntArray:
+        features, _ = event_features(traces, events, self.noise, self.components)
+        branches = branches_of(events, peaks, traces.locations, traces.sampling_frequency, self.parameters)
+        return group_events(events, features, branches, self.parameters, self.seed)
 
     def group(self, events: Peaks, labels: IntArray) -> tuple[FloatArray, NDArray[np.float64]]:
         """Average the waveforms of groups, join groups that do not differ; return means and counts."""
@@ -253,28 +262,46 @@ class Learner:
         return joined
 
     def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
-        """Match, learn and merge until the groups are neurons."""
-        for number in range(1, N_ROUNDS + 1):
-            units = self._round(means, counts, peaks)
-            left = merge_units(units)
-            means = np.stack([units.means[u] for u in left]) if len(left) else means[:0]
-            counts = np.array([units.counts[u] for u in left])
+        """Match, learn and merge until the groups are neurons and matching leaves no other."""
+        for number in range(1, MOST_ROUNDS + 1):
             bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
-            strong = bank.limits.norms >= self.parameters.min_discriminability**2
-            n_merged = len(left)
-            means, counts, left = means[strong], counts[strong], left[strong]
-            sequences = self._describe(
-                means, counts, [units.scales[u] for u in left], [units.frames[u] for u in left], peaks
-            )
-            seen = sequences.seen_by_network(self.traces.locations, self.parameters)
-            logger.info(
-                "RT-Sort, round %d of %d: after merging %d, strong enough %d, seen by the network %d",
-                number, N_ROUNDS, n_merged, len(counts), int(seen.sum()),
-            )  # fmt: skip
-            means, counts, sequences = means[seen], counts[seen], sequences.subset(seen)
-            if len(counts) == 0:
-                raise self._nothing("no group of events stands out from the noise")
+            release()
+            spikes = match(self.traces, bank, self.parts, self.n_jobs)
+            means, counts, sequences = self._neurons(self._units(bank, spikes, peaks), peaks)
+            logger.info("RT-Sort, round %d: %d sequences", number, len(counts))
+            if number == MOST_ROUNDS:
+                break
+            more, n_more = self._missing(bank, spikes, peaks)
+            if number >= N_ROUNDS and not len(n_more):
+                break
+            means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
         return sequences
+
+    def _neurons(self, units: Units, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64], Sequences]:
+        """Merge units, leave out those that are too weak or noise, and describe the others."""
+        left = merge_units(units)
+        means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
+        counts = np.array([units.counts[u] for u in left])
+        bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
+        surely = np.array(
+            [significance(units.examples[u], units.channels[u], self.noise, self.parameters) for u in left],
+            dtype=np.float32,
+        )
+        strong = (bank.limits.norms >= self.parameters.min_discriminability**2) & (surely >= LEAST_SIGNIFICANCE)
+        n_merged = len(left)
+        means, counts, left = means[strong], counts[strong], left[strong]
+        sequences = self._describe(
+            means, counts, [units.scales[u] for u in left], [units.frames[u] for u in left], peaks
+        )
+        sequences = replace(sequences, significance=surely[strong])
+        seen = sequences.seen_by_network(self.traces.locations, self.parameters)
+        logger.info(
+            "RT-Sort: after merging %d, more than noise %d, seen by the network %d",
+            n_merged, len(counts), int(seen.sum()),
+        )  # fmt: skip
+        if not seen.any():
+            raise self._nothing("no group of events stands out from the noise")
+        return means[seen], counts[seen], sequences.subset(seen)
 
     def _describe(
         self, means: FloatArray, counts: NDArray[np.float64], scales: list[FloatArray], frames: list[IntArray],
@@ -286,16 +313,22 @@ class Learner:
             clean, counts.astype(np.int64), trains, peaks, self.noise.sigma, self.before, self.reach, self.parameters
         )
 
-    def _round(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> Units:
-        fs = self.traces.sampling_frequency
-        bank = build_bank(means, counts, self.noise, fs, self.parameters)
-        release()
-        spikes = match(self.traces, bank, self.parts, self.n_jobs)
+    def _units(self, bank: TemplateBank, spikes: Spikes, peaks: Peaks) -> Units:
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
-        seconds = self.traces.duration_s
+        fs, seconds = self.traces.sampling_frequency, self.traces.duration_s
         units = Units(learnt, self.noise, self.components, self.origin, fs, seconds, self.parameters, peaks)
         units.alive &= np.array(units.counts) >= self.parameters.min_seq_spikes_n
         return units
+
+    def _missing(self, bank: TemplateBank, spikes: Spikes, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64]]:
+        """Group the events that matching has left over; return means and counts of the groups that are neurons."""
+        usable = complete(self.parts, self.found["frame"], Reach(self.before, self.after))
+        residual = residual_of(self.traces, bank, spikes)
+        missed = missed_events(self.found[usable], residual, self.noise)
+        labels = self._cluster(residual, missed, peaks) if len(missed) else np.empty(0, dtype=np.int64)
+        means, counts = new_groups(self.traces, residual, missed, labels, bank, spikes, self.noise, self.parameters)
+        logger.info("RT-Sort: of %d events %d are missed, %d new groups", int(usable.sum()), len(missed), len(counts))
+        return means, counts
 
     def frequent(self, rt_sort: RTSort, templates: NDArray[np.int32]) -> RTSort:
         """Leave out sequences whose spikes, by `templates` over the whole recording, are below the least rate."""

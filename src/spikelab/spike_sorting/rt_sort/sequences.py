@@ -45,6 +45,8 @@ class Sequences:
         Number of spikes in the waveform.
     root_std : numpy.ndarray of float32, shape (sequences,)
         Standard deviation of the amplitude on the root over spikes, relative to its mean.
+    significance : numpy.ndarray of float32, shape (sequences,)
+        By how many standard errors its spikes are above what noise reaches; see :mod:`.learning.significance`.
 
     Examples
     --------
@@ -63,6 +65,7 @@ class Sequences:
     probabilities: FloatArray
     n_spikes: IntArray
     root_std: FloatArray
+    significance: FloatArray
 
     @property
     def n_sequences(self) -> int:
@@ -184,7 +187,18 @@ def describe(
             peaks["frame"], peaks["channel"], peaks["logit"], seen, support, reach, len(sigma)
         )
         root_std[u] = np.std(scales) if len(scales) > 1 else 0.0
-    return Sequences(roots, n_channels, channels, waveforms, latencies, amplitudes, probabilities, counts, root_std)
+    return Sequences(
+        roots,
+        n_channels,
+        channels,
+        waveforms,
+        latencies,
+        amplitudes,
+        probabilities,
+        counts,
+        root_std,
+        np.zeros_like(root_std),
+    )
 
 
 def shift(waveform: FloatArray, lag: int) -> FloatArray:

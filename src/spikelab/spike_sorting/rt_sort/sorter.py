@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Spikes = NDArray[np.void]
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS, SETTINGS = "sequences.npz", "rt_sort.json"
 RATE_TOLERANCE = 1e-3
 

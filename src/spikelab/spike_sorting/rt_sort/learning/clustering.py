@@ -29,6 +29,7 @@ N_COMPONENTS = 5  # temporal components that describe every waveform
 N_FOR_COMPONENTS = 3000
 N_DIMENSIONS = 10
 MIN_GROUP = 15
+GAP = 500  # frames without events that take longer to read than a further call
 MARGIN = 2  # frames around a window that is resampled
 
 
@@ -72,14 +73,13 @@ def windows_of(traces: Traces, events: Peaks, channels: IntArray, before: int, a
 def events_by_chunk(traces: Traces, frames: IntArray, before: int, after: int):  # type: ignore[no-untyped-def]
     """Read the traces once: yield a slice of `frames` (ascending), the traces around them, and their rows in there.
 
-    Chunks without events are not read. No window may leave the recording.
+    What lies far from all of them is not read. No window may leave the recording.
     """
-    step = frames_at_a_time(traces.n_channels)
-    bounds = np.searchsorted(frames, np.arange(0, traces.n_frames + step, step))
-    for index, (low, high) in enumerate(itertools.pairwise(bounds)):
+    far = (np.diff(frames) > before + after + GAP) | (np.diff(frames // frames_at_a_time(traces.n_channels)) > 0)
+    for low, high in itertools.pairwise([0, *(np.flatnonzero(far) + 1), len(frames)]):
         if low < high:
-            start = max(0, index * step - before)
-            chunk = traces.read(start, min(traces.n_frames, (index + 1) * step + after))
+            start = max(0, int(frames[low]) - before)
+            chunk = traces.read(start, min(traces.n_frames, int(frames[high - 1]) + after + 1))
             yield slice(low, high), chunk, frames[low:high] - start
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
+from spikelab.spike_sorting.rt_sort.artefacts import silenced
 from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.detection.peaks import (
     CHUNK_VALUES,
@@ -146,13 +147,16 @@ def detect_sequences(
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
     traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
     n_jobs = num_processes or available_cores()
+    noise = measure_noise(traces)
+    traces = silenced(traces, noise)
+    if len(traces.silence):
+        noise = measure_noise(traces)
+    release()
     peaks = detect_all(
         traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose, chunk_values=chunk_values
     )
     size = (traces.n_frames, traces.n_channels, traces.sampling_frequency, chunk_values)
     require(learning_bytes(*size, 0, len(peaks)), memory_bytes, f"{len(peaks)} spikes on single electrodes")
-    release()
-    noise = measure_noise(traces)
     release()
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
     events = learner.events(peaks)
@@ -193,7 +197,8 @@ def detect_all(
             parts.append(stream.feed(chunk))
             if progress is not None:
                 progress.update(len(chunk) / traces.sampling_frequency)
-    return np.concatenate(parts)
+    peaks = np.concatenate(parts)
+    return peaks[~traces.in_artefact(peaks["frame"])]
 
 
 class Learner:

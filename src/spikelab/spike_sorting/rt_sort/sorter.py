@@ -12,6 +12,7 @@ import numpy as np
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
+from spikelab.spike_sorting.rt_sort.artefacts import Silencer, levels_of, silenced
 from spikelab.spike_sorting.rt_sort.detection._torch_file import DAMAGE
 from spikelab.spike_sorting.rt_sort.learning.waveforms import match
 from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
@@ -26,6 +27,8 @@ from spikelab.system.progress import Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseSorting
+
+    from spikelab.spike_sorting.data import FloatArray
 
     Spikes = NDArray[np.void]
 
@@ -129,6 +132,7 @@ class RTSort:
     ) -> Spikes:
         """Find the spikes as an array of `peeling.SPIKE`, in the order of frames of `traces`."""
         self.check(traces)
+        traces = silenced(traces, self.noise)
         with Progress("RT-Sort: assigning spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
             done = None if progress is None else progress.update
             return match(traces, self.bank(), traces.pieces(), n_jobs, read_values, done)
@@ -258,6 +262,7 @@ class RTSortStream:
         self._matcher = Matcher(rt_sort.bank(), n_jobs)
         self._fs = rt_sort.sampling_frequency
         self._n_channels = len(rt_sort.channel_ids)
+        self._silencer = Silencer(levels_of(rt_sort.noise, rt_sort.locations), self._fs)
         self._filter = None if band_pass is None else FilterStream(band_pass, self._fs, self._n_channels)
         self.n_frames = 0
 
@@ -265,7 +270,7 @@ class RTSortStream:
     def latency_ms(self) -> float:
         """Time after its peak by which a spike has been returned, in ms, computing time excluded."""
         delay = 0 if self._filter is None else self._filter.delay
-        return 1000 * (self._matcher.latency_frames + delay) / self._fs
+        return 1000 * (max(self._matcher.latency_frames, self._silencer.lead) + delay) / self._fs
 
     def push(self, frames: NDArray[Any]) -> Spikes:
         """Take the next frames; return the spikes that are decided by now.
@@ -293,18 +298,22 @@ class RTSortStream:
         if not np.isfinite(traces).all():
             raise ValueError("The frames hold values that are not finite; after a gap in the data call reset()")
         self.n_frames += len(traces)
-        return self._matcher.push(traces if self._filter is None else self._filter.push(traces))
+        return self._match(traces if self._filter is None else self._filter.push(traces))
+
+    def _match(self, filtered: FloatArray) -> Spikes:
+        return self._silencer.clear(self._matcher.push(self._silencer.push(filtered)))
 
     def finish(self) -> Spikes:
         """End the recording and return the last spikes. The next frame is frame 0."""
-        self.n_frames = 0
-        if self._filter is None:
-            return self._matcher.finish()
-        return np.concatenate([self._matcher.push(self._filter.finish()), self._matcher.finish()])
+        spikes = [] if self._filter is None else [self._match(self._filter.finish())]
+        spikes.append(self._silencer.clear(self._matcher.finish(), finished=True))
+        self.reset()
+        return np.concatenate(spikes)
 
     def reset(self) -> None:
         """Forget all frames, as after a gap in the data. The next frame is frame 0."""
         self.n_frames = 0
         self._matcher.reset()
+        self._silencer.reset()
         if self._filter is not None:
             self._filter.reset()

@@ -5,19 +5,21 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeInterfaceTraces
+from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.data import FloatArray
+    from spikelab.spike_sorting.data import FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
 READ_VALUES = 2**22  # of traces in memory at a time: 16 MB
@@ -26,6 +28,13 @@ READ_VALUES = 2**22  # of traces in memory at a time: 16 MB
 def frames_at_a_time(n_channels: int, values: int = READ_VALUES) -> int:
     """Compute the number of frames that are read at a time."""
     return max(1, values // max(1, n_channels))
+
+
+def in_artefact(frames: IntArray, periods: IntArray, lead: int) -> NDArray[np.bool_]:
+    """Find which frames are in one of the `periods`, rows of first frame and end in order, or so little before it."""
+    starts = np.append(periods[:, 0], np.iinfo(np.int64).max)
+    found: NDArray[np.bool_] = starts[np.searchsorted(periods[:, 1], frames, side="right")] <= frames + lead
+    return found
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,10 @@ class Traces:
     channel_ids : tuple of str
     breaks : tuple of int
         First frames of the epochs of the recording: no window reaches across one.
+    silence : numpy.ndarray of int64, shape (periods, 2)
+        First frames and ends, in frames of the recording, of periods in which all traces are read as 0.
+    silence_lead : int
+        Frames before such a period in which no spike counts.
     """
 
     start: int
@@ -54,6 +67,10 @@ class Traces:
     channel_ids: tuple[str, ...]
     _read: Callable[[int, int], FloatArray]
     breaks: tuple[int, ...] = ()
+    silence: IntArray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64), repr=False)
+    silence_lead: int = 0
+    _read_counts: Callable[[int, int], NDArray[Any]] | None = None  # without copying what is not used
+    _scale: float = 1.0
 
     @classmethod
     def of(cls, recording: Any, window_ms: tuple[float, float] | None = None) -> Traces:
@@ -69,7 +86,8 @@ class Traces:
             ids = tuple(str(channel) for channel in recording.channel_ids)
         start, end = _window(window_ms, source.n_samples, source.sampling_frequency)
         breaks = tuple(epoch.start_frame for epoch in source.epochs)
-        return cls(start, end, len(ids), source.sampling_frequency, locations, ids, source.read_uv, breaks)
+        traces = cls(start, end, len(ids), source.sampling_frequency, locations, ids, source.read_uv, breaks)
+        return replace(traces, _read_counts=partial(read_raw, source), _scale=scale_uv(source))
 
     @property
     def n_frames(self) -> int:
@@ -92,7 +110,31 @@ class Traces:
                 f"The recording holds values that are not finite: the first at frame {self.start + start + frames[0]} "
                 f"on channel {self.channel_ids[channels[0]]}. Set them to 0, for instance, before the filter"
             )
+        for first, last in self._silence_in(start, end):
+            traces[max(0, first) : last] = 0
         return traces
+
+    def _silence_in(self, start: int, end: int) -> IntArray:
+        """List the silent periods that reach into frames [start, end) of the part, in frames from `start`."""
+        periods = self.silence - (self.start + start)
+        low, high = np.searchsorted(periods[:, 1], 0, side="right"), np.searchsorted(periods[:, 0], end - start)
+        return periods[low:high]
+
+    def read_some(self, start: int, end: int, channels: IntArray) -> FloatArray:
+        """Read some channels of frames [start, end) in microvolts, as they are: neither silenced nor checked."""
+        start, end = self.start + start, self.start + end
+        if self._read_counts is None:
+            return self._read(start, end)[:, channels]
+        some: FloatArray = self._read_counts(start, end)[:, channels] * np.float32(self._scale)
+        return some
+
+    def silent_in(self, periods: IntArray, lead: int) -> Traces:
+        """Silence periods, rows of first frame and end in frames of the part; `lead` as in :attr:`silence_lead`."""
+        return replace(self, silence=periods + self.start, silence_lead=lead)
+
+    def in_artefact(self, frames: IntArray) -> NDArray[np.bool_]:
+        """Find which frames of the part are in a silent period or just before it."""
+        return in_artefact(frames, self.silence - self.start, self.silence_lead)
 
     def chunks(
         self, values: int = READ_VALUES, start: int = 0, end: int | None = None

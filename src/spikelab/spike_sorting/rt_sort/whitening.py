@@ -127,7 +127,8 @@ def measure_noise(traces: Traces) -> Noise:
     samples, parts = [], []
     for start in starts:
         part = traces.read(int(start), min(int(start) + length, traces.n_frames))
-        samples.append(part[::EVERY].copy())
+        some_frames = part[::EVERY]
+        samples.append(some_frames[some_frames.any(axis=1)])  # where all channels are 0, nothing was recorded
         parts.append(part[:, some])
     sizes = np.abs(np.concatenate(samples))
     sigma = np.maximum(np.median(sizes, axis=0, overwrite_input=True) / MAD_TO_STD, SMALLEST_SIGMA_UV)

@@ -2,7 +2,7 @@
 
 Blocks are counted from the first frame. The sigma of a block is the median of those measured in up to `N_PAST` blocks
 before, so that a stream in any chunk size computes the same numbers as a whole recording. In the first block none is
-known yet: it is infinite, and no amplitude exceeds it.
+known yet: it is infinite, and no amplitude exceeds it. Blocks of which a tenth is silent (an artefact) do not count.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SMALLEST_SIGMA = 0.5  # in microvolts: the rounding of a dead channel is no spik
 EVERY = 2  # samples that are used: neighbours are nearly the same
 IGNORED_BITS = 11  # lowest bits of the mantissa that are not searched for: sigma is exact to one part in 4096
 TILE = 64  # channels that are searched together
+MOST_SILENT = 0.1  # share of a block that may be silent: its medians would be too small
 
 
 def block_frames(sampling_frequency: float, block_ms: float = BLOCK_MS) -> int:
@@ -53,6 +54,15 @@ def median_of_past(sigmas: FloatArray) -> FloatArray:
     return middle
 
 
+def is_silent(block: FloatArray) -> bool:
+    """Test whether more than a tenth of the frames of a block (frames, channels) are zero on all channels."""
+    silent = block[:, 0] == 0
+    if np.mean(silent) <= MOST_SILENT:
+        return False
+    silent &= ~block.any(axis=1)
+    return bool(np.mean(silent) > MOST_SILENT)
+
+
 class SigmaStream:
     """Measures the sigma of each block in frames that come in pieces; `n_frames` is the number fed so far."""
 
@@ -77,7 +87,8 @@ class SigmaStream:
             self.n_frames += taken
             if filled + taken == self.n_block_frames:
                 newest = block_sigmas(self._block, self.n_block_frames)
-                self._past = np.concatenate([self._past, newest])[-N_PAST:]
+                if not (len(self._past) and is_silent(self._block)):
+                    self._past = np.concatenate([self._past, newest])[-N_PAST:]
                 rows.append(median_of_past(self._past))
         return np.array(rows, dtype=np.float32).reshape(len(rows), self._block.shape[1])
 

@@ -88,6 +88,7 @@ def match(
                 done(len(chunk) / traces.sampling_frequency)
         found.append(later(matcher.finish(), start))
     spikes = np.concatenate(found)
+    spikes = spikes[~traces.in_artefact(spikes["frame"])]
     return spikes[np.argsort(spikes["frame"], kind="stable")]
 
 

@@ -48,6 +48,7 @@ GUARDS = {
     "rt_sort/learning/_partition.py": Guards(("partition",)),
     "rt_sort/matching/_template_kernels.py": Guards(("templates", "learning")),
     "rt_sort/learning/_unimodal.py": Guards(("unimodal",)),
+    "rt_sort/artefacts.py": Guards(("artefacts",)),
     "rt_sort/learning/branches.py": Guards(("branches",)),
     "rt_sort/learning/clustering.py": Guards(("clustering",)),
     "rt_sort/detect.py": Guards(("detect",), ("sorter",)),

@@ -133,7 +133,7 @@ class ArtefactWatch:
             part = some[done : done + self._block - filled]
             onset, calm = (levels.sigma * np.float32(level * self._noisier) for level in (levels.onset, levels.calm))
             self._wait = watch(part, onset, calm, levels.least, self._hold, self._wait, silent[done:])
-            self._sizes.append(np.abs(part[-filled % EVERY :: EVERY]) / levels.sigma)
+            self._sizes.append(np.asarray(np.abs(part[-filled % EVERY :: EVERY]) / levels.sigma, dtype=np.float32))
             self._n_frames += len(part)
             done += len(part)
             if filled + len(part) == self._block:
@@ -201,8 +201,8 @@ def silenced(traces: Traces, noise: Noise) -> Traces:
     share = seconds / traces.duration_s
     logger.log(
         logging.WARNING if share > MOST_SILENT else logging.INFO,
-        "RT-Sort: %d artefacts, seen by half of the electrodes at once and larger than any spike there: %.2f s (%.2g %% "
-        "of the time) are silent for all steps",
+        "RT-Sort: artefacts, larger on half of the electrodes at once than any spike, are silent for all steps; "
+        "periods: %d, %.2f s (%.2g %% of the time)",
         len(periods), seconds, 100 * share,
     )  # fmt: skip
     return traces.silent_in(periods, lead_frames(levels, traces.sampling_frequency))
@@ -233,7 +233,7 @@ class Silencer:
         return traces_uv
 
     def clear(self, spikes: Spikes, *, finished: bool = False) -> Spikes:
-        """Leave out the spikes in and just before an artefact; keep those that one may yet follow, unless `finished`."""
+        """Leave out spikes in and just before an artefact; keep those that one may yet follow, unless `finished`."""
         both = np.concatenate([self._undecided, spikes])
         known = both["frame"] + self.lead < (np.inf if finished else self._end)
         self._undecided, both = both[~known], both[known]

@@ -77,3 +77,19 @@ def test_published_values_are_valid_and_as_published(probe: str) -> None:
         made.max_latency_diff_sequences, made.max_amp_median_diff_spikes, made.max_amp_median_diff_sequences,
         made.max_root_amp_median_std_sequences,
     ) == different[probe]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["array", "seq"])
+def test_limits_on_electrodes_are_off_until_one_of_two_is_given(kind: str) -> None:
+    count, fraction = (f"min_elecs_for_{kind}_noise_{end}" for end in "nf")
+    published = PUBLISHED["mea"]
+
+    def limits(**given: float) -> tuple[float, float]:
+        made = resolve("mea", given)
+        return getattr(made, count), getattr(made, fraction)
+
+    assert limits() == (math.inf, math.inf)
+    assert limits(**{count: 7}) == (7, published[fraction])
+    assert limits(**{fraction: 0.2}) == (published[count], 0.2)
+    assert limits(**{count: 7, fraction: 0.0}) == (7, 0.0)
+    assert {published[count], published[fraction]} in ({100, 0.1}, {300, 0.05})

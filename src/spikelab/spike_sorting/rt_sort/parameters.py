@@ -34,9 +34,11 @@ class SequenceParameters:
         The noise of a channel is measured in blocks of this length, in ms: the median of the nine blocks before.
     inner_radius, outer_radius : float
         Codetections are searched for, and roots compete, within these distances, in um.
-    min_elecs_for_array_noise_n, min_elecs_for_array_noise_f : int, float
-        A spike on this many electrodes at once (this fraction of all, if that is more) is noise of the array.
-    min_elecs_for_seq_noise_n, min_elecs_for_seq_noise_f : int, float
+    min_elecs_for_array_noise_n, min_elecs_for_array_noise_f : float
+        A spike on this many electrodes at once (this fraction of all, if that is more) is noise of the array. Off,
+        since on a thousand busy electrodes a hundred see something all the time; artefacts are silenced, see
+        :mod:`.artefacts`. Where one of the two is given, the other has its published value.
+    min_elecs_for_seq_noise_n, min_elecs_for_seq_noise_f : float
         The same for the loose electrodes of a sequence.
     min_activity_root_cocs : int
         Electrodes within the inner radius, the root included, that must see an event.
@@ -112,10 +114,10 @@ class SequenceParameters:
     pre_median_ms: float = 50.0
     inner_radius: float = 50.0
     outer_radius: float = 100.0
-    min_elecs_for_array_noise_n: int = 100
-    min_elecs_for_array_noise_f: float = 0.1
-    min_elecs_for_seq_noise_n: int = 300
-    min_elecs_for_seq_noise_f: float = 0.05
+    min_elecs_for_array_noise_n: float = math.inf
+    min_elecs_for_array_noise_f: float = math.inf
+    min_elecs_for_seq_noise_n: float = math.inf
+    min_elecs_for_seq_noise_f: float = math.inf
     min_activity_root_cocs: int = 1
     min_activity_hz: float = 0.0
     max_n_components_latency: int = 1
@@ -159,6 +161,10 @@ _PUBLISHED_MEA: dict[str, Any] = {
     "stringent_thresh": 0.275,
     "loose_thresh": 0.1,
     "inference_scaling_numerator": 12.6,
+    "min_elecs_for_array_noise_n": 100,
+    "min_elecs_for_array_noise_f": 0.1,
+    "min_elecs_for_seq_noise_n": 300,
+    "min_elecs_for_seq_noise_f": 0.05,
     "min_activity_root_cocs": 2,
     "min_activity_hz": 0.05,
     "min_seq_spikes_hz": 0.05,
@@ -195,6 +201,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "neuropixels": {"stringent_thresh": 0.175, "inference_scaling_numerator": 15.4},
 }
 
+TOGETHER = (
+    ("min_elecs_for_array_noise_n", "min_elecs_for_array_noise_f"),
+    ("min_elecs_for_seq_noise_n", "min_elecs_for_seq_noise_f"),
+)  # the larger of two limits counts
 NAMES = tuple(field.name for field in fields(SequenceParameters))
 
 
@@ -206,6 +216,9 @@ def resolve(probe: str, given: Mapping[str, Any] | None = None) -> SequenceParam
             near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.5)
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ValueError(f"Unknown parameter {name!r} of detect_sequences{hint}. There are: {', '.join(NAMES)}")
+    for pair in TOGETHER:
+        if any(name in given for name in pair):
+            given = {**{name: PUBLISHED[probe][name] for name in pair}, **given}
     parameters = replace(SequenceParameters(), **{**DEFAULTS[probe], **given})
     _check(parameters)
     return parameters

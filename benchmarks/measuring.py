@@ -60,13 +60,23 @@ class Cost:
 
 
 def measure(
-    task: str, *, repeats: int = 1, module: str = "benchmarks.tasks", threads: int = 1, **arguments: Any
+    task: str,
+    *,
+    repeats: int = 1,
+    module: str = "benchmarks.tasks",
+    threads: int = 1,
+    source: Path | None = None,
+    **arguments: Any,
 ) -> Cost:
-    """Run ``<module>.<task>(**arguments)`` in a process of its own, with one thread in every library or `threads`."""
+    """Run ``<module>.<task>(**arguments)`` in a process of its own, with one thread in every library or `threads`.
+
+    With the package as it is installed, or as it is below `source`.
+    """
     job = json.dumps({"task": task, "module": module, "repeats": repeats, "arguments": arguments})
     command = [sys.executable, "-W", "ignore", "-m", __name__, job]
     limits = {f"{library}_NUM_THREADS": str(threads) for library in LIBRARIES}
-    done = subprocess.run(command, env=os.environ | limits, stdout=subprocess.PIPE, text=True, check=True)
+    paths = {"PYTHONPATH": str(source)} if source else {}
+    done = subprocess.run(command, env=os.environ | limits | paths, stdout=subprocess.PIPE, text=True, check=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 

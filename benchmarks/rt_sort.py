@@ -5,6 +5,8 @@ Every sorter sorts every recording in a process of its own, on one core. Writes 
 
     python -m benchmarks.rt_sort
     python -m benchmarks.rt_sort --families hard --seeds 101 --sorters rt_sort --out /tmp/tuning --keep
+
+``--before CHECKOUT`` measures RT-Sort as it is in another checkout too, as ``rt_sort_before``.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import spikelab
 from benchmarks.measuring import Cost, measure
 from benchmarks.reporting import RESULTS, machine
+from benchmarks.rt_sort_aims import BEFORE
 from benchmarks.rt_sort_recipes import RECIPES, REPORTING_SEEDS
 from benchmarks.rt_sort_recordings import load_facts, make
 from benchmarks.rt_sort_report import draw, report
@@ -101,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--templates", type=Path, help="measured footprints (default: those of ../shared/data)")
     parser.add_argument("--scratch", type=Path, help="where recordings are made, and stay to be used again")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
+    parser.add_argument("--before", type=Path, help="a checkout of the code as it was")
     parser.add_argument("--keep", action="store_true", help="rows in OUT/rt_sort.json of the same data and versions")
     args = parser.parse_args()
     args.keep = args.keep and (args.out / "rt_sort.json").is_file()
@@ -111,15 +115,17 @@ def _rows(args: argparse.Namespace, scratch: Path, kept: dict[tuple[str, str, st
     for family in args.families.split(","):
         for seed in map(int, args.seeds.split(",")):
             folder = make(RECIPES[family], seed, scratch, args.templates)
-            for sorter in args.sorters.split(","):
-                row = Row(family, seed, load_facts(folder)["digest"], sorter, _version(sorter), machine())
-                yield kept[row.key] if row.key in kept else _measured(row, folder, args.templates)
+            for sorter in [*args.sorters.split(","), *([BEFORE] if args.before else [])]:
+                source = args.before / "src" if sorter == BEFORE else None
+                row = Row(family, seed, load_facts(folder)["digest"], sorter, _version(sorter, source), machine())
+                yield kept[row.key] if row.key in kept else _measured(row, folder, args.templates, source)
 
 
-def _version(sorter: str) -> str:
+def _version(sorter: str, source: Path | None) -> str:
     """What the result may depend on: of ours the code and the models, of the others their packages."""
-    if sorter == OURS:
-        root, digest = Path(spikelab.__file__).parent / "spike_sorting" / "rt_sort", hashlib.sha256()
+    if sorter in {OURS, BEFORE}:
+        package = source / "spikelab" if source else Path(spikelab.__file__).parent
+        root, digest = package / "spike_sorting" / "rt_sort", hashlib.sha256()
         for path in sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in {".py", ".json", ".npz", ".pt"}):
             digest.update(path.read_bytes())
         return f"spikelab {spikelab.__version__} {digest.hexdigest()[:12]}"
@@ -130,7 +136,7 @@ def _version(sorter: str) -> str:
         return "not installed"
 
 
-def _measured(row: Row, folder: Path, templates: Path | None) -> Row:
+def _measured(row: Row, folder: Path, templates: Path | None, source: Path | None) -> Row:
     """Sort, curate, compare."""
     if row.version == "not installed":
         return replace(row, problem="not installed")
@@ -139,8 +145,10 @@ def _measured(row: Row, folder: Path, templates: Path | None) -> Row:
     spikes, left = folder / f"{row.sorter}.npz", folder / f"{row.sorter}_curated.npz"
     paths = {"recording": str(folder), "warm_up": str(warm_up), "result": str(spikes)}
     try:
-        cost = measure("sort", module=TASKS, sorter=row.sorter, probe=recipe.probe, **paths)
-        measure("curate", module=TASKS, recording=str(folder), spikes=str(spikes), result=str(left))
+        sorter = OURS if row.sorter == BEFORE else row.sorter
+        cost = measure("sort", module=TASKS, source=source, sorter=sorter, probe=recipe.probe, **paths)
+        arguments = {"recording": str(folder), "spikes": str(spikes), "result": str(left)}
+        measure("curate", module=TASKS, source=source, **arguments)
     except subprocess.CalledProcessError as error:
         return replace(row, problem=f"failed with exit code {error.returncode}")
     scores = [score_folder(folder, SpikeTrains.load(path).to_spikeinterface(recipe.fs)) for path in (spikes, left)]

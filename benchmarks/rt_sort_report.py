@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.reporting import markdown, write
-from benchmarks.rt_sort_aims import AIMS, Aim, done
+from benchmarks.rt_sort_aims import AIMS, BEFORE, BEST, Aim, done
 from benchmarks.rt_sort_recipes import RECIPES, Recipe
 from benchmarks.rt_sort_scoring import NEARLY_ALL, VISIBLE_SNR
 from benchmarks.rt_sort_tasks import OURS
@@ -160,7 +160,7 @@ def aims_table(rows: Sequence[Row]) -> str:
 
 
 def _of_another(aim: Aim, rows: Sequence[Row], sorter: str) -> str:
-    value = None if aim.of_best else aim.value(rows, sorter)
+    value = None if {aim.below, aim.share} & {BEST, BEFORE} else aim.value(rows, sorter)
     return "" if value is None else f"{value:.3f}"
 
 

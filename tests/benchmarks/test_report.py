@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from benchmarks.measuring import Cost
 from benchmarks.rt_sort import Row
-from benchmarks.rt_sort_aims import AIMS, Aim, accuracy, cpu
+from benchmarks.rt_sort_aims import AIMS, BEFORE, BEST, Aim, accuracy, cpu
 from benchmarks.rt_sort_recipes import RECIPES
 from benchmarks.rt_sort_report import aims_table, curation_table, described, draw, report, worst_table
 from benchmarks.rt_sort_scoring import Score
@@ -25,25 +25,32 @@ def row(family: str, values: list[float], sorter: str = "rt_sort", cpu_s: float 
 
 def test_every_family_has_aims() -> None:
     assert {aim.family for aim in AIMS} == set(RECIPES)
-    assert all(aim.beside in {"", *RECIPES} for aim in AIMS)
+    assert all({aim.below, aim.share} <= {"", BEST, BEFORE, *RECIPES} for aim in AIMS)
 
 
 def test_what_is_not_measured_has_no_value() -> None:
-    aim = Aim("stim", "", accuracy, 0.02, most=True, beside="stim_none")
+    aim = Aim("stim", "", accuracy, 0.02, most=True, below="stim_none")
     assert aim.value([row("stim", [0.9])]) is None
     assert aim.value([row("stim_none", [0.9])]) is None
-    best = Aim("xl", "", cpu, 0.5, most=True, of_best=True)
+    best = Aim("xl", "", cpu, 0.5, most=True, share=BEST)
     assert best.value([row("xl", [0.9])]) is None
 
 
 def test_differences_and_ratios() -> None:
     rows = [row("stim", [0.9]), row("stim_none", [1.0])]
-    assert Aim("stim", "", accuracy, 0.02, most=True, beside="stim_none").value(rows) == pytest.approx(0.1)
+    assert Aim("stim", "", accuracy, 0.02, most=True, below="stim_none").value(rows) == pytest.approx(0.1)
     rows = [row("xl", [0.9]), row("xl", [0.5], "worse", 1.0), row("xl", [0.8], "better", 40.0)]
-    aim = Aim("xl", "", cpu, 0.5, most=True, of_best=True)
+    aim = Aim("xl", "", cpu, 0.5, most=True, share=BEST)
     assert aim.value(rows) == 0.25
     assert aim.met(0.25)
     assert not aim.met(0.6)
+
+
+def test_ours_before_is_none_of_the_others() -> None:
+    rows = [row("grid", [0.9], cpu_s=12.0), row("grid", [1.0], BEFORE, 10.0), row("grid", [0.5], "other", 2.0)]
+    assert Aim("grid", "", cpu, 1.2, share=BEFORE).value(rows) == pytest.approx(1.2)
+    assert Aim("grid", "", cpu, 1.2, share=BEST).value(rows) == pytest.approx(6.0)
+    assert Aim("grid", "", accuracy, 0.0, below=BEFORE).value(rows) == pytest.approx(0.1)
 
 
 def test_tables() -> None:

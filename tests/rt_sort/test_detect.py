@@ -14,6 +14,7 @@ from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.rt_sort import detect
 from spikelab.spike_sorting.rt_sort.detect import Learner, detect_all
 from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
+from spikelab.spike_sorting.rt_sort.matching.moving import Versions
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 
@@ -203,12 +204,18 @@ def refined(
     monkeypatch.setattr(made, "_units", learnt)
     monkeypatch.setattr(made, "_describe", described)
     monkeypatch.setattr(made, "_missing", more)
+    monkeypatch.setattr(made, "_movement", lambda found, means, counts, versions: versions.n_templates)
+    monkeypatch.setattr(
+        detect, "find_paths", lambda units, left, *_: Versions.of([(np.zeros(1), np.ones(1))] * len(left))
+    )
     monkeypatch.setattr(detect, "match", lambda *args: "spikes")
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
     monkeypatch.setattr(detect, "build_bank", bank_of)
     counts = np.arange(1.0, len(values) + 1)
-    return made.refine(groups(values), counts, peaks_of([(500, 0, 3, -9)])), rounds
+    found, n_paths = made.refine(groups(values), counts, peaks_of([(500, 0, 3, -9)]))
+    assert n_paths == found.n_sequences
+    return found, rounds
 
 
 def test_groups_are_matched_and_merged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +267,10 @@ def test_sequences_below_a_least_rate_over_the_whole_recording_are_left_out() ->
         sequences: Any
         n_sequences: int = 3
 
-    sequences = SimpleNamespace(subset=lambda kept: kept.tolist())
+        def subset(self, kept: np.ndarray) -> Sorted:
+            return Sorted(kept.tolist())
+
+    sequences = None
     templates = np.repeat([0, 1, 2], [8, 7, 9])
     made = learner(min_seq_spikes_hz=160.0)
     assert made.frequent(Sorted(sequences), templates).sequences == [True, False, True]  # type: ignore[arg-type]

@@ -208,7 +208,9 @@ def test_parts_are_read_in_chunks_with_a_window_around_them(
     """Without spikes a residual is the traces, with zeros beyond the recording."""
     monkeypatch.setattr(waveforms, "frames_at_a_time", lambda n_channels: 30)
     values = np.random.default_rng(0).normal(size=(100, N_CHANNELS)).astype(np.float32)
-    chunks = list(waveforms._residuals(traces_of(values, RATE), bank, spikes_of([]), [(0, 45), (60, 100)]))
+    chunks = list(
+        waveforms._residuals(traces_of(values, RATE), bank, spikes_of([]), np.empty(0, int), [(0, 45), (60, 100)])
+    )
     assert [(start, end) for start, end, _ in chunks] == [(0, 30), (30, 45), (60, 90), (90, 100)]
     wide = np.pad(values, ((11, 11), (0, 0)))
     for start, end, residual in chunks:

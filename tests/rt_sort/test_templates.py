@@ -10,7 +10,7 @@ from scipy.linalg import toeplitz
 
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import (
     add_events,
-    filter_output,
+    filter_outputs,
     gather_windows,
     subtract_spikes,
 )
@@ -325,12 +325,18 @@ class TestKernels:
         pattern, temporal = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (3, 7)))
         pattern[2, 0] = 0
         expected = by_lag((pattern[:, :rank] @ temporal[:rank]).T, waveform.T)
-        np.testing.assert_allclose(filter_output(waveform, pattern, temporal, rank), expected, atol=1e-5)
+        patterns = np.zeros((2, 6, 3), np.float32)
+        channels = np.array([4, 1, 0, 5])
+        patterns[1, channels] = pattern
+        temporals, ranks = np.stack([np.zeros_like(temporal), temporal]), np.array([3, rank])
+        found = filter_outputs(waveform, channels, patterns, temporals, ranks, np.array([1, 0]))
+        np.testing.assert_allclose(found, [expected, np.zeros_like(expected)], atol=1e-5)
 
     def test_output_to_a_later_template_is_later(self) -> None:
         waveform, temporal = np.zeros((1, 5), np.float32), np.zeros((1, 5), np.float32)
         waveform[0, 3], temporal[0, 1] = 2, 3
-        reply = filter_output(waveform, np.ones((1, 1), np.float32), temporal, 1)
+        one = np.array([0])
+        reply = filter_outputs(waveform, one, np.ones((1, 1, 1), np.float32), temporal[None], one + 1, one)[0]
         assert reply.tolist() == [0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0]  # two frames after the middle
 
     def test_events_are_added_to_their_label(self) -> None:

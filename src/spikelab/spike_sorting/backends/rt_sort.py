@@ -139,7 +139,7 @@ class RTSortBackend(StandardBackend):
         given.pop(CHUNK, None)
         return given
 
-    def _chunk(self) -> dict[str, int]:
+    def _chunk(self) -> dict[str, Any]:
         """Get `chunk_values`; empty where not set."""
         chunk = (self.config.sorter.sorter_params or {}).get(CHUNK)
         return {} if chunk is None else {CHUNK: int(chunk)}

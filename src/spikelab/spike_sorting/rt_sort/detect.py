@@ -42,12 +42,15 @@ from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbou
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
 from spikelab.spike_sorting.rt_sort.learning.parts import Reach, complete, parts_around, whole
+from spikelab.spike_sorting.rt_sort.learning.paths import find_paths
 from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events
+from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank, Versions
 from spikelab.spike_sorting.rt_sort.matching.templates import build_bank, denoise, window_frames
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
+from spikelab.spike_sorting.rt_sort.movement import Movement
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
-from spikelab.spike_sorting.rt_sort.sequences import Sequences, describe
+from spikelab.spike_sorting.rt_sort.sequences import Sequences, describe, find_root, shift
 from spikelab.spike_sorting.rt_sort.sorter import RTSort
 from spikelab.spike_sorting.rt_sort.traces import Traces
 from spikelab.spike_sorting.rt_sort.whitening import Noise, measure_noise
@@ -165,12 +168,13 @@ def detect_sequences(
     require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
     means, counts = learner.group(events, labels)
     release()
-    sequences = learner.refine(means, counts, peaks)
+    sequences, movement = learner.refine(means, counts, peaks)
     rt_sort = RTSort(
-        traces.sampling_frequency, traces.channel_ids, np.asarray(traces.locations, float), noise, sequences, parameters
-    )
+        traces.sampling_frequency, traces.channel_ids, np.asarray(traces.locations, float), noise, sequences,
+        parameters, movement,
+    )  # fmt: skip
     if parameters.min_seq_spikes_hz > 0:
-        spikes = rt_sort.spikes(traces, n_jobs=n_jobs)
+        spikes = rt_sort.spikes(traces, n_jobs=n_jobs, follow=True)
         rt_sort = learner.frequent(rt_sort, spikes["template"])
     logger.info("RT-Sort: %d sequences", rt_sort.n_sequences)
     return rt_sort
@@ -266,13 +270,14 @@ class Learner:
         logger.info("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
         return joined
 
-    def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> Sequences:
-        """Match, learn and merge until the groups are neurons and matching leaves no other."""
+    def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> tuple[Sequences, Movement]:
+        """Match, learn and merge until the groups are neurons and matching leaves no other; return their paths too."""
+        versions = Versions.of([])
         for number in range(1, MOST_ROUNDS + 1):
-            bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
+            bank = self._bank(means, counts, versions)
             release()
             spikes = match(self.traces, bank, self.parts, self.n_jobs)
-            means, counts, sequences = self._neurons(self._units(bank, spikes, peaks), peaks)
+            means, counts, sequences, versions = self._neurons(self._units(bank, spikes, peaks), peaks)
             logger.info("RT-Sort, round %d: %d sequences", number, len(counts))
             if number == MOST_ROUNDS:
                 break
@@ -280,10 +285,37 @@ class Learner:
             if number >= N_ROUNDS and not len(n_more):
                 break
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
-        return sequences
+            versions = versions.plus([denoise(mean, n, self.noise) for mean, n in zip(more, n_more, strict=True)])
+        return sequences, self._movement(sequences, means, counts, versions)
 
-    def _neurons(self, units: Units, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64], Sequences]:
-        """Merge units, leave out those that are too weak or noise, and describe the others."""
+    def _bank(self, means: FloatArray, counts: NDArray[np.float64], versions: Versions) -> TemplateBank | MovingBank:
+        fs = self.traces.sampling_frequency
+        if len(versions.changes):
+            return MovingBank(versions, self.noise, fs, self.parameters)
+        return build_bank(means, counts, self.noise, fs, self.parameters)
+
+    def _movement(
+        self, sequences: Sequences, means: FloatArray, counts: NDArray[np.float64], versions: Versions
+    ) -> Movement:
+        """Put the paths on the clock of the sequences."""
+        lags = [self._lag(mean, count) for mean, count in zip(means, counts, strict=True)]
+        waveforms = tuple(
+            (channels, shift(waveform, lags[u]))
+            for u, (channels, waveform) in zip(versions.templates.tolist(), versions.waveforms, strict=True)
+        )
+        movement = Movement.of(versions._replace(waveforms=waveforms), self.traces)
+        if len(movement.units):
+            logger.info("RT-Sort: %d of %d sequences moved", len(np.unique(movement.units)), sequences.n_sequences)
+        return movement
+
+    def _lag(self, mean: FloatArray, count: float) -> int:
+        channels, waveform = denoise(mean, count, self.noise)
+        return (
+            find_root(channels, waveform, self.noise.sigma, self.before, self.reach, self.parameters)[1] - self.before
+        )
+
+    def _neurons(self, units: Units, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64], Sequences, Versions]:
+        """Merge units, leave out those that are too weak or noise, and describe the others and their paths."""
         left = merge_units(units)
         means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
         counts = np.array([units.counts[u] for u in left])
@@ -306,7 +338,8 @@ class Learner:
         )  # fmt: skip
         if not seen.any():
             raise self._nothing("no group of events stands out from the noise")
-        return means[seen], counts[seen], sequences.subset(seen)
+        versions = find_paths(units, left[seen], self.traces.n_frames, self.parameters)
+        return means[seen], counts[seen], sequences.subset(seen), versions
 
     def _describe(
         self, means: FloatArray, counts: NDArray[np.float64], scales: list[FloatArray], frames: list[IntArray],
@@ -318,14 +351,16 @@ class Learner:
             clean, counts.astype(np.int64), trains, peaks, self.noise.sigma, self.before, self.reach, self.parameters
         )
 
-    def _units(self, bank: TemplateBank, spikes: Spikes, peaks: Peaks) -> Units:
+    def _units(self, bank: TemplateBank | MovingBank, spikes: Spikes, peaks: Peaks) -> Units:
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
         fs, seconds = self.traces.sampling_frequency, self.traces.duration_s
         units = Units(learnt, self.noise, self.components, self.origin, fs, seconds, self.parameters, peaks)
         units.alive &= np.array(units.counts) >= self.parameters.min_seq_spikes_n
         return units
 
-    def _missing(self, bank: TemplateBank, spikes: Spikes, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64]]:
+    def _missing(
+        self, bank: TemplateBank | MovingBank, spikes: Spikes, peaks: Peaks
+    ) -> tuple[FloatArray, NDArray[np.float64]]:
         """Group the events that matching has left over; return means and counts of the groups that are neurons."""
         usable = complete(self.parts, self.found["frame"], Reach(self.before, self.after))
         residual = residual_of(self.traces, bank, spikes)
@@ -341,7 +376,7 @@ class Learner:
         kept = counts >= self.parameters.min_seq_spikes_hz * self.traces.duration_s
         if not kept.any():
             raise self._nothing(f"no sequence fires at {self.parameters.min_seq_spikes_hz:g} Hz (min_seq_spikes_hz)")
-        return replace(rt_sort, sequences=rt_sort.sequences.subset(kept))
+        return rt_sort.subset(kept)
 
     def _nothing(self, found: str) -> InsufficientActivityError:
         return InsufficientActivityError(

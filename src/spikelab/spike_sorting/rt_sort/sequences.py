@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 
     Peaks = NDArray[np.void]
+    Waveform = tuple[IntArray, FloatArray]  # channels, and their courses (channels, frames) in microvolts
 
 MAX_CHECKED = 12  # electrodes whose latency and amplitude are compared
 MIN_CHECKED_SIZE = 2.0  # ... in sigma: below, noise moves the peak
@@ -98,6 +99,24 @@ class Sequences:
         )
         return seen
 
+    def at_time(self, waveforms: list[Waveform], n_before: int, sigma: FloatArray) -> Sequences:
+        """Describe the sequences by other waveforms, those of another time, on the same clock."""
+        n, most = self.n_sequences, max((len(channels) for channels, _ in waveforms), default=1)
+        n_channels, channels = np.zeros(n, dtype=np.int64), np.zeros((n, most), dtype=np.int64)
+        room = np.zeros((n, most, self.waveforms.shape[2]), dtype=np.float32)
+        latencies, amplitudes, probabilities = (np.zeros((n, most), dtype=np.float32) for _ in range(3))
+        for u, (support, waveform) in enumerate(waveforms):
+            k = len(support)
+            n_channels[u], channels[u, :k], room[u, :k] = k, support, waveform
+            latencies[u, :k], amplitudes[u, :k] = latencies_and_amplitudes(waveform, n_before, sigma[support])
+            own, listed = self.channels[u, : self.n_channels[u]], self.probabilities[u]
+            here, there = np.nonzero(support[:, None] == own)
+            probabilities[u, here] = listed[there]
+        return replace(
+            self, n_channels=n_channels, channels=channels, waveforms=room, latencies=latencies,
+            amplitudes=amplitudes, probabilities=probabilities,
+        )  # fmt: skip
+
     def tolerances(self, parameters: SequenceParameters) -> Tolerances | None:
         """Expected latencies and amplitudes and their limits, to check spikes by; None where no limit is finite."""
         limits = (
@@ -179,8 +198,7 @@ def describe(
         centred = shift(waveform, at - n_before)
         k = len(support)
         n_channels[u], channels[u, :k], waveforms[u, :k], roots[u] = k, support, centred, support[row]
-        latencies[u, :k] = np.argmax(np.abs(centred), axis=1) - n_before
-        amplitudes[u, :k] = np.abs(centred).max(axis=1) / sigma[support]
+        latencies[u, :k], amplitudes[u, :k] = latencies_and_amplitudes(centred, n_before, sigma[support])
         some = np.linspace(0, len(frames) - 1, min(MAX_DESCRIBED, len(frames))).astype(int)
         seen = frames[some] + (at - n_before)
         probabilities[u, :k] = mean_probability(
@@ -199,6 +217,12 @@ def describe(
         root_std,
         np.zeros_like(root_std),
     )
+
+
+def latencies_and_amplitudes(waveform: FloatArray, n_before: int, sigma: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Find when after frame `n_before` each channel has its peak, in frames, and its size in sigma."""
+    sizes = np.abs(waveform)
+    return np.argmax(sizes, axis=1) - n_before, sizes.max(axis=1) / sigma
 
 
 def shift(waveform: FloatArray, lag: int) -> FloatArray:

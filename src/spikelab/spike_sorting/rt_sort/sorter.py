@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.artefacts import Silencer, levels_of, silenced
 from spikelab.spike_sorting.rt_sort.detection._torch_file import DAMAGE
 from spikelab.spike_sorting.rt_sort.learning.waveforms import match
+from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank, MovingMatcher, Versions
 from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
-from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
+from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, window_frames
+from spikelab.spike_sorting.rt_sort.movement import Movement
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
 from spikelab.spike_sorting.rt_sort.sequences import Sequences
 from spikelab.spike_sorting.rt_sort.traces import READ_VALUES, Traces
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from spikeinterface import BaseSorting
 
     from spikelab.spike_sorting.data import FloatArray
+    from spikelab.spike_sorting.rt_sort.sequences import Tolerances, Waveform
 
     Spikes = NDArray[np.void]
 
 FORMAT = 3
+FORMATS = (2, FORMAT)  # 2: without movement and significance
 ARRAYS, SETTINGS = "sequences.npz", "rt_sort.json"
 RATE_TOLERANCE = 1e-3
 
@@ -52,6 +56,8 @@ class RTSort:
     sequences : Sequences
         One per unit; unit ids are their indices.
     parameters : SequenceParameters
+    movement : Movement or None
+        How the units moved in the recording that they were found in; None where that is not known.
 
     Examples
     --------
@@ -67,22 +73,54 @@ class RTSort:
     noise: Noise = field(repr=False)
     sequences: Sequences
     parameters: SequenceParameters = field(repr=False)
+    movement: Movement | None = field(default=None, repr=False)
 
     @property
     def n_sequences(self) -> int:
         """Number of sequences (units)."""
         return self.sequences.n_sequences
 
-    def bank(self) -> TemplateBank:
-        """Build templates and filters of the sequences."""
-        clean = [
+    def subset(self, chosen: NDArray[np.bool_]) -> RTSort:
+        """Select sequences by `chosen`, shape (sequences,)."""
+        movement = None if self.movement is None else self.movement.subset(chosen)
+        return replace(self, sequences=self.sequences.subset(chosen), movement=movement)
+
+    def bank(self, frame: int | None = None) -> TemplateBank:
+        """Build templates and filters of the sequences.
+
+        Parameters
+        ----------
+        frame : int, optional
+            Of the recording that they were found in. None: its end.
+        """
+        moving = self.moving_bank()
+        return moving.bank(len(moving.borders) if frame is None else moving.stretch(frame))
+
+    def moving_bank(self) -> MovingBank:
+        """Prepare templates and filters of the sequences, by frames of the recording that they were found in."""
+        still = [
             (channels[:n], waveform[:n])
             for channels, n, waveform in zip(
                 self.sequences.channels, self.sequences.n_channels, self.sequences.waveforms, strict=True
             )
         ]
-        tolerances = self.sequences.tolerances(self.parameters)
-        return bank_from_waveforms(clean, self.noise, self.sampling_frequency, self.parameters, tolerances)
+        versions = Versions.of(still) if self.movement is None else self.movement.versions(still)
+        return MovingBank(versions, self.noise, self.sampling_frequency, self.parameters, self._tolerances_of)
+
+    def _tolerances_of(self, waveforms: list[Waveform]) -> Tolerances | None:
+        n_before = window_frames(self.sampling_frequency)[0]
+        return self.sequences.at_time(waveforms, n_before, self.noise.sigma).tolerances(self.parameters)
+
+    @property
+    def moved_um(self) -> NDArray[np.float64]:
+        """How far each unit went in the recording that it was found in, in um."""
+        n = self.n_sequences
+        return np.zeros(n) if self.movement is None else self.movement.distances_um(self.locations, n)
+
+    @property
+    def size_ratio(self) -> NDArray[np.float64]:
+        """Largest peak of each unit in the recording that it was found in over its smallest at another time."""
+        return np.ones(self.n_sequences) if self.movement is None else self.movement.size_ratios(self.n_sequences)
 
     def sort_offline(
         self,
@@ -92,6 +130,7 @@ class RTSort:
         n_jobs: int = 1,
         verbose: bool = False,
         chunk_values: int | None = None,
+        follow: bool | None = None,
     ) -> BaseSorting:
         """Find the spikes of the sequences in a recording of the same array.
 
@@ -107,6 +146,9 @@ class RTSort:
             Show progress.
         chunk_values : int, optional
             As for :func:`detect_sequences`: an eighth of the values of the traces that are read at a time.
+        follow : bool, optional
+            Whether units that moved are looked for where they were in the recording that they were found in at the same
+            frame, or where they were at its end. None: where `recording` is that recording, by its traces.
 
         Returns
         -------
@@ -122,20 +164,28 @@ class RTSort:
 
         traces = Traces.of(recording, recording_window_ms)
         read = READ_VALUES if chunk_values is None else 8 * chunk_values
-        spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose, read_values=read)
+        spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose, read_values=read, follow=follow)
         frames = spikes["frame"] + traces.start
         trains = {unit: np.sort(frames[spikes["template"] == unit]) for unit in range(self.n_sequences)}
         return NumpySorting.from_unit_dict(trains, self.sampling_frequency)
 
     def spikes(
-        self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False, read_values: int = READ_VALUES
-    ) -> Spikes:
+        self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False, read_values: int = READ_VALUES,
+        follow: bool | None = None,
+    ) -> Spikes:  # fmt: skip
         """Find the spikes as an array of `peeling.SPIKE`, in the order of frames of `traces`."""
         self.check(traces)
         traces = silenced(traces, self.noise)
         with Progress("RT-Sort: assigning spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
             done = None if progress is None else progress.update
-            return match(traces, self.bank(), traces.pieces(), n_jobs, read_values, done)
+            bank = self.moving_bank() if self._follows(traces, follow) else self.bank()
+            return match(traces, bank, traces.pieces(), n_jobs, read_values, done, traces.start)
+
+    def _follows(self, traces: Traces, follow: bool | None) -> bool:
+        """Decide whether units are where they were at the same frame; not where none moved."""
+        if self.movement is None or len(self.movement.units) == 0:
+            return False
+        return self.movement.is_of(traces, self.noise.sigma) if follow is None else follow
 
     def check(self, traces: Traces) -> None:
         """Raise ValueError where `traces` are not of the array that the sequences were found on."""
@@ -155,7 +205,9 @@ class RTSort:
                 "a saved RTSort sorts recordings of the same electrodes, in the same order"
             )
 
-    def stream(self, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None) -> RTSortStream:
+    def stream(
+        self, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None, from_frame: int | None = None
+    ) -> RTSortStream:
         """Make a sorter for frames that arrive while the recording runs.
 
         Parameters
@@ -165,8 +217,11 @@ class RTSort:
         band_pass : StreamBandPass, optional
             Filter for frames that come straight from the amplifier. None: frames are filtered already, like the
             recording that the sequences were found in.
+        from_frame : int, optional
+            The stream is that recording once more, from this frame on: units that moved are looked for where they were.
+            None: where they were at its end, which is where they are now if the stream follows it.
         """
-        return RTSortStream(self, n_jobs, band_pass=band_pass)
+        return RTSortStream(self, n_jobs, band_pass=band_pass, from_frame=from_frame)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``sequences.npz`` and ``rt_sort.json`` into `folder`, which is made where it is missing."""
@@ -176,6 +231,7 @@ class RTSort:
             "locations": self.locations, "noise_sigma": self.noise.sigma, "noise_correlation": self.noise.correlation,
             "noise_in_time": self.noise.autocorrelation,
             **{f"sequence_{name}": value for name, value in asdict(self.sequences).items()},
+            **({} if self.movement is None else {f"movement_{n}": value for n, value in asdict(self.movement).items()}),
         }  # fmt: skip
         with files.replacing(folder / ARRAYS) as temporary:
             np.savez_compressed(temporary, **arrays)
@@ -201,20 +257,22 @@ class RTSort:
         folder = Path(folder)
         try:
             settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            if settings["format"] != FORMAT:
+            if settings["format"] not in FORMATS:
                 raise ValueError(f"format {settings['format']}, expected {FORMAT}")
             with (folder / ARRAYS).open("rb") as file, np.load(file) as data:
                 arrays = dict(data)
-            sequences = {
-                name.removeprefix("sequence_"): value for name, value in arrays.items() if name.startswith("sequence_")
-            }
+            sequences, movement = (
+                {name.removeprefix(kind): value for name, value in arrays.items() if name.startswith(kind)}
+                for kind in ("sequence_", "movement_")
+            )
             return cls(
                 float(settings["sampling_frequency"]),
                 tuple(settings["channel_ids"]),
                 arrays["locations"],
                 Noise(arrays["noise_sigma"], arrays["noise_correlation"], arrays["noise_in_time"]),
-                Sequences(**sequences),
+                Sequences(**({"significance": np.full_like(sequences["root_std"], np.nan)} | sequences)),
                 SequenceParameters(**settings["parameters"]),
+                Movement(**movement) if movement else None,
             )
         except FileNotFoundError as error:
             raise ModelLoadingError(
@@ -241,6 +299,7 @@ class RTSortStream:
     n_jobs : int
         Threads.
     band_pass : StreamBandPass, optional
+    from_frame : int, optional
         As for :meth:`RTSort.stream`.
 
     Attributes
@@ -258,8 +317,15 @@ class RTSortStream:
     (0, 200)
     """
 
-    def __init__(self, rt_sort: RTSort, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None) -> None:
-        self._matcher = Matcher(rt_sort.bank(), n_jobs)
+    def __init__(
+        self, rt_sort: RTSort, n_jobs: int = 1, *, band_pass: StreamBandPass | None = None,
+        from_frame: int | None = None,
+    ) -> None:  # fmt: skip
+        self._matcher: Matcher | MovingMatcher
+        if from_frame is None:
+            self._matcher = Matcher(rt_sort.bank(), n_jobs)
+        else:
+            self._matcher = MovingMatcher(rt_sort.moving_bank(), n_jobs, from_frame)
         self._fs = rt_sort.sampling_frequency
         self._n_channels = len(rt_sort.channel_ids)
         self._silencer = Silencer(levels_of(rt_sort.noise, rt_sort.locations), self._fs)

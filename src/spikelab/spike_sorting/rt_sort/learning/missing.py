@@ -11,6 +11,7 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import windows_of
 from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import EXAMPLE_CHANNELS, mean_events
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import subtract_spikes
+from spikelab.spike_sorting.rt_sort.matching.moving import versions_of
 from spikelab.spike_sorting.rt_sort.matching.peeling import later
 from spikelab.spike_sorting.rt_sort.matching.templates import build_bank
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank
     from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
     from spikelab.spike_sorting.rt_sort.traces import Traces
@@ -34,13 +36,16 @@ AROUND_MS = 0.3
 WITHIN_MS, JITTER_MS, MOST_ALONE = 0.5, 0.1, 0.5
 
 
-def residual_of(traces: Traces, bank: TemplateBank, spikes: Spikes) -> Traces:
+def residual_of(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes) -> Traces:
     """Make traces of which `spikes`, in the order of frames, are subtracted."""
+    rows = versions_of(bank).rows(spikes["template"], spikes["frame"])
 
     def read(start: int, end: int) -> FloatArray:
         residual = traces.read(start, end)
         low, high = np.searchsorted(spikes["frame"], [start - bank.n_frames, end + bank.n_frames])
-        subtract_spikes(residual, later(spikes[low:high].copy(), -start), bank.templates)
+        here = later(spikes[low:high].copy(), -start)
+        here["template"] = rows[low:high]
+        subtract_spikes(residual, here, bank.templates)
         return residual
 
     breaks = tuple(frame - traces.start for frame in traces.breaks)
@@ -86,8 +91,8 @@ def companion_of(frames: IntArray, spikes: Spikes, within: int, jitter: int) -> 
 
 
 def new_groups(
-    traces: Traces, residual: Traces, events: Peaks, labels: IntArray, bank: TemplateBank, spikes: Spikes,
-    noise: Noise, parameters: SequenceParameters,
+    traces: Traces, residual: Traces, events: Peaks, labels: IntArray, bank: TemplateBank | MovingBank,
+    spikes: Spikes, noise: Noise, parameters: SequenceParameters,
 ) -> tuple[FloatArray, NDArray[np.float64]]:  # fmt: skip
     """Average groups of missed events that are no noise, and no error of a template; return means and counts.
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, inside
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import add_events, gather_windows, subtract_spikes
-from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
+from spikelab.spike_sorting.rt_sort.matching.moving import MovingMatcher, matcher_of, versions_of
+from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, later
 from spikelab.spike_sorting.rt_sort.matching.templates import window_frames
 from spikelab.spike_sorting.rt_sort.traces import READ_VALUES, frames_at_a_time
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
-    from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
+    from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank, Versions
+    from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, Templates
     from spikelab.spike_sorting.rt_sort.traces import Traces
 
     Peaks = NDArray[np.void]
@@ -72,16 +74,19 @@ def mean_events(traces: Traces, events: Peaks, labels: IntArray) -> tuple[FloatA
 
 
 def match(
-    traces: Traces, bank: TemplateBank, parts: Sequence[tuple[int, ...]], n_jobs: int = 1,
-    read_values: int = READ_VALUES, done: Callable[[float], None] | None = None,
+    traces: Traces, bank: TemplateBank | MovingBank, parts: Sequence[tuple[int, ...]], n_jobs: int = 1,
+    read_values: int = READ_VALUES, done: Callable[[float], None] | None = None, clock: int = 0,
 ) -> Spikes:  # fmt: skip
     """Find the spikes in some parts of the recording, in the order of frames; `done` takes seconds that are done.
 
-    Of each part the first two numbers count: its first frame, and the one behind its last.
+    Of each part the first two numbers count: its first frame, and the one behind its last. Moving templates are those
+    of frame `clock` at the first frame of `traces`.
     """
     found = [np.empty(0, dtype=SPIKE)]
-    matcher = Matcher(bank, n_jobs)
+    matcher = matcher_of(bank, n_jobs)
     for start, end, *_ in parts:
+        if isinstance(matcher, MovingMatcher):
+            matcher.reset(clock + start)
         for _, chunk in traces.chunks(read_values, start, end):
             found.append(later(matcher.push(chunk), start))
             if done is not None:
@@ -92,29 +97,27 @@ def match(
     return spikes[np.argsort(spikes["frame"], kind="stable")]
 
 
-def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[Part], seed: int) -> Learnt:
+def learn(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes, parts: list[Part], seed: int) -> Learnt:
     """Read the traces again, with all spikes known, and gather means and examples, which `seed` chooses.
 
     `bank` has one template per unit; `spikes` are from :func:`match` on the same parts. Spikes near a cut are
     subtracted, but do not count.
     """
-    before, window = bank.n_before, bank.n_frames
-    n_units = bank.n_templates
+    versions, table = versions_of(bank), bank.templates
+    rows_of_spikes = versions.rows(spikes["template"], spikes["frame"])
+    before, window, n_units = bank.n_before, bank.n_frames, bank.n_templates
     usable = complete(parts, spikes["frame"], Reach(before, bank.n_after))
     chosen = _choose_examples(spikes["template"], usable, n_units, seed)
-    channels = np.full((n_units, EXAMPLE_CHANNELS), -1, dtype=np.int64)
-    n_used = np.minimum(bank.templates.n_channels, EXAMPLE_CHANNELS)
-    for u, n in enumerate(n_used):
-        channels[u, :n] = bank.templates.channels[u, :n]
+    channels = example_channels(versions, table, bank.sigma)
     sums = np.zeros((n_units, window, bank.n_channels), dtype=np.float32)
-    weights = np.zeros(n_units)
-    np.add.at(weights, spikes["template"][usable], spikes["scale"][usable])
+    weights = np.zeros(len(table.n_channels))
+    np.add.at(weights, rows_of_spikes[usable], spikes["scale"][usable])
     windows = np.zeros((int(chosen.sum()), EXAMPLE_CHANNELS, window), dtype=np.float32)
     order, ends = _by_unit(spikes["template"][chosen], n_units)
     place = np.zeros(len(spikes), dtype=np.int64)  # of a chosen spike: unit after unit
     place[np.flatnonzero(chosen)[order]] = np.arange(len(order))
     ignored = np.zeros(n_units)
-    for start, end, residual in _residuals(traces, bank, spikes, parts):
+    for start, end, residual in _residuals(traces, bank, spikes, rows_of_spikes, parts):
         low, high = np.searchsorted(spikes["frame"], [start, end])
         here = low + np.flatnonzero(usable[low:high])
         rows = spikes["frame"][here] - start + window
@@ -125,21 +128,60 @@ def learn(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[Part],
             gathered = np.zeros((len(some), EXAMPLE_CHANNELS, window), dtype=np.float32)
             gather_windows(residual, rows[kept], channels[spikes["template"][some]], before, gathered)
             windows[place[some]] = gathered
-    means = bank.dense()
-    for u, weight in enumerate(weights):  # one by one: all at once are as many again
-        means[u] += sums[u] / max(weight, 1)
+    means = _means(versions, table, sums, weights)
     del sums
     examples, some = np.split(windows, ends), np.flatnonzero(chosen)[order]
     for u, rows_u in enumerate(np.split(some, ends)):
-        own = np.zeros((EXAMPLE_CHANNELS, window), dtype=np.float32)
-        own[: n_used[u]] = bank.templates.waveforms[u, : n_used[u]]
-        examples[u] += _shifted(own, spikes["scale"][rows_u], spikes["shift"][rows_u])
+        for row in np.unique(rows_of_spikes[rows_u]).tolist():
+            of_row = rows_of_spikes[rows_u] == row
+            own = _on_channels(table, row, channels[u])
+            of_spikes = spikes[rows_u[of_row]]
+            examples[u][of_row] += _shifted(own, of_spikes["scale"], of_spikes["shift"])
     example_frames = np.split(spikes["frame"][some], ends)
     counts = np.bincount(spikes["template"][usable], minlength=n_units)
     spikes = spikes[inside(parts, spikes["frame"])]
     order, ends = _by_unit(spikes["template"], n_units)
     frames, scales = (tuple(np.split(spikes[name][order], ends)) for name in ("frame", "scale"))
     return Learnt(means, counts, frames, scales, channels, tuple(examples), tuple(example_frames))
+
+
+def example_channels(versions: Versions, table: Templates, sigma: FloatArray) -> IntArray:
+    """Choose the channels of each unit's examples, the largest of any version, shape (units, channels), -1 for none."""
+    chosen = np.full((versions.n_templates, EXAMPLE_CHANNELS), -1, dtype=np.int64)
+    for u, rows in enumerate(np.split(np.arange(len(versions.templates)), np.cumsum(versions.n_each)[:-1])):
+        first = table.channels[rows[0], : min(table.n_channels[rows[0]], EXAMPLE_CHANNELS)]
+        if len(rows) > 1:
+            sizes = np.zeros(len(sigma), dtype=np.float32)
+            for row in rows:
+                of_row = table.channels[row, : table.n_channels[row]]
+                peaks = np.abs(table.waveforms[row, : len(of_row)]).max(axis=1) / sigma[of_row]
+                sizes[of_row] = np.maximum(sizes[of_row], peaks)
+            first = np.argsort(-sizes, kind="stable")[: min(EXAMPLE_CHANNELS, np.count_nonzero(sizes))]
+        chosen[u, : len(first)] = first
+    return chosen
+
+
+def _means(versions: Versions, table: Templates, sums: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
+    """Add what was left of the spikes to the templates that were subtracted; `weights` are of versions."""
+    total = np.bincount(versions.templates, weights=weights, minlength=len(sums))
+    means = np.zeros_like(sums)
+    n_each = versions.n_each
+    for row, u in enumerate(versions.templates.tolist()):
+        share = weights[row] / total[u] if total[u] else 1 / n_each[u]
+        n = table.n_channels[row]
+        means[u][:, table.channels[row, :n]] += np.float32(share) * table.waveforms[row, :n].T
+    for u, weight in enumerate(total):  # one by one: all at once are as many again
+        means[u] += sums[u] / max(weight, 1)
+    return means
+
+
+def _on_channels(table: Templates, row: int, channels: IntArray) -> FloatArray:
+    """Get a waveform on some channels, zero where it does not reach, shape (channels, frames)."""
+    own = np.zeros((len(channels), table.waveforms.shape[2]), dtype=np.float32)
+    reached = table.channels[row, : table.n_channels[row]]
+    wanted, at = np.nonzero(channels[:, None] == reached)
+    own[wanted] = table.waveforms[row, at]
+    return own
 
 
 def _by_unit(units: NDArray[np.int32], n_units: int) -> tuple[IntArray, IntArray]:
@@ -174,8 +216,13 @@ def _choose_examples(
     return chosen
 
 
-def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[Part]):  # type: ignore[no-untyped-def]
-    """Yield chunks of the parts without their spikes, with a window of margin on both sides (zeros at the ends)."""
+def _residuals(  # type: ignore[no-untyped-def]
+    traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes, rows: IntArray, parts: list[Part]
+):
+    """Yield chunks of the parts without their spikes, with a window of margin on both sides (zeros at the ends).
+
+    `rows` are the waveforms of the spikes.
+    """
     window = bank.n_frames
     step = frames_at_a_time(traces.n_channels)
     for begin, stop, *_ in parts:
@@ -186,5 +233,7 @@ def _residuals(traces: Traces, bank: TemplateBank, spikes: Spikes, parts: list[P
             if low > start - window or high < end + window:
                 residual = np.pad(residual, ((low - start + window, end + window - high), (0, 0)))
             near = slice(*np.searchsorted(spikes["frame"], [start - 2 * window, end + 2 * window]))
-            subtract_spikes(residual, later(spikes[near].copy(), window - start), bank.templates)
+            here = later(spikes[near].copy(), window - start)
+            here["template"] = rows[near]
+            subtract_spikes(residual, here, bank.templates)
             yield start, end, residual

@@ -16,27 +16,42 @@ if TYPE_CHECKING:
 
 
 @compiled
-def filter_output(waveform: FloatArray, pattern: FloatArray, temporal: FloatArray, rank: int) -> FloatArray:
-    """Convolve a filter with a template: output by lag, shape (2 * frames + 1,), lag 0 in the middle.
+def filter_output(
+    waveform: FloatArray, channels: IntArray, pattern: FloatArray, temporal: FloatArray, rank: int, output: FloatArray
+) -> None:
+    """Convolve a filter with a template into `output` by lag, shape (2 * frames + 1,), lag 0 in the middle.
 
-    `waveform` is (channels, frames), `pattern` (channels, ranks) on the same channels, `temporal` (ranks, frames).
+    `waveform` is (template channels, frames), `pattern` (all channels, ranks), `temporal` (ranks, frames).
     """
     n_channels, n = waveform.shape
-    output = np.zeros(2 * n + 1, dtype=np.float32)
-    component = np.empty(n, dtype=np.float32)
+    component, total = np.empty(n, dtype=np.float32), np.empty(len(output), dtype=np.float32)
     for r in range(rank):
         component[:] = 0
         for c in range(n_channels):
-            weight = pattern[c, r]
+            weight = pattern[channels[c], r]
             if weight != 0:
                 for t in range(n):
                     component[t] += weight * waveform[c, t]
-        for lag in range(-n + 1, n):
-            total = np.float32(0)
-            for t in range(max(0, -lag), min(n, n - lag)):
-                total += temporal[r, t] * component[t + lag]
-            output[lag + n] += total
-    return output
+        total[:] = 0
+        for t in range(n):
+            weight = temporal[r, t]
+            for s in range(n):
+                total[s - t + n] += weight * component[s]
+        for lag in range(len(output)):
+            output[lag] += total[lag]
+
+
+@compiled
+def filter_outputs(
+    waveform: FloatArray, channels: IntArray, patterns: FloatArray, temporal: FloatArray, ranks: IntArray,
+    filters: IntArray,
+) -> FloatArray:  # fmt: skip
+    """Convolve some filters with a template, shape (filters, 2 * frames + 1); see :func:`filter_output`."""
+    outputs = np.zeros((len(filters), 2 * waveform.shape[1] + 1), dtype=np.float32)
+    for i in range(len(filters)):
+        u = filters[i]
+        filter_output(waveform, channels, patterns[u], temporal[u], ranks[u], outputs[i])
+    return outputs
 
 
 @compiled

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.matching._template_kernels import filter_output
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import filter_outputs
 from spikelab.spike_sorting.rt_sort.whitening import check_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
-    from spikelab.spike_sorting.rt_sort.sequences import Tolerances
+    from spikelab.spike_sorting.rt_sort.sequences import Tolerances, Waveform
     from spikelab.spike_sorting.rt_sort.whitening import Noise
 
 MS_BEFORE, MS_AFTER = 1.0, 1.5
@@ -209,14 +211,13 @@ def build_bank(
 
 
 def bank_from_waveforms(
-    clean: list[tuple[IntArray, FloatArray]], noise: Noise, sampling_frequency: float, parameters: SequenceParameters,
+    clean: list[Waveform], noise: Noise, sampling_frequency: float, parameters: SequenceParameters,
     tolerances: Tolerances | None = None,
 ) -> TemplateBank:  # fmt: skip
     """Make the bank of ``(channels, waveform)`` of each template, see :func:`denoise`."""
     n_before, n_after = window_frames(sampling_frequency)
     n, n_frames = len(clean), n_before + n_after + 1
-    most = max((len(channels) for channels, _ in clean), default=1)
-    templates = Templates(*_room(n, most), np.zeros((n, most, n_frames), dtype=np.float32), n_before)
+    templates = table_of(clean, n_before, n_frames)
     filters = Filters(
         *_room(n, MAX_FILTER_CHANNELS),
         np.zeros((n, MAX_FILTER_CHANNELS, MAX_RANK), dtype=np.float32),
@@ -225,16 +226,7 @@ def bank_from_waveforms(
     )
     norms = np.zeros(n, dtype=np.float32)
     for u, (support, waveform) in enumerate(clean):
-        k = len(support)
-        templates.channels[u, :k], templates.n_channels[u], templates.waveforms[u, :k] = support, k, waveform
-        used = filter_channels(support, waveform, noise)
-        k, kept = len(used), waveform[: len(used)]
-        space, course = low_rank(noise.whiten(kept, used))
-        space /= np.float32(noise.gain(noise.whitening(used) @ (kept / noise.sigma[used][:, None])))
-        rank = len(course)
-        filters.channels[u, :k], filters.n_channels[u], filters.ranks[u] = used, k, rank
-        filters.spatial[u, :k, :rank], filters.temporal[u, :rank] = space, course
-        norms[u] = float(np.sum((space @ course) * kept))
+        norms[u] = _set_filter(filters, u, support, waveform, noise)
     check_numbers("the energy of templates", norms, least=0)
     full = np.ones(n, dtype=np.float32)
     limits = Limits(
@@ -247,6 +239,67 @@ def bank_from_waveforms(
     )
     crosstalk = measure_crosstalk(templates, filters, norms, noise.n_channels)
     return TemplateBank(sampling_frequency, noise.sigma, templates, filters, crosstalk, limits, tolerances)
+
+
+def replace_templates(
+    bank: TemplateBank, changed: dict[int, Waveform], noise: Noise, tolerances: Tolerances | None = None
+) -> TemplateBank:
+    """Make a bank with other waveforms of some templates; only what these touch is computed."""
+    most = max(bank.templates.channels.shape[1], *(len(channels) for channels, _ in changed.values()))
+    templates = _longer(bank.templates, most)
+    old = bank.filters
+    filters = Filters(
+        old.channels.copy(), old.n_channels.copy(), old.spatial.copy(), old.temporal.copy(), old.ranks.copy()
+    )
+    norms = bank.limits.norms.copy()
+    for u, (support, waveform) in changed.items():
+        _set_template(templates, u, support, waveform)
+        norms[u] = _set_filter(filters, u, support, waveform, noise)
+    check_numbers("the energy of templates", norms, least=0)
+    is_changed = np.zeros(len(norms), dtype=bool)
+    is_changed[list(changed)] = True
+    crosstalk = measure_crosstalk(templates, filters, norms, noise.n_channels, (bank.crosstalk, is_changed))
+    limits = bank.limits._replace(norms=norms)
+    return TemplateBank(bank.sampling_frequency, bank.sigma, templates, filters, crosstalk, limits, tolerances)
+
+
+def table_of(clean: Sequence[Waveform], n_before: int, n_frames: int) -> Templates:
+    """Put waveforms into one table."""
+    most = max((len(channels) for channels, _ in clean), default=1)
+    room = _room(len(clean), most)
+    templates = Templates(*room, np.zeros((len(clean), most, n_frames), dtype=np.float32), n_before)
+    for u, (support, waveform) in enumerate(clean):
+        _set_template(templates, u, support, waveform)
+    return templates
+
+
+def _set_template(templates: Templates, u: int, support: IntArray, waveform: FloatArray) -> None:
+    k = len(support)
+    templates.channels[u], templates.waveforms[u] = 0, 0
+    templates.channels[u, :k], templates.n_channels[u], templates.waveforms[u, :k] = support, k, waveform
+
+
+def _set_filter(filters: Filters, u: int, support: IntArray, waveform: FloatArray, noise: Noise) -> float:
+    """Write the filter of a template and return its energy."""
+    used = filter_channels(support, waveform, noise)
+    k, kept = len(used), waveform[: len(used)]
+    space, course = low_rank(noise.whiten(kept, used))
+    space /= np.float32(noise.gain(noise.whitening(used) @ (kept / noise.sigma[used][:, None])))
+    rank = len(course)
+    for values in filters:
+        values[u] = 0
+    filters.channels[u, :k], filters.n_channels[u], filters.ranks[u] = used, k, rank
+    filters.spatial[u, :k, :rank], filters.temporal[u, :rank] = space, course
+    return float(np.sum((space @ course) * kept))
+
+
+def _longer(templates: Templates, most: int) -> Templates:
+    """Copy templates to tables with room for so many channels."""
+    n, had, n_frames = templates.waveforms.shape
+    channels, _ = _room(n, most)
+    waveforms = np.zeros((n, most, n_frames), dtype=np.float32)
+    channels[:, :had], waveforms[:, :had] = templates.channels, templates.waveforms
+    return Templates(channels, templates.n_channels.copy(), waveforms, templates.n_before)
 
 
 def _room(n: int, most: int) -> tuple[IntArray, IntArray]:
@@ -271,24 +324,35 @@ def low_rank(whitened: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (left[:, :rank] * values[:rank]).astype(np.float32), right[:rank].astype(np.float32)
 
 
-def measure_crosstalk(templates: Templates, filters: Filters, norms: FloatArray, n_channels: int) -> CrossTalk:
-    """Convolve every filter with every template that changes its output by `LEAST_CROSSTALK` and more."""
+def measure_crosstalk(
+    templates: Templates, filters: Filters, norms: FloatArray, n_channels: int,
+    known: tuple[CrossTalk, NDArray[np.bool_]] | None = None,
+) -> CrossTalk:  # fmt: skip
+    """Convolve every filter with every template that changes its output by `LEAST_CROSSTALK` and more.
+
+    `known` is the cross-talk before some templates changed, and which: pairs of others are taken from it.
+    """
     n, n_frames = len(norms), filters.temporal.shape[2]
     patterns = np.zeros((n, n_channels, MAX_RANK), dtype=np.float32)
     uses = np.zeros((n, n_channels), dtype=bool)
     for u, k in enumerate(filters.n_channels):
         patterns[u, filters.channels[u, :k]] = filters.spatial[u, :k]
         uses[u, filters.channels[u, :k]] = True
-    outputs: list[FloatArray] = []
-    changed: list[list[int]] = []
+    parts: list[FloatArray] = []
+    changed: list[IntArray] = []
+    least = np.float32(LEAST_CROSSTALK) * np.sqrt(norms)
     for j, k in enumerate(templates.n_channels):
         channels, waveform = templates.channels[j, :k], templates.waveforms[j, :k]
-        changed.append([])
-        for u in map(int, np.flatnonzero(uses[:, channels].any(axis=1))):
-            output = filter_output(waveform, patterns[u][channels], filters.temporal[u], filters.ranks[u])
-            if u == j or np.abs(output).max() > LEAST_CROSSTALK * np.sqrt(norms[u]):
-                changed[j].append(u)
-                outputs.append(output)
+        reached = np.flatnonzero(uses[:, channels].any(axis=1))
+        old, old_outputs = _known_pairs(known, j)
+        if known is not None and not known[1][j]:
+            reached = reached[known[1][reached]]
+        outputs = filter_outputs(waveform, channels, patterns, filters.temporal, filters.ranks, reached)
+        strong = (reached == j) | (np.abs(outputs).max(axis=1, initial=0) > least[reached])
+        found = np.concatenate([old, reached[strong]])
+        order = np.argsort(found, kind="stable")
+        changed.append(found[order])
+        parts.append(np.concatenate([old_outputs, outputs[strong]])[order] if len(old) else outputs[strong])
     rows, n_filters = _room(n, max(map(len, changed), default=1))
     lists = np.zeros_like(rows)
     first = 0
@@ -296,5 +360,15 @@ def measure_crosstalk(templates: Templates, filters: Filters, norms: FloatArray,
         n_filters[j], lists[j, : len(found)] = len(found), found
         rows[j, : len(found)] = np.arange(first, first + len(found))
         first += len(found)
-    table = np.stack(outputs) if outputs else np.zeros((0, 2 * n_frames + 1), dtype=np.float32)
+    table = np.concatenate(parts) if parts else np.zeros((0, 2 * n_frames + 1), dtype=np.float32)
     return CrossTalk(table, lists, rows, n_filters)
+
+
+def _known_pairs(known: tuple[CrossTalk, NDArray[np.bool_]] | None, j: int) -> tuple[IntArray, FloatArray]:
+    """List the filters whose output to template `j` is known still, and these outputs."""
+    if known is None or known[1][j]:
+        return np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32)
+    crosstalk, is_changed = known
+    filters = crosstalk.filters[j, : crosstalk.n_filters[j]]
+    same = ~is_changed[filters]
+    return filters[same], crosstalk.outputs[crosstalk.rows[j, : crosstalk.n_filters[j]][same]]

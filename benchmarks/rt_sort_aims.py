@@ -228,6 +228,7 @@ AIMS = (
     *_hard("hard"),
     *_hard("hard_static"),
     *_hard("hard2"),
+    *_hard("hard3"),
     *(aim for name in ("drift15", "drift_step", "drift_column") for aim in (_accuracy(name, 0.97), _excess(name, 2))),
     _lost("drift40", "drift0", 0.03),
     _lost("drift_nonrigid", "drift0", 0.03),

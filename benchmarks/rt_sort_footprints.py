@@ -20,7 +20,6 @@ DECAY_UM = 25.0  # beyond the sites that were measured
 STRETCH = (0.9, 1.15)
 
 AXON_SPEED = (300.0, 600.0)  # um/ms, that is 0.3 to 0.6 m/s
-AXON_AMPLITUDE = (0.08, 0.25)  # of the somatic one
 AXON_LENGTH_UM = (120.0, 250.0)
 AXON_WIDTH_UM = 14.0  # how far from the axon its signal is seen
 AXON_STEP_UM = 1.0
@@ -125,14 +124,16 @@ class Axon:
     rng : numpy.random.Generator
     heading : float
         Direction in which the path sets out, in radians.
+    amplitude : (float, float)
+        Least and most, relative to the soma's.
     """
 
-    def __init__(self, rng: np.random.Generator, heading: float) -> None:
+    def __init__(self, rng: np.random.Generator, heading: float, amplitude: tuple[float, float]) -> None:
         length = rng.uniform(*AXON_LENGTH_UM)
         steps = int(length / AXON_STEP_UM)
         turns = heading + np.cumsum(rng.normal(0, AXON_TURN * np.sqrt(AXON_STEP_UM), steps))
         self._path = np.cumsum(np.column_stack([np.cos(turns), np.sin(turns)]) * AXON_STEP_UM, axis=0)
-        self._amplitude = rng.uniform(*AXON_AMPLITUDE)
+        self._amplitude = rng.uniform(*amplitude)
         self._speed = rng.uniform(*AXON_SPEED)
         arc = np.arange(1, steps + 1) * AXON_STEP_UM
         ends = np.minimum(arc, length - arc + AXON_STEP_UM)

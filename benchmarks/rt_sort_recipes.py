@@ -35,7 +35,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Units that are not like the others. Shares of the units, but for `small`.
+    """Units that are not like the others. Shares of the units, but for `clusters`, `small` and `axon`.
 
     Attributes
     ----------
@@ -49,6 +49,8 @@ class Crowd:
         Units lie in so many places, 40 um wide; 0: anywhere.
     small : int
         Further units with an SNR of 1 to 3, which no sorter is asked for.
+    axon : (float, float)
+        Amplitude of axons, least and most, relative to the soma's.
     """
 
     large: float = 0.0
@@ -57,6 +59,7 @@ class Crowd:
     vanish: float = 0.0
     clusters: int = 0
     small: int = 0
+    axon: tuple[float, float] = (0.08, 0.25)
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,9 @@ ACTIVITY = (
     Recipe("xl", 25, 40, units=200, seconds=20, snr=None, **PLAIN),
     # A mature culture on a high-density array, with neurons that sit on their electrode beside small ones.
     replace(HARD_STATIC, name="hard2", seconds=120, snr=(4.0, 45.0)),
+    # The same where the array sees axons as it sees somata: their initial segments are often the largest of all, so
+    # that what is the main electrode of a spike, and when its trough, may change from one spike to the next.
+    replace(HARD_STATIC, name="hard3", seconds=120, snr=(4.0, 45.0), crowd=Crowd(axon=(0.3, 1.2))),
     # The same where nothing is between: neurons right on an electrode, and their small neighbours.
     Recipe("large_small", 8, 8, units=20, seconds=90, snr=(4.0, 8.0), crowd=Crowd(large=0.4)),
     # Spikes of axons and dendrites, and of somata that lie on the far side of the array: the positive peak is largest.

@@ -190,7 +190,8 @@ def _footprints(
         soma = Soma(bank[index], angle, mirror=bool(rng.integers(2)), stretch=rng.uniform(*STRETCH))
         inwards = recipe.contacts.mean(axis=0) - position
         heading = np.arctan2(inwards[1], inwards[0]) + rng.uniform(-1, 1)
-        footprints.append(_scaled(recipe, soma, Axon(rng, heading) if grows else None, position, aim))
+        axon = Axon(rng, heading, recipe.crowd.axon) if grows else None
+        footprints.append(_scaled(recipe, soma, axon, position, aim))
     return footprints
 
 

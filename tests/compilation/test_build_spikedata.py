@@ -9,6 +9,7 @@ import pytest
 
 from spikelab.spike_sorting.compilation import build_spikedata
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.data import SpikeTrains
 
 Make = Callable[..., Any]
 
@@ -107,6 +108,16 @@ def test_epochs_remember_their_range_and_origin(make_sort: Make, two_files: Any)
 def test_no_electrodes_is_none(make_sort: Make) -> None:
     unit = build_spikedata(*make_sort(electrodes=False), config()).neuron_attributes[0]
     assert unit["electrode"] is None
+
+
+def test_what_the_sorter_measured_of_a_unit_is_an_attribute(make_sort: Make) -> None:
+    recording, waveforms = make_sort()
+    ids = np.sort(waveforms.unit_ids)
+    trains = SpikeTrains(ids, (np.arange(3),) * 4, measures={"moved_um": 10.0 * ids, "size_ratio": 1.0 + ids})
+    found = build_spikedata(recording, waveforms, config(), trains).neuron_attributes
+    assert [unit["unit_id"] for unit in found] == waveforms.unit_ids.tolist()
+    assert all(unit["moved_um"] == 10 * unit["unit_id"] for unit in found)
+    assert all(unit["size_ratio"] == 1 + unit["unit_id"] for unit in found)
 
 
 def test_zero_units(make_sort: Make) -> None:

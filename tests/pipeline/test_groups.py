@@ -273,6 +273,26 @@ def test_ids_go_on_from_group_to_group() -> None:
         SpikeTrains(first.unit_ids, first.samples, None, ("3",))
 
 
+def test_what_a_sorter_measured_of_units_stays_with_them(tmp_path: Path) -> None:
+    ids, samples = np.array([2, 5]), (np.array([1]), np.array([2, 3]))
+    trains = SpikeTrains(ids, samples, measures={"moved_um": np.array([0.0, 12.5]), "size_ratio": np.array([1.0, 1.5])})
+    assert {name: values.tolist() for name, values in trains.take(np.array([1])).measures.items()} == {
+        "moved_um": [12.5], "size_ratio": [1.5],
+    }  # fmt: skip
+    trains.save(tmp_path / "trains.npz")
+    for again in (
+        SpikeTrains.load(tmp_path / "trains.npz"),
+        SpikeTrains.from_spikeinterface(trains.to_spikeinterface(FS)),
+    ):
+        assert {name: values.tolist() for name, values in again.measures.items()} == {
+            "moved_um": [0, 12.5], "size_ratio": [1, 1.5],
+        }  # fmt: skip
+    joined = SpikeTrains.of_groups([(0, SpikeTrains.from_dict({0: [4]})), (1, trains)])
+    np.testing.assert_array_equal(joined.measures["moved_um"], [np.nan, 0, 12.5])
+    with pytest.raises(ValueError, match="2 unit ids but 1 moved_um"):
+        SpikeTrains(ids, samples, measures={"moved_um": np.array([1.0])})
+
+
 # ---- RT-Sort ----
 
 

@@ -328,3 +328,10 @@ def test_run_record_is_unchanged_by_the_page(tmp_path: Path) -> None:
     sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
     stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
     assert list(stages) == ["recording", "sorting", "waveforms", "curation", "compilation"]
+
+
+def test_how_far_units_moved_is_a_column_where_that_is_known() -> None:
+    moved = page_of(make_case(n_units=2, change=lambda unit: {**unit, "moved_um": 12.34, "size_ratio": 1.5}))
+    assert "Moved (um)" in words(moved)
+    assert len(re.findall(r'data-column="moved" data-value="12.34[^"]*" data-label="Moved \(um\)">12.3<', moved)) == 2
+    assert "Moved" not in page_of(make_case(n_units=2))

@@ -70,6 +70,10 @@ def test_units_that_move_are_found_whole_and_measured(rt_sort: RTSort, simulated
     assert sorted(best) == [0, 1, 2]
     for true, unit in zip(simulated.frames, best, strict=True):
         assert share_found(true, found[unit]) > 0.97
+    sorting = rt_sort.sort_offline(simulated.recording)
+    assert sorting.get_property("moved_um").tolist() == rt_sort.moved_um.tolist()
+    assert sorting.get_property("size_ratio").tolist() == rt_sort.size_ratio.tolist()
+    assert "moved_um" not in rt_sort.sort_offline(simulated.recording, follow=False).get_property_keys()
     moved = rt_sort.moved_um[best]
     np.testing.assert_allclose(moved[:2], 27, atol=8)  # first and last version are means over some seconds
     assert moved[2] == 0
@@ -82,6 +86,7 @@ def test_the_same_recording_is_followed_and_another_is_not(rt_sort: RTSort, simu
     assert rt_sort.movement is not None
     sigma = rt_sort.noise.sigma
     assert rt_sort.movement.is_of(traces, sigma)
+    assert rt_sort.movement.is_of(traces.silent_in(np.array([[0, traces.n_frames]]), 10), sigma)
     assert rt_sort.movement.is_of(Traces.of(simulated.recording, (12_000, 24_000)), sigma)
     assert not rt_sort.movement.is_of(Traces.of(simulated.recording, (10, 20)), sigma)  # no mark is within
     other = traces_of(simulated.recording.get_traces()[1:], FS)

@@ -27,7 +27,8 @@ def build_spikedata(
     channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames). With 2 to 64 epochs also
     epoch_templates (epochs, samples, channels) over the extracted window, NaN for an epoch without an averaged spike,
     and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch. Where channels were sorted in groups
-    also group, the name of the unit's; with the `trains` of a sorter whose ids are not unit_id also sorter_unit_id.
+    also group, the name of the unit's; with the `trains` of a sorter whose ids are not unit_id also sorter_unit_id, and
+    with those of one that has seen units move also moved_um and size_ratio (largest amplitude over the smallest).
 
     Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
     rec_chunk_sources (file, segment and frame of each epoch); clock (where the file has one: of each epoch its start
@@ -42,6 +43,11 @@ def build_spikedata(
     if trains is not None and trains.sorter_ids is not None:
         own = dict(zip(trains.unit_ids.tolist(), trains.sorter_ids, strict=True))
         attributes = [{**values, "sorter_unit_id": own[values["unit_id"]]} for values in attributes]
+    if trains is not None:
+        rows = {unit: row for row, unit in enumerate(trains.unit_ids.tolist())}
+        measured = {name: values.tolist() for name, values in trains.measures.items()}
+        for values in attributes:
+            values |= {name: of_units[rows[values["unit_id"]]] for name, of_units in measured.items()}
     return SpikeData(
         [spikes * 1000.0 / fs for spikes in waveforms.spikes],
         N=waveforms.n_units,

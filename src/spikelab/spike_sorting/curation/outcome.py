@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import metrics
+from spikelab.spike_sorting.data.spike_trains import MEASURES
 from spikelab.spikedata._base import CriterionResult
 from spikelab.spikedata._merge import merge_duplicates
 from spikelab.system import files
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 MERGE = "merge_duplicates"
 QUALITY_PREFIX = "si_"
 # Neuron attributes: what the sorter called a unit, where it lies and how large its spikes are.
-PLACE_COLUMNS = ("sorter_unit_id", "group", "channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak")
+PLACE_COLUMNS = ("sorter_unit_id", "group", "channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak", *MEASURES)
 VERDICT_COLUMNS = ("passed_first", "passed", "failed_round", "failed_criterion", "failed_criteria", "merged_into")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -94,7 +95,7 @@ class CurationOutcome:
 
         A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front.
         With all `units` of the sort the table also gets, where they have them, the sorter's own id, group, main channel
-        and its position (um), amplitude (uV), and the metrics whose name starts with ``si_``.
+        and its position (um), amplitude (uV), how far it moved, and the metrics whose name starts with ``si_``.
         """
         attributes = {} if units is None else dict(zip(units.unit_ids, units.neuron_attributes, strict=True))
         columns = _csv_columns({name for values in attributes.values() for name in values})

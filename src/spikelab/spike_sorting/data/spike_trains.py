@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 GROUP, SORTER_ID = "spikelab_group", "spikelab_sorter_id"
 """Properties of a SpikeInterface sorting: group of channels, and the sorter's own id, of each unit."""
+MOVED_UM, SIZE_RATIO = "moved_um", "size_ratio"
+MEASURES = (MOVED_UM, SIZE_RATIO)
+"""What a sorter may have measured of each unit: properties of a sorting, and neuron attributes of its result.
+
+How far the unit went during the recording, in um, and its largest amplitude over its smallest at another time.
+"""
 
 
 def rows_of_each(labels: NDArray[np.integer[Any]], values: ArrayLike) -> tuple[IntArray, ...]:
@@ -65,6 +71,8 @@ class SpikeTrains:
         Group of channels that each unit was found on; None where all channels were sorted together.
     sorter_ids : tuple of str, or None
         Ids that the sorter gave; None where they are `unit_ids`.
+    measures : dict of str to numpy.ndarray of float64, shape (units,)
+        Those of :data:`MEASURES` that the sorter tells.
 
     Raises
     ------
@@ -85,11 +93,12 @@ class SpikeTrains:
     samples: tuple[IntArray, ...]
     groups: IntArray | None = None
     sorter_ids: tuple[str, ...] | None = None
+    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.unit_ids) != len(self.samples):
             raise ValueError(f"{len(self.unit_ids)} unit ids but {len(self.samples)} spike trains")
-        for what, values in (("groups", self.groups), ("sorter ids", self.sorter_ids)):
+        for what, values in (("groups", self.groups), ("sorter ids", self.sorter_ids), *self.measures.items()):
             if values is not None and len(values) != len(self.unit_ids):
                 raise ValueError(f"{len(self.unit_ids)} unit ids but {len(values)} {what}")
 
@@ -124,6 +133,11 @@ class SpikeTrains:
             tuple(np.sort(spikes["sample_index"][rows[unit]].astype(np.int64)) for unit in order),
             None if groups is None else np.asarray(groups, dtype=np.int64)[order],
             None if names is None else tuple(str(names[unit]) for unit in order),
+            {
+                name: np.asarray(sorting.get_property(name), dtype=np.float64)[order]
+                for name in MEASURES
+                if name in sorting.get_property_keys()
+            },
         )
 
     @classmethod
@@ -146,7 +160,12 @@ class SpikeTrains:
             samples += trains.samples
             groups.append(np.full(trains.n_units, group, dtype=np.int64))
             names += trains.sorter_ids or [str(unit) for unit in trains.unit_ids.tolist()]
-        return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names))
+        told = [name for name in MEASURES if any(name in trains.measures for _, trains in found)]
+        measures = {
+            name: np.concatenate([trains.measures.get(name, np.full(trains.n_units, np.nan)) for _, trains in found])
+            for name in told
+        }
+        return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names), measures)
 
     def take(self, rows: IntArray) -> SpikeTrains:
         """Keep the units at some rows, in the given order."""
@@ -155,10 +174,11 @@ class SpikeTrains:
             tuple(self.samples[row] for row in rows.tolist()),
             None if self.groups is None else self.groups[rows],
             None if self.sorter_ids is None else tuple(self.sorter_ids[row] for row in rows.tolist()),
+            {name: values[rows] for name, values in self.measures.items()},
         )
 
     def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:
-        """Make a SpikeInterface ``NumpySorting``; groups and the sorter's ids are properties."""
+        """Make a SpikeInterface ``NumpySorting``; groups, the sorter's ids and measures are properties."""
         from spikeinterface.core import NumpySorting
 
         sorting = NumpySorting.from_unit_dict(
@@ -168,6 +188,8 @@ class SpikeTrains:
             sorting.set_property(GROUP, self.groups)
         if self.sorter_ids is not None:
             sorting.set_property(SORTER_ID, np.array(self.sorter_ids))
+        for name, values in self.measures.items():
+            sorting.set_property(name, values)
         return sorting
 
     def to_segments(self, sampling_frequency: float, epochs: Sequence[Epoch]) -> BaseSorting:
@@ -190,6 +212,7 @@ class SpikeTrains:
         more: dict[str, Any] = {} if self.groups is None else {"groups": self.groups}
         if self.sorter_ids is not None:
             more["sorter_ids"] = np.array(self.sorter_ids, dtype=np.str_)
+        more |= self.measures
         clusters = np.repeat(self.unit_ids, counts)
         np.savez(path, unit_ids=self.unit_ids, spike_times=times, spike_clusters=clusters, **more)
 
@@ -199,5 +222,6 @@ class SpikeTrains:
         with np.load(path) as data:
             ids, times, clusters = data["unit_ids"], data["spike_times"], data["spike_clusters"]
             groups, names = data.get("groups"), data.get("sorter_ids")
+            measures = {name: data[name] for name in MEASURES if name in data}
         trains = tuple(times[rows] for rows in rows_of_each(clusters, ids))
-        return cls(ids, trains, groups, None if names is None else tuple(names.tolist()))
+        return cls(ids, trains, groups, None if names is None else tuple(names.tolist()), measures)

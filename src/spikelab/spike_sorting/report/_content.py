@@ -11,6 +11,7 @@ import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import in_force, metrics
 from spikelab.spike_sorting.curation.histograms import metric_histogram
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
 from spikelab.spike_sorting.report._words import duration, format_number, memory, sort_key
@@ -245,6 +246,7 @@ def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadat
         "electrode": unit.get("electrode"),
         "group": unit.get("group"),
         "sorter_unit_id": unit.get("sorter_unit_id"),
+        "moved": (format_number(unit[MOVED_UM]), sort_key(unit[MOVED_UM])) if MOVED_UM in unit else None,
         "values": {name: (format_number(value), sort_key(value)) for name, value in values.items()},
         "template": _plots.template_thumbnail(unit, metadata, kind),
         "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, kind),

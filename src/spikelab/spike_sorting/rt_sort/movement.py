@@ -21,6 +21,12 @@ SAME_TRACES = 0.5  # of the noise: traces that were rounded differ less, other r
 LARGE = 0.3  # of the largest: electrodes that tell where a unit is
 
 
+def read_frames(traces: Traces, frames: IntArray) -> FloatArray:
+    """Read single frames (frames, channels) in microvolts, also where artefacts are silenced."""
+    as_they_are = replace(traces, silence=np.zeros((0, 2), dtype=np.int64))
+    return np.concatenate([as_they_are.read(frame, frame + 1) for frame in frames.tolist()])
+
+
 @dataclass(frozen=True)
 class Movement:
     """Waveforms of the units that moved, or changed their size, while the sequences were learnt.
@@ -79,7 +85,7 @@ class Movement:
             channels[i, : len(own)], waveforms[i, : len(own)] = own, waveform
         firsts = np.linspace(0, max(0, traces.n_frames - MARK_FRAMES), N_MARKS).astype(int)
         frames = np.unique(np.minimum(firsts[:, None] + np.arange(MARK_FRAMES), traces.n_frames - 1))
-        marks = np.concatenate([traces.read(frame, frame + 1) for frame in frames.tolist()])
+        marks = read_frames(traces, frames)
         return cls(
             versions.templates[rows], versions.starts[rows] + traces.start, n_channels, channels, waveforms,
             frames + traces.start, marks,
@@ -113,8 +119,7 @@ class Movement:
         inside = (self.mark_frames >= traces.start) & (self.mark_frames < traces.end)
         if not inside.any():
             return False
-        frames = self.mark_frames[inside] - traces.start
-        found = np.concatenate([traces.read(frame, frame + 1) for frame in frames.tolist()])
+        found = read_frames(traces, self.mark_frames[inside] - traces.start)
         return bool(np.all(np.abs(found - self.marks[inside]) <= SAME_TRACES * sigma))
 
     def distances_um(self, locations: NDArray[np.float64], n_units: int) -> NDArray[np.float64]:

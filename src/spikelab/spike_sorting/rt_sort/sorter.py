@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO
 from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.artefacts import Silencer, levels_of, silenced
 from spikelab.spike_sorting.rt_sort.detection._torch_file import DAMAGE
@@ -153,7 +154,8 @@ class RTSort:
         Returns
         -------
         sorting : BaseSorting
-            Every sequence is a unit, also one without spikes; times are those of the peak on the root electrode.
+            Every sequence is a unit, also one without spikes; times are those of the peak on the root electrode. Where
+            units moved in this recording, the properties ``moved_um`` and ``size_ratio`` say how far.
 
         Raises
         ------
@@ -164,10 +166,15 @@ class RTSort:
 
         traces = Traces.of(recording, recording_window_ms)
         read = READ_VALUES if chunk_values is None else 8 * chunk_values
+        follow = self._follows(traces, follow)
         spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose, read_values=read, follow=follow)
         frames = spikes["frame"] + traces.start
         trains = {unit: np.sort(frames[spikes["template"] == unit]) for unit in range(self.n_sequences)}
-        return NumpySorting.from_unit_dict(trains, self.sampling_frequency)
+        sorting = NumpySorting.from_unit_dict(trains, self.sampling_frequency)
+        if follow and trains:
+            sorting.set_property(MOVED_UM, self.moved_um)
+            sorting.set_property(SIZE_RATIO, self.size_ratio)
+        return sorting
 
     def spikes(
         self, traces: Traces, *, n_jobs: int = 1, verbose: bool = False, read_values: int = READ_VALUES,

@@ -46,6 +46,8 @@ ABOUT = {
     "has_pos_peak": "whether the peak of the mean waveform is positive",
     "firing_rate": "spikes per second over the duration of the recording",
     "isi_violation": "intervals below 1.5 ms per spike",
+    "moved_um": "how far the unit went along the electrodes during the recording, in micrometres",
+    "size_ratio": "largest amplitude of the unit during the recording over its smallest",
     "merged_into": "unit that this one was merged into",
     "spike_count": "number of spikes",
 }

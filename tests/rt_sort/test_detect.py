@@ -15,6 +15,7 @@ from spikelab.spike_sorting.rt_sort import detect
 from spikelab.spike_sorting.rt_sort.detect import Learner, detect_all
 from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
 from spikelab.spike_sorting.rt_sort.matching.moving import Versions
+from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 from spikelab.spike_sorting.rt_sort.whitening import Noise
 
@@ -190,9 +191,10 @@ def refined(
         rounds.append([(int(scale[0]), int(frame[0])) for scale, frame in zip(scales, frames, strict=True)])
         return Found(means.max(axis=(1, 2)).tolist())
 
-    def more(bank: Any, spikes: Any, peaks: Any) -> tuple[np.ndarray, np.ndarray]:
+    def more(bank: Any, spikes: Any, parts: Any, peaks: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+        assert parts is made.parts
         new = left.pop(0) if left else []
-        return groups(new), np.ones(len(new))
+        return None, None, groups(new), np.ones(len(new))
 
     def bank_of(means: np.ndarray, counts: np.ndarray, *_: Any) -> SimpleNamespace:
         norms = np.array([mean.max() ** 2 for mean in means])
@@ -276,3 +278,35 @@ def test_sequences_below_a_least_rate_over_the_whole_recording_are_left_out() ->
     assert made.frequent(Sorted(sequences), templates).sequences == [True, False, True]  # type: ignore[arg-type]
     with pytest.raises(InsufficientActivityError, match="no sequence fires at 200 Hz"):
         learner(min_seq_spikes_hz=200.0).frequent(Sorted(sequences), templates)  # type: ignore[arg-type]
+
+
+def test_rare_neurons_that_a_sample_has_not_shown_are_looked_for_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on is learnt around the spikes of all units, and around the events of the new one."""
+    made = learner(20_000, learning_s=0.1, max_events=2)
+    peaks = peaks_of([(frame, 0, 3, -9) for frame in (1000, 3000, 5000, 7000)])
+    assert len(made.events(peaks)) == 2
+    assert made.is_sample
+    seen: list[Any] = []
+
+    def match(traces: Any, bank: Any, parts: Any, n_jobs: int) -> np.ndarray:
+        seen.append(parts)
+        spikes = np.zeros(2, dtype=SPIKE)
+        spikes["frame"], spikes["template"] = (1000, 5000), (0, 1)
+        return spikes
+
+    def missing(
+        bank: Any, spikes: Any, parts: Any, peaks: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        seen.append(parts)
+        return np.array([7000]), np.array([0]), np.zeros((1, 51, 4)), np.ones(1)
+
+    monkeypatch.setattr(detect, "match", match)
+    monkeypatch.setattr(made, "_missing", missing)
+    _, counts = made._overlooked(SimpleNamespace(n_templates=2), peaks)  # type: ignore[arg-type]
+    assert counts.tolist() == [1]
+    assert seen == [[(0, 20_000, 0, 20_000)]] * 2
+    assert [(part.first, part.last) for part in made.parts] == [(800, 1201), (4800, 5201), (6800, 7201)]
+    monkeypatch.setattr(made, "_missing", lambda *_: (np.array([]), np.array([]), np.zeros((0, 51, 4)), np.ones(0)))
+    before = made.parts
+    made._overlooked(SimpleNamespace(n_templates=2), peaks)  # type: ignore[arg-type]
+    assert made.parts is before

@@ -79,6 +79,8 @@ def test_the_companion_of_events_fires_at_one_lag() -> None:
     assert companion_of(frames, spikes, within=10, jitter=2) == Companion(0, 0.75)
     assert companion_of(frames, spikes, within=2, jitter=2) == Companion(1, 0.25)
     assert companion_of(frames, spikes[:0], within=10, jitter=2) == Companion(-1, 0)
+    both = np.sort(np.concatenate([spikes_at(frames), spikes_at(frames + 1)]), order="frame")
+    assert companion_of(frames, both, within=10, jitter=2) == Companion(0, 1)
 
 
 def grouped(sizes: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -87,11 +89,11 @@ def grouped(sizes: np.ndarray, frames: np.ndarray) -> np.ndarray:
     spikes = spikes_at(KNOWN_FRAMES)
     root = int(np.argmax(sizes))
     events = events_of(frames, root, float(sizes[root]))
-    means, counts = new_groups(
+    means, counts, kept = new_groups(
         traces, residual_of(traces, bank(), spikes), events, np.zeros(len(events), dtype=np.int64), bank(), spikes,
         NOISE, resolve("mea"),
     )  # fmt: skip
-    assert len(means) == len(counts)
+    assert len(means) == len(counts) == len(kept)
     return np.round(-means[:, BEFORE])
 
 

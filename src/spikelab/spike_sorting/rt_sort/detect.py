@@ -41,7 +41,7 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
-from spikelab.spike_sorting.rt_sort.learning.parts import Reach, complete, parts_around, whole
+from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, parts_around, whole
 from spikelab.spike_sorting.rt_sort.learning.paths import find_paths
 from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events
@@ -217,7 +217,7 @@ class Learner:
         self.origin = self.before - feature_window(fs)[0]
         self.reach = max(1, round(parameters.ms_after * fs / 1000))
         self.parts = whole(traces)
-        self.found = np.empty(0, dtype=PEAK)
+        self.found, self.is_sample = np.empty(0, dtype=PEAK), False
         self.components: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def events(self, peaks: Peaks) -> Peaks:
@@ -226,6 +226,7 @@ class Learner:
         events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.duration_s, parameters)
         inside = traces.inside(events["frame"], self.before, self.after)
         self.found = events[inside]
+        self.is_sample = len(self.found) > self.parameters.max_events
         events = choose_events(self.found, parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
         if neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius).shape[1] == 1:
@@ -260,8 +261,7 @@ class Learner:
     def group(self, events: Peaks, labels: IntArray) -> tuple[FloatArray, NDArray[np.float64]]:
         """Average the waveforms of groups, join groups that do not differ; return means and counts."""
         traces, noise = self.traces, self.noise
-        reach = Reach(self.before, self.after)
-        self.parts = parts_around(traces, events["frame"], labels, reach, self.parameters.learning_s, self.seed)
+        self._choose_parts(events["frame"], labels)
         means, counts = mean_events(traces, events, labels)
         first = np.unique(labels, return_index=True)[1][-len(counts) :]
         positions = np.asarray(traces.locations, dtype=np.float64)[events["channel"][first]]
@@ -281,7 +281,10 @@ class Learner:
             logger.info("RT-Sort, round %d: %d sequences", number, len(counts))
             if number == MOST_ROUNDS:
                 break
-            more, n_more = self._missing(bank, spikes, peaks)
+            if number == N_ROUNDS and self.is_sample:
+                more, n_more = self._overlooked(self._bank(means, counts, versions), peaks)
+            else:
+                *_, more, n_more = self._missing(bank, spikes, self.parts, peaks)
             if number >= N_ROUNDS and not len(n_more):
                 break
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
@@ -359,16 +362,42 @@ class Learner:
         return units
 
     def _missing(
-        self, bank: TemplateBank | MovingBank, spikes: Spikes, peaks: Peaks
-    ) -> tuple[FloatArray, NDArray[np.float64]]:
-        """Group the events that matching has left over; return means and counts of the groups that are neurons."""
-        usable = complete(self.parts, self.found["frame"], Reach(self.before, self.after))
+        self, bank: TemplateBank | MovingBank, spikes: Spikes, parts: list[Part], peaks: Peaks
+    ) -> tuple[IntArray, IntArray, FloatArray, NDArray[np.float64]]:
+        """Group the events in some parts that matching has left over.
+
+        Returned are frames and groups of the events of new neurons, and means and counts of these groups.
+        """
+        usable = complete(parts, self.found["frame"], Reach(self.before, self.after))
         residual = residual_of(self.traces, bank, spikes)
         missed = missed_events(self.found[usable], residual, self.noise)
+        missed = choose_events(missed, self.parameters.max_events, self.seed)
         labels = self._cluster(residual, missed, peaks) if len(missed) else np.empty(0, dtype=np.int64)
-        means, counts = new_groups(self.traces, residual, missed, labels, bank, spikes, self.noise, self.parameters)
+        means, counts, kept = new_groups(
+            self.traces, residual, missed, labels, bank, spikes, self.noise, self.parameters
+        )
         logger.info("RT-Sort: of %d events %d are missed, %d new groups", int(usable.sum()), len(missed), len(counts))
+        new = np.isin(labels, kept)
+        return missed["frame"][new], np.searchsorted(kept, labels[new]), means, counts
+
+    def _overlooked(self, bank: TemplateBank | MovingBank, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64]]:
+        """Look for missing neurons in the whole recording, where clustering has seen a sample of its events.
+
+        Rare neurons beside busy ones have few events in a sample. From here on is learnt from parts that have theirs.
+        """
+        everything = whole(self.traces)
+        spikes = match(self.traces, bank, everything, self.n_jobs)
+        frames, groups, means, counts = self._missing(bank, spikes, everything, peaks)
+        if len(counts):
+            self._choose_parts(
+                np.concatenate([spikes["frame"], frames]),
+                np.concatenate([spikes["template"], groups + bank.n_templates]),
+            )
         return means, counts
+
+    def _choose_parts(self, frames: IntArray, groups: IntArray) -> None:
+        reach = Reach(self.before, self.after)
+        self.parts = parts_around(self.traces, frames, groups, reach, self.parameters.learning_s, self.seed)
 
     def frequent(self, rt_sort: RTSort, templates: NDArray[np.int32]) -> RTSort:
         """Leave out sequences whose spikes, by `templates` over the whole recording, are below the least rate."""

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 # place within a frame, less is left.
 LEFT = 0.5
 AROUND_MS = 0.3
-# Events that are an error of one template have its spikes beside them, always at one lag.
-WITHIN_MS, JITTER_MS, MOST_ALONE = 0.5, 0.1, 0.5
+# Events that are an error of one template have its spikes beside them, always at one lag: within a spike's travel, or
+# beyond the end of the template's window.
+WITHIN_MS, JITTER_MS, MOST_ALONE = 2.0, 0.1, 0.5
 
 
 def residual_of(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes) -> Traces:
@@ -74,27 +75,25 @@ class Companion(NamedTuple):
 def companion_of(frames: IntArray, spikes: Spikes, within: int, jitter: int) -> Companion:
     """Find the template that fires with most of the `frames`, at most `within` frames apart, at one lag.
 
-    `spikes` are in the order of frames. Lags are one where they are `jitter` frames from their median at most.
+    `spikes` are in the order of frames. Lags are one where they are `jitter` frames from it at most.
     """
     low, high = (np.searchsorted(spikes["frame"], frames + step) for step in (-within, within + 1))
     rows = np.concatenate([np.empty(0, dtype=np.int64), *map(np.arange, low, high)])
-    owner = np.repeat(np.arange(len(frames)), high - low)
-    templates, lags = spikes["template"][rows], spikes["frame"][rows] - frames[owner]
+    lags = spikes["frame"][rows] - np.repeat(frames, high - low) + within
     best = Companion(-1, 0.0)
-    for template in np.unique(templates):
-        here = templates == template
-        alike = here & (np.abs(lags - np.median(lags[here])) <= jitter)
-        share = len(np.unique(owner[alike])) / len(frames)
+    for template in np.unique(spikes["template"][rows]):
+        by_lag = np.bincount(lags[spikes["template"][rows] == template], minlength=2 * within + 1)
+        share = float(np.convolve(by_lag, np.ones(2 * jitter + 1), mode="same").max()) / len(frames)
         if share > best.share:
-            best = Companion(int(template), share)
+            best = Companion(int(template), min(share, 1.0))
     return best
 
 
 def new_groups(
     traces: Traces, residual: Traces, events: Peaks, labels: IntArray, bank: TemplateBank | MovingBank,
     spikes: Spikes, noise: Noise, parameters: SequenceParameters,
-) -> tuple[FloatArray, NDArray[np.float64]]:  # fmt: skip
-    """Average groups of missed events that are no noise, and no error of a template; return means and counts.
+) -> tuple[FloatArray, NDArray[np.float64], list[int]]:  # fmt: skip
+    """Average groups of missed events that are no noise, and no error of a template: means, counts and their labels.
 
     What is left of the spikes of one unit, at one lag from them, is a group as well. It is small beside the unit. Where
     it is not, the template has taken the spikes of another unit for its own, and these are averaged as they are.
@@ -117,4 +116,4 @@ def new_groups(
                 continue
             means[group] = mean_events(traces, own, np.zeros(len(own), dtype=np.int64))[0][0]
         kept.append(group)
-    return means[kept], counts[kept]
+    return means[kept], counts[kept], kept

@@ -62,6 +62,15 @@ def test_the_residual_is_the_traces_without_spikes_in_any_part_of_the_recording(
     np.testing.assert_allclose(residual.read(505, 1480), whole[505:1480], atol=1e-5)
 
 
+def test_where_the_traces_are_silent_nothing_is_subtracted() -> None:
+    """The silence begins in the middle of a spike."""
+    traces = recorded(KNOWN_FRAMES, np.array([], dtype=int), start=500).silent_in(np.array([[1503, 1600]]), 0)
+    residual = residual_of(traces, bank(), spikes_at(KNOWN_FRAMES - 500))
+    assert not residual.read(1450, 1700)[53:150].any()
+    assert residual.read(1450, 1700)[:53].any()
+    np.testing.assert_array_equal(residual.in_artefact(np.array([1502, 1503])), [False, True])
+
+
 def test_events_that_are_left_are_missed_and_small_remains_are_not() -> None:
     traces = recorded(KNOWN_FRAMES, OTHER_FRAMES)
     residual = residual_of(traces, bank(), spikes_at(KNOWN_FRAMES))

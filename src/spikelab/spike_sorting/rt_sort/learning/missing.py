@@ -49,8 +49,8 @@ def residual_of(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes)
         subtract_spikes(residual, here, bank.templates)
         return residual
 
-    breaks = tuple(frame - traces.start for frame in traces.breaks)
-    return replace(traces, start=0, end=traces.n_frames, breaks=breaks, _read=read)
+    moved = replace(traces, start=0, end=traces.n_frames, breaks=tuple(frame - traces.start for frame in traces.breaks))
+    return replace(moved, silence=traces.silence - traces.start, _read=read, _read_counts=None)
 
 
 def missed_events(events: Peaks, residual: Traces, noise: Noise) -> Peaks:

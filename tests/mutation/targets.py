@@ -72,6 +72,8 @@ GUARDS = {
     "rt_sort/sorter.py": Guards(compiled=("sorter",)),
     "rt_sort/learning/splitting.py": Guards(compiled=("splitting",)),
     "rt_sort/matching/templates.py": Guards(("templates",)),
+    "rt_sort/learning/trains.py": Guards(("trains",)),
+    "rt_sort/learning/travel.py": Guards(("travel",)),
     "rt_sort/traces.py": Guards(("traces",), ("sorter",)),
     "rt_sort/whitening.py": Guards(("whitening",)),
     "waveforms/_kernels.py": Guards(("waveforms_kernels",)),

@@ -16,18 +16,17 @@ from spikelab.spike_sorting.rt_sort.learning.merging import (
     Evidence,
     Pair,
     Units,
-    coincidences,
     compare_means,
     deviation,
     join_means,
     merge_units,
     pair_channels,
     same_neuron,
-    shift_mean,
     within_sequence_tolerances,
     without,
 )
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison
+from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.matching.peeling import Matcher
 from spikelab.spike_sorting.rt_sort.matching.templates import bank_from_waveforms
@@ -145,13 +144,6 @@ class TestCompareMeans:
         )
 
 
-@pytest.mark.parametrize(
-    ("lag", "expected"), [(0, [0, 1, 2, 3]), (1, [1, 2, 3, 3]), (-2, [0, 0, 0, 1]), (9, [3, 3, 3, 3])]
-)
-def test_shift_mean_moves_earlier_and_repeats_the_edge(lag: int, expected: list[int]) -> None:
-    assert shift_mean(np.arange(4)[:, None], lag)[:, 0].tolist() == expected
-
-
 class TestJoinMeans:
     def join(
         self, means: list[np.ndarray], counts: list[float], positions: list[list[float]] | None = None
@@ -226,43 +218,13 @@ class TestJoinMeans:
         np.testing.assert_allclose(joined, np.stack(means[:2]), rtol=1e-4)
 
 
-class TestCoincidences:
-    # 0.5 ms are 2 frames, 2 ms are 8.
-    @pytest.mark.parametrize(
-        ("apart", "n"), [(0, 0), (1, 0), (-1, 0), (3, 1), (-3, 1), (7, 1), (-7, 1), (9, 0), (-9, 0), (100, 0)]
-    )
-    def test_spikes_within_the_refractory_time_but_not_together(self, apart: int, n: int) -> None:
-        assert coincidences(np.array([1000]), np.array([1000 + apart]), FS, 10.0)[0] == n
-
-    def test_every_pair_counts_in_any_order(self) -> None:
-        first, second = np.array([900, 100, 104]), np.array([108, 5000, 100, 897])
-        # 104 - 100, 108 - 104, 100 - 104, 897 - 900; 108 - 100 is 8 frames
-        assert coincidences(first, second, FS, 10.0)[0] in (3, 4)
-        assert coincidences(np.array([100, 104]), np.array([97, 107]), FS, 10.0)[0] == 4
-
-    def test_chance_makes_rate_times_rate_times_the_window(self) -> None:
-        # 3 ms in all: 400 x 500 x 0.003 / 60
-        assert coincidences(np.arange(400), np.arange(500), FS, 60.0)[1] == pytest.approx(10)
-
-    @pytest.mark.parametrize("rate_hz", [4000.0, 20_000.0, 30_000.0])
-    def test_independent_trains_coincide_as_chance_says(self, rate_hz: float) -> None:
-        rng = np.random.default_rng(0)
-        trains = [rng.integers(0, int(300 * rate_hz), n) for n in (20_000, 30_000)]
-        seen, expected = coincidences(*trains, rate_hz, 300.0)
-        assert expected == pytest.approx(6000)
-        assert seen == pytest.approx(expected, rel=5 / np.sqrt(expected))
-
-    def test_no_spikes_and_no_time_are_no_error(self) -> None:
-        assert coincidences(np.zeros(0, int), np.arange(5), FS, 0.0) == (0, 0.0)
-
-
 def evidence(
     plain: float = 0, angular: float = 9, detrended: float = 9, both: float = 9, cosine: float = 0.99,
-    seen: int = 0, expected: float = 0.0, others: tuple[Comparison, ...] = (),
+    seen: int = 0, beside: int = 0, others: tuple[Comparison, ...] = (), drifts: bool = False,
 ) -> float:  # fmt: skip
     results = [Comparison(plain, angular, detrended, both, 0.0), *others]
     parameters = replace(PARAMETERS, merge_unimodality=2.0)
-    return same_neuron(results, Pair(0, 3.0, cosine), seen, expected, parameters)
+    return same_neuron(results, Pair(0, 3.0, cosine), Refractoriness(seen, beside), drifts, parameters)
 
 
 class TestSameNeuron:
@@ -295,24 +257,24 @@ class TestSameNeuron:
         assert evidence(4.0, 1.0, cosine=0.85) == pytest.approx(2 - 1 - 0.5)
         assert evidence(4.0, 1.0, cosine=0.84) == pytest.approx(-2.1)
 
-    @pytest.mark.parametrize(
-        ("seen", "expected", "score"),
-        [
-            (3, 10.0, 1.4),  # no more than 0.3 of what chance makes: one neuron
-            (4, 10.0, -1.1),  # they fire like two
-            (2, 4.0, -1.1),
-            (2, 3.9, 1.4),  # too few to tell
-        ],
-    )
-    def test_and_do_not_fire_within_the_refractory_time(self, seen: int, expected: float, score: float) -> None:
-        assert evidence(4.0, 1.0, cosine=0.94, seen=seen, expected=expected) == pytest.approx(score)
+    def test_and_do_not_fire_within_the_refractory_time(self) -> None:
+        assert evidence(4.0, 1.0, cosine=0.94, seen=3, beside=40) == pytest.approx(1.4)
+        assert evidence(4.0, 1.0, cosine=0.94, seen=12, beside=40) == pytest.approx(-1.1)  # they fire like two
+        assert evidence(4.0, 1.0, cosine=0.94, seen=2, beside=1) == pytest.approx(1.4)  # too few to tell
 
     def test_nearly_equal_units_that_avoid_each_other_are_one_whatever_their_modes(self) -> None:
-        assert evidence(9.0, cosine=0.97, seen=0, expected=4.0) == pytest.approx(0.03)
-        assert evidence(9.0, cosine=0.95, seen=0, expected=4.0) == pytest.approx(0.01)
-        assert evidence(9.0, cosine=0.94, seen=0, expected=4.0) < 0
-        assert evidence(9.0, cosine=0.97, seen=0, expected=3.9) < 0  # too few to tell
-        assert evidence(9.0, cosine=0.97, seen=5, expected=10.0) < 0
+        assert evidence(9.0, cosine=0.97, beside=40) == pytest.approx(0.03)
+        assert evidence(9.0, cosine=0.95, beside=40) == pytest.approx(0.01)
+        assert evidence(9.0, cosine=0.94, beside=40) < 0
+        assert evidence(9.0, cosine=0.97, beside=15) < 0  # too few to tell
+        assert evidence(9.0, cosine=0.97, seen=12, beside=40) < 0
+
+    def test_drift_that_is_seen_makes_one_of_pieces_that_are_less_alike(self) -> None:
+        assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=True) == pytest.approx(2 - 0.6 - 1 - 0.1)
+        assert evidence(9.0, detrended=1.0, cosine=0.75) < 0
+        assert evidence(9.0, detrended=1.4, cosine=0.75, drifts=True) < 0  # two modes at any time
+        assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=True, seen=12, beside=40) < 0
+        assert evidence(9.0, 1.0, cosine=0.75, drifts=True) < 0  # which is nothing that drift explains
 
 
 def tolerated(
@@ -649,21 +611,49 @@ class TestJudge:
         close = replace(learnt, frames=(both, both + np.tile([5, -5], 30)))
         assert units_of(close, duration_s=2.0).weigh(0, 1).score < 0  # 5.4 by chance, 60 seen
 
-    def test_chance_is_that_of_the_trains_and_the_time(self) -> None:
-        # 3 coincidences: more than 0.3 of 8, no more than 0.3 of 16 which half the time makes.
-        both = trains(80)[0]
-        frames = [both, np.concatenate([both[:3] + 5, both[3:] + 20])]
-        learnt = learnt_of([2 * self.one, 1.2 * self.one], frames)
-        assert units_of(learnt, duration_s=80 * 80 * 0.003 / 8).weigh(0, 1).score < 0
-        assert units_of(learnt, duration_s=80 * 80 * 0.003 / 16).weigh(0, 1).score > 0
-
     def test_coincidences_are_counted_on_one_clock(self) -> None:
         # On unit 1's own clock its spikes are 9 frames behind, beyond the refractory time; at lag -2 they are 7.
         both = trains(60)[0]
         learnt = learnt_of([2 * self.one, 1.2 * mean_of(20, 12, 8, later=-2)], [both, both + 9])
-        units = units_of(learnt, duration_s=2.0)
+        units = units_of(learnt)
         assert units.weigh(0, 1).lag == -2
         assert units.weigh(0, 1).score < 0
+
+    def test_pieces_that_are_aligned_to_the_trough_and_to_the_crest_are_one(self) -> None:
+        first, second = mean_of(40, 25, 16, 9), mean_of(40, 25, 16, 9, later=4)  # 1 ms
+        units = units_of(learnt_of([first, second], trains(60, 60)))
+        there, back = units.weigh(0, 1), units.weigh(1, 0)
+        assert (there.lag, back.lag) == (4, -4)
+        assert there.score > 0
+        assert back.score > 0
+
+    def test_but_not_if_they_fire_like_two_or_are_not_the_same(self) -> None:
+        first, second = mean_of(40, 25, 16, 9), mean_of(40, 25, 16, 9, later=4)
+        both = trains(60)[0]
+        close = learnt_of([first, second], [both, both - 4 + np.tile([5, -5], 30)])
+        assert units_of(close).weigh(0, 1).score < 0
+        other = mean_of(40, 9, 25, 16, later=4)
+        assert units_of(learnt_of([first, other], trains(60, 60))).weigh(0, 1).score < 0
+
+    @pytest.mark.parametrize("drift", [True, False])
+    def test_a_unit_that_drifts_far_is_one_and_two_that_follow_each_other_are_two(self, drift: bool) -> None:
+        begin, end = mean_of(40, 14, 0, 2), mean_of(-4, 14, 36, 2)
+        frames = np.arange(40, 12040, 100)
+        way = np.linspace(0, 1, 120) if drift else np.repeat([0.25, 0.75], 60)
+        spikes = begin.T + way[:, None, None] * (end - begin).T
+        means = [spikes[:60].mean(axis=0).T, spikes[60:].mean(axis=0).T]
+        learnt = learnt_of(means, [frames[:60], frames[60:]])
+        noise = np.random.default_rng(1).normal(0, 1, spikes.shape)
+        some = np.linspace(0, 59, N_EXAMPLES).astype(int)
+        examples = []
+        for u in range(2):
+            channels = learnt.channels[u][:4]
+            own = (spikes + noise)[60 * u + some][:, channels].astype(np.float32)
+            examples.append(np.concatenate([own, np.zeros((N_EXAMPLES, 1, N_FRAMES), np.float32)], axis=1))
+        units = units_of(replace(learnt, examples=tuple(examples)), merge_similarity=0.6)
+        pair = compared(*means)
+        assert 0.6 < pair.cosine < merging.ALIKE
+        assert (units.weigh(0, 1).score > 0) == drift
 
     @pytest.mark.parametrize("second", [one, other, 0.6 * one, mean_of(17, 14, 8)])
     def test_either_way_round_the_judgement_is_the_same(self, second: np.ndarray) -> None:
@@ -738,9 +728,9 @@ class TestJoin:
         units.join(0, 1, 1)
         ours, theirs = np.split(units.examples[0], 2)
         np.testing.assert_allclose(ours[:, :3], np.broadcast_to(means[0].T[:3], (15, 3, N_FRAMES)), rtol=1e-6)
-        moved = np.roll(means[1].T, -1, axis=1)
-        moved[:, -1] = means[1].T[:, -1]
-        moved[2] = 0
+        # What they do not know is the mean's: channel 2 and the last frame.
+        moved = units.means[0].T[:4].copy()
+        moved[:2, :-1] = means[1].T[:2, 1:]
         np.testing.assert_allclose(theirs[:, :3], np.broadcast_to(moved[:3], (15, 3, N_FRAMES)), rtol=1e-6)
         assert not units.examples[0][:, 3].any()
         assert units.channels[0].tolist() == [0, 1, 2, -1]
@@ -792,6 +782,8 @@ class Scored:
         self.members = {u: [u] for u in range(n)}
         self.joined: list[tuple[int, int, int]] = []
         self.judged: list[tuple[int, int]] = []
+        self.counts = [float(n - u) for u in range(n)]
+        self.ghosts: set[tuple[int, int]] = set()
 
     def near(self, i: int, j: int) -> bool:
         assert self.alive[i]
@@ -809,8 +801,32 @@ class Scored:
         self.members[i] += self.members.pop(j)
         self.alive[j] = False
 
+    def is_ghost(self, i: int, j: int) -> bool:
+        return (i, j) in self.ghosts
+
 
 class TestMergeUnits:
+    def test_the_clock_is_that_of_the_unit_of_more_spikes(self) -> None:
+        units = Scored(3, {(0, 2): 1.0})
+        units.counts[2] = 9.0
+        assert merge_units(units).tolist() == [1, 2]
+        assert units.joined == [(2, 0, -2)]
+
+    def test_ghosts_go_once_all_is_merged_and_those_of_ghosts_stay(self) -> None:
+        units = Scored(4, {(0, 1): 1.0})
+        units.ghosts = {(2, 0), (3, 2), (1, 0)}
+        units.counts[2] = 0.5  # the fewest spikes: judged first
+        assert merge_units(units).tolist() == [0, 3]
+
+    def test_a_ghost_is_the_smaller_of_two_that_fire_together(self) -> None:
+        train = trains(60)[0]
+        units = units_of(learnt_of([mean_of(40, 20, 8), mean_of(3, 8, 2)], [train, train[:40] + 1]))
+        assert merge_units(units).tolist() == [0]
+        units = units_of(learnt_of([mean_of(3, 8, 2), mean_of(40, 20, 8)], [train, train[:40] + 1]))
+        assert merge_units(units).tolist() == [1]
+        units = units_of(learnt_of([mean_of(40, 20, 8), mean_of(3, 8, 2)], [train, train[:40] + 40]))
+        assert merge_units(units).tolist() == [0, 1]
+
     def test_the_clearest_are_merged_first_with_their_lag(self) -> None:
         units = Scored(4, {(0, 1): 1.0, (2, 3): 3.0, (1, 3): 2.0})
         assert merge_units(units).tolist() == [0, 2]
@@ -848,12 +864,14 @@ class TestMergeUnits:
         true = trains(40, 50, 60, 70, 80)
         frames = [train - lag for train, lag in zip(true, lags, strict=True)]
         units = units_of(learnt_of(means, frames))
-        assert merge_units(units).tolist() == [0, 1]
-        for unit, own_lag in ((0, 0), (1, 1)):
+        left = merge_units(units).tolist()
+        assert sorted(neurons[k] for k in left) == [0, 1]
+        for place in left:
+            unit, own_lag = neurons[place], lags[place]
             expected = np.sort(np.concatenate([true[k] for k in range(5) if neurons[k] == unit])) - own_lag
-            assert units.frames[unit].tolist() == expected.tolist()
-            assert np.corrcoef(units.means[unit].ravel(), means[unit].ravel())[0, 1] > 0.999
-        assert all(np.all(b >= a) for a, b in pairwise(units.frames[0]))
+            assert units.frames[place].tolist() == expected.tolist()
+            assert np.corrcoef(units.means[place].ravel(), means[place].ravel())[0, 1] > 0.999
+            assert all(np.all(b >= a) for a, b in pairwise(units.frames[place]))
 
 
 class TestEdges:
@@ -868,17 +886,6 @@ class TestEdges:
             units.means = [mean]
             units.components, units.origin = np.eye(4001, dtype=np.float32), 0
             assert len(units._jitter(((0, 0),), np.array([0]))) == n
-
-    @pytest.mark.parametrize(("cosine", "alike"), [(0.85, True), (0.8499, False)])
-    def test_from_a_cosine_of_0_85_on_jitter_is_looked_at(
-        self, cosine: float, alike: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        units = units_of(learnt_of([mean_of(20, 12, 8)] * 2, trains(60, 60)), merge_similarity=0.5)
-        looked: list[int] = []
-        monkeypatch.setattr(merging, "compare_means", lambda *_: Pair(0, 3.0, cosine))
-        monkeypatch.setattr(units, "_jitter", lambda *_: looked.append(1) or np.zeros((0, 9), np.float32))
-        units.weigh(0, 1)
-        assert bool(looked) == alike
 
     def test_what_jitter_explains_is_no_second_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
         units = units_of(learnt_of([mean_of(20, 12, 8)] * 2, trains(60, 60)))

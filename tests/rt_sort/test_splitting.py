@@ -336,6 +336,18 @@ class TestCompare:
         axis = np.linalg.solve(mixing @ mixing.T + 0.05 * np.eye(3), [3, 1, 0])
         assert np.corrcoef(along, np.concatenate([a, b]) @ axis)[0, 1] > 0.999
 
+    def test_a_step_is_what_spikes_close_in_time_still_differ_by(self, rng):
+        noise, times = rng.normal(0, 1, (400, 6)), np.arange(400)
+        drift = np.linspace(0, 12, 400)[:, None] * np.eye(6)[0]
+        jump = np.repeat([0.0, 12.0], 200)[:, None] * np.eye(6)[0]
+        for way, expected in ((drift, 0.0), (jump, 1.0)):
+            points = way + noise
+            found = splitting.step_between(points[:200], points[200:], times[:200], times[200:])
+            assert found == pytest.approx(expected, abs=0.15)
+        turns = np.tile([0.0, 12.0], 200)[:, None] * np.eye(6)[0] + noise
+        found = splitting.step_between(turns[::2], turns[1::2], times[::2], times[1::2])
+        assert found == pytest.approx(1, abs=0.15)
+
     def test_detrending_takes_off_the_mean_of_a_window_cut_short_at_the_ends(self):
         values = np.array([1.0, 5.0, 0.0, 4.0, 2.0])
         assert detrended(values, 3) == pytest.approx(values - [3, 2, 3, 2, 3])

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare
+from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare, step_between
+from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, is_ghost, refractoriness
+from spikelab.spike_sorting.rt_sort.learning.travel import TRAVEL_MS, best_lag, has_frames, joined_mean, shift_mean
 from spikelab.spike_sorting.rt_sort.sequences import MAX_CHECKED, MAX_DESCRIBED, MIN_CHECKED_SIZE, mean_probability
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ PAIR_CHANNELS = 12
 SAME_MEAN = 4.0
 MAX_REACH_UM = 100.0
 ALIKE, NEARLY_EQUAL = 0.85, 0.95  # cosines
+FAR_ALIKE = 0.93  # at a lag beyond that of jitter and of neighbouring roots, where two neurons are not that alike
 SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
-TOGETHER_MS, REFRACTORY_MS = 0.5, 2.0
-# Coincidences are evidence from so many expected ones on; one neuron has less than this share of them.
-MIN_EXPECTED, MAX_SHARE = 4.0, 0.3
+# Pieces of a drifting neuron less alike than that score 0.5 to 1.5 once drift is subtracted: little above one mode.
+DRIFT_MARGIN = 0.6
+MOST_STEP = 0.5  # of the difference of two groups is left between spikes that are close in time, if drift explains it
 JITTER_FLOOR = 0.02
 N_BESIDE = 40  # examples that are compared with the published tolerances
 
@@ -77,12 +80,6 @@ def compare_means(
     return Pair(best - max_lag, float(np.sqrt(max(distances[best], 0))), min(cosine, 1.0))
 
 
-def shift_mean(mean: FloatArray, lag: int) -> FloatArray:
-    """Move a mean `lag` frames earlier, repeating its edge."""
-    index = np.clip(np.arange(len(mean)) + lag, 0, len(mean) - 1)
-    return mean[index]
-
-
 def join_means(
     means: FloatArray, counts: NDArray[np.float64], positions: NDArray[np.float64], noise: Noise,
     components: FloatArray, origin: int, max_lag: int,
@@ -106,7 +103,7 @@ def join_means(
     while pairs:
         (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
         total = counts[i] + counts[j]
-        means[i] = (counts[i] * means[i] + counts[j] * shift_mean(means[j], pair.lag)) / np.float32(total)
+        means[i] = joined_mean(means[i], means[j], counts[j] / total, pair.lag)
         positions[i] = (counts[i] * positions[i] + counts[j] * positions[j]) / total
         counts[i], alive[j] = total, False
         pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}
@@ -137,6 +134,7 @@ class Units:
         self.max_lag = min(
             round(MAX_LAG_MS * sampling_frequency / 1000), origin, learnt.means.shape[1] - origin - components.shape[1]
         )
+        self.travel = round(TRAVEL_MS * sampling_frequency / 1000)
         self.means = [mean.copy() for mean in learnt.means]
         self.counts = [float(count) for count in learnt.counts]
         self.frames, self.scales, self.channels = list(learnt.frames), list(learnt.scales), list(learnt.channels)
@@ -155,21 +153,46 @@ class Units:
             self.origin, self.max_lag,
         )  # fmt: skip
         common = self._common_channels(i, j)
-        alike = pair.cosine >= self.parameters.merge_similarity and len(common) >= min(3, self.noise.n_channels)
-        if not alike or not self.tolerated(i, j, pair.lag):
+        if len(common) < min(3, self.noise.n_channels):
             return Evidence(-np.inf, pair.lag)
         size = np.maximum(*(np.abs(self.means[k][:, common]).max(axis=0) for k in (i, j))) / self.noise.sigma[common]
         common = np.sort(common[np.argsort(-size, kind="stable")[:PAIR_CHANNELS]])
+        far = self._weigh_far(i, j, common) if pair.cosine < FAR_ALIKE else None
+        if far is not None:
+            return far
+        if pair.cosine < self.parameters.merge_similarity or not self.tolerated(i, j, pair.lag):
+            return Evidence(-np.inf, pair.lag)
         first, second = self._features(i, common, 0), self._features(j, common, pair.lag)
         times = self.example_frames[i], self.example_frames[j]
-        results = [compare(first, second, *times)]
-        if pair.cosine >= ALIKE:
-            jitter = self._jitter(((i, 0), (j, pair.lag)), common)
-            results.append(compare(without(first, jitter), without(second, jitter), *times))
-        seen, expected = coincidences(
-            self.frames[i], self.frames[j] + pair.lag, self.sampling_frequency, self.duration_s
-        )
-        return Evidence(same_neuron(results, pair, seen, expected, self.parameters), pair.lag)
+        jitter = self._jitter(((i, 0), (j, pair.lag)), common)
+        groups = without(first, jitter), without(second, jitter)
+        results = [compare(first, second, *times), compare(*groups, *times)]
+        drifts = pair.cosine < ALIKE and step_between(*groups, *times) <= MOST_STEP
+        trains = self._refractoriness(i, j, pair.lag)
+        return Evidence(same_neuron(results, pair, trains, drifts, self.parameters), pair.lag)
+
+    def _weigh_far(self, i: int, j: int, channels: IntArray) -> Evidence | None:
+        """Weigh two units that are most alike at a lag beyond those of `compare_means`; None where they are not."""
+        far = best_lag(self.means[i], self.means[j], channels, self.noise, self.travel)
+        if far.cosine < FAR_ALIKE or abs(far.lag) <= self.max_lag:
+            return None
+        single = self.tolerated(i, j, far.lag) and not self._refractoriness(i, j, far.lag).two
+        return Evidence(far.cosine - FAR_ALIKE + 0.01 if single else -np.inf, far.lag)
+
+    def _refractoriness(self, i: int, j: int, lag: int) -> Refractoriness:
+        return refractoriness(self.frames[i], self.frames[j] + lag, self.sampling_frequency)
+
+    def is_ghost(self, i: int, j: int) -> bool:
+        """Test whether unit i is what the template of unit j, which is larger, leaves of its spikes."""
+        if self._energy(i) >= self._energy(j):
+            return False
+        return is_ghost(self.frames[i], self.frames[j], self.sampling_frequency)
+
+    def _energy(self, i: int) -> float:
+        """Energy of the whitened mean on the largest channels."""
+        channels = self.channels[i][self.channels[i] >= 0][:PAIR_CHANNELS]
+        mixing = self.noise.whitening(channels) / self.noise.sigma[channels]
+        return float(np.sum((self.means[i][:, channels] @ mixing.T) ** 2))
 
     def tolerated(self, i: int, j: int, lag: int) -> bool:
         """Test two units against the published tolerances between sequences.
@@ -253,23 +276,26 @@ class Units:
         The mean of j is `lag` frames late in its window, so its filter fires as many frames before that of i would.
         """
         total = self.counts[i] + self.counts[j]
-        weight = np.float32(self.counts[j] / total)
-        self.means[i] = (1 - weight) * self.means[i] + weight * shift_mean(self.means[j], lag)
+        weight = float(self.counts[j] / total)
+        self.means[i] = joined_mean(self.means[i], self.means[j], weight, lag)
         self.counts[i] = total
         self.frames[i] = np.sort(np.concatenate([self.frames[i], self.frames[j] + lag]))
         self.scales[i] = np.concatenate([self.scales[i], self.scales[j]])
-        self._join_examples(i, j, lag, float(weight))
+        self._join_examples(i, j, lag, weight)
         self.alive[j] = False
 
     def _join_examples(self, i: int, j: int, lag: int, weight: float) -> None:
-        """Pool examples of both in their shares, on the channels of i."""
+        """Pool examples of both in their shares, on the channels of i; what those of j lack is the mean's."""
         own, others = self.examples[i], self.examples[j]
         moved = np.zeros((len(others), *own.shape[1:]), dtype=np.float32)
-        index = np.clip(np.arange(moved.shape[2]) + lag, 0, moved.shape[2] - 1)
+        known = has_frames(moved.shape[2], lag)
         for place, channel in enumerate(self.channels[i]):
+            if channel < 0:
+                continue
+            moved[:, place] = self.means[i][:, channel]
             (where,) = np.nonzero(self.channels[j] == channel)
-            if channel >= 0 and len(where):
-                moved[:, place] = others[:, where[0]][:, index]
+            if len(where):
+                moved[:, place, known] = others[:, where[0]][:, known + lag]
         most = max(len(own), len(others), 1)
         n_others = min(len(others), max(1, round(most * weight)))
         n_own = min(len(own), max(1, most - n_others))
@@ -333,48 +359,56 @@ def without(features: FloatArray, directions: FloatArray) -> FloatArray:
 
 
 def same_neuron(
-    results: list[Comparison], pair: Pair, seen: int, expected: float, parameters: SequenceParameters
+    results: list[Comparison], pair: Pair, trains: Refractoriness, drifts: bool, parameters: SequenceParameters
 ) -> float:
     """Weigh the evidence that two units are one neuron; above 0: they are.
 
     Spikes of one neuron have one mode along the line between the two groups. Where they have more, that may be a burst
     (spikes of the same shape and other sizes: one mode in the angle), drift (one mode at any time) or jitter (one mode
     apart from where in a frame the spikes fall: the second of `results`). For any of these the two must be similar,
-    and not fire within the refractory time of each other as two neurons do now and then.
+    and not fire within the refractory time of each other as two neurons do now and then. Drift that is seen (`drifts`:
+    spikes of both that are close in time are alike) makes one of units that are less similar.
     """
     threshold = parameters.merge_unimodality
     score = threshold - results[0].plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
-    independent = expected >= MIN_EXPECTED and seen > MAX_SHARE * expected
-    if pair.cosine >= ALIKE and not independent:
+    if trains.two:
+        return float(score)
+    if pair.cosine >= ALIKE:
         modes = [mode for result in results for mode in (result.angular, result.detrended, result.detrended_angular)]
         explained = min([*modes, *(result.plain for result in results)])
         score = max(score, threshold - explained + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
-        if pair.cosine >= NEARLY_EQUAL and expected >= MIN_EXPECTED:
+        if pair.cosine >= NEARLY_EQUAL and trains.one:
             score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)
+    elif drifts:
+        detrended = min(result.detrended for result in results)
+        score = max(score, threshold - DRIFT_MARGIN - detrended + pair.cosine - ALIKE)
     return float(score)
 
 
-def coincidences(first: IntArray, second: IntArray, sampling_frequency: float, duration_s: float) -> tuple[int, float]:
-    """Count pairs of spikes of two units within the refractory time, but not together, and those expected by chance."""
-    near, far = (round(ms * sampling_frequency / 1000) for ms in (TOGETHER_MS, REFRACTORY_MS))
-    second = np.sort(second)
-    count = 0
-    for low, high in ((-far, -near), (near, far)):
-        count += int(np.sum(np.searchsorted(second, first + high) - np.searchsorted(second, first + low)))
-    window_s = 2 * (REFRACTORY_MS - TOGETHER_MS) / 1000
-    return count, len(first) * len(second) * window_s / max(duration_s, 1e-9)
-
-
 def merge_units(units: Units) -> IntArray:
-    """Merge units of one neuron, the pair of the best score first; return the indices of the units that are left."""
+    """Merge units of one neuron, the pair of the best score first, and drop ghosts; return the indices that are left.
+
+    The clock of the joined unit is that of the one that has more spikes.
+    """
     scores = _scores(units, combinations(np.flatnonzero(units.alive).tolist(), 2))
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
-        units.join(i, j, evidence.lag)
-        scores = {pair: value for pair, value in scores.items() if i not in pair and j not in pair}
+        scores = {pair: value for pair, value in scores.items() if not {i, j} & set(pair)}
+        lag = evidence.lag
+        if units.counts[j] > units.counts[i]:
+            i, j, lag = j, i, -lag
+        units.join(i, j, lag)
         others = [k for k in np.flatnonzero(units.alive).tolist() if k != i]
         scores |= _scores(units, ((min(i, k), max(i, k)) for k in others))
+    _drop_ghosts(units)
     return np.flatnonzero(units.alive)
+
+
+def _drop_ghosts(units: Units) -> None:
+    """Drop units that are the shadow of a larger one, the smallest first."""
+    for i in sorted(np.flatnonzero(units.alive).tolist(), key=lambda k: units.counts[k]):
+        others = (j for j in np.flatnonzero(units.alive).tolist() if j != i and units.near(i, j))
+        units.alive[i] = not any(units.is_ghost(i, j) for j in others)
 
 
 def _scores(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:

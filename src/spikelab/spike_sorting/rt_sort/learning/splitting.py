@@ -29,6 +29,8 @@ POINTS_PER_CELL = 30  # enough for two cells to be compared; fewer cells would n
 MOST_CELLS = 60
 FIRST_THRESHOLD = 0.75  # share of the threshold in the first pass: cells of a few points are always unimodal
 DRIFT_WINDOW = 25  # spikes
+N_BESIDE = 15  # spikes of either group that are closest in time to one of the other
+HALVES = 1.6  # standard deviations between the means of the halves of a normal sample
 LEAST_COMPONENT = 0.25  # of the median: smaller spikes are not scaled further
 
 
@@ -153,6 +155,32 @@ def compare(
     )
 
 
+def step_between(a: NDArray[Any], b: NDArray[Any], times_a: NDArray[Any], times_b: NDArray[Any]) -> float:
+    """Find how much of the difference of two groups their spikes show that are close in time.
+
+    About 1 for two units, whether they take turns or one follows the other; about 0 where one unit drifts from the one
+    into the other: then they differ at most by what was on either side of the border, as `HALVES`. Arguments are those
+    of :func:`compare`.
+    """
+    points = np.concatenate([a, b], axis=0, dtype=np.float64)
+    along = discriminant(points, len(a))
+    first, second = along[: len(a)], along[len(a) :]
+    border = HALVES * spread_of(along, len(a))
+    near = abs(float(first[_beside(times_a, times_b)].mean() - second[_beside(times_b, times_a)].mean()))
+    whole = abs(float(first.mean() - second.mean()))
+    return max(near - border, 0.0) / max(whole - border, 1e-12)
+
+
+def _beside(times: NDArray[Any], others: NDArray[Any]) -> IntArray:
+    """Find the `N_BESIDE` of `times` that are closest to one of the others."""
+    others = np.sort(others)
+    after = np.searchsorted(others, times)
+    gaps = np.minimum(
+        np.abs(others[np.minimum(after, len(others) - 1)] - times), np.abs(others[np.maximum(after - 1, 0)] - times)
+    )
+    return np.argsort(gaps, kind="stable")[:N_BESIDE]
+
+
 def of_one_size(points: Doubles) -> Doubles:
     """Scale vectors to the median of their components along the mean of all."""
     mean = points.mean(axis=0)
@@ -179,6 +207,9 @@ def detrended(values: Doubles, window: int) -> Doubles:
 
 def d_prime_of(along: Doubles, n_first: int) -> float:
     """Distance of the means of the first values and of the others, in units of the deviation within them."""
-    first, second = along[:n_first], along[n_first:]
-    spread = float(np.sqrt(0.5 * (first.var() + second.var())))
-    return abs(float(second.mean() - first.mean())) / max(spread, 1e-12)
+    return abs(float(along[n_first:].mean() - along[:n_first].mean())) / spread_of(along, n_first)
+
+
+def spread_of(along: Doubles, n_first: int) -> float:
+    """Standard deviation within the first values and within the others."""
+    return max(float(np.sqrt(0.5 * (along[:n_first].var() + along[n_first:].var()))), 1e-12)

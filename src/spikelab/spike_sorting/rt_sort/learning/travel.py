@@ -1,0 +1,77 @@
+"""Two means on clocks of their own: lags over the whole travel of a spike, and what the means are joined to.
+
+A large spike has a trough and a crest, on the soma and on the axon, a millisecond apart. Where it falls between two
+frames decides which of two that are nearly as large it is aligned to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.rt_sort.whitening import Noise
+
+TRAVEL_MS = 1.25  # the furthest lag: half of the window, beyond which too little is left to compare
+ENERGY_WITHIN = 0.6  # of either mean in the frames that both have, so that a lag is looked at
+
+
+class Travel(NamedTuple):
+    """The second mean is like the first, `cosine`, where it is read `lag` frames later."""
+
+    lag: int
+    cosine: float
+
+
+def best_lag(first: FloatArray, second: FloatArray, channels: IntArray, noise: Noise, most: int) -> Travel:
+    """Find the lag, up to `most` frames, at which two means (frames, channels) are most alike, whitened.
+
+    Only the frames that both have are compared. The cosine is that at the best fraction of a frame (the vertex of a
+    parabola), since sharp spikes differ by half a frame.
+    """
+    mixing = (noise.whitening(channels) / noise.sigma[channels]).T
+    a, b = (mean[:, channels].astype(np.float64) @ mixing for mean in (first, second))
+    products, n = a @ b.T, len(a)
+    runs = [np.concatenate([[0.0], np.cumsum(np.sum(part**2, axis=1))]) for part in (a, b)]
+    cosines = np.full(2 * most + 1, -1.0)
+    for lag in range(-most, most + 1):
+        low, high = max(0, -lag), n - max(0, lag)
+        sizes = runs[0][high] - runs[0][low], runs[1][high + lag] - runs[1][low + lag]
+        if all(size >= ENERGY_WITHIN * run[-1] > 0 for size, run in zip(sizes, runs, strict=True)):
+            cosines[lag + most] = np.trace(products, offset=lag) / np.sqrt(sizes[0] * sizes[1])
+    best = int(np.argmax(cosines))
+    cosine = cosines[best]
+    if 0 < best < 2 * most:
+        before, after = cosines[best - 1], cosines[best + 1]
+        cosine += (after - before) ** 2 / max(8 * (2 * cosine - before - after), 1e-12)
+    return Travel(best - most, float(min(cosine, 1.0)))
+
+
+def shift_mean(mean: FloatArray, lag: int) -> FloatArray:
+    """Move a mean `lag` frames earlier, repeating its edge."""
+    moved: FloatArray = mean[_rows(len(mean), lag).clip(0, len(mean) - 1)]
+    return moved
+
+
+def joined_mean(own: FloatArray, other: FloatArray, weight: float, lag: int) -> FloatArray:
+    """Average two means (frames, ...), `weight` for the other one, which is `lag` frames later.
+
+    Frames that only the own mean has are its own.
+    """
+    known = has_frames(len(own), lag)
+    result = own.copy()
+    share = np.float32(weight)
+    result[known] = (1 - share) * own[known] + share * other[_rows(len(own), lag)[known]]
+    return result
+
+
+def has_frames(n_frames: int, lag: int) -> IntArray:
+    """List the frames that a window has left after it was moved `lag` frames earlier."""
+    rows = _rows(n_frames, lag)
+    return np.flatnonzero((rows >= 0) & (rows < n_frames))
+
+
+def _rows(n_frames: int, lag: int) -> IntArray:
+    return np.arange(n_frames) + lag

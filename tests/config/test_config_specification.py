@@ -40,7 +40,7 @@ ADDED = {
         "trust_input",
     ],
     "WaveformConfig": ["si_quality_metrics"],
-    "CurationConfig": ["merge_duplicates", "merge_duplicates_params"],
+    "CurationConfig": ["significance_min", "merge_duplicates", "merge_duplicates_params"],
     "ExecutionConfig": ["on_failure", "resource_retries", "sorter_timeout_s"],
 }
 

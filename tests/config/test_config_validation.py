@@ -89,6 +89,7 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "isi_viol_max": NO_THRESHOLD,
     "isi_violation_method": ("x", "", None, 1, ["percent"]),
     "snr_min": NO_THRESHOLD,
+    "significance_min": NO_THRESHOLD,
     "spikes_min_first": NO_INDEX,
     "spikes_min_second": NO_INDEX,
     "std_norm_max": NO_THRESHOLD,
@@ -198,7 +199,9 @@ def test_the_presets_are_legal(preset: SortingPipelineConfig) -> None:
 
 
 def test_the_message_has_its_published_form() -> None:
-    with pytest.raises(ValueError, match=r"^'isi_violation_method' must be one of \{'percent', 'hill'\}, got 'x'$"):
+    with pytest.raises(
+        ValueError, match=r"^'isi_violation_method' must be one of \{'percent', 'hill', 'certain'\}, got 'x'$"
+    ):
         validate_config(KILOSORT2.override(isi_violation_method="x"))
 
 

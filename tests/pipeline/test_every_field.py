@@ -172,6 +172,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("curation", "spikes_min_first"): Effect("spikes_min_first", 1000),
     ("curation", "spikes_min_second"): Effect("spikes_min_second", 1000),
     ("curation", "std_norm_max"): Effect("std_norm_max", 1e-9),
+    ("curation", "significance_min"): Effect("significance_min", 1e6),
     ("curation", "merge_duplicates"): Effect("merge_duplicates", True, recording="twins"),
     ("curation", "merge_duplicates_params"): Effect(
         "merge_duplicates_params", {"cosine_threshold": 1.0}, also={"merge_duplicates": True}, recording="twins"

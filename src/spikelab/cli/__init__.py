@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SETTING = click.option(
     "--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Change one setting, e.g. --set snr_min=8."
 )
+PRESET = click.option(
+    "--preset", metavar="NAME", help="Settings of curation: evidence keeps units by statistics. --set goes before it."
+)
 ANY_PATH = click.Path(path_type=Path)
 PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG = click.option("--config", "config_file", type=PRESENT_FILE, help="Settings as TOML.")
@@ -50,6 +53,7 @@ def cli() -> None:
 @FILES
 @click.option("--sorter", help="Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: kilosort2]")
 @CONFIG
+@PRESET
 @SETTING
 @TRUST
 @click.option(
@@ -65,6 +69,7 @@ def sort(
     files: tuple[Path, ...],
     sorter: str | None,
     config_file: Path | None,
+    preset: str | None,
     settings: tuple[str, ...],
     trust: bool,
     streams: tuple[str, ...],
@@ -74,10 +79,10 @@ def sort(
     """Sort FILES: recordings, or folders of recordings to be concatenated."""
     end_in_order()
     with errors_as_exit_codes():
-        from spikelab.cli._settings import parse_settings
+        from spikelab.cli._settings import changes_of
         from spikelab.cli._sort import sort_files
 
-        changes = parse_settings((*settings, "trust_input=true") if trust else settings)
+        changes = changes_of(preset, (*settings, "trust_input=true") if trust else settings)
         finish(*sort_files(files, sorter, config_file, changes, streams, results, intermediate))
 
 
@@ -221,9 +226,12 @@ def doctor() -> None:
 @cli.command("show-config")
 @click.option("--sorter", help="Preset to start from.  [default: kilosort2]")
 @CONFIG
+@PRESET
 @SETTING
 @click.option("--describe", is_flag=True, help="What each setting means, its unit and range, instead of TOML.")
-def show_config(sorter: str | None, config_file: Path | None, settings: tuple[str, ...], describe: bool) -> None:
+def show_config(
+    sorter: str | None, config_file: Path | None, preset: str | None, settings: tuple[str, ...], describe: bool
+) -> None:
     """Print the complete configuration as TOML, ready for --config."""
     with errors_as_exit_codes():
         if describe:
@@ -231,10 +239,10 @@ def show_config(sorter: str | None, config_file: Path | None, settings: tuple[st
 
             click.echo(render_markdown())
             return
-        from spikelab.cli._settings import build_config, parse_settings
+        from spikelab.cli._settings import build_config, changes_of
         from spikelab.spike_sorting.settings.toml import config_to_toml
 
-        click.echo(config_to_toml(build_config(sorter, config_file, parse_settings(settings))))
+        click.echo(config_to_toml(build_config(sorter, config_file, changes_of(preset, settings))))
 
 
 def finish(text: str, code: int) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.spike_sorting.settings.presets import preset_for
+from spikelab.spike_sorting.settings.presets import CURATION_PRESETS, preset_for
 from spikelab.spike_sorting.settings.toml import parse_value
 
 if TYPE_CHECKING:
@@ -32,6 +32,17 @@ def build_config(sorter: str | None, config_file: Path | None, settings: dict[st
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     return config
+
+
+def changes_of(preset: str | None, settings: Sequence[str]) -> dict[str, Any]:
+    """Collect the settings of a preset of curation, and the single ones on top; UsageError for an unknown preset."""
+    if preset is not None and preset not in CURATION_PRESETS:
+        there_are = ", ".join(map(repr, CURATION_PRESETS))
+        from spikelab.spike_sorting.backends import list_sorters
+
+        sorters = "; a sorter is chosen with --sorter" if preset in list_sorters() else ""
+        raise click.UsageError(f"there is no preset {preset!r}; there are: {there_are}{sorters}")
+    return {**(CURATION_PRESETS[preset] if preset else {}), **parse_settings(settings)}
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

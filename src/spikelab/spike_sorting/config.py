@@ -1,6 +1,7 @@
 """Settings of a sort and the presets, which are declared in ``settings/``."""
 
 from spikelab.spike_sorting.settings.presets import (
+    CURATE_BY_EVIDENCE,
     KILOSORT2,
     KILOSORT2_DOCKER,
     KILOSORT4,
@@ -22,6 +23,7 @@ from spikelab.spike_sorting.settings.schema import (
 )
 
 __all__ = [
+    "CURATE_BY_EVIDENCE",
     "KILOSORT2",
     "KILOSORT2_DOCKER",
     "KILOSORT4",

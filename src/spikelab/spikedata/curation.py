@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _counting, _epochs
 from spikelab.spikedata._base import CriterionResult
 from spikelab.spikedata._history import build_curation_history
@@ -31,6 +32,7 @@ __all__ = [
     "curate_by_isi_violations",
     "curate_by_merge_duplicates",
     "curate_by_min_spikes",
+    "curate_by_significance",
     "curate_by_snr",
     "curate_by_std_norm",
     "isi_violations",
@@ -89,7 +91,7 @@ def curate_by_isi_violations(
     max_violation: float | None = 0.01,
     threshold_ms: float = 1.5,
     min_isi_ms: float = 0.0,
-    method: Literal["percent", "hill"] = "percent",
+    method: Literal["percent", "hill", "certain"] = "percent",
 ) -> tuple[Data, CriterionResult]:
     """Keep units with few intervals shorter than the refractory period.
 
@@ -104,9 +106,11 @@ def curate_by_isi_violations(
         An interval below it is a violation.
     min_isi_ms : float, default 0.0
         Shorter intervals than this one are not counted (the sorter's own censored period).
-    method : {"percent", "hill"}
+    method : {"percent", "hill", "certain"}
         ``"percent"``: violations / spikes, a fraction. ``"hill"``: the estimated rate of the contaminating spikes over
         the unit's, violations / (2 n threshold_s) / (n / duration_s) (Hill et al. 2011, J. Neurosci. 31, 8699).
+        ``"certain"``: the lower end of the 95 % interval (Clopper and Pearson 1934) of the fraction: one violation of
+        30 spikes is 0.033, of which 0.002 are certain.
 
     Returns
     -------
@@ -127,7 +131,7 @@ def isi_violations(
     sd: BaseSpikeData,
     threshold_ms: float = 1.5,
     min_isi_ms: float = 0.0,
-    method: Literal["percent", "hill"] = "percent",
+    method: Literal["percent", "hill", "certain"] = "percent",
 ) -> NDArray[np.float64]:
     """Compute the violations of the refractory period per unit, shape (N,); see :func:`curate_by_isi_violations`.
 
@@ -138,8 +142,8 @@ def isi_violations(
     >>> isi_violations(SpikeData([[10, 11, 400, 800], [35]], length=1000)).tolist()
     [0.25, 0.0]
     """
-    if method not in ("percent", "hill"):
-        raise ValueError(f"method must be one of {{'percent', 'hill'}}, got {method!r}")
+    if method not in ("percent", "hill", "certain"):
+        raise ValueError(f"method must be one of {{'percent', 'hill', 'certain'}}, got {method!r}")
     if not threshold_ms > 0:
         raise ValueError(f"'threshold_ms' must be a positive number of ms, got {threshold_ms}")
     starts = _epochs.starts_ms(sd.metadata)
@@ -150,6 +154,12 @@ def isi_violations(
     fraction: NDArray[np.float64] = violations / counts
     if method == "percent":
         return fraction
+    if method == "certain":
+        from scipy.special import betaincinv
+
+        # Of the one-sided test at 5 per cent; without a violation nothing is certain.
+        certain = betaincinv(np.maximum(violations, 1), counts - violations + 1, 0.05)
+        return np.where(violations > 0, certain, 0.0)
     return fraction * (sd.length / 1000) / (2 * counts * threshold_ms / 1000)
 
 
@@ -185,6 +195,44 @@ def curate_by_snr(
     """
     metric = waveform_metric(sd, "snr", required=min_snr is not None, ms_before=ms_before, ms_after=ms_after)
     return _keep(sd, metric, np.greater_equal, min_snr)
+
+
+def curate_by_significance(sd: Data, min_significance: float | None = 8.0) -> tuple[Data, CriterionResult]:
+    """Keep units whose spikes are more than noise makes of their size.
+
+    Parameters
+    ----------
+    sd : SpikeData
+    min_significance : float, optional
+        In standard deviations. Units of noise reach 6 at most: the best of 10^9 tries.
+
+    Returns
+    -------
+    SpikeData, dict
+        ``metric`` is the neuron attribute ``significance``, which a sort measures.
+
+    Raises
+    ------
+    EmptyWaveformMetricsError
+        Not every unit has the attribute.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> sd = SpikeData([[10], [35]], length=100, neuron_attributes=[{"significance": 31.0}, {"significance": 0.4}])
+    >>> kept, result = sd.curate_by_significance(8)
+    >>> result["passed"].tolist()
+    [True, False]
+    """
+    metric = np.array([values.get("significance", np.nan) for values in sd.neuron_attributes], dtype=np.float64)
+    if min_significance is not None and not all("significance" in values for values in sd.neuron_attributes):
+        raise EmptyWaveformMetricsError(
+            "significance is unknown: not every unit has the neuron attribute 'significance', which a sort measures on "
+            "the filtered recording (reextract_waveforms=True for results of an earlier version); or leave this "
+            "criterion out (None)",
+            metric_name="significance",
+        )
+    return _keep(sd, metric, np.greater_equal, min_significance)
 
 
 def curate_by_std_norm(
@@ -247,7 +295,7 @@ def curate(
     isi_max: float | None = None,
     isi_threshold_ms: float = 1.5,
     isi_min_ms: float = 0.0,
-    isi_method: Literal["percent", "hill"] = "percent",
+    isi_method: Literal["percent", "hill", "certain"] = "percent",
     min_snr: float | None = None,
     max_std_norm: float | None = None,
     std_at_peak: bool = True,

@@ -77,6 +77,7 @@ class SpikeData(BaseSpikeData):
     curate_by_firing_rate = curation.curate_by_firing_rate
     curate_by_isi_violations = curation.curate_by_isi_violations
     curate_by_snr = curation.curate_by_snr
+    curate_by_significance = curation.curate_by_significance
     curate_by_std_norm = curation.curate_by_std_norm
     curate_by_merge_duplicates = curation.curate_by_merge_duplicates
     curate = curation.curate

@@ -24,11 +24,12 @@ def build_spikedata(
     (um), template = template_windowed (samples, channels) over the compiled window, template_full over the extracted
     window (the same array where the windows are equal), template_peak_ind (sample of the spike in `template`),
     amplitude, amplitudes (uV, extracted window), peak_inds (sample of the largest magnitude in `template`, per
-    channel), std_norm, std_norms_all, snr, has_pos_peak, spike_train_samples (frames). With 2 to 64 epochs also
-    epoch_templates (epochs, samples, channels) over the extracted window, NaN for an epoch without an averaged spike,
-    and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch. Where channels were sorted in groups
-    also group, the name of the unit's; with the `trains` of a sorter whose ids are not unit_id also sorter_unit_id, and
-    with those of one that has seen units move also moved_um and size_ratio (largest amplitude over the smallest).
+    channel), std_norm, std_norms_all, snr, significance, has_pos_peak, spike_train_samples (frames). With 2 to 64
+    epochs also epoch_templates (epochs, samples, channels) over the extracted window, NaN for an epoch without an
+    averaged spike, and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch. Where channels were
+    sorted in groups also group, the name of the unit's; with the `trains` of a sorter whose ids are not unit_id also
+    sorter_unit_id, and with those of one that has seen units move also moved_um and size_ratio (largest amplitude over
+    the smallest).
 
     Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
     rec_chunk_sources (file, segment and frame of each epoch); clock (where the file has one: of each epoch its start
@@ -101,6 +102,8 @@ def _attributes(recording: BinaryRecording, waveforms: Waveforms, unit: int, win
     }
     if recording.geometry is not None and recording.geometry.n_groups > 1:
         attributes["group"] = recording.geometry.group_names[recording.geometry.groups[channel]]
+    if waveforms.significance is not None:
+        attributes["significance"] = float(waveforms.significance[unit])
     if waveforms.epoch_templates is not None:
         attributes["epoch_templates"] = waveforms.epoch_templates[:, unit]
     if waveforms.epoch_snr is not None and waveforms.epoch_std_norm is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .doubts import doubts
 from .outcome import CurationOutcome, RoundResults
 from .rounds import curate_two_rounds, require_epoch
 
-__all__ = ["CurationOutcome", "RoundResults", "curate_two_rounds", "require_epoch"]
+__all__ = ["CurationOutcome", "RoundResults", "curate_two_rounds", "doubts", "require_epoch"]

@@ -13,6 +13,7 @@ from spikelab.spikedata.curation import (
     curate_by_firing_rate,
     curate_by_isi_violations,
     curate_by_min_spikes,
+    curate_by_significance,
     curate_by_snr,
     curate_by_std_norm,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from spikelab.spikedata._base import CriterionResult
 
 Round: TypeAlias = Literal["first", "second"]
-ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill"}
+ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill", "certain": "per spike, at least"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ ISI_VIOLATION = Metric(
     options=(("method", "isi_violation_method"),),
 )
 SNR = Metric("snr", "SNR", "SNR {:.3g}", curate_by_snr)
+SIGNIFICANCE = Metric(
+    "significance", "Significance (standard deviations)", "significance {:.3g}", curate_by_significance, log=True
+)
 STD_NORM = Metric("std_norm", "STD / amplitude", "STD / amplitude {:.3g}", curate_by_std_norm)
 
 CRITERIA: tuple[Criterion, ...] = (
@@ -98,6 +102,7 @@ CRITERIA: tuple[Criterion, ...] = (
     Criterion("fr_min", "first", "min", FIRING_RATE),
     Criterion("isi_viol_max", "first", "max", ISI_VIOLATION),
     Criterion("snr_min", "first", "min", SNR),
+    Criterion("significance_min", "first", "min", SIGNIFICANCE),
     Criterion("spikes_min_second", "second", "min", SPIKE_COUNT),
     Criterion("std_norm_max", "second", "max", STD_NORM),
 )

@@ -49,6 +49,8 @@ class Waveforms:
         Amplitude over noise, and standard deviation over amplitude, on the main channel.
     n_averaged : numpy.ndarray of int64, shape (units,)
         Number of spikes in each template.
+    significance : numpy.ndarray of float32, shape (units,), or None
+        By how many standard deviations the spikes are more than noise makes of their size.
     epoch_templates : numpy.ndarray of float32, shape (epochs, units, samples, channels), or None
         Mean over the averaged spikes of each epoch; NaN where an epoch has none. None with a single epoch, and
         with more than 64.
@@ -87,6 +89,7 @@ class Waveforms:
     snr: FloatArray
     std_norm: FloatArray
     n_averaged: IntArray
+    significance: FloatArray | None = None
     epoch_templates: FloatArray | None = field(default=None, repr=False)
     epoch_snr: FloatArray | None = field(default=None, repr=False)
     epoch_std_norm: FloatArray | None = field(default=None, repr=False)

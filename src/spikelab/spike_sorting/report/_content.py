@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import in_force, metrics
+from spikelab.spike_sorting.curation.doubts import doubts
 from spikelab.spike_sorting.curation.histograms import metric_histogram
 from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
@@ -262,6 +263,7 @@ def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationC
         "n_curated": curated.N,
         "n_spikes": int(curated.spike_counts.sum()),
         "criteria": criteria_rows(outcome, curation),
+        "doubts": [f"{doubt}." for doubt in doubts(units, outcome, curation)],
         "distributions": distributions(outcome, curation),
         "activity": _plots.activity(curated),
         "probe": probe_map(units.metadata["channel_locations"], units.neuron_attributes, set(curated.unit_ids)),

@@ -216,7 +216,7 @@ def _find_neurons(
     figures = _draw(context, recording, units, curation, waveform_files)
     if figures is not None:
         _added(record, "figures", figures)
-    _log_outcome(job, record, curation.value)
+    _log_outcome(job, record, units, curation.value)
     return Sorted(
         split_by_file(curated),
         units.N,
@@ -227,7 +227,9 @@ def _find_neurons(
     )
 
 
-def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome) -> None:
+def _log_outcome(job: Job, record: RunRecord, units: SpikeData, outcome: CurationOutcome) -> None:
+    from spikelab.spike_sorting.curation import doubts
+
     if all(stage["loaded"] for stage in record.stages.values()):
         logger.info("nothing to do: every stage is up to date")
     n_units, n_curated = (record.units or {}).values()
@@ -235,6 +237,8 @@ def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome) -> None:
         failed = [row["failed_criterion"] for row in outcome.unit_metrics if row["failed_criterion"] is not None]
         reasons = (f"{count} by {criterion}" for criterion, count in Counter(failed).most_common())
         logger.info("not kept: %s", ", ".join(reasons))
+    for doubt in doubts(units, outcome, job.config.curation):
+        logger.info("%s", doubt)
     logger.info("%s: %d of %d units kept; results are in %s", job.name, n_curated, n_units, job.results)
 
 

@@ -1,8 +1,14 @@
-"""Presets of the built-in sorters."""
+"""Presets of the built-in sorters, and of curation."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KILOSORT2 = SortingPipelineConfig()
 KILOSORT2_DOCKER = KILOSORT2.override(use_docker=True)
@@ -23,6 +29,28 @@ RT_SORT_NEUROPIXELS = RT_SORT_MEA.override(
         "max_root_amp_median_std_sequences": 2.5,
     },
 )
+
+# Keyword arguments of `sort_recording` and `override`: units are kept by statistics instead of by size and number.
+CURATE_BY_EVIDENCE: Mapping[str, Any] = MappingProxyType(
+    {
+        "curate_first": True,
+        "curate_second": True,
+        "fr_min": None,  # a neuron that fires once a minute is one
+        "isi_viol_max": 0.01,
+        "isi_violation_method": "certain",  # one violation of 30 spikes is an accident
+        "snr_min": None,
+        # Ten alike spikes are no accident; fewer may be the same overlap of two large neurons a few times.
+        "spikes_min_first": 10,
+        "spikes_min_second": None,
+        "std_norm_max": None,  # bursts and drift are no fault of the unit
+        # Noise that is picked for being alike reaches 6 in the best of 10^9 tries; 8 is for noise that is not Gaussian.
+        "significance_min": 8.0,
+        "merge_duplicates": True,
+        # As far as a spike travels along an axon in a window of a template, and as long as that takes.
+        "merge_duplicates_params": {"dist_um": 200.0, "max_lag": 40},
+    }
+)
+CURATION_PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"evidence": CURATE_BY_EVIDENCE})
 
 _PRESETS = {"kilosort2": KILOSORT2, "kilosort4": KILOSORT4, "rt_sort": RT_SORT_MEA}
 

@@ -263,12 +263,21 @@ class CurationConfig:
         "fraction",
     )
     isi_violation_method: str = option(
-        "percent", "Violations per spike, or per chance (Hill et al. 2011).", one_of("percent", "hill")
+        "percent",
+        "Violations per spike, per chance (Hill et al. 2011), or per spike as far as they are certain.",
+        one_of("percent", "hill", "certain"),
     )
     snr_min: float | None = option(5.0, "Smallest signal-to-noise ratio on the main channel.", THRESHOLD)
     spikes_min_first: int | None = option(30, "Fewest spikes, first round.", nullable(INDEX))
     spikes_min_second: int | None = option(50, "Fewest spikes, second round.", nullable(INDEX))
     std_norm_max: float | None = option(1.0, "Largest deviation of the waveform relative to its amplitude.", THRESHOLD)
+    significance_min: float | None = option(
+        None,
+        "Least significance: by how much the spikes are more than noise makes of their size.",
+        THRESHOLD,
+        "standard deviations",
+        in_repr=False,
+    )
     merge_duplicates: bool = option(
         False, "After both rounds, merge the units that are one neuron found twice.", BOOLEAN, in_repr=False
     )

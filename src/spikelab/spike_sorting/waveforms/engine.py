@@ -22,6 +22,7 @@ from spikelab.spike_sorting.waveforms.alignment import AlignedSpikes, MainChanne
 from spikelab.spike_sorting.waveforms.chunks import CHUNK_BYTES, Chunk, UnitPool, iterate_chunks
 from spikelab.spike_sorting.waveforms.metrics import peaks, polarity_and_channel, signal_to_noise, std_norms
 from spikelab.spike_sorting.waveforms.noise import epoch_noise_levels, noise_levels, tally_bytes
+from spikelab.spike_sorting.waveforms.significance import significances
 from spikelab.spike_sorting.waveforms.templates import Accumulator, Averages, Workspace, running_sums
 from spikelab.spike_sorting.waveforms.windows import FolderSink, MemorySink, Window, cut_windows, draw, fitting
 from spikelab.system.memory import parse_memory
@@ -255,6 +256,9 @@ def measure(
         snr=signal_to_noise(amplitudes[rows, main.channels], noise[main.channels]),
         std_norm=ratios[rows, main.channels],
         n_averaged=averages.counts,
+        significance=significances(
+            source, trains.samples, amplitudes, noise, unit_ids=trains.unit_ids, seed=seed, n_jobs=n_jobs
+        ),
         epoch_templates=averages.epoch_templates,
         epoch_snr=epoch_snr,
         epoch_std_norm=epoch_std_norm,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -48,8 +49,9 @@ class Row:
     family, seed, digest : str, int, str
         The recording, and a digest of its traces.
     sorter, version, machine : str
-    cost, score, curated : Cost, Score, Score or None
-        `curated` is the score of what the default curation leaves. None where there is nothing to report.
+    cost, score, curated, evident : Cost, Score, Score, Score or None
+        `curated` is the score of what the default curation leaves, `evident` that of what curation by evidence leaves
+        of ours. None where there is nothing to report.
     problem : str
         Why there is nothing.
     """
@@ -63,13 +65,14 @@ class Row:
     cost: Cost | None = None
     score: Score | None = None
     curated: Score | None = None
+    evident: Score | None = None
     problem: str = ""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Row:
         """Undo ``dataclasses.asdict``."""
-        kinds = {"cost": Cost, "score": Score, "curated": Score}
-        parts = {name: kind(**values[name]) if values[name] else None for name, kind in kinds.items()}
+        kinds = {"cost": Cost, "score": Score, "curated": Score, "evident": Score}
+        parts = {name: kind(**values[name]) if values.get(name) else None for name, kind in kinds.items()}
         return cls(**{**values, **parts})
 
     @property
@@ -119,6 +122,8 @@ def _rows(args: argparse.Namespace, scratch: Path, kept: dict[tuple[str, str, st
                 source = args.before / "src" if sorter == BEFORE else None
                 row = Row(family, seed, load_facts(folder)["digest"], sorter, _version(sorter, source), machine())
                 yield kept[row.key] if row.key in kept else _measured(row, folder, args.templates, source)
+            if args.scratch is None:
+                shutil.rmtree(folder)  # all of them would be a hundred gigabytes
 
 
 def _version(sorter: str, source: Path | None) -> str:
@@ -142,17 +147,23 @@ def _measured(row: Row, folder: Path, templates: Path | None, source: Path | Non
         return replace(row, problem="not installed")
     recipe = RECIPES[row.family]
     warm_up = make(recipe.warm_up, 0, folder.parent, templates)
-    spikes, left = folder / f"{row.sorter}.npz", folder / f"{row.sorter}_curated.npz"
-    paths = {"recording": str(folder), "warm_up": str(warm_up), "result": str(spikes)}
+    spikes = folder / f"{row.sorter}.npz"
+    sorter = OURS if row.sorter == BEFORE else row.sorter
+    kinds = {"curated": False} | ({"evident": True} if row.sorter == OURS else {})
+    results = {name: folder / f"{row.sorter}_{name}.npz" for name in kinds}
     try:
-        sorter = OURS if row.sorter == BEFORE else row.sorter
+        paths = {"recording": str(folder), "warm_up": str(warm_up), "result": str(spikes)}
         cost = measure("sort", module=TASKS, source=source, sorter=sorter, probe=recipe.probe, **paths)
-        arguments = {"recording": str(folder), "spikes": str(spikes), "result": str(left)}
-        measure("curate", module=TASKS, source=source, **arguments)
+        for name, by_evidence in kinds.items():
+            paths = {"recording": str(folder), "spikes": str(spikes), "result": str(results[name])}
+            measure("curate", module=TASKS, source=source, by_evidence=by_evidence, **paths)
     except subprocess.CalledProcessError as error:
         return replace(row, problem=f"failed with exit code {error.returncode}")
-    scores = [score_folder(folder, SpikeTrains.load(path).to_spikeinterface(recipe.fs)) for path in (spikes, left)]
-    return replace(row, cost=cost, score=scores[0], curated=scores[1])
+
+    def scored(path: Path) -> Score:
+        return score_folder(folder, SpikeTrains.load(path).to_spikeinterface(recipe.fs))
+
+    return replace(row, cost=cost, score=scored(spikes), **{name: scored(path) for name, path in results.items()})
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def report(rows: Sequence[Row], path: Path) -> None:
     """Write the report."""
     parts = ["# RT-Sort beside other sorters", conditions(rows), LEGEND]
     parts += ["## Aims", aims_table(rows), "## Worst units", WORST_LEGEND, worst_table(rows)]
-    parts += ["## What the default curation drops", curation_table(rows)]
+    parts += ["## What curation drops", curation_table(rows)]
     for family in _unique(row.family for row in rows):
         here = [row for row in rows if row.family == family]
         seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in here}))
@@ -189,14 +189,18 @@ def _worst(row: Row, unit: int) -> list[str]:
 
 def curation_table(rows: Sequence[Row]) -> str:
     """Well-sorted units of ours before and after, and the false ones that stay."""
-    lines = []
-    for family in _unique(row.family for row in rows):
-        if ours := [row for row in done(rows, family) if row.curated]:
-            before = sum(row.score.well_detected for row in ours)
-            after = sum(row.curated.well_detected for row in ours)
-            false = mean(row.curated.false_positives for row in ours)
-            lines.append([family, str(before), str(after), f"{false:.1f}"])
-    return markdown(["recordings", "well sorted", "after curation", "false ones left, per recording"], lines)
+    families = {
+        family: [row for row in done(rows, family) if row.evident] for family in _unique(row.family for row in rows)
+    }
+    lines = [[family, *_curated_cells(ours)] for family, ours in families.items() if ours]
+    header = ["recordings", "well sorted", "after default", "by evidence", "false per recording", "after default"]
+    return markdown([*header, "by evidence"], lines)
+
+
+def _curated_cells(rows: Sequence[Row]) -> list[str]:
+    states = [[getattr(row, name) for row in rows] for name in ("score", "curated", "evident")]
+    well = [str(sum(score.well_detected for score in scores)) for scores in states]
+    return well + [f"{mean(score.false_positives for score in scores):.1f}" for scores in states]
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

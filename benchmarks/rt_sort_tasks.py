@@ -126,9 +126,9 @@ class GivenBackend(StandardBackend):
         return trains.to_spikeinterface(recording.get_sampling_frequency())
 
 
-def curate(recording: str, spikes: str, result: str) -> Callable[[], Any]:
-    """Waveforms and both rounds of the default curation for `spikes`; what is left goes to the file `result`."""
-    from spikelab.spike_sorting import sort_recording
+def curate(recording: str, spikes: str, result: str, by_evidence: bool = False) -> Callable[[], Any]:
+    """Waveforms and curation for `spikes`, the default or that by evidence; what is left goes to the file `result`."""
+    from spikelab.spike_sorting import config, sort_recording
 
     registry.BUILT_IN[GIVEN] = f"{__name__}:{GivenBackend.__name__}"
 
@@ -145,6 +145,7 @@ def curate(recording: str, spikes: str, result: str) -> Callable[[], Any]:
                 sorter_params={"spikes": spikes},
                 save_waveform_files=False,
                 n_jobs=1,
+                **(config.CURATE_BY_EVIDENCE if by_evidence else {}),
             )
         units = kept.neuron_attributes or []
         trains = {int(unit["unit_id"]): unit["spike_train_samples"] for unit in units}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ def row(family: str, values: list[float], sorter: str = "rt_sort", cpu_s: float 
     snr = [6.0, 18.0, 30.0][: len(values)]
     made = Score(values, snr, len(values), 1, 0, 0, [True] * len(values), reasons, **more)
     cost = Cost([cpu_s], [cpu_s], 1.0, 1.0, 1.0)
-    return Row(family, 1, "digest", sorter, "1", "machine", cost, made, replace(made, false_positives=0))
+    curated = replace(made, false_positives=0)
+    evident = replace(made, accuracy=[*values[:-1], 0.0]) if sorter == "rt_sort" else None
+    return Row(family, 1, "digest", sorter, "1", "machine", cost, made, curated, evident)
 
 
 def test_every_family_has_aims() -> None:
@@ -62,7 +64,14 @@ def test_tables() -> None:
     assert "| hard2 | 1 | 2 | 30.0 | 0.800 | in 2 pieces |" in worst
     assert "| grid | 1 | 0 | 6.0 | 0.600 | in 2 pieces |" in worst
     assert worst.count("\n") == 3
-    assert "| hard2 | 3 | 3 | 0.0 |" in curation_table(rows)
+    assert "| hard2 | 3 | 3 | 2 | 1.0 | 0.0 | 1.0 |" in curation_table(rows)
+    assert "| hard2 | well-sorted units lost, in 100, curated by evidence | at most 2 | 33.333 | **no** |  |" in aims
+
+
+def test_rows_of_before_can_still_be_read() -> None:
+    made = asdict(row("grid", [1.0], "other"))
+    del made["evident"]
+    assert Row.from_dict(made) == row("grid", [1.0], "other")
 
 
 def test_every_recipe_is_described() -> None:

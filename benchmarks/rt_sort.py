@@ -31,6 +31,7 @@ from benchmarks.rt_sort_recordings import load_facts, make
 from benchmarks.rt_sort_report import draw, report
 from benchmarks.rt_sort_scoring import Score, score_folder
 from benchmarks.rt_sort_tasks import OURS, TASKS
+from spikelab.spike_sorting import config
 from spikelab.spike_sorting.data import SpikeTrains
 
 if TYPE_CHECKING:
@@ -149,7 +150,9 @@ def _measured(row: Row, folder: Path, templates: Path | None, source: Path | Non
     warm_up = make(recipe.warm_up, 0, folder.parent, templates)
     spikes = folder / f"{row.sorter}.npz"
     sorter = OURS if row.sorter == BEFORE else row.sorter
-    kinds = {"curated": False} | ({"evident": True} if row.sorter == OURS else {})
+    kinds = {"curated": False} | (
+        {"evident": True} if row.sorter == OURS and hasattr(config, "CURATE_BY_EVIDENCE") else {}
+    )
     results = {name: folder / f"{row.sorter}_{name}.npz" for name in kinds}
     try:
         paths = {"recording": str(folder), "warm_up": str(warm_up), "result": str(spikes)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.rt_sort_reasons import Coincidences
+from benchmarks.rt_sort_reasons import MOSTLY, Coincidences
 from benchmarks.rt_sort_recordings import load_facts, load_small, load_truth
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ WELL_DETECTED = 0.8
 VISIBLE_SNR = 5.0
 NEARLY_ALL = 0.95  # accuracy; what is below is explained
 AFTER_PULSE_MS = 5.0
-FALSE = 0.2  # agreement
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def score(
     periods : dict, optional
         First and last frames of network bursts ("bursts") and pulses ("pulses").
     small : BaseSorting, optional
-        Units that nobody asks for; who finds one has found no false unit.
+        Units that nobody asks for; a found unit most of whose spikes are of one of them is not false.
     """
     snr = [float(unit["snr"]) for unit in units]
     axon = [bool(unit.get("axon", False)) for unit in units]
@@ -183,12 +182,13 @@ def _accuracy(comparison: Any) -> list[float]:
 
 
 def _found_small(comparison: Any, found: BaseSorting, small: BaseSorting | None) -> int:
-    """How many of the units that agree with no true one are small ones."""
+    """How many of the units that agree with no true one have most of their spikes from a small one."""
     false = comparison.get_false_positive_units()
     if small is None or not false:
         return 0
-    agreement = _compare(small, found.select_units(false)).agreement_scores.to_numpy()
-    return int(np.sum(agreement.max(axis=0) >= FALSE))
+    table = _compare(small, found.select_units(false)).match_event_count
+    spikes = np.array([len(found.get_unit_spike_train(unit)) for unit in table.columns])
+    return int(np.sum(table.to_numpy().max(axis=0) >= MOSTLY * spikes))
 
 
 def _reasons(comparison: Any, accuracy: Sequence[float], snr: Sequence[float]) -> list[str]:

@@ -6,6 +6,7 @@ Every sorter sorts every recording in a process of its own, on one core. Writes 
     python -m benchmarks.rt_sort
     python -m benchmarks.rt_sort --families hard --seeds 101 --sorters rt_sort --out /tmp/tuning --keep
 
+``--families "" --join A/rt_sort.json B/rt_sort.json`` reports what other runs have measured.
 ``--before CHECKOUT`` measures RT-Sort as it is in another checkout too, as ``rt_sort_before``.
 """
 
@@ -31,11 +32,10 @@ from benchmarks.rt_sort_recordings import load_facts, make
 from benchmarks.rt_sort_report import draw, report
 from benchmarks.rt_sort_scoring import Score, score_folder
 from benchmarks.rt_sort_tasks import OURS, TASKS
-from spikelab.spike_sorting import config
 from spikelab.spike_sorting.data import SpikeTrains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 FAMILIES = ("grid", "column", "hard")
 SORTERS = (OURS, "tridesclous2", "spykingcircus2", "lupin", "mountainsort5")
@@ -86,18 +86,25 @@ def main() -> None:
     """Sort, and report after every row."""
     args = _arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    table = args.out / "rt_sort.json"
-    kept = [Row.from_dict(row) for row in json.loads(table.read_text(encoding="utf-8"))] if args.keep else []
+    kept = [row for path in args.join for row in _read(path)]
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = args.scratch or Path(temporary)
         rows: list[Row] = []
-        for row in _rows(args, scratch, {row.key: row for row in kept}):
+        for row in _rows(args, args.scratch or Path(temporary), {row.key: row for row in kept}):
             rows.append(row)
             done = {row.key for row in rows}
-            everything = [*rows, *(row for row in kept if row.key not in done)]
-            table.write_text(json.dumps([asdict(row) for row in everything]), encoding="utf-8")
-            report(everything, args.out / "rt_sort.md")
-            draw(everything, args.out / "rt_sort.png")
+            _write([*rows, *(row for row in kept if row.key not in done)], args.out)
+    if not args.families:
+        _write(kept, args.out)
+
+
+def _read(path: Path) -> list[Row]:
+    return [Row.from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _write(rows: Sequence[Row], out: Path) -> None:
+    (out / "rt_sort.json").write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
+    report(rows, out / "rt_sort.md")
+    draw(rows, out / "rt_sort.png")
 
 
 def _arguments() -> argparse.Namespace:
@@ -109,14 +116,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, help="where recordings are made, and stay to be used again")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--before", type=Path, help="a checkout of the code as it was")
+    parser.add_argument("--join", type=Path, nargs="*", default=[], help="rt_sort.json of other runs; repeats no row")
     parser.add_argument("--keep", action="store_true", help="rows in OUT/rt_sort.json of the same data and versions")
     args = parser.parse_args()
-    args.keep = args.keep and (args.out / "rt_sort.json").is_file()
+    if args.keep and (args.out / "rt_sort.json").is_file():
+        args.join.insert(0, args.out / "rt_sort.json")
     return args
 
 
 def _rows(args: argparse.Namespace, scratch: Path, kept: dict[tuple[str, str, str], Row]) -> Iterator[Row]:
-    for family in args.families.split(","):
+    for family in filter(None, args.families.split(",")):
         for seed in map(int, args.seeds.split(",")):
             folder = make(RECIPES[family], seed, scratch, args.templates)
             for sorter in [*args.sorters.split(","), *([BEFORE] if args.before else [])]:
@@ -150,9 +159,7 @@ def _measured(row: Row, folder: Path, templates: Path | None, source: Path | Non
     warm_up = make(recipe.warm_up, 0, folder.parent, templates)
     spikes = folder / f"{row.sorter}.npz"
     sorter = OURS if row.sorter == BEFORE else row.sorter
-    kinds = {"curated": False} | (
-        {"evident": True} if row.sorter == OURS and hasattr(config, "CURATE_BY_EVIDENCE") else {}
-    )
+    kinds = {"curated": False} | ({"evident": True} if row.sorter == OURS else {})
     results = {name: folder / f"{row.sorter}_{name}.npz" for name in kinds}
     try:
         paths = {"recording": str(folder), "warm_up": str(warm_up), "result": str(spikes)}

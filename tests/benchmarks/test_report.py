@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.measuring import Cost
-from benchmarks.rt_sort import Row
+from benchmarks.rt_sort import Row, main
 from benchmarks.rt_sort_aims import AIMS, BEFORE, BEST, Aim, accuracy, cpu
 from benchmarks.rt_sort_recipes import RECIPES
 from benchmarks.rt_sort_report import aims_table, curation_table, described, draw, report, worst_table
@@ -92,3 +93,15 @@ def test_panels_are_drawn_in_rows(tmp_path: Path) -> None:
     rows = [row(family, [1.0, 0.9, 0.8]) for family in ("grid", "xl", "hard", "hard2", "stim")]
     draw(rows, tmp_path / "rt_sort.png")
     assert (tmp_path / "rt_sort.png").stat().st_size > 10_000
+
+
+def test_runs_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, family in (("a", "grid"), ("b", "stim")):
+        made = [asdict(replace(row(family, [1.0, 0.9, 0.8]), digest=name))]
+        (tmp_path / name).write_text(json.dumps(made), encoding="utf-8")
+    joined = ["--join", str(tmp_path / "a"), str(tmp_path / "b")]
+    monkeypatch.setattr("sys.argv", ["rt_sort", "--families", "", "--out", str(tmp_path / "out"), *joined])
+    main()
+    text = (tmp_path / "out" / "rt_sort.md").read_text(encoding="utf-8")
+    assert "\n## grid\n" in text
+    assert "\n## stim\n" in text

@@ -41,6 +41,14 @@ def test_a_recording_is_read_in_microvolts() -> None:
     np.testing.assert_array_equal(Traces.of(recorded()).read(3, 6), VALUES[3:6])  # without gains as it is
 
 
+def test_what_is_read_is_no_part_of_the_recording() -> None:
+    values = np.ones((20, 2), dtype=np.float32)
+    recording = NumpyRecording([values], 1000.0)
+    recording.set_dummy_probe_from_locations(np.array([[0.0, 7.0], [30.0, 9.0]]))
+    Traces.of(recording).read(3, 6)[:] = 0
+    assert values.all()
+
+
 def test_what_cannot_be_sorted_is_said() -> None:
     with pytest.raises(ValueError, match="has 2 segments; concatenate them first"):
         Traces.of(recorded(n_segments=2))

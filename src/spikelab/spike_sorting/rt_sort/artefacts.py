@@ -1,9 +1,10 @@
 """Periods of artefact: what at least half of the electrodes see at once and no neuron can make.
 
 Stimulation, a saturated amplifier, movement. The traces are silent (zero) in such a period, for all that reads them. It
-begins where half of the electrodes exceed a level that depends on how far a neuron reaches in this array, and ends when
-they have been calm for 2 ms. Frames are looked at in order and no frame ahead is needed, so that a stream and a whole
-recording have the same periods. Filters ring before an artefact too: spikes that little before it do not count.
+begins where half of the electrodes exceed a level that depends on how far a neuron reaches in this array, or a lower
+one where the size on them is nearly alike, and ends when they have been calm for 2 ms. Frames are looked at in order
+and no frame ahead is needed, so that a stream and a whole recording have the same periods. Filters ring before an
+artefact too: spikes that little before it do not count.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ LARGEST_SIGMA, FADING_UM = 100.0, 30.0
 FEW_CHANNELS = 16  # of fewer, half may see spikes of two neurons: only what no spike is large enough for is an artefact
 ONSET_SIGMA, CALM_SIGMA = 3.0, 2.0
 MIDDLE_SIGMA = 0.7  # half of the electrodes exceed it where noise is independent
+# Share of the largest size of the last milliseconds that a neuron does not reach on half of 16 electrodes or more: it
+# has up to 0.25 on 8 x 8 at 17.5 um, and two or three at once somewhat more.
+FLAT, RECENT_MS = 0.5, 2.0
 # Standard deviations of the noise that all electrodes share which it does not exceed: never, and seldom.
 SHARED_ONSET, SHARED_CALM = 6.5, 3.5
 CHANCE = 1e-4  # of independent noise not to be calm in a frame
@@ -45,7 +49,7 @@ CALM_MS = 2.0  # more than half a period of a 300 Hz filter that rings
 # A filter that runs backwards rings before an artefact: in 1.7 ms by a factor of e (Butterworth, 300 Hz, fifth order).
 RINGING_MS = 1.7
 MOST_LEAD_MS = 6.0  # a stream has to report its spikes by then
-EVERY = 10  # frames that the level of the noise is followed on
+EVERY = 25  # frames that the level of the noise is followed on
 MOST_SILENT = 0.2  # share of the recording above which a warning is logged
 PAST_MS = 50.0  # longer than a stream takes to decide a spike
 READ_VALUES = 2**22  # of the channels that are looked at, at a time
@@ -64,6 +68,8 @@ class Levels(NamedTuple):
         Number of them that exceed a level at once.
     onset, calm : float
         In sigma: an artefact begins above the one, and is over below the other.
+    low, flat : float
+        One also begins above `low` (in sigma) where this share of the largest size of late is exceeded as well.
     lead_ms : float
         Time before an artefact in which spikes do not count, since the filter rings.
     """
@@ -73,6 +79,8 @@ class Levels(NamedTuple):
     least: int
     onset: float
     calm: float
+    low: float
+    flat: float
     lead_ms: float
 
 
@@ -86,12 +94,14 @@ def levels_of(noise: Noise, locations: NDArray[np.float64]) -> Levels:
     correlation = noise.correlation[np.ix_(channels, channels)].astype(np.float64)
     mean = (correlation.sum() - np.trace(correlation)) / max(1, n * (n - 1))
     shared = math.sqrt(min(max(mean, 0.0), 1.0))
-    onset = max(ONSET_SIGMA, MIDDLE_SIGMA + SHARED_ONSET * shared, largest_at_half(locations[channels]))
+    low = max(ONSET_SIGMA, MIDDLE_SIGMA + SHARED_ONSET * shared)
+    onset = max(low, largest_at_half(locations[channels]))
+    flat = math.inf if n < FEW_CHANNELS else FLAT
     # So many of n channels at once exceed a level with the probability C(n, least) p^least.
     by_chance = float(norm.isf(0.5 * (CHANCE / math.comb(n, least)) ** (1 / least)))
     calm = max(CALM_SIGMA, MIDDLE_SIGMA + SHARED_CALM * shared, by_chance)
     lead_ms = min(RINGING_MS * math.log(onset), MOST_LEAD_MS)  # when the ringing was as small as the noise
-    return Levels(channels, noise.sigma[channels], least, onset, calm, lead_ms)
+    return Levels(channels, noise.sigma[channels], least, onset, calm, low, flat, lead_ms)
 
 
 def largest_at_half(locations: NDArray[np.float64]) -> float:
@@ -113,13 +123,14 @@ class ArtefactWatch:
     def __init__(self, levels: Levels, sampling_frequency: float) -> None:
         self.levels = levels
         self._block = block_frames(sampling_frequency)
+        self._fading = math.exp(-1000 / (RECENT_MS * sampling_frequency))
         self._hold = max(1, round(CALM_MS * sampling_frequency / 1000))
         self.reset()
 
     def reset(self) -> None:
         """Forget all frames, as after a gap in the data."""
         self._n_frames = 0
-        self._wait = 0  # calm frames until the artefact is over
+        self._state = (0, 0.0)
         self._noisier = 1.0
         self._sizes: list[FloatArray] = []
         self._past: list[float] = []
@@ -131,8 +142,10 @@ class ArtefactWatch:
         while done < len(some):
             filled = self._n_frames % self._block
             part = some[done : done + self._block - filled]
-            onset, calm = (levels.sigma * np.float32(level * self._noisier) for level in (levels.onset, levels.calm))
-            self._wait = watch(part, onset, calm, levels.least, self._hold, self._wait, silent[done:])
+            limits = np.outer([levels.calm, levels.low, levels.onset], levels.sigma * self._noisier).astype(np.float32)
+            self._state = watch(
+                part, limits, levels.least, levels.flat, self._fading, self._hold, self._state, silent[done:]
+            )
             self._sizes.append(np.asarray(np.abs(part[-filled % EVERY :: EVERY]) / levels.sigma, dtype=np.float32))
             self._n_frames += len(part)
             done += len(part)
@@ -149,20 +162,32 @@ class ArtefactWatch:
 
 @compiled
 def watch(
-    some: FloatArray, onset: FloatArray, calm: FloatArray, least: int, hold: int, wait: int, silent: NDArray[np.bool_]
-) -> int:
-    """Find silent frames; `wait` is the number of calm frames after which the artefact is over, 0 where there is none.
+    some: FloatArray, limits: FloatArray, least: int, flat: float, fading: float, hold: int,
+    state: tuple[int, float], silent: NDArray[np.bool_],
+) -> tuple[int, float]:  # fmt: skip
+    """Find silent frames; `limits` are calm, low and onset, shape (3, channels).
 
-    Return that number after the last frame.
+    Given and returned is the state: the calm frames until an artefact is over, 0 where there is none, and the largest
+    size of late in microvolts, of which each frame leaves the share `fading`.
     """
+    wait, recent = state
     for frame in range(some.shape[0]):
-        level = calm if wait > 0 else onset
+        limit = limits[0] if wait > 0 else limits[1]
         n_beyond = 0
         for channel in range(some.shape[1]):
-            n_beyond += abs(some[frame, channel]) > level[channel]
+            n_beyond += abs(some[frame, channel]) > limit[channel]
+        recent *= fading
+        if n_beyond > 0:  # smaller ones would change nothing, and most frames have no larger one
+            for channel in range(some.shape[1]):
+                recent = max(recent, abs(some[frame, channel]))
+        if wait == 0 and n_beyond >= least:
+            n_beyond = 0
+            for channel in range(some.shape[1]):
+                enough = min(limits[2, channel], max(limit[channel], flat * recent))
+                n_beyond += abs(some[frame, channel]) > enough
         wait = hold if n_beyond >= least else max(0, wait - 1)
         silent[frame] = wait > 0
-    return wait
+    return wait, recent
 
 
 def lead_frames(levels: Levels, sampling_frequency: float) -> int:

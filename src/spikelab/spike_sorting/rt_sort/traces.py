@@ -102,6 +102,8 @@ class Traces:
     def read(self, start: int, end: int) -> FloatArray:
         """Read frames [start, end) of the part (frames, channels) in microvolts; ValueError where any is not finite."""
         traces = np.ascontiguousarray(self._read(self.start + start, self.start + end))
+        if not traces.flags.owndata or not traces.flags.writeable:
+            traces = traces.copy()  # what is read is the reader's: spikes are subtracted in it
         with np.errstate(all="ignore"):
             suspicious = not math.isfinite(traces.sum())
         if suspicious and not np.isfinite(traces).all():
@@ -121,11 +123,14 @@ class Traces:
         return periods[low:high]
 
     def read_some(self, start: int, end: int, channels: IntArray) -> FloatArray:
-        """Read some channels of frames [start, end) in microvolts, as they are: neither silenced nor checked."""
+        """Read some channels, ascending, of frames [start, end) in microvolts, neither silenced nor checked."""
         start, end = self.start + start, self.start + end
         if self._read_counts is None:
             return self._read(start, end)[:, channels]
-        some: FloatArray = self._read_counts(start, end)[:, channels] * np.float32(self._scale)
+        counts = self._read_counts(start, end)
+        some: FloatArray = (counts if len(channels) == self.n_channels else counts[:, channels]) * np.float32(
+            self._scale
+        )
         return some
 
     def silent_in(self, periods: IntArray, lead: int) -> Traces:

@@ -211,6 +211,7 @@ def refined(
         detect, "find_paths", lambda units, left, *_: Versions.of([(np.zeros(1), np.ones(1))] * len(left))
     )
     monkeypatch.setattr(detect, "match", lambda *args: "spikes")
+    monkeypatch.setattr(detect, "join_following", lambda units, left: left)
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
     monkeypatch.setattr(detect, "build_bank", bank_of)

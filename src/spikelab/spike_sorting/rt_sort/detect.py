@@ -39,6 +39,7 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
     temporal_components,
 )
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
+from spikelab.spike_sorting.rt_sort.learning.following import join_following
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
 from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
 from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, parts_around, whole
@@ -319,7 +320,7 @@ class Learner:
 
     def _neurons(self, units: Units, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64], Sequences, Versions]:
         """Merge units, leave out those that are too weak or noise, and describe the others and their paths."""
-        left = merge_units(units)
+        left = join_following(units, merge_units(units))
         means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
         counts = np.array([units.counts[u] for u in left])
         bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)

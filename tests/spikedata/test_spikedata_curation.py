@@ -95,7 +95,7 @@ def test_isi_violation_details():
     np.testing.assert_allclose(curation.isi_violations(sd), [2 / 6, 0, 0])  # 1.5 is none, 0 is one
     np.testing.assert_allclose(curation.isi_violations(sd, min_isi_ms=0.5), [1 / 6, 0, 0])
     np.testing.assert_allclose(curation.isi_violations(sd, method="hill"), [2 / (2 * 6 * 0.0015) / 6, 0, 0])
-    with pytest.raises(ValueError, match=r"method must be one of \{'percent', 'hill'\}, got 'x'"):
+    with pytest.raises(ValueError, match=r"method must be one of \{'percent', 'hill', 'certain'\}, got 'x'"):
         sd.curate_by_isi_violations(method="x")
     with pytest.raises(ValueError, match="'threshold_ms' must be a positive"):
         sd.curate_by_isi_violations(threshold_ms=0)

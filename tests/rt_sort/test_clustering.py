@@ -244,10 +244,10 @@ def test_few_events_are_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         clustering, "split", lambda points, seed: asked.append(points.shape) or np.arange(len(points)) % 2
     )
-    assert grouped([0] * 29, two_clouds(29)) == [0] * 29
+    assert grouped([0] * 11, two_clouds(11)) == [0] * 11
     assert asked == []
-    assert grouped([0] * 30, two_clouds(30)) == [0, 1] * 15
-    assert asked == [(30, 2)]
+    assert grouped([0] * 12, two_clouds(12), min_coc_n=6) == [0, 1] * 6
+    assert asked == [(12, 2)]
 
 
 def test_parts_that_are_too_small_are_no_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -369,9 +369,20 @@ class TestParts:
 
     @pytest.mark.parametrize(
         ("n", "n_init", "cells"),
-        [(59, None, 1), (60, None, 2), (1799, None, 59), (5000, None, 60), (4, 9, 4), (9, 4, 4), (9, 0, 1)],
+        [
+            (9, None, 1),
+            (20, None, 2),
+            (99, None, 9),
+            (300, None, 10),
+            (359, None, 11),
+            (1799, None, 59),
+            (5000, None, 60),
+            (4, 9, 4),
+            (9, 4, 4),
+            (9, 0, 1),
+        ],
     )
-    def test_six_rounds_from_a_cell_for_each_30_points(self, monkeypatch, n, n_init, cells):
+    def test_six_rounds_from_a_cell_for_each_30_points_or_10_of_few(self, monkeypatch, n, n_init, cells):
         asked = []
 
         def k_means(points, draws, n_rounds):
@@ -387,6 +398,12 @@ class TestParts:
         )
         splitting.split(np.zeros((n, 2)), 0, n_init=n_init)
         assert asked == [(n, cells, 6), (cells, 1.5), (cells, 2.0), (cells, 10)]
+
+    @pytest.mark.parametrize("sizes", [(12, 18), (12, 10, 14), (10, 10, 10, 10)])
+    def test_units_of_ten_spikes_that_are_far_apart_stay_apart(self, rng, sizes):
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        points = rng.normal(0, 1, (len(owner), 4)) + 20 * np.eye(4)[owner]
+        assert adjusted_rand_score(owner, splitting.split(points, 0)) == 1
 
     def test_drift_is_told_over_25_spikes(self, monkeypatch):
         windows = []

@@ -28,7 +28,7 @@ FEATURE_MS_BEFORE, FEATURE_MS_AFTER = 0.7, 1.0
 N_COMPONENTS = 5  # temporal components that describe every waveform
 N_FOR_COMPONENTS = 3000
 N_DIMENSIONS = 10
-MIN_GROUP = 15
+MIN_GROUP = 6  # fewer points have no modes, see `_unimodal.FEWEST`
 GAP = 500  # frames without events that take longer to read than a further call
 MARGIN = 2  # frames around a window that is resampled
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 THRESHOLD = 2.0
 K_MEANS_ROUNDS = 6
 POINTS_PER_CELL = 30  # enough for two cells to be compared; fewer cells would not follow bent clusters
+# Of few points, a unit of ten is a cell of its own: in one cell with its neighbours it could not be parted from them.
+POINTS_PER_SMALL_CELL, SMALL_CELLS = 10, 10
 MOST_CELLS = 60
 FIRST_THRESHOLD = 0.75  # share of the threshold in the first pass: cells of a few points are always unimodal
 DRIFT_WINDOW = 25  # spikes
@@ -103,9 +105,10 @@ def split(
     """Split points (points, dimensions) into clusters that are unimodal along the line to each of their neighbours.
 
     Isosplit (Magland & Barnett 2015, arXiv 1508.04841): k-means makes `n_init` cells, by default one for each 30 points
-    and no more than 60. The nearest pairs are merged where their :func:`unimodality` is below `threshold`, else cut
-    anew, until each pair has been compared. Here, cells are fewer, small cells are merged less easily, and a cut does
-    not move points that fit better where they are. Clusters below `min_size` become part of the nearest one.
+    and no more than 60, up to 300 points one for each 10 and no more than 10. The nearest pairs are merged where their
+    :func:`unimodality` is below `threshold`, else cut anew, until each pair has been compared. Here, cells are fewer,
+    small cells are merged less easily, and a cut does not move points that fit better where they are. Clusters below
+    `min_size` become part of the nearest one.
 
     Returns
     -------
@@ -115,13 +118,18 @@ def split(
     points = np.ascontiguousarray(features, dtype=np.float64)
     if not len(points):
         return np.empty(0, dtype=np.int64)
-    wanted = min(MOST_CELLS, len(points) // POINTS_PER_CELL) if n_init is None else min(n_init, len(points))
-    n_cells = max(1, wanted)
+    n_cells = max(1, cells_for(len(points)) if n_init is None else min(n_init, len(points)))
     labels = k_means(points, np.random.default_rng(seed).random(n_cells), K_MEANS_ROUNDS)
     for share in (FIRST_THRESHOLD, 1.0):
         merge_unimodal(points, labels, n_cells, share * threshold)
     absorb_small(points, labels, n_cells, min_size)
     return by_size(labels)
+
+
+def cells_for(n_points: int) -> int:
+    """Choose how many cells `split` begins with."""
+    few = min(SMALL_CELLS, n_points // POINTS_PER_SMALL_CELL)
+    return min(MOST_CELLS, max(few, n_points // POINTS_PER_CELL))
 
 
 def by_size(labels: IntArray) -> IntArray:

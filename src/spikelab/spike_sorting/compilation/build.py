@@ -41,14 +41,8 @@ def build_spikedata(
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
     attributes = [_attributes(recording, waveforms, unit, window) for unit in range(waveforms.n_units)]
-    if trains is not None and trains.sorter_ids is not None:
-        own = dict(zip(trains.unit_ids.tolist(), trains.sorter_ids, strict=True))
-        attributes = [{**values, "sorter_unit_id": own[values["unit_id"]]} for values in attributes]
     if trains is not None:
-        rows = {unit: row for row, unit in enumerate(trains.unit_ids.tolist())}
-        measured = {name: values.tolist() for name, values in trains.measures.items()}
-        for values in attributes:
-            values |= {name: of_units[rows[values["unit_id"]]] for name, of_units in measured.items()}
+        attributes = [values | _told(trains, values["unit_id"]) for values in attributes]
     return SpikeData(
         [spikes * 1000.0 / fs for spikes in waveforms.spikes],
         N=waveforms.n_units,
@@ -56,6 +50,13 @@ def build_spikedata(
         neuron_attributes=attributes,
         metadata=_metadata(recording, waveforms),
     )
+
+
+def _told(trains: SpikeTrains, unit_id: int) -> dict[str, Any]:
+    """Collect what the sorter tells of one unit."""
+    row = int(np.flatnonzero(trains.unit_ids == unit_id)[0])
+    own = {} if trains.sorter_ids is None else {"sorter_unit_id": trains.sorter_ids[row]}
+    return own | {name: float(values[row]) for name, values in trains.measures.items()}
 
 
 def compiled_window(config: WaveformConfig, fs: float, n_before: int, n_samples: int) -> slice:

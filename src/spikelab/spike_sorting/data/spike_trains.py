@@ -57,6 +57,12 @@ def _whole(unit: Any) -> int | None:
     return number if is_same and -(2**63) <= number < 2**63 else None
 
 
+def _measures(sorting: BaseSorting, order: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+    """Get the properties of a sorting that are measures of its units, which are put in an order."""
+    told = [name for name in MEASURES if name in sorting.get_property_keys()]
+    return {name: np.asarray(sorting.get_property(name), dtype=np.float64)[order] for name in told}
+
+
 @dataclass(frozen=True)
 class SpikeTrains:
     """Spike trains of all units, in frames of the recording.
@@ -133,11 +139,7 @@ class SpikeTrains:
             tuple(np.sort(spikes["sample_index"][rows[unit]].astype(np.int64)) for unit in order),
             None if groups is None else np.asarray(groups, dtype=np.int64)[order],
             None if names is None else tuple(str(names[unit]) for unit in order),
-            {
-                name: np.asarray(sorting.get_property(name), dtype=np.float64)[order]
-                for name in MEASURES
-                if name in sorting.get_property_keys()
-            },
+            _measures(sorting, order),
         )
 
     @classmethod

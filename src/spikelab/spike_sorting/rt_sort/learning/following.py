@@ -14,6 +14,8 @@ import numpy as np
 from spikelab.spike_sorting.rt_sort.learning.merging import Evidence, compare_means
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.learning.merging import Units
 
@@ -61,18 +63,20 @@ def follow(units: Units, i: int, j: int) -> Evidence:
 def join_following(units: Units, left: IntArray) -> IntArray:
     """Join those of the units in `left` that follow each other, the most alike first; return the ones that remain."""
     alive = left.tolist()
-    scores = {pair: follow(units, *pair) for pair in combinations(alive, 2) if meet(units, *pair)}
+    scores = _followers(units, combinations(alive, 2))
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
-        if evidence.score <= 0:
-            break
-        lag = evidence.lag
-        units.join(i, j, lag)
+        units.join(i, j, evidence.lag)
         alive.remove(j)
         scores = {pair: value for pair, value in scores.items() if not {i, j} & set(pair)}
-        pairs = ((min(i, k), max(i, k)) for k in alive if k != i)
-        scores |= {pair: follow(units, *pair) for pair in pairs if meet(units, *pair)}
+        scores |= _followers(units, ((min(i, k), max(i, k)) for k in alive if k != i))
     return np.array(alive, dtype=np.int64)
+
+
+def _followers(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:
+    """Weigh the pairs that can be compared; return the evidence of those of which one follows the other."""
+    weighed = {pair: follow(units, *pair) for pair in pairs if meet(units, *pair)}
+    return {pair: evidence for pair, evidence in weighed.items() if evidence.score > 0}
 
 
 def meet(units: Units, i: int, j: int) -> bool:

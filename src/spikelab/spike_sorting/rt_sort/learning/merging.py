@@ -37,6 +37,7 @@ SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
 DRIFT_MARGIN = 0.6
 MOST_STEP = 0.5  # of the difference of two groups is left between spikes that are close in time, if drift explains it
 JITTER_FLOOR = 0.02
+MOST_LEFT = 0.25  # of the squared difference of two groups, apart from the noise of the means, that jitter explains
 N_BESIDE = 40  # examples that are compared with the published tolerances
 
 
@@ -166,8 +167,10 @@ class Units:
         times = self.example_frames[i], self.example_frames[j]
         jitter = self._jitter(((i, 0), (j, pair.lag)), common)
         groups = without(first, jitter), without(second, jitter)
-        results = [compare(first, second, *times), compare(*groups, *times)]
+        results = [compare(first, second, *times)]
         drifts = pair.cosine < ALIKE and step_between(*groups, *times) <= MOST_STEP
+        if drifts or is_explained((first, second), groups):
+            results.append(compare(*groups, *times))
         trains = self._refractoriness(i, j, pair.lag)
         return Evidence(same_neuron(results, pair, trains, drifts, self.parameters), pair.lag)
 
@@ -358,6 +361,15 @@ def without(features: FloatArray, directions: FloatArray) -> FloatArray:
     return features - ((features @ directions.T) @ directions).astype(np.float32)
 
 
+def is_explained(groups: tuple[FloatArray, FloatArray], left: tuple[FloatArray, FloatArray]) -> bool:
+    """Test whether most of the difference of two groups of features (spikes, features) is gone in what is `left`."""
+    before, after = (
+        float(np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)) - a.shape[1] * (1 / len(a) + 1 / len(b))
+        for a, b in (groups, left)
+    )
+    return after <= MOST_LEFT * before
+
+
 def same_neuron(
     results: list[Comparison], pair: Pair, trains: Refractoriness, drifts: bool, parameters: SequenceParameters
 ) -> float:
@@ -365,7 +377,7 @@ def same_neuron(
 
     Spikes of one neuron have one mode along the line between the two groups. Where they have more, that may be a burst
     (spikes of the same shape and other sizes: one mode in the angle), drift (one mode at any time) or jitter (one mode
-    apart from where in a frame the spikes fall: the second of `results`). For any of these the two must be similar,
+    apart from where in a frame the spikes fall: the second of `results`, where that is most of the difference). For any of these the two must be similar,
     and not fire within the refractory time of each other as two neurons do now and then. Drift that is seen (`drifts`:
     spikes of both that are close in time are alike) makes one of units that are less similar.
     """

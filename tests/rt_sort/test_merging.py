@@ -18,6 +18,7 @@ from spikelab.spike_sorting.rt_sort.learning.merging import (
     Units,
     compare_means,
     deviation,
+    is_explained,
     join_means,
     merge_units,
     pair_channels,
@@ -783,7 +784,11 @@ class Scored:
         self.joined: list[tuple[int, int, int]] = []
         self.judged: list[tuple[int, int]] = []
         self.counts = [float(n - u) for u in range(n)]
+        self.energies = self.counts
         self.ghosts: set[tuple[int, int]] = set()
+
+    def energy(self, i: int) -> float:
+        return self.energies[i]
 
     def near(self, i: int, j: int) -> bool:
         assert self.alive[i]
@@ -801,8 +806,8 @@ class Scored:
         self.members[i] += self.members.pop(j)
         self.alive[j] = False
 
-    def is_ghost(self, i: int, j: int) -> bool:
-        return (i, j) in self.ghosts
+    def is_ghost(self, i: int, larger: list[int]) -> bool:
+        return any((i, j) in self.ghosts for j in larger)
 
 
 class TestMergeUnits:
@@ -812,11 +817,20 @@ class TestMergeUnits:
         assert merge_units(units).tolist() == [1, 2]
         assert units.joined == [(2, 0, -2)]
 
-    def test_ghosts_go_once_all_is_merged_and_those_of_ghosts_stay(self) -> None:
-        units = Scored(4, {(0, 1): 1.0})
-        units.ghosts = {(2, 0), (3, 2), (1, 0)}
-        units.counts[2] = 0.5  # the fewest spikes: judged first
-        assert merge_units(units).tolist() == [0, 3]
+    def test_ghosts_of_larger_units_go_first_the_smallest_first(self) -> None:
+        units = Scored(4, {(0, 1): 1.0, (1, 2): 2.0})
+        units.ghosts = {(3, 2), (2, 0), (0, 1)}
+        assert merge_units(units).tolist() == [0]
+        assert units.joined == [(0, 1, 1)]
+        units = Scored(3, {}, far=((0, 2), (2, 0)))
+        units.ghosts = {(2, 0)}
+        assert merge_units(units).tolist() == [0, 1, 2]
+
+    def test_a_ghost_of_several_units_goes(self) -> None:
+        first, second, third = trains(60, 60, 60)
+        means = [mean_of(40, 20, 8), mean_of(8, 40, 20), mean_of(20, 8, 40), mean_of(3, 3, 3)]
+        tails = np.sort(np.concatenate([first[:20], second[:20], third[:20]])) + 44
+        assert merge_units(units_of(learnt_of(means, [first, second, third, tails]))).tolist() == [0, 1, 2]
 
     def test_a_ghost_is_the_smaller_of_two_that_fire_together(self) -> None:
         train = trains(60)[0]
@@ -876,6 +890,24 @@ class TestMergeUnits:
 
 class TestEdges:
     """Where one more or less decides."""
+
+    def test_jitter_explains_what_is_most_of_a_difference(self) -> None:
+        rng = np.random.default_rng(0)
+        first, second = rng.normal(size=(200, 6)).astype(np.float32), rng.normal(size=(200, 6)).astype(np.float32)
+        second[:, 0] += 10
+        for across, explained in ((4.0, True), (6.0, False)):
+            moved = second.copy()
+            moved[:, 1] += across
+            left = [group * np.array([0, 1, 1, 1, 1, 1], np.float32) for group in (first, moved)]
+            assert is_explained((first, moved), (left[0], left[1])) == explained
+
+    def test_far_lags_join_no_noise_to_a_neuron_and_no_shadow(self) -> None:
+        first, second = trains(60, 60)
+        large, late = mean_of(40, 20, 8), mean_of(40, 20, 8, later=4)
+        assert units_of(learnt_of([large, late], [first, second])).weigh(0, 1).score > 0
+        assert units_of(learnt_of([large, 0.2 * late], [first, second])).weigh(0, 1).score < 0
+        shared = np.sort(np.concatenate([second[:40], first[:10] - 4]))
+        assert units_of(learnt_of([large, late], [first, shared])).weigh(0, 1).score < 0
 
     def test_jitter_of_a_fiftieth_counts_and_less_does_not(self) -> None:
         """A slow sine wave moves along its cosine; how that changes is smaller by the frequency."""

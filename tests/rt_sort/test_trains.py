@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, is_ghost, refractoriness
+from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, refractoriness
 
 FS = 20_000.0
 
@@ -91,3 +91,18 @@ class TestGhosts:
     def test_no_spikes_are_no_ghosts(self) -> None:
         assert not is_ghost(np.zeros(0, int), np.arange(5), FS)
         assert not is_ghost(np.arange(5), np.zeros(0, int), FS)
+
+
+class TestCoincide:
+    def test_a_few_shared_spikes_are_more_than_chance(self) -> None:
+        other = random_train(500, 0)
+        assert coincide(np.concatenate([other[100:108] + 2, random_train(60, 2)]), other, FS)
+
+    def test_chance_is_none(self) -> None:
+        assert not coincide(random_train(300, 1), random_train(500, 0), FS)
+
+    def test_nor_is_a_network_burst(self) -> None:
+        rng = np.random.default_rng(0)
+        starts = np.arange(20) * 40_000
+        busy = (starts[:, None] + np.arange(0, 400, 7)).ravel()
+        assert not coincide((starts[:, None] + rng.integers(0, 400, (20, 2))).ravel(), busy, FS)

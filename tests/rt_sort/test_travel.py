@@ -33,6 +33,14 @@ class TestBestLag:
         assert best_lag(spike(), 0.5 * spike(9), CHANNELS, NOISE, 25).cosine == pytest.approx(1, abs=0.01)
         assert best_lag(spike(), spike(9, (20, 20, 20)), CHANNELS, NOISE, 25).cosine < 0.8
 
+    def test_the_ratio_is_that_of_the_sizes(self) -> None:
+        assert best_lag(spike(), 0.5 * spike(9), CHANNELS, NOISE, 25).ratio == pytest.approx(0.5, abs=0.05)
+
+    def test_beside_lags_that_are_not_looked_at_there_is_no_vertex(self) -> None:
+        first, second = np.zeros((2, 51, 3), np.float32)
+        first[0, :2], second[20, [0, 2]] = (4, 3), (4, 3)  # only at a lag of 20 does either have any energy in both
+        assert best_lag(first, second, CHANNELS, NOISE, 25).cosine == pytest.approx(16 / 25)
+
     def test_a_lag_that_leaves_little_of_either_is_not_looked_at(self) -> None:
         first, second = np.zeros((2, 51, 3), np.float32)
         first[[2, 30], 0], second[30, 0] = (5, 20), 5  # alike where most of the first is outside

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare, step_between
-from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, is_ghost, refractoriness
+from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, refractoriness
 from spikelab.spike_sorting.rt_sort.learning.travel import TRAVEL_MS, best_lag, has_frames, joined_mean, shift_mean
 from spikelab.spike_sorting.rt_sort.sequences import MAX_CHECKED, MAX_DESCRIBED, MIN_CHECKED_SIZE, mean_probability
 
@@ -37,7 +37,7 @@ SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
 DRIFT_MARGIN = 0.6
 MOST_STEP = 0.5  # of the difference of two groups is left between spikes that are close in time, if drift explains it
 JITTER_FLOOR = 0.02
-MOST_LEFT = 0.25  # of the squared difference of two groups, apart from the noise of the means, that jitter explains
+MOST_LEFT = 0.25  # of the squared difference of two groups that jitter explains, beside the noise of the means
 N_BESIDE = 40  # examples that are compared with the published tolerances
 
 
@@ -177,21 +177,25 @@ class Units:
     def _weigh_far(self, i: int, j: int, channels: IntArray) -> Evidence | None:
         """Weigh two units that are most alike at a lag beyond those of `compare_means`; None where they are not."""
         far = best_lag(self.means[i], self.means[j], channels, self.noise, self.travel)
-        if far.cosine < FAR_ALIKE or abs(far.lag) <= self.max_lag:
+        smallest = self.parameters.min_scale  # of a spike beside its unit, and so of a piece beside another
+        if far.cosine < FAR_ALIKE or abs(far.lag) <= self.max_lag or not smallest <= far.ratio <= 1 / smallest:
             return None
         single = self.tolerated(i, j, far.lag) and not self._refractoriness(i, j, far.lag).two
+        if coincide(self.frames[i], self.frames[j] + far.lag, self.sampling_frequency):
+            single = False  # pieces of a neuron do not share spikes; what a template leaves of each spike does
         return Evidence(far.cosine - FAR_ALIKE + 0.01 if single else -np.inf, far.lag)
 
     def _refractoriness(self, i: int, j: int, lag: int) -> Refractoriness:
         return refractoriness(self.frames[i], self.frames[j] + lag, self.sampling_frequency)
 
-    def is_ghost(self, i: int, j: int) -> bool:
-        """Test whether unit i is what the template of unit j, which is larger, leaves of its spikes."""
-        if self._energy(i) >= self._energy(j):
+    def is_ghost(self, i: int, larger: list[int]) -> bool:
+        """Test whether unit i is what the templates of larger units leave of their spikes."""
+        if not larger:
             return False
-        return is_ghost(self.frames[i], self.frames[j], self.sampling_frequency)
+        others = np.concatenate([self.frames[j] for j in larger])
+        return is_ghost(self.frames[i], others, self.sampling_frequency)
 
-    def _energy(self, i: int) -> float:
+    def energy(self, i: int) -> float:
         """Energy of the whitened mean on the largest channels."""
         channels = self.channels[i][self.channels[i] >= 0][:PAIR_CHANNELS]
         mixing = self.noise.whitening(channels) / self.noise.sigma[channels]
@@ -363,11 +367,9 @@ def without(features: FloatArray, directions: FloatArray) -> FloatArray:
 
 def is_explained(groups: tuple[FloatArray, FloatArray], left: tuple[FloatArray, FloatArray]) -> bool:
     """Test whether most of the difference of two groups of features (spikes, features) is gone in what is `left`."""
-    before, after = (
-        float(np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)) - a.shape[1] * (1 / len(a) + 1 / len(b))
-        for a, b in (groups, left)
-    )
-    return after <= MOST_LEFT * before
+    before, after = (float(np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)) for a, b in (groups, left))
+    noise = groups[0].shape[1] * sum(1 / len(group) for group in groups)  # of the means, expected
+    return bool(after <= MOST_LEFT * before + 2 * noise)
 
 
 def same_neuron(
@@ -377,9 +379,10 @@ def same_neuron(
 
     Spikes of one neuron have one mode along the line between the two groups. Where they have more, that may be a burst
     (spikes of the same shape and other sizes: one mode in the angle), drift (one mode at any time) or jitter (one mode
-    apart from where in a frame the spikes fall: the second of `results`, where that is most of the difference). For any of these the two must be similar,
-    and not fire within the refractory time of each other as two neurons do now and then. Drift that is seen (`drifts`:
-    spikes of both that are close in time are alike) makes one of units that are less similar.
+    apart from where in a frame the spikes fall: the second of `results`, where that is most of the difference). For
+    any of these the two must be similar, and not fire within the refractory time of each other as two neurons do now
+    and then. Drift that is seen (`drifts`: spikes of both that are close in time are alike) makes one of units that
+    are less similar.
     """
     threshold = parameters.merge_unimodality
     score = threshold - results[0].plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
@@ -398,10 +401,11 @@ def same_neuron(
 
 
 def merge_units(units: Units) -> IntArray:
-    """Merge units of one neuron, the pair of the best score first, and drop ghosts; return the indices that are left.
+    """Drop ghosts and merge units of one neuron, the pair of the best score first; return the indices that are left.
 
-    The clock of the joined unit is that of the one that has more spikes.
+    Ghosts of several neurons would join these. The clock of the joined unit is that of the one that has more spikes.
     """
+    _drop_ghosts(units)
     scores = _scores(units, combinations(np.flatnonzero(units.alive).tolist(), 2))
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
@@ -417,10 +421,11 @@ def merge_units(units: Units) -> IntArray:
 
 
 def _drop_ghosts(units: Units) -> None:
-    """Drop units that are the shadow of a larger one, the smallest first."""
-    for i in sorted(np.flatnonzero(units.alive).tolist(), key=lambda k: units.counts[k]):
-        others = (j for j in np.flatnonzero(units.alive).tolist() if j != i and units.near(i, j))
-        units.alive[i] = not any(units.is_ghost(i, j) for j in others)
+    """Drop units that are shadows of larger ones, the smallest first."""
+    energies = {k: units.energy(k) for k in np.flatnonzero(units.alive).tolist()}
+    for i in sorted(energies, key=lambda k: (energies[k], k)):
+        larger = [j for j in energies if energies[j] > energies[i] and units.alive[j] and units.near(i, j)]
+        units.alive[i] = not units.is_ghost(i, larger)
 
 
 def _scores(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:

@@ -20,7 +20,7 @@ ONE_P = 1e-3  # of so few coincidences in independent trains, below which the tr
 TWO_P = 0.05  # of so many coincidences in one neuron, below which they are not
 MIN_SEEN = 3
 GHOST_JITTER_MS = 0.15
-GHOST_REACH_MS = 1.5  # a spike's travel: what it leaves behind is no further from it
+GHOST_REACH_MS = 2.9  # a spike's travel and its tail, up to where the shoulders begin
 GHOST_SHARE = 0.5
 GHOST_P = 1e-6  # of so many coincidences at any one lag, by chance
 
@@ -68,6 +68,16 @@ def _count(first: IntArray, second: IntArray, limits_ms: tuple[float, float], sa
         int(np.sum(np.searchsorted(second, first + high) - np.searchsorted(second, first + low)))
         for low, high in ((1 - far, 1 - near), (near, far))
     )
+
+
+def coincide(first: IntArray, second: IntArray, sampling_frequency: float) -> bool:
+    """Test whether two trains share spikes, more than chance makes."""
+    jitter = round(GHOST_JITTER_MS * sampling_frequency / 1000)
+    second = np.sort(second)
+    seen = int(np.sum(np.searchsorted(second, first + jitter, side="right") - np.searchsorted(second, first - jitter)))
+    beside = _count(first, second, SHOULDERS_MS, sampling_frequency)
+    share = (2 * GHOST_JITTER_MS) / (2 * GHOST_JITTER_MS + 2 * (SHOULDERS_MS[1] - SHOULDERS_MS[0]))
+    return seen >= MIN_SEEN and bool(bdtrc(seen - 1, seen + beside, share) <= ONE_P)
 
 
 def is_ghost(train: IntArray, other: IntArray, sampling_frequency: float) -> bool:

@@ -19,10 +19,11 @@ ENERGY_WITHIN = 0.6  # of either mean in the frames that both have, so that a la
 
 
 class Travel(NamedTuple):
-    """The second mean is like the first, `cosine`, where it is read `lag` frames later."""
+    """The second mean is like the first, `cosine`, where it is read `lag` frames later, and `ratio` times as large."""
 
     lag: int
     cosine: float
+    ratio: float
 
 
 def best_lag(first: FloatArray, second: FloatArray, channels: IntArray, noise: Noise, most: int) -> Travel:
@@ -35,18 +36,19 @@ def best_lag(first: FloatArray, second: FloatArray, channels: IntArray, noise: N
     a, b = (mean[:, channels].astype(np.float64) @ mixing for mean in (first, second))
     products, n = a @ b.T, len(a)
     runs = [np.concatenate([[0.0], np.cumsum(np.sum(part**2, axis=1))]) for part in (a, b)]
-    cosines = np.full(2 * most + 1, -1.0)
+    cosines, ratios = np.full(2 * most + 1, -1.0), np.ones(2 * most + 1)
     for lag in range(-most, most + 1):
         low, high = max(0, -lag), n - max(0, lag)
         sizes = runs[0][high] - runs[0][low], runs[1][high + lag] - runs[1][low + lag]
         if all(size >= ENERGY_WITHIN * run[-1] > 0 for size, run in zip(sizes, runs, strict=True)):
             cosines[lag + most] = np.trace(products, offset=lag) / np.sqrt(sizes[0] * sizes[1])
+            ratios[lag + most] = np.sqrt(sizes[1] / sizes[0])
     best = int(np.argmax(cosines))
     cosine = cosines[best]
-    if 0 < best < 2 * most:
-        before, after = cosines[best - 1], cosines[best + 1]
+    before, after = cosines[max(best - 1, 0)], cosines[min(best + 1, 2 * most)]
+    if min(before, after) > -1 and 0 < best < 2 * most:
         cosine += (after - before) ** 2 / max(8 * (2 * cosine - before - after), 1e-12)
-    return Travel(best - most, float(min(cosine, 1.0)))
+    return Travel(best - most, float(min(cosine, 1.0)), float(ratios[best]))
 
 
 def shift_mean(mean: FloatArray, lag: int) -> FloatArray:

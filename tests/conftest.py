@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated import Simulated, save_recording, simulate
@@ -50,3 +54,20 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
         return save_recording(simulate(**kwargs).recording, (folder or tmp_path) / name)  # type: ignore[arg-type]
 
     return save
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Result]]:
+    """Call a command in this process; the terminal log it sets up is taken down again."""
+    from spikelab.cli import cli
+
+    logger = logging.getLogger("spikelab")
+    show = warnings.showwarning
+    before = logger.handlers, logger.level, logger.propagate
+    signals = {name: signal.getsignal(name) for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))}
+    with warnings.catch_warnings():
+        yield lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    logger.handlers, logger.level, logger.propagate = before
+    warnings.showwarning = show
+    for name, handler in signals.items():
+        signal.signal(name, handler)

@@ -4,42 +4,26 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 import signal
 import subprocess
 import sys
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from spikelab import __version__
-from spikelab.cli import _doctor, cli
+from spikelab.cli import _doctor
 from spikelab.cli._output import code_for, most_severe
 from spikelab.cli._settings import parse_settings
 from spikelab.spike_sorting import _exceptions as errors
 from spikelab.spike_sorting.config import KILOSORT4
 
 LOOSE = ["--sorter", "threshold", "--set", "spikes_min_first=5", "--set", "spikes_min_second=5"]
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Result]]:
-    """Call a command in this process; the terminal log it sets up is taken down again."""
-    logger = logging.getLogger("spikelab")
-    show = warnings.showwarning
-    before = logger.handlers, logger.level, logger.propagate
-    signals = {name: signal.getsignal(name) for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))}
-    with warnings.catch_warnings():
-        yield lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    logger.handlers, logger.level, logger.propagate = before
-    warnings.showwarning = show
-    for name, handler in signals.items():
-        signal.signal(name, handler)
 
 
 def test_sort_says_what_became_of_each_recording(run: Callable[..., Result], saved: Callable[..., Path]) -> None:

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from tests.simulated import save_recording, simulate
 
 from spikelab import SpikeData
-from spikelab.cli import cli
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spike_sorting.config import CURATE_BY_EVIDENCE, CurationConfig, SortingPipelineConfig
@@ -19,7 +17,10 @@ from spikelab.spike_sorting.curation import curate_two_rounds, doubts
 from spikelab.spikedata.curation import isi_violations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from click.testing import Result
 
 EVIDENCE = SortingPipelineConfig.from_kwargs(**CURATE_BY_EVIDENCE).curation
 PEAK = np.array([[0.0, 0.0], [-50.0, -20.0], [10.0, 4.0]], dtype=np.float32)
@@ -128,11 +129,7 @@ def test_violations_count_as_far_as_they_are_certain() -> None:
     assert sd.curate_by_isi_violations(0.01, method="certain")[1]["passed"].tolist() == [True, True, False, True, False]
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(cli, list(arguments))
-
-
-def test_the_command_line_knows_the_preset() -> None:
+def test_the_command_line_knows_the_preset(run: Callable[..., Result]) -> None:
     shown = run("show-config", "--sorter", "rt_sort", "--preset", "evidence", "--set", "significance_min=12")
     assert shown.exit_code == 0
     assert "significance_min = 12" in shown.output
@@ -147,7 +144,7 @@ def test_the_command_line_knows_the_preset() -> None:
     assert "'significance_min' must be a number >= 0 or None, got 'high'" in wrong.output
 
 
-def test_from_a_recording_to_neurons_of_few_spikes(tmp_path: Path) -> None:
+def test_from_a_recording_to_neurons_of_few_spikes(run: Callable[..., Result], tmp_path: Path) -> None:
     """The default drops neurons of 24 spikes, and says so; the preset keeps them, from the stages that are there."""
     recording = save_recording(simulate(n_spikes=24, duration_s=6.0).recording, tmp_path / "culture")
     results = tmp_path / "out"

@@ -114,7 +114,7 @@ def test_templates_are_stacked_by_sign_and_amplitude(make_recording: Make) -> No
 
 def test_distributions_separate_at_the_thresholds(make_recording: Make) -> None:
     figure = quality_distributions([make_recording()], CurationConfig(), FigureConfig())
-    counts, *_, std = figure.axes[:5]
+    counts, *_, std = figure.axes[:6]
     assert sum(bar.get_height() for bar in counts.patches) == 8
     assert [x for x, _ in dotted(counts)] == [30, 50]
     failed = [bar for bar in counts.patches if bar.get_facecolor() == to_rgba("#FF0000") and bar.get_height()]
@@ -315,7 +315,7 @@ def test_callers_may_bring_their_axes(make_recording: Make) -> None:
     assert std_scatter_plot(recordings, curation, config, ax=axes[1]) is figure
     assert all_templates_plot(recordings, config, ax=axes[2]) is figure
     assert len([line for line in axes[2].lines if len(line.get_xdata()) > 2]) == 8
-    assert quality_distributions(recordings, curation, config, axes=list(axes[3:8])) is figure
+    assert quality_distributions(recordings, curation, config, axes=list(axes[3:9])) is figure
     pages = Figure()
     trio = pages.subplots(1, 3)
     recording = recordings[0]

@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from spikelab.spike_sorting.rt_sort.detection.noise import N_PAST, block_frames
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
@@ -98,7 +98,7 @@ def levels_of(noise: Noise, locations: NDArray[np.float64]) -> Levels:
     onset = max(low, largest_at_half(locations[channels]))
     flat = math.inf if n < FEW_CHANNELS else FLAT
     # So many of n channels at once exceed a level with the probability C(n, least) p^least.
-    by_chance = float(norm.isf(0.5 * (CHANCE / math.comb(n, least)) ** (1 / least)))
+    by_chance = -float(ndtri(0.5 * (CHANCE / math.comb(n, least)) ** (1 / least)))
     calm = max(CALM_SIGMA, MIDDLE_SIGMA + SHARED_CALM * shared, by_chance)
     lead_ms = min(RINGING_MS * math.log(onset), MOST_LEAD_MS)  # when the ringing was as small as the noise
     return Levels(channels, noise.sigma[channels], least, onset, calm, low, flat, lead_ms)

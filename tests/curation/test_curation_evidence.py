@@ -72,7 +72,7 @@ def test_the_default_says_what_it_drops_that_looks_right() -> None:
         "1 unit looks right and was dropped by spikes_min_first = 30 (24) and spikes_min_second = 50 "
     )
     assert "11. Its spikes are no noise (SNR 14, significance 81" in few
-    assert "spikes_min_first=24 and spikes_min_second=24 keeps it" in few
+    assert "spikes_min_first=24 and spikes_min_second=24 keep it" in few
     assert "snr_min = 5 (3.9): 12." in small
     assert "snr_min=3.9 keeps it" in small
 
@@ -84,7 +84,7 @@ def test_what_is_recommended_keeps_them() -> None:
     assert {row["unit_id"] for doubt in found for row in doubt.rows} == {10, 11, 12, 14}
     for doubt in found:
         text = str(doubt)
-        cures = text[text.rindex("unit's. ") + 8 : text.rindex(" keeps ")].split(" and ")
+        cures = text[text.rindex("unit's. ") + 8 : text.rindex(" keep")].split(" and ")
         changes = {name: float(value) for name, value in (cure.split("=") for cure in cures)}
         kept = curate_two_rounds(sd, replace(config, **changes)).sd_curated.unit_ids
         assert {row["unit_id"] for row in doubt.rows} <= set(kept)

@@ -258,7 +258,7 @@ def test_units_of_too_few_spikes_take_no_part(monkeypatch: pytest.MonkeyPatch) -
     assert units.alive.tolist() == [False, True, True]
     learnt, noise, _, *numbers, parameters, _ = units.given  # type: ignore[attr-defined]
     assert learnt == (made.traces, "bank", "spikes", made.parts, 0)
-    assert (noise, numbers) == (made.noise, [6, RATE, 0.05])
+    assert (noise, numbers) == (made.noise, [6, RATE])
     assert parameters is made.parameters
 
 

@@ -45,7 +45,7 @@ def units_of(*pieces: tuple[float, float, float, float], n: int = 150, lags: tup
         channels, tuple(examples), tuple(frames),
     )  # fmt: skip
     nothing: Any = np.empty(0)
-    return Units(learnt, NOISE, COMPONENTS, ORIGIN, FS, DURATION / FS, resolve("mea"), nothing)
+    return Units(learnt, NOISE, COMPONENTS, ORIGIN, FS, resolve("mea"), nothing)
 
 
 def test_the_time_at_which_one_train_takes_over_leaves_the_fewest_behind() -> None:

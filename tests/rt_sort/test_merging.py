@@ -407,12 +407,12 @@ def components_of_three() -> np.ndarray:
 
 
 def units_of(
-    learnt: Learnt, components: np.ndarray | None = None, duration_s: float = 60.0, peaks: np.ndarray | None = None,
+    learnt: Learnt, components: np.ndarray | None = None, peaks: np.ndarray | None = None,
     noise: Noise | None = None, **parameters: float,
 ) -> Units:  # fmt: skip
     return Units(
         learnt, noise or white(learnt.means.shape[2]), components_of_three() if components is None else components,
-        ORIGIN, FS, duration_s, replace(PARAMETERS, **parameters), np.empty(0, PEAK) if peaks is None else peaks,
+        ORIGIN, FS, replace(PARAMETERS, **parameters), np.empty(0, PEAK) if peaks is None else peaks,
     )  # fmt: skip
 
 
@@ -431,7 +431,7 @@ class TestUnits:
         assert units_of(learnt, WHOLE[:, :6]).max_lag == 2
         assert units_of(learnt, np.eye(8, dtype=np.float32)).max_lag == 1
         noise = white(3)
-        assert Units(learnt, noise, WHOLE, 1, FS, 60.0, PARAMETERS, np.empty(0, PEAK)).max_lag == 1
+        assert Units(learnt, noise, WHOLE, 1, FS, PARAMETERS, np.empty(0, PEAK)).max_lag == 1
 
     @pytest.mark.parametrize(("ms", "lags"), [(0.3, 3), (0.5, 5), (0.9, 5)])
     def test_nor_further_than_half_a_millisecond(self, ms: float, lags: int) -> None:
@@ -440,7 +440,7 @@ class TestUnits:
         room = round(10 * ms)
         means = np.zeros((1, 3 + 2 * room, 3), np.float32)
         units = Units(
-            replace(learnt, means=means), white(3), WHOLE[:, :3], room, 10_000.0, 60.0, PARAMETERS, np.empty(0, PEAK)
+            replace(learnt, means=means), white(3), WHOLE[:, :3], room, 10_000.0, PARAMETERS, np.empty(0, PEAK)
         )
         assert units.max_lag == lags
 
@@ -610,7 +610,7 @@ class TestJudge:
         # The same units, each of whose spikes have one of the other 1.25 ms before or behind.
         both = trains(60)[0]
         close = replace(learnt, frames=(both, both + np.tile([5, -5], 30)))
-        assert units_of(close, duration_s=2.0).weigh(0, 1).score < 0  # 5.4 by chance, 60 seen
+        assert units_of(close).weigh(0, 1).score < 0  # 5.4 by chance, 60 seen
 
     def test_coincidences_are_counted_on_one_clock(self) -> None:
         # On unit 1's own clock its spikes are 9 frames behind, beyond the refractory time; at lag -2 they are 7.

@@ -38,11 +38,12 @@ class Doubt:
             for criterion, threshold in self.missed
         )
         cures = " and ".join(f"{criterion.setting}={self._cure(criterion)}" for criterion, _ in self.missed)
+        keep = "keep" if len(self.missed) > 1 else "keeps"
         return (
             f"{'1 unit looks' if one else f'{count} units look'} right and {'was' if one else 'were'} dropped by "
             f"{causes}: {ids}. {'Its' if one else 'Their'} spikes are no noise (SNR {_range(self._of('snr'))}, "
             f"significance {_range(self._of('significance'))}, where noise reaches 6), with few violations of the "
-            f"refractory period, and are no other unit's. {cures} keeps {'it' if one else 'them'}; "
+            f"refractory period, and are no other unit's. {cures} {keep} {'it' if one else 'them'}; "
             f"so does the preset 'evidence'"
         )
 

@@ -357,8 +357,8 @@ class Learner:
 
     def _units(self, bank: TemplateBank | MovingBank, spikes: Spikes, peaks: Peaks) -> Units:
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)
-        fs, seconds = self.traces.sampling_frequency, self.traces.duration_s
-        units = Units(learnt, self.noise, self.components, self.origin, fs, seconds, self.parameters, peaks)
+        fs = self.traces.sampling_frequency
+        units = Units(learnt, self.noise, self.components, self.origin, fs, self.parameters, peaks)
         units.alive &= np.array(units.counts) >= self.parameters.min_seq_spikes_n
         return units
 

@@ -122,16 +122,16 @@ class Evidence(NamedTuple):
 class Units:
     """Units that are being merged: means, counts, spikes and examples, by index.
 
-    The orthonormal temporal `components` (components, frames) begin at frame `origin` of the window; the spikes of
-    `learnt` were counted over `duration_s`; `peaks` are those of the network, in the order of frames.
+    The orthonormal temporal `components` (components, frames) begin at frame `origin` of the window; `peaks` are those
+    of the network, in the order of frames.
     """
 
     def __init__(
         self, learnt: Learnt, noise: Noise, components: FloatArray, origin: int, sampling_frequency: float,
-        duration_s: float, parameters: SequenceParameters, peaks: Peaks,
+        parameters: SequenceParameters, peaks: Peaks,
     ) -> None:  # fmt: skip
         self.noise, self.components, self.origin = noise, components, origin
-        self.sampling_frequency, self.duration_s, self.parameters = sampling_frequency, duration_s, parameters
+        self.sampling_frequency, self.parameters = sampling_frequency, parameters
         self.max_lag = min(
             round(MAX_LAG_MS * sampling_frequency / 1000), origin, learnt.means.shape[1] - origin - components.shape[1]
         )

@@ -56,18 +56,24 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
     return save
 
 
+@pytest.fixture(autouse=True)
+def _global_state_as_it_was() -> Iterator[None]:
+    """Take down what a command sets up in the process it runs in: its log, filters of warnings, signal handlers."""
+    logger = logging.getLogger("spikelab")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    names = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    signals = {name: signal.getsignal(name) for name in names}
+    with warnings.catch_warnings():
+        yield
+    logger.handlers, logger.level, logger.propagate = handlers, level, propagate
+    for name, handler in signals.items():
+        if signal.getsignal(name) is not handler:
+            signal.signal(name, handler)
+
+
 @pytest.fixture
-def run() -> Iterator[Callable[..., Result]]:
-    """Call a command in this process; the terminal log it sets up is taken down again."""
+def run() -> Callable[..., Result]:
+    """Call a command in this process."""
     from spikelab.cli import cli
 
-    logger = logging.getLogger("spikelab")
-    show = warnings.showwarning
-    before = logger.handlers, logger.level, logger.propagate
-    signals = {name: signal.getsignal(name) for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))}
-    with warnings.catch_warnings():
-        yield lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    logger.handlers, logger.level, logger.propagate = before
-    warnings.showwarning = show
-    for name, handler in signals.items():
-        signal.signal(name, handler)
+    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])

@@ -33,6 +33,7 @@ format: $(DEV)
 
 docs: $(DEV)  ## write the parts of the documentation that come from the code, and build the site: docs/_build/html
 	$(VENV)/bin/python -m docs._generate.settings docs/configuration.md
+	$(VENV)/bin/python -m docs._generate.commands docs/commands.md
 	$(VENV)/bin/python -m docs._generate.rt_sort_parameters docs/rt_sort_parameters.md
 	$(VENV)/bin/python -m docs._generate.failures docs/failures.md
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html

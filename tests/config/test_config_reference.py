@@ -45,7 +45,7 @@ def test_every_setting_is_described_in_one_line(group: str, declared: Field[Any]
     assert "|" not in about.doc + str(about.check) + about.unit
 
 
-@pytest.mark.parametrize("name", ["settings", "failures", "rt_sort_parameters"])
+@pytest.mark.parametrize("name", ["settings", "failures", "rt_sort_parameters", "commands"])
 def test_pages_are_written_to_a_file_or_to_the_terminal(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", f"docs._generate.{name}"]
     subprocess.run([*command, str(tmp_path / "page.md")], cwd=ROOT, check=True, timeout=120)

@@ -1,0 +1,103 @@
+"""Page of the command line, from the commands' own help: ``python -m docs._generate.commands [FILE]``."""
+
+from __future__ import annotations
+
+import click
+from docs._generate.pages import write_page
+
+from spikelab.cli import cli
+
+INTRODUCTION = """\
+# The command line
+
+Every command has `--help`, which says what this page says: the page is written from the commands by
+`python -m docs._generate.commands docs/commands.md`. An option that may be repeated is given once for each value:
+`--set snr_min=8 --set fr_min=0.1`. What [settings](configuration.md) there are, and what they mean, is a page of its own.
+
+| I want to | command |
+|---|---|
+| see what works on this machine | [`doctor`](#spikelab-doctor) |
+| try it on data with known neurons | [`demo`](#spikelab-demo) |
+| see what is in a file | [`inspect`](#spikelab-inspect) |
+| sort recordings | [`sort`](#spikelab-sort) |
+| sort many of them, on workers or a cluster | [`batch`](#spikelab-batch), [`status`](#spikelab-status) |
+| see or keep the settings | [`show-config`](#spikelab-show-config) |
+| go on in Phy, NWB, SpikeInterface, MATLAB, and come back | [`export`](#spikelab-export), [`import`](#spikelab-import) |
+
+## Exit codes
+
+| code | |
+|---|---|
+| 0 | done |
+| 1 | an error that is none of those below |
+| 2 | the command or an option was not understood; of `batch`: the list has faults |
+| 3 | bad input: a file that is missing or damaged, a setting that is impossible |
+| 10 | the recording cannot be sorted, because it is silent or all channels are bad |
+| 11 | the machine: no sorter, GPU, container, or folder; nothing else would run either |
+| 12 | memory, disk or time ran out |
+| 130 | interrupted; the same command continues |
+| 129, 143 | ended by a batch system or a closed terminal; the same command continues |
+
+Of several failures the gravest counts. [Failures](failures.md) has them all. Progress and the log go to stderr, what a
+command has found to stdout, so `spikelab inspect plate.raw.h5 > plate.txt` keeps what one wants to keep.
+"""
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "sort": (
+        "spikelab sort culture.raw.h5 --sorter rt_sort",
+        "spikelab sort plate.raw.h5 --sorter rt_sort --stream all --set on_failure=skip",
+        "spikelab sort day1.raw.h5 day2.raw.h5 --config run.toml --results results",
+    ),
+    "export": (
+        "spikelab export sorted_rt_sort_culture --to phy",
+        "spikelab export sorted_rt_sort_culture culture.nwb --to nwb --units all",
+    ),
+    "import": ("spikelab import sorted_rt_sort_culture --from phy sorted_rt_sort_culture/export/phy",),
+    "batch": ("spikelab batch plates.toml --workers 2", "spikelab batch plates.toml --plan plan"),
+    "sort-one": ("spikelab sort-one plan/jobs/00000.toml",),
+    "status": ("spikelab status results",),
+    "demo": ("spikelab demo --duration 30",),
+    "inspect": ("spikelab inspect culture.raw.h5 --picture electrodes.png",),
+    "doctor": ("spikelab doctor",),
+    "show-config": ("spikelab show-config --sorter rt_sort --set snr_min=4 > run.toml",),
+}
+"""A test gives them to the commands, which parse them."""
+
+
+def render_markdown() -> str:
+    """Write the page as Markdown."""
+    parts = [INTRODUCTION]
+    with click.Context(cli, info_name="spikelab", **cli.context_settings) as context:
+        for name in cli.list_commands(context):
+            command = cli.get_command(context, name)
+            if command is not None and not command.hidden:
+                parts.append(_section(name, command, context))
+    return "\n".join(parts)
+
+
+def _section(name: str, command: click.Command, parent: click.Context) -> str:
+    context = click.Context(command, parent=parent, info_name=name)
+    usage = " ".join(["spikelab", name, *command.collect_usage_pieces(context)])
+    records = [option.get_help_record(context) for option in command.params if isinstance(option, click.Option)]
+    rows = [f"| `{names}` | {_cell(words)} |" for names, words in filter(None, records)]
+    examples = EXAMPLES.get(name, ())
+    return "\n".join(
+        [
+            f"## spikelab {name}",
+            "",
+            *(_cell(line) for line in (command.help or "").splitlines()),
+            "",
+            *("```text", usage, "```", ""),
+            *(("| option | |", "|---|---|", *rows, "") if rows else ()),
+            *(("For example:", "", "```text", *examples, "```", "") if examples else ()),
+        ]
+    )
+
+
+def _cell(text: str) -> str:
+    """Escape what Markdown and its tables would take for markup."""
+    return text.replace("|", r"\|").replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_")
+
+
+if __name__ == "__main__":
+    write_page(render_markdown())

@@ -12,7 +12,7 @@ INTRODUCTION = """\
 
 Every command has `--help`, which says what this page says: the page is written from the commands by
 `python -m docs._generate.commands docs/commands.md`. An option that may be repeated is given once for each value:
-`--set snr_min=8 --set fr_min=0.1`. What [settings](configuration.md) there are, and what they mean, is a page of its own.
+`--set snr_min=8 --set fr_min=0.1`. The [settings](configuration.md) have a page of their own.
 
 | I want to | command |
 |---|---|
@@ -22,7 +22,7 @@ Every command has `--help`, which says what this page says: the page is written 
 | sort recordings | [`sort`](#spikelab-sort) |
 | sort many of them, on workers or a cluster | [`batch`](#spikelab-batch), [`status`](#spikelab-status) |
 | see or keep the settings | [`show-config`](#spikelab-show-config) |
-| go on in Phy, NWB, SpikeInterface, MATLAB, and come back | [`export`](#spikelab-export), [`import`](#spikelab-import) |
+| go on in Phy, NWB or MATLAB, and come back | [`export`](#spikelab-export), [`import`](#spikelab-import) |
 
 ## Exit codes
 

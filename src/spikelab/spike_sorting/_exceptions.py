@@ -98,7 +98,20 @@ class ResourceSortFailure(SpikeSortingClassifiedError):  # noqa: N818  a publish
 
 @_with_attributes
 class InsufficientActivityError(BiologicalSortFailure):
-    """The recording has too little spiking activity to be sorted."""
+    """The recording has too little spiking activity to be sorted.
+
+    Every sorter fails in another way on a recording that is all but silent:
+
+    - Kilosort2 starts CUDA kernels whose grid has no size, as there are next to no templates or spikes in a batch.
+      Older GPUs let that pass; those of compute capability 12 and later answer ``invalid configuration argument``.
+      The same words in an active recording are no silence, so its log is read: crossings, templates, spikes per batch.
+    - Kilosort4 gives its clustering less than that can take: an empty matrix to ``TruncatedSVD``, or fewer spikes than
+      clusters to ``KMeans`` (``n_samples=2 should be >= n_clusters=6``).
+    - RT-Sort finds no sequence of spikes that travels across electrodes often enough.
+    - Any sorter may return no units at all, which is treated alike.
+
+    A wrong gain, number type or channel map looks the same to a sorter: look at the traces first.
+    """
 
     sorter: str = _about('The sorter that failed, for example ``"kilosort2"``.')
     threshold_crossings: int | None = _about("Kilosort2: threshold crossings found.", default=None)
@@ -111,7 +124,11 @@ class InsufficientActivityError(BiologicalSortFailure):
 
 @_with_attributes
 class NoGoodChannelsError(BiologicalSortFailure):
-    """The sorter flagged every channel as bad; there may be signal, but none that passes its check."""
+    """The sorter flagged every channel as bad; there may be signal, but none that passes its check.
+
+    Kilosort2 drops channels that fire less often than ``minfr_goodchannels`` (0.1 Hz), which in a slow culture are all
+    of them; with 0 it keeps them. That is not silence, and so no :class:`InsufficientActivityError`.
+    """
 
     sorter: str = _about("The sorter that failed.")
     total_channels: int | None = _about("Channels of the recording.", default=None)
@@ -121,7 +138,11 @@ class NoGoodChannelsError(BiologicalSortFailure):
 
 @_with_attributes
 class SaturatedSignalError(BiologicalSortFailure):
-    """The recording is flat or on a rail on all channels: a fault of the acquisition rather than silence."""
+    """The recording is flat or on a rail on all channels: a fault of the acquisition rather than silence.
+
+    Loose electrodes, no fluid, an amplifier that was off, a file that never got data. A sorter's log cannot tell this
+    from silence; spikelab looks at the traces before the sorter sees them, and raises this by itself.
+    """
 
     channels_saturated: int | None = _about("Channels found flat or saturated.", default=None)
     total_channels: int | None = _about("Channels of the recording.", default=None)
@@ -129,14 +150,23 @@ class SaturatedSignalError(BiologicalSortFailure):
 
 @_with_attributes
 class EmptyWaveformMetricsError(BiologicalSortFailure, ValueError):
-    """SNR or normalised standard deviation was asked for, but there are neither stored values nor raw data."""
+    """SNR or normalised standard deviation was asked for, but there are neither stored values nor raw data.
+
+    Trying again does not help: the ``SpikeData`` comes from where no waveforms were extracted. It is a ``ValueError``
+    too, for scripts that catch that.
+    """
 
     metric_name: str | None = _about("The metric that could not be computed.", default=None)
 
 
 @_with_attributes
 class HDF5PluginMissingError(EnvironmentSortFailure):
-    """The HDF5 filter plugin that the recording needs is missing, or the plugin path is wrong."""
+    """The HDF5 filter plugin that the recording needs is missing, or the plugin path is wrong.
+
+    Whoever keeps the machine has to put the vendor's plugin, made for this system, into a folder and name that folder
+    with ``hdf5_plugin_path``, or in the environment as ``HDF5_PLUGIN_PATH`` before Python starts. An inherited variable
+    that names a folder which is not there fails in the same way.
+    """
 
     configured_path: str | Path | None = _about("``HDF5_PLUGIN_PATH`` at the time of the failure.", default=None)
 
@@ -153,7 +183,11 @@ class DockerEnvironmentError(EnvironmentSortFailure):
 
 @_with_attributes
 class ModelLoadingError(EnvironmentSortFailure):
-    """The detection model could not be loaded: folder missing, weights corrupt, wrong shape, no PyTorch."""
+    """The detection model could not be loaded: folder missing, weights corrupt, wrong shape, no PyTorch.
+
+    A folder of a model has ``init_dict.json``, the shape of the network, and ``state_dict.pt``, its weights, and the
+    two have to agree. PyTorch is only needed on a GPU.
+    """
 
     sorter: str = _about("The sorter whose model it is.", default="rt_sort")
     model_path: str | Path | None = _about("The path that was tried.", default=None)
@@ -194,7 +228,11 @@ class ConcurrentSortError(EnvironmentSortFailure):
 
 @_with_attributes
 class GPUOutOfMemoryError(ResourceSortFailure):
-    """The sorter ran out of GPU memory: reduce the batch, shorten the recording or use a larger GPU."""
+    """The sorter ran out of GPU memory: reduce the batch, shorten the recording or use a larger GPU.
+
+    Recognised in PyTorch's ``CUDA out of memory`` and in Kilosort2's log (``CUDA_ERROR_OUT_OF_MEMORY``). The same
+    command unchanged fails again, so half the batch was tried, ``resource_retries`` times, before this is raised.
+    """
 
     sorter: str = _about("The sorter that failed.")
     log_path: str | Path | None = _about(_LOG, default=None)

@@ -61,6 +61,14 @@ def sort_recording(
     SortBatchError
         For several recordings, after all that could be sorted were: its ``results`` hold what succeeded.
 
+    Notes
+    -----
+    Each results folder has the curated units as ``sorted_spikedata_curated.npz`` and ``.pkl``; with ``save_raw_pkl``
+    also all units, as ``sorted_spikedata.npz`` and ``.pkl``.
+
+    ``hdf5_plugin_path`` is put into ``os.environ["HDF5_PLUGIN_PATH"]`` before any recording is loaded, whichever the
+    sorter. Compressed Maxwell files need it.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -109,6 +117,12 @@ def sort_multistream(
         If a stream is not in the recording, or a keyword is given that is set for each stream.
     SortBatchError
         If streams failed; its ``results`` maps each stream to its list.
+
+    Notes
+    -----
+    Streams are checked before anything is sorted, in every format that names its streams. Of a folder the files must
+    agree in the channels and the sampling rate of each stream (ValueError otherwise); other names or places of channels
+    are warned of.
 
     Examples
     --------

@@ -48,6 +48,9 @@ class Source(NamedTuple):
 def classify_ks2_failure(output_folder: str | Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
     """Return a classified exception for a Kilosort2 failure, or None.
 
+    Environment is tried before resource, and resource before biology: trouble with the machine happens on any
+    recording, and what it leaves in the log would look like silence as well.
+
     Parameters
     ----------
     output_folder : path
@@ -58,13 +61,16 @@ def classify_ks2_failure(output_folder: str | Path, exc: BaseException) -> Spike
     Returns
     -------
     error : SpikeSortingClassifiedError or None
-        Environment is tried before resource, and resource before biology; None where nothing is recognised.
+        None where nothing is recognised.
     """
     return classify_failure("kilosort2", output_folder, exc)
 
 
 def classify_ks4_failure(output_folder: str | Path, exc: BaseException) -> SpikeSortingClassifiedError | None:
-    """Return a classified exception for a Kilosort4 failure, or None; see :func:`classify_ks2_failure`."""
+    """Return a classified exception for a Kilosort4 failure, or None; see :func:`classify_ks2_failure`.
+
+    Kilosort4 does not say that all channels are bad, so of biology there is :class:`.InsufficientActivityError` alone.
+    """
     return classify_failure("kilosort4", output_folder, exc)
 
 

@@ -158,7 +158,11 @@ class SorterConfig:
 @settings_group
 @dataclass
 class RTSortConfig:
-    """RT-Sort (van der Molen, Lim et al. 2024, doi:10.1371/journal.pone.0312438), where it is the sorter."""
+    """RT-Sort (van der Molen, Lim et al. 2024, doi:10.1371/journal.pone.0312438), where it is the sorter.
+
+    To learn takes most of the time: ``detection_window_s`` learns from the beginning alone and sorts all. Memory hardly
+    grows with the length of either. What was learnt is applied to another recording with ``model_path``.
+    """
 
     model_path: AnyPath | None = option(
         None,
@@ -210,7 +214,12 @@ class RTSortConfig:
 @settings_group
 @dataclass
 class WaveformConfig:
-    """Waveforms, templates and the metrics computed from them."""
+    """Waveforms, templates and the metrics computed from them.
+
+    With ``streaming`` memory grows with the templates and not with the spikes. Without it the averaged waveforms of all
+    units stay in memory: of 400 units, 1018 channels and 300 waveforms each, 40 GB. ``save_waveform_files`` takes as
+    much disk; :func:`.sort_recording` writes these files where they stay (``delete_inter=False``) or are read.
+    """
 
     ms_before: float = option(2.0, "Template window before the peak.", POSITIVE, "ms", flat="waveforms_ms_before")
     ms_after: float = option(2.0, "Template window after the peak.", POSITIVE, "ms", flat="waveforms_ms_after")

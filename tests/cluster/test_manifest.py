@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from simulated import FS
+from spikelab.spike_sorting.batch.jobfile import read_job, write_job
 from spikelab.spike_sorting.batch.manifest import ManifestError, jobs_from_entries, read_manifest
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
 
@@ -153,3 +154,85 @@ def test_a_fault_of_the_defaults_is_told_once_and_settings_are_shared(folder: Pa
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["[defaults], config"]
     first, second = jobs_from_entries(entries, {"sorter": "threshold", "config": {"snr_min": 7}})
     assert first.config is second.config
+
+
+# ---- further columns ----
+
+COLUMNS = "file,stream,sorter,condition,Day,dose,chip\n"
+
+
+def test_further_columns_are_noted_of_their_recordings(folder: Path) -> None:
+    (folder / "list.csv").write_text(
+        COLUMNS + "plate.raw.h5,well000,threshold,=control,7,0.5,007\nplate.raw.h5,well001,threshold,drug A,14,1,008\n"
+        "plate.raw.h5,well002,threshold,,,,\n",
+        encoding="utf-8",
+    )
+    first, second, third = read_manifest(folder / "list.csv")
+    assert first.metadata == {"condition": "=control", "Day": 7, "dose": 0.5, "chip": "007"}
+    assert second.metadata == {"condition": "drug A", "Day": 14, "dose": 1.0, "chip": "008"}
+    assert third.metadata == {}
+
+
+def test_the_same_in_toml_and_python(folder: Path) -> None:
+    text = """
+        [defaults]
+        sorter = "threshold"
+        line = "KOLF"
+        [[recording]]
+        file = "day1.raw.h5"
+        plated = 2026-03-01
+        line = "WTC"
+        [[recording]]
+        file = "day2.raw.h5"
+        control = true
+        """
+    first, second = read_manifest(manifest(folder, text))
+    assert first.metadata == {"line": "WTC", "plated": "2026-03-01"}
+    assert second.metadata == {"line": "KOLF", "control": True}
+    (job,) = jobs_from_entries([{"file": folder / "day1.raw.h5", "sorter": "threshold", "day": 3}])
+    assert job.metadata == {"day": 3}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("steam", r"column 'steam': did you mean 'stream'\?"),
+        ("Results ", r"^$"),
+        ("intermediates", "did you mean 'intermediate'"),
+        ("snr_min", r"column 'snr_min': is a setting, which belongs into config: snr_min=\.\.\."),
+        ("snr_mim", "did you mean the setting 'snr_min'"),
+        ("fs_Hz", "is a name that the results use for something else"),
+        ("x" * 61, "expected a printable name of at most 60 letters"),
+        ("\x1b[31m", "expected a printable name"),
+        *((name, "^$") for name in ("day", "strain", "line", "group", "well", "date", "notes", "=A1", "<script>")),
+    ],
+)
+def test_a_column_that_may_be_a_slip_is_told_once(folder: Path, column: str, message: str) -> None:
+    (folder / "list.csv").write_text(
+        f"file,sorter,{column}\nday1.raw.h5,threshold,1\nday2.raw.h5,threshold,2\n", encoding="utf-8"
+    )
+    if message == "^$":
+        assert len(read_manifest(folder / "list.csv")) == 2
+        return
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_manifest(folder / "list.csv")
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [("[1]", "got \\[1\\]"), ("nan", "finite"), ("{ a = 1 }", "text, a number or a date")]
+)
+def test_a_note_is_a_text_a_number_or_a_date(folder: Path, value: str, message: str) -> None:
+    text = f'[[recording]]\nfile = "day1.raw.h5"\nsorter = "threshold"\ncondition = {value}\n'
+    with pytest.raises(ManifestError, match=rf"entry 1 \(day1.raw.h5\), condition: .*{message}"):
+        read_manifest(manifest(folder, text))
+
+
+def test_notes_are_in_job_files(folder: Path) -> None:
+    (job,) = jobs_from_entries([{"file": folder / "day1.raw.h5", "sorter": "threshold", "day": 3, "drug": "a\n'\"b"}])
+    write_job(job, folder / "job.toml")
+    assert read_job(folder / "job.toml").metadata == {"day": 3, "drug": "a\n'\"b"}
+    text = (folder / "job.toml").read_text(encoding="utf-8")
+    (folder / "job.toml").write_text(text.replace("day = 3", "fs_Hz = 3"), encoding="utf-8")
+    with pytest.raises(ValueError, match="'fs_Hz' in 'metadata': is a name that the results use"):
+        read_job(folder / "job.toml")

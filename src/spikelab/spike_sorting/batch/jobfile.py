@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from spikelab.spike_sorting.batch.columns import TAKEN, further_columns, value_fault
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 from spikelab.spike_sorting.settings.validation import validate_config
@@ -31,7 +32,8 @@ def write_job(job: Job, path: Path) -> None:
             raise ValueError(f"{printable(str(named))} is no UTF-8, and cannot be written into a job file: rename it")
     paths = (job.recording_input.absolute(), job.results, job.intermediate)
     content = {"name": job.name, **dict(zip(PATHS, map(str, paths), strict=True))}
-    files.write_text(path, tomli_w.dumps({**content, "config": tomllib.loads(config_to_toml(job.config))}))
+    noted = {"metadata": dict(job.metadata)} if job.metadata else {}
+    files.write_text(path, tomli_w.dumps({**content, **noted, "config": tomllib.loads(config_to_toml(job.config))}))
 
 
 def read_job(path: Path) -> Job:
@@ -41,6 +43,7 @@ def read_job(path: Path) -> Job:
         for key in ("name", *PATHS):
             _require(key, content, str, "a text")
         _require("config", content, dict, "a table of settings")
+        _require("metadata", {"metadata": {}} | content, dict, "a table of what is noted of the recording")
         config = config_from_toml(tomli_w.dumps(content["config"]) + "\n")
         validate_config(config)
     except FileNotFoundError:
@@ -48,7 +51,17 @@ def read_job(path: Path) -> Job:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no job file: {error}. spikelab batch --plan writes them") from error
     folders = [path.absolute().parent / content[key] for key in PATHS]
-    return Job(folders[0], content["name"], config, *folders[1:])
+    recording, results, intermediate = folders
+    return Job(recording, content["name"], config, results, intermediate, _noted(path, content.get("metadata", {})))
+
+
+def _noted(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Check what a job file notes of its recording, which results keep beside their own names."""
+    for name, value in metadata.items():
+        if name in TAKEN or (fault := value_fault(value)):
+            fault = "is a name that the results use for something else" if name in TAKEN else fault
+            raise ValueError(f"{path} is no job file: {name!r} in 'metadata': {fault}")
+    return further_columns(metadata, ())
 
 
 def _require(key: str, content: dict[str, Any], kind: type, expected: str) -> None:

@@ -1,7 +1,8 @@
 """Read the list of a batch: recordings, sorters, settings and folders. Nothing is started.
 
 A TOML file has a table ``[defaults]`` and a table ``[[recording]]`` for each entry; a CSV file has a row for each entry
-and the same keys as columns. All faults of a file are reported together, each with its entry and key.
+and the same keys as columns. Further keys and columns are what people note of a recording: condition, line, day. All
+faults of a file are reported together, each with its entry and key.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.batch.columns import column_fault, further_columns, typed, value_fault
 from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs, require_sorter
 from spikelab.spike_sorting.settings.keywords import suggestion
@@ -193,11 +195,18 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[st
     header, *filled = read_rows(path, A_LIST) or [Row(0, [])]
     columns = [known_name(name, KEYS) for name in header.cells]
     problems = [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
+    further = [name for name in dict.fromkeys(columns) if name and name not in KEYS]
+    faults_of = {name: column_fault(name, KEYS) for name in further}
+    problems += [f"column {brief(name)}: {fault}" for name, fault in faults_of.items() if fault]
     entries = []
     for number, row in enumerate(filled, start=1):
         entry, faults = _parse_row(columns, row.cells)
         problems += [f"entry {number}, line {row.line}{fault}" for fault in faults]
         entries.append(entry)
+    for name in further:
+        for entry, value in zip(entries, typed([entry.pop(name, "") for entry in entries]), strict=True):
+            if value != "" and not faults_of[name]:
+                entry[name] = value
     return {}, entries, problems
 
 
@@ -231,7 +240,7 @@ def _plan(
     defaults: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], folder: Path, problems: list[str], source: str
 ) -> list[Job]:
     found = _Problems(list(problems))
-    found.found += _unknown_keys("[defaults]", defaults, DEFAULTS)
+    found.found += _faults_of_columns("[defaults]", defaults, DEFAULTS)
     if not entries and not found.found:
         found.found.append("there is no [[recording]] in it")
     requests: list[_Request] = []
@@ -239,7 +248,7 @@ def _plan(
     for number, entry in enumerate(entries, start=1):
         named = entry.get("file", "without a file")
         name = f"entry {number} ({shortened(named) if isinstance(named, str) else brief(named)})"
-        found.found += _unknown_keys(name, entry, KEYS)
+        found.found += _faults_of_columns(name, entry, KEYS)
         merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
         planned = _Entry(name, merged, frozenset(entry), folder)
         if _has_right_types(planned, found):
@@ -251,13 +260,11 @@ def _plan(
     return jobs
 
 
-def _unknown_keys(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:
-    return [
-        f"{name}, {shortened(key)}: unknown key{suggestion(key, known)}; there are {', '.join(known)}, "
-        "and settings such as snr_min belong into config"
-        for key in values
-        if key not in known
-    ]
+def _faults_of_columns(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:
+    """Check the keys that are none of ours: each is a note on the recording, with a name and a value of its own."""
+    further = [key for key in values if key not in known]
+    faults = {key: column_fault(key, known) or value_fault(values[key]) for key in further}
+    return [f"{name}, {shortened(key)}: {fault}" for key, fault in faults.items() if fault]
 
 
 def _has_right_types(entry: _Entry, problems: _Problems) -> bool:
@@ -386,6 +393,7 @@ def _jobs(requests: Sequence[_Request], problems: _Problems) -> list[Job]:
         [request.own_folder("results") for request in requests],
         intermediate_parents=[request.folder("intermediate") for request in requests],
         results_parents=[request.folder("results") for request in requests],
+        metadata=[further_columns(request.entry.values, KEYS) for request in requests],
         checked=True,
     )
     for key in ("results", "intermediate"):

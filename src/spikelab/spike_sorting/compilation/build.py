@@ -11,12 +11,18 @@ from spikelab.spikedata import SpikeData
 from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spikelab.spike_sorting.data import BinaryRecording, Epoch, SpikeTrains, Waveforms
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig, WaveformConfig
 
 
 def build_spikedata(
-    recording: BinaryRecording, waveforms: Waveforms, config: SortingPipelineConfig, trains: SpikeTrains | None = None
+    recording: BinaryRecording,
+    waveforms: Waveforms,
+    config: SortingPipelineConfig,
+    trains: SpikeTrains | None = None,
+    noted: Mapping[str, Any] | None = None,
 ) -> SpikeData:
     """Build the ``SpikeData`` of all units on the clock of the (concatenated) recording.
 
@@ -36,7 +42,7 @@ def build_spikedata(
     ``ms``, the same time on the file's clock, ``clock_s``, the date at which that clock shows 0, ``zero``, and how much
     time passes on it for each second by the sampling rate, ``scale``); with several epochs rec_chunks_frames,
     rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files source_files, those of which nothing was
-    kept included.
+    kept included. What a list of recordings has `noted` of this one, such as its condition, is beside these.
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
@@ -48,7 +54,7 @@ def build_spikedata(
         N=waveforms.n_units,
         length=recording.n_samples * 1000.0 / fs,
         neuron_attributes=attributes,
-        metadata=_metadata(recording, waveforms),
+        metadata=_metadata(recording, waveforms) | _own_texts(noted or {}),
     )
 
 
@@ -155,6 +161,10 @@ def _epoch_table(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:
         table["rec_chunks_ms"] = [[e.start_frame * 1000.0 / fs, e.end_frame * 1000.0 / fs] for e in epochs]
         table["rec_chunk_names"] = [epoch.name for epoch in epochs]
         table["rec_chunk_source_files"] = [epoch.source_file for epoch in epochs]
-    # JSON makes every text an object of its own: pickles of equal tables are equal byte by byte.
-    jsonable: dict[str, Any] = json.loads(json.dumps(table))
+    return _own_texts(table)
+
+
+def _own_texts(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Make every text an object of its own, as JSON does: pickles of equal tables are equal byte by byte."""
+    jsonable: dict[str, Any] = json.loads(json.dumps(dict(table)))
     return jsonable

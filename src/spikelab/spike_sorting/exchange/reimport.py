@@ -137,7 +137,7 @@ def _measure(results: Results, new: list[NewUnit], folder: Path, recording: AnyP
             total_memory=max(1, for_work(execution.total_memory)),
         )
         del binary  # with its memory map, which would keep the file
-        return build_spikedata(results.recording, waveforms, results.config)
+        return build_spikedata(results.recording, waveforms, results.config, noted=results.record.get("metadata"))
 
 
 def _seed(results: Results) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +29,8 @@ class Job:
     config: SortingPipelineConfig
     results: Path
     intermediate: Path
+    # What a list of recordings says of the recording besides, such as its condition, in values of JSON.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def as_list(recording_files: Any) -> list[Any]:
@@ -45,11 +47,13 @@ def plan_jobs(
     *,
     intermediate_parents: Sequence[Path | None] | None = None,
     results_parents: Sequence[Path | None] | None = None,
+    metadata: Sequence[Mapping[str, Any]] | None = None,
     checked: bool = False,
 ) -> list[Job]:
     """Give every input its folders: those given, or folders in the given parents, or beside the recording.
 
-    `checked`: the caller checks recordings, and whether a recording or a folder is given twice.
+    `metadata`: what is noted of each input. `checked`: the caller checks recordings, and whether a recording or a
+    folder is given twice.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def plan_jobs(
         intermediate = given_intermediate[i] or (parents_of_intermediate[i] or beside) / f"inter_{sorter}_{names[i]}"
         if results == intermediate:
             intermediate = results / "intermediate"
-        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute()))
+        noted = {} if metadata is None else metadata[i]
+        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute(), noted))
     if not checked:
         _reject_shared_folders(jobs)
     return jobs

@@ -47,6 +47,7 @@ TYPES: dict[str, Any] = {
     "host": dict | None,
     "process": dict | None,
     "error": dict | None,
+    "metadata": dict | None,
 }
 
 
@@ -65,6 +66,7 @@ class RunRecord:
     recording_input: str | None  # relative to the results folder, like `intermediate`; None of a recording in memory
     intermediate: str
     earlier_runs: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, Any] | None = None  # what a list of recordings says of this one besides
     sorter: str | None = None
     versions: dict[str, str] | None = None
     stage: str | None = None  # that runs now
@@ -88,6 +90,7 @@ class RunRecord:
             host={"system": platform.platform(), "machine": platform.machine(), "node": platform.node()},
             recording_input=_relative(given, job.results) if isinstance(given, Path) else None,
             intermediate=_relative(job.intermediate, job.results),
+            metadata=dict(job.metadata) or None,
         )
 
     def add(self, stage: str, result: StageResult[Any]) -> None:

@@ -90,7 +90,8 @@ class Results:
         """All units of the sort."""
         from spikelab.spike_sorting.compilation import build_spikedata
 
-        units = build_spikedata(self.recording, self.waveforms, self.config, self.trains)
+        noted = self.record.get("metadata")
+        units = build_spikedata(self.recording, self.waveforms, self.config, self.trains, noted)
         if not self.config.waveform.si_quality_metrics:
             return units
         return quality.with_quality(units, quality.stored_quality(self.folder, self.run_id("waveforms")))

@@ -284,6 +284,7 @@ def context_of(
         intermediate=job.intermediate,
         fingerprint=fingerprint(job.recording_input, leave_out=(job.results, job.intermediate)),
         wanted_memory=parse_memory(job.config.execution.total_memory),
+        metadata=job.metadata,
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.stages.checksums import record_files, recorded_files
 from spikelab.spike_sorting.stages.manifest import Key
+from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,8 @@ def compilation_stage(
         return {"files": len(written)}
 
     settings = context.settings("compilation") | context.settings("waveform", only=WAVEFORM_SETTINGS)
+    if context.metadata:
+        settings["metadata"] = plain(context.metadata)
     inputs = {"curation": curation.run_id} | ({} if quality is None else {"quality_metrics": quality.run_id})
     return context.store.load_or_run(
         Key(NAME, settings, inputs, context.forced_by("recompile_single_recording")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.backends.base import SorterBackend
@@ -30,6 +31,7 @@ class Context:
     fingerprint: str  # identity of the input: the root of all keys
     sorts: bool = True  # whether the sorter will run
     wanted_memory: int = 0  # total_memory as the user gave it, in bytes; `config` has no more than this machine
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # what a list says of the recording, for its units
 
     @property
     def traces_path(self) -> Path:

@@ -27,7 +27,7 @@ def all_units(
     """Build one ``SpikeData`` of all units from the artifacts; it is not stored."""
     from spikelab.spike_sorting.compilation import build_spikedata
 
-    return build_spikedata(recording.value, waveforms.value, context.config, sorting.value)
+    return build_spikedata(recording.value, waveforms.value, context.config, sorting.value, context.metadata)
 
 
 def curation_stage(

@@ -166,11 +166,13 @@ class Found:
 
 
 def refined(
-    monkeypatch: pytest.MonkeyPatch, values: list[float], missed: tuple[list[float], ...] = (), **parameters: Any
-) -> tuple[Found, list[Any]]:
+    monkeypatch: pytest.MonkeyPatch, values: list[float], missed: tuple[list[float], ...] = (),
+    divided: tuple[int, ...] = (), **parameters: Any,
+) -> tuple[Found, list[Any]]:  # fmt: skip
     """Sequences from groups of some values, and what each round was given and described: no two are one neuron.
 
-    Each round learns a mean that is larger by one. After it, groups of the values `missed` are found.
+    Each round learns a mean that is larger by one. After it, groups of the values `missed` are found, and in the rounds
+    `divided` the last unit becomes two.
     """
     rounds: list[Any] = []
     made, left = learner(**parameters), list(missed)
@@ -185,6 +187,15 @@ def refined(
             frames=[np.array([int(count)]) for count in bank.counts],
             examples=list(bank.means.max(axis=(1, 2))), channels=[None] * n,
         )  # fmt: skip
+
+    def divide(units: Any, merged: np.ndarray, least: int, seed: int) -> np.ndarray:
+        assert (least, seed) == (10, 0)
+        tables = (units.means, units.counts, units.scales, units.frames, units.examples, units.channels)
+        if sum(isinstance(entry, tuple) for entry in rounds) in divided:
+            for table in tables:
+                table.append(table[-1])
+            return np.append(merged, len(units.means) - 1)
+        return merged
 
     def described(means: np.ndarray, counts: np.ndarray, scales: list[Any], frames: list[Any], peaks: Any) -> Found:
         assert len(peaks) == 1
@@ -213,6 +224,7 @@ def refined(
     monkeypatch.setattr(detect, "match", lambda *args: "spikes")
     monkeypatch.setattr(detect, "join_following", lambda units, left: left)
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
+    monkeypatch.setattr(detect, "divide", divide)
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
     monkeypatch.setattr(detect, "build_bank", bank_of)
     counts = np.arange(1.0, len(values) + 1)
@@ -239,6 +251,14 @@ def test_rounds_go_on_while_groups_are_missed_but_not_for_ever(monkeypatch: pyte
     assert refined(monkeypatch, [1, 20, 20], ([30], [40]))[0].values == [32, 41]
     assert refined(monkeypatch, [1, 20, 20, 20], ([], [40]))[0].values == [23, 41]
     assert refined(monkeypatch, [1, 20, 20, 20, 20], ([], [40], [50], [60]))[0].values == [24, 42, 51]
+
+
+def test_what_is_divided_is_matched_and_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first unit of each round is merged; in the last round none is divided."""
+    assert refined(monkeypatch, [1, 20, 30], divided=(1,))[0].values == [32, 32]
+    assert refined(monkeypatch, [20, 20, 20, 30], divided=(2,))[0].values == [33, 33]
+    assert refined(monkeypatch, [20, 20, 20, 20, 30], divided=(3,))[0].values == [22, 22, 32]
+    assert refined(monkeypatch, [1, 20, 30], divided=(1, 2, 3, 4))[0].values == [34, 34]
 
 
 def test_where_nothing_is_left_of_the_groups_there_is_no_sequence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -457,7 +457,7 @@ class TestUnits:
         correlation[0, 1] = correlation[1, 0] = 0.6
         noise = replace(white(4), sigma=np.array([1, 2, 3, 4], np.float32), correlation=correlation)
         units = units_of(learnt, noise=noise)
-        found = units._features(0, np.array([0, 1]), 1)
+        found = units.features(0, np.array([0, 1]), 1)
         windows = learnt.examples[0][:, [2, 0]] / np.array([1, 2])[:, None]  # where channels 0 and 1 are listed
         values, vectors = np.linalg.eigh(np.array([[1.02, 0.6], [0.6, 1.02]]))
         root = vectors @ np.diag(values**-0.5) @ vectors.T

@@ -6,7 +6,7 @@
     events       codetections around root electrodes
     clustering   groups of events of one root by their waveforms
     merging      groups that cannot be distinguished are one
-    waveforms    in rounds: match, learn waveforms, merge groups of one neuron, drop noise
+    waveforms    in rounds: match, learn waveforms, merge groups of one neuron, divide those of two, drop noise
     missing      after each round: groups of events that nothing has explained join in
     sequences    what is left
 """
@@ -38,6 +38,7 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
     group_events,
     temporal_components,
 )
+from spikelab.spike_sorting.rt_sort.learning.dividing import LEAST_DIVIDED, divide
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning.following import join_following
 from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     Spikes = NDArray[np.void]
 
 logger = logging.getLogger(__name__)
-N_ROUNDS, MOST_ROUNDS = 2, 4  # at least, and while matching leaves what is a neuron
+N_ROUNDS, MOST_ROUNDS = 2, 4  # at least, and while matching leaves what is a neuron, or gives it to another
 READS = 8  # chunks of the network that are read at a time
 SCALING_MS = 50.0
 CHECK_FIRST = (
@@ -278,7 +279,11 @@ class Learner:
             bank = self._bank(means, counts, versions)
             release()
             spikes = match(self.traces, bank, self.parts, self.n_jobs)
-            means, counts, sequences, versions = self._neurons(self._units(bank, spikes, peaks), peaks)
+            units = self._units(bank, spikes, peaks)
+            left = merged = join_following(units, merge_units(units))
+            if number < MOST_ROUNDS:  # what is divided is learnt in the next round
+                left = divide(units, merged, max(LEAST_DIVIDED, self.parameters.min_seq_spikes_n), self.seed)
+            means, counts, sequences, versions = self._neurons(units, left, peaks)
             logger.info("RT-Sort, round %d: %d sequences", number, len(counts))
             if number == MOST_ROUNDS:
                 break
@@ -286,7 +291,7 @@ class Learner:
                 more, n_more = self._overlooked(self._bank(means, counts, versions), peaks)
             else:
                 *_, more, n_more = self._missing(bank, spikes, self.parts, peaks)
-            if number >= N_ROUNDS and not len(n_more):
+            if number >= N_ROUNDS and not len(n_more) and len(left) == len(merged):
                 break
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
             versions = versions.plus([denoise(mean, n, self.noise) for mean, n in zip(more, n_more, strict=True)])
@@ -318,9 +323,10 @@ class Learner:
             find_root(channels, waveform, self.noise.sigma, self.before, self.reach, self.parameters)[1] - self.before
         )
 
-    def _neurons(self, units: Units, peaks: Peaks) -> tuple[FloatArray, NDArray[np.float64], Sequences, Versions]:
-        """Merge units, leave out those that are too weak or noise, and describe the others and their paths."""
-        left = join_following(units, merge_units(units))
+    def _neurons(
+        self, units: Units, left: IntArray, peaks: Peaks
+    ) -> tuple[FloatArray, NDArray[np.float64], Sequences, Versions]:
+        """Leave out of the units in `left` those that are too weak or noise; describe the others and their paths."""
         means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
         counts = np.array([units.counts[u] for u in left])
         bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)

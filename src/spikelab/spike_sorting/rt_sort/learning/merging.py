@@ -143,6 +143,12 @@ class Units:
         self.alive = np.ones(len(self.means), dtype=bool)
         self.peaks = peaks
 
+    def like(self, learnt: Learnt) -> Units:
+        """Make units of others in the same recording."""
+        return Units(
+            learnt, self.noise, self.components, self.origin, self.sampling_frequency, self.parameters, self.peaks
+        )
+
     def near(self, i: int, j: int) -> bool:
         """Test whether the main channel of either is a large one of the other."""
         return bool(self.channels[j][0] in self.channels[i] or self.channels[i][0] in self.channels[j])
@@ -163,7 +169,7 @@ class Units:
             return far
         if pair.cosine < self.parameters.merge_similarity or not self.tolerated(i, j, pair.lag):
             return Evidence(-np.inf, pair.lag)
-        first, second = self._features(i, common, 0), self._features(j, common, pair.lag)
+        first, second = self.features(i, common, 0), self.features(j, common, pair.lag)
         times = self.example_frames[i], self.example_frames[j]
         jitter = self._jitter(((i, 0), (j, pair.lag)), common)
         groups = without(first, jitter), without(second, jitter)
@@ -255,7 +261,7 @@ class Units:
         )  # fmt: skip
         return {int(channel) for channel in channels[seen >= self.parameters.loose_thresh]}
 
-    def _features(self, i: int, channels: IntArray, lag: int) -> FloatArray:
+    def features(self, i: int, channels: IntArray, lag: int) -> FloatArray:
         """Project examples on the whitened temporal components of some channels, shape (examples, features)."""
         first = self.origin + lag
         windows = self.examples[i][:, self._places(i, channels), first : first + self.components.shape[1]]
@@ -401,11 +407,18 @@ def same_neuron(
 
 
 def merge_units(units: Units) -> IntArray:
-    """Drop ghosts and merge units of one neuron, the pair of the best score first; return the indices that are left.
+    """Drop ghosts and merge units of one neuron; return the indices that are left.
 
-    Ghosts of several neurons would join these. The clock of the joined unit is that of the one that has more spikes.
+    Ghosts of several neurons would join these.
     """
     _drop_ghosts(units)
+    join_alike(units)
+    _drop_ghosts(units)
+    return np.flatnonzero(units.alive)
+
+
+def join_alike(units: Units) -> None:
+    """Merge units of one neuron, the pair of the best score first, on the clock of the one that has more spikes."""
     scores = _scores(units, combinations(np.flatnonzero(units.alive).tolist(), 2))
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
@@ -416,8 +429,6 @@ def merge_units(units: Units) -> IntArray:
         units.join(i, j, lag)
         others = [k for k in np.flatnonzero(units.alive).tolist() if k != i]
         scores |= _scores(units, ((min(i, k), max(i, k)) for k in others))
-    _drop_ghosts(units)
-    return np.flatnonzero(units.alive)
 
 
 def _drop_ghosts(units: Units) -> None:

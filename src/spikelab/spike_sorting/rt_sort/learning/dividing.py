@@ -1,0 +1,86 @@
+"""Divide units that are two neurons: one of them had no template, and matching gave its spikes to the other's.
+
+Of a neuron that fires a dozen times, or is largest on another electrode from spike to spike, too few events look alike
+to make a group. Once its spikes are gathered by the template of a neighbour and aligned, the two are easily told apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
+from spikelab.spike_sorting.rt_sort.learning.merging import PAIR_CHANNELS, Units, join_alike
+from spikelab.spike_sorting.rt_sort.learning.splitting import split
+from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.data import IntArray
+
+LEAST_DIVIDED = 10  # examples: of fewer, one that is odd for another reason is a large part
+
+
+def divide(units: Units, left: IntArray, least: int, seed: int) -> IntArray:
+    """Divide those of the units in `left` whose examples are of several neurons; return `left` and the new units.
+
+    Neurons have `least` examples or more. The spikes of a new unit are its examples: others are found by matching.
+    """
+    new: list[int] = []
+    for unit in left.tolist():
+        parts = parts_of(units, unit, least, seed)
+        if parts is None:
+            continue
+        kept, *others = np.flatnonzero(parts.alive).tolist()
+        _take(units, unit, parts, kept)
+        new += [_append(units, parts, other) for other in others]
+    return np.concatenate([left, np.array(new, dtype=np.int64)])
+
+
+def parts_of(units: Units, unit: int, least: int, seed: int) -> Units | None:
+    """Split the examples of a unit and join the parts that are one neuron; None where that is all of them."""
+    channels = units.channels[unit]
+    largest = np.sort(channels[channels >= 0][:PAIR_CHANNELS])
+    examples, frames = units.examples[unit], units.example_frames[unit]
+    if len(examples) < 2 * least:
+        return None
+    labels = split(reduce(units.features(unit, largest, 0), N_DIMENSIONS), seed=seed, min_size=least)
+    n_parts = int(labels.max()) + 1
+    if n_parts == 1:
+        return None
+    each = [labels == part for part in range(n_parts)]
+    means = np.repeat(units.means[unit][None], n_parts, axis=0)
+    used = channels >= 0
+    middle = examples.mean(axis=0)
+    for mean, own in zip(means, each, strict=True):
+        mean[:, channels[used]] += (examples[own].mean(axis=0) - middle)[used].T
+    learnt = Learnt(
+        means=means,
+        counts=np.bincount(labels),
+        frames=tuple(np.sort(frames[own]) for own in each),
+        scales=tuple(units.scales[unit] for _ in each),
+        channels=np.repeat(channels[None], n_parts, axis=0),
+        examples=tuple(examples[own] for own in each),
+        example_frames=tuple(frames[own] for own in each),
+    )
+    parts = units.like(learnt)
+    join_alike(parts)
+    return parts if parts.alive.sum() > 1 else None
+
+
+def _take(units: Units, unit: int, parts: Units, part: int) -> None:
+    units.means[unit], units.counts[unit] = parts.means[part], parts.counts[part]
+    units.frames[unit], units.scales[unit] = parts.frames[part], parts.scales[part]
+    units.examples[unit], units.example_frames[unit] = parts.examples[part], parts.example_frames[part]
+
+
+def _append(units: Units, parts: Units, part: int) -> int:
+    units.means.append(parts.means[part])
+    units.counts.append(parts.counts[part])
+    units.frames.append(parts.frames[part])
+    units.scales.append(parts.scales[part])
+    units.channels.append(parts.channels[part])
+    units.examples.append(parts.examples[part])
+    units.example_frames.append(parts.example_frames[part])
+    units.alive = np.append(units.alive, True)
+    return len(units.means) - 1

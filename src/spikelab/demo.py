@@ -115,7 +115,7 @@ def compare(found: SpikeData, truth: BaseSorting) -> Comparison:
     """
     from scipy.optimize import linear_sum_assignment
 
-    trains = {int(unit["unit_id"]): np.asarray(unit["spike_train_samples"]) for unit in found.neuron_attributes or []}
+    trains = {int(unit["unit_id"]): np.asarray(unit["spike_train_samples"]) for unit in found.unit_attributes}
     true_ids = [int(unit) for unit in truth.unit_ids]
     n_spikes = np.array([len(truth.get_unit_spike_train(unit)) for unit in truth.unit_ids])
     if not trains:

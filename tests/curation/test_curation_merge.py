@@ -66,7 +66,7 @@ def test_twins_become_one_unit_and_the_evidence_is_kept() -> None:
     assert history["curations"][-1] == "merge_duplicates"
     assert history["failed"]["merge_duplicates"] == [8]
     assert history["curated_final"] == [3, 5]
-    assert history["metrics"]["merge_duplicates"]["3"] == pytest.approx(1.0)
+    assert history["metrics"]["merge_duplicates"] == {"3": 0, "5": 0, "8": pytest.approx(1.0)}
     (pair,) = history["merges"]
     assert (pair["kept"], pair["other"], pair["merged"]) == (3, 8, True)
     assert pair["n_spikes"] == [100, 70]

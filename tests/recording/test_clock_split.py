@@ -187,7 +187,7 @@ def test_times_that_drift_against_the_rate_are_followed(tmp_path: Any) -> None:
     assert sd.metadata["fs_Hz"] == FS
     for unit, values in enumerate(sd.neuron_attributes):
         np.testing.assert_allclose(sd.times(unit, "file") / 1000, times[values["spike_train_samples"]], atol=1e-6)
-    later = sd.subtime(4500.0, 5500.0, shift_to=0.0)
+    later = sd.subtime(4500.0, 5500.0)
     for unit in range(sd.N):
         inside = (sd.train[unit] >= 4500.0) & (sd.train[unit] < 5500.0)
         np.testing.assert_allclose(later.times(unit, "file"), sd.times(unit, "file")[inside])

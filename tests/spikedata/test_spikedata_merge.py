@@ -41,7 +41,7 @@ def test_units_of_different_groups_are_never_merged(groups, n_units):
     attributes = [{**values, "group": group} for values, group in zip(sd.neuron_attributes, groups, strict=True)]
     merged, result = sd.replace(neuron_attributes=attributes).curate_by_merge_duplicates(dist_um=1e6)
     assert len(merged.train) == n_units
-    assert np.isnan(result["metric"]).all() == (n_units == 2)
+    np.testing.assert_allclose(result["metric"], [0, 2 - n_units])
 
 
 def test_duplicates_become_one_unit():
@@ -53,7 +53,7 @@ def test_duplicates_become_one_unit():
     assert values["unit_id"] == 7
     assert values["merged_from"] == [8]
     np.testing.assert_array_equal(values["spike_train_samples"], np.rint(expected * 20))
-    np.testing.assert_allclose(result["metric"], [1, 1])
+    np.testing.assert_allclose(result["metric"], [0, 1])  # of the unit that was taken in
     np.testing.assert_array_equal(result["passed"], [True, False])
     assert sd.N == 2
     assert "merged_from" not in sd.neuron_attributes[0]
@@ -81,7 +81,8 @@ def test_distance_and_likeness(arguments, n_units):
     sd = pair(TIMES + 9, x=6.0, y=8.0, wave=template(shift=4))
     merged, result = sd.curate_by_merge_duplicates(**arguments)
     assert n_units == merged.N
-    assert np.isnan(result["metric"]).all() == ("dist_um" in arguments)
+    assert result["metric"][0] == 0
+    assert (result["metric"][1] > 0) == (n_units == 1)
 
 
 def test_two_neurons_that_fire_closely_stay_apart():
@@ -120,7 +121,7 @@ def test_groups_grow():
     assert sorted(merged.neuron_attributes[0]["merged_from"]) == [0, 2]
     np.testing.assert_array_equal(merged.train[0], np.sort(np.concatenate(trains[:3])))
     np.testing.assert_array_equal(result["passed"], [False, True, False, True])
-    np.testing.assert_allclose(result["metric"], [1, 1, 1, np.nan])
+    np.testing.assert_allclose(result["metric"], [1, 0, 1, 0])
     again, _ = merged.replace(
         neuron_attributes=[values | {"x": 0.0} for values in merged.neuron_attributes]
     ).curate_by_merge_duplicates()
@@ -160,7 +161,8 @@ def test_positions_from_channels_and_templates_from_raw_data():
     )
     merged, result = sd.curate_by_merge_duplicates()
     assert [len(train) for train in merged.train] == [2 * len(TIMES), 0]
-    assert np.isnan(result["metric"][2])
+    assert result["metric"][2] == 0
+    assert all("template" not in values for values in sd.neuron_attributes)  # measured for the search alone
 
 
 def test_what_is_missing_is_said():

@@ -61,7 +61,7 @@ def test_against_the_definition():
         np.testing.assert_allclose(metrics["snr"][unit], np.abs(mean).max() / noise, rtol=1e-6)
         np.testing.assert_allclose(metrics["std_norm"][unit], std[peak] / np.abs(mean).max())
         assert values["snr"] == metrics["snr"][unit]
-    assert sd.neuron_attributes == [{}, {}]
+    assert with_metrics is sd
 
 
 def test_std_over_a_window_around_the_peak():
@@ -75,7 +75,7 @@ def test_criteria_compute_what_is_missing():
     sd = recording([bump(1, -80), bump(2, -4)], jitter=0)
     kept, result = sd.curate_by_snr(min_snr=5)
     np.testing.assert_array_equal(result["passed"], [True, False])
-    assert kept.neuron_attributes == [{}]
+    assert kept.neuron_attributes is sd.neuron_attributes is None  # measured, not stored
     _, with_window = sd.curate_by_std_norm(at_peak=False, window_ms_before=0, window_ms_after=0)
     _, at_peak = sd.curate_by_std_norm()
     np.testing.assert_allclose(with_window["metric"][0], at_peak["metric"][0])

@@ -32,7 +32,7 @@ class BaseSpikeData:
         self.start_time = _validation.finite_time(start_time, "start_time")
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.train = _validation.sorted_trains(train, N)
-        self.neuron_attributes = _validation.attributes(neuron_attributes, len(self.train))
+        self.neuron_attributes: list[dict[str, Any]] | None = _validation.attributes(neuron_attributes, len(self.train))
         self.raw_data, self.raw_time = _validation.raw_traces(
             raw_data, raw_time, self.start_time, self.metadata.get("fs_Hz")
         )
@@ -49,9 +49,14 @@ class BaseSpikeData:
         return self.start_time + self.length
 
     @property
+    def unit_attributes(self) -> list[dict[str, Any]]:
+        """``neuron_attributes`` to read: one dict per unit, empty where none were given; shape (N,)."""
+        return [{} for _ in self.train] if self.neuron_attributes is None else self.neuron_attributes
+
+    @property
     def unit_ids(self) -> list[Any]:
         """``unit_id`` of each unit; the index of a unit without one."""
-        return [attributes.get("unit_id", index) for index, attributes in enumerate(self.neuron_attributes)]
+        return [attributes.get("unit_id", index) for index, attributes in enumerate(self.unit_attributes)]
 
     @property
     def spike_counts(self) -> NDArray[np.int64]:
@@ -67,7 +72,7 @@ class BaseSpikeData:
         """Compare content: same types, dtypes and values throughout; NaN equals NaN."""
         if not isinstance(other, BaseSpikeData):
             return NotImplemented
-        return _equal(vars(self), vars(other))
+        return equal(vars(self), vars(other))
 
     __hash__ = None  # type: ignore[assignment]  # the arrays can change
 
@@ -91,16 +96,19 @@ class BaseSpikeData:
         """
         return type(self)(**{**vars(self), **changes})
 
-    def subset(self, units: ArrayLike | Iterable[Any], by: str | None = None) -> Self:
-        """Keep some units, in the order in which they are named.
+    def subset(self, units: ArrayLike | Iterable[Any], by: str | None = None, preserve_order: bool = False) -> Self:
+        """Keep some units, each once, in the order of the data.
 
         Parameters
         ----------
         units : scalar or sequence
-            Indices (negative ones count from the end) or a boolean mask of shape (N,); with `by`, values of that
-            attribute.
+            Indices from 0 to N - 1 (whole numbers of any type) or a boolean mask of shape (N,); with `by`, values of
+            that attribute.
         by : str, optional
-            Name of a neuron attribute, for example ``"unit_id"``. Every unit with a named value is kept.
+            Name of a neuron attribute, for example ``"unit_id"``. Every unit with a named value is kept. A name that
+            no unit has is warned of, and no unit is kept.
+        preserve_order : bool, default False
+            Whether the units come in the order in which `units` names them.
 
         Returns
         -------
@@ -108,21 +116,24 @@ class BaseSpikeData:
 
         Raises
         ------
-        IndexError
-            An index is out of range, or a mask has another length than N.
         ValueError
-            A unit is named twice, or no unit has a named value.
+            An index is negative, out of range or no whole number, a mask has another length than N, or no unit has a
+            named value.
 
         Examples
         --------
         >>> from spikelab import SpikeData
         >>> sd = SpikeData([[10], [5, 15], []], length=100, neuron_attributes=[{"unit_id": i} for i in (4, 8, 9)])
-        >>> sd.subset([1, 0]).unit_ids, sd.subset(9, by="unit_id").unit_ids
-        ([8, 4], [9])
+        >>> sd.subset([1, 0]).unit_ids, sd.subset([1, 0], preserve_order=True).unit_ids
+        ([4, 8], [8, 4])
+        >>> sd.subset(9, by="unit_id").unit_ids
+        [9]
         """
-        index = _validation.unit_index(units, self.N, self.neuron_attributes, by)
+        index = _validation.unit_index(units, self.N, self.unit_attributes, by)
+        chosen = list(dict.fromkeys(index)) if preserve_order else sorted(set(index))
         return self.replace(
-            train=[self.train[i] for i in index], neuron_attributes=[self.neuron_attributes[i] for i in index]
+            train=[self.train[i] for i in chosen],
+            neuron_attributes=self.neuron_attributes and [self.neuron_attributes[i] for i in chosen],
         )
 
 
@@ -136,16 +147,16 @@ class CriterionResult(TypedDict):
     passed: NDArray[np.bool_]
 
 
-def _equal(a: Any, b: Any) -> bool:
+def equal(a: Any, b: Any) -> bool:
     """Whether `a` and `b` have the same type and content, dtypes included; NaN equals NaN."""
     if isinstance(a, np.ndarray):
         return _equal_array(a, b)
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_equal(value, b[key]) for key, value in a.items())
+        return a.keys() == b.keys() and all(equal(value, b[key]) for key, value in a.items())
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
+        return len(a) == len(b) and all(map(equal, a, b))
     # NaN and NaT are the values that differ from themselves.
     return bool(a == b) or bool(a != a and b != b)
 

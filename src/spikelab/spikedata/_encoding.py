@@ -46,7 +46,7 @@ def encode(sd: BaseSpikeData) -> tuple[str, dict[str, Stored]]:
         "start_time": sd.start_time,
         "length": sd.length,
         "metadata": writer.value(sd.metadata, "metadata"),
-        "neuron_attributes": _encode_columns(writer, sd.neuron_attributes),
+        "neuron_attributes": sd.neuron_attributes and _encode_columns(writer, sd.neuron_attributes),
     }
     return json.dumps(header, allow_nan=False), writer.arrays
 
@@ -58,12 +58,12 @@ def decode(header: str, arrays: Arrays) -> dict[str, Any]:
         raise ValueError(
             f"expected format {FORMAT!r} version {VERSION}, found {values.get('format')!r} {values.get('version')!r}"
         )
-    counts = arrays["spike_counts"]
+    counts, columns = arrays["spike_counts"], values["neuron_attributes"]
     return {
         "train": _split(arrays["spike_times"], counts),
         "length": values["length"],
         "start_time": values["start_time"],
-        "neuron_attributes": _decode_columns(values["neuron_attributes"], arrays, len(counts)),
+        "neuron_attributes": None if columns is None else _decode_columns(columns, arrays, len(counts)),
         "metadata": _decode_value(values["metadata"], arrays),
         "raw_data": arrays["raw_data"],
         "raw_time": arrays["raw_time"],

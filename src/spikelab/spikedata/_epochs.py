@@ -13,6 +13,7 @@ from spikelab.spikedata._validation import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import EllipsisType
 
     from spikelab.spikedata._base import BaseSpikeData, Data
 
@@ -35,20 +36,35 @@ TEMPLATES = ("template", "template_windowed", "template_full")
 
 
 def chunks_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
-    """Return ``rec_chunks_ms`` as (epochs, 2); None where there are no epochs."""
+    """Return ``rec_chunks_ms`` as (epochs, 2), in the order given; None where there are no epochs."""
     values = metadata.get("rec_chunks_ms")
     if values is None or len(values) == 0:
         return None
     chunks = np.asarray(values, dtype=np.float64).reshape(-1, 2)
-    if (chunks[:, 0] >= chunks[:, 1]).any() or (chunks[1:, 0] < chunks[:-1, 1] - TOLERANCE_MS).any():
-        raise ValueError(f"metadata['rec_chunks_ms'] must be ascending and must not overlap, got {chunks.tolist()}")
+    if not (chunks[:, 0] < chunks[:, 1]).all():
+        raise ValueError(f"metadata['rec_chunks_ms'] must be pairs of start < end in ms, got {chunks.tolist()}")
     return chunks
 
 
-def starts_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
-    """Return the starts of the second and later epochs; None where no boundary exists."""
+def stretches_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
+    """Return the stretches of time between boundaries, (stretches, 2), ascending; None where there are no epochs.
+
+    Epochs that overlap are windows of one stretch: no boundary lies where one begins within another.
+    """
     chunks = chunks_ms(metadata)
-    return None if chunks is None or len(chunks) == 1 else chunks[1:, 0]
+    if chunks is None:
+        return None
+    chunks = chunks[np.argsort(chunks[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(chunks[:, 1])
+    begins = np.append(True, chunks[1:, 0] >= ends[:-1] - TOLERANCE_MS)
+    last = np.append(np.flatnonzero(begins)[1:] - 1, len(chunks) - 1)
+    return np.column_stack([chunks[begins, 0], ends[last]])
+
+
+def starts_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
+    """Return where the second and later stretches start; None where no boundary exists."""
+    stretches = stretches_ms(metadata)
+    return None if stretches is None or len(stretches) == 1 else stretches[1:, 0]
 
 
 def epoch_of(times: ArrayLike, starts: FloatArray) -> NDArray[np.int64]:
@@ -75,23 +91,28 @@ def count_short_intervals(times: FloatArray, threshold_ms: float, min_ms: float,
     return int((epoch_of(times[short], starts) == epoch_of(times[short + 1], starts)).sum())
 
 
-def subtime(sd: Data, start: float, end: float, shift_to: float | None = None) -> Data:
-    """Cut out the time from `start` to `end`: spikes, raw data, ``spike_train_samples`` and epochs.
+def subtime(
+    sd: Data, start: float | EllipsisType | None, end: float | EllipsisType | None, shift_to: float | None = None
+) -> Data:
+    """Cut out the time from `start` to `end`: spikes, raw data, ``spike_train_samples``, epochs and clock.
 
     Half-open: a spike at `end` is left out, except at the very end of the data, so that cutting from `start_time`
-    to `end_time` keeps every spike.
+    to `end_time` keeps every spike. ``sd[start:end]`` is the same.
 
     Parameters
     ----------
     sd : SpikeData
-    start, end : float
-        In ms, on the clock of the data. An `end` past the data is clipped with a warning.
+    start, end : float, Ellipsis or None
+        In ms, on the clock of the data; None and ``...`` stand for that end of the data. An `end` past the data is
+        clipped with a warning.
     shift_to : float, optional
-        Time in ms that `start` becomes. By default the clock is kept.
+        Time in ms, on the clock of the data, that becomes 0: an event, for example, so that the result starts at
+        ``start - shift_to``. By default the result starts at 0; ``shift_to=0`` keeps the clock.
 
     Returns
     -------
     SpikeData
+        The clock of the file goes along: ``times(unit, "file")`` are what they were.
 
     Raises
     ------
@@ -101,29 +122,36 @@ def subtime(sd: Data, start: float, end: float, shift_to: float | None = None) -
     Examples
     --------
     >>> from spikelab import SpikeData
-    >>> SpikeData([[10, 30, 60]], length=100).subtime(20, 60, shift_to=0)
-    SpikeData(N=1, 1 spikes, [0, 40] ms)
+    >>> sd = SpikeData([[10, 30, 60]], length=100)
+    >>> sd.subtime(20, 60), sd.subtime(20, 60).train[0]
+    (SpikeData(N=1, 1 spikes, [0, 40] ms), array([10.]))
+    >>> sd.subtime(20, None, shift_to=30)
+    SpikeData(N=1, 2 spikes, [-10, 70] ms)
     """
-    if not sd.start_time <= start < min(end, sd.end_time):
+    start = sd.start_time if start is None or start is ... else float(start)
+    end = sd.end_time if end is None or end is ... else float(end)
+    if start < sd.start_time:
+        raise ValueError(f"Invalid time range: start ({start} ms) is below recording start ({sd.start_time} ms)")
+    if not start < min(end, sd.end_time):
         raise ValueError(
             f"Invalid time range [{start}, {end}) ms: expected start < end within [{sd.start_time}, {sd.end_time}] ms"
         )
     if end > sd.end_time:
-        warnings.warn(f"end ({end} ms) is past the data; clipped to {sd.end_time} ms", UserWarning, stacklevel=2)
+        warnings.warn(f"end ({end:g} ms) is past the data; clipped to {sd.end_time:g} ms", UserWarning, stacklevel=2)
         end = sd.end_time
-    return _cut(sd, _Interval(start, end, start if shift_to is None else shift_to))
+    return _cut(sd, _Interval(start, end, 0.0 if shift_to is None else start - float(shift_to)))
 
 
 def split_epochs(sd: Data) -> list[Data]:
-    """Split at the epochs in ``metadata["rec_chunks_ms"]``; without them, return a copy as the only element.
+    """Split at the epochs in ``metadata["rec_chunks_ms"]``.
 
     Every epoch keeps all units, starts at 0 and has its own length, raw data, ``spike_train_samples`` (relative
     to the epoch's start) and, from the attribute ``epoch_templates``, its own ``template``, ``template_full`` and
     ``template_windowed``: NaN for a unit without an averaged spike in that epoch. Its ``snr`` and ``std_norm`` are
     taken from ``epoch_snr`` and ``epoch_std_norm``. Other attributes (``amplitude``, a ``template_full`` longer
-    than the epoch templates) stay those of the whole. Metadata gain
-    ``epoch_index`` and, where known, ``epoch_name``; ``source_file`` is taken from ``rec_chunk_source_files``
-    where there is such a list.
+    than the epoch templates) stay those of the whole. Metadata gain ``epoch_index`` and, where known, ``epoch_name``;
+    ``source_file`` is the epoch's entry of ``rec_chunk_source_files`` or, without such a list, of ``rec_chunk_names``.
+    Epochs may overlap: a spike in two of them is in both.
 
     Parameters
     ----------
@@ -136,7 +164,7 @@ def split_epochs(sd: Data) -> list[Data]:
     Raises
     ------
     ValueError
-        Epochs overlap, are not in ascending order or lie outside of the data.
+        There are no epochs, or one is empty or lies outside of the data.
 
     Examples
     --------
@@ -147,7 +175,10 @@ def split_epochs(sd: Data) -> list[Data]:
     """
     chunks = chunks_ms(sd.metadata)
     if chunks is None:
-        return [sd.replace()]
+        raise ValueError(
+            "there are no epochs to split at: metadata['rec_chunks_ms'] is missing or empty; expected a list of "
+            "(start, end) in ms. A recording of one file without a gap has none"
+        )
     return [piece(sd, epoch, epoch + 1, epoch) for epoch in range(len(chunks))]
 
 
@@ -159,16 +190,18 @@ def piece(sd: Data, first: int, last: int, index: int) -> Data:
     chunks = chunks_ms(sd.metadata)
     if chunks is None:
         return sd.replace(metadata=_own_metadata(sd, sd.metadata, first, last, index))
-    if chunks[0, 0] < sd.start_time - TOLERANCE_MS or chunks[-1, 1] > sd.end_time + TOLERANCE_MS:
+    if chunks.min() < sd.start_time - TOLERANCE_MS or chunks.max() > sd.end_time + TOLERANCE_MS:
         raise ValueError(
-            f"metadata['rec_chunks_ms'] spans [{chunks[0, 0]}, {chunks[-1, 1]}] ms, "
+            f"metadata['rec_chunks_ms'] spans [{chunks.min()}, {chunks.max()}] ms, "
             f"but the data are [{sd.start_time}, {sd.end_time}] ms"
         )
-    own = _cut(sd, _Interval(float(chunks[first, 0]), float(chunks[last - 1, 1]), 0.0, TOLERANCE_MS))
+    interval = _Interval(float(chunks[first, 0]), float(chunks[last - 1, 1]), 0.0, TOLERANCE_MS)
+    own = _cut(sd, interval, range(first, last))
     edges = np.append(chunks[first:last, 0] - chunks[first, 0] - TOLERANCE_MS, np.inf)
     return own.replace(
         metadata=_own_metadata(sd, own.metadata, first, last, index),
-        neuron_attributes=[
+        neuron_attributes=own.neuron_attributes
+        and [
             _own_attributes(values, np.diff(np.searchsorted(times, edges)))
             for values, times in zip(own.neuron_attributes, own.train, strict=True)
         ],
@@ -179,15 +212,25 @@ def _own_metadata(sd: BaseSpikeData, cut_metadata: dict[str, Any], first: int, l
     gone = (FILES_KEY,) if last - first > 1 else (FILES_KEY, *EPOCH_KEYS)
     metadata = {key: value for key, value in cut_metadata.items() if key not in gone}
     metadata["epoch_index"] = index
-    if SOURCES_KEY in sd.metadata:
-        metadata[SOURCES_KEY] = sources = sd.metadata[SOURCES_KEY][first:last]
-        if "source_file" in sources[0]:
-            metadata["source_file"] = sources[0]["source_file"]
-    if "rec_chunk_source_files" in sd.metadata:
-        metadata["source_file"] = sd.metadata["rec_chunk_source_files"][first]
-    if "rec_chunk_names" in sd.metadata and last - first == 1:
-        metadata["epoch_name"] = sd.metadata["rec_chunk_names"][first]
+    metadata.pop(SOURCES_KEY, None)
+    sources = _of_epochs(sd.metadata, SOURCES_KEY)[first:last]
+    if sources:
+        metadata[SOURCES_KEY] = sources
+    names = list(sd.metadata.get("rec_chunk_names", ()))[first : first + 1]
+    files = _of_epochs(sd.metadata, "rec_chunk_source_files")[first : first + 1]
+    files = files or [entry["source_file"] for entry in sources if "source_file" in entry] or names
+    if files:
+        metadata["source_file"] = files[0]
+    if names and last - first == 1:
+        metadata["epoch_name"] = names[0]
     return metadata
+
+
+def _of_epochs(metadata: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a list of the metadata with an entry for each epoch; none where it is of other epochs than there are."""
+    values = list(metadata.get(key, ()))
+    chunks = chunks_ms(metadata)
+    return values if len(values) == (1 if chunks is None else len(chunks)) else []
 
 
 def _own_attributes(values: dict[str, Any], counts: NDArray[np.int64]) -> dict[str, Any]:
@@ -279,20 +322,21 @@ class _Interval:
         return np.clip(self.moved(times), self.new_start, self.new_start + self.length)
 
 
-def _cut(sd: Data, interval: _Interval) -> Data:
-    """Keep the data in `interval`."""
+def _cut(sd: Data, interval: _Interval, only: range | None = None) -> Data:
+    """Keep the data in `interval`; of epochs that reach into it, `only` these."""
     to_end = interval.end >= sd.end_time - interval.allowance  # a spike at the end of the data is kept
     kept = [interval.part(times, to_end, interval.allowance) for times in sd.train]
     in_raw = interval.part(sd.raw_time, to_end, TOLERANCE_MS)
-    shift_frames = interval.shift * _frames_per_ms(sd.metadata) if interval.shift else 0.0
-    metadata, epochs = _cut_metadata(sd.metadata, interval)
+    shift_frames = interval.shift * frames_per_ms_of(sd.metadata) if interval.shift else 0.0
+    metadata, epochs = _cut_metadata(sd.metadata, interval, only)
     if interval.start > sd.start_time or not to_end:
         metadata.pop(SOURCES_KEY, None)  # frames of the original files, which fit whole epochs only
     return sd.replace(
         train=[interval.moved_spikes(times[part]) for times, part in zip(sd.train, kept, strict=True)],
         length=interval.length,
         start_time=interval.new_start,
-        neuron_attributes=[
+        neuron_attributes=sd.neuron_attributes
+        and [
             _cut_attributes(values, len(times), part, shift_frames, epochs)
             for values, times, part in zip(sd.neuron_attributes, sd.train, kept, strict=True)
         ],
@@ -311,39 +355,48 @@ def _cut_attributes(
     if samples is not None and len(samples) == n_spikes and np.isfinite(shift_frames):
         values["spike_train_samples"] = np.asarray(samples)[part] + round(shift_frames)
     for name in EPOCH_ATTRIBUTES if epochs is not None else ():
-        if name in values:
-            values[name] = np.asarray(values[name])[epochs]
+        found = values.pop(name, None)
+        if found is not None and epochs is not None and len(found) == len(epochs):
+            values[name] = np.asarray(found)[epochs]
     return values
 
 
-def _cut_metadata(metadata: Mapping[str, Any], interval: _Interval) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
+def _cut_metadata(
+    metadata: Mapping[str, Any], interval: _Interval, only: range | None
+) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
     """Fit clock, epochs and number of samples to the interval; return also which epochs are left, None without."""
     cut = dict(metadata)
-    frames_per_ms = _frames_per_ms(metadata)
+    frames_per_ms = frames_per_ms_of(metadata)
     if "n_samples" in cut and np.isfinite(frames_per_ms):
         cut["n_samples"] = round((interval.end - interval.start) * frames_per_ms)
     if metadata.get(CLOCK_KEY):
         cut[CLOCK_KEY] = _cut_clock(metadata[CLOCK_KEY], interval)
     chunks = chunks_ms(metadata)
-    return (cut, None) if chunks is None else _cut_epochs(cut, chunks, interval, frames_per_ms)
+    if chunks is None:
+        return cut, None
+    clipped = np.clip(chunks, interval.start, interval.end)
+    left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
+    if only is not None:
+        left &= np.isin(np.arange(len(left)), only)
+    return _cut_epochs(cut, clipped, left, interval.shift, frames_per_ms), left
 
 
 def _cut_epochs(
-    cut: dict[str, Any], chunks: FloatArray, interval: _Interval, frames_per_ms: float
-) -> tuple[dict[str, Any], NDArray[np.bool_]]:
-    """Fit the epochs `chunks` of the metadata `cut` to the interval; return also which of them are left."""
-    clipped = np.clip(chunks, interval.start, interval.end)
-    left = clipped[:, 1] - clipped[:, 0] > TOLERANCE_MS
+    cut: dict[str, Any], clipped: FloatArray, left: NDArray[np.bool_], shift: float, frames_per_ms: float
+) -> dict[str, Any]:
+    """Keep those epochs that are `left` in the metadata `cut`, from and to the times that are `clipped` to the cut."""
     for key in [key for key in EPOCH_KEYS if key in cut]:
-        values = cut[key][: len(left)] if key == "rec_chunk_names" else cut[key]  # people give too many
-        cut[key] = [value for value, is_left in zip(values, left, strict=True) if is_left]
-    moved = clipped[left] + interval.shift
+        if key == "rec_chunk_names" or len(cut[key]) == len(left):  # people give more names than epochs, or fewer
+            cut[key] = [value for value, is_left in zip(cut[key], left, strict=False) if is_left]
+        else:
+            del cut[key]  # of epochs that were there before a user set others
+    moved = clipped[left] + shift
     cut["rec_chunks_ms"] = moved.tolist()
     if np.isnan(frames_per_ms):
         cut.pop("rec_chunks_frames", None)
     elif "rec_chunks_frames" in cut:
         cut["rec_chunks_frames"] = np.rint(moved * frames_per_ms).astype(np.int64).tolist()
-    return cut, left
+    return cut
 
 
 def _cut_clock(table: Sequence[Mapping[str, Any]], interval: _Interval) -> list[dict[str, Any]]:
@@ -357,6 +410,7 @@ def _cut_clock(table: Sequence[Mapping[str, Any]], interval: _Interval) -> list[
     ]
 
 
-def _frames_per_ms(metadata: Mapping[str, Any]) -> float:
+def frames_per_ms_of(metadata: Mapping[str, Any]) -> float:
+    """Return the sampling rate in kHz; NaN where the metadata do not say it."""
     fs_hz = metadata.get("fs_Hz")
     return np.nan if fs_hz is None else float(fs_hz) / 1000

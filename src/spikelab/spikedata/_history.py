@@ -68,7 +68,7 @@ def build_curation_history(
         metrics[name] = dict(zip(map(str, units), map(_plain, result["metric"]), strict=True))
         gone = set(failed[name])
         reached = [unit for unit in reached if unit not in gone]
-    have_ids = all("unit_id" in values for values in sd_curated.neuron_attributes)
+    have_ids = all("unit_id" in values for values in sd_curated.unit_attributes)
     return {
         "curation_parameters": _plain(dict(parameters or {})),
         "initial": initial,

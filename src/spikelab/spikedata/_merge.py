@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
+from spikelab.spikedata._attributes import unit_locations
 from spikelab.spikedata._one_neuron import judge
-from spikelab.spikedata._waveform_metrics import compute_waveform_metrics
+from spikelab.spikedata._waveform_metrics import measure
 
 if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData, CriterionResult, Data
@@ -75,8 +76,9 @@ def curate_by_merge_duplicates(
     Parameters
     ----------
     sd : SpikeData
-        With positions (neuron attributes ``x`` and ``y``, or ``channel`` with ``metadata["channel_locations"]``) and
-        templates (neuron attribute ``template``, else computed from `raw_data`).
+        With positions (`unit_locations`: neuron attributes ``x`` and ``y``, ``location``, ``position``, or ``channel``
+        with ``metadata["channel_locations"]``) and templates (neuron attribute ``template``, else computed from
+        `raw_data`).
     dist_um : float, default 24.8
         Largest distance of a pair in micrometres.
     max_violation_rate : float, default 0.04
@@ -97,8 +99,8 @@ def curate_by_merge_duplicates(
     SpikeData
         With one unit per group of duplicates.
     dict
-        ``metric``: the highest similarity to a unit within `dist_um`, NaN for a unit without such a neighbour.
-        ``passed``: False for the units that were merged into another one.
+        ``metric``: of a unit that was merged into another one, the similarity of the pair that the merge was made
+        for; 0 for all others. ``passed``: False for the units that were merged into another one.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def merge_duplicates(
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult, list[Evidence]]:
     """Merge like :func:`curate_by_merge_duplicates`; return also the evidence on each pair that was tried, in order."""
-    pairs, similarity, lags, metric = _similar_neighbours(sd, dist_um, max_lag)
+    pairs, similarity, lags = _similar_neighbours(sd, dist_um, max_lag)
     groups = _Groups(sd, isi_threshold_ms, delta_ms)
     evidence = []
     for k in np.argsort(-similarity, kind="stable"):
@@ -147,9 +149,10 @@ def merge_duplicates(
     passed = np.array([unit in groups.trains for unit in range(sd.N)], dtype=bool)
     kept = np.flatnonzero(passed).tolist()
     merged = sd.replace(
-        train=[groups.trains[unit] for unit in kept], neuron_attributes=[groups.attributes(unit) for unit in kept]
+        train=[groups.trains[unit] for unit in kept],
+        neuron_attributes=sd.neuron_attributes and [groups.attributes(unit) for unit in kept],
     )
-    return merged, {"metric": metric, "passed": passed}, evidence
+    return merged, {"metric": groups.similarity, "passed": passed}, evidence
 
 
 class _Pair(NamedTuple):
@@ -161,63 +164,53 @@ class _Pair(NamedTuple):
     lag: int
 
 
-def _similar_neighbours(
-    sd: BaseSpikeData, dist_um: float, max_lag: int
-) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
-    """Find pairs of units within `dist_um` (pairs, 2), similarity and lag of each; and the metric of each unit."""
+def _similar_neighbours(sd: BaseSpikeData, dist_um: float, max_lag: int) -> tuple[IntArray, FloatArray, IntArray]:
+    """Find pairs of units within `dist_um` (pairs, 2), similarity and lag of each."""
     from scipy.spatial import cKDTree
 
-    metric = np.full(sd.N, np.nan)
     if sd.N < 2:
-        return np.empty((0, 2), dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64), metric
+        return np.empty((0, 2), dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64)
     pairs = cKDTree(_positions(sd)).query_pairs(dist_um, output_type="ndarray").astype(np.int64)
     pairs = _in_one_group(sd, pairs[np.lexsort(pairs.T[::-1])])
     templates = _templates(sd) if len(pairs) else []
     found = [best_lag(templates[a], templates[b], max_lag) for a, b in pairs]
     similarity = np.array([cosine for cosine, _ in found])
-    for column in pairs.T:
-        np.fmax.at(metric, column, similarity)
-    return pairs, similarity, np.array([lag for _, lag in found], dtype=np.int64), metric
+    return pairs, similarity, np.array([lag for _, lag in found], dtype=np.int64)
 
 
 def _in_one_group(sd: BaseSpikeData, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Keep the pairs that were found on one group of channels, whatever `dist_um` is."""
-    groups = [values.get("group") for values in sd.neuron_attributes]
+    groups = [values.get("group") for values in sd.unit_attributes]
     return np.array([[a, b] for a, b in pairs.tolist() if groups[a] == groups[b]], dtype=np.int64).reshape(-1, 2)
 
 
 def _positions(sd: BaseSpikeData) -> FloatArray:
-    locations = sd.metadata.get("channel_locations")
-    positions = np.full((sd.N, 2), np.nan)
-    for i, values in enumerate(sd.neuron_attributes):
-        if "x" in values and "y" in values:
-            positions[i] = values["x"], values["y"]
-        elif "channel" in values and locations is not None:
-            positions[i] = np.asarray(locations)[values["channel"], :2]
-    unknown = ~np.isfinite(positions).all(axis=1)
-    if unknown.any():
+    places = unit_locations(sd)
+    n_unknown = sd.N if places is None else int((~np.isfinite(places)).any(axis=1).sum())
+    if places is None or n_unknown:
         raise ValueError(
-            f"{unknown.sum()} of {sd.N} units have no position; expected the neuron attributes 'x' and 'y' in "
-            "micrometres, or 'channel' with metadata['channel_locations'] (unit_locations is None)"
+            f"{n_unknown} of {sd.N} units have no position; expected the neuron attributes 'x' and 'y' in micrometres, "
+            "'location', 'position', or 'channel' with metadata['channel_locations'] (unit_locations is None)"
         )
-    return positions
+    return places
 
 
 def _templates(sd: BaseSpikeData) -> list[FloatArray]:
-    if not all("template" in values for values in sd.neuron_attributes):
+    units = sd.unit_attributes
+    if not all("template" in values for values in units):
         if not sd.raw_data.size:
             raise EmptyWaveformMetricsError(
                 "duplicates cannot be merged: not every unit has the neuron attribute 'template' and raw_data is empty",
                 metric_name="template",
             )
-        sd, _ = compute_waveform_metrics(sd)
-    shapes = [np.shape(values.get("template", np.empty((0, 0)))) for values in sd.neuron_attributes]
+        units, _ = measure(sd)
+    shapes = [np.shape(values.get("template", np.empty((0, 0)))) for values in units]
     shape = max(shapes)
     # A unit without a single fitting window has no template: a template of NaN is similar to no other.
-    templates = [np.asarray(v.get("template", np.full(shape, np.nan)), np.float64) for v in sd.neuron_attributes]
+    templates = [np.asarray(values.get("template", np.full(shape, np.nan)), np.float64) for values in units]
     if len({template.shape for template in templates}) > 1:
         raise ValueError(f"templates must have one shape (samples, channels), got {sorted(set(shapes))}")
-    return templates
+    return [template.reshape(len(template), -1) for template in templates]  # (samples,) is one channel
 
 
 def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
@@ -249,7 +242,8 @@ class _Groups:
         self._frame_ms = _frame_ms(sd)
         self._group_of = list(range(sd.N))
         self._moved = [0] * sd.N  # frames by which the spikes of a unit were moved to the clock of its group
-        self._frames = [values.get("spike_train_samples") for values in sd.neuron_attributes]
+        self._frames = [values.get("spike_train_samples") for values in sd.unit_attributes]
+        self.similarity = np.zeros(sd.N)  # of the merge in which a unit was taken in
         self.trains = dict(enumerate(sd.train))
         self.members = {unit: [unit] for unit in range(sd.N)}
 
@@ -285,6 +279,7 @@ class _Groups:
         }
         if evidence["merged"]:
             self._take_in(a, b, joined, move)
+            self.similarity[b] = pair.similarity
         return evidence
 
     def _judge(self, a: int, b: int, similarity: float, lag: int) -> Judgement:
@@ -326,18 +321,18 @@ class _Groups:
 
     def attributes(self, unit: int) -> dict[str, Any]:
         """Return the attributes of the group whose best unit is `unit`."""
-        values = dict(self._sd.neuron_attributes[unit])
+        values = dict(self._sd.unit_attributes[unit])
         if len(self.members[unit]) == 1:
             return values
         values.pop("spike_train_samples", None)
         if self._frames[unit] is not None:
             values["spike_train_samples"] = self._frames[unit]
-        ids, attributes = self._sd.unit_ids, self._sd.neuron_attributes
+        ids, attributes = self._sd.unit_ids, self._sd.unit_attributes
         earlier = [id_ for member in self.members[unit] for id_ in attributes[member].get("merged_from", [])]
         return {**values, "merged_from": earlier + [ids[member] for member in self.members[unit] if member != unit]}
 
     def _quality(self, unit: int, rival: int) -> float:
-        snr, other = (self._sd.neuron_attributes[i].get("snr", np.nan) for i in (unit, rival))
+        snr, other = (self._sd.unit_attributes[i].get("snr", np.nan) for i in (unit, rival))
         return float(snr) if np.isfinite(snr) and np.isfinite(other) else len(self.trains[unit])
 
     def _violations(self, times: FloatArray) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spikelab.spikedata import _clock
-from spikelab.spikedata._epochs import chunks_ms
+from spikelab.spikedata._attributes import unit_locations
+from spikelab.spikedata._epochs import stretches_ms
 from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ def to_pynapple(sd: BaseSpikeData, clock: Literal["recording", "file"] = "record
     """Convert to a ``pynapple.TsGroup``: times in seconds, one entry per unit.
 
     Entries are named by ``unit_id`` where these are distinct integers. Its metadata are the attributes that are
-    single values (channel, x, y, snr, amplitude, ...); its ``time_support`` are the epochs, of which an end is
-    half a sample earlier than the next one's start where they touch, for pynapple joins intervals that do.
+    single values (channel, snr, amplitude, ...) and the units' places as x and y, whatever attribute has them; its
+    ``time_support`` are the epochs, of which an end is half a sample earlier than the next one's start where they
+    touch, for pynapple joins intervals that do.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def _keys(sd: BaseSpikeData) -> list[int]:
 
 def _support(sd: BaseSpikeData, pynapple: Any, clock: str) -> Any:
     """Return the epochs; each ends half a sample before the next starts, for pynapple joins intervals that touch."""
-    chunks = chunks_ms(sd.metadata) if clock == "recording" else _clock.stretches_on_file(sd)
+    chunks = stretches_ms(sd.metadata) if clock == "recording" else _clock.stretches_on_file(sd)
     if chunks is None or (clock == "recording" and len(chunks) < 2):
         return pynapple.IntervalSet(sd.start_time / 1000, sd.end_time / 1000)
     ends = chunks[:, 1].copy()
@@ -76,12 +78,16 @@ def _support(sd: BaseSpikeData, pynapple: Any, clock: str) -> Any:
 
 
 def _columns(sd: BaseSpikeData) -> dict[str, Any]:
-    """Collect the attributes that are single values in every unit."""
-    units = sd.neuron_attributes
+    """Collect the attributes that are single values in every unit; where the units are, in any form, as x and y."""
+    units = sd.unit_attributes
     names = [name for name in (units[0] if units else {}) if all(name in values for values in units)]
     single = bool | int | float | str | np.generic
-    return {
+    columns = {
         name: np.array([values[name] for values in units])
         for name in names
         if name != "rate" and all(isinstance(values[name], single) for values in units)
     }
+    places = unit_locations(sd)
+    if places is None:
+        return columns
+    return columns | {axis: column for axis, column in zip("xyz", places.T, strict=False) if axis not in columns}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +45,10 @@ def _sorted_train(times: ArrayLike, unit: int) -> FloatArray:
     return array
 
 
-def attributes(values: Sequence[Mapping[str, Any]] | None, n_units: int) -> list[dict[str, Any]]:
-    """Copy the attributes: one dict per unit."""
+def attributes(values: Sequence[Mapping[str, Any]] | None, n_units: int) -> list[dict[str, Any]] | None:
+    """Copy the attributes: one dict per unit; None where there are none."""
     if values is None:
-        return [{} for _ in range(n_units)]
+        return None
     if len(values) != n_units:
         raise ValueError(f"neuron_attributes has {len(values)} entries for {n_units} units; expected one per unit")
     return [dict(value) for value in values]
@@ -121,19 +122,36 @@ def span(start: float, end: float) -> float:
 def unit_index(
     units: ArrayLike | Iterable[Any], n_units: int, values: Sequence[Mapping[str, Any]], by: str | None
 ) -> list[int]:
-    """Find the indices of the units that `units` names."""
+    """Find the indices of the units that `units` names, in that order."""
     wanted = [units] if np.isscalar(units) else list(units)  # type: ignore[arg-type]
-    if by is None:
-        selection = np.asarray(wanted) if wanted else np.empty(0, dtype=np.int64)
-        index = [int(i) for i in np.arange(n_units)[selection]]
-    else:
-        index = _index_by_attribute(wanted, values, by)
-    if len(set(index)) < len(index):
-        raise ValueError("a unit is named twice; each may be kept once")
-    return index
+    if by is not None:
+        return _index_by_attribute(wanted, values, by)
+    selection = np.asarray(wanted) if wanted else np.empty(0, dtype=np.int64)
+    if selection.dtype.kind == "b":
+        if selection.shape != (n_units,):
+            raise ValueError(f"a mask of units must have shape ({n_units},), got {selection.shape}")
+        return [int(i) for i in np.flatnonzero(selection)]
+    return [_index(value, n_units) for value in selection.tolist()]
+
+
+def _index(value: Any, n_units: int) -> int:
+    """Return an index of a unit as an integer; ValueError where there is no such unit."""
+    if not isinstance(value, int | float) or not float(value).is_integer():
+        raise ValueError(f"units are named by whole numbers from 0 to {n_units - 1}, got {value!r}")
+    if not 0 <= value < n_units:
+        raise ValueError(f"unit {value:g} is out of range: there are {n_units} units, counted from 0")
+    return int(value)
 
 
 def _index_by_attribute(wanted: Sequence[Any], values: Sequence[Mapping[str, Any]], by: str) -> list[int]:
+    known = dict.fromkeys(key for value in values for key in value)
+    if wanted and by not in known:
+        warnings.warn(
+            f"no unit has the neuron attribute {by!r}, so that none is kept; known are {list(known)}",
+            UserWarning,
+            stacklevel=4,
+        )
+        return []
     having: dict[Any, list[int]] = {}
     for i, value in enumerate(values):
         if by in value:

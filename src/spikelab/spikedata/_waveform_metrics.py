@@ -33,12 +33,12 @@ def waveform_metric(
 
     Without either: EmptyWaveformMetricsError where `required`, else NaN.
     """
-    if all(name in values for values in sd.neuron_attributes):
-        return np.array([values[name] for values in sd.neuron_attributes], dtype=np.float64)
+    if all(name in values for values in sd.unit_attributes):
+        return np.array([values[name] for values in sd.unit_attributes], dtype=np.float64)
     if not required and not sd.raw_data.size:
         return np.full(sd.N, np.nan)
     _require_raw_data(sd, name)
-    return compute_waveform_metrics(sd, **window)[1][name]
+    return measure(sd, **window)[1][name]
 
 
 def _require_raw_data(sd: BaseSpikeData, name: str | None) -> None:
@@ -59,7 +59,7 @@ def compute_waveform_metrics(
     window_ms_before: float = 0.5,
     window_ms_after: float = 1.5,
 ) -> tuple[Data, dict[str, FloatArray]]:
-    """Average the waveforms of `raw_data` and measure them on each unit's main channel.
+    """Average the waveforms of `raw_data`, measure them on each unit's main channel, and store the result.
 
     Every spike whose window fits into the data and into its epoch is averaged. The template is positive where its
     maximum is at least twice the depth of its minimum; the main channel has the deepest minimum (highest maximum).
@@ -84,9 +84,9 @@ def compute_waveform_metrics(
     Returns
     -------
     SpikeData
-        With the neuron attributes channel, template, template_full, template_windowed, template_peak_ind, amplitude,
-        amplitudes, peak_inds, has_pos_peak, snr, std_norm, std_norms_all. A unit without a fitting window keeps its
-        attributes but for snr and std_norm, which are NaN.
+        The object itself, which has now the neuron attributes channel, template, template_full, template_windowed,
+        template_peak_ind, amplitude, amplitudes, peak_inds, has_pos_peak, snr, std_norm, std_norms_all. A unit without
+        a fitting window keeps its attributes but for snr and std_norm, which are NaN.
     dict
         ``snr`` and ``std_norm``, arrays of shape (N,).
 
@@ -103,14 +103,28 @@ def compute_waveform_metrics(
     >>> measured.neuron_attributes[0]["amplitude"]
     50.0
     """
+    attributes, metrics = measure(sd, ms_before, ms_after, at_peak, window_ms_before, window_ms_after)
+    sd.neuron_attributes = attributes
+    return sd, metrics
+
+
+def measure(
+    sd: BaseSpikeData,
+    ms_before: float = 1.0,
+    ms_after: float = 2.0,
+    at_peak: bool = True,
+    window_ms_before: float = 0.5,
+    window_ms_after: float = 1.5,
+) -> tuple[list[dict[str, Any]], dict[str, FloatArray]]:
+    """Return the attributes and metrics of :func:`compute_waveform_metrics`, and store nothing."""
     _require_raw_data(sd, None)
     rate = _rate_hz(sd)
     n_before, n_after, std_before, std_after = (
         whole_frames(ms, rate) for ms in (ms_before, ms_after, window_ms_before, window_ms_after)
     )
     noise = noise_levels(sd.raw_data)
-    attributes = []
-    for times, values in zip(sd.train, sd.neuron_attributes, strict=True):
+    attributes: list[dict[str, Any]] = []
+    for times, values in zip(sd.train, sd.unit_attributes, strict=True):
         frames = _fitting_frames(sd, times, n_before, n_after)
         if len(frames) == 0:
             attributes.append({**values, "snr": np.nan, "std_norm": np.nan})
@@ -118,8 +132,9 @@ def compute_waveform_metrics(
         mean, std = mean_and_std(sd.raw_data, frames, n_before, n_after)
         around = None if at_peak else (std_before, std_after)
         attributes.append({**values, "template_peak_ind": n_before, **_describe(mean, std, noise, around)})
-    metrics = {key: np.array([values[key] for values in attributes], dtype=np.float64) for key in ("snr", "std_norm")}
-    return sd.replace(neuron_attributes=attributes), metrics
+    return attributes, {
+        key: np.array([values[key] for values in attributes], dtype=np.float64) for key in ("snr", "std_norm")
+    }
 
 
 def _rate_hz(sd: BaseSpikeData) -> float:

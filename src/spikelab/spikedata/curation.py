@@ -224,8 +224,8 @@ def curate_by_significance(sd: Data, min_significance: float | None = 8.0) -> tu
     >>> result["passed"].tolist()
     [True, False]
     """
-    metric = np.array([values.get("significance", np.nan) for values in sd.neuron_attributes], dtype=np.float64)
-    if min_significance is not None and not all("significance" in values for values in sd.neuron_attributes):
+    metric = np.array([values.get("significance", np.nan) for values in sd.unit_attributes], dtype=np.float64)
+    if min_significance is not None and not all("significance" in values for values in sd.unit_attributes):
         raise EmptyWaveformMetricsError(
             "significance is unknown: not every unit has the neuron attribute 'significance', which a sort measures on "
             "the filtered recording (reextract_waveforms=True for results of an earlier version); or leave this "

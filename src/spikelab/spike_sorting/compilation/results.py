@@ -78,7 +78,7 @@ def _saving(sd: SpikeData, stem: Path) -> list[Callable[[], list[Path]]]:
 def _compile(
     sd: SpikeData, config: SortingPipelineConfig, folder: Path, scale: Scale, waveforms_folder: Path | None
 ) -> list[Path]:
-    ordered = sd.subset(_sorted_order(sd))
+    ordered = sd.subset(_sorted_order(sd), preserve_order=True)
     written = _write_units(ordered, config.compilation, folder, scale)
     if measured_epochs(len(ordered.metadata.get("rec_chunks_ms", ()))):
         for index, epoch in enumerate(ordered.split_epochs()):
@@ -111,7 +111,7 @@ def _shared(sd: SpikeData) -> dict[str, Any]:
 
 def _sorted_order(sd: SpikeData) -> list[int]:
     """Order the units as the compiled files list them: negative peaks first, by descending amplitude, then unit id."""
-    units = sd.neuron_attributes
+    units = sd.unit_attributes
     return sorted(range(sd.N), key=lambda i: (units[i]["has_pos_peak"], -units[i]["amplitude"], units[i]["unit_id"]))
 
 
@@ -124,7 +124,7 @@ def _compiled_units(sd: SpikeData, config: CompilationConfig, scale: Scale = 1.0
     `template`), amplitudes and std_norms (per channel). Every array is a fresh copy, so that two files made from equal
     input are equal byte by byte.
     """
-    return [_unit(unit, index, config, scale) for index, unit in enumerate(sd.neuron_attributes)]
+    return [_unit(unit, index, config, scale) for index, unit in enumerate(sd.unit_attributes)]
 
 
 def _unit(unit: dict[str, Any], index: int, config: CompilationConfig, scale: Scale) -> dict[str, Any]:
@@ -173,9 +173,9 @@ def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:
     the file has none), clock_zero, the date at which that clock shows 0, and clock_scale, the seconds on it for each
     second by the sampling rate. Frames count from 0, and an epoch ends before its end_frame.
     """
-    ordered = sd.subset(_sorted_order(sd))
+    ordered = sd.subset(_sorted_order(sd), preserve_order=True)
     units = _compiled_units(ordered, CompilationConfig(save_dl_data=True))
-    for unit, values in zip(units, ordered.neuron_attributes, strict=True):
+    for unit, values in zip(units, ordered.unit_attributes, strict=True):
         unit.update({name: float(values[name]) for name in ("amplitude", "snr", "std_norm")})
     table = [
         {
@@ -205,7 +205,7 @@ def _copy_waveforms(
     """Write the compiled window of every unit's waveforms."""
     fs, n_before = ordered.metadata["fs_Hz"], ordered.metadata["template_full_peak_ind"]
     written = []
-    for index, unit in enumerate(ordered.neuron_attributes):
+    for index, unit in enumerate(ordered.unit_attributes):
         waveforms = np.load(waveforms_folder / f"waveforms_{unit['unit_id']}.npy", mmap_mode="r")
         target = folder / ("positive_peaks" if unit["has_pos_peak"] else "negative_peaks")
         target.mkdir(exist_ok=True)

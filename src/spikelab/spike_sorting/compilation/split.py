@@ -65,7 +65,7 @@ def _nothing_of(sd: SpikeData, file: str, index: int) -> SpikeData:
             {key: value for key, value in unit.items() if key not in EPOCH_ATTRIBUTES}
             | {name: np.full_like(unit[name], np.nan) for name in TEMPLATES}
             | silent
-            for unit in sd.neuron_attributes
+            for unit in sd.unit_attributes
         ],
         metadata={key: value for key, value in sd.metadata.items() if key not in gone}
         | {SOURCES_KEY: [], "n_samples": 0, "source_file": file, "epoch_index": index},

@@ -81,7 +81,7 @@ class CurationOutcome:
         content = read_object(path)
         history, merged = content["history"], _arrays(content.get("merged", {}))
         return cls(
-            sd_first=sd_all.subset(content["first_unit_ids"], by="unit_id"),
+            sd_first=sd_all.subset(content["first_unit_ids"], by="unit_id", preserve_order=True),
             sd_curated=_curated(sd_all, content["curated_unit_ids"], merged, history["curation_parameters"]),
             first=_arrays(content["first"]),
             second=_arrays(content["second"]),
@@ -97,7 +97,7 @@ class CurationOutcome:
         With all `units` of the sort the table also gets, where they have them, the sorter's own id, group, main channel
         and its position (um), amplitude (uV), how far it moved, and the metrics whose name starts with ``si_``.
         """
-        attributes = {} if units is None else dict(zip(units.unit_ids, units.neuron_attributes, strict=True))
+        attributes = {} if units is None else dict(zip(units.unit_ids, units.unit_attributes, strict=True))
         columns = _csv_columns({name for values in attributes.values() for name in values})
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -127,8 +127,8 @@ def _curated(
     """Select the units that are kept; merged trains are not stored, but merged again."""
     parameters = merge_parameters(curation_parameters)
     if parameters is None:
-        return sd_all.subset(curated_ids, by="unit_id")
-    passed = sd_all.subset(merged[MERGE]["unit_ids"].tolist(), by="unit_id")
+        return sd_all.subset(curated_ids, by="unit_id", preserve_order=True)
+    passed = sd_all.subset(merged[MERGE]["unit_ids"].tolist(), by="unit_id", preserve_order=True)
     sd, _, _ = merge_duplicates(passed, **parameters)
     if sd.unit_ids != curated_ids:
         raise FileNotFoundError(f"the merged units {curated_ids}; merging gives {sd.unit_ids} now")

@@ -154,15 +154,15 @@ def _assembled(
     from spikelab.spike_sorting.exchange.formats.phy_curation import origin
 
     kept = list(outcome.unchanged)
-    old = exported.subset(kept, by="unit_id") if kept else exported.subset([])
+    old = exported.subset(kept, by="unit_id", preserve_order=True) if kept else exported.subset([])
     sizes = dict(zip(exported.unit_ids, exported.spike_counts.tolist(), strict=True))
-    trains, attributes, clusters = [*old.train], [*old.neuron_attributes], dict(outcome.unchanged)
+    trains, attributes, clusters = [*old.train], [*old.unit_attributes], dict(outcome.unchanged)
     for unit in outcome.new:
         if measured is None:
             train, values = _of_parent(unit, exported)
         else:
             index = measured.unit_ids.index(unit.unit_id)
-            train, values = measured.train[index], measured.neuron_attributes[index]
+            train, values = measured.train[index], measured.unit_attributes[index]
         trains.append(train)
         attributes.append({**values, **origin(unit, sizes)})
         clusters[unit.unit_id] = unit.cluster
@@ -178,7 +178,7 @@ def _assembled(
 def _of_parent(unit: NewUnit, exported: SpikeData) -> tuple[FloatArray, dict[str, Any]]:
     """Return the spikes of `unit` with the attributes of the unit that most of its spikes came from."""
     parent = max(unit.sources, key=lambda source: unit.sources[source])
-    values = exported.neuron_attributes[exported.unit_ids.index(parent)]
+    values = exported.unit_attributes[exported.unit_ids.index(parent)]
     train = (unit.frames * 1000.0 / float(exported.metadata["fs_Hz"])).astype(np.float64)
     own = {"unit_id": unit.unit_id, "spike_train_samples": unit.frames, "template_of": parent}
     return train, {**values, **own}

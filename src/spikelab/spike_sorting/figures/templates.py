@@ -93,7 +93,7 @@ def _columns(recordings: Sequence[FigureRecording], config: FigureConfig, *, one
 
 def _traces(recording: FigureRecording, *, positive: bool) -> list[_Trace]:
     """Collect the templates of one sign, largest amplitude first."""
-    units = [unit for unit in recording.sd_all.neuron_attributes if unit["has_pos_peak"] == positive]
+    units = [unit for unit in recording.sd_all.unit_attributes if unit["has_pos_peak"] == positive]
     curated = recording.curated_ids
     return [_trace(unit, recording.sd_all.metadata, unit["unit_id"] in curated) for unit in sorted(units, key=_rank)]
 

@@ -46,7 +46,7 @@ def unit_page(
     if axes is None:
         axes = (_empty_page(config) if figure is None else _cleared(figure)).axes
     isi, footprint, waveform = axes
-    unit = sd.neuron_attributes[index]
+    unit = sd.unit_attributes[index]
     passed = row["passed"]
     color = config.templates_color_curated if passed else config.templates_color_failed
     _draw_isi(isi, sd, index, color, config)

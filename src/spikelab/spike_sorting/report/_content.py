@@ -225,7 +225,7 @@ def unit_rows(units: SpikeData, outcome: CurationOutcome) -> list[dict[str, Any]
     rows = {row["unit_id"]: row for row in outcome.unit_metrics}
     return [
         _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata)
-        for unit, intervals in zip(units.neuron_attributes, units.interspike_intervals(), strict=True)
+        for unit, intervals in zip(units.unit_attributes, units.interspike_intervals(), strict=True)
     ]
 
 
@@ -266,7 +266,7 @@ def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationC
         "doubts": [f"{doubt}." for doubt in doubts(units, outcome, curation)],
         "distributions": distributions(outcome, curation),
         "activity": _plots.activity(curated),
-        "probe": probe_map(units.metadata["channel_locations"], units.neuron_attributes, set(curated.unit_ids)),
+        "probe": probe_map(units.metadata["channel_locations"], units.unit_attributes, set(curated.unit_ids)),
         "columns": unit_columns(curation),
         "rows": unit_rows(units, outcome),
     }

@@ -64,9 +64,9 @@ def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
         n_channels=len(locations),
         rate_hz=_median(rows, "firing_rate"),
         snr=_median(rows, "snr"),
-        amplitude_uv=_median(curated.neuron_attributes, "amplitude"),
+        amplitude_uv=_median(curated.unit_attributes, "amplitude"),
         spark=_plots.sparkline(curated),
-        map=mini_map(locations, curated.neuron_attributes),
+        map=mini_map(locations, curated.unit_attributes),
     )
 
 

@@ -67,7 +67,7 @@ def with_quality(units: SpikeData, metrics: QualityMetrics | None) -> SpikeData:
     return units.replace(
         neuron_attributes=[
             {**values, **{PREFIX + name: by_unit[values["unit_id"]] for name, by_unit in metrics.items()}}
-            for values in units.neuron_attributes
+            for values in units.unit_attributes
         ]
     )
 

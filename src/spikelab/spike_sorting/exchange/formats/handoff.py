@@ -33,14 +33,14 @@ class Handoff:
         """Spike frames of the units, in their order."""
         ids = np.array(self.units.unit_ids, dtype=np.int64)
         return SpikeTrains(
-            ids, tuple(np.asarray(u["spike_train_samples"], np.int64) for u in self.units.neuron_attributes)
+            ids, tuple(np.asarray(u["spike_train_samples"], np.int64) for u in self.units.unit_attributes)
         )
 
     @cached_property
     def templates(self) -> FloatArray:
         """Mean waveforms in microvolts, shape (units, samples, channels); NaN becomes 0."""
         shape = (self.units.N, 0, self.recording.n_channels)
-        templates = [unit["template_full"] for unit in self.units.neuron_attributes]
+        templates = [unit["template_full"] for unit in self.units.unit_attributes]
         return np.nan_to_num(np.array(templates, dtype=np.float32)) if templates else np.zeros(shape, np.float32)
 
     @property
@@ -51,7 +51,7 @@ class Handoff:
     @property
     def main_channels(self) -> IntArray:
         """Index of each unit's main channel."""
-        return np.array([unit["channel"] for unit in self.units.neuron_attributes], dtype=np.int64)
+        return np.array([unit["channel"] for unit in self.units.unit_attributes], dtype=np.int64)
 
     def columns(self) -> dict[str, list[Any]]:
         """List the scalar attributes of the units by name: metrics, positions, verdicts; None where one is not known.
@@ -61,7 +61,7 @@ class Handoff:
         rates, violations = self.units.rates("Hz"), isi_violations(self.units)
         rows = [
             self._scalars(unit) | {"firing_rate": float(rate), "isi_violation": float(violation)}
-            for unit, rate, violation in zip(self.units.neuron_attributes, rates, violations, strict=True)
+            for unit, rate, violation in zip(self.units.unit_attributes, rates, violations, strict=True)
         ]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}

@@ -130,7 +130,7 @@ def _read_integers(path: Path) -> IntArray:
 
 def require_same_spikes(phy: PhyFolder, sd: SpikeData) -> None:
     """Check that the folder was exported from units `sd`, which were not sorted again since."""
-    units = {values["unit_id"]: values["spike_train_samples"] for values in sd.neuron_attributes}
+    units = {values["unit_id"]: values["spike_train_samples"] for values in sd.unit_attributes}
     for unit, rows in zip(phy.unit_ids, rows_of_each(phy.before, range(len(phy.unit_ids))), strict=True):
         if unit not in units or not np.array_equal(phy.frames[rows], units[unit]):
             raise ValueError(
@@ -172,7 +172,7 @@ def phy_outcome(
 def _labels(phy: PhyFolder, sd: SpikeData, unchanged: dict[int, int], new: list[NewUnit]) -> dict[int, dict[str, Any]]:
     """Return the labels of the kept units, by the names of their attributes; None where a unit has none."""
     earlier = sd.metadata.get("curation_history", {}).get("phy", {}).get("labels", [])
-    taken = {name for unit in sd.neuron_attributes for name in unit}.union(OF_THE_IMPORT).difference(earlier)
+    taken = {name for unit in sd.unit_attributes for name in unit}.union(OF_THE_IMPORT).difference(earlier)
     names = attribute_names(phy.labels, taken)
     sources = {unit.unit_id: sorted(unit.sources, key=lambda source: -unit.sources[source]) for unit in new}
     clusters = unchanged | {unit.unit_id: unit.cluster for unit in new}
@@ -209,7 +209,7 @@ def _history(
     for unit in new:
         kept.update(unit.sources)
     fraction = np.array([kept[unit] / max(sizes[unit], 1) for unit in phy.unit_ids])
-    exported = sd.subset(phy.unit_ids, by="unit_id")
+    exported = sd.subset(phy.unit_ids, by="unit_id", preserve_order=True)
     result: Any = {"phy": {"metric": fraction, "passed": fraction > 0}}
     history = build_curation_history(exported, exported, result, parameters={"exported_units": phy.units, **parameters})
     history["curated_final"] = [*unchanged, *(unit.unit_id for unit in new)]

@@ -209,21 +209,21 @@ def piece(sd: Data, first: int, last: int, index: int) -> Data:
 
 
 def _own_metadata(sd: BaseSpikeData, cut_metadata: dict[str, Any], first: int, last: int, index: int) -> dict[str, Any]:
-    gone = (FILES_KEY,) if last - first > 1 else (FILES_KEY, *EPOCH_KEYS)
+    gone = (FILES_KEY, SOURCES_KEY) if last - first > 1 else (FILES_KEY, SOURCES_KEY, *EPOCH_KEYS)
     metadata = {key: value for key, value in cut_metadata.items() if key not in gone}
     metadata["epoch_index"] = index
-    metadata.pop(SOURCES_KEY, None)
     sources = _of_epochs(sd.metadata, SOURCES_KEY)[first:last]
     if sources:
         metadata[SOURCES_KEY] = sources
     names = list(sd.metadata.get("rec_chunk_names", ()))[first : first + 1]
-    files = _of_epochs(sd.metadata, "rec_chunk_source_files")[first : first + 1]
-    files = files or [entry["source_file"] for entry in sources if "source_file" in entry] or names
-    if files:
-        metadata["source_file"] = files[0]
     if names and last - first == 1:
         metadata["epoch_name"] = names[0]
-    return metadata
+    files = _of_epochs(sd.metadata, "rec_chunk_source_files")[first : first + 1] or _files_of(sources) or names
+    return metadata | ({"source_file": files[0]} if files else {})
+
+
+def _files_of(sources: list[dict[str, Any]]) -> list[str]:
+    return [source["source_file"] for source in sources if "source_file" in source]
 
 
 def _of_epochs(metadata: Mapping[str, Any], key: str) -> list[Any]:

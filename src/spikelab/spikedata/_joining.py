@@ -90,26 +90,30 @@ def append(sd: Data, other: BaseSpikeData, offset: float = 0.0) -> Data:
 
 def _joined_metadata(sd: BaseSpikeData, other: BaseSpikeData, offset: float) -> tuple[dict[str, Any], bool]:
     """Return the metadata of both, and whether the last epoch of the one and the first of the other are one."""
-    start = sd.end_time + offset
-    clocks = _clock_of(sd), _moved_clock(_clock_of(other), start - other.start_time, start)
-    goes_on = offset == 0 and _goes_on(clocks[0][-1], clocks[1][0], start)
-    chunks = _epochs_of(sd, 0.0), _epochs_of(other, start - other.start_time)
-    is_one = goes_on and bool(abs(chunks[0][-1, 1] - chunks[1][0, 0]) <= TOLERANCE_MS)
-    metadata = {key: value for key, value in {**other.metadata, **sd.metadata}.items() if key not in TIME_KEYS}
-    if sd.metadata.get(CLOCK_KEY) or other.metadata.get(CLOCK_KEY):
-        metadata[CLOCK_KEY] = clocks[0] + clocks[1][goes_on:]
-    frames_per_ms = _common_rate(sd, other)
-    known = [part.metadata["n_samples"] for part in (sd, other) if "n_samples" in part.metadata]
-    if known:
-        del metadata["n_samples"]
-    if len(known) == 2 and np.isfinite(frames_per_ms):
-        metadata["n_samples"] = sum(known) + round(offset * frames_per_ms)
-    joined = np.concatenate([chunks[0], chunks[1][is_one:]])
+    start, rate = sd.end_time + offset, _common_rate(sd, other)
+    table, goes_on = _joined_clock(sd, other, offset)
+    first, second = _epochs_of(sd, 0.0), _epochs_of(other, start - other.start_time)
+    is_one = goes_on and bool(abs(first[-1, 1] - second[0, 0]) <= TOLERANCE_MS)
     if is_one:
-        joined[len(chunks[0]) - 1, 1] = chunks[1][0, 1]
-    if len(joined) > 1:
-        metadata |= _epoch_table(sd, other, joined, is_one, frames_per_ms)
+        second[0, 0] = first[-1, 0]
+        first = first[:-1]
+    metadata = _without({**other.metadata, **sd.metadata}, (*TIME_KEYS, "n_samples")) | table
+    if all("n_samples" in part.metadata for part in (sd, other)) and np.isfinite(rate):
+        metadata["n_samples"] = sum(part.metadata["n_samples"] for part in (sd, other)) + round(offset * rate)
+    chunks = np.concatenate([first, second])
+    if len(chunks) > 1:
+        metadata |= _epoch_table(sd, other, chunks, is_one, rate)
     return metadata, is_one
+
+
+def _joined_clock(sd: BaseSpikeData, other: BaseSpikeData, offset: float) -> tuple[dict[str, Any], bool]:
+    """Return the table of the file's clock, where one has it, and whether that clock goes on without a jump."""
+    if not (sd.metadata.get(CLOCK_KEY) or other.metadata.get(CLOCK_KEY)):
+        return {}, False
+    start = sd.end_time + offset
+    first, second = _clock_of(sd), _moved_clock(_clock_of(other), start - other.start_time, start)
+    goes_on = offset == 0 and _goes_on(first[-1], second[0], start)
+    return {CLOCK_KEY: first + second[goes_on:]}, goes_on
 
 
 def _common_rate(sd: BaseSpikeData, other: BaseSpikeData) -> float:
@@ -248,18 +252,28 @@ def concatenate_spike_data(sd: Data, other: BaseSpikeData) -> Data:
         raise ValueError(f"the two have no time in common: {sd!r} and {other!r}")
     first, second = subtime(sd, start, end, shift_to=0), subtime(other, start, end, shift_to=0)
     differ = [key for key in TIME_KEYS if not _agree(key, first.metadata, second.metadata)]
-    metadata = {key: value for key, value in {**second.metadata, **first.metadata}.items() if key not in differ}
     attributes = _side_by_side(first, second)
     if "rec_chunks_ms" in differ:
         attributes = attributes and [_without(values, EPOCH_ATTRIBUTES) for values in attributes]
-    traces = {key: value for key, value in vars(first if first.raw_data.size else second).items() if key in RAW}
-    if first.raw_data.size and second.raw_data.size and not all(equal(vars(second)[key], traces[key]) for key in RAW):
-        traces = dict.fromkeys(RAW)
-        differ.append("raw_data")
-    if differ:
-        warnings.warn(f"left out, because the two differ in it: {', '.join(differ)}", UserWarning, stacklevel=2)
-    _warn_of_equal_ids(attributes or [])
-    return first.replace(train=[*first.train, *second.train], neuron_attributes=attributes, metadata=metadata, **traces)
+    traces = _common_traces(first, second)
+    left_out = [*differ, *(() if traces else ("raw_data",))]
+    if left_out:
+        warnings.warn(f"left out, because the two differ in it: {', '.join(left_out)}", UserWarning, stacklevel=2)
+    _warn_of_equal_ids(attributes)
+    return first.replace(
+        train=[*first.train, *second.train],
+        neuron_attributes=attributes,
+        metadata=_without({**second.metadata, **first.metadata}, differ),
+        **traces or dict.fromkeys(RAW),
+    )
+
+
+def _common_traces(first: BaseSpikeData, second: BaseSpikeData) -> dict[str, Any] | None:
+    """Return the traces that hold for both; None where they have different ones."""
+    traces = [{key: vars(part)[key] for key in RAW} for part in (first, second) if part.raw_data.size]
+    if len(traces) == 2 and not equal(*traces):
+        return None
+    return traces[0] if traces else {key: vars(first)[key] for key in RAW}
 
 
 def _agree(key: str, metadata: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
@@ -284,8 +298,8 @@ def _side_by_side(first: BaseSpikeData, second: BaseSpikeData) -> Attributes | N
     return [*first.unit_attributes, *others]
 
 
-def _warn_of_equal_ids(units: Attributes) -> None:
-    ids = [values["unit_id"] for values in units if "unit_id" in values]
+def _warn_of_equal_ids(units: Attributes | None) -> None:
+    ids = [values["unit_id"] for values in units or [] if "unit_id" in values]
     twice = sorted({str(unit) for unit in ids if ids.count(unit) > 1})
     if twice:
         warnings.warn(

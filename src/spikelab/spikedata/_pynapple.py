@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spikelab.spikedata import _clock
-from spikelab.spikedata._attributes import unit_locations
+from spikelab.spikedata._attributes import get_neuron_attribute, unit_locations
 from spikelab.spikedata._epochs import stretches_ms
 from spikelab.system.extras import install_command
 
@@ -79,13 +79,11 @@ def _support(sd: BaseSpikeData, pynapple: Any, clock: str) -> Any:
 
 def _columns(sd: BaseSpikeData) -> dict[str, Any]:
     """Collect the attributes that are single values in every unit; where the units are, in any form, as x and y."""
-    units = sd.unit_attributes
-    names = [name for name in (units[0] if units else {}) if all(name in values for values in units)]
-    single = bool | int | float | str | np.generic
+    missing, single = object(), bool | int | float | str | np.generic
+    names = list(sd.unit_attributes[0]) if sd.N else []
+    found = {name: get_neuron_attribute(sd, name, missing) for name in names if name != "rate"}
     columns = {
-        name: np.array([values[name] for values in units])
-        for name in names
-        if name != "rate" and all(isinstance(values[name], single) for values in units)
+        name: np.array(values) for name, values in found.items() if all(isinstance(value, single) for value in values)
     }
     places = unit_locations(sd)
     if places is None:

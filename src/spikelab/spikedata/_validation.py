@@ -144,19 +144,24 @@ def _index(value: Any, n_units: int) -> int:
 
 
 def _index_by_attribute(wanted: Sequence[Any], values: Sequence[Mapping[str, Any]], by: str) -> list[int]:
-    known = dict.fromkeys(key for value in values for key in value)
-    if wanted and by not in known:
+    having = _units_by_value(values, by)
+    if wanted and not having:
+        known = list(dict.fromkeys(key for value in values for key in value))
         warnings.warn(
-            f"no unit has the neuron attribute {by!r}, so that none is kept; known are {list(known)}",
+            f"no unit has the neuron attribute {by!r}, so that none is kept; known are {known}",
             UserWarning,
             stacklevel=4,
         )
         return []
-    having: dict[Any, list[int]] = {}
-    for i, value in enumerate(values):
-        if by in value:
-            having.setdefault(value[by], []).append(i)
     missing = [value for value in wanted if value not in having]
     if missing:
         raise ValueError(f"no unit has {by!r} in {missing}; there are {list(having)[:20]}")
     return [i for value in wanted for i in having[value]]
+
+
+def _units_by_value(values: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[int]]:
+    units: dict[Any, list[int]] = {}
+    for i, value in enumerate(values):
+        if name in value:
+            units.setdefault(value[name], []).append(i)
+    return units

@@ -118,10 +118,10 @@ def settings_case(seed: int) -> Case:
     content = _damaged(SETTINGS, tomllib.loads(SETTINGS), rng, tomli_w.dumps)
 
     def use(path: Path) -> str | None:
-        from spikelab.cli._settings import build_config
+        from spikelab.cli._settings import what_is_wanted
         from spikelab.spike_sorting import config_from_toml, config_to_toml
 
-        config = build_config(None, path, {})
+        config = what_is_wanted(None, path).config
         return None if config_from_toml(config_to_toml(config)) == config else "not what it was when written and read"
 
     # A setting's own message names the setting.

@@ -6,52 +6,84 @@ click starts in a few hundredths of a second, has no dependencies, and completes
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from spikelab import __version__
-from spikelab.cli import _output
+from spikelab.cli import _complete, _output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LEVEL = "spikelab.level"  # of the log, in what a command keeps
+TRUSTING = ("trust_input=true",)
+SORTER_NAME = "Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: the best that runs here]"
+SORTER = click.option("--sorter", metavar="NAME", shell_complete=_complete.sorters, help=SORTER_NAME)
 SETTING = click.option(
-    "--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Change one setting, e.g. --set snr_min=8."
+    "--set",
+    "settings",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    shell_complete=_complete.settings,
+    help="Change one setting, e.g. --set snr_min=8; may be repeated.",
 )
 PRESET = click.option(
-    "--preset", metavar="NAME", help="Settings of curation: evidence keeps units by statistics. --set goes before it."
+    "--preset",
+    "presets",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=_complete.presets,
+    help="Settings that belong together, e.g. rt_sort_neuropixels, or evidence, which keeps units by statistics; "
+    "may be repeated. --set goes before it.  [default: chosen by the electrodes]",
 )
 ANY_PATH = click.Path(path_type=Path)
 PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG = click.option("--config", "config_file", type=PRESENT_FILE, help="Settings as TOML.")
 TRUST = click.option("--trust", is_flag=True, help="Follow whatever the recording names: it can run any program.")
+ALL_RECORDINGS = click.option(
+    "--all-recordings", is_flag=True, help="Of a well with several recordings sort each, with a result of its own."
+)
 QUIET = click.option(
     "-q",
     "--quiet",
     is_flag=True,
     expose_value=False,
-    callback=lambda _context, _option, quiet: log_to_terminal(logging.WARNING if quiet else logging.INFO),
+    callback=lambda context, _option, quiet: choose_log(context, logging.WARNING if quiet else None),
     help="Warnings and errors only.",
+)
+VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _option, verbose: choose_log(context, logging.DEBUG if verbose else None),
+    help="Details too, with where each line comes from; of an error, the whole trace.",
 )
 FILES = click.argument("files", nargs=-1, required=True, type=ANY_PATH)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="The shell completes commands, options, sorters, presets and settings after: "
+    'eval "$(_SPIKELAB_COMPLETE=bash_source spikelab)"; of zsh and fish, zsh_source and fish_source.',
+)
 @click.version_option(__version__, prog_name="spikelab")
 def cli() -> None:
-    """From a raw extracellular recording to curated neurons."""
+    """From a raw extracellular recording to curated neurons: spikelab sort FILE."""
 
 
 @cli.command()
 @FILES
-@click.option("--sorter", help="Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: kilosort2]")
+@SORTER
 @CONFIG
 @PRESET
 @SETTING
@@ -59,31 +91,37 @@ def cli() -> None:
 @click.option(
     "--stream",
     "streams",
+    metavar="NAME",
     multiple=True,
-    help="Stream (well) to sort, by id or name; may be repeated; 'all' for every one with electrodes.",
+    help="Stream (well) to sort, by id or name; may be repeated.  [default: every one with electrodes]",
 )
+@ALL_RECORDINGS
 @click.option("--results", type=ANY_PATH, help="Results folder; of several recordings, its parent.")
 @click.option("--intermediate", type=ANY_PATH, help="Scratch folder; of several, its parent.")
 @QUIET
+@VERBOSE
 def sort(
     files: tuple[Path, ...],
     sorter: str | None,
     config_file: Path | None,
-    preset: str | None,
+    presets: tuple[str, ...],
     settings: tuple[str, ...],
     trust: bool,
     streams: tuple[str, ...],
-    results: Path | None,
-    intermediate: Path | None,
+    **where: Any,
 ) -> None:
-    """Sort FILES: recordings, or folders of recordings to be concatenated."""
+    """Sort FILES: recordings, or folders of recordings to be concatenated.
+
+    What is not set is chosen for each recording, and said: the sorter that runs here, the preset for its electrodes, a
+    band-pass for its sampling rate. All that cannot be sorted is told before anything is started.
+    """
     end_in_order()
     with errors_as_exit_codes():
-        from spikelab.cli._settings import changes_of
+        from spikelab.cli._settings import what_is_wanted
         from spikelab.cli._sort import sort_files
 
-        changes = changes_of(preset, (*settings, "trust_input=true") if trust else settings)
-        finish(*sort_files(files, sorter, config_file, changes, streams, results, intermediate))
+        wanted = what_is_wanted(sorter, config_file, presets, (*settings, *TRUSTING) if trust else settings)
+        finish(*sort_files(files, wanted, streams, **where))
 
 
 RESULTS = click.argument("results", type=ANY_PATH)
@@ -95,7 +133,13 @@ RECORDING = click.option(
 @cli.command()
 @RESULTS
 @click.argument("target", required=False, type=ANY_PATH)
-@click.option("--to", required=True, metavar="FORMAT", help="phy, nwb, si, analyzer, mat, npz, h5 or pkl.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FORMAT",
+    shell_complete=_complete.formats,
+    help="phy, nwb, si, analyzer, mat, npz, h5 or pkl.",
+)
 @click.option(
     "--units", default="curated", show_default=True, help="curated, all, or phy: those that 'spikelab import' made."
 )
@@ -103,6 +147,8 @@ RECORDING = click.option(
 @RECORDING
 @click.option("--metadata", "metadata_file", type=PRESENT_FILE, help="nwb: subject, session_start_time, ... as TOML.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote.")
+@QUIET
+@VERBOSE
 def export(
     results: Path,
     target: Path | None,
@@ -114,7 +160,6 @@ def export(
     overwrite: bool,
 ) -> None:
     """Write the units of the folder RESULTS for another tool, to TARGET or into RESULTS/export."""
-    log_to_terminal(logging.INFO)
     with errors_as_exit_codes():
         from spikelab.cli._exchange import export_text
 
@@ -124,7 +169,7 @@ def export(
 @cli.command("import")
 @RESULTS
 @click.argument("folder", type=ANY_PATH)
-@click.option("--from", "source", required=True, metavar="TOOL", help="phy.")
+@click.option("--from", "source", required=True, metavar="TOOL", shell_complete=_complete.tools, help="phy.")
 @click.option("--keep", multiple=True, default=("good",), show_default=True, help="Groups to keep; may be repeated.")
 @click.option(
     "--duplicate-ms",
@@ -133,11 +178,12 @@ def export(
     help="In merged units, spikes of two sources this close are one; 0 keeps both.",
 )
 @RECORDING
+@QUIET
+@VERBOSE
 def import_(
     results: Path, folder: Path, source: str, keep: tuple[str, ...], duplicate_ms: float, recording: Path | None
 ) -> None:
     """Bring the curation of FOLDER, which was exported from RESULTS, back into RESULTS."""
-    log_to_terminal(logging.INFO)
     with errors_as_exit_codes():
         from spikelab.cli._exchange import import_text
 
@@ -149,9 +195,17 @@ def import_(
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, e.g. tcp://node1:8786.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine, besides one for each GPU.")
 @click.option("--plan", "plan_folder", type=ANY_PATH, help="Write job files and scripts instead.")
+@ALL_RECORDINGS
 @QUIET
-def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folder: Path | None) -> None:
-    """Sort all recordings that MANIFEST (TOML or CSV) lists, several at a time; again to continue."""
+@VERBOSE
+def batch(
+    manifest: Path, scheduler: str | None, workers: int | None, plan_folder: Path | None, all_recordings: bool
+) -> None:
+    """Sort all recordings that MANIFEST (TOML or CSV) lists, several at a time; again to continue.
+
+    The whole list is checked first, the recordings too: all that a sort would refuse is told at once, and nothing is
+    started. What the list does not set is chosen, as by spikelab sort.
+    """
     if sum(option is not None for option in (scheduler, workers, plan_folder)) > 1:
         raise click.UsageError("--scheduler, --workers and --plan exclude each other")
     end_in_order()
@@ -159,13 +213,14 @@ def batch(manifest: Path, scheduler: str | None, workers: int | None, plan_folde
         from spikelab.cli import _batch
 
         if plan_folder is None:
-            finish(*_batch.run_batch(manifest, scheduler, workers))
-        click.echo(_batch.plan(manifest, plan_folder))
+            finish(*_batch.run_batch(manifest, scheduler, workers, all_recordings=all_recordings))
+        click.echo(_batch.plan(manifest, plan_folder, all_recordings=all_recordings))
 
 
 @cli.command("sort-one")
 @click.argument("job", type=PRESENT_FILE)
 @QUIET
+@VERBOSE
 def sort_one(job: Path) -> None:
     """Sort what the file JOB says, which `spikelab batch --plan` wrote."""
     end_in_order()
@@ -187,11 +242,17 @@ def status(folder: Path) -> None:
 
 @cli.command()
 @click.option("--folder", default="demo", show_default=True, type=ANY_PATH, help="Where to work.")
-@click.option("--sorter", help="Sorter to run.  [default: rt_sort, on the CPU]")
+@click.option(
+    "--sorter",
+    metavar="NAME",
+    shell_complete=_complete.sorters,
+    help="Sorter to run.  [default: rt_sort, on the CPU]",
+)
 @click.option("--duration", default=60.0, show_default=True, help="Seconds to simulate.")
+@QUIET
+@VERBOSE
 def demo(folder: Path, sorter: str | None, duration: float) -> None:
     """Simulate a recording with known neurons, sort it, and compare."""
-    log_to_terminal(logging.INFO)
     end_in_order()
     with errors_as_exit_codes():
         from spikelab.demo import DEFAULT_SORTER, run_demo
@@ -201,18 +262,36 @@ def demo(folder: Path, sorter: str | None, duration: float) -> None:
 
 @cli.command()
 @FILES
+@SORTER
+@CONFIG
+@PRESET
+@SETTING
 @TRUST
 @click.option("--probe", type=PRESENT_FILE, help="Probe file (setting probe_path), to see how its contacts lie.")
 @click.option("--picture", type=ANY_PATH, help="Draw the electrodes into this file too (png, svg, pdf).")
-def inspect(files: tuple[Path, ...], trust: bool, probe: Path | None, picture: Path | None) -> None:
-    """Show what is in FILES: streams (wells), recordings, channels, rate, duration, and where the electrodes are."""
+def inspect(
+    files: tuple[Path, ...],
+    sorter: str | None,
+    config_file: Path | None,
+    presets: tuple[str, ...],
+    settings: tuple[str, ...],
+    trust: bool,
+    probe: Path | None,
+    picture: Path | None,
+) -> None:
+    """Show what is in FILES: streams (wells), recordings, channels, rate, duration, and where the electrodes are.
+
+    Below: what spikelab sort, with the same options, would choose, and what it would refuse. The exit code is 3 where
+    something cannot be read or would be refused.
+    """
     if picture is not None and len(files) > 1:
         raise click.UsageError("--picture draws one file or folder; give one")
     with errors_as_exit_codes():
-        from spikelab.cli._inspect import inspection_table
+        from spikelab.cli._inspect import inspect_files
+        from spikelab.cli._settings import what_is_wanted
 
-        for file in files:
-            click.echo(inspection_table(file, trust_input=trust, probe=probe, picture=picture))
+        more = (*settings, *(TRUSTING if trust else ()), *([] if probe is None else [f"probe_path={probe}"]))
+        finish(*inspect_files(files, what_is_wanted(sorter, config_file, presets, more), picture))
 
 
 @cli.command()
@@ -224,25 +303,28 @@ def doctor() -> None:
 
 
 @cli.command("show-config")
-@click.option("--sorter", help="Preset to start from.  [default: kilosort2]")
+@SORTER
 @CONFIG
 @PRESET
 @SETTING
 @click.option("--describe", is_flag=True, help="What each setting means, its unit and range, instead of TOML.")
 def show_config(
-    sorter: str | None, config_file: Path | None, preset: str | None, settings: tuple[str, ...], describe: bool
+    sorter: str | None, config_file: Path | None, presets: tuple[str, ...], settings: tuple[str, ...], describe: bool
 ) -> None:
-    """Print the complete configuration as TOML, ready for --config."""
+    """Print the complete configuration as TOML, ready for --config.
+
+    What is chosen for each recording, where it is not set, has a # before it.
+    """
     with errors_as_exit_codes():
+        from spikelab.cli import _settings
+
+        wanted = _settings.what_is_wanted(sorter, config_file, presets, settings)
         if describe:
-            from spikelab.spike_sorting.settings.reference import render_markdown
+            from spikelab.spike_sorting.settings.reference import render_text
 
-            click.echo(render_markdown())
-            return
-        from spikelab.cli._settings import build_config, changes_of
-        from spikelab.spike_sorting.settings.toml import config_to_toml
-
-        click.echo(config_to_toml(build_config(sorter, config_file, changes_of(preset, settings))))
+            click.echo(render_text(min(shutil.get_terminal_size().columns, 100)))
+        else:
+            click.echo(_settings.config_text(wanted))
 
 
 def finish(text: str, code: int) -> NoReturn:
@@ -263,6 +345,8 @@ def errors_as_exit_codes() -> Iterator[None]:
         sys.exit(getattr(interrupt, "exit_code", _output.INTERRUPTED))
     except Exception as error:  # noqa: BLE001 - the last stop: every error becomes a message and a code
         click.echo(f"error: {_output.message_for(error)}", err=True)
+        if logging.getLogger("spikelab").isEnabledFor(logging.DEBUG):
+            click.echo("".join(traceback.format_exception(error)), err=True)
         sys.exit(_output.code_for(error))
 
 
@@ -288,12 +372,20 @@ def end_in_order() -> None:
             signal.signal(number, leave)
 
 
+def choose_log(context: click.Context, level: int | None) -> None:
+    """Log to the terminal from `level`, which --quiet or --verbose ask for, or else from INFO."""
+    chosen = context.meta.setdefault(LEVEL, logging.INFO) if level is None else level
+    context.meta[LEVEL] = chosen
+    log_to_terminal(chosen)
+
+
 def log_to_terminal(level: int) -> None:
     """Write the log of the package as plain lines to stderr."""
     from spikelab.system.quoting import PrintableFormatter
 
     handler = logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    place = "%(levelname)s %(name)s: " if level <= logging.DEBUG else ""
+    handler.setFormatter(PrintableFormatter(f"%(asctime)s {place}%(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("spikelab")
     logger.handlers = [handler]
     logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikelab.cli._output import table
-from spikelab.cli._sort import report_outcomes
+from spikelab.cli._sort import choice_lines, report_outcomes
 from spikelab.spike_sorting.batch import status as _status
 from spikelab.system.quoting import in_shell
 
@@ -21,27 +22,33 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.batch.policy import Outcome
     from spikelab.spike_sorting.run.jobs import Job
 
+logger = logging.getLogger(__name__)
+
 MOST_ROWS = 200  # of a table that is printed once; a live table has as many as fit
 CLEAR_REST, UP = "\x1b[0J", "\x1b[{}A"
 LINE_EVERY_S = 30.0
 AGAIN_S = 15.0
 
 
-def planned(manifest: Path) -> list[Job]:
-    """Read the jobs of a manifest; a faulty manifest is a usage error."""
-    from spikelab.spike_sorting.batch.manifest import ManifestError, read_manifest
+def planned(manifest: Path, *, all_recordings: bool, sorts_here: bool) -> list[Job]:
+    """Read the jobs of a manifest, look into their recordings, and say what was chosen; faults are a usage error."""
+    from spikelab.spike_sorting.batch.entries import ManifestError
+    from spikelab.spike_sorting.batch.manifest import Look, read_manifest
 
     try:
-        return read_manifest(manifest)
+        jobs = read_manifest(manifest, Look(all_recordings=all_recordings, sorts_here=sorts_here))
     except ManifestError as error:
         raise click.UsageError(str(error)) from error
+    for line in choice_lines(jobs):
+        logger.info("%s", line)
+    return jobs
 
 
-def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tuple[str, int]:
+def run_batch(manifest: Path, scheduler: str | None, workers: int | None, *, all_recordings: bool) -> tuple[str, int]:
     """Sort all recordings of a manifest; return the table of outcomes and the exit code."""
     from spikelab.spike_sorting.batch.on_cluster import run_many
 
-    jobs = planned(manifest)
+    jobs = planned(manifest, all_recordings=all_recordings, sorts_here=scheduler is None)
     board = Board()
     try:
         outcomes = run_many(jobs, scheduler, workers=workers, watch=board.show)
@@ -50,11 +57,11 @@ def run_batch(manifest: Path, scheduler: str | None, workers: int | None) -> tup
     return report_outcomes(outcomes)
 
 
-def plan(manifest: Path, folder: Path) -> str:
+def plan(manifest: Path, folder: Path, *, all_recordings: bool) -> str:
     """Write job files and scripts; return the text with the next steps."""
     from spikelab.spike_sorting.batch.plan import write_plan
 
-    jobs = planned(manifest)
+    jobs = planned(manifest, all_recordings=all_recordings, sorts_here=False)
     scripts = write_plan(jobs, folder)
     lines = [f"{len(jobs)} job files are in {folder / 'jobs'}; each runs with: spikelab sort-one JOB", "", "examples:"]
     lines += [f"  {script}" for script in scripts]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spikelab.cli._output import table
+import click
+
+from spikelab.cli._output import code_for, message_for, most_severe, table
+from spikelab.cli._sort import choice_lines, faults_of_jobs
+from spikelab.spike_sorting.run.jobs import plan_jobs
 from spikelab.system.quoting import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -12,21 +17,57 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.recording import StreamInfo
+    from spikelab.spike_sorting.run.wanted import Wanted
+    from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 HEADER = ("file", "stream", "name", "recording", "channels", "rate (Hz)", "duration (s)", "state")
 MAPS_SHOWN, NAMES_SHOWN = 3, 3
 
 
+def inspect_files(files: Sequence[Path], wanted: Wanted, picture: Path | None = None) -> tuple[str, int]:
+    """Show each input, and what a sort of it would choose and refuse; return the exit code too."""
+    texts, codes = [], []
+    for file in files:
+        text, code = _inspected(file, wanted, picture)
+        texts.append(text)
+        codes.append(code)
+    return "\n".join(filter(None, texts)), most_severe([code for code in codes if code])
+
+
+def _inspected(path: Path, wanted: Wanted, picture: Path | None) -> tuple[str, int]:
+    from spikelab.spike_sorting.run.parts import UNREADABLE, parts_of
+
+    try:
+        shown = inspection_table(path, picture=picture, config=wanted.config.recording)
+    except UNREADABLE as error:
+        click.echo(f"error: {message_for(error)}", err=True)
+        return "", code_for(error)
+    parts = parts_of(path, wanted)
+    jobs = plan_jobs([(part.path, part.wanted.config) for part in parts])
+    faults = faults_of_jobs(jobs, parts)
+    jobs = [replace(job, chosen=part.chosen) for job, part in zip(jobs, parts, strict=True)]
+    told = dict.fromkeys(f"  {fault.text()}" for of_job in faults.values() for fault in of_job)
+    lines = [*choice_lines(jobs), *(part.left_out for part in parts if part.left_out)]
+    lines += ["spikelab sort would refuse this:", *told] if told else []
+    refused = [code_for(fault.as_error()) for of_job in faults.values() for fault in of_job if not fault.choice]
+    return "\n".join([shown, *map(printable_lines, lines), ""]), most_severe(refused)
+
+
 def inspection_table(
-    path: Path, *, trust_input: bool = False, probe: Path | None = None, picture: Path | None = None
+    path: Path,
+    *,
+    trust_input: bool = False,
+    probe: Path | None = None,
+    picture: Path | None = None,
+    config: RecordingConfig | None = None,
 ) -> str:
     """Tabulate the streams and recordings of the file or folder at `path`; draw their electrodes, and list problems.
 
-    Streams without electrodes have a table of their own.
+    Streams without electrodes have a table of their own. `config` stands in the place of `trust_input` and `probe`.
     """
     from spikelab.spike_sorting.recording import inspect_file
 
-    streams = inspect_file(path, trust_input=trust_input, probe_path=probe)
+    streams = inspect_file(path, trust_input=trust_input, probe_path=probe, config=config)
     problems = list(dict.fromkeys(info.problem for info in streams if info.problem))
     lines = [f"{path}: {streams[0].format if streams else 'nothing'}", *_tables(streams)]
     lines += ["", *map(printable_lines, problems)] if problems else []

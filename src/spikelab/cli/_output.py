@@ -23,6 +23,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def indented(lines: str) -> str:
+    """Indent each of some lines."""
+    return "\n".join(f"  {line}" for line in lines.splitlines())
+
+
 def code_for(error: BaseException) -> int:
     """Return the exit code of a failure; of a batch, that of its most severe failure."""
     from spikelab.spike_sorting._exceptions import (

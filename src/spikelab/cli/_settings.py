@@ -6,51 +6,67 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikelab.spike_sorting.settings.presets import CURATION_PRESETS, preset_for
-from spikelab.spike_sorting.settings.toml import parse_value
+from spikelab.spike_sorting.run.choices import choose_sorter
+from spikelab.spike_sorting.run.wanted import Wanted, wanted
+from spikelab.spike_sorting.settings.keywords import flat_names
+from spikelab.spike_sorting.settings.presets import preset_changes
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+from spikelab.spike_sorting.settings.toml import config_to_toml, parse_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
-
-def build_config(sorter: str | None, config_file: Path | None, settings: dict[str, Any]) -> SortingPipelineConfig:
-    """Build and check the configuration: the file or preset, with single settings changed; UsageError for a fault."""
-    from spikelab.spike_sorting.settings.toml import config_from_toml
-    from spikelab.spike_sorting.settings.validation import validate_config
-
-    try:
-        if config_file is None:
-            config = preset_for(sorter or "kilosort2")
+def what_is_wanted(
+    sorter: str | None, config_file: Path | None, presets: Sequence[str] = (), settings: Sequence[str] = ()
+) -> Wanted:
+    """Gather the settings that the options give; UsageError with all their faults."""
+    faults: list[str] = []
+    changes: dict[str, Any] = {}
+    for name in presets:
+        try:
+            changes |= (of_preset := preset_changes(name))
+        except ValueError as error:
+            faults.append(f"--preset: {error}{_is_a_sorter(name)}")
         else:
-            config = config_from_toml(config_file)
-            config = config if sorter is None else config.override(sorter_name=sorter)
-        config = config.override(**settings)
-        validate_config(config)
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
-    return config
+            theirs = of_preset.get("sorter_name", sorter)
+            if sorter is not None and theirs != sorter:
+                faults.append(f"--preset {name} is one of {theirs}, and --sorter asks for {sorter}: leave one out")
+    single, malformed = parse_settings(settings)
+    faults += malformed
+    found, problems = wanted(sorter, config_file, {**changes, **single}, choose_sorter)
+    faults += [problem.text for problem in problems]
+    if found is None or faults:
+        raise click.UsageError("\n".join(faults))
+    return found
 
 
-def changes_of(preset: str | None, settings: Sequence[str]) -> dict[str, Any]:
-    """Collect the settings of a preset of curation, and the single ones on top; UsageError for an unknown preset."""
-    if preset is not None and preset not in CURATION_PRESETS:
-        there_are = ", ".join(map(repr, CURATION_PRESETS))
-        from spikelab.spike_sorting.backends import list_sorters
+def _is_a_sorter(name: str) -> str:
+    from spikelab.spike_sorting.backends import list_sorters
 
-        sorters = "; a sorter is chosen with --sorter" if preset in list_sorters() else ""
-        raise click.UsageError(f"there is no preset {preset!r}; there are: {there_are}{sorters}")
-    return {**(CURATION_PRESETS[preset] if preset else {}), **parse_settings(settings)}
+    return "; a sorter is chosen with --sorter" if name.lower() in list_sorters() else ""
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Parse ``["snr_min=8", "stream_id=well000"]`` into keywords; values are TOML, bare words strings, none is None."""
-    parsed: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set {setting}: expected FIELD=VALUE")
-        parsed[name.strip()] = parse_value(text.strip())
-    return parsed
+def parse_settings(settings: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Parse ``["snr_min=8", "stream_id=well000"]`` into keywords; values are TOML, bare words strings; with faults."""
+    pairs = [setting.partition("=") for setting in settings]
+    parsed = {name.strip(): parse_value(text.strip()) for name, equals, text in pairs if equals}
+    return parsed, [f"--set {name}: expected FIELD=VALUE" for name, equals, _ in pairs if not equals]
+
+
+# Settings that are chosen for each recording, where nobody gave them: their places in TOML.
+CHOSEN = ("freq_max", "rt_sort_probe", "rt_sort_params", "rt_sort_device", "out_file")
+
+
+def config_text(wanted: Wanted) -> str:
+    """Write the configuration as TOML; what is chosen where it is not set is a comment, so that it stays unset."""
+    names = [name for name in (*CHOSEN, "sorter_name") if not wanted.gave(name)]
+    places = flat_names(SortingPipelineConfig)
+    unset = {(places[name].group, places[name].name) for name in names}
+    lines, group = [], ""
+    for line in config_to_toml(wanted.config).splitlines():
+        group = line.strip("[]") if line.startswith("[") and line.endswith("]") else group
+        comment = (group, line.partition(" = ")[0]) in unset
+        lines.append(f"# {line}  # not set: chosen for each recording" if comment else line)
+    return "\n".join(lines) + "\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -14,20 +16,24 @@ from spikelab.cli._output import (
     OTHER,
     RESOURCE,
     code_for,
+    indented,
     message_for,
     most_severe,
     table,
 )
-from spikelab.cli._settings import build_config
-from spikelab.spike_sorting.run.jobs import Job, Request, plan_jobs
+from spikelab.spike_sorting.run.jobs import Job, plan_jobs
+from spikelab.system.quoting import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.batch.policy import Outcome
-    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+    from spikelab.spike_sorting.run.faults import Fault
+    from spikelab.spike_sorting.run.parts import Part
+    from spikelab.spike_sorting.run.wanted import Wanted
 
+logger = logging.getLogger(__name__)
 HEADER = ("recording", "outcome", "units kept", "results")
 DONE, NOT_ATTEMPTED = "done", "not attempted"
 KIND_OF_CODE = {
@@ -42,24 +48,71 @@ KINDS = (DONE, *KIND_OF_CODE.values(), NOT_ATTEMPTED)
 
 def sort_files(
     files: Sequence[Path],
-    sorter: str | None,
-    config_file: Path | None,
-    settings: dict[str, Any],
+    wanted: Wanted,
     streams: Sequence[str],
+    *,
+    all_recordings: bool,
     results: Path | None,
     intermediate: Path | None,
 ) -> tuple[str, int]:
-    """Sort the recordings of the command line; return the table of outcomes and the exit code."""
-    from spikelab.spike_sorting.batch.in_process import run_jobs
-    from spikelab.spike_sorting.run.jobs import require_sorter
+    """Sort the recordings of the command line; return the table of outcomes and the exit code.
 
-    config = build_config(sorter, config_file, settings)
-    try:
-        require_sorter(config)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    requests = [(file, one) for one in _configs(files, config, streams) for file in files]
-    return report_outcomes(run_jobs(_jobs(requests, results, intermediate)))
+    What would be refused is told for all of them first, and the others are sorted.
+    """
+    from spikelab.spike_sorting.batch.in_process import run_jobs
+    from spikelab.spike_sorting.run.parts import parts_of
+
+    parts = [part for file in files for part in parts_of(file, wanted, streams, all_recordings=all_recordings)]
+    jobs = _jobs(parts, results, intermediate)
+    faults = faults_of_jobs(jobs, parts)
+    for line in (*choice_lines(jobs), *(f"{part.path.name}: {part.left_out}" for part in parts if part.left_out)):
+        logger.info("%s", line)
+    if len(faults) == len(jobs):
+        raise Refused([(jobs[i].name, fault) for i in faults for fault in faults[i]])
+    for i, of_job in faults.items():
+        for fault in of_job:
+            logger.warning("%s is not sorted: %s", jobs[i].name, fault.text())
+    return report_outcomes(run_jobs(jobs, {i: of_job[0].as_error() for i, of_job in faults.items()}))
+
+
+class Refused(click.ClickException):
+    """Nothing could be started; the message has a line for each fault, and the exit code is that of the gravest."""
+
+    def __init__(self, faults: Sequence[tuple[str, Fault]]) -> None:
+        one = len({name for name, _ in faults}) == 1
+        texts = dict.fromkeys(
+            fault.text() if one or fault.choice or fault.key == "sorter" else f"{name}: {fault.text()}"
+            for name, fault in faults
+        )
+        super().__init__("\n".join(texts))
+        self.exit_code = most_severe(  # type: ignore[misc]  # click says it for the class
+            [code_for(fault.as_error()) for _, fault in faults]
+        )
+
+    def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 - click's signature
+        """Write the message to stderr."""
+        lines = printable_lines(self.message)
+        several = "\n" in lines
+        click.echo(f"error: nothing was started:\n{indented(lines)}" if several else f"error: {lines}", err=True)
+
+
+def faults_of_jobs(jobs: Sequence[Job], parts: Sequence[Part], *, sorts_here: bool = True) -> dict[int, list[Fault]]:
+    """Gather the faults of each job, by its position: those of its recording, of the sorter here and of the disks."""
+    from spikelab.spike_sorting.run.faults import machine_faults
+
+    machine = machine_faults(jobs, [part.seen for part in parts], sorts_here=sorts_here)
+    faults = {i: [*part.faults, *machine.get(i, ())] for i, part in enumerate(parts)}
+    return {i: of_job for i, of_job in faults.items() if of_job}
+
+
+def choice_lines(jobs: Sequence[Job]) -> list[str]:
+    """Say what was chosen, once for all jobs that it was chosen for."""
+    from spikelab.spike_sorting.run.choices import NOT_SAID
+
+    texts = ["; ".join(text for name, text in job.chosen.items() if name not in NOT_SAID) for job in jobs]
+    counts = Counter(filter(None, texts))
+    of_all = len(counts) == 1 and len(texts) == counts.total()
+    return [f"chosen{'' if of_all else f' for {n} of {len(jobs)}'}: {text}" for text, n in counts.items()]
 
 
 def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
@@ -69,7 +122,19 @@ def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
         lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
         lines += ["", _counts(outcomes)]
+    lines += _where_to_look(outcomes)
     return "\n".join(lines), most_severe([code_for(error) for _, error in failed])
+
+
+def _where_to_look(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say which page shows the outcome: the report of one recording, or the page of several."""
+    from spikelab.spike_sorting.run.jobs import overview_folder
+
+    pages = [outcome.job.results / "report.html" for outcome in outcomes if outcome.attempted]
+    if len(outcomes) > 1:
+        pages = [overview_folder([outcome.job for outcome in outcomes]) / "index.html", *pages]
+    found = next((page for page in pages if page.is_file()), None)
+    return [] if found is None else ["", f"to see it, open {found}"]
 
 
 def _counts(outcomes: Sequence[Outcome]) -> str:
@@ -77,26 +142,17 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
 
 
-def _configs(
-    files: Sequence[Path], config: SortingPipelineConfig, streams: Sequence[str]
-) -> list[SortingPipelineConfig]:
-    """Make one configuration per stream."""
-    from spikelab.spike_sorting.run.jobs import checked_streams
-
-    if not streams:
-        return [config]
-    names = [name for file in files for name in checked_streams(file, streams, config)]
-    return [config.override(stream_id=name) for name in dict.fromkeys(names)]
-
-
-def _jobs(requests: Sequence[Request], results: Path | None, intermediate: Path | None) -> list[Job]:
+def _jobs(parts: Sequence[Part], results: Path | None, intermediate: Path | None) -> list[Job]:
     """Plan the jobs; the folders of the command line are those of one recording, or the parents of several."""
+    requests = [(part.path, part.wanted.config) for part in parts]
     if results is not None and intermediate is None:
         intermediate = results / "intermediate"
     folders = [intermediate] * len(requests), [results] * len(requests)
     if len(requests) == 1:
-        return plan_jobs(requests, *folders)
-    return plan_jobs(requests, intermediate_parents=folders[0], results_parents=folders[1])
+        jobs = plan_jobs(requests, *folders)
+    else:
+        jobs = plan_jobs(requests, intermediate_parents=folders[0], results_parents=folders[1])
+    return [replace(job, chosen=part.chosen) for job, part in zip(jobs, parts, strict=True)]
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:

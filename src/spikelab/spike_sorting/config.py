@@ -8,6 +8,7 @@ from spikelab.spike_sorting.settings.presets import (
     KILOSORT4_DOCKER,
     RT_SORT_MEA,
     RT_SORT_NEUROPIXELS,
+    preset,
     preset_for,
 )
 from spikelab.spike_sorting.settings.schema import (
@@ -39,5 +40,6 @@ __all__ = [
     "SorterConfig",
     "SortingPipelineConfig",
     "WaveformConfig",
+    "preset",
     "preset_for",
 ]

@@ -81,7 +81,7 @@ def get_backend_class(sorter_name: str) -> type[SorterBackend]:
 
         return backend_class_for(sorter_name.removeprefix(SPIKEINTERFACE_PREFIX))
     known = [*list_sorters(), f"{SPIKEINTERFACE_PREFIX}<name>"]
-    near = difflib.get_close_matches(sorter_name, list_sorters(), n=2) or _near_in_spikeinterface(sorter_name)
+    near = difflib.get_close_matches(_plain(sorter_name), list_sorters(), n=2) or _near_in_spikeinterface(sorter_name)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ValueError(f"Unknown sorter {sorter_name!r}. There are: {', '.join(known)}.{hint}")
 
@@ -89,7 +89,13 @@ def get_backend_class(sorter_name: str) -> type[SorterBackend]:
 def _near_in_spikeinterface(sorter_name: str) -> list[str]:
     from spikeinterface.sorters import available_sorters
 
-    return [SPIKEINTERFACE_PREFIX + name for name in difflib.get_close_matches(sorter_name, available_sorters(), n=2)]
+    near = difflib.get_close_matches(_plain(sorter_name), available_sorters(), n=2)
+    return [SPIKEINTERFACE_PREFIX + name for name in near]
+
+
+def _plain(sorter_name: str) -> str:
+    """Write a name as those of sorters are: "RT-Sort" as rt_sort."""
+    return sorter_name.lower().replace("-", "_").replace(" ", "_")
 
 
 @lru_cache(maxsize=1)

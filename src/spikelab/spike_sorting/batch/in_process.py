@@ -10,19 +10,25 @@ from spikelab.spike_sorting.batch.policy import Outcome, Policy
 from spikelab.spike_sorting.run.sort_one import sort_one
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from spikelab.spike_sorting.run.jobs import Job
 
 logger = logging.getLogger(__name__)
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
-    """Sort every job in order, unless the environment is broken; write the figures and the page of several."""
+def run_jobs(jobs: Sequence[Job], refused: Mapping[int, Exception] | None = None) -> list[Outcome]:
+    """Sort every job in order, unless the environment is broken; write the figures and the page of several.
+
+    Jobs in `refused`, by position, are not started, and have the error there as their outcome.
+    """
     outcomes: list[Outcome] = []
     policy, here = Policy(), "this one"
     for number, job in enumerate(jobs, start=1):
         sorter = job.config.sorter.sorter_name
+        if number - 1 in (refused or {}):
+            outcomes.append(Outcome(job, error=(refused or {})[number - 1]))
+            continue
         if not policy.may_start(here, sorter):
             outcomes.append(Outcome(job))
             continue

@@ -32,7 +32,8 @@ def write_job(job: Job, path: Path) -> None:
             raise ValueError(f"{printable(str(named))} is no UTF-8, and cannot be written into a job file: rename it")
     paths = (job.recording_input.absolute(), job.results, job.intermediate)
     content = {"name": job.name, **dict(zip(PATHS, map(str, paths), strict=True))}
-    noted = {"metadata": dict(job.metadata)} if job.metadata else {}
+    beside = {"metadata": dict(job.metadata), "chosen": dict(job.chosen)}
+    noted = {name: values for name, values in beside.items() if values}
     files.write_text(path, tomli_w.dumps({**content, **noted, "config": tomllib.loads(config_to_toml(job.config))}))
 
 
@@ -52,7 +53,8 @@ def read_job(path: Path) -> Job:
         raise ValueError(f"{path} is no job file: {error}. spikelab batch --plan writes them") from error
     folders = [path.absolute().parent / content[key] for key in PATHS]
     recording, results, intermediate = folders
-    return Job(recording, content["name"], config, results, intermediate, _noted(path, content.get("metadata", {})))
+    notes = _noted(path, content.get("metadata", {})), _texts(content.get("chosen"))
+    return Job(recording, content["name"], config, results, intermediate, *notes)
 
 
 def _noted(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +64,11 @@ def _noted(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
             fault = "is a name that the results use for something else" if name in TAKEN else fault
             raise ValueError(f"{path} is no job file: {name!r} in 'metadata': {fault}")
     return further_columns(metadata, ())
+
+
+def _texts(chosen: Any) -> dict[str, str]:
+    """Return the reasons of chosen settings; they are for people, and what is none is left out."""
+    return {name: why for name, why in chosen.items() if isinstance(why, str)} if isinstance(chosen, dict) else {}
 
 
 def _require(key: str, content: dict[str, Any], kind: type, expected: str) -> None:

@@ -11,17 +11,20 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.columns import column_fault, further_columns, typed, value_fault
+from spikelab.spike_sorting.batch.entries import Entry, ManifestError, Problems, Request, located
 from spikelab.spike_sorting.recording.source import natural_key
-from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs, require_sorter
+from spikelab.spike_sorting.run.choices import choose_sorter
+from spikelab.spike_sorting.run.faults import machine_faults
+from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs
+from spikelab.spike_sorting.run.parts import parts_of
+from spikelab.spike_sorting.run.wanted import Problem, Wanted, wanted
 from spikelab.spike_sorting.settings.keywords import suggestion
-from spikelab.spike_sorting.settings.presets import preset_for
-from spikelab.spike_sorting.settings.toml import config_from_toml, decode, parse_value
-from spikelab.spike_sorting.settings.validation import validate_config
+from spikelab.spike_sorting.settings.toml import decode, parse_value
 from spikelab.system.quoting import printable
 from spikelab.system.tables import Row, known_name, read_rows
 from spikelab.system.texts import brief, read_toml, shortened
@@ -33,9 +36,6 @@ if TYPE_CHECKING:
 
 KEYS = ("file", "stream", "sorter", "results", "intermediate", "config")
 DEFAULTS = KEYS[1:]
-SHARED = ("sorter", "config")  # a fault of the common value is reported once
-MOST_SHOWN = 20
-DEFAULT_SCRATCH = "intermediate"  # in the folder of the results
 CSV_SEPARATOR = ";"
 A_LIST = "a list of recordings"
 # Types of the value of a key, besides None, and their name in messages.
@@ -49,83 +49,33 @@ KINDS: dict[str, tuple[Any, str]] = {
 }
 
 
-class ManifestError(ValueError):
-    """Report the faults of a list of recordings; the message names each entry and key.
+@dataclass(frozen=True)
+class Look:
+    """How a list is looked into: every recording is opened without its traces, checked, and what nobody set is chosen.
 
     Attributes
     ----------
-    problems : list of str
+    all_recordings : bool
+        Whether each recording of a well is sorted, where there are several.
+    sorts_here : bool
+        Whether this machine sorts, so that it has to have the sorters.
     """
 
-    def __init__(self, problems: Sequence[str], source: str = "the list") -> None:
-        shown = [*problems[:MOST_SHOWN], *([f"and {len(problems) - MOST_SHOWN} more"] * (len(problems) > MOST_SHOWN))]
-        super().__init__(f"{source} was refused, and nothing was started:\n" + "\n".join(f"  {line}" for line in shown))
-        self.problems = list(problems)
+    all_recordings: bool = False
+    sorts_here: bool = True
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One entry with the defaults filled in."""
-
-    name: str  # in messages
-    values: Mapping[str, Any]
-    own: frozenset[str]  # keys that are not defaults
-    folder: Path
-
-
-@dataclass
-class _Request:
-    """One recording and stream of an entry."""
-
-    entry: _Entry
-    path: Path
-    config: SortingPipelineConfig
-    several: bool  # recordings of the entry; a folder that it names is then their parent
-
-    def folder(self, key: str) -> Path | None:
-        """Locate the folder that the entry names; scratch without a name lies in the folder of the results."""
-        value = self.entry.values.get(key)
-        if value is not None:
-            return located(self.entry.folder, value)
-        if key != "intermediate":
-            return None
-        results = self.folder("results")
-        return None if results is None else results / DEFAULT_SCRATCH
-
-    def own_folder(self, key: str) -> Path | None:
-        """Locate the folder of this recording alone; None where it is the parent of several."""
-        named_by = key if key == "results" or self.entry.values.get(key) is not None else "results"
-        return self.folder(key) if named_by in self.entry.own and not self.several else None
-
-
-@dataclass
-class _Problems:
-    found: list[str] = field(default_factory=list)
-
-    def add(self, entry: _Entry, key: str, problem: object) -> None:
-        shared = key in SHARED and not entry.own.intersection(SHARED)
-        line = f"{'[defaults]' if shared else entry.name}, {key}: {problem}"
-        if line not in self.found:
-            self.found.append(line)
-
-
-def located(folder: Path, value: Any) -> Path:
-    """Resolve a path in a list from the folder of the list; ValueError where `value` is none, or its user unknown."""
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise ValueError(f"expected a path, got {brief(value)}")
-    try:
-        return folder / Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{value}: {error}; write the folder out") from error
-
-
-def read_manifest(path: str | Path) -> list[Job]:
+def read_manifest(path: str | Path, look: Look | None = None) -> list[Job]:
     r"""Read a list of recordings, and plan a job for each recording and stream.
 
     Parameters
     ----------
     path : path
         ``.toml`` or ``.csv``; paths in it are relative to its folder.
+    look : Look, optional
+        Look into the recordings too, as ``spikelab batch`` does: all that a sort would refuse is among the faults, and
+        sorter, preset and band-pass are chosen where the list does not name them. By default no recording is opened,
+        and what the list does not name has its default.
 
     Returns
     -------
@@ -156,7 +106,7 @@ def read_manifest(path: str | Path) -> list[Job]:
         defaults, entries, problems = read(path)
     except ValueError as error:
         raise ManifestError([str(error)], printable(str(path))) from error
-    return _plan(defaults, entries, path.absolute().parent, problems, str(path))
+    return _plan(defaults, entries, path.absolute().parent, problems, str(path), look)
 
 
 def jobs_from_entries(entries: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any] | None = None) -> list[Job]:
@@ -237,24 +187,31 @@ def _parse_settings(entry: dict[str, Any]) -> list[str]:
 
 
 def _plan(
-    defaults: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], folder: Path, problems: list[str], source: str
+    defaults: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    folder: Path,
+    problems: list[str],
+    source: str,
+    look: Look | None = None,
 ) -> list[Job]:
-    found = _Problems(list(problems))
+    found = Problems(list(problems))
     found.found += _faults_of_columns("[defaults]", defaults, DEFAULTS)
     if not entries and not found.found:
         found.found.append("there is no [[recording]] in it")
-    requests: list[_Request] = []
-    configs: dict[str, SortingPipelineConfig] = {}
+    requests: list[Request] = []
+    configs: dict[str, Wanted | None] = {}
     for number, entry in enumerate(entries, start=1):
         named = entry.get("file", "without a file")
         name = f"entry {number} ({shortened(named) if isinstance(named, str) else brief(named)})"
         found.found += _faults_of_columns(name, entry, KEYS)
         merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
-        planned = _Entry(name, merged, frozenset(entry), folder)
+        planned = Entry(name, merged, frozenset(entry), folder)
         if _has_right_types(planned, found):
-            requests += _requests(planned, found, configs)
+            requests += _requests(planned, found, configs, look)
     _reject_duplicates(requests, found)
-    jobs = [] if found.found else _jobs(requests, found)
+    jobs = [] if found.found and look is None else _jobs(requests, found)
+    if look is not None:
+        _check_machine(requests, jobs, look, found)
     if found.found:
         raise ManifestError(found.found, source)
     return jobs
@@ -267,7 +224,7 @@ def _faults_of_columns(name: str, values: Mapping[str, Any], known: Sequence[str
     return [f"{name}, {shortened(key)}: {fault}" for key, fault in faults.items() if fault]
 
 
-def _has_right_types(entry: _Entry, problems: _Problems) -> bool:
+def _has_right_types(entry: Entry, problems: Problems) -> bool:
     """Check the types of the values of an entry, and that its paths can be located."""
     before = len(problems.found)
     for key, (kinds, expected) in KINDS.items():
@@ -296,48 +253,66 @@ def _merged_config(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> Any
     return own or common
 
 
-def _requests(entry: _Entry, problems: _Problems, configs: dict[str, SortingPipelineConfig]) -> Iterator[_Request]:
+def _requests(
+    entry: Entry, problems: Problems, configs: dict[str, Wanted | None], look: Look | None
+) -> Iterator[Request]:
     """Expand an entry into recordings and streams; entries with the same settings share them."""
     settings = repr((entry.values.get("sorter"), entry.values["config"]))
-    config = configs.get(settings) or _config(entry, problems)
+    faults: list[Problem] = []
+    if settings not in configs:
+        configs[settings], faults = _wanted(entry, look)
+    for fault in faults:
+        problems.add(entry, fault.key, fault.text)
+    wanted = configs[settings]
     paths = _paths(entry, problems)
-    if config is None:
+    if wanted is None:
         return
-    configs[settings] = config
+    stream = entry.values.get("stream")
+    names = [stream] if isinstance(stream, str) else list(stream or ())
     pattern = glob.has_magic(str(entry.values.get("file", "")))
+    several = pattern or stream == "all" or not isinstance(stream, str | None)
     for path in paths:
-        stream = entry.values.get("stream")
-        try:
-            streams = [None] if stream is None else checked_streams(path, stream, config)
-        except (ValueError, OSError) as error:
-            problems.add(entry, "stream", error)
-            continue
-        several = pattern or stream == "all" or not isinstance(stream, str | None)
-        for name in streams:
-            yield _Request(entry, path, config if name is None else config.override(stream_id=name), several)
-
-
-def _config(entry: _Entry, problems: _Problems) -> SortingPipelineConfig | None:
-    sorter, given = entry.values.get("sorter"), entry.values["config"]
-    try:
-        if isinstance(given, str):
-            config = config_from_toml(located(entry.folder, given))
-            config = config if sorter is None else config.override(sorter_name=sorter)
+        if look is None:
+            yield from _as_listed(entry, path, wanted.config, stream, several, problems)
         else:
-            config = preset_for(sorter or "kilosort2").override(**decode(dict(given)))
-        validate_config(config)
-    except (TypeError, ValueError, OSError) as error:
-        problems.add(entry, "config", error)
-        return None
+            yield from _looked_into(entry, path, wanted, names, several, look, problems)
+
+
+def _as_listed(
+    entry: Entry, path: Path, config: SortingPipelineConfig, stream: Any, several: bool, problems: Problems
+) -> Iterator[Request]:
+    """Plan the streams that an entry names; no recording is opened but for its list of streams."""
     try:
-        require_sorter(config)
-    except ValueError as error:
-        problems.add(entry, "sorter" if "sorter_params" not in str(error) else "config", error)
-        return None
-    return config
+        streams = [None] if stream is None else checked_streams(path, stream, config)
+    except (ValueError, OSError) as error:
+        problems.add(entry, "stream", error)
+        return
+    for name in streams:
+        yield Request(entry, path, config if name is None else config.override(stream_id=name), several)
 
 
-def _paths(entry: _Entry, problems: _Problems) -> list[Path]:
+def _looked_into(
+    entry: Entry, path: Path, wanted: Wanted, names: Sequence[str], several: bool, look: Look, problems: Problems
+) -> Iterator[Request]:
+    """Plan the recordings that an entry stands for, with everything that a sort would refuse of them."""
+    parts = parts_of(path, wanted, names, all_recordings=look.all_recordings)
+    of_which = f"{path.name}: " if several else ""
+    for part in parts:
+        for fault in part.faults:
+            problems.add(entry, fault.key, of_which + fault.text(in_list=True))
+        yield Request(entry, path, part.wanted.config, several or len(parts) > 1, part)
+
+
+def _wanted(entry: Entry, look: Look | None) -> tuple[Wanted | None, list[Problem]]:
+    """Read the settings of an entry, with all their faults; None where there is nothing to go on with."""
+    sorter, given = entry.values.get("sorter"), entry.values["config"]
+    source = located(entry.folder, given) if isinstance(given, str) else None
+    changes = {} if isinstance(given, str) else decode(dict(given))
+    found, problems = wanted(sorter, source, changes, None if look is None else choose_sorter)
+    return None if problems and look is None else found, problems
+
+
+def _paths(entry: Entry, problems: Problems) -> list[Path]:
     name = entry.values.get("file")
     if not isinstance(name, str | Path) or not str(name):
         problems.add(entry, "file", "the path of a recording is missing")
@@ -358,8 +333,8 @@ def _paths(entry: _Entry, problems: _Problems) -> list[Path]:
     return found
 
 
-def _reject_duplicates(requests: Sequence[_Request], problems: _Problems) -> None:
-    seen: dict[tuple[Any, ...], _Entry] = {}
+def _reject_duplicates(requests: Sequence[Request], problems: Problems) -> None:
+    seen: dict[tuple[Any, ...], Entry] = {}
     for request in requests:
         config = request.config
         chosen = (config.sorter.sorter_name, config.recording.stream_id, config.recording.rec_name)
@@ -371,10 +346,8 @@ def _reject_duplicates(requests: Sequence[_Request], problems: _Problems) -> Non
         seen.setdefault(identity, request.entry)
 
 
-def _reject_shared_folders(
-    requests: Sequence[_Request], folders: Sequence[Path], key: str, problems: _Problems
-) -> None:
-    seen: dict[Path, _Entry] = {}
+def _reject_shared_folders(requests: Sequence[Request], folders: Sequence[Path], key: str, problems: Problems) -> None:
+    seen: dict[Path, Entry] = {}
     for request, planned in zip(requests, folders, strict=True):
         folder = Path(os.path.normpath(planned))
         if folder in seen:
@@ -385,7 +358,15 @@ def _reject_shared_folders(
         seen.setdefault(folder, request.entry)
 
 
-def _jobs(requests: Sequence[_Request], problems: _Problems) -> list[Job]:
+def _check_machine(requests: Sequence[Request], jobs: Sequence[Job], look: Look, problems: Problems) -> None:
+    """Add what the sorters lack here, once for each, and which disks have too little room."""
+    seen = [request.part.seen if request.part is not None else None for request in requests]
+    for i, faults in machine_faults(jobs, seen, sorts_here=look.sorts_here).items():
+        for fault in faults:
+            problems.add(requests[i].entry, fault.key, fault.text(in_list=True))
+
+
+def _jobs(requests: Sequence[Request], problems: Problems) -> list[Job]:
     """Plan jobs in the order of `requests`, and check that each has folders of its own."""
     jobs = plan_jobs(
         [(request.path, request.config) for request in requests],
@@ -396,6 +377,10 @@ def _jobs(requests: Sequence[_Request], problems: _Problems) -> list[Job]:
         metadata=[further_columns(request.entry.values, KEYS) for request in requests],
         checked=True,
     )
+    jobs = [
+        replace(job, chosen=request.part.chosen) if request.part is not None else job
+        for job, request in zip(jobs, requests, strict=True)
+    ]
     for key in ("results", "intermediate"):
         if not problems.found:  # scratch in shared results is not reported as well
             _reject_shared_folders(requests, [getattr(job, key) for job in jobs], key, problems)

@@ -20,8 +20,9 @@ from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.backends.base import GPU_UNUSED
 from spikelab.spike_sorting.batch import worker as _worker
 from spikelab.spike_sorting.batch.cluster import Cluster, connected
+from spikelab.spike_sorting.batch.entries import DEFAULT_SCRATCH
 from spikelab.spike_sorting.batch.jobfile import write_batch
-from spikelab.spike_sorting.batch.manifest import DEFAULT_SCRATCH, jobs_from_entries, read_manifest
+from spikelab.spike_sorting.batch.manifest import jobs_from_entries, read_manifest
 from spikelab.spike_sorting.batch.overview import write_overview, write_overview_page
 from spikelab.spike_sorting.batch.policy import Outcome, Policy, concerns_host, raise_failures
 from spikelab.spike_sorting.batch.task_queue import Task, TaskQueue, Worker

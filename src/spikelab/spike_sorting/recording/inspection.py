@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.recording.formats import HEADERLESS, MAXWELL, Format
-from spikelab.spike_sorting.recording.hdf5 import filter_ids, missing_filters, open_hdf5, plugin_error
+from spikelab.spike_sorting.recording.hdf5 import (
+    filter_ids,
+    missing_filters,
+    open_hdf5,
+    plugin_error,
+    set_plugin_path,
+)
 from spikelab.spike_sorting.recording.maxwell import list_recordings, read_layout
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, streams_of, vet
-from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, resolve_source
+from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, entries_of_folder, resolve_source
 from spikelab.spike_sorting.settings.schema import RecordingConfig
 from spikelab.system.runlog import captured_warnings, collected_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from spikeinterface import BaseRecording
 
@@ -44,6 +50,9 @@ class StreamInfo:
     filters: tuple[int, ...] = ()  # HDF5 filters of the traces (MaxWell)
     readable: bool = True  # on this host
     problem: str = ""  # why the stream is not readable; for a headerless file, the settings that are needed
+    error: Exception | None = field(default=None, repr=False, compare=False)  # that opening the stream would end with
+    needs_settings: bool = False  # a headerless file, of which too little was set to read it
+    no_gain: bool = False  # counts that the file does not say the microvolts of
     geometry: Geometry | None = field(default=None, repr=False)  # electrodes and their groups, as a sort takes them
     channel_ids: tuple[str, ...] = field(default=(), repr=False)
     assumed: tuple[str, ...] = ()  # about the electrodes: their unit of length, plane, places, groups, wiring
@@ -59,19 +68,44 @@ class StreamInfo:
 
 
 def inspect_file(
-    path: str | Path, *, trust_input: bool = False, probe_path: str | Path | None = None
+    path: str | Path,
+    *,
+    trust_input: bool = False,
+    probe_path: str | Path | None = None,
+    config: RecordingConfig | None = None,
 ) -> list[StreamInfo]:
     """List the streams, wells and recordings of a file, a folder that is a recording, or a folder of files.
 
     No traces are read. `trust_input` follows classes, pickles and links of the input, and `probe_path` is the probe
-    file of all streams, as the settings of these names. A stream that cannot be read, or whose electrodes are refused,
-    has ``readable=False`` and the reason; a path without any recording raises a FileNotFoundError or a
-    ValueError.
+    file of all streams, as the settings of these names; `config` stands in the place of both, and says what a
+    headerless file holds. A stream, or a file of a folder, that cannot be read, or whose electrodes are refused, has
+    ``readable=False`` and the reason; a path without any recording raises a FileNotFoundError or a ValueError.
     """
-    source = resolve_source(path)
-    known = FORMATS[source.format]
-    config = RecordingConfig(trust_input=trust_input, probe_path=probe_path)
-    return [info for file in source.files for info in _inspect(file, known, config)]
+    config = config or RecordingConfig(trust_input=trust_input, probe_path=probe_path)
+    if config.hdf5_plugin_path is not None:
+        set_plugin_path(config.hdf5_plugin_path)
+    try:
+        source = resolve_source(path)
+    except STREAM_ERRORS as error:
+        return _one_by_one(Path(path), error, config)
+    return [info for file in source.files for info in _inspect(file, FORMATS[source.format], config)]
+
+
+def _one_by_one(folder: Path, error: Exception, config: RecordingConfig) -> list[StreamInfo]:
+    """Inspect the recordings of a folder that is refused as a whole each by itself; `error` where it has none."""
+    if not folder.is_dir():
+        raise error
+    infos: list[StreamInfo] = []
+    for entry, found in entries_of_folder(folder):
+        if isinstance(found, Format):
+            infos += _inspect(entry, found, config)
+        else:
+            infos.append(_unreadable(StreamInfo(entry, "unknown"), found))
+    if not infos:
+        raise error
+    if all(info.readable for info in infos):  # it is the folder that is at fault, such as one of several formats
+        infos.append(_unreadable(StreamInfo(folder, "folder"), error))
+    return infos
 
 
 def list_streams(path: str | Path, *, trust_input: bool = False) -> list[str] | None:
@@ -96,9 +130,9 @@ def find_streams(path: str | Path, *, trust_input: bool = False) -> list[Stream]
 
 def _inspect(file: Path, known: Format, config: RecordingConfig) -> list[StreamInfo]:
     blank = StreamInfo(file, known.name)
-    if known is HEADERLESS:
+    if known is HEADERLESS and any(getattr(config, name) is None for name in HEADERLESS_FIELDS):
         problem = f"a binary file without a header: set {', '.join(HEADERLESS_FIELDS)} and gain_to_uv"
-        return [replace(blank, readable=False, problem=problem)]
+        return [replace(blank, readable=False, problem=problem, needs_settings=True)]
     try:
         if known is MAXWELL:
             return _inspect_maxwell(file, blank, config)
@@ -107,7 +141,7 @@ def _inspect(file: Path, known: Format, config: RecordingConfig) -> list[StreamI
         blanks = [blank] if not streams else [_of_stream(blank, stream) for stream in streams]
         return [_attempt(info, fill) for info in blanks]
     except STREAM_ERRORS as error:
-        return [replace(blank, readable=False, problem=str(error))]
+        return [_unreadable(blank, error)]
 
 
 def _of_stream(blank: StreamInfo, stream: Stream) -> StreamInfo:
@@ -119,7 +153,11 @@ def _attempt(info: StreamInfo, fill: Callable[[StreamInfo], StreamInfo]) -> Stre
         with captured_warnings(), reading(info.file, f"as {info.format}"):
             return fill(info)
     except STREAM_ERRORS as error:
-        return replace(info, readable=False, problem=str(error))
+        return _unreadable(info, error)
+
+
+def _unreadable(info: StreamInfo, error: Exception) -> StreamInfo:
+    return replace(info, readable=False, problem=str(error), error=error)
 
 
 def _inspect_maxwell(path: Path, blank: StreamInfo, config: RecordingConfig) -> list[StreamInfo]:
@@ -137,16 +175,13 @@ def _maxwell_stream(info: StreamInfo, file: Any, config: RecordingConfig) -> Str
     layout = read_layout(info.file, file, info.stream_id or "", info.rec_name or "")
     dataset = file[layout.dataset]
     missing = missing_filters(dataset)
-    if not missing:
-        info = _with_electrodes(info, config)
+    info = _unreadable(info, plugin_error(info.file, missing)) if missing else _with_electrodes(info, config)
     return replace(
         info,
         n_channels=len(layout.channels),
         n_samples=layout.n_frames,
         sampling_frequency=layout.sampling_frequency,
         filters=filter_ids(dataset),
-        readable=not missing,
-        problem=str(plugin_error(info.file, missing)) if missing else "",
     )
 
 
@@ -154,7 +189,7 @@ def _with_electrodes(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
     """Open a stream for its sizes and the places and groups of its electrodes."""
     from spikelab.spike_sorting.recording.geometry import read_geometry
 
-    chosen = replace(config, stream_id=info.stream_id, rec_name=info.rec_name)
+    chosen = replace(config, stream_id=info.stream_id, rec_name=info.rec_name, electrical_series_path=None)
     if not info.electrodes:
         with captured_warnings():
             return _measured(info, read_file(info.file, info.format, replace(chosen, probe_path=None)))
@@ -173,4 +208,5 @@ def _measured(info: StreamInfo, recording: BaseRecording) -> StreamInfo:
         n_channels=int(recording.get_num_channels()),
         n_samples=int(sum(recording.get_num_samples(i) for i in range(recording.get_num_segments()))),
         sampling_frequency=float(recording.get_sampling_frequency()),
+        no_gain=recording.get_channel_gains() is None and recording.get_dtype().kind != "f",
     )

@@ -136,9 +136,7 @@ def _files_of_folder(folder: Path) -> tuple[tuple[Path, ...], Format]:
     """Return the recordings in `folder` in natural order, and their one format."""
     found: dict[Path, Format] = {}
     others = []
-    for entry in sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name)):
-        if entry.name.startswith("."):
-            continue
+    for entry in _visible(folder):
         known = _format_of(entry)
         if known is None:
             others.append(entry.name + ("/" if entry.is_dir() else ""))
@@ -153,6 +151,25 @@ def _files_of_folder(folder: Path) -> tuple[tuple[Path, ...], Format]:
         table = "; ".join(f"{name}: {list_some(names)}" for name, names in kinds.items())
         raise ValueError(f"{folder} has recordings of several formats, which cannot be concatenated: {table}")
     return tuple(found), next(iter(found.values()))
+
+
+def entries_of_folder(folder: Path) -> list[tuple[Path, Format | Exception]]:
+    """List what is a recording in `folder` by its name or content, with its format, or why that cannot be told."""
+    found: list[tuple[Path, Format | Exception]] = []
+    for entry in _visible(folder):
+        try:
+            known = _format_of(entry)
+        except (OSError, ValueError) as error:
+            found.append((entry, error))
+        else:
+            found += [] if known is None else [(entry, known)]
+    return found
+
+
+def _visible(folder: Path) -> list[Path]:
+    """List the entries of `folder` in natural order, without hidden ones."""
+    entries = sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name))
+    return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def _format_of(entry: Path) -> Format | None:

@@ -31,6 +31,7 @@ class Job:
     intermediate: Path
     # What a list of recordings says of the recording besides, such as its condition, in values of JSON.
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)  # settings that nobody gave, and why they are as they are
 
 
 def as_list(recording_files: Any) -> list[Any]:

@@ -67,6 +67,7 @@ class RunRecord:
     intermediate: str
     earlier_runs: list[dict[str, Any]] = field(default_factory=list)
     metadata: dict[str, Any] | None = None  # what a list of recordings says of this one besides
+    chosen: dict[str, str] | None = None  # settings that nobody gave, and why they are as they are
     sorter: str | None = None
     versions: dict[str, str] | None = None
     stage: str | None = None  # that runs now
@@ -91,6 +92,7 @@ class RunRecord:
             recording_input=_relative(given, job.results) if isinstance(given, Path) else None,
             intermediate=_relative(job.intermediate, job.results),
             metadata=dict(job.metadata) or None,
+            chosen=dict(job.chosen) or None,
         )
 
     def add(self, stage: str, result: StageResult[Any]) -> None:

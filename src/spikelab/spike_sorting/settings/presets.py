@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.settings.keywords import flat_name, groups, suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 if TYPE_CHECKING:
@@ -50,7 +52,30 @@ CURATE_BY_EVIDENCE: Mapping[str, Any] = MappingProxyType(
         "merge_duplicates_params": {"dist_um": 200.0, "max_lag": 40},
     }
 )
-CURATION_PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"evidence": CURATE_BY_EVIDENCE})
+# Every preset by name, lower case: a complete configuration, or settings that go on top of any.
+PRESETS: Mapping[str, SortingPipelineConfig | Mapping[str, Any]] = MappingProxyType(
+    {
+        "kilosort2": KILOSORT2,
+        "kilosort2_docker": KILOSORT2_DOCKER,
+        "kilosort4": KILOSORT4,
+        "kilosort4_docker": KILOSORT4_DOCKER,
+        "rt_sort_mea": RT_SORT_MEA,
+        "rt_sort_neuropixels": RT_SORT_NEUROPIXELS,
+        "evidence": CURATE_BY_EVIDENCE,
+    }
+)
+# What each is for, in a line.
+PRESET_DOCS: Mapping[str, str] = MappingProxyType(
+    {
+        "kilosort2": "Kilosort 2: MATLAB and an NVIDIA GPU",
+        "kilosort2_docker": "Kilosort 2 in a container: an NVIDIA GPU, no MATLAB",
+        "kilosort4": "Kilosort 4: an NVIDIA GPU, or patience",
+        "kilosort4_docker": "Kilosort 4 in a container",
+        "rt_sort_mea": "RT-Sort for electrodes in a plane",
+        "rt_sort_neuropixels": "RT-Sort for columns of electrodes, such as Neuropixels, at about 30 kHz",
+        "evidence": "curation by statistics; keeps small and rare neurons; goes with any sorter",
+    }
+)
 
 _PRESETS = {"kilosort2": KILOSORT2, "kilosort4": KILOSORT4, "rt_sort": RT_SORT_MEA}
 
@@ -67,3 +92,52 @@ def preset_for(sorter: str) -> SortingPipelineConfig:
     5.0
     """
     return _PRESETS.get(sorter, KILOSORT2).override(sorter_name=sorter)
+
+
+def preset(name: str) -> SortingPipelineConfig:
+    """Return a copy of the preset of a name; one of curation alone is on top of the defaults.
+
+    Parameters
+    ----------
+    name : str
+        Name of a preset, such as ``"rt_sort_neuropixels"`` or ``"evidence"``; in capitals too.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.config import RT_SORT_NEUROPIXELS, preset
+    >>> preset("rt_sort_neuropixels") == RT_SORT_NEUROPIXELS
+    True
+    >>> preset("evidence").curation.significance_min
+    8.0
+    """
+    return KILOSORT2.override(**preset_changes(name))
+
+
+def preset_changes(name: str) -> dict[str, Any]:
+    """Return the settings of a preset as flat keywords: what it changes, and the sorter that it is for.
+
+    ValueError if there is no such preset.
+    """
+    found = PRESETS.get(name.lower().replace("-", "_"))
+    if found is None:
+        raise ValueError(
+            f"there is no preset {name!r}{suggestion(name.lower(), PRESETS)}; there are {', '.join(PRESETS)}"
+        )
+    if not isinstance(found, SortingPipelineConfig):
+        return dict(found)
+    return {"sorter_name": found.sorter.sorter_name, **differences(found)}
+
+
+def differences(config: SortingPipelineConfig, base: SortingPipelineConfig = KILOSORT2) -> dict[str, Any]:
+    """Return the settings of `config` that are not those of `base`, as flat keywords."""
+    return {
+        flat_name(declared): getattr(getattr(config, group), declared.name)
+        for group, group_type in groups(type(config)).items()
+        for declared in fields(group_type)
+        if getattr(getattr(config, group), declared.name) != getattr(getattr(base, group), declared.name)
+    }

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from spikelab.spike_sorting.settings.keywords import groups, keywords, suggestion
+from spikelab.spike_sorting.settings.keywords import Place, flat_names, groups, keywords, suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.json_files import plain
 from spikelab.system.texts import brief, parse_toml, read_toml, shortened
@@ -84,6 +84,12 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
                 raise TypeError(f"Unknown parameter {brief(name)} in [{group}]{suggestion(name, names)}")
         changed[group] = replace(current, **{name: decode(value) for name, value in values.items()})
     return copy.deepcopy(replace(base, **changed))
+
+
+def settings_in_toml(source: str | Path) -> set[str]:
+    """Return the flat keywords of the settings that TOML, which :func:`config_from_toml` reads, names."""
+    named = {Place(group, name) for group, values in _parse(source).items() for name in values}
+    return {keyword for keyword, place in flat_names(SortingPipelineConfig).items() if place in named}
 
 
 def _parse(source: str | Path) -> dict[str, Any]:

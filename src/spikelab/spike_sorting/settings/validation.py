@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.settings.fields import option_of
+from spikelab.spike_sorting.settings.fields import default_of, option_of
 from spikelab.spike_sorting.settings.keywords import flat_name, groups
 from spikelab.system.texts import brief
 
@@ -22,9 +22,24 @@ if TYPE_CHECKING:
 
 def validate_config(config: SortingPipelineConfig) -> None:
     """Check every setting, then those that depend on each other; ValueError with a line for each illegal value."""
-    problems = list(_fields_out_of_range(config)) or list(_contradictions(config))
+    problems = illegal_settings(config)
     if problems:
         raise ValueError("\n".join(problems))
+
+
+def illegal_settings(config: SortingPipelineConfig) -> list[str]:
+    """Return a line for each illegal value, or, where there is none, for each contradiction between settings."""
+    return list(_fields_out_of_range(config)) or list(_contradictions(config))
+
+
+def with_legal_fields(config: SortingPipelineConfig) -> SortingPipelineConfig:
+    """Return the configuration with the default in the place of every illegal value."""
+    legal = replace(config)
+    for name, group_type in groups(type(config)).items():
+        group = getattr(config, name)
+        wrong = {f.name: default_of(f) for f in fields(group_type) if not option_of(f).check.accepts(getattr(group, f.name))}
+        setattr(legal, name, replace(group, **wrong))
+    return legal
 
 
 def _fields_out_of_range(config: SortingPipelineConfig) -> Iterator[str]:

@@ -1,0 +1,136 @@
+"""Choose what nobody gave: sorter, preset, band-pass, device and name of the log. Python's own defaults stay.
+
+The command line says what it chose, and the record of the run keeps it. A row of `CHOICES` chooses one setting of one
+recording; what somebody gave is never touched.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.source import safe_name
+from spikelab.spike_sorting.run.wanted import Choice, Wanted
+from spikelab.spike_sorting.settings.presets import RT_SORT_MEA, RT_SORT_NEUROPIXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spikelab.spike_sorting.data import Geometry
+    from spikelab.spike_sorting.recording import StreamInfo
+
+# A column: no group of electrodes is wider than a shank, and it is long; a tetrode is neither.
+WIDEST_UM, SHORTEST_UM = 100.0, 200.0
+COLUMN_RATES_HZ = (24_000.0, 40_000.0)  # around the 30 kHz of the detection model for columns
+SHARE_OF_RATE = 0.45  # upper edge of a band-pass, just below half the sampling rate
+LOWEST_RATE_HZ = 5_000.0  # spikes of a millisecond have nothing left at lower rates
+
+
+def choose_sorter(wanted: Wanted) -> Wanted:
+    """Choose the best sorter that can run here, unless somebody gave one."""
+    if wanted.gave("sorter_name"):
+        return wanted
+    if wanted.gave("kilosort_path"):
+        return wanted.choose(Choice("sorter_name", "kilosort2", "sorter kilosort2 (kilosort_path is set)"))
+    if any(name.startswith("rt_sort_") for name in wanted.given):
+        return wanted.choose(Choice("sorter_name", "rt_sort", "sorter rt_sort (settings of it are set)"))
+    name, why = best_sorter()
+    return wanted.choose(Choice("sorter_name", name, f"sorter {name} ({why})"))
+
+
+@cache
+def best_sorter() -> tuple[str, str]:
+    """Name the best sorter that can run on this machine, and say why it is that one."""
+    from spikelab.spike_sorting.backends.kilosort4 import parameter_names
+    from spikelab.system.gpus import gpus
+
+    seen = gpus()
+    if not seen.found:
+        return "rt_sort", "it needs no GPU, and here is none"
+    if not parameter_names():
+        return "rt_sort", "there is a GPU, but Kilosort 4 is not installed"
+    if (why_not := why_no_gpu()) != "":
+        return "rt_sort", f"Kilosort 4 would run without the GPU: {why_not}"
+    return "kilosort4", f"its package and a GPU are here: {seen.found[0].name}"
+
+
+@cache
+def why_no_gpu() -> str:
+    """Say why PyTorch can use no GPU here; "" where it can."""
+    from spikelab.spike_sorting.backends.rt_sort import usable_device
+
+    return usable_device("cuda")[1]
+
+
+def choose_for(wanted: Wanted, info: StreamInfo) -> Wanted:
+    """Choose, for one recording, every setting that nobody gave."""
+    for choose in CHOICES:
+        wanted = choose(wanted, info)
+    return wanted
+
+
+def _preset_of_rt_sort(wanted: Wanted, info: StreamInfo) -> Wanted:
+    """Choose detection model and thresholds by how the electrodes lie."""
+    if wanted.config.sorter.sorter_name != "rt_sort" or wanted.gave("rt_sort_probe", "rt_sort_model_path"):
+        return wanted
+    low, high = COLUMN_RATES_HZ
+    column = info.geometry is not None and is_column(info.geometry) and low <= (info.sampling_frequency or 0) <= high
+    preset = (RT_SORT_NEUROPIXELS if column else RT_SORT_MEA).rt_sort
+    name = f"rt_sort_{preset.probe}"
+    lie = (
+        "columns of electrodes" if column else "electrodes in a plane" if is_known(info.geometry) else "places unknown"
+    )
+    text = f"preset {name} ({lie}, {(info.sampling_frequency or 0) / 1000:g} kHz)"
+    params = {**(preset.params or {}), **(wanted.config.rt_sort.params or {})} or None
+    return wanted.choose(Choice("rt_sort_probe", preset.probe, text), rt_sort_params=params)
+
+
+def is_known(geometry: Geometry | None) -> bool:
+    """Whether the source says where the electrodes are."""
+    return geometry is not None and bool(np.isfinite(geometry.own_places).any())
+
+
+def is_column(geometry: Geometry) -> bool:
+    """Whether the electrodes lie in columns, as on shanks and linear probes, rather than all over a plane."""
+    if not is_known(geometry):
+        return False
+    extents = np.array([np.ptp(geometry.places[group], axis=0) for group in geometry.channels_of_groups()])
+    narrow, wide = extents.min(axis=1), extents.max(axis=1)
+    return bool((narrow <= WIDEST_UM).all() and (wide >= SHORTEST_UM).all() and (wide >= 2 * narrow).all())
+
+
+def _band(wanted: Wanted, info: StreamInfo) -> Wanted:
+    """Lower the upper edge of the band-pass where it is not below half the sampling rate."""
+    rate = info.sampling_frequency
+    if wanted.gave("freq_max") or rate is None or rate < LOWEST_RATE_HZ or wanted.config.recording.freq_max < rate / 2:
+        return wanted
+    highest, usual = highest_edge(rate), wanted.config.recording.freq_max
+    why = f"the usual {usual:g} Hz is not below half the sampling rate, {rate / 1000:g} kHz"
+    text = f"band-pass {wanted.config.recording.freq_min:g} to {highest:g} Hz ({why})"
+    return wanted.choose(Choice("freq_max", highest, text))
+
+
+def highest_edge(rate_hz: float) -> int:
+    """Return the highest upper edge of a band-pass, in Hz, at a sampling rate in Hz."""
+    return int(SHARE_OF_RATE * rate_hz)
+
+
+def _device(wanted: Wanted, info: StreamInfo) -> Wanted:  # noqa: ARG001 - the same for every recording
+    """Ask for the CPU where RT-Sort would use it anyway, with a warning."""
+    if wanted.config.sorter.sorter_name != "rt_sort" or wanted.gave("rt_sort_device") or not why_no_gpu():
+        return wanted
+    return wanted.choose(Choice("rt_sort_device", "cpu", f"on the CPU ({why_no_gpu()})"))
+
+
+def _log(wanted: Wanted, info: StreamInfo) -> Wanted:  # noqa: ARG001 - the same for every recording
+    """Name the log after the sorter."""
+    name = wanted.config.sorter.sorter_name
+    if wanted.gave("out_file") or name == "kilosort2":
+        return wanted
+    return wanted.choose(Choice("out_file", f"sort_with_{safe_name(name)}.out", "log named after the sorter"))
+
+
+NOT_SAID = ("rt_sort_device", "out_file")  # in the first lines of a command; the record has them
+CHOICES: tuple[Callable[[Wanted, StreamInfo], Wanted], ...] = (_preset_of_rt_sort, _band, _device, _log)

@@ -37,7 +37,9 @@ def with_legal_fields(config: SortingPipelineConfig) -> SortingPipelineConfig:
     legal = replace(config)
     for name, group_type in groups(type(config)).items():
         group = getattr(config, name)
-        wrong = {f.name: default_of(f) for f in fields(group_type) if not option_of(f).check.accepts(getattr(group, f.name))}
+        wrong = {
+            f.name: default_of(f) for f in fields(group_type) if not option_of(f).check.accepts(getattr(group, f.name))
+        }
         setattr(legal, name, replace(group, **wrong))
     return legal
 

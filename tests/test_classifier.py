@@ -139,6 +139,8 @@ LOOKALIKES = [
     ("kilosort4", "GLIBC 2.36 found"),
     ("kilosort4", "reading /data/docker-test/rec.h5 with use_docker=False"),
     ("kilosort4", "sample_docker_rate is 3"),
+    ("kilosort2", "PermissionError: [Errno 13] Permission denied: '/data/docker/culture.h5'"),
+    ("kilosort4", "HDF5 file culture.h5: can't open directory (/data/x)"),
     # activity
     ("kilosort4", "found 0 good channels"),
     ("rt_sort", "Found 0 preliminary propagation sequences in window 1\nFound 12 preliminary propagation sequences"),
@@ -383,7 +385,8 @@ def test_a_line_of_a_megabyte_is_looked_at_where_it_begins_and_ends(tmp_path: Pa
     ("text", "folder"),
     [
         ("folder '/models/my mea' does not contain init_dict.json and state_dict.pt", "/models/my mea"),
-        ("/models/mea has no init_dict.json", None),
+        ("/models/mea has no init_dict.json", "/models/mea"),
+        ("the weights state_dict.pt are damaged", None),
         ("init_dict.json and state_dict.pt are not in /models/mea.", "/models/mea"),
     ],
 )

@@ -109,15 +109,14 @@ _BIOLOGY = (
         evidence=kilosort2_not_active,
     ),
     Signature(
-        r"Found array with 0 sample\(s\).*TruncatedSVD|TruncatedSVD.*Found array with 0 sample\(s\)"
-        r"|No spikes detected, cannot continue sorting",
+        r"Found array with 0 sample\(s\)|No spikes detected, cannot continue sorting",
         InsufficientActivityError,
         f"Kilosort4 detected no spikes at all. {_LOOK_FIRST} A low artifact_threshold also discards every batch.",
         {"units_at_failure": 0},
         sorters=("kilosort4",),
     ),
     Signature(
-        r"n_samples=(?P<units_at_failure>\d+) should be >= n_clusters",
+        r"n_samples=(?P<units_at_failure>\d+)\b[^\n]{0,40}\bn_clusters\b",
         InsufficientActivityError,
         f"Kilosort4 detected fewer spikes than it needs to learn its templates from. {_LOOK_FIRST}",
         sorters=("kilosort4",),

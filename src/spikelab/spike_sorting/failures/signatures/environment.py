@@ -20,11 +20,15 @@ _LIBRARY = (
 )
 _NO_RUNTIME = r"MATLAB Runtime component cache|Could not (find|load) the MCR\b"
 
+# Docker or its socket, but not a folder of that name.
+_NAMED = r"(?:(?<![\w./\\-])docker(?![\w/\\-])|\bdocker\.sock\b)"
+
 _DOCKER = (
     Signature(
-        r"No module named '?docker'?(?![\w.])|docker` package must be installed|docker is not installed"
-        r"|docker: (command )?not found|'docker' is not recognized|docker (python )?(client|package|module|library|SDK)"
-        r"[^\n]{0,20} (missing|not (found|installed|available))"
+        r"No module named '?docker'?(?![\w.])|docker` package must be installed|\bcannot import (name )?'?docker\b"
+        r"|\bdocker(?:-py)?( is)? (not installed|missing)|\bdocker:? (command )?not found|'docker' is not recognized"
+        r"|docker (python )?(client|package|module|library|SDK)"
+        r"[^\n]{0,20} (missing|not (be )?(found|installed|available|imported))"
         r"|(install|missing|no) (the )?docker (python )?(client|package)"
         r"|pip install docker\b",
         DockerEnvironmentError,
@@ -34,7 +38,8 @@ _DOCKER = (
     ),
     Signature(
         r"fetching server API version.*(PermissionError|Permission denied|Access is denied)"
-        r"|\bdocker\b.*\b(permission|access)( is| was)? denied|\b(permission|access)( is| was)? denied\b.*\bdocker\b",
+        rf"|{_NAMED}.*\b(permission|access)( is| was)? denied|\b(permission|access)( is| was)? denied\b.*{_NAMED}"
+        rf"|\bPermissionError\b.*{_NAMED}",
         DockerEnvironmentError,
         "The Docker daemon refuses this user. Add the user to the group 'docker' and log in again; check with "
         "'docker ps'.",
@@ -45,7 +50,8 @@ _DOCKER = (
         r"Error while fetching server API version|(cannot|can't|could not|unable to|failed to) (connect to|reach|find) "
         r"(the )?docker\b|is the docker daemon running|docker (daemon|desktop|engine|service|server)[^\n]{0,30} "
         r"(not (be )?(running|reach\w+|respond\w*|available|started)|unreachable|down\b|stopped|refused|timed out)"
-        r"|docker is not running|docker\.sock\b.*(No such file|refused)|dockerDesktopLinuxEngine.*cannot find",
+        r"|docker is not running|docker\.sock\b.*(No such file|refused)|refused\b.*docker\.sock\b"
+        r"|dockerDesktopLinuxEngine.*cannot find",
         DockerEnvironmentError,
         "The Docker daemon does not answer. Start it (systemctl start docker, or Docker Desktop); check with "
         "'docker ps', and DOCKER_HOST if it is set.",
@@ -56,6 +62,7 @@ _DOCKER = (
         r"|images/create|manifest (unknown|for .* not found)|fail(ed|ure) to pull|No such image"
         r"|\bimage\b[^\n]{0,60} (not found|could not be (pulled|found)|does not exist)"
         r"|(could not|cannot|can't|unable to|error) pull(ing)?\b.*\bimage\b|\bimage pull (failed|error)"
+        r"|\bdocker pull\b[^\n]{0,40}\b(failed|error|denied|unauthorized)"
         r"|ImagePullBackOff",
         DockerEnvironmentError,
         "The sorter's container image could not be pulled: no network, a pull limit, no login, or no such image. "
@@ -121,10 +128,13 @@ _LIBRARIES = (
     ),
 )
 
-_FILTER = r"(?:(?:HDF5|h5py)[ \w-]{0,30}(?:filter|plugin)|(?:filter|compression) plugin)\w*"
+_FILTER = (
+    r"(?:(?:HDF5|h5py)[ \w-]{0,30}(?:filter|plugin|compression)|(?:filter|compression) (?:plugin|filter)"
+    r"|(?:filter|plugin) for HDF5)\w*"
+)
 _LACKING = (
     r"\b(?:missing|lacks?|not (?:be )?(?:found|available|registered|installed|loaded)|unavailable|no such|install"
-    r"|(?:cannot|can't|could not|unable to) (?:find|load)|No module named)\b"
+    r"|(?:cannot|can't|could not|unable to|fail(?:ed|s|ure) to) (?:find|load)|No module named)\b"
 )
 _NO_PLUGIN = (
     "The recording is compressed with a filter that HDF5 has no plugin for. Set hdf5_plugin_path (or "
@@ -142,7 +152,8 @@ _NO_MODEL = (
 ENVIRONMENT = (
     *_DOCKER,
     Signature(
-        r"read data.*can't open directory|can't find plugin|can't dlopen|required filter .*not registered"
+        r"(?:read data|\bh5py\b|Unable to synchronously open).*can't open directory|can't open directory.*\bplugin"
+        r"|can't find plugin|can't dlopen|required filter .*not registered"
         rf"|{_FILTER}[^\n]{{0,60}}{_LACKING}|{_LACKING}[^\n]{{0,60}}{_FILTER}",
         HDF5PluginMissingError,
         _NO_PLUGIN,
@@ -156,7 +167,8 @@ ENVIRONMENT = (
         sorters=("rt_sort",),
     ),
     Signature(
-        rf"(?:folder|directory|path|model|in|at|under|from):? ['\"]?(?P<model_path>{_PATH}?)['\"]?,? (?:must|does|has"
+        r"(?:(?:folder|directory|path|model|in|at|under|from)(?:[:=] ?| )|^(?:[\w.]+: )?)['\"]?"
+        rf"(?P<model_path>{_PATH}?)['\"]?,? (?:must|does|has"
         rf"|have|is|are|lacks?|without|contains?|needs?|should|with)\b[^\n]*{_MODEL_FILE}",
         ModelLoadingError,
         _NO_MODEL,
@@ -171,8 +183,8 @@ ENVIRONMENT = (
     ),
     Signature(
         r"Error\(s\) in loading state_dict|init_dict\.json|state_dict\.pt|PytorchStreamReader failed"
-        r"|No module named '?torch'?(?![\w.])|\bPyTorch (?:is|was) (?:required|not (?:installed|found|available))"
-        r"|requires PyTorch|PyTorch is missing",
+        r"|No module named '?torch'?(?![\w.])|\b(?:Py)?torch (?:is|was) (?:required|not (?:installed|found|available))"
+        r"|requires (?:Py)?torch\b|\b(?:Py)?torch is missing",
         ModelLoadingError,
         _NO_MODEL,
         sorters=("rt_sort",),

@@ -184,8 +184,8 @@ def reasons(results: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for log in results.glob("*/*.out"):
         for line in log.read_text().splitlines():
-            if line.endswith(")") and ": runs (" in line:
-                found[line.partition(": runs (")[2][:-1]] += 1
+            if "INFO    stage " in line:
+                found[line.partition(" once more (")[2].removesuffix(")") or "not done yet"] += 1
     return found
 
 

@@ -39,8 +39,8 @@ ADDED = {
         "rate_tolerance_ppm",
         "trust_input",
     ],
-    "WaveformConfig": ["si_quality_metrics"],
-    "CurationConfig": ["significance_min", "merge_duplicates", "merge_duplicates_params"],
+    "WaveformConfig": ["si_quality_metrics", "plugin_metrics"],
+    "CurationConfig": ["significance_min", "metric_limits", "merge_duplicates", "merge_duplicates_params"],
     "ExecutionConfig": ["on_failure", "resource_retries", "sorter_timeout_s"],
 }
 

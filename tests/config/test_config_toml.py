@@ -67,6 +67,7 @@ KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     ([[1, 2]], st.lists(st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=2), max_size=3)),
     ([[1.5, 2.5]], st.lists(st.lists(FLOATS, min_size=2, max_size=2), max_size=3)),
     ({"a": 1}, st.dictionaries(TEXTS, VALUES, max_size=3)),
+    ({"snr": [3, None]}, st.dictionaries(TEXTS, st.tuples(FLOATS, st.none()).map(list), max_size=3)),
     (MERGE, st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in MERGE.items()})),
 ]
 

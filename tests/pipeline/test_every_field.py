@@ -161,6 +161,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("waveform", "std_over_window_ms_before"): Effect("std_over_window_ms_before", 1.0, also={"std_at_peak": False}),
     ("waveform", "std_over_window_ms_after"): Effect("std_over_window_ms_after", 0.5, also={"std_at_peak": False}),
     ("waveform", "si_quality_metrics"): Effect("si_quality_metrics", True, Seen.metrics),
+    ("waveform", "plugin_metrics"): Effect("plugin_metrics", [], Seen.metrics),
     ("waveform", "save_waveform_files"): Effect("save_waveform_files", False, Seen.names, {"delete_inter": False}),
     ("curation", "curate_first"): Effect("curate_first", False, also={"snr_min": 1000}),
     ("curation", "curate_second"): Effect("curate_second", False, also={"spikes_min_second": 1000}),
@@ -173,6 +174,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("curation", "spikes_min_second"): Effect("spikes_min_second", 1000),
     ("curation", "std_norm_max"): Effect("std_norm_max", 1e-9),
     ("curation", "significance_min"): Effect("significance_min", 1e6),
+    ("curation", "metric_limits"): Effect("metric_limits", {"amplitude": [1e4, None]}),
     ("curation", "merge_duplicates"): Effect("merge_duplicates", True, recording="twins"),
     ("curation", "merge_duplicates_params"): Effect(
         "merge_duplicates_params", {"cosine_threshold": 1.0}, also={"merge_duplicates": True}, recording="twins"

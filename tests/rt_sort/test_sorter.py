@@ -6,17 +6,17 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
 from tests.simulated import simulate_dense
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError, ModelLoadingError
-from spikelab.spike_sorting.rt_sort import RTSort, StreamBandPass, detect, detect_sequences, sorter
+from spikelab.spike_sorting.rt_sort import RTSort, StreamBandPass, detect, detect_sequences
 from spikelab.spike_sorting.rt_sort.detection.model import ModelSpikeSorter
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes
 from spikelab.spike_sorting.rt_sort.traces import Traces
+from spikelab.system.progress import Progress, watched
 
 
 @pytest.fixture(scope="module")
@@ -250,34 +250,52 @@ def test_what_is_not_asked_for_is_not_shown(rt_sort, simulated, monkeypatch) -> 
     """Progress, offline and while sequences are looked for; where it is asked for, all seconds are counted."""
     shown: dict[str, list[float]] = {}
 
-    class Counting:
-        def __init__(self, label: str, total: float, unit: str) -> None:
-            self.amounts = shown.setdefault(label, [total])
-            assert unit == "s"
+    def watch(work: Progress) -> None:
+        shown.setdefault(work.label, []).append(work.done)
 
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.amounts.append(-1)
-
-        def update(self, amount: float) -> None:
-            self.amounts.append(amount)
-
-    monkeypatch.setattr(sorter, "Progress", Counting)
-    monkeypatch.setattr(detect, "Progress", Counting)
-    detect_sequences(simulated.recording, num_processes=1)
-    traces = Traces.of(simulated.recording)
-    rt_sort.sort_offline(simulated.recording)
-    rt_sort.spikes(traces)
-    model = ModelSpikeSorter.load_bundled("mea")
-    detect.detect_all(traces, model, rt_sort.parameters)
-    assert shown == {}
-    rt_sort.sort_offline(simulated.recording, verbose=True, chunk_values=50_000)
-    detect.detect_all(traces, model, rt_sort.parameters, verbose=True, chunk_values=100_000)
+    with watched(watch):
+        detect_sequences(simulated.recording, num_processes=1)
+        traces = Traces.of(simulated.recording)
+        rt_sort.sort_offline(simulated.recording)
+        rt_sort.spikes(traces)
+        model = ModelSpikeSorter.load_bundled("mea")
+        detect.detect_all(traces, model, rt_sort.parameters)
+        assert shown == {}
+        rt_sort.sort_offline(simulated.recording, verbose=True, chunk_values=50_000)
+        detect.detect_all(traces, model, rt_sort.parameters, verbose=True, chunk_values=100_000)
+    # 25 000 frames: eight times the values
     assigning, detecting = shown["RT-Sort: assigning spikes"], shown["RT-Sort: detecting spikes"]
-    assert assigning == pytest.approx([8.0, *[1.25] * 6, 0.5, -1])  # 25 000 frames: eight times the values
-    assert detecting == pytest.approx([8.0, 2.5, 2.5, 2.5, 0.5, -1])
+    assert assigning == pytest.approx([0, 1.25, 2.5, 3.75, 5.0, 6.25, 7.5, 8.0, 8.0])
+    assert detecting == pytest.approx([0, 2.5, 5.0, 7.5, 8.0, 8.0])
+
+
+def test_every_step_of_the_search_is_shown(simulated) -> None:
+    """Of the work as a whole, which goes from nothing to all and never back."""
+    labels: dict[str, None] = {}
+    shares = []
+
+    def watch(work: Progress) -> None:
+        labels.setdefault(work.label)
+        shares.append(work.whole.share)
+
+    with watched(watch):
+        detect_sequences(simulated.recording, num_processes=1, verbose=True)
+    assert [label for label in labels if "round" not in label] == [
+        "RT-Sort: measuring the noise",
+        "RT-Sort: detecting spikes",
+        "RT-Sort: grouping spikes that look alike",
+        "RT-Sort: matching spikes to neurons",
+    ]
+    rounds = [label.partition(", ")[2] for label in labels if "round" in label]
+    assert rounds[:3] == [
+        "round 1: matching spikes to neurons",
+        "round 1: learning waveforms, joining what is one neuron",
+        "round 1: looking for neurons that were missed",
+    ]
+    assert rounds[3] == "round 2: matching spikes to neurons"
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == pytest.approx(1.0, abs=0.08)  # nothing is looked for after the last round
 
 
 def test_memory_is_asked_for_before_events_are_grouped(simulated, monkeypatch) -> None:

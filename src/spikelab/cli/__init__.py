@@ -255,9 +255,12 @@ def demo(folder: Path, sorter: str | None, duration: float) -> None:
     """Simulate a recording with known neurons, sort it, and compare."""
     end_in_order()
     with errors_as_exit_codes():
+        from spikelab.cli._progress import shown_progress
         from spikelab.demo import DEFAULT_SORTER, run_demo
 
-        click.echo(run_demo(folder, sorter or DEFAULT_SORTER, duration))
+        with shown_progress():
+            text = run_demo(folder, sorter or DEFAULT_SORTER, duration)
+        click.echo(text)
 
 
 @cli.command()

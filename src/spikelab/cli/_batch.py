@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikelab.cli._output import table
+from spikelab.cli._progress import shown_progress
 from spikelab.cli._sort import choice_lines, report_outcomes
 from spikelab.spike_sorting.batch import status as _status
 from spikelab.system.quoting import in_shell
@@ -92,7 +93,8 @@ def _sorted(job_file: Path) -> Outcome:
     from spikelab.spike_sorting.batch.in_process import run_jobs
     from spikelab.spike_sorting.batch.jobfile import read_job
 
-    (outcome,) = run_jobs([read_job(job_file)])
+    with shown_progress():
+        (outcome,) = run_jobs([read_job(job_file)])
     return outcome
 
 

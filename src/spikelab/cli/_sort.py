@@ -21,6 +21,7 @@ from spikelab.cli._output import (
     most_severe,
     table,
 )
+from spikelab.cli._progress import shown_progress
 from spikelab.spike_sorting.run.jobs import Job, plan_jobs
 from spikelab.system.quoting import printable_lines
 
@@ -72,7 +73,9 @@ def sort_files(
     for i, of_job in faults.items():
         for fault in of_job:
             logger.warning("%s is not sorted: %s", jobs[i].name, fault.text())
-    return report_outcomes(run_jobs(jobs, {i: of_job[0].as_error() for i, of_job in faults.items()}))
+    with shown_progress():
+        outcomes = run_jobs(jobs, {i: of_job[0].as_error() for i, of_job in faults.items()})
+    return report_outcomes(outcomes)
 
 
 class Refused(click.ClickException):

@@ -1,21 +1,25 @@
-"""Progress of long work: a bar on a terminal, regular log lines elsewhere."""
+"""Progress of long work, for whoever watches; without a watcher a log line from time to time."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
+
+from spikelab.system.texts import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
+LEAST_SHARE = 0.01  # of the work that must be done before the rest is estimated
 _PART: ContextVar[str] = ContextVar("part", default="")
+_WATCH: ContextVar[Callable[[Progress], None] | None] = ContextVar("watch", default=None)
+_STEP: ContextVar[tuple[Progress, float] | None] = ContextVar("step", default=None)
 
 
 @contextmanager
@@ -28,40 +32,109 @@ def part_of_work(name: str) -> Iterator[None]:
         _PART.reset(before)
 
 
+@contextmanager
+def watched(watch: Callable[[Progress], None]) -> Iterator[None]:
+    """Show all progress within the block to `watch`, when work begins, goes on and ends; nothing of it is logged."""
+    before = _WATCH.set(watch)
+    try:
+        yield
+    finally:
+        _WATCH.reset(before)
+
+
+def ignore(_: Progress) -> None:
+    """Watch nothing: progress is neither shown nor logged."""
+
+
 class Progress:
-    """Counter of finished units of work, with a report of the progress.
+    """Counter of finished units of work.
 
-    On a terminal a bar with an estimate of the time left is drawn on stderr. Elsewhere a line is logged at INFO every
-    ten seconds, so that "slow" can be distinguished from "stuck". Work that ends sooner logs nothing.
+    Whoever watches (:func:`watched`) is shown the progress. Otherwise a line is logged at INFO every ten seconds, so
+    that "slow" can be distinguished from "stuck"; work that ends sooner logs nothing.
 
-    `label` names the work, for example "writing the binary recording"; `total` counts its units, named `unit`.
+    `label` names the work, for example "writing the binary recording"; `total` counts its units, named `unit`, and is
+    None where nothing can be counted. `watch` is shown the progress in the place of who watches. Work within a
+    :meth:`step` of other work also moves that on.
     """
 
-    def __init__(self, label: str, total: float, unit: str = "chunk") -> None:
+    def __init__(
+        self,
+        label: str,
+        total: float | None = None,
+        unit: str = "chunk",
+        watch: Callable[[Progress], None] | None = None,
+    ) -> None:
         self.label, self.total, self.unit = ", ".join(filter(None, [label, _PART.get()])), total, unit
-        self.done = 0.0
+        self.done, self.ended = 0.0, False
         self._start = self._last = time.monotonic()
-        self._bar: Any = None
-        if sys.stderr is not None and sys.stderr.isatty():
-            from tqdm import tqdm
+        self.watch = watch or _WATCH.get()
+        self._parent: Progress | None
+        self._parent, self._amount = _STEP.get() or (None, 0.0)
 
-            self._bar = tqdm(total=total, desc=self.label, unit=unit, leave=False, delay=0.5)
+    @property
+    def whole(self) -> Progress:
+        """The largest work that this work is a step of, itself where it is none."""
+        return self if self._parent is None else self._parent.whole
+
+    @property
+    def share(self) -> float | None:
+        """Share of the work that is done, from 0 to 1; None where that is not known."""
+        return None if self.total is None else min(1.0, self.done / max(self.total, 1e-12))
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the work began."""
+        return time.monotonic() - self._start
+
+    @property
+    def left_s(self) -> float | None:
+        """Estimate of the seconds that are left; None where next to nothing is known."""
+        share = self.share
+        return None if share is None or share < LEAST_SHARE else self.elapsed_s * (1 - share) / share
 
     def update(self, amount: float = 1) -> None:
         """Add `amount` units of finished work."""
         self.done += amount
-        if self._bar is not None:
-            self._bar.update(amount)
+        if self._parent is not None and self.total:
+            self._parent.done += self._amount * amount / self.total
+        self._show()
+
+    @contextmanager
+    def step(self, label: str, amount: float) -> Iterator[Progress]:
+        """Do a step that is `amount` units of this work; progress within the block moves this work on meanwhile."""
+        after = self.done + amount
+        before = _STEP.set((self, amount))
+        try:
+            with Progress(label, watch=self.watch) as progress:
+                yield progress
+        finally:
+            _STEP.reset(before)
+        self.done = after
+
+    def words(self) -> str:
+        """Write how far the work is: ``43 %, about 2 min left``, or how long it has taken."""
+        whole = self.whole
+        share, left = whole.share, whole.left_s
+        if share is None:
+            return f"{duration(whole.elapsed_s)} so far"
+        return f"{100 * share:.0f} %" + ("" if left is None else f", about {duration(left)} left")
+
+    def _show(self) -> None:
+        if self.watch is not None:
+            self.watch(self)
             return
         now = time.monotonic()
-        if now - self._last >= LOG_INTERVAL_S:
-            self._last = now
-            left = (now - self._start) * (self.total - self.done) / max(self.done, 1e-12)
-            logger.info("%s: %.0f %%, about %.0f s left", self.label, 100 * self.done / max(self.total, 1e-12), left)
+        whole = self.whole
+        if now - whole._last >= LOG_INTERVAL_S:
+            whole._last = now
+            logger.info("%s: %s", self.label, self.words())
 
     def __enter__(self) -> Self:
+        if self.watch is not None:
+            self.watch(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self.ended = True
+        if self.watch is not None:
+            self.watch(self)

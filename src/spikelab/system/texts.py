@@ -118,6 +118,16 @@ def read_json_object(path: str | Path, what: str) -> dict[str, Any]:
     return content
 
 
+def duration(seconds: float | None) -> str:
+    """Format seconds as seconds, minutes or hours; "" for None."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def brief(value: Any) -> str:
     """Return the ``repr`` of a value from a file, cut short, for messages."""
     try:

@@ -13,6 +13,7 @@ from spikelab.spike_sorting.batch.jobfile import BATCH, read_batch
 from spikelab.spike_sorting.run.alive import is_alive
 from spikelab.spike_sorting.run.record import RUN_RECORD, SORTED, read_record
 from spikelab.system.quoting import printable
+from spikelab.system.texts import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,16 +130,6 @@ def _mean_duration(rows: Iterable[Row]) -> float | None:
     """Average the seconds of finished jobs; None without any."""
     seconds = [row.seconds for row in rows if row.state == "done" and row.seconds]
     return sum(seconds) / len(seconds) if seconds else None
-
-
-def duration(seconds: float | None) -> str:
-    """Format seconds as seconds, minutes or hours."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -1,14 +1,19 @@
 """The criteria of curation, one row each: setting, round, direction and metric.
 
 Curation, the table of units, figures and report are all derived from `CRITERIA`. A new criterion is a new row here, a
-field of ``CurationConfig`` for its threshold, and a ``curate_by_*`` function for a metric that is new.
+field of ``CurationConfig`` for its threshold, and a ``curate_by_*`` function for a metric that is new. Limits on
+metrics that have no setting of their own (``metric_limits``) are criteria that the configuration makes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO
 from spikelab.spikedata.curation import (
     curate_by_firing_rate,
     curate_by_isi_violations,
@@ -21,14 +26,18 @@ from spikelab.spikedata.curation import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
     from spikelab.spikedata._base import CriterionResult
 
-Round: TypeAlias = Literal["first", "second"]
+Round: TypeAlias = Literal["first", "second", "limits"]
+LIMITS = "metric_limits"
+# Attributes of units that a sort always has, for limits; those that a sorter did not tell have the value of a unit that
+# stayed where it was.
+LIMITED_ATTRIBUTES = ("amplitude", "x", "y", "has_pos_peak")
+NOT_TOLD = {MOVED_UM: 0.0, SIZE_RATIO: 1.0}
 ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill", "certain": "per spike, at least"}
 
 
@@ -70,16 +79,34 @@ class Criterion:
 
     setting: str  # field of ``CurationConfig`` that holds the threshold
     round: Round  # round of curation that applies the criterion
-    direction: Literal["min", "max"]  # whether the threshold is the lowest or the highest value that passes
+    # Whether the threshold is the lowest or the highest value that passes, or both of them.
+    direction: Literal["min", "max", "range"]
     metric: Metric
 
     def threshold(self, config: CurationConfig) -> Any:
         """Return the threshold in force; None where there is none or the round is switched off."""
         return getattr(config, self.setting) if getattr(config, f"curate_{self.round}") else None
 
-    def passes(self, values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    def bounds(self, threshold: Any) -> tuple[float | None, float | None]:
+        """Return the lowest and the highest value that pass."""
+        if self.direction == "range":
+            return threshold[0], threshold[1]
+        return (threshold, None) if self.direction == "min" else (None, threshold)
+
+    def passes(self, values: NDArray[Any], threshold: Any) -> NDArray[np.bool_]:
         """Compare metrics with a threshold, shape (units,); NaN fails."""
-        return values >= threshold if self.direction == "min" else values <= threshold
+        low, high = self.bounds(threshold)
+        passed = ~np.isnan(np.asarray(values, dtype=np.float64))
+        if low is not None:
+            passed &= values >= low
+        return passed if high is None else passed & (values <= high)
+
+    def words(self, threshold: Any) -> str:
+        """Write which values pass."""
+        low, high = self.bounds(threshold)
+        if low is not None and high is not None:
+            return f"from {low:g} to {high:g}"
+        return f"at least {low:g}" if high is None else f"at most {high:g}"
 
 
 SPIKE_COUNT = Metric("spike_count", "Spikes", "{:g} spikes", curate_by_min_spikes, log=True)
@@ -111,9 +138,39 @@ CRITERIA: tuple[Criterion, ...] = (
 def in_force(config: CurationConfig) -> list[tuple[Criterion, Any]]:
     """List the criteria that are switched on with their thresholds, in the order in which they are applied."""
     thresholds = [(criterion, criterion.threshold(config)) for criterion in CRITERIA]
-    return [(criterion, threshold) for criterion, threshold in thresholds if threshold is not None]
+    return [(criterion, threshold) for criterion, threshold in thresholds if threshold is not None] + _limits(config)
 
 
-def metrics() -> tuple[Metric, ...]:
-    """List the metrics of all criteria, each once."""
-    return tuple(dict.fromkeys(criterion.metric for criterion in CRITERIA))
+def _limits(config: CurationConfig) -> list[tuple[Criterion, Any]]:
+    """Make a criterion of each entry of ``metric_limits``."""
+    found: list[tuple[Criterion, Any]] = []
+    for name, (low, high) in (config.metric_limits or {}).items():
+        metric = metric_named(name)
+        if low is None:
+            found.append((Criterion(LIMITS, "limits", "max", metric), high))
+        elif high is None:
+            found.append((Criterion(LIMITS, "limits", "min", metric), low))
+        else:
+            found.append((Criterion(LIMITS, "limits", "range", metric), (low, high)))
+    return found
+
+
+def metrics(config: CurationConfig | None = None) -> tuple[Metric, ...]:
+    """List the metrics of all criteria, each once; with the settings also those that only limits are set on."""
+    limited = [] if config is None else [criterion.metric for criterion, _ in _limits(config)]
+    return tuple(dict.fromkeys([*(criterion.metric for criterion in CRITERIA), *limited]))
+
+
+@lru_cache(maxsize=256)
+def metric_named(name: str) -> Metric:
+    """Return the metric of this name; where no criterion has it, the metric is an attribute of the units."""
+    known = {metric.name: metric for metric in metrics()}
+    label = f"{name[:1].upper()}{name[1:]}".replace("_", " ")
+    return known.get(name) or Metric(name, label, f"{name} {{:.3g}}", partial(_by_attribute, name))
+
+
+def _by_attribute(name: str, sd: SpikeData, _: None) -> tuple[SpikeData, CriterionResult]:
+    """Read an attribute of the units, NaN where a unit has none."""
+    missing = NOT_TOLD.get(name, np.nan)
+    values = np.array([unit.get(name, missing) for unit in sd.unit_attributes], dtype=np.float64)
+    return sd, {"metric": values, "passed": np.ones(sd.N, dtype=bool)}

@@ -78,12 +78,10 @@ def _thresholds(metric: Metric, config: CurationConfig) -> list[tuple[float, flo
 
     The highest value that passes lies below its edge, the lowest one on it.
     """
-    finite = [
-        (criterion.direction, float(threshold))
-        for criterion, threshold in in_force(config)
-        if criterion.metric == metric and np.isfinite(threshold)
-    ]
-    return [(value, float(np.nextafter(value, np.inf)) if way == "max" else value) for way, value in finite]
+    bounds = [criterion.bounds(threshold) for criterion, threshold in in_force(config) if criterion.metric == metric]
+    lowest = [(float(low), float(low)) for low, _ in bounds if low is not None]
+    highest = [(float(high), float(np.nextafter(high, np.inf))) for _, high in bounds if high is not None]
+    return [(value, edge) for value, edge in lowest + highest if np.isfinite(value)]
 
 
 def isi_histogram(intervals: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MERGE = "merge_duplicates"
 QUALITY_PREFIX = "si_"
+PLUGIN_METRICS = "plugin_metrics"  # in the metadata: metrics of other packages, and what they say of themselves
 # Neuron attributes: what the sorter called a unit, where it lies and how large its spikes are.
 PLACE_COLUMNS = ("sorter_unit_id", "group", "channel_id", "electrode", "x", "y", "amplitude", "has_pos_peak", *MEASURES)
 VERDICT_COLUMNS = ("passed_first", "passed", "failed_round", "failed_criterion", "failed_criteria", "merged_into")
@@ -61,6 +62,7 @@ class CurationOutcome:
     unit_metrics: list[dict[str, Any]] = field(repr=False)
     # ``merge_duplicates``: of the units that passed both rounds, which stayed; empty where merging is switched off.
     merged: RoundResults = field(default_factory=dict, repr=False)
+    limits: RoundResults = field(default_factory=dict, repr=False)  # ``metric_limits``, after both rounds
 
     def save(self, path: Path) -> None:
         """Write everything but the spikes as JSON, NaN and infinity as the strings "nan", "inf" and "-inf"."""
@@ -69,6 +71,7 @@ class CurationOutcome:
             "curated_unit_ids": self.sd_curated.unit_ids,
             "first": self.first,
             "second": self.second,
+            "limits": self.limits,
             "merged": self.merged,
             "history": self.history,
             "unit_metrics": self.unit_metrics,
@@ -88,6 +91,7 @@ class CurationOutcome:
             history=history,
             unit_metrics=_decode(content["unit_metrics"]),
             merged=merged,
+            limits=_arrays(content.get("limits", {})),
         )
 
     def write_csv(self, path: Path, units: SpikeData | None = None) -> None:
@@ -95,10 +99,12 @@ class CurationOutcome:
 
         A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front.
         With all `units` of the sort the table also gets, where they have them, the sorter's own id, group, main channel
-        and its position (um), amplitude (uV), how far it moved, and the metrics whose name starts with ``si_``.
+        and its position (um), amplitude (uV), how far it moved, the metrics whose name starts with ``si_``, and those
+        of other packages.
         """
         attributes = {} if units is None else dict(zip(units.unit_ids, units.unit_attributes, strict=True))
-        columns = _csv_columns({name for values in attributes.values() for name in values})
+        others = () if units is None else tuple(units.metadata.get(PLUGIN_METRICS, ()))
+        columns = [*_csv_columns({name for values in attributes.values() for name in values}), *others]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelab.spike_sorting.curation.criteria import Round, in_force, metrics
+from spikelab.spike_sorting.curation.criteria import CRITERIA, LIMITS, NOT_TOLD, Round, in_force, metrics
 from spikelab.spike_sorting.curation.outcome import MERGE, CurationOutcome, RoundResults, merge_parameters
 from spikelab.spikedata._merge import Evidence, merge_duplicates
 from spikelab.spikedata.curation import build_curation_history
@@ -16,8 +16,10 @@ from spikelab.spikedata.curation import build_curation_history
 if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
+    from spikelab.spikedata._base import CriterionResult
 
 IntArray = NDArray[np.int64]
+NOT_NUMBERS = ("unit_id", "channel", "channel_id", "electrode", "template_peak_ind", "sorter_unit_id", "group")
 
 
 def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutcome:
@@ -26,20 +28,24 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
     First round (``curate_first``): spike_count >= spikes_min_first, firing_rate >= fr_min (Hz, over the duration of
     the recording), isi_violation <= isi_viol_max (intervals under 1.5 ms, ``isi_violation_method``), snr >= snr_min.
     Second round (``curate_second``), on the units that passed the first one: spike_count >= spikes_min_second,
-    std_norm <= std_norm_max. A threshold of None leaves its criterion out; NaN fails. With ``merge_duplicates``, units
-    that passed both and are one neuron found twice are merged
-    (:func:`~spikelab.spikedata.curation.curate_by_merge_duplicates` with ``merge_duplicates_params``). With
-    ``curation_epoch`` all metrics are those of this epoch alone: its spikes, its duration, and its own snr and std_norm
-    where the units have ``epoch_snr`` and ``epoch_std_norm``. Units that pass keep their spikes in all epochs.
+    std_norm <= std_norm_max. Then ``metric_limits``, lowest and highest values of any metrics. A threshold of None
+    leaves its criterion out; NaN fails. With ``merge_duplicates``, units that passed all of that and are one neuron
+    found twice are merged (:func:`~spikelab.spikedata.curation.curate_by_merge_duplicates` with
+    ``merge_duplicates_params``). With ``curation_epoch`` all metrics are those of this epoch alone: its spikes, its
+    duration, and its own snr and std_norm where the units have ``epoch_snr`` and ``epoch_std_norm``; metrics of
+    ``metric_limits`` that are no criterion otherwise stay those of the recording. Units that pass keep their spikes in
+    all epochs.
     """
+    _require_limited(sd_all, config)
     measured = _measured_part(sd_all, config.curation_epoch)
     ids = np.array(sd_all.unit_ids, dtype=np.int64)
     after_first, ids_first, first = _apply_round("first", measured, ids, config)
-    _, ids_curated, second = _apply_round("second", after_first, ids_first, config)
+    after_second, ids_second, second = _apply_round("second", after_first, ids_first, config)
+    _, ids_curated, limits = _apply_round("limits", after_second, ids_second, config)
     sd_first = sd_all.subset(np.isin(ids, ids_first))
     sd_curated, merged, evidence = _merge(sd_all.subset(np.isin(ids, ids_curated)), config)
-    rounds = {"first": first, "second": second, "merge": merged}
-    history = _history(sd_all, sd_curated, list(rounds.values()), config)
+    rounds = {"first": first, "second": second, "limits": limits, "merge": merged}
+    history = _history(sd_all, sd_curated, rounds, config)
     if merged:
         history["merges"] = evidence
     return CurationOutcome(
@@ -49,8 +55,22 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
         second=second,
         history=history,
         unit_metrics=_unit_metrics(measured, ids, rounds, evidence, config),
+        limits=limits,
         merged=merged,
     )
+
+
+def _require_limited(sd: SpikeData, config: CurationConfig) -> None:
+    """Raise ValueError for a limit on a metric that no unit has."""
+    attributes = {name for unit in sd.unit_attributes for name, value in unit.items() if np.isscalar(value)}
+    known = {*attributes, *NOT_TOLD, *(criterion.metric.name for criterion in CRITERIA)} - set(NOT_NUMBERS)
+    unknown = [name for name in config.metric_limits or {} if name not in known]
+    if sd.N and unknown:
+        raise ValueError(
+            f"{LIMITS!r} has limits on {unknown[0]!r}, which no unit has: it was not computed (a metric that could not "
+            f"be is in the log). Units have {', '.join(sorted(known))}. What was sorted is kept: the same call goes on "
+            "from there"
+        )
 
 
 def _measured_part(sd: SpikeData, epoch: int | None) -> SpikeData:
@@ -73,10 +93,16 @@ def _apply_round(
     """Apply the criteria of one round, each to the units that passed those before: units left, their ids, results."""
     results: RoundResults = {}
     for criterion, threshold in in_force(config):
-        if criterion.round == which:
+        if criterion.round != which:
+            continue
+        if which == "limits":
+            values = criterion.metric.values(sd, config)
+            result: CriterionResult = {"metric": values, "passed": criterion.passes(values, threshold)}
+            sd = sd.subset(result["passed"])
+        else:
             sd, result = criterion.metric.apply(sd, threshold, config)
-            results[criterion.metric.name] = {"unit_ids": ids, **result}
-            ids = ids[result["passed"]]
+        results[criterion.metric.name] = {"unit_ids": ids, **result}
+        ids = ids[result["passed"]]
     return sd, ids, results
 
 
@@ -90,13 +116,13 @@ def _merge(sd: SpikeData, config: CurationConfig) -> tuple[SpikeData, RoundResul
 
 
 def _history(
-    sd_all: SpikeData, sd_curated: SpikeData, rounds: list[RoundResults], config: CurationConfig
+    sd_all: SpikeData, sd_curated: SpikeData, rounds: dict[str, RoundResults], config: CurationConfig
 ) -> dict[str, Any]:
-    """Record all rounds together; a criterion that was applied before has ``_second`` behind its name."""
+    """Record all rounds together; a criterion that was applied before has the round behind its name: ``_second``."""
     results: Any = {}
-    for applied in rounds:
+    for which, applied in rounds.items():
         for name, value in applied.items():
-            unique = f"{name}_second" if name in results else name
+            unique = f"{name}_{which}" if name in results else name
             results[unique] = {"metric": value["metric"], "passed": value["passed"]}
     return build_curation_history(sd_all, sd_curated, results, parameters=asdict(config))
 
@@ -109,7 +135,7 @@ def _unit_metrics(
     config: CurationConfig,
 ) -> list[dict[str, Any]]:
     """List per unit every metric, the criterion that the unit failed, and all criteria that the unit does not meet."""
-    columns = {metric.name: metric.values(sd, config) for metric in metrics()}
+    columns = {metric.name: metric.values(sd, config) for metric in metrics(config)}
     missed = _missed(columns, config)
     merged_into = {pair["other"]: pair["kept"] for pair in evidence if pair["merged"]}
     rows = []

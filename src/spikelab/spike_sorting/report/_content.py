@@ -186,9 +186,8 @@ def criteria_rows(outcome: CurationOutcome, config: CurationConfig) -> list[dict
     )
     rows: list[dict[str, Any]] = []
     for criterion, threshold in in_force(config):
-        limit = f"{'at least' if criterion.direction == 'min' else 'at most'} {float(threshold):g}"
         count, label = failed.pop((criterion.round, criterion.metric.name), 0), criterion.metric.label(config)
-        rows.append({"label": label, "limit": limit, "round": criterion.round, "failed": count})
+        rows.append({"label": label, "limit": criterion.words(threshold), "round": criterion.round, "failed": count})
     rows += [  # units that were merged into others
         {"label": _criterion_name(name), "limit": "", "round": which, "failed": count}
         for (which, name), count in failed.items()
@@ -207,7 +206,7 @@ def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[di
     """Draw a histogram of every metric."""
     kept = np.isin([row["unit_id"] for row in outcome.unit_metrics], outcome.sd_curated.unit_ids)
     pictures = []
-    for metric in metrics():
+    for metric in metrics(curation):
         values = np.array([row[metric.name] for row in outcome.unit_metrics], dtype=np.float64)
         shown = metric_histogram(metric, values[kept], values[~kept], curation)
         pictures.append({"label": shown.label, "svg": _plots.distribution(shown), "note": shown.note})
@@ -216,23 +215,25 @@ def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[di
 
 def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
     """List key and heading of the numeric columns of the table."""
-    columns = [(metric.name, metric.label(curation)) for metric in metrics()]
-    return [*columns, ("amplitude", "Amplitude (uV)"), ("x", "x (um)"), ("y", "y (um)")]
+    columns = {metric.name: metric.label(curation) for metric in metrics(curation)}
+    return list((columns | {"amplitude": "Amplitude (uV)", "x": "x (um)", "y": "y (um)"}).items())
 
 
-def unit_rows(units: SpikeData, outcome: CurationOutcome) -> list[dict[str, Any]]:
+def unit_rows(units: SpikeData, outcome: CurationOutcome, columns: list[tuple[str, str]]) -> list[dict[str, Any]]:
     """List one row per unit of the sort, pictures included."""
     rows = {row["unit_id"]: row for row in outcome.unit_metrics}
     return [
-        _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata)
+        _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata, columns)
         for unit, intervals in zip(units.unit_attributes, units.interspike_intervals(), strict=True)
     ]
 
 
-def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadata: dict[str, Any]) -> dict[str, Any]:
+def _unit_row(
+    unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadata: dict[str, Any], columns: list[tuple[str, str]]
+) -> dict[str, Any]:
     kept = bool(row["passed"])
     kind = "kept" if kept else "failed"
-    values = {metric.name: row[metric.name] for metric in metrics()}
+    values = {name: row[name] for name, _ in columns if name in row}
     values |= {name: unit[name] for name in ("amplitude", "x", "y")}
     criterion = row.get("failed_criterion") or ""
     return {
@@ -256,7 +257,7 @@ def _unit_row(unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadat
 
 def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationConfig) -> dict[str, Any]:
     """Gather the content on the units of a finished sort."""
-    curated = outcome.sd_curated
+    curated, columns = outcome.sd_curated, unit_columns(curation)
     return {
         "n_units": units.N,
         "n_first": outcome.sd_first.N,
@@ -267,6 +268,6 @@ def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationC
         "distributions": distributions(outcome, curation),
         "activity": _plots.activity(curated),
         "probe": probe_map(units.metadata["channel_locations"], units.unit_attributes, set(curated.unit_ids)),
-        "columns": unit_columns(curation),
-        "rows": unit_rows(units, outcome),
+        "columns": columns,
+        "rows": unit_rows(units, outcome, columns),
     }

@@ -57,10 +57,11 @@ from spikelab.spike_sorting.rt_sort.sorter import RTSort
 from spikelab.spike_sorting.rt_sort.traces import Traces
 from spikelab.spike_sorting.rt_sort.whitening import Noise, measure_noise
 from spikelab.system.memory import release
-from spikelab.system.progress import Progress
+from spikelab.system.progress import Progress, ignore
 from spikelab.system.resources import available_cores
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -73,6 +74,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 N_ROUNDS, MOST_ROUNDS = 2, 4  # at least, and while matching leaves what is a neuron, or gives it to another
+# Of the time, in percent, as measured; of a round in both rounds.
+SHARES = {"noise": 7.0, "detect": 13.0, "group": 18.0, "matching": 14.0, "learning": 10.0, "looking": 7.0}
 READS = 8  # chunks of the network that are read at a time
 SCALING_MS = 50.0
 CHECK_FIRST = (
@@ -152,23 +155,27 @@ def detect_sequences(
     model = ModelSpikeSorter.load(model_path) if model_path is not None else ModelSpikeSorter.load_bundled(probe)
     traces = Traces.of(recording, recording_window_ms).first(detection_window_s)
     n_jobs = num_processes or available_cores()
-    noise = measure_noise(traces)
-    traces = silenced(traces, noise)
-    if len(traces.silence):
+    progress = Progress("RT-Sort", 100.0, "%", watch=None if verbose else ignore)
+    with progress.step("RT-Sort: measuring the noise", SHARES["noise"]):
         noise = measure_noise(traces)
+        traces = silenced(traces, noise)
+        if len(traces.silence):
+            noise = measure_noise(traces)
     release()
-    peaks = detect_all(
-        traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose, chunk_values=chunk_values
-    )
+    with progress.step("RT-Sort: detecting spikes", SHARES["detect"]):
+        peaks = detect_all(
+            traces, model, parameters, device=device, n_jobs=n_jobs, verbose=verbose, chunk_values=chunk_values
+        )
     size = (traces.n_frames, traces.n_channels, traces.sampling_frequency, chunk_values)
     require(learning_bytes(*size, 0, len(peaks)), memory_bytes, f"{len(peaks)} spikes on single electrodes")
     release()
-    learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs)
-    events = learner.events(peaks)
-    labels = learner.label(events, peaks)
-    n_groups = int(labels.max()) + 1
-    require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
-    means, counts = learner.group(events, labels)
+    learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs, progress=progress)
+    with progress.step("RT-Sort: grouping spikes that look alike", SHARES["group"]):
+        events = learner.events(peaks)
+        labels = learner.label(events, peaks)
+        n_groups = int(labels.max()) + 1
+        require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
+        means, counts = learner.group(events, labels)
     release()
     sequences, movement = learner.refine(means, counts, peaks)
     rt_sort = RTSort(
@@ -178,7 +185,7 @@ def detect_sequences(
     if parameters.min_seq_spikes_hz > 0:
         spikes = rt_sort.spikes(traces, n_jobs=n_jobs, follow=True)
         rt_sort = learner.frequent(rt_sort, spikes["template"])
-    logger.info("RT-Sort: %d sequences", rt_sort.n_sequences)
+    logger.info("RT-Sort: %d neurons found; their spikes are looked for next", rt_sort.n_sequences)
     return rt_sort
 
 
@@ -211,8 +218,10 @@ class Learner:
     """Finds events, groups them, and learns the sequences, with `n_jobs` threads."""
 
     def __init__(
-        self, traces: Traces, noise: Noise, parameters: SequenceParameters, *, seed: int = 0, n_jobs: int = 1
-    ) -> None:
+        self, traces: Traces, noise: Noise, parameters: SequenceParameters, *, seed: int = 0, n_jobs: int = 1,
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        self.progress = progress or Progress("RT-Sort", 100.0, "%", watch=ignore)
         self.traces, self.noise, self.parameters, self.seed, self.n_jobs = traces, noise, parameters, seed, n_jobs
         fs = traces.sampling_frequency
         self.before, self.after = window_frames(fs)
@@ -230,7 +239,7 @@ class Learner:
         self.found = events[inside]
         self.is_sample = len(self.found) > self.parameters.max_events
         events = choose_events(self.found, parameters.max_events, self.seed)
-        logger.info("RT-Sort: %d spikes on single electrodes, %d events", len(peaks), len(events))
+        logger.info("RT-Sort: %d spikes on single electrodes; %d are grouped by their looks", len(peaks), len(events))
         if neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius).shape[1] == 1:
             logger.warning(
                 "RT-Sort: no two of %d electrodes are within %g um (inner_radius): neurons can only be told apart by "
@@ -269,7 +278,7 @@ class Learner:
         positions = np.asarray(traces.locations, dtype=np.float64)[events["channel"][first]]
         max_lag = min(self.origin, round(MAX_LAG_MS * traces.sampling_frequency / 1000))
         joined = join_means(means, counts, positions, noise, self.components, self.origin, max_lag)
-        logger.info("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
+        logger.debug("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
         return joined
 
     def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> tuple[Sequences, Movement]:
@@ -278,24 +287,40 @@ class Learner:
         for number in range(1, MOST_ROUNDS + 1):
             bank = self._bank(means, counts, versions)
             release()
-            spikes = match(self.traces, bank, self.parts, self.n_jobs)
-            units = self._units(bank, spikes, peaks)
-            left = merged = join_following(units, merge_units(units))
-            if number < MOST_ROUNDS:  # what is divided is learnt in the next round
-                left = divide(units, merged, max(LEAST_DIVIDED, self.parameters.min_seq_spikes_n), self.seed)
-            means, counts, sequences, versions = self._neurons(units, left, peaks)
-            logger.info("RT-Sort, round %d: %d sequences", number, len(counts))
+            with self._step("matching spikes to neurons", number):
+                spikes = self._matched(bank)
+            with self._step("learning waveforms, joining what is one neuron", number):
+                units = self._units(bank, spikes, peaks)
+                merged = join_following(units, merge_units(units))
+                left = self._divided(units, merged) if number < MOST_ROUNDS else merged  # to be learnt in the next
+                means, counts, sequences, versions = self._neurons(units, left, peaks)
+            logger.info("RT-Sort, round %d: %d neurons so far", number, len(counts))
             if number == MOST_ROUNDS:
                 break
-            if number == N_ROUNDS and self.is_sample:
-                more, n_more = self._overlooked(self._bank(means, counts, versions), peaks)
-            else:
-                *_, more, n_more = self._missing(bank, spikes, self.parts, peaks)
+            with self._step("looking for neurons that were missed", number):
+                if number == N_ROUNDS and self.is_sample:
+                    more, n_more = self._overlooked(self._bank(means, counts, versions), peaks)
+                else:
+                    *_, more, n_more = self._missing(bank, spikes, self.parts, peaks)
             if number >= N_ROUNDS and not len(n_more) and len(left) == len(merged):
                 break
+            logger.info("RT-Sort, round %d: %d more possible neurons in what was left", number, len(n_more))
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
             versions = versions.plus([denoise(mean, n, self.noise) for mean, n in zip(more, n_more, strict=True)])
         return sequences, self._movement(sequences, means, counts, versions)
+
+    def _divided(self, units: Units, merged: IntArray) -> IntArray:
+        return divide(units, merged, max(LEAST_DIVIDED, self.parameters.min_seq_spikes_n), self.seed)
+
+    def _step(self, label: str, number: int) -> AbstractContextManager[Progress]:
+        """Name a step of a round; those of rounds beyond the usual ones are no part of the estimate."""
+        amount = SHARES[label.partition(" ")[0]] if number <= N_ROUNDS else 0.0
+        return self.progress.step(f"RT-Sort, round {number}: {label}", amount)
+
+    def _matched(self, bank: TemplateBank | MovingBank) -> Spikes:
+        seconds = sum(end - start for start, end, *_ in self.parts) / self.traces.sampling_frequency
+        with Progress("RT-Sort: matching spikes to neurons", seconds, "s", watch=self.progress.watch) as progress:
+            return match(self.traces, bank, self.parts, self.n_jobs, done=progress.update)
 
     def _bank(self, means: FloatArray, counts: NDArray[np.float64], versions: Versions) -> TemplateBank | MovingBank:
         fs = self.traces.sampling_frequency
@@ -314,7 +339,8 @@ class Learner:
         )
         movement = Movement.of(versions._replace(waveforms=waveforms), self.traces)
         if len(movement.units):
-            logger.info("RT-Sort: %d of %d sequences moved", len(np.unique(movement.units)), sequences.n_sequences)
+            n_moved = len(np.unique(movement.units))
+            logger.info("RT-Sort: %d of %d neurons move or change their size; followed", n_moved, sequences.n_sequences)
         return movement
 
     def _lag(self, mean: FloatArray, count: float) -> int:
@@ -342,7 +368,7 @@ class Learner:
         )
         sequences = replace(sequences, significance=surely[strong])
         seen = sequences.seen_by_network(self.traces.locations, self.parameters)
-        logger.info(
+        logger.debug(
             "RT-Sort: after merging %d, more than noise %d, seen by the network %d",
             n_merged, len(counts), int(seen.sum()),
         )  # fmt: skip
@@ -383,7 +409,7 @@ class Learner:
         means, counts, kept = new_groups(
             self.traces, residual, missed, labels, bank, spikes, self.noise, self.parameters
         )
-        logger.info("RT-Sort: of %d events %d are missed, %d new groups", int(usable.sum()), len(missed), len(counts))
+        logger.debug("RT-Sort: of %d events %d are missed, %d new groups", int(usable.sum()), len(missed), len(counts))
         new = np.isin(labels, kept)
         return missed["frame"][new], np.searchsorted(kept, labels[new]), means, counts
 

@@ -86,10 +86,12 @@ def plan_jobs(
 
 
 def require_sorter(config: SortingPipelineConfig) -> None:
-    """Raise ValueError for an unknown sorter, or for parameters that the sorter does not have."""
+    """Raise ValueError for an unknown sorter, for parameters that it does not have, and for unknown metrics."""
     from spikelab.spike_sorting.backends import get_backend_class
+    from spikelab.spike_sorting.stages.metric_names import require_metrics
 
     get_backend_class(config.sorter.sorter_name)(config).check_settings()
+    require_metrics(config)
 
 
 def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:

@@ -13,7 +13,7 @@ from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.record import DONE, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
-from spikelab.spike_sorting.stages import quality, recording, sorting
+from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting
 from spikelab.spike_sorting.stages.manifest import REMEDY, STAGES_FOLDER, Manifest, intact
 from spikelab.system.json_files import read_object
 
@@ -92,9 +92,11 @@ class Results:
 
         noted = self.record.get("metadata")
         units = build_spikedata(self.recording, self.waveforms, self.config, self.trains, noted)
-        if not self.config.waveform.si_quality_metrics:
-            return units
-        return quality.with_quality(units, quality.stored_quality(self.folder, self.run_id("waveforms")))
+        waveforms = self.run_id("waveforms")
+        if self.config.waveform.si_quality_metrics:
+            units = quality.with_quality(units, quality.stored_quality(self.folder, waveforms))
+        stages = self.record.get("stages") or {}
+        return plugin_metrics.with_plugin_metrics(units, plugin_metrics.stored_metrics(self.folder, stages, waveforms))
 
     @cached_property
     def curation(self) -> CurationOutcome:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
     from spikelab.spike_sorting.report import ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
@@ -202,12 +202,11 @@ def _find_neurons(
     if not (context.config.execution.delete_inter or context.store.read_only):
         waveform_files()  # the files stay in the intermediate folder
     units = stages.all_units(context, recording, sorting, waveforms)
-    quality = stages.quality_stage(context, recording, waveforms)
-    if quality is not None:
-        units = stages.with_quality(units, _added(record, "quality_metrics", quality).value)
-    curation = _added(record, "curation", stages.curation_stage(context, units, waveforms))
+    units, metrics = _with_metrics(context, record, units, recording, waveforms)
+    limited = stages.limited_artifacts(context.config.curation, metrics)
+    curation = _added(record, "curation", stages.curation_stage(context, units, waveforms, limited))
     report.units, report.outcome = units, curation.value
-    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, quality)
+    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, metrics)
     _added(record, "compilation", compilation)
     if not context.store.read_only:
         _write_extras(job)
@@ -225,6 +224,25 @@ def _find_neurons(
         summarise(units, curation.value),
         round(sum(stage["wall_s"] for stage in record.stages.values()), 3),
     )
+
+
+def _with_metrics(
+    context: Context,
+    record: RunRecord,
+    units: SpikeData,
+    recording: StageResult[BinaryRecording],
+    waveforms: StageResult[Waveforms],
+) -> tuple[SpikeData, dict[str, str]]:
+    """Add the metrics of SpikeInterface and of other packages; return the run ids of their artifacts too."""
+    run_ids = {}
+    quality = stages.quality_stage(context, recording, waveforms)
+    if quality is not None:
+        units = stages.with_quality(units, _added(record, "quality_metrics", quality).value)
+        run_ids["quality_metrics"] = quality.run_id
+    others = stages.plugin_metric_stages(context, units, recording, waveforms)
+    for stage, result in others.items():
+        run_ids[stage] = _added(record, stage, result).run_id
+    return stages.with_plugin_metrics(units, {stage: result.value for stage, result in others.items()}), run_ids
 
 
 def _log_outcome(job: Job, record: RunRecord, units: SpikeData, outcome: CurationOutcome) -> None:
@@ -296,11 +314,8 @@ def _announce(results: Path, record: RunRecord, stage: str, reason: str) -> None
 
 
 def _log_start(stage: str, reason: str) -> None:
-    if stage not in stages.STAGES:
-        logger.info("%s: runs (%s)", stage, reason)
-        return
-    number = stages.STAGES.index(stage) + 1
-    logger.info("stage %d of %d, %s: runs (%s)", number, len(stages.STAGES), stage, reason)
+    again = "" if reason == stages.NOT_DONE else f" once more ({reason})"
+    logger.info("%s: %s%s", stages.title_of(stage), stages.WORK.get(stage, "computes a metric"), again)
 
 
 def _effective(config: SortingPipelineConfig, limits: Limits) -> SortingPipelineConfig:

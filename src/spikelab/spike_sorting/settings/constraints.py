@@ -117,6 +117,18 @@ def nullable(choice: Constraint) -> Constraint:
     return either(choice, Constraint(lambda value: value is None, "None"))
 
 
+def _is_limit(value: Any) -> bool:
+    """Tell whether `value` is lowest and highest value of a metric, one of which may be None."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(map(FINITE_OR_NONE.accepts, value)):
+        return False
+    low, high = value
+    return (low is None) != (high is None) or (low is not None and low <= high)
+
+
+def _are_limits(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) and _is_limit(item) for name, item in value.items())
+
+
 def _is_path(value: Any) -> bool:
     return isinstance(value, os.PathLike) or (isinstance(value, str) and value != "" and "\0" not in value)
 
@@ -140,12 +152,20 @@ def _are_parameters(value: Any) -> bool:
 
 BOOLEAN = Constraint(lambda value: isinstance(scalar(value), bool), "True or False")
 NUMBER = number()
+FINITE_OR_NONE = nullable(NUMBER)
 POSITIVE = number(0, above=True)
 NOT_NEGATIVE = number(0)
 THRESHOLD = nullable(number(0, finite=False))
 COUNT = number(1, integer=True)
 INDEX = number(0, integer=True)
 TEXT = text(r"(?s).+", "a non-empty string")
+NAMES = nullable(list_of(TEXT, "a list of names"))
+LIMITS = nullable(
+    Constraint(
+        _are_limits,
+        "a dictionary of [lowest, highest] by metric, of which one may be None, such as {'amplitude': [30, None]}",
+    )
+)
 LABEL = text(r"(?s).*", "a string")
 PATH = nullable(Constraint(_is_path, "a path"))
 PARAMETERS = nullable(Constraint(_are_parameters, "a dictionary of numbers, strings and lists by name"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -142,5 +143,16 @@ def parse_value(text: str) -> Any:
     try:
         parsed = parse_toml(f"value = {text}", "the value")
     except ValueError:
+        return _json_value(text)
+    if list(parsed) != ["value"]:  # several lines are no value
         return text
-    return parsed["value"] if list(parsed) == ["value"] else text  # several lines are no value
+    value = parsed["value"]
+    return value if isinstance(value, str) else decode(value)
+
+
+def _json_value(text: str) -> Any:
+    """Read a list or dictionary as JSON has it, such as ``{"amplitude": [30, null]}``; other words are a string."""
+    try:
+        return json.loads(text) if text[:1] in ("[", "{") else text
+    except ValueError:
+        return text

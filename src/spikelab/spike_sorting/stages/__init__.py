@@ -4,7 +4,8 @@
 
     recording -> sorting -> waveforms -> curation -> compilation -> figures
 
-SpikeInterface's quality metrics (``quality.py``) are an artifact of their own beside them, made only where wanted.
+SpikeInterface's quality metrics (``quality.py``) and those of other packages (``plugin_metrics.py``) are artifacts of
+their own beside them, made only where wanted.
 """
 
 from spikelab.spike_sorting.stages.checks import require_machine
@@ -12,6 +13,9 @@ from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
 from spikelab.spike_sorting.stages.figures import discard_outdated, draw_overview, figures_stage
+from spikelab.spike_sorting.stages.manifest import NOT_DONE
+from spikelab.spike_sorting.stages.metric_names import limited_artifacts, require_metrics
+from spikelab.spike_sorting.stages.plugin_metrics import plugin_metric_stages, with_plugin_metrics
 from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
 from spikelab.spike_sorting.stages.recording import recording_stage
 from spikelab.spike_sorting.stages.scratch import delete_scratch
@@ -20,9 +24,26 @@ from spikelab.spike_sorting.stages.store import StageResult, StageStore
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
 
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
+WORK = {  # of the stages and further artifacts, in words for the log
+    "recording": "reads, checks and filters the recording",
+    "sorting": "finds the neurons and their spikes",
+    "waveforms": "measures the waveforms of all units",
+    "quality_metrics": "computes SpikeInterface's metrics",
+    "curation": "chooses the units to keep",
+    "compilation": "writes the results",
+    "figures": "draws the figures",
+}
+
+
+def title_of(stage: str) -> str:
+    """Name a stage with its number: ``stage 2 of 6, sorting``; further artifacts have none."""
+    return f"stage {STAGES.index(stage) + 1} of {len(STAGES)}, {stage}" if stage in STAGES else stage
+
 
 __all__ = [
+    "NOT_DONE",
     "STAGES",
+    "WORK",
     "Context",
     "StageResult",
     "StageStore",
@@ -34,11 +55,16 @@ __all__ = [
     "draw_overview",
     "ensure_waveform_files",
     "figures_stage",
+    "limited_artifacts",
+    "plugin_metric_stages",
     "quality_stage",
     "recording_stage",
     "require_machine",
+    "require_metrics",
     "sorting_stage",
+    "title_of",
     "waveforms_stage",
     "will_sort",
+    "with_plugin_metrics",
     "with_quality",
 ]

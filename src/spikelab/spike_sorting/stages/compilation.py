@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.curation.outcome import PLUGIN_METRICS
 from spikelab.spike_sorting.stages.checksums import record_files, recorded_files
+from spikelab.spike_sorting.stages.curation import NO_METRICS
 from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording
     from spikelab.spike_sorting.stages.context import Context
-    from spikelab.spike_sorting.stages.quality import QualityMetrics
     from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
 
@@ -31,11 +32,12 @@ def compilation_stage(
     units: SpikeData,
     curation: StageResult[CurationOutcome],
     waveforms_folder: Callable[[], Path | None],
-    quality: StageResult[QualityMetrics] | None = None,
+    metrics: Mapping[str, str] = NO_METRICS,
 ) -> StageResult[list[Path]]:
     """Write the results; the artifact is the list of files, each of which is replaced atomically.
 
-    Metrics of `quality` are attributes of `units` already; their run id is an input, so that a change is noticed.
+    `metrics` are the run ids of the artifacts, by name, whose metrics are attributes of `units` already: inputs, so
+    that a change is noticed.
     """
     from spikelab.spike_sorting.compilation import compile_results
 
@@ -58,7 +60,9 @@ def compilation_stage(
     settings = context.settings("compilation") | context.settings("waveform", only=WAVEFORM_SETTINGS)
     if context.metadata:
         settings["metadata"] = plain(context.metadata)
-    inputs = {"curation": curation.run_id} | ({} if quality is None else {"quality_metrics": quality.run_id})
+    if others := sorted(units.metadata.get(PLUGIN_METRICS, ())):
+        settings["plugin_metrics"] = others  # those that there are: one may be gone
+    inputs = {"curation": curation.run_id, **metrics}
     return context.store.load_or_run(
         Key(NAME, settings, inputs, context.forced_by("recompile_single_recording")),
         run=run,

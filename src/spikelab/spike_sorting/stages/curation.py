@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.stages.manifest import Key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.curation import CurationOutcome
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 NAME = "curation"
+NO_METRICS: Mapping[str, str] = MappingProxyType({})
 
 
 def all_units(
@@ -31,9 +34,12 @@ def all_units(
 
 
 def curation_stage(
-    context: Context, units: SpikeData, waveforms: StageResult[Waveforms]
+    context: Context, units: SpikeData, waveforms: StageResult[Waveforms], metrics: Mapping[str, str] = NO_METRICS
 ) -> StageResult[CurationOutcome]:
-    """Decide which units are kept, and record why the others are not."""
+    """Decide which units are kept, and record why the others are not.
+
+    `metrics` are the run ids of the artifacts, by name, whose metrics have limits.
+    """
     from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
@@ -43,7 +49,7 @@ def curation_stage(
 
     forced_by = context.forced_by("recurate_first", "recurate_second")
     return context.store.load_or_run(
-        Key(NAME, context.settings("curation"), {"waveforms": waveforms.run_id}, forced_by),
+        Key(NAME, context.settings("curation"), {"waveforms": waveforms.run_id, **metrics}, forced_by),
         run=run,
         load=lambda folder: CurationOutcome.load(folder / "curation.json", units),
     )

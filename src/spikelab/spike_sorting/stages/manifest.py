@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+NOT_DONE = "not done yet"
 STAGES_FOLDER = "stages"
 REMEDY = "the same 'spikelab sort' makes it again"
 
@@ -38,7 +39,7 @@ class Key:
     def why_run(self, manifest: Manifest | None) -> str | None:
         """Why the stage has to run, in words for the log; None if the artifact of `manifest` has this key."""
         if manifest is None:
-            return "not done yet"
+            return NOT_DONE
         if self.forced_by is not None:
             return f"{self.forced_by} is set"
         if changed := changes(manifest.settings, self.settings):

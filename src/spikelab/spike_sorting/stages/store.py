@@ -29,6 +29,7 @@ from spikelab.spike_sorting.failures.remembered import (
 from spikelab.spike_sorting.stages.checksums import Check, DamagedError, checks_below, damage
 from spikelab.spike_sorting.stages.manifest import MANIFEST, STAGES_FOLDER, Key, Manifest
 from spikelab.system import files as _files
+from spikelab.system.progress import Progress
 from spikelab.system.resources import Usage
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class StageStore:
         folder = self.folder / key.stage
         if writes_outside:
             (folder / MANIFEST).unlink(missing_ok=True)
-        manifest = self._run(key, damaged, run, durable=durable)
+        with Progress(key.stage):
+            manifest = self._run(key, damaged, run, durable=durable)
         return StageResult(load(folder), manifest.run_id, False, reason, manifest.usage, manifest.info)
 
     def _valid(self, key: Key) -> Manifest:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.store import StageResult
 
 NAME = "waveforms"
-# The compiled window is cut out later; streaming and files change where waveforms go, not what they are; quality
-# metrics are an artifact of their own.
+# The compiled window is cut out later; streaming and files change where waveforms go, not what they are; metrics of
+# SpikeInterface and of other packages are artifacts of their own.
 NOT_KEYED = (
     "compiled_ms_before",
     "compiled_ms_after",
@@ -26,6 +26,7 @@ NOT_KEYED = (
     "streaming",
     "save_waveform_files",
     "si_quality_metrics",
+    "plugin_metrics",
 )
 
 

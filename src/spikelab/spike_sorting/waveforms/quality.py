@@ -29,6 +29,13 @@ def require_pandas() -> None:
         raise EnvironmentSortFailure(f"si_quality_metrics needs {missing}")
 
 
+def quality_metric_names() -> list[str]:
+    """List the metrics that :func:`compute_quality_metrics` computes; imports SpikeInterface's metrics."""
+    from spikeinterface.metrics.quality.misc_metrics import misc_metrics_list
+
+    return [column for metric in misc_metrics_list for column in metric.metric_columns]
+
+
 def compute_quality_metrics(
     recording: BinaryRecording,
     waveforms: Waveforms,

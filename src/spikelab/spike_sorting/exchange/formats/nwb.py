@@ -193,6 +193,13 @@ def _add_epochs(file: Any, recording: BinaryRecording, clock: ExportClock) -> No
         )
 
 
+def _about_plugins(handoff: Handoff) -> dict[str, str]:
+    """Describe the metrics of other packages, with their units."""
+    found = handoff.units.metadata.get("plugin_metrics", {})
+    units = {name: f" [{about['unit']}]" if about["unit"] else "" for name, about in found.items()}
+    return {name: f"{about['description']}{units[name]}" for name, about in found.items()}
+
+
 def _add_units(pynwb: Any, file: Any, handoff: Handoff, clock: ExportClock) -> None:
     recording, fs = handoff.recording, handoff.recording.sampling_frequency
     if handoff.units.N == 0:
@@ -206,9 +213,9 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff, clock: ExportClock) -> N
         waveform_unit="microvolts",
         **_peak_time(pynwb, handoff),
     )
-    columns = _columns(handoff)
+    columns, about = _columns(handoff), ABOUT | _about_plugins(handoff)
     for name in columns:
-        file.add_unit_column(name, ABOUT.get(name, name.replace("_", " ")))
+        file.add_unit_column(name, about.get(name, name.replace("_", " ")))
     file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
     intervals = clock.intervals(recording.epochs)
     groups, everywhere = file.electrodes["group"], list(range(recording.n_channels))

@@ -5,10 +5,14 @@ PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check
 BASE   := $(VENV)/.base-installed
 DEV    := $(VENV)/.dev-installed
 
+# $(call needs_python,PROGRAM,REMEDY): one plain sentence where that is too old, instead of what pip says of it
+needs_python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "spikelab needs Python 3.11 or newer, and $(1) is $$($(1) --version 2>/dev/null || echo missing); $(2)"; exit 1; }
+
 .PHONY: demo test test-slow coverage lint format docs docs-pictures clean
 
 demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, compare
 	$(VENV)/bin/spikelab demo
+	@echo "Next, for your own recording: '. $(VENV)/bin/activate' makes the command spikelab known in this terminal."
 
 test: $(DEV) lint  ## everything CI runs
 	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8
@@ -36,6 +40,8 @@ docs: $(DEV)  ## write the parts of the documentation that come from the code, a
 	$(VENV)/bin/python -m docs._generate.commands docs/commands.md
 	$(VENV)/bin/python -m docs._generate.rt_sort_parameters docs/rt_sort_parameters.md
 	$(VENV)/bin/python -m docs._generate.failures docs/failures.md
+	$(VENV)/bin/python -m docs._generate.notebooks docs/notebooks
+	$(VENV)/bin/python -m docs._generate.gallery docs/gallery
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 docs-pictures: $(DEV)  ## draw the pictures of the documentation again
@@ -43,16 +49,18 @@ docs-pictures: $(DEV)  ## draw the pictures of the documentation again
 	$(VENV)/bin/python -m examples.tutorial_pictures docs/images
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "spikelab needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing); name another one: make PYTHON=python3.12"; exit 1; }
+	@$(call needs_python,$(PYTHON),name another one: make PYTHON=python3.12)
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(call needs_python,$(VENV)/bin/python,remove the folder $(VENV) and name another one: make PYTHON=python3.12)
 	$(PIP) install -q -c constraints.txt -e .
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(call needs_python,$(VENV)/bin/python,remove the folder $(VENV) and name another one: make PYTHON=python3.12)
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
 	touch $@ $(BASE)
 
 clean:
-	rm -rf $(VENV) demo build dist docs/_build htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build dist docs/_build docs/gallery docs/notebooks/*.md docs/notebooks/*.png htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -120,3 +120,17 @@ def test_make_says_first_which_python_it_needs(tmp_path: Path, version: str | No
         assert done.returncode != 0
         assert f"spikelab needs Python 3.11 or newer, and {python} is {told};" in done.stdout.splitlines()[0]
         assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None or sys.platform == "win32", reason="there is no make")
+def test_make_says_so_of_an_environment_that_is_there_already(tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.10.1\n', encoding="utf-8")
+    python.chmod(0o755)
+    for target in ("demo", "test"):
+        command = ["make", "-s", "-C", str(ROOT), target, f"VENV={tmp_path}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        (line,) = done.stdout.splitlines()
+        assert line.startswith(f"spikelab needs Python 3.11 or newer, and {python} is Python 3.10.1; remove the folder")

@@ -64,7 +64,8 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
         rt_sort_device="cpu",  # the same on every machine
     )
     everything = compare(SpikeData.load(results / "sorted_spikedata.npz"), truth)
-    return f"{format_table(compare(found, truth), everything)}\n\nThe recording is {path}\nThe results are in {results}"
+    where = f"The recording is {path}\nThe results are in {results}\nOpen {results / 'report.html'} in a browser"
+    return f"{format_table(compare(found, truth), everything)}\n\n{where}"
 
 
 def write_demo_recording(path: Path, duration_s: float = 60.0) -> BaseSorting:

@@ -87,6 +87,18 @@ def unit_locations(sd: BaseSpikeData) -> FloatArray | None:
 
     From the attributes ``x`` and ``y`` (and ``z``), ``location`` or ``position``, or ``channel`` and
     ``metadata["channel_locations"]``; NaN for a unit without any, None where no unit has one.
+
+    Raises
+    ------
+    ValueError
+        A position has fewer than two coordinates.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> SpikeData([[10], [35]], neuron_attributes=[{"x": 3, "y": 4}, {"location": [20, 0]}]).unit_locations
+    array([[ 3.,  4.],
+           [20.,  0.]])
     """
     found = [_place(values, sd.metadata.get("channel_locations")) for values in sd.unit_attributes]
     known = [len(place) for place in found if place is not None]
@@ -112,6 +124,13 @@ def _place(values: Mapping[str, Any], channels: Any) -> FloatArray | None:
 
 
 def electrodes(sd: BaseSpikeData) -> NDArray[Any] | None:
-    """Attribute ``electrode`` of the units, shape (N,); None where no unit has one."""
+    """Attribute ``electrode`` of the units, shape (N,); None where no unit has one.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> SpikeData([[10], [35]], neuron_attributes=[{"electrode": 110}, {"electrode": 7}]).electrodes
+    array([110,   7])
+    """
     found = get_neuron_attribute(sd, "electrode")
     return None if all(value is None for value in found) else np.array(found)

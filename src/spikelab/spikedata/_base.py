@@ -50,7 +50,15 @@ class BaseSpikeData:
 
     @property
     def unit_attributes(self) -> list[dict[str, Any]]:
-        """``neuron_attributes`` to read: one dict per unit, empty where none were given; shape (N,)."""
+        """``neuron_attributes`` to read: one dict per unit, empty where none were given.
+
+        Examples
+        --------
+        >>> from spikelab import SpikeData
+        >>> sd = SpikeData([[10], [35]])
+        >>> sd.neuron_attributes is None, sd.unit_attributes
+        (True, [{}, {}])
+        """
         return [{} for _ in self.train] if self.neuron_attributes is None else self.neuron_attributes
 
     @property

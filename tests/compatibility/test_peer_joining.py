@@ -99,6 +99,15 @@ def test_the_offset_is_a_time_in_which_nothing_is_known() -> None:
             first.append(second, offset)
 
 
+def test_epochs_that_were_split_are_joined_again() -> None:
+    sd = with_a_pause([[100, 15_000]])
+    first, second = sd.split_epochs()
+    both = first.append(second)
+    assert both.train[0].tolist() == sd.train[0].tolist()
+    assert both.metadata == sd.metadata | {"source_file": "a.h5"}
+    assert both.unit_attributes[0]["spike_train_samples"].tolist() == [100, 15_000]
+
+
 def test_only_the_same_units_are_joined_in_time() -> None:
     with pytest.raises(ValueError, match="different N: 1 and 2 units"):
         SpikeData([[1]]).append(SpikeData([[1], [2]]))
@@ -174,6 +183,16 @@ def test_a_window_across_the_joint_is_no_waveform() -> None:
     np.testing.assert_array_equal(*(part.unit_attributes[0]["template"] for part in measured))
 
 
+@pytest.mark.parametrize("fs_hz", [20_000.0, None])
+def test_time_in_which_nothing_is_known_does_not_change_the_rate(fs_hz: float | None) -> None:
+    rng = np.random.default_rng(0)
+    metadata = {} if fs_hz is None else {"fs_Hz": fs_hz}
+    first = SpikeData([[25]], length=50, raw_data=rng.normal(size=(1, 1000)), raw_time=20.0, metadata=metadata)
+    both = first.append(first, offset=1000)
+    whole, part = (sd.compute_waveform_metrics()[0].unit_attributes[0] for sd in (both, first))
+    np.testing.assert_allclose(whole["template"], part["template"])
+
+
 # ---- side by side ----------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +208,13 @@ def test_units_are_added_in_the_shorter_window() -> None:
     reverse = second.concatenate_spike_data(first)
     assert [len(train) for train in reverse.train] == [2, 1, 1]
     assert reverse.length == 60
+
+
+@given(st.permutations(range(5)), st.integers(0, 5))
+def test_units_apart_and_together(order: list[int], n: int) -> None:
+    sd = SpikeData([[i, i + 10] for i in range(5)], length=50, neuron_attributes=[{"unit_id": i} for i in range(5)])
+    apart = [sd.subset(part, preserve_order=True) for part in (order[:n], order[n:])]
+    assert apart[0].concatenate_spike_data(apart[1]) == sd.subset(order, preserve_order=True)
 
 
 def test_both_are_on_one_clock() -> None:

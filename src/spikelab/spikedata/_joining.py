@@ -35,6 +35,7 @@ RAW = ("raw_data", "raw_time")
 SAMPLES = "spike_train_samples"
 # What says when something was recorded: of two recordings that differ in it, none holds for both.
 TIME_KEYS = (*EPOCH_KEYS, SOURCES_KEY, FILES_KEY, CLOCK_KEY)
+OF_ONE_EPOCH = ("epoch_index", "epoch_name", "n_samples")
 
 
 def append(sd: Data, other: BaseSpikeData, offset: float = 0.0) -> Data:
@@ -97,7 +98,7 @@ def _joined_metadata(sd: BaseSpikeData, other: BaseSpikeData, offset: float) -> 
     if is_one:
         second[0, 0] = first[-1, 0]
         first = first[:-1]
-    metadata = _without({**other.metadata, **sd.metadata}, (*TIME_KEYS, "n_samples")) | table
+    metadata = _without({**other.metadata, **sd.metadata}, (*TIME_KEYS, *OF_ONE_EPOCH)) | table
     if all("n_samples" in part.metadata for part in (sd, other)) and np.isfinite(rate):
         metadata["n_samples"] = sum(part.metadata["n_samples"] for part in (sd, other)) + round(offset * rate)
     chunks = np.concatenate([first, second])
@@ -156,7 +157,7 @@ def _epoch_table(
 ) -> dict[str, Any]:
     """Describe the epochs of both; names and files where every epoch has one."""
     table: dict[str, Any] = {"rec_chunks_ms": chunks.tolist()}
-    if "rec_chunks_frames" in sd.metadata and np.isfinite(frames_per_ms):
+    if np.isfinite(frames_per_ms):
         table["rec_chunks_frames"] = np.rint(chunks * frames_per_ms).astype(np.int64).tolist()
     for key in ("rec_chunk_names", "rec_chunk_source_files"):
         first, second = (_of_each_epoch(part, key) for part in (sd, other))
@@ -166,10 +167,11 @@ def _epoch_table(
 
 
 def _of_each_epoch(sd: BaseSpikeData, key: str) -> list[Any]:
-    """Return an entry for each epoch; the file of a recording without epochs."""
+    """Return an entry for each epoch; of a recording without epochs its own name or file."""
     chunks = chunks_ms(sd.metadata)
     if chunks is None:
-        return [sd.metadata["source_file"]] if "source_file" in sd.metadata else []
+        own = ("epoch_name", "source_file") if key == "rec_chunk_names" else ("source_file",)
+        return [sd.metadata[name] for name in own if name in sd.metadata][:1]
     values = list(sd.metadata.get(key, ()))[: len(chunks)]
     return values if len(values) == len(chunks) else []
 

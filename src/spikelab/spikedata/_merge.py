@@ -11,7 +11,7 @@ from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
 from spikelab.spikedata._attributes import unit_locations
 from spikelab.spikedata._one_neuron import judge
-from spikelab.spikedata._waveform_metrics import measure
+from spikelab.spikedata._waveform_metrics import measure, rate_hz
 
 if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData, CriterionResult, Data
@@ -352,7 +352,7 @@ def _frame_ms(sd: BaseSpikeData) -> float:
     """Return the length of a sample of the templates; 0 where it is not known, and lags cannot be told."""
     fs = sd.metadata.get("fs_Hz")
     if fs is None and len(sd.raw_time) > 1:
-        return float((sd.raw_time[-1] - sd.raw_time[0]) / (len(sd.raw_time) - 1))
+        return 1000.0 / rate_hz(sd)
     return 1000.0 / float(fs) if fs else 0.0
 
 

@@ -118,7 +118,7 @@ def measure(
 ) -> tuple[list[dict[str, Any]], dict[str, FloatArray]]:
     """Return the attributes and metrics of :func:`compute_waveform_metrics`, and store nothing."""
     _require_raw_data(sd, None)
-    rate = _rate_hz(sd)
+    rate = rate_hz(sd)
     n_before, n_after, std_before, std_after = (
         whole_frames(ms, rate) for ms in (ms_before, ms_after, window_ms_before, window_ms_after)
     )
@@ -137,9 +137,11 @@ def measure(
     }
 
 
-def _rate_hz(sd: BaseSpikeData) -> float:
+def rate_hz(sd: BaseSpikeData) -> float:
     """Return the sampling rate of `raw_data`; the exact rate of the recording where the two agree."""
-    hz = 1000.0 * (len(sd.raw_time) - 1) / (sd.raw_time[-1] - sd.raw_time[0])
+    steps = np.diff(sd.raw_time)
+    gaps = steps[steps > 1.5 * np.median(steps)]
+    hz = 1000.0 * (len(steps) - len(gaps)) / (sd.raw_time[-1] - sd.raw_time[0] - gaps.sum())
     known = sd.metadata.get("fs_Hz")
     if isinstance(known, int | float) and math.isclose(known, hz, rel_tol=10.0**-SIGNIFICANT):
         return float(known)

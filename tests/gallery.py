@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,13 @@ from spikelab.spike_sorting.report import IndexRow, ReportData, summarise, write
 FS = 20_000.0
 N_BEFORE, N_SAMPLES = 40, 81
 PAGES = 3  # unit pages that are drawn per case
+LONG_ERROR = (
+    "InsufficientActivityError: no spikes were found on any of the 64 channels.\n"
+    "The largest deflection in 60 s is 18 uV, which is 2.2 standard deviations of the noise.\n"
+    "A wrong data type or gain is more common than a silent culture:\n"
+    "check gain_to_uv and the traces in the report, and see whether the medium was changed.\n"
+    "recompute_sorting=True sorts the recording again."
+)
 
 
 @dataclass
@@ -181,8 +188,21 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "one_channel": lambda: [make_case("wire", 2, np.zeros((1, 2)))],
     "epochs": lambda: [make_case("days", 12, epochs=3)],
     "seven_recordings": lambda: [make_case(f"culture_{i}_day{i}", 6 + 3 * i, seed=i) for i in range(7)],
+    "plate_of_24": lambda: [make_case(f"plate7_well{i:03d}", 3 + i % 9, seed=i, seconds=20.0) for i in range(24)],
     "plate_of_96": lambda: [make_case(f"plate7_well{i:03d}", i % 9, seed=i, seconds=20.0) for i in range(96)],
 }
+
+
+def rows_of(cases: list[Case], folder: Path) -> list[IndexRow]:
+    """Rows of the page of a batch; names such as plate7_well003 are wells of a plate with three conditions."""
+    rows = []
+    for number, case in enumerate(cases):
+        plate, _, well = case.name.partition("_well")
+        named = {"plate": plate, "well": f"well{well}"} if well else {}
+        notes = {"condition": ("control", "drug A", "drug B")[number % 3], "day": 7 * (1 + number // 8)} if well else {}
+        summary = summarise(case.units, case.outcome)
+        rows.append(IndexRow(case.name, "done", folder / case.name, "", 12.0 + number, summary, notes=notes, **named))
+    return rows
 
 
 def draw_case(folder: Path, cases: list[Case]) -> None:
@@ -196,10 +216,8 @@ def draw_case(folder: Path, cases: list[Case]) -> None:
         make_figures([(case.name, few, case.outcome)], pages, folder / "figures")
         write_report(folder, record_of(case), config, case.shown)
         return
-    rows = [
-        IndexRow(case.name, "done", folder / case.name, "", 12.0, summarise(case.units, case.outcome)) for case in cases
-    ]
-    rows[2] = IndexRow(cases[2].name, "biological failure", folder, "InsufficientActivityError: no spikes were found")
+    rows = rows_of(cases, folder)
+    rows[2] = replace(rows[2], status="biological failure", error=LONG_ERROR, summary=None, wall_s=None)
     write_index(folder, "kilosort4", rows)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import gallery
+from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig, FigureConfig
 from spikelab.spike_sorting.curation import curate_two_rounds
-from spikelab.spike_sorting.curation.histograms import population_rate
+from spikelab.spike_sorting.curation.histograms import isi_histogram, population_rate
+from spikelab.spike_sorting.curation.palette import Palette as CurationPalette
+from spikelab.spike_sorting.curation.palette import contrast, palette_of
+from spikelab.spike_sorting.curation.rasters import activity_map
 from spikelab.spike_sorting.figures import (
     FigureRecording,
     all_templates_plot,
@@ -65,9 +69,10 @@ def traces(figure: Figure) -> list[Any]:
 # ---- the numbers that are drawn ----
 
 
-def test_bars_are_the_units_after_each_round(make_recording: Make) -> None:
-    figure = bars([make_recording("a"), make_recording("b", n_units=3)])
-    assert [bar.get_height() for bar in figure.axes[0].patches] == [8, 3, 7, 2]
+def test_bars_are_the_units_found_and_after_each_round(make_recording: Make) -> None:
+    figure = bars([make_recording("a"), make_recording("b", n_units=3), make_recording("c", snr=1.0)])
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [8, 3, 8, 8, 3, 0, 7, 2, 0]
+    assert figure.axes[0].patches[-1].get_facecolor() == to_rgba("#000000")
 
 
 def test_scatter_draws_the_units_of_the_second_round_and_its_thresholds(make_recording: Make) -> None:
@@ -75,7 +80,28 @@ def test_scatter_draws_the_units_of_the_second_round_and_its_thresholds(make_rec
     expected = [(40 + 10 * i, 0.2 + 0.1 * i) for i in range(8)]
     np.testing.assert_allclose(sorted(drawn_points(figure).tolist()), expected)
     assert dotted(figure.axes[0]) == [(50, 0), (0, 1.0)]
-    assert "hollow: failed second round" in texts(figure)
+    assert {"kept (7)", "failed second round (1)", "failed first round (0)"} <= texts(figure)
+
+
+def test_scatter_draws_units_in_the_colour_of_their_verdict(make_recording: Make) -> None:
+    ax = scatter([make_recording(snr=1.0), make_recording("b")]).axes[0]
+    drawn = [line for line in ax.lines if len(line.get_xdata()) and line.get_linestyle() == "None"]
+    edges = {line.get_marker(): line.get_markeredgecolor() for line in drawn}
+    assert edges["x"] == "#FF0000"  # of the first recording, which failed in the first round
+    second = [(line.get_markerfacecolor(), line.get_markeredgecolor()) for line in drawn if line.get_marker() == "s"]
+    assert set(second) == {("none", "#FF0000"), ("#fccd56", "#000000")}
+
+
+def test_a_colour_of_recordings_that_looks_like_failed_units_is_not_used(make_recording: Make) -> None:
+    ax = scatter([make_recording()]).axes[0]
+    assert {line.get_markerfacecolor() for line in ax.lines if len(line.get_xdata()) == 1} == {"#000000", "none"}
+    assert "#f74343" in CurationPalette(failed="#0000ff").recording("#f74343")
+
+
+def test_recordings_are_drawn_in_turn(make_recording: Make) -> None:
+    ax = scatter([make_recording("a", n_units=20), make_recording("b", n_units=20)]).axes[0]
+    drawn = sorted((line for line in ax.lines if len(line.get_xdata())), key=lambda line: line.get_zorder())
+    assert len(list(groupby(line.get_marker() for line in drawn if line.get_marker() in "os"))) > 4
 
 
 @pytest.mark.parametrize(
@@ -85,7 +111,7 @@ def test_scatter_draws_the_units_of_the_second_round_and_its_thresholds(make_rec
         ({"std_norm_max": None}, [(50, 0)]),
         ({"curate_second": False}, []),
         ({"std_norm_max": np.inf}, [(50, 0)]),
-        ({"spikes_min_second": 5_000, "std_norm_max": 9.0}, [(5_000, 0), (0, 9.0)]),
+        ({"spikes_min_second": 5_000}, [(5_000, 0), (0, 1.0)]),
     ],
 )
 def test_scatter_shows_the_thresholds_that_were_in_force(
@@ -96,6 +122,13 @@ def test_scatter_shows_the_thresholds_that_were_in_force(
     for x, y in expected:
         assert x <= ax.get_xlim()[1]
         assert y <= ax.get_ylim()[1]
+
+
+def test_a_deviation_that_no_unit_comes_near_does_not_flatten_the_plot(make_recording: Make) -> None:
+    figure = scatter([make_recording(std_norm=0.1)])
+    assert figure.axes[0].get_ylim() == pytest.approx((0, 0.3))
+    assert dotted(figure.axes[0]) == [(50, 0)]
+    assert "STD / amplitude at most 1: all are" in texts(figure)
 
 
 def test_templates_are_stacked_by_sign_and_amplitude(make_recording: Make) -> None:
@@ -117,7 +150,7 @@ def test_distributions_separate_at_the_thresholds(make_recording: Make) -> None:
     counts, *_, std = figure.axes[:6]
     assert sum(bar.get_height() for bar in counts.patches) == 8
     assert [x for x, _ in dotted(counts)] == [30, 50]
-    failed = [bar for bar in counts.patches if bar.get_facecolor() == to_rgba("#FF0000") and bar.get_height()]
+    failed = [bar for bar in counts.patches if bar.get_edgecolor() == to_rgba("#FF0000") and bar.get_height()]
     assert [bar.get_height() for bar in failed] == [1]
     assert failed[0].get_x() + failed[0].get_width() <= 50
     assert [x for x, _ in dotted(std)] == [1.0]
@@ -155,7 +188,7 @@ def test_unit_page_shows_intervals_footprint_and_waveforms(make_recording: Make)
     waveforms = np.zeros((150, 81, 6), dtype=np.float32)
     page = unit_page(recording.sd_all, 2, recording.outcome.unit_metrics[2], FigureConfig(), waveforms=waveforms)
     isi, footprint, waveform = page.axes
-    assert isi.get_title() == "0 of 59 intervals"  # 60 spikes in a minute, one second apart
+    assert isi.get_title() == "59 intervals, 0 below 1.5 ms"  # 60 spikes in a minute, one second apart
     assert [x for x, _ in dotted(isi)] == [1.5]
     assert len(footprint.collections[0].get_segments()) == 6
     assert len(waveform.collections[0].get_segments()) == 100
@@ -176,6 +209,53 @@ def test_a_page_drawn_over_shows_the_next_unit_only(make_recording: Make) -> Non
     assert "Unit 0: failed spike_count (second round)" in page.get_suptitle()
 
 
+def test_templates_fill_their_axes(make_recording: Make) -> None:
+    figure = templates([make_recording()])
+    assert [ax.get_xlim() for ax in figure.axes] == [(-2.0, 2.0)] * 2
+    assert figure.get_size_inches()[0] > 7
+
+
+def test_intervals_are_counted_once_and_bins_grow_with_few() -> None:
+    intervals = np.array([0.1, 1.4999, 1.5, 700.0, 1e6])
+    counts, edges = isi_histogram(intervals)
+    assert counts.sum() == 5
+    assert counts[edges[:-1] < 1.5].sum() == 2
+    assert np.isclose(edges, 1.5, rtol=1e-12).any()
+    np.testing.assert_allclose(edges[[0, -1]], [0.5, 20_000])
+    many, fine = isi_histogram(np.geomspace(2, 1000, 5000))
+    assert len(fine) > 2 * len(edges)
+    assert many.sum() == 5000
+
+
+def test_a_raster_that_would_be_grey_is_a_map_of_rates() -> None:
+    rng = np.random.default_rng(0)
+    busy = [np.sort(rng.uniform(0, 600_000, 9000)) for _ in range(3)]
+    column = {"channel_locations": [[0.0, 20.0 * i] for i in range(30)]}
+    units = [{"unit_id": i, "y": y} for i, y in enumerate((10.0, 500.0, 300.0))]
+    shown = activity_map(SpikeData(busy, length=600_000, neuron_attributes=units, metadata=column))
+    assert shown.is_rate
+    assert shown.darkness.shape[1] == 400
+    assert (shown.darkness.max(axis=1) == 1).all()
+    assert (shown.order, shown.by_depth) == ([1, 2, 0], True)
+    quiet = activity_map(SpikeData([train[::50] for train in busy], length=600_000))
+    assert not quiet.is_rate
+    assert (quiet.order, quiet.by_depth) == ([0, 1, 2], False)
+
+
+def test_rates_are_drawn_as_an_image_with_gaps() -> None:
+    (case,) = gallery.CASES["neuropixels_column"]()
+    raster, _ = raster_pop_rate([FigureRecording(*case.triple)], FigureConfig()).axes
+    assert len(raster.images) == 1
+    assert "each row to its own maximum" in raster.get_title()
+
+
+def test_colours_are_legible_and_settings_cannot_break_a_page() -> None:
+    palette = palette_of(FigureConfig(templates_color_curated="tab:blue", templates_color_failed="red;}</style>"))
+    assert (palette.kept, palette.failed) == ("#1f77b4", "#FF0000")
+    for color in ("#FF0000", "#ffff00", "#123456"):
+        assert contrast(CurationPalette(failed=color).failed_text, "#ffffff") >= 4.5
+
+
 def test_the_nearest_channels_contain_the_main_one() -> None:
     locations = np.array([[0.0, 10.0 * i] for i in range(100)])
     np.testing.assert_array_equal(nearest_channels(locations, 0), np.arange(30))
@@ -192,15 +272,20 @@ EFFECTS: dict[str, tuple[Callable[..., Figure], Any, Probe, Any]] = {
     "bar_x_label": (bars, "Chip", lambda f: f.axes[0].get_xlabel(), "Chip"),
     "bar_y_label": (bars, "Neurons", lambda f: f.axes[0].get_ylabel(), "Neurons"),
     "bar_label_rotation": (bars, 45, lambda f: f.axes[0].get_xticklabels()[0].get_rotation(), 45),
-    "bar_total_label": (bars, "before", lambda f: f.axes[0].get_legend().get_texts()[0].get_text(), "before"),
-    "bar_selected_label": (bars, "after", lambda f: f.axes[0].get_legend().get_texts()[1].get_text(), "after"),
+    "bar_total_label": (bars, "before", lambda f: f.axes[0].get_legend().get_texts()[1].get_text(), "before"),
+    "bar_selected_label": (bars, "after", lambda f: f.axes[0].get_legend().get_texts()[2].get_text(), "after"),
     "scatter_std_max_units_per_recording": (scatter, 3, lambda f: len(drawn_points(f)), 3),
-    "scatter_recording_colors": (scatter, ["#123456"], lambda f: f.axes[0].lines[0].get_color(), "#123456"),
+    "scatter_recording_colors": (
+        scatter,
+        ["#123456"],
+        lambda f: "#123456" in {line.get_markerfacecolor() for line in f.axes[0].lines},
+        True,
+    ),
     "scatter_recording_alpha": (scatter, 0.25, lambda f: f.axes[0].lines[0].get_alpha(), 0.25),
     "scatter_x_label": (scatter, "n", lambda f: f.axes[0].get_xlabel(), "n"),
     "scatter_y_label": (scatter, "s", lambda f: f.axes[0].get_ylabel(), "s"),
     "scatter_x_max_buffer": (scatter, 10.0, lambda f: f.axes[0].get_xlim()[1], 110 + 10.0),
-    "scatter_y_max_buffer": (scatter, 1.0, lambda f: f.axes[0].get_ylim()[1], 1.0 + 1.0),
+    "scatter_y_max_buffer": (scatter, 1.0, lambda f: round(f.axes[0].get_ylim()[1], 6), 0.9 + 1.0),
     "templates_color_curated": (templates, "#00FF00", lambda f: traces(f)[0].get_color(), "#00FF00"),
     "templates_color_failed": (templates, "#0000FF", lambda f: traces(f)[5].get_color(), "#0000FF"),
     "templates_per_column": (templates, 2, lambda f: len(f.axes), 3 + 1),
@@ -209,7 +294,7 @@ EFFECTS: dict[str, tuple[Callable[..., Figure], Any, Probe, Any]] = {
     "templates_window_ms_before": (templates, 0.5, lambda f: f.axes[0].get_xlim()[0], -0.5),
     "templates_window_ms_after": (templates, 1.5, lambda f: f.axes[0].get_xlim()[1], 1.5),
     "templates_line_ms_before": (templates, 0.7, lambda f: dotted(f.axes[0])[0][0], -0.7),
-    "templates_line_ms_after": (templates, 0.9, lambda f: dotted(f.axes[0])[1][0], 0.9),
+    "templates_line_ms_after": (templates, 0.9, lambda f: dotted(f.axes[0])[-1][0], 0.9),
     "templates_x_label": (templates, "t", lambda f: f.axes[0].get_xlabel(), "t"),
 }
 
@@ -279,7 +364,8 @@ def test_odd_recordings_are_drawn(make_recording: Make, odd: str) -> None:
 
 def test_seven_recordings_have_seven_looks(make_recording: Make) -> None:
     figure = scatter([make_recording(f"chip{i}") for i in range(7)])
-    looks = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines if len(line.get_xdata()) == 7}
+    named = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("chip")]
+    looks = {(line.get_color(), line.get_marker()) for line in named}
     assert len(looks) == 7
     assert {f"chip{i}" for i in range(7)} < texts(figure)
 
@@ -296,9 +382,10 @@ def test_seven_recordings_are_drawn_and_labels_do_not_touch(make_recording: Make
 def test_points_that_cannot_be_drawn_are_counted(make_recording: Make) -> None:
     recording = make_recording()
     recording.outcome.unit_metrics[2]["std_norm"] = np.nan
-    assert "chip1 (1 without std)" in texts(scatter([recording]))
+    assert "1 without std" in texts(scatter([recording]))
+    assert "chip1 (1 without std)" in texts(scatter([recording, make_recording("b")]))
     limited = texts(scatter([recording], scatter_std_max_units_per_recording=4))
-    assert "chip1 (1 without std, 4 of 7 units)" in limited
+    assert "1 without std, 4 of 7 units" in limited
 
 
 def test_all_templates_of_many_units_stay_a_drawable_size(make_recording: Make) -> None:
@@ -362,7 +449,8 @@ def test_curated_and_failed_differ_without_colour(make_recording: Make) -> None:
     assert [line.get_linestyle() for line in stacked[:6]] == ["-"] * 5 + ["--"]
     counts = quality_distributions([recording], CurationConfig(), FigureConfig()).axes[0]
     assert {bar.get_hatch() for bar in counts.patches if bar.get_height()} == {None, "////"}
-    first, second = scatter([recording, make_recording("b")]).axes[0].lines[:3:2]
+    lines = scatter([recording, make_recording("b")]).axes[0].lines
+    first, second = (line for line in lines if line.get_label() in ("chip1", "b"))
     assert first.get_marker() != second.get_marker()
 
 

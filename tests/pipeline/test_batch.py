@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,11 @@ from spikelab.spike_sorting._exceptions import (
     SpikeSortingClassifiedError,
 )
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+from spikelab.spike_sorting.batch.columns import TAKEN
 from spikelab.spike_sorting.batch.in_process import run_jobs
 from spikelab.spike_sorting.batch.manifest import jobs_from_entries
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
+from spikelab.spike_sorting.run.results import Results
 from spikelab.spikedata import SpikeData
 
 LOOSE: dict[str, Any] = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1}
@@ -273,3 +277,35 @@ def test_streams_stop_where_the_environment_is_broken(plate: Path, sorter: Sorte
     assert isinstance(caught.value.exceptions[0], EnvironmentSortFailure)
     assert caught.value.results == {"well000": [None], "well001": [None], "well002": [None]}
     assert caught.value.not_attempted == ["well001", "well002"]
+
+
+def test_notes_reach_units_files_record_and_overview(saved: Callable[..., Path], tmp_path: Path) -> None:
+    path, loose = saved("plate", duration_s=2.0), {"spikes_min_first": 2, "spikes_min_second": 2}
+    common = {"file": path, "sorter": "threshold", "config": loose}
+    noted = {"condition": "=drug", "day": 7, "well": "A1"}
+    jobs = jobs_from_entries([{**common, "results": tmp_path / "out" / "a", **noted}])
+    jobs += jobs_from_entries([{**common, "results": tmp_path / "out" / "b", "well": "A2"}])
+    first, second = run_jobs(jobs)
+    (units,) = first.aligned
+    assert (units.metadata["condition"], units.metadata["day"], units.metadata["well"]) == ("=drug", 7, "A1")
+    assert set(units.metadata) - {"condition", "day", "well"} < set(TAKEN)
+    assert SpikeData.load(jobs[0].results / "sorted_spikedata_curated.npz").metadata["condition"] == "=drug"
+    assert json.loads((jobs[0].results / "run.json").read_text())["metadata"] == jobs[0].metadata
+    assert Results.open(jobs[0].results).units.metadata["day"] == 7
+    assert "condition" not in second.aligned[0].metadata
+    overview = tmp_path / "out" / "sorted_threshold_overview"
+    with (overview / "units.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert {(row["recording"], row["well"], row["condition"]) for row in rows} == {
+        ("plate", "A1", "'=drug"), ("plate", "A2", ""),
+    }  # fmt: skip
+    assert len(rows) == first.done.n_units + second.done.n_units  # type: ignore[union-attr]
+    page = (overview / "index.html").read_text(encoding="utf-8")
+    assert 'title="A1: ' in page
+    assert 'href="units.csv"' in page
+
+    (again,) = run_jobs([replace(jobs[0], metadata={"condition": "control"})])
+    record = json.loads((jobs[0].results / "run.json").read_text())
+    assert [name for name, stage in record["stages"].items() if not stage["loaded"]] == ["compilation"]
+    assert again.aligned[0].metadata["condition"] == "control"
+    assert "day" not in again.aligned[0].metadata

@@ -199,7 +199,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("figures", "scatter_std_max_units_per_recording"): Effect(
         "scatter_std_max_units_per_recording", 1, Seen.files, FIGURES
     ),
-    ("figures", "scatter_recording_colors"): Effect("scatter_recording_colors", ["#000000"], Seen.files, FIGURES),
+    ("figures", "scatter_recording_colors"): Effect("scatter_recording_colors", ["#0000ff"], Seen.files, FIGURES),
     ("figures", "scatter_recording_alpha"): Effect("scatter_recording_alpha", 0.3, Seen.files, FIGURES),
     ("figures", "scatter_x_label"): Effect("scatter_x_label", "spikes", Seen.files, FIGURES),
     ("figures", "scatter_y_label"): Effect("scatter_y_label", "deviation", Seen.files, FIGURES),

@@ -20,6 +20,7 @@ from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.report import IndexRow, ReportData, render_report, summarise, write_index
 from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
 from spikelab.spike_sorting.report._probe import probe_map, unit_position
@@ -134,6 +135,57 @@ def test_warnings_of_a_recording_that_was_loaded_stay() -> None:
     assert "the values look like volts" in words(render_report(Path("/r"), record, CONFIG, case.shown))
 
 
+def test_pages_have_the_colours_of_the_figures(tmp_path: Path) -> None:
+    config = CONFIG.override(all_templates_color_curated="#005500", all_templates_color_failed="purple")
+    html = page_of(make_case(), config)
+    assert "--kept: #005500; --failed: #800080;" in html
+    assert "--kept: #000000; --failed: #FF0000;" in page_of(make_case())
+    write_index(tmp_path, "threshold", [IndexRow("a", "done", tmp_path)], palette_of(config.figures))
+    assert "--kept: #005500; --failed: #800080;" in (tmp_path / "index.html").read_text()
+
+
+def test_a_stage_that_needed_no_more_memory_says_so() -> None:
+    case = make_case()
+    record = record_of(case)
+    record["stages"]["curation"]["set_peak_memory"] = False
+    text = words(render_report(Path("/r"), record, CONFIG, case.shown))
+    assert "curation 0.02 s 0.034 s not more ran" in text
+
+
+def test_units_are_found_kept_and_named_on_the_probe() -> None:
+    html = page_of(make_case())
+    names = re.findall(r'<text class="id"[^>]*>(\d+)</text>', html)
+    assert sorted(map(int, names)) == list(range(12))
+    assert "found 12" in words(html)
+
+
+def test_ids_on_the_probe_cover_nothing() -> None:
+    (case,) = CASES["200_units"]()
+    shown = probe_map(square(), case.units.neuron_attributes, set())
+    assert shown is not None
+    texts = re.findall(r'<text class="id" x="([-\d.]+)" y="([-\d.]+)" text-anchor="start">(\d+)<', shown.svg)
+    boxes = np.array([(float(x), float(y) - 9, float(x) + 6.2 * len(name), float(y)) for x, y, name in texts])
+    for index, box in enumerate(boxes):
+        others = np.delete(boxes, index, axis=0)
+        apart = (others[:, :2] >= box[2:] - 0.11).any(axis=1) | (others[:, 2:] <= box[:2] + 0.11).any(axis=1)
+        assert apart.all()
+    assert f"For {200 - len(texts)} of the units there is no room for an id." in shown.notes
+
+
+def test_a_unit_leads_to_its_page_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "figures/units/failed").mkdir(parents=True)
+    (tmp_path / "figures/units/failed/unit_0002.png").touch()
+    case = make_case()
+    html = render_report(tmp_path, record_of(case), CONFIG, case.shown)
+    assert html.count('href="figures/units/') == 2 - 1
+    assert '<a href="figures/units/failed/unit_0002.png">2</a>' in html
+
+
+def test_what_is_noted_of_a_recording_is_among_its_facts() -> None:
+    text = words(page_of(make_case(), metadata={"condition": "<b>drug</b>", "day": 7}))
+    assert "condition &lt;b&gt;drug&lt;/b&gt; day 7" in text
+
+
 # ---- the pictures ----
 
 
@@ -180,9 +232,11 @@ def test_a_column_is_laid_down_and_says_so() -> None:
     assert probe_map(np.empty((0, 2)), [], set()) is None
 
 
-def test_intervals_beyond_the_histogram_are_said_to_be() -> None:
-    assert "none up to 50 ms" in isi_thumbnail(1, np.array([60.0, 1000.0]), "kept")
-    assert "largest bin 2" in isi_thumbnail(1, np.array([4.1, 4.2, 60.0]), "kept")
+def test_all_intervals_are_in_the_histogram() -> None:
+    assert "no intervals" in isi_thumbnail(1, np.empty(0), "kept")
+    assert "3 inter-spike intervals of unit 1 from 0.5 ms to 20 s" in isi_thumbnail(
+        1, np.array([4.1, 4.2, 6e5]), "kept"
+    )
 
 
 def test_ticks_are_round_and_inside() -> None:

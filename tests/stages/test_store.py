@@ -137,7 +137,7 @@ def test_other_versions_are_logged_and_do_not_run_again(
 def test_manifest_says_what_it_cost(stage: Counter, tmp_path: Path) -> None:
     stage()
     manifest = json.loads((tmp_path / "stages" / "stage" / MANIFEST).read_text())
-    assert set(manifest["usage"]) == {"wall_s", "cpu_s", "peak_memory_mib"}
+    assert set(manifest["usage"]) == {"wall_s", "cpu_s", "peak_memory_mib", "set_peak_memory"}
     assert manifest["settings"] == {"a": 1, "b": [2, 3]}
 
 

@@ -63,14 +63,16 @@ class Usage:
     """Wall and CPU seconds since construction, and the peak memory of the process."""
 
     def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
+        self._wall, self._cpu, self._peak = time.perf_counter(), cpu_seconds(), peak_memory_mib()
 
     def so_far(self) -> dict[str, float]:
-        """Return ``{"wall_s", "cpu_s", "peak_memory_mib"}``."""
+        """Return ``{"wall_s", "cpu_s", "peak_memory_mib", "set_peak_memory"}``; did the peak grow."""
+        peak = peak_memory_mib()
         return {
             "wall_s": round(time.perf_counter() - self._wall, 3),
             "cpu_s": round(cpu_seconds() - self._cpu, 3),
-            "peak_memory_mib": round(peak_memory_mib(), 1),
+            "peak_memory_mib": round(peak, 1),
+            "set_peak_memory": peak > self._peak,
         }
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.batch.units_table import write_units
+from spikelab.spike_sorting.curation.palette import palette_of
+from spikelab.spike_sorting.recording.source import stem_of
 from spikelab.spike_sorting.run.jobs import overview_folder
 from spikelab.spike_sorting.run.record import status_of
 from spikelab.spike_sorting.run.sort_one import FigureData
+from spikelab.spike_sorting.stages.compilation import UNIT_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +30,7 @@ def write_overview(outcomes: Sequence[Outcome]) -> None:
     """Draw figures of several recordings together, where wanted, and write their page."""
     if len(outcomes) > 1:
         _overview_figures(outcomes)
+        _write_units(outcomes)
         write_overview_page(outcomes)
 
 
@@ -72,6 +78,35 @@ def _figure_data(outcome: Outcome) -> FigureData | None:
         return None
 
 
+def _write_units(outcomes: Sequence[Outcome]) -> None:
+    """Write the table of the units of all recordings that were sorted."""
+    from spikelab.spike_sorting.report import UNITS
+
+    done = [outcome.job for outcome in outcomes if outcome.done is not None]
+    path = overview_folder([outcome.job for outcome in outcomes]) / UNITS
+    tables = [(_cells(job), job.results / UNIT_METRICS) for job in done]
+    try:
+        if done and (count := write_units(path, tables)) < len(done):
+            logger.warning("%s lacks %d recordings, whose %s cannot be read", path, len(done) - count, UNIT_METRICS)
+    except OSError as error:
+        logger.warning("the table of all units could not be written: %s", error)
+
+
+def _cells(job: Job) -> dict[str, Any]:
+    """Return what the table of units says of a recording."""
+    noted = {"well" if name.casefold() == "well" else name: value for name, value in job.metadata.items()}
+    return {"recording": job.name, "well": job.config.recording.stream_id or "", **noted}
+
+
+def _plate_and_well(job: Job) -> tuple[str, str]:
+    """Name the plate and the well of a recording: as the list says, else by its file and stream; "" for none."""
+    noted = {name.casefold(): str(value) for name, value in job.metadata.items()}
+    stream, recording = job.config.recording.stream_id, job.config.recording.rec_name
+    well = noted.get("well") or stream or ""
+    file = stem_of(job.recording_input) if isinstance(job.recording_input, Path) and "well" not in noted else ""
+    return " ".join(filter(None, [noted.get("plate", file), recording])), well
+
+
 def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False) -> None:
     """Write the page of all recordings, failed ones too; `under_way` while the batch goes on."""
     from spikelab.spike_sorting.report import INDEX, write_index
@@ -79,7 +114,8 @@ def write_overview_page(outcomes: Sequence[Outcome], *, under_way: bool = False)
     folder = overview_folder([outcome.job for outcome in outcomes])
     try:
         rows = [_index_row(outcome, under_way=under_way) for outcome in outcomes]
-        new = write_index(folder, outcomes[0].job.config.sorter.sorter_name, rows)
+        config = outcomes[0].job.config
+        new = write_index(folder, config.sorter.sorter_name, rows, palette_of(config.figures))
     except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a page
         logger.warning("the page of all recordings could not be written: %s: %s", type(error).__name__, error)
     else:
@@ -91,6 +127,7 @@ def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
     from spikelab.spike_sorting.report import IndexRow
 
     error = outcome.error
+    plate, well = _plate_and_well(outcome.job)
     not_attempted = "to come" if under_way else "not attempted"
     status = not_attempted if not outcome.attempted else "done" if error is None else status_of(error)
     return IndexRow(
@@ -100,4 +137,7 @@ def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
         error="" if error is None else f"{type(error).__name__}: {error}",
         wall_s=None if outcome.done is None else outcome.done.wall_s,
         summary=None if outcome.done is None else outcome.done.summary,
+        plate=plate,
+        well=well,
+        notes=outcome.job.metadata,
     )

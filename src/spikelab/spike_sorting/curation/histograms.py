@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 N_BINS = 30
 LOG_RATIO = 50.0
-MAX_ISI_MS = 50.0
-ISI_BIN_MS = 0.5
+ISI_RANGE_MS = (0.5, 20_000.0)
+ISI_BINS_PER_DECADE = (4, 16)  # of few and of many intervals
 REFRACTORY_MS = 1.5
 RATE_BINS = 500
 MIN_RATE_BIN_MS = 20.0
@@ -85,11 +85,17 @@ def _thresholds(metric: Metric, config: CurationConfig) -> list[tuple[float, flo
 
 
 def isi_histogram(intervals: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Count intervals (ms) up to 50 ms in bins of half a millisecond: counts and edges."""
-    edges = np.arange(0, MAX_ISI_MS + ISI_BIN_MS, ISI_BIN_MS)
-    n_bins = len(edges) - 1
-    bins = (intervals[intervals <= MAX_ISI_MS] / ISI_BIN_MS).astype(np.int64)  # exact, as the bin is a power of two
-    return np.bincount(np.minimum(bins, n_bins - 1), minlength=n_bins).astype(np.int64, copy=False), edges
+    """Count intervals (ms) from 0.5 ms to 20 s in bins of equal ratio: counts and edges, one of them at 1.5 ms.
+
+    The bins are as wide as the number of intervals calls for. What is shorter or longer is in the outermost ones.
+    """
+    low, high = ISI_RANGE_MS
+    per_decade = int(np.clip(round(len(intervals) ** (1 / 3)), *ISI_BINS_PER_DECADE))
+    below, above = (int(np.floor(per_decade * abs(np.log10(end / REFRACTORY_MS)))) for end in (low, high))
+    inner = REFRACTORY_MS * 10.0 ** (np.arange(-below, above + 1) / per_decade)
+    inner = inner[(inner > low * 1.01) & (inner < high * 0.99)]
+    bins = np.searchsorted(inner, intervals, side="right")
+    return np.bincount(bins, minlength=len(inner) + 1).astype(np.int64, copy=False), np.array([low, *inner, high])
 
 
 def population_rate(sd: SpikeData) -> tuple[FloatArray, FloatArray, float]:

@@ -1,4 +1,4 @@
-"""Units per recording after each round of curation."""
+"""Units per recording: found, after the first round of curation, and kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.figures._canvas import (
     axes_for,
     figure_of,
@@ -25,32 +26,33 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import FigureConfig
 
-BAR_WIDTH = 0.4
+BAR_WIDTH = 0.27
 MAX_WIDTH = 40.0  # inches; names of recordings are upright where they do not fit side by side
-COLOR_TOTAL, COLOR_SELECTED = "0.72", "#1f4e79"
+FOUND = "Found"
 
 
 def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfig, *, ax: Axes | None = None) -> Figure:
-    """Draw two bars per recording, in `ax` or a new figure: units after the first and after the second round."""
+    """Draw three bars per recording, in `ax` or a new figure: units found, after the first and the second round."""
     names = [short(recording.name) for recording in recordings]
     rotation = config.bar_label_rotation if _width(names, config.bar_label_rotation, config) <= MAX_WIDTH else 90.0
     ax = axes_for(config, ax, _width(names, rotation, config), 4.5)
-    total = [recording.outcome.sd_first.N for recording in recordings]
-    selected = [recording.outcome.sd_curated.N for recording in recordings]
+    palette = palette_of(config)
+    found = [recording.sd_all.N for recording in recordings]
     position = np.arange(len(names))
-    for offset, counts, label, color in (
-        (-BAR_WIDTH / 2, total, config.bar_total_label, COLOR_TOTAL),
-        (BAR_WIDTH / 2, selected, config.bar_selected_label, COLOR_SELECTED),
+    for place, counts, label, color in (
+        (-1, found, FOUND, palette.found),
+        (0, [recording.outcome.sd_first.N for recording in recordings], config.bar_total_label, palette.first),
+        (1, [recording.outcome.sd_curated.N for recording in recordings], config.bar_selected_label, palette.kept),
     ):
-        bars = ax.bar(position + offset, counts, BAR_WIDTH, label=label, color=color)
+        bars = ax.bar(position + place * BAR_WIDTH, counts, BAR_WIDTH, label=label, color=color)
         ax.bar_label(bars, fontsize=config.font_size * 0.8, padding=2)
     ax.set_xlim(-0.8, max(len(names), 1) - 0.2)
-    ax.set_ylim(0, max([1, *total, *selected]) * 1.12)
+    ax.set_ylim(0, max([1, *found]) * 1.12)
     whole_numbers(ax)
     set_labels(ax, config, x=config.bar_x_label, y=config.bar_y_label)
     ax.set_xticks(position, names, rotation=rotation, ha="center" if rotation % 90 == 0 else "right")
     if names:
-        legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     else:
         write_note(ax, config, "no recordings")
     return figure_of(ax)
@@ -59,5 +61,5 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
 def _width(names: Sequence[str], rotation: float, config: FigureConfig) -> float:
     """Return the width of the figure in inches: level labels do not touch, many recordings have narrower bars."""
     letters = max([len(name) for name in names] or [0]) if rotation % 180 == 0 else 0
-    per_recording = max(0.8 if len(names) <= 24 else 0.4, letters * 0.0085 * config.font_size)
+    per_recording = max(1.0 if len(names) <= 24 else 0.55, letters * 0.0085 * config.font_size)
     return max(5.0, 1.5 + per_recording * len(names))

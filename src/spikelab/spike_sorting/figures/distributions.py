@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spikelab.spike_sorting.curation.criteria import metrics
 from spikelab.spike_sorting.curation.histograms import metric_histogram
+from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, whole_numbers, write_note
 
 if TYPE_CHECKING:
@@ -39,35 +40,43 @@ def quality_distributions(
     thresholds span more than a factor of 50. Values that are not finite, and zeros on a logarithmic axis, are counted
     in the title. `axes` holds one for each metric; by default those of a new figure.
     """
-    axes, key = _grid(config) if axes is None else (axes, axes[0])
-    for ax, metric in zip(axes, metrics(), strict=True):
+    own = axes is None
+    shown = metrics(curation)
+    axes = _grid(config, len(shown)) if axes is None else axes
+    for ax, metric in zip(axes, shown, strict=True):
         _draw_metric(ax, metric, recordings, curation, config)
-    _draw_legend(key, config)
+    _draw_legend(axes[0], config, below=own)
     return figure_of(axes[0])
 
 
-def _grid(config: FigureConfig) -> tuple[list[Axes], Axes]:
-    """Make the axes of the metrics in rows of three, and empty ones for the legend in the last place."""
-    rows = len(metrics()) // COLUMNS + 1
-    axes = list(new_figure(config, 11.0, 3.25 * rows).subplots(rows, COLUMNS, squeeze=False).flat)
-    for unused in axes[len(metrics()) :]:
+def _grid(config: FigureConfig, count: int) -> list[Axes]:
+    """Make the axes of the metrics in rows of three."""
+    rows = -(-count // COLUMNS)
+    axes = list(new_figure(config, 11.0, 0.4 + 3.25 * rows).subplots(rows, COLUMNS, squeeze=False).flat)
+    for unused in axes[count:]:
         unused.set_axis_off()
-    return axes[: len(metrics())], axes[-1]
+    return axes[:count]
 
 
-def _draw_legend(ax: Axes, config: FigureConfig) -> None:
-    """Explain the colours and the dotted lines."""
+def _draw_legend(ax: Axes, config: FigureConfig, *, below: bool) -> None:
+    """Explain the colours and the dotted lines, below all axes of a figure or in the one that is given."""
+    palette = palette_of(config)
     handles = [
-        Patch(color=config.templates_color_curated, label="curated"),
+        Patch(color=palette.kept, label="curated"),
         Patch(**_failed_style(config), label="failed"),
-        Line2D([], [], color="0.4", linestyle=":", label="threshold"),
+        Line2D([], [], color=palette.threshold, linestyle=":", label="threshold"),
     ]
-    ax.legend(handles=handles, fontsize=config.font_size * 0.9, frameon=False, loc="upper left")
+    style: dict[str, Any] = {"handles": handles, "fontsize": config.font_size * 0.9, "frameon": False}
+    if below:
+        figure_of(ax).legend(loc="outside lower center", ncols=len(handles), **style)
+    else:
+        ax.legend(loc="upper left", **style)
 
 
 def _failed_style(config: FigureConfig) -> dict[str, Any]:
-    """Return the style of failed units: hatched in white, to differ from curated units without colour too."""
-    return {"facecolor": config.templates_color_failed, "edgecolor": "white", "hatch": "////", "linewidth": 0}
+    """Return the style of failed units: hatched, to differ from curated units without colour too."""
+    palette = palette_of(config)
+    return {"facecolor": palette.failed_pale, "edgecolor": palette.failed, "hatch": "////", "linewidth": 0.6}
 
 
 def _draw_metric(
@@ -85,14 +94,17 @@ def _draw_metric(
     if not len(shown.edges):
         write_note(ax, config, "no values")
         return
+    palette = palette_of(config)
     left, width = shown.edges[:-1], np.diff(shown.edges)
-    ax.bar(left, shown.curated, width, align="edge", color=config.templates_color_curated, edgecolor="white", lw=0.4)
+    ax.bar(left, shown.curated, width, align="edge", color=palette.kept, edgecolor="white", lw=0.4)
     ax.bar(left, shown.failed, width, bottom=shown.curated, align="edge", **_failed_style(config))
     ax.set_xscale("log" if shown.log else "linear")
     ax.set_xlim(shown.edges[0], shown.edges[-1])
-    if not shown.log:
+    if shown.log:
+        ax.xaxis.set_major_formatter("{x:g}")
+    else:
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.set_ylim(0, 1.06 * max(1, int((shown.curated + shown.failed).max())))
     whole_numbers(ax)
     for threshold in shown.thresholds:
-        ax.axvline(threshold, color="0.4", linestyle=":", linewidth=1.4)
+        ax.axvline(threshold, color=palette.threshold, linestyle=":", linewidth=1.4)

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import FigureConfig
 
-COLUMN_WIDTH = 2.3
+COLUMN_WIDTH, FEW_COLUMNS_WIDTH = 2.3, 7.5  # inches: of a column, and of a figure of one or two
 COLUMNS_PER_ROW = 10
-LINE_MARGIN_MS = 0.1
 ROW_HEIGHT = 0.17
 
 
@@ -47,7 +46,7 @@ def all_templates_plot(
 
     Curated units are drawn in ``templates_color_curated``, the others in ``templates_color_failed``. The unit id stands
     left of its trace. Dotted lines stand ``templates_line_ms_before`` and ``templates_line_ms_after`` the peak, where
-    they lie in the shown window: ``templates_window_ms_*``, no more than what the templates or these lines reach.
+    they lie in the shown window: ``templates_window_ms_*``, no more than what the templates reach.
     In an `ax` of the caller all traces stand in one column (``templates_per_column`` does not apply).
     """
     columns = _columns(recordings, config, one=ax is not None)
@@ -71,7 +70,7 @@ def _grid(columns: Sequence[_Column], config: FigureConfig) -> list[Axes]:
     height = 1.7 + ROW_HEIGHT * max([len(column.traces) for column in columns] + [12])
     across = min(len(columns), COLUMNS_PER_ROW)
     down = -(-len(columns) // across)
-    figure = new_figure(config, max(4.0, width * across), height * down)
+    figure = new_figure(config, max(FEW_COLUMNS_WIDTH, width * across), height * down)
     grid = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
     for unused in grid[len(columns) :]:
         unused.set_axis_off()
@@ -114,8 +113,8 @@ def _window(columns: Sequence[_Column], config: FigureConfig) -> tuple[float, fl
     times = [trace.times_ms[[0, -1]] for column in columns for trace in column.traces] or [np.array([-1.0, 1.0])]
     first, last = np.min(times), np.max(times)
     return (
-        max(-config.templates_window_ms_before, min(first, -config.templates_line_ms_before - LINE_MARGIN_MS)),
-        min(config.templates_window_ms_after, max(last, config.templates_line_ms_after + LINE_MARGIN_MS)),
+        max(-config.templates_window_ms_before, first),
+        min(config.templates_window_ms_after, last),
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from spikelab.spike_sorting.curation.criteria import metrics
-from spikelab.spike_sorting.curation.histograms import MAX_ISI_MS, REFRACTORY_MS, isi_histogram
+from spikelab.spike_sorting.curation.histograms import REFRACTORY_MS, isi_histogram
+from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, short, whole_numbers, write_note
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def unit_page(
     isi, footprint, waveform = axes
     unit = sd.unit_attributes[index]
     passed = row["passed"]
-    color = config.templates_color_curated if passed else config.templates_color_failed
+    palette = palette_of(config)
+    color = palette.kept if passed else palette.failed
     _draw_isi(isi, sd, index, color, config)
     _draw_footprint(footprint, unit, sd.metadata, color, config)
     _draw_waveforms(waveform, unit, sd.metadata, waveforms, color, config)
@@ -61,7 +63,7 @@ def unit_page(
 def _empty_page(config: FigureConfig) -> Figure:
     # The margins are fixed: a constrained layout takes longer than all the drawing.
     figure = new_figure(config, 11.0, 4.0, constrained=False)
-    for ax in figure.subplots(1, 3):
+    for ax in figure.subplots(1, 3)[1:]:
         ax.locator_params(nbins=5)
     whole_numbers(figure.axes[0])
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.16, top=0.80, wspace=0.32)
@@ -90,15 +92,17 @@ def _title(unit: dict[str, Any], row: dict[str, Any]) -> str:
 def _draw_isi(ax: Axes, sd: SpikeData, index: int, color: str, config: FigureConfig) -> None:
     intervals = sd.subset([index]).interspike_intervals()[0]
     counts, edges = isi_histogram(intervals)
-    n_shown = int(counts.sum())
     ax.stairs(counts, edges, fill=True, color=color)
-    ax.axvline(REFRACTORY_MS, color="0.2", linestyle=":", linewidth=1.2)
-    ax.set_xlim(0, MAX_ISI_MS)
+    ax.axvline(REFRACTORY_MS, color=palette_of(config).threshold, linestyle=":", linewidth=1.2)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(0, max(1.0, counts.max() * 1.05))
-    title = f"{n_shown} of {len(intervals)} intervals"
+    short_ones = int(np.sum(intervals < REFRACTORY_MS))
+    title = f"{len(intervals)} intervals, {short_ones} below {REFRACTORY_MS:g} ms"
     set_labels(ax, config, x="Inter-spike interval (ms)", y="Intervals", title=title, scale=0.85)
-    if not n_shown:
-        write_note(ax, config, f"none up to {MAX_ISI_MS:g} ms")
+    if not len(intervals):
+        write_note(ax, config, "no intervals")
 
 
 def _draw_footprint(ax: Axes, unit: dict[str, Any], metadata: dict[str, Any], color: str, config: FigureConfig) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ._content import ReportData
-from .batch_page import INDEX, IndexRow, Summary, summarise, write_index
+from .batch_page import INDEX, UNITS, IndexRow, Summary, summarise, write_index
 from .recording_page import REPORT, render_report, write_report
 
 __all__ = [
     "INDEX",
     "REPORT",
+    "UNITS",
     "IndexRow",
     "ReportData",
     "Summary",

@@ -12,6 +12,7 @@ import numpy as np
 from spikelab.spike_sorting.curation.criteria import in_force, metrics
 from spikelab.spike_sorting.curation.doubts import doubts
 from spikelab.spike_sorting.curation.histograms import metric_histogram
+from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
@@ -56,6 +57,7 @@ def facts(record: Mapping[str, Any], data: ReportData) -> list[tuple[str, str]]:
     for name in ("flat_channels", "saturated_channels"):
         if report.get(name):
             lines.append((name.replace("_", " ").capitalize(), ", ".join(map(str, report[name]))))
+    lines += [(name, str(value)) for name, value in (record.get("metadata") or {}).items()]
     if finished := record.get("finished"):
         lines.append(("Finished", str(finished).replace("T", " ")))
     return [(name, value) for name, value in lines if value]
@@ -98,7 +100,7 @@ def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
             "how": _how(stage),
             "wall": duration(stage.get("wall_s")),
             "cpu": duration(stage.get("cpu_s")),
-            "memory": memory(stage.get("peak_memory_mib")),
+            "memory": memory(stage.get("peak_memory_mib")) if stage.get("set_peak_memory", True) else "not more",
             "share": round(100 * float(stage.get("wall_s") or 0) / total, 1),
         }
         for name, stage in stages.items()
@@ -219,11 +221,14 @@ def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
     return list((columns | {"amplitude": "Amplitude (uV)", "x": "x (um)", "y": "y (um)"}).items())
 
 
-def unit_rows(units: SpikeData, outcome: CurationOutcome, columns: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """List one row per unit of the sort, pictures included."""
+def unit_rows(
+    units: SpikeData, outcome: CurationOutcome, columns: list[tuple[str, str]], pages: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """List one row per unit of the sort, pictures included; `pages` are the paths of the units' own pages."""
     rows = {row["unit_id"]: row for row in outcome.unit_metrics}
     return [
         _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata, columns)
+        | {"page": pages.get(unit["unit_id"])}
         for unit, intervals in zip(units.unit_attributes, units.interspike_intervals(), strict=True)
     ]
 
@@ -255,9 +260,12 @@ def _unit_row(
     }
 
 
-def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationConfig) -> dict[str, Any]:
+def unit_content(
+    units: SpikeData, outcome: CurationOutcome, config: SortingPipelineConfig, pages: Mapping[int, str]
+) -> dict[str, Any]:
     """Gather the content on the units of a finished sort."""
-    curated, columns = outcome.sd_curated, unit_columns(curation)
+    curated, curation = outcome.sd_curated, config.curation
+    columns = unit_columns(curation)
     return {
         "n_units": units.N,
         "n_first": outcome.sd_first.N,
@@ -266,8 +274,8 @@ def unit_content(units: SpikeData, outcome: CurationOutcome, curation: CurationC
         "criteria": criteria_rows(outcome, curation),
         "doubts": [f"{doubt}." for doubt in doubts(units, outcome, curation)],
         "distributions": distributions(outcome, curation),
-        "activity": _plots.activity(curated),
+        "activity": _plots.activity(curated, palette_of(config.figures)),
         "probe": probe_map(units.metadata["channel_locations"], units.unit_attributes, set(curated.unit_ids)),
         "columns": columns,
-        "rows": unit_rows(units, outcome, columns),
+        "rows": unit_rows(units, outcome, columns, pages),
     }

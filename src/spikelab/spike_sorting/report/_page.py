@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab import __version__
+from spikelab.spike_sorting.curation.palette import Palette
 from spikelab.spike_sorting.report import _words
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Render `template` with `values`."""
-    return _environment().get_template(template).render(**values)
+    """Render `template` with `values`; without a ``palette`` among them, in the colours of the defaults."""
+    return _environment().get_template(template).render(**{"palette": Palette(), **values})
 
 
 def sealed(page: str, source: Any) -> str:

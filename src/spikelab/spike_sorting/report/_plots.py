@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.curation.histograms import (
-    MAX_ISI_MS,
+    ISI_RANGE_MS,
     REFRACTORY_MS,
     Histogram,
     epoch_boundaries,
     isi_histogram,
     population_rate,
 )
+from spikelab.spike_sorting.curation.palette import Palette, mixed
+from spikelab.spike_sorting.curation.rasters import activity_map
 from spikelab.spike_sorting.report._svg import Frame, drawing, log_ticks, number, polyline, text, ticks
 
 if TYPE_CHECKING:
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-RASTER_COLUMNS = 1200
-THUMB_WIDTH, THUMB_HEIGHT = 96.0, 44.0
+ROW_PIXELS, RASTER_PIXELS, ID_PIXELS = (3, 16), 600, 11  # height of a row, of a raster at most, of the id of a unit
+THUMB_WIDTH, THUMB_HEIGHT = 112.0, 50.0
+DECADES_MS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 THUMB_CHANNELS = 4
 SPARK_BINS = 60
 TRACE_COLUMNS = 500
@@ -54,12 +57,15 @@ def distribution(shown: Histogram) -> str:
 
 @dataclass(frozen=True)
 class Activity:
-    """Raster and population rate over the same time."""
+    """Raster, or map of rates, and population rate over the same time."""
 
     raster: str  # data URI of a picture, one row per unit; "" without units
-    raster_height: int  # in pixels on the page
+    row_height: int  # in pixels on the page
+    ids: list[tuple[int, Any]]  # middle (pixels) and id of the rows that have room for it
     n_units: int
     bin_s: float  # seconds per column of the raster
+    is_rate: bool
+    by_depth: bool
     rate: str  # SVG path of the mean rate in a box of 1000 by 100, 100 being `rate_max`
     rate_max: float  # Hz per unit
     rate_bin_ms: float
@@ -67,19 +73,24 @@ class Activity:
     boundaries: list[tuple[float, str]]  # place in percent and name of the second and later epochs
 
 
-def activity(sd: SpikeData) -> Activity:
+def activity(sd: SpikeData, palette: Palette | None = None) -> Activity:
     """Draw raster (the darker, the more spikes) and population rate of the units in `sd`."""
     edges, hertz, bin_ms = population_rate(sd)
     top = float(hertz.max()) or 1.0
     x = (edges - edges[0]) / (edges[-1] - edges[0]) * 1000
     y = 100 - hertz / top * 100
     steps = "".join(f"V{number(value)}H{number(right)}" for value, right in zip(y, x[1:], strict=True))
-    seconds = sd.length / 1000
+    shown = activity_map(sd)
+    row = int(np.clip(RASTER_PIXELS // max(sd.N, 1), *ROW_PIXELS))
+    labelled = range(0, sd.N, -(-ID_PIXELS // row))
     return Activity(
-        raster=_picture(_darkness(sd)) if sd.N else "",
-        raster_height=int(np.clip(sd.N * 10, 40, 420)),
+        raster=_picture(shown.darkness, (palette or Palette()).kept) if sd.N else "",
+        row_height=row,
+        ids=[(int((place + 0.5) * row), sd.unit_ids[shown.order[place]]) for place in labelled],
         n_units=sd.N,
-        bin_s=seconds / RASTER_COLUMNS,
+        bin_s=shown.column_s,
+        is_rate=shown.is_rate,
+        by_depth=shown.by_depth,
         rate=f"M0 100{steps}V100Z",
         rate_max=top,
         rate_bin_ms=bin_ms,
@@ -90,22 +101,14 @@ def activity(sd: SpikeData) -> Activity:
     )
 
 
-def _darkness(sd: SpikeData) -> NDArray[np.uint8]:
-    """Compute the grey values, one row per unit: a single spike is visible, the fullest bins are black."""
-    counts = sd.raster(max(sd.length, 1.0) / RASTER_COLUMNS).astype(np.float64)
-    spikes = counts[counts > 0]
-    full = max(float(np.percentile(spikes, 99)) if len(spikes) else 1.0, 1.0)
-    share = np.where(counts > 0, 0.45 + 0.55 * np.clip((counts - 1) / max(full - 1, 1), 0, 1), 0)
-    pixels: NDArray[np.uint8] = np.rint(255 * (1 - share)).astype(np.uint8)
-    return pixels
-
-
-def _picture(pixels: NDArray[np.uint8]) -> str:
-    """Encode grey pixels, shape (rows, columns), as the data URI of a PNG."""
+def _picture(darkness: FloatArray, color: str) -> str:
+    """Encode shades between white (0) and `color` (1), shape (rows, columns), as the data URI of a PNG."""
     from PIL import Image
 
     png = BytesIO()
-    Image.fromarray(pixels).save(png, "PNG", compress_level=2)  # a sixth of the time of 6 for a third more bytes
+    image = Image.fromarray(np.rint(255 * (1 - darkness)).astype(np.uint8))
+    image.putpalette(b"".join(bytes.fromhex(mixed(color, "#ffffff", step / 255)[1:]) for step in range(256)))
+    image.save(png, "PNG", compress_level=2)  # a sixth of the time of 6 for a third more bytes
     return f"data:image/png;base64,{b64encode(png.getvalue()).decode()}"
 
 
@@ -156,15 +159,19 @@ def _strongest(amplitudes: NDArray[np.floating[Any]], main: int) -> list[int]:
 
 
 def isi_thumbnail(unit_id: Any, intervals: FloatArray, kind: str) -> str:
-    """Draw the histogram of the intervals up to 50 ms; the dotted line is the refractory period."""
+    """Draw the histogram of the intervals from 0.5 ms to 20 s; the dotted line is the refractory period."""
     counts, edges = isi_histogram(intervals)
     top = int(counts.max())
     if not top:
-        return _nothing(f"none up to {MAX_ISI_MS:g} ms")
-    frame = Frame(THUMB_WIDTH, THUMB_HEIGHT, (0, MAX_ISI_MS), (0, float(top)), left=2, right=2, top=2, bottom=3)
-    base = f'<path class="axis" d="M2 {THUMB_HEIGHT - 3}H{THUMB_WIDTH - 2}"/>'
-    content = _skyline(frame, counts, edges, kind) + base + frame.line_at(REFRACTORY_MS, "threshold")
-    label = f"inter-spike intervals of unit {unit_id} up to {MAX_ISI_MS:g} ms, largest bin {top}"
+        return _nothing("no intervals")
+    frame = Frame(
+        THUMB_WIDTH, THUMB_HEIGHT, ISI_RANGE_MS, (0, float(top)), left=2, right=2, top=2, bottom=5, x_log=True
+    )
+    base = THUMB_HEIGHT - 5
+    marks = "".join(f"M{number(place)} {base}v3" for place in frame.x(DECADES_MS).tolist())
+    axis = f'<path class="axis" d="M2 {base}H{THUMB_WIDTH - 2}{marks}"/>'
+    content = _skyline(frame, counts, edges, kind) + axis + frame.line_at(REFRACTORY_MS, "threshold")
+    label = f"{len(intervals)} inter-spike intervals of unit {unit_id} from 0.5 ms to 20 s, largest bin {top}"
     return drawing(THUMB_WIDTH, THUMB_HEIGHT, content, label=label, kind="thumb")
 
 

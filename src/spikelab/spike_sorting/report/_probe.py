@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.report._svg import Frame, drawing, number, ticks
+from spikelab.spike_sorting.report._svg import Frame, drawing, number, text, ticks
 from spikelab.spike_sorting.report._words import format_number
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ LONG = 4.0  # ratio of length to width of a column, which is drawn lying
 FEW, MANY = 100, 40  # electrodes that a small map has room for, units that large marks have room for
 SMALL_SIDE, LARGE_SIDE, LAID_SIDE, SHORT_SIDE, MARGIN = 440.0, 680.0, 900.0, 130.0, 50.0
 LARGEST_RADIUS, SMALLEST_RADIUS, LARGEST_DOT = 11.0, 3.5, 4.5
+LETTER_WIDTH, LETTER_HEIGHT = 6.2, 9.0  # of the ids of the units, in pixels
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ProbeMap:
 
     svg: str
     notes: list[str]
+    wide: bool  # whether the drawing takes the width of the page
 
 
 def unit_position(unit: Mapping[str, Any], locations: FloatArray) -> tuple[float, float]:
@@ -64,15 +66,19 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
     x, y = frame.x(locations[:, order[0]]), frame.y(locations[:, order[1]])
     dots = "".join(f"M{number(a)} {number(b)}h0" for a, b in zip(x, y, strict=True))
     names = ("y (um)", "x (um)") if laid else ("x (um)", "y (um)")
+    marks, unnamed = _marks(frame, places[:, order], units, kept)
     content = (
         f'<path class="electrodes" style="stroke-width:{_dot(x, y):.2g}" d="{dots}"/>'
-        + _marks(frame, places[:, order], units, kept)
+        + marks
         + frame.axes(*names, ticks(*frame.x_range, 6), ticks(*frame.y_range, 3 if laid else 5))
     )
     notes = ["The column is laid down: y runs from left to right."] if laid else []
     notes += ["Not to scale: stretched across."] if stretched else []
+    notes += [f"For {unnamed} of the units there is no room for an id."] if unnamed else []
     label = f"map of {len(locations)} electrodes and {len(units)} units"
-    return ProbeMap(drawing(frame.width, frame.height, content, label=label, kind="probe"), notes)
+    return ProbeMap(
+        drawing(frame.width, frame.height, content, label=label, kind="probe"), notes, frame.width > LARGE_SIDE
+    )
 
 
 def _dot(x: FloatArray, y: FloatArray) -> float:
@@ -135,24 +141,52 @@ def _frame(locations: FloatArray) -> tuple[Frame, bool, bool]:
     return frame, laid, stretched
 
 
-def _marks(frame: Frame, places: FloatArray, units: Sequence[Mapping[str, Any]], kept: set[Any]) -> str:
-    """Draw one mark per unit, large ones first so that small ones lie on top."""
+def _marks(frame: Frame, places: FloatArray, units: Sequence[Mapping[str, Any]], kept: set[Any]) -> tuple[str, int]:
+    """Draw one mark per unit, large ones first so that small ones lie on top; return how many have no id beside it."""
     amplitudes = np.array([unit["amplitude"] for unit in units], dtype=np.float64)
     amplitudes = np.where(np.isfinite(amplitudes), amplitudes, 0.0)
     largest = LARGEST_RADIUS if len(units) <= MANY else 0.75 * LARGEST_RADIUS
     radius = np.maximum(largest * np.sqrt(amplitudes / max(amplitudes.max(initial=0.0), 1e-9)), SMALLEST_RADIUS)
+    order = np.argsort(-radius, kind="stable")
+    x, y = frame.x(places[:, 0]), frame.y(places[:, 1])
+    names = _names([str(unit["unit_id"]) for unit in units], np.column_stack([x, y, radius]), order.tolist(), frame)
     marks = []
-    for index in np.argsort(-radius, kind="stable"):
-        unit = units[index]
-        x, y, r = float(frame.x(places[index, 0])), float(frame.y(places[index, 1])), float(radius[index])
+    for index in order:
+        unit, name = units[index], names.get(int(index), "")
         kind = "kept" if unit["unit_id"] in kept else "failed"
         outcome = "kept" if kind == "kept" else "not kept"
         title = (
             f"unit {unit['unit_id']}, {outcome}, {format_number(unit['amplitude'])} uV, channel {unit['channel_id']}"
         )
-        mark = f'<g class="unit {kind}"><title>{escape(title)}</title>{_mark(x, y, r, bool(unit["has_pos_peak"]))}</g>'
+        drawn = _mark(float(x[index]), float(y[index]), float(radius[index]), bool(unit["has_pos_peak"]))
+        mark = f'<g class="unit {kind}"><title>{escape(title)}</title>{drawn}</g>{name}'
         marks.append(f'<a href="#unit-{escape(str(unit["unit_id"]))}">{mark}</a>')
-    return "".join(marks)
+    return "".join(marks), len(units) - len(names)
+
+
+def _names(ids: Sequence[str], circles: FloatArray, order: Sequence[int], frame: Frame) -> dict[int, str]:
+    """Write the ids of the units beside their marks, the largest first, where they cover no other mark or id."""
+    taken = np.column_stack([circles[:, :2] - circles[:, 2:], circles[:, :2] + circles[:, 2:]])
+    names: dict[int, str] = {}
+    for index in order:
+        x, y, r = circles[index].tolist()
+        width = LETTER_WIDTH * len(ids[index])
+        corners = (
+            (x + r + 2, y - 4.5),
+            (x - r - 2 - width, y - 4.5),
+            (x - width / 2, y - r - 10),
+            (x - width / 2, y + r),
+        )
+        for left, top in corners:
+            box = np.array([left, top, left + width, top + LETTER_HEIGHT])
+            inside = (
+                box[0] >= frame.left and box[1] >= 0 and box[2] <= frame.width and box[3] <= frame.height - frame.bottom
+            )
+            if inside and not ((taken[:, :2] < box[2:]).all(axis=1) & (taken[:, 2:] > box[:2]).all(axis=1)).any():
+                taken = np.vstack([taken, box])
+                names[index] = text(left, top + LETTER_HEIGHT, ids[index], anchor="start", kind="id")
+                break
+    return names
 
 
 def _mark(x: float, y: float, r: float, positive: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,22 @@ from urllib.parse import quote
 
 import numpy as np
 
+from spikelab.spike_sorting.curation.palette import Palette
 from spikelab.spike_sorting.report import _page, _plots, _words
+from spikelab.spike_sorting.report._plate import Plate, place_name, plates
 from spikelab.spike_sorting.report._probe import mini_map
 from spikelab.spike_sorting.report.recording_page import DONE, FIGURES, REPORT
 from spikelab.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spikedata import SpikeData
 
 INDEX = "index.html"
+UNITS = "units.csv"
+MOST_CHOICES, MOST_GROUPS = 30, 60
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Summary:
     rate_hz: float
     snr: float
     amplitude_uv: float
+    isi_violation: float
+    std_norm: float
     spark: str = field(repr=False)
     map: str = field(repr=False)
 
@@ -49,6 +56,9 @@ class IndexRow:
     error: str = ""
     wall_s: float | None = None  # duration of its stages
     summary: Summary | None = None  # None where it was not sorted
+    plate: str = ""  # plate and well, where the recording is that of a well
+    well: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)  # what a list says of the recording, in values of JSON
 
 
 def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
@@ -64,6 +74,8 @@ def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
         n_channels=len(locations),
         rate_hz=_median(rows, "firing_rate"),
         snr=_median(rows, "snr"),
+        isi_violation=_median(rows, "isi_violation"),
+        std_norm=_median(rows, "std_norm"),
         amplitude_uv=_median(curated.unit_attributes, "amplitude"),
         spark=_plots.sparkline(curated),
         map=mini_map(locations, curated.unit_attributes),
@@ -77,19 +89,29 @@ def _median(rows: Sequence[dict[str, Any]], name: str) -> float:
     return float(np.median(values)) if len(values) else float("nan")
 
 
-def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow]) -> bool:
+def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Palette | None = None) -> bool:
     """Write ``index.html`` into the overview folder, unless the page there is the same; returns whether it was written.
 
-    The page shows the recordings in the order of `rows`, and the combined figures that lie in the folder.
+    The page shows the recordings in the order of `rows`, their plates, groups of them by what is noted, and the
+    combined figures and the table of units that lie in the folder.
     """
     page = folder / INDEX
     summaries = [row.summary for row in rows if row.summary is not None]
-    cells = [_row(folder, row) for row in rows]
+    found = plates([row.plate for row in rows], [row.well for row in rows])
+    notes = _notes(rows)
+    cells = [_row(folder, row, notes) for row in rows]
     html = _page.render(
         "index.html.j2",
+        palette=palette or Palette(),
         sorter=sorter,
         rows=cells,
-        columns=COLUMNS,
+        columns=(*notes.items(), *COLUMNS),
+        notes=notes,
+        filters=_filters(notes, cells),
+        measures=[*MEASURES, *((key, name) for key, name in notes.items() if _are_numbers(rows, name))],
+        plates=found,
+        groups=_groups(rows, notes, found),
+        tables=[UNITS] if (folder / UNITS).is_file() else [],
         figures=_figures_in(folder),
         n_sorted=len(summaries),
         n_units=sum(summary.n_units for summary in summaries),
@@ -119,21 +141,101 @@ COLUMNS = (
 )
 
 
-def _row(folder: Path, row: IndexRow) -> dict[str, Any]:
-    summary = row.summary
-    share = 0.0 if summary is None else 100 * summary.n_curated / max(summary.n_units, 1)
+# What a plate and groups can show of a recording, besides numbers that are noted of it.
+MEASURES = (
+    ("kept", "Units kept"),
+    ("found", "Units found"),
+    ("share", "Units kept (%)"),
+    ("rate", "Median rate (Hz)"),
+    ("snr", "Median SNR"),
+    ("amplitude", "Median amplitude (uV)"),
+    ("isi", "Median ISI violations"),
+    ("std", "Median STD / amplitude"),
+    ("length", "Length (s)"),
+    ("channels", "Channels"),
+    ("time", "Sorting took (s)"),
+)
+
+
+def _notes(rows: Sequence[IndexRow]) -> dict[str, str]:
+    """Name the columns of the notes by a key that is safe in HTML, in the order in which they appear."""
+    names = dict.fromkeys(name for row in rows for name in row.notes)
+    return {f"note{number}": name for number, name in enumerate(names)}
+
+
+def _are_numbers(rows: Sequence[IndexRow], name: str) -> bool:
+    values = [row.notes[name] for row in rows if name in row.notes]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _filters(notes: Mapping[str, str], cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, list[str]]]:
+    """List the choices above the table: the status, and the notes that have few values."""
+    values = {key: list(dict.fromkeys(row["notes"][key] for row in cells if row["notes"][key])) for key in notes}
+    few = [(key, notes[key], "any", found) for key, found in values.items() if 2 <= len(found) <= MOST_CHOICES]
+    return [("status", "Show", "all", list(dict.fromkeys(row["badge"] for row in cells))), *few]
+
+
+def _groups(rows: Sequence[IndexRow], notes: Mapping[str, str], found: Sequence[Plate]) -> list[dict[str, Any]]:
+    """List by what the recordings can be grouped: a name, and the group of each recording, "" for none."""
+    by = {name: [_text(row.notes.get(name)) for row in rows] for name in notes.values()}
+    places = {index: (plate, place) for plate in found for place, index in plate.wells.items()}
+    on = [places.get(index) for index in range(len(rows))]
+    by |= {
+        "Plate": ["" if one is None else one[0].name for one in on],
+        "Row of the plate": ["" if one is None else place_name(one[1])[0] for one in on],
+        "Column of the plate": ["" if one is None else place_name(one[1])[1:] for one in on],
+    }
+    few = {name: values for name, values in by.items() if 2 <= len(set(values) - {""}) <= MOST_GROUPS}
+    return [{"name": name, "of": values} for name, values in few.items()]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _row(folder: Path, row: IndexRow, notes: Mapping[str, str]) -> dict[str, Any]:
+    values = _values(row)
+    noted = {key: _text(row.notes.get(name)) for key, name in notes.items()}
+    cells = _cells(row.summary, row.wall_s) | {key: (text, text) for key, text in noted.items()}
+    numbers = {key: row.notes[name] for key, name in notes.items() if isinstance(row.notes.get(name), int | float)}
     return {
         "name": row.name,
         "badge": _words.status_words(row.status)[0],
         "severity": _words.severity(row.status),
         "error": row.error,
         "link": _link(folder, row.results / REPORT),
-        "share": round(share, 1),
-        "cells": _cells(summary, row.wall_s),
-        "spark": "" if summary is None else summary.spark,
-        "map": "" if summary is None else summary.map,
+        "share": round(values.get("share") or 0.0, 1),
+        "cells": cells,
+        "notes": noted,
+        "values": {key: value for key, value in (values | numbers).items() if _is_finite(value)},
+        "spark": "" if row.summary is None else row.summary.spark,
+        "map": "" if row.summary is None else row.summary.map,
         "done": row.status == DONE,
     }
+
+
+def _values(row: IndexRow) -> dict[str, float | None]:
+    """Return the number of each of `MEASURES`, as far as it is known."""
+    summary = row.summary
+    if summary is None:
+        return {}
+    return {
+        "kept": summary.n_curated,
+        "found": summary.n_units,
+        "share": 100 * summary.n_curated / summary.n_units if summary.n_units else None,
+        "rate": summary.rate_hz,
+        "snr": summary.snr,
+        "amplitude": summary.amplitude_uv,
+        "isi": summary.isi_violation,
+        "std": summary.std_norm,
+        "length": summary.length_s,
+        "channels": summary.n_channels,
+        "time": row.wall_s,
+    }
+
+
+def _is_finite(value: Any) -> bool:
+    return value is not None and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.report import _content, _page, _words
 from spikelab.system import files
 from spikelab.system.json_files import plain
@@ -20,7 +21,7 @@ DONE = "done"
 # Statuses that the same call ends in again, without running a stage.
 SETTLED = (DONE, "biological failure")
 FIGURES = {
-    "curation_bar_plot": "units after each round of curation",
+    "curation_bar_plot": "units found, after the first round of curation, and kept",
     "std_scatter_plot": "spike count and normalised deviation",
     "all_templates_plot": "templates of all units",
     "quality_distributions": "quality metrics and thresholds",
@@ -49,9 +50,10 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
     error = record.get("error")
     units = None
     if status == DONE and data.units is not None and data.outcome is not None:
-        units = _content.unit_content(data.units, data.outcome, config.curation)
+        units = _content.unit_content(data.units, data.outcome, config, _unit_pages(results))
     return _page.render(
         "report.html.j2",
+        palette=palette_of(config.figures),
         name=record.get("name", results.name),
         badge=badge,
         severity=_words.severity(status),
@@ -76,8 +78,15 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
 def _source(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:
     """List what decides the page apart from dates: a run that loads all its stages leaves the page of the first one."""
     stages = {name: stage.get("run_id") for name, stage in record.get("stages", {}).items()}
-    names = ("name", "status", "error", "versions")
+    names = ("name", "status", "error", "versions", "metadata")
     return [stages, {name: record.get(name) for name in names}, plain(_content.changed_settings(config))]
+
+
+def _unit_pages(results: Path) -> dict[int, str]:
+    """Find the page of each unit that has one: its id and its path from the results folder."""
+    pages = results.glob("figures/units/*/unit_*.png")
+    numbers = {page: page.stem.removeprefix("unit_") for page in pages}
+    return {int(number): page.relative_to(results).as_posix() for page, number in numbers.items() if number.isdigit()}
 
 
 def _short_paths(text: str, results: Path) -> str:

@@ -31,14 +31,18 @@ class FigureConfig:
     bar_x_label: str = option("Recording", "Bar plot: label of the x axis.", LABEL)
     bar_y_label: str = option("Number of Units", "Bar plot: label of the y axis.", LABEL)
     bar_label_rotation: float = option(0, "Bar plot: rotation of the names.", NUMBER, "degrees")
-    bar_total_label: str = option("First Curation", "Bar plot: name of the first bars.", LABEL)
-    bar_selected_label: str = option("Selected Curation", "Bar plot: name of the second bars.", LABEL)
+    bar_total_label: str = option(
+        "First Curation", "Bar plot: name of the second bars, units after the first round.", LABEL
+    )
+    bar_selected_label: str = option(
+        "Selected Curation", "Bar plot: name of the third bars, units that are kept.", LABEL
+    )
     scatter_std_max_units_per_recording: int | None = option(
         None, "Scatter plot: units drawn per recording, at most.", nullable(COUNT)
     )
     scatter_recording_colors: list[str] = option(  # noqa: RUF009 - it makes a field with a factory
         ["#f74343", "#fccd56", "#74fc56", "#56fcf6", "#1e1efa", "#fa1ed2"],
-        "Scatter plot: colours of the recordings, in turn.",
+        "Scatter plot: colours of the recordings, in turn; one like that of failed units is not used.",
         list_of(TEXT, "a list of at least one colour", minimum=1),
     )
     scatter_recording_alpha: float = option(1.0, "Scatter plot: opacity of the points.", number(0, 1))
@@ -47,10 +51,10 @@ class FigureConfig:
     scatter_x_max_buffer: float = option(300.0, "Scatter plot: room right of the last point.", NOT_NEGATIVE, "spikes")
     scatter_y_max_buffer: float = option(0.2, "Scatter plot: room above the highest point.", NOT_NEGATIVE)
     templates_color_curated: str = option(
-        "#000000", "Templates plot: colour of curated units.", TEXT, flat="all_templates_color_curated"
+        "#000000", "Colour of curated units, in all figures and pages.", TEXT, flat="all_templates_color_curated"
     )
     templates_color_failed: str = option(
-        "#FF0000", "Templates plot: colour of failed units.", TEXT, flat="all_templates_color_failed"
+        "#FF0000", "Colour of failed units, in all figures and pages.", TEXT, flat="all_templates_color_failed"
     )
     templates_per_column: int = option(50, "Templates plot: units in a column.", COUNT, flat="all_templates_per_column")
     templates_y_spacing: float = option(

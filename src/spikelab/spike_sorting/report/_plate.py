@@ -1,0 +1,77 @@
+"""Plates: which well of which plate a recording is, by names such as well003 or B4."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Place: TypeAlias = tuple[int, int]  # row and column, from 0
+
+# Rows and columns of plates, from 6 to 384 wells; of the first, second and fifth kind wells are numbered, row by row.
+SIZES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24))
+NUMBERED = ((2, 3), (4, 6), (8, 12))
+BY_LETTER = re.compile(r"(?:well[ _-]?)?([A-P])0*([1-9]\d?)", re.IGNORECASE)
+BY_NUMBER = re.compile(r"well[ _-]?(\d{3})", re.IGNORECASE)  # from 000, as Maxwell writes them
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One plate, and the recordings of its wells."""
+
+    name: str
+    n_rows: int
+    n_columns: int
+    wells: dict[Place, int] = field(default_factory=dict)  # position of the recording in the list
+
+    @property
+    def row_names(self) -> list[str]:
+        """Letters of the rows, from the top."""
+        return [chr(ord("A") + row) for row in range(self.n_rows)]
+
+
+def plates(names: Sequence[str], wells: Sequence[str]) -> list[Plate]:
+    """Arrange recordings, given the name of the plate and of the well of each ("" where it is none), on plates.
+
+    Recordings of one well, such as those of several days, are on plates one after the other. Plates of one well are
+    left out: nothing can be seen on them.
+    """
+    found: list[Plate] = []
+    for name in dict.fromkeys(names):
+        of_plate = [index for index, own in enumerate(names) if own == name and wells[index]]
+        found += _plates_of(name, {index: wells[index] for index in of_plate})
+    return [plate for plate in found if len(plate.wells) > 1]
+
+
+def place_name(place: Place) -> str:
+    """Name a well by letter and number."""
+    return f"{chr(ord('A') + place[0])}{place[1] + 1}"
+
+
+def _plates_of(name: str, wells: dict[int, str]) -> list[Plate]:
+    places = _places(wells)
+    if not places:
+        return []
+    rows, columns = (max(place[axis] for place in places.values()) + 1 for axis in (0, 1))
+    n_rows, n_columns = next((size for size in SIZES if size[0] >= rows and size[1] >= columns), SIZES[-1])
+    made: list[Plate] = []
+    for index, place in places.items():
+        plate = next((plate for plate in made if place not in plate.wells), None)
+        if plate is None:
+            made.append(plate := Plate(f"{name} ({len(made) + 1})" if made else name, n_rows, n_columns))
+        plate.wells[place] = index
+    return made
+
+
+def _places(wells: dict[int, str]) -> dict[int, Place]:
+    """Find the place of each recording whose well has a name that says it."""
+    numbers = {index: int(match[1]) for index, name in wells.items() if (match := BY_NUMBER.fullmatch(name.strip()))}
+    if numbers:
+        columns = next((c for r, c in NUMBERED if r * c > max(numbers.values())), None)
+        return {} if columns is None else {index: divmod(number, columns) for index, number in numbers.items()}
+    letters = {index: match for index, name in wells.items() if (match := BY_LETTER.fullmatch(name.strip()))}
+    places = {index: (ord(match[1].upper()) - ord("A"), int(match[2]) - 1) for index, match in letters.items()}
+    return {index: place for index, place in places.items() if place[1] < SIZES[-1][1]}

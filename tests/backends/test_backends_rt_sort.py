@@ -128,6 +128,8 @@ def test_torch_is_not_needed(small_recording: BinaryRecording, tmp_path: Path) -
     code = f"""
 import sys
 sys.modules["torch"] = None  # every import of it fails
+import logging
+logging.basicConfig(level=logging.INFO)
 from pathlib import Path
 from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
@@ -270,13 +272,17 @@ def test_cpu_instead_of_a_gpu_is_a_warning_and_changes_nothing(
     caplog: pytest.LogCaptureFixture, seen: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(backend_module, "usable_device", lambda device: ("cpu", "" if device == "cpu" else "a reason"))
-    assert run(small_recording, tmp_path, rt_sort_device="cuda") == sorted_once[1]
+    caplog.set_level(logging.INFO)
+    assert run(small_recording, tmp_path, rt_sort_device="cuda") == sorted_once[1]  # the default: nobody asked for it
+    said = {record.getMessage(): record.levelno for record in caplog.records}
+    assert said["rt_sort runs on the CPU instead of 'cuda': a reason"] == logging.INFO
+    assert run(small_recording, tmp_path, rt_sort_device="cuda:1") == sorted_once[1]
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "runs on the CPU instead of 'cuda': a reason" in warning.getMessage()
+    assert "runs on the CPU instead of 'cuda:1': a reason" in warning.getMessage()
     monkeypatch.setattr(backend_module, "usable_device", lambda device: (device, ""))
     with pytest.raises((RuntimeError, AssertionError, ImportError)):  # there is no such GPU: it really is asked for
         run(small_recording, tmp_path, rt_sort_device="cuda:99")
-    assert [call["device"] for call in seen] == ["cpu", "cuda:99"]
+    assert [call["device"] for call in seen] == ["cpu", "cpu", "cuda:99"]
 
 
 def test_doctor_says_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:

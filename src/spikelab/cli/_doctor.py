@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str, str]  # name, state, details or advice
 TIMEOUT_S = 10
+ONLY_DOCKER = "only the docker presets need it"
 
 
 def report() -> str:
@@ -80,9 +81,12 @@ def _sorters() -> list[Row]:
     from spikeinterface.sorters import installed_sorters
 
     from spikelab.spike_sorting.backends import list_sorters
+    from spikelab.spike_sorting.run.choices import best_sorter
 
     others = [f"spikeinterface:{name}" for name in installed_sorters() if name not in list_sorters()]
-    return [(name, *_sorter_state(name)) for name in (*list_sorters(), *others)]
+    best, why = best_sorter()
+    states = [(name, *_sorter_state(name)) for name in (*list_sorters(), *others)]
+    return [("sorter that is chosen", OK, f"{best}: {why}"), *states]
 
 
 def _sorter_state(name: str) -> tuple[str, str]:
@@ -98,8 +102,10 @@ def _sorter_state(name: str) -> tuple[str, str]:
 def _docker() -> list[Row]:
     command = shutil.which("docker")
     if command is None:
-        return [("docker", ABSENT, "not installed; only the docker presets need it")]
+        return [("docker", ABSENT, f"not installed; {ONLY_DOCKER}")]
     state, text = _run([command, "info", "--format", "{{.ServerVersion}}"])
+    if state != OK:  # nobody may have asked for docker: nothing is broken
+        return [("docker", ABSENT, f"{command} is here, but no daemon answers ({text}); {ONLY_DOCKER}")]
     client = importlib.util.find_spec("docker") is not None
     found = (OK, "") if client else (ABSENT, install_command("docker"))
     return [("docker daemon", state, text), ("docker client", *found)]

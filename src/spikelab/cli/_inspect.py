@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikelab.cli._output import code_for, message_for, most_severe, table
-from spikelab.cli._sort import choice_lines, faults_of_jobs
+from spikelab.cli._sort import choice_lines, fault_text, faults_of_jobs, lines_of_left_out
 from spikelab.spike_sorting.run.jobs import plan_jobs
 from spikelab.system.quoting import printable, printable_lines
 
@@ -46,10 +46,11 @@ def _inspected(path: Path, wanted: Wanted, picture: Path | None) -> tuple[str, i
     jobs = plan_jobs([(part.path, part.wanted.config) for part in parts])
     faults = faults_of_jobs(jobs, parts)
     jobs = [replace(job, chosen=part.chosen) for job, part in zip(jobs, parts, strict=True)]
-    told = dict.fromkeys(f"  {fault.text()}" for of_job in faults.values() for fault in of_job)
-    lines = [*choice_lines(jobs), *(part.left_out for part in parts if part.left_out)]
-    lines += ["spikelab sort would refuse this:", *told] if told else []
-    refused = [code_for(fault.as_error()) for of_job in faults.values() for fault in of_job if not fault.choice]
+    found = [fault for of_job in faults.values() for fault in of_job]
+    lines = [*choice_lines(jobs), *lines_of_left_out(parts)]
+    if found:
+        lines += ["spikelab sort would refuse this:", *dict.fromkeys(f"  {fault_text(fault)}" for fault in found)]
+    refused = [code_for(fault.as_error()) for fault in found if not fault.choice]
     return "\n".join([shown, *map(printable_lines, lines), ""]), most_severe(refused)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from spikelab.system.quoting import printable, printable_lines
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DONE, OTHER, USAGE, BAD_INPUT, BIOLOGY, ENVIRONMENT, RESOURCE, INTERRUPTED = 0, 1, 2, 3, 10, 11, 12, 130
+# Settings that a message asks for: "set rec_name to one of", "set probe_path, dtype"; "set freq_max=4500".
+ASKED_FOR = re.compile(r"\b[Ss]et ([a-z]\w*(?:(?:, | and )[a-z]\w*)*)")
+WITH_VALUE = re.compile(r"""\b([a-z]\w*)=("[^"]*"|'[^']*'|[\w+-]+(?:\.\d+)?)""")
+OPTIONS = {"stream_id": "--stream ", "sorter": "--sorter ", "sorter_name": "--sorter "}
 # The most severe of several failures decides; most severe first.
 SEVERITY = (ENVIRONMENT, RESOURCE, OTHER, BAD_INPUT, BIOLOGY)
 
@@ -56,9 +61,26 @@ def most_severe(codes: Sequence[int]) -> int:
 
 
 def message_for(error: BaseException) -> str:
-    """Return the message of an error, with its class where the error is not one of this package or of bad input."""
+    """Return the message of an error, with its class where the error is not one of this package or of bad input.
+
+    Settings that the message asks for are named as options too: it was written for callers in Python.
+    """
     from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 
     if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError | FileExistsError):
-        return printable_lines(str(error))
+        return printable_lines(str(error) + as_options(str(error)))
     return printable_lines(f"{type(error).__name__}: {error}")
+
+
+def as_options(message: str) -> str:
+    """Return the options for the settings that a message asks for, in brackets; "" where it names none, or options."""
+    from spikelab.spike_sorting.settings.keywords import keywords
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+
+    if " --" in message:
+        return ""
+    named = [name for listed in ASKED_FOR.findall(message) for name in re.split(r", | and ", listed)]
+    asked = {**dict.fromkeys(named, "..."), **dict(WITH_VALUE.findall(message))}
+    known = {*keywords(SortingPipelineConfig), "sorter"}
+    ways = [OPTIONS.get(name, f"--set {name}=") + value.strip("\"'") for name, value in asked.items() if name in known]
+    return f" (On the command line: {', '.join(ways)})" if ways else ""

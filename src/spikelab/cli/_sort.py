@@ -15,6 +15,7 @@ from spikelab.cli._output import (
     ENVIRONMENT,
     OTHER,
     RESOURCE,
+    as_options,
     code_for,
     indented,
     message_for,
@@ -26,7 +27,7 @@ from spikelab.spike_sorting.run.jobs import Job, plan_jobs
 from spikelab.system.quoting import printable_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.batch.policy import Outcome
@@ -66,16 +67,21 @@ def sort_files(
     parts = [part for file in files for part in parts_of(file, wanted, streams, all_recordings=all_recordings)]
     jobs = _jobs(parts, results, intermediate)
     faults = faults_of_jobs(jobs, parts)
-    for line in (*choice_lines(jobs), *(f"{part.path.name}: {part.left_out}" for part in parts if part.left_out)):
+    for line in (*choice_lines(jobs), *lines_of_left_out(parts)):
         logger.info("%s", line)
-    if len(faults) == len(jobs):
-        raise Refused([(jobs[i].name, fault) for i in faults for fault in faults[i]])
-    for i, of_job in faults.items():
-        for fault in of_job:
-            logger.warning("%s is not sorted: %s", jobs[i].name, fault.text())
+    _tell(jobs, faults)
     with shown_progress():
         outcomes = run_jobs(jobs, {i: of_job[0].as_error() for i, of_job in faults.items()})
     return report_outcomes(outcomes)
+
+
+def _tell(jobs: Sequence[Job], faults: Mapping[int, Sequence[Fault]]) -> None:
+    """Tell all faults; Refused where every job has one, or one has to be chosen by whoever typed the command."""
+    told = [(jobs[i].name, fault) for i, of_job in faults.items() for fault in of_job]
+    if len(faults) == len(jobs) or any(fault.choice for _, fault in told):
+        raise Refused(told)
+    for name, fault in told:
+        logger.warning("%s is not sorted: %s", name, fault_text(fault))
 
 
 class Refused(click.ClickException):
@@ -84,7 +90,7 @@ class Refused(click.ClickException):
     def __init__(self, faults: Sequence[tuple[str, Fault]]) -> None:
         one = len({name for name, _ in faults}) == 1
         texts = dict.fromkeys(
-            fault.text() if one or fault.choice or fault.key == "sorter" else f"{name}: {fault.text()}"
+            fault_text(fault) if one or fault.choice or fault.key == "sorter" else f"{name}: {fault_text(fault)}"
             for name, fault in faults
         )
         super().__init__("\n".join(texts))
@@ -97,6 +103,11 @@ class Refused(click.ClickException):
         lines = printable_lines(self.message)
         several = "\n" in lines
         click.echo(f"error: nothing was started:\n{indented(lines)}" if several else f"error: {lines}", err=True)
+
+
+def fault_text(fault: Fault) -> str:
+    """Write a fault for the command line."""
+    return fault.text() + as_options(fault.text())
 
 
 def faults_of_jobs(jobs: Sequence[Job], parts: Sequence[Part], *, sorts_here: bool = True) -> dict[int, list[Fault]]:
@@ -118,6 +129,11 @@ def choice_lines(jobs: Sequence[Job]) -> list[str]:
     return [f"chosen{'' if of_all else f' for {n} of {len(jobs)}'}: {text}" for text, n in counts.items()]
 
 
+def lines_of_left_out(parts: Sequence[Part]) -> list[str]:
+    """Say which streams are not sorted, and why."""
+    return [f"{part.path.name}: {part.left_out}" for part in parts if part.left_out]
+
+
 def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     """Tabulate the outcomes, list the causes of failures, and count the outcomes by kind; return the exit code too."""
     lines = [table(HEADER, [_row(outcome) for outcome in outcomes])]
@@ -125,6 +141,8 @@ def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
         lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
         lines += ["", _counts(outcomes)]
+    elif failed and (options := as_options(str(failed[0][1]))):
+        lines += ["", options.strip(" ()")]
     lines += _where_to_look(outcomes)
     return "\n".join(lines), most_severe([code_for(error) for _, error in failed])
 

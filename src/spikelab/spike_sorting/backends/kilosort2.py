@@ -28,7 +28,10 @@ MAIN_SCRIPTS = ("master_kilosort.m", "main_kilosort.m")
 NOT_IN_VERSION_2 = "datashift2.m"  # came with 2.5
 COMPILED = "mex*.mex*"  # mexThSpkPC.mexa64 and its like, in the folder of their sources
 COMPILED_COMMAND = "ks2_compiled"  # SpikeInterface prefers it to MATLAB; its container images have it
-OR_CONTAINER = "Or run its compiled version in a container, without MATLAB: use_docker=True."
+OR_CONTAINER = (
+    "Or run its compiled version in a container, without MATLAB: use_docker=True. Or take another sorter: "
+    "sorter='rt_sort' runs on any machine."
+)
 BEFORE_AN_ERROR = "-" * 40  # SpikeInterface's script prints these, and MATLAB's error behind them on the same line
 LAST_CHARACTERS = 2000
 OPTIONAL_NUMBERS = ("NT", "scaleproc")  # parameters

@@ -56,7 +56,8 @@ class Kilosort4Backend(SpikeInterfaceBackend):
             except PackageNotFoundError:
                 raise SorterNotInstalledError(
                     f"Kilosort 4 needs the package {package!r}, which is not installed: "
-                    f"{install_command('kilosort4')}, or run it in its container (use_docker=True).",
+                    f"{install_command('kilosort4')}, or run it in its container (use_docker=True). "
+                    "Or take another sorter: sorter='rt_sort' runs on any machine.",
                     sorter="kilosort4",
                 ) from None
         if not self.needs_gpu(self.config) and not may_have_gpu():

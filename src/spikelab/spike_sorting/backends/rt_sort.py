@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAVED_FOLDER, SAVED_PICKLE = "rt_sort", "rt_sort.pickle"
-CPU = "cpu"
+CPU, DEFAULT_DEVICE = "cpu", "cuda"
 CHUNK = "chunk_values"
 # Settings that no result depends on.
 NOT_KEYED = ("model_path", "device", "num_processes", "save_rt_sort_pickle", "delete_inter", "verbose", "params")
@@ -95,12 +95,8 @@ class RTSortBackend(StandardBackend):
         settings = self.config.rt_sort
         device, why_not = usable_device(settings.device)
         if why_not:
-            logger.warning(
-                "rt_sort runs on the CPU instead of %r: %s. Nothing is wrong with that; rt_sort_device='cpu' asks for "
-                "it",
-                settings.device,
-                why_not,
-            )
+            level = logging.INFO if settings.device == DEFAULT_DEVICE else logging.WARNING  # that was asked for
+            logger.log(level, "rt_sort runs on the CPU instead of %r: %s", settings.device, why_not)
         return detect_sequences(
             binary,
             probe=settings.probe,  # type: ignore[arg-type]  # validated
@@ -161,12 +157,14 @@ class RTSortBackend(StandardBackend):
 
     def check_installed(self) -> None:
         """Raise ModelLoadingError where the detection model, or the saved `RTSort`, cannot be loaded."""
-        from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort
+        from spikelab.spike_sorting.rt_sort import ModelSpikeSorter
 
         settings = self.config.rt_sort
         if settings.model_path is None:
             ModelSpikeSorter.load_bundled(settings.probe)  # type: ignore[arg-type]  # validated
         elif saved := saved_folders(settings.model_path):
+            from spikelab.spike_sorting.rt_sort import RTSort  # imports compiled code
+
             for folder in saved.values():
                 RTSort.load(folder)
         else:

@@ -53,6 +53,11 @@ class Request:
     several: bool  # recordings of the entry; a folder that it names is then their parent
     part: Part | None = None  # what was seen of it, where the list is looked into
 
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What was chosen for it, and why; nothing where the list is not looked into."""
+        return {} if self.part is None else self.part.chosen
+
     def folder(self, key: str) -> Path | None:
         """Locate the folder that the entry names; scratch without a name lies in the folder of the results."""
         value = self.entry.values.get(key)
@@ -75,9 +80,9 @@ class Problems:
 
     found: list[str] = field(default_factory=list)
 
-    def add(self, entry: Entry, key: str, problem: object) -> None:
-        """Add a fault of a key of an entry, or of the common value of that key."""
-        shared = key in SHARED and not entry.own.intersection(SHARED)
+    def add(self, entry: Entry, key: str, problem: object, *, of_recording: bool = False) -> None:
+        """Add a fault of a key of an entry, or of the common value of that key; or of the recording of the entry."""
+        shared = key in SHARED and not entry.own.intersection(SHARED) and not of_recording
         line = f"{'[defaults]' if shared else entry.name}, {key}: {problem}"
         if line not in self.found:
             self.found.append(line)

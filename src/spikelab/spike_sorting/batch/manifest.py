@@ -299,7 +299,7 @@ def _looked_into(
     of_which = f"{path.name}: " if several else ""
     for part in parts:
         for fault in part.faults:
-            problems.add(entry, fault.key, of_which + fault.text(in_list=True))
+            problems.add(entry, fault.key, of_which + fault.text(in_list=True), of_recording=True)
         yield Request(entry, path, part.wanted.config, several or len(parts) > 1, part)
 
 
@@ -360,10 +360,13 @@ def _reject_shared_folders(requests: Sequence[Request], folders: Sequence[Path],
 
 def _check_machine(requests: Sequence[Request], jobs: Sequence[Job], look: Look, problems: Problems) -> None:
     """Add what the sorters lack here, once for each, and which disks have too little room."""
-    seen = [request.part.seen if request.part is not None else None for request in requests]
+    seen = [None if request.part is None else request.part.seen for request in requests]
+    told: set[str] = set()
     for i, faults in machine_faults(jobs, seen, sorts_here=look.sorts_here).items():
-        for fault in faults:
-            problems.add(requests[i].entry, fault.key, fault.text(in_list=True))
+        for text, fault in ((fault.text(in_list=True), fault) for fault in faults):
+            if text not in told:
+                problems.add(requests[i].entry, fault.key, text)
+            told.add(text)
 
 
 def _jobs(requests: Sequence[Request], problems: Problems) -> list[Job]:
@@ -377,11 +380,7 @@ def _jobs(requests: Sequence[Request], problems: Problems) -> list[Job]:
         metadata=[further_columns(request.entry.values, KEYS) for request in requests],
         checked=True,
     )
-    jobs = [
-        replace(job, chosen=request.part.chosen) if request.part is not None else job
-        for job, request in zip(jobs, requests, strict=True)
-    ]
     for key in ("results", "intermediate"):
         if not problems.found:  # scratch in shared results is not reported as well
             _reject_shared_folders(requests, [getattr(job, key) for job in jobs], key, problems)
-    return jobs
+    return [replace(job, chosen=request.chosen) for job, request in zip(jobs, requests, strict=True)]

@@ -16,7 +16,7 @@ from spikelab.spike_sorting.recording.hdf5 import (
     plugin_error,
     set_plugin_path,
 )
-from spikelab.spike_sorting.recording.maxwell import list_recordings, read_layout
+from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, streams_of, vet
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, entries_of_folder, resolve_source
@@ -172,12 +172,14 @@ def _inspect_maxwell(path: Path, blank: StreamInfo, config: RecordingConfig) -> 
 
 
 def _maxwell_stream(info: StreamInfo, file: Any, config: RecordingConfig) -> StreamInfo:
+    dataset = raw_dataset(file, info.stream_id or "", info.rec_name or "")
+    missing = () if dataset is None else missing_filters(dataset)
+    if not missing:
+        info = _with_electrodes(info, config)
+        return info if dataset is None else replace(info, filters=filter_ids(dataset))
     layout = read_layout(info.file, file, info.stream_id or "", info.rec_name or "")
-    dataset = file[layout.dataset]
-    missing = missing_filters(dataset)
-    info = _unreadable(info, plugin_error(info.file, missing)) if missing else _with_electrodes(info, config)
     return replace(
-        info,
+        _unreadable(info, plugin_error(info.file, missing)),
         n_channels=len(layout.channels),
         n_samples=layout.n_frames,
         sampling_frequency=layout.sampling_frequency,

@@ -52,6 +52,12 @@ def list_recordings(file: Any) -> dict[str, list[str]]:
     return {well: sorted(file["wells"][well]) for well in sorted(file["wells"])}
 
 
+def raw_dataset(file: Any, well: str, rec_name: str) -> Any:
+    """Return the dataset of raw counts of one recording, or None where there is none."""
+    found = file.get(f"wells/{well}/{rec_name}/groups/routed/raw" if "wells" in file else "sig")
+    return found if hasattr(found, "id") and hasattr(found, "dtype") else None
+
+
 def choose(
     path: Path, recordings: dict[str, list[str]], stream_id: str | None, rec_name: str | None
 ) -> tuple[str, str]:

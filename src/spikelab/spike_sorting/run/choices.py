@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # A column: no group of electrodes is wider than a shank, and it is long; a tetrode is neither.
 WIDEST_UM, SHORTEST_UM = 100.0, 200.0
+IN_COLUMNS = "columns of electrodes"
 COLUMN_RATES_HZ = (24_000.0, 40_000.0)  # around the 30 kHz of the detection model for columns
 SHARE_OF_RATE = 0.45  # upper edge of a band-pass, just below half the sampling rate
 LOWEST_RATE_HZ = 5_000.0  # spikes of a millisecond have nothing left at lower rates
@@ -73,23 +74,27 @@ def choose_for(wanted: Wanted, info: StreamInfo) -> Wanted:
 
 def _preset_of_rt_sort(wanted: Wanted, info: StreamInfo) -> Wanted:
     """Choose detection model and thresholds by how the electrodes lie."""
-    if wanted.config.sorter.sorter_name != "rt_sort" or wanted.gave("rt_sort_probe", "rt_sort_model_path"):
+    rate = info.sampling_frequency
+    of_rt_sort = wanted.config.sorter.sorter_name == "rt_sort"
+    if rate is None or not of_rt_sort or wanted.gave("rt_sort_probe", "rt_sort_model_path"):
         return wanted
-    low, high = COLUMN_RATES_HZ
-    column = info.geometry is not None and is_column(info.geometry) and low <= (info.sampling_frequency or 0) <= high
-    preset = (RT_SORT_NEUROPIXELS if column else RT_SORT_MEA).rt_sort
-    name = f"rt_sort_{preset.probe}"
-    lie = (
-        "columns of electrodes" if column else "electrodes in a plane" if is_known(info.geometry) else "places unknown"
-    )
-    text = f"preset {name} ({lie}, {(info.sampling_frequency or 0) / 1000:g} kHz)"
+    lie, (low, high) = _lie(info.geometry), COLUMN_RATES_HZ
+    preset = (RT_SORT_NEUROPIXELS if lie == IN_COLUMNS and low <= rate <= high else RT_SORT_MEA).rt_sort
+    text = f"preset rt_sort_{preset.probe} ({lie}, {rate / 1000:g} kHz)"
     params = {**(preset.params or {}), **(wanted.config.rt_sort.params or {})} or None
     return wanted.choose(Choice("rt_sort_probe", preset.probe, text), rt_sort_params=params)
 
 
-def is_known(geometry: Geometry | None) -> bool:
+def _lie(geometry: Geometry | None) -> str:
+    """Say how the electrodes lie."""
+    if geometry is None or not is_known(geometry):
+        return "electrodes whose places are unknown"
+    return IN_COLUMNS if is_column(geometry) else "electrodes in a plane"
+
+
+def is_known(geometry: Geometry) -> bool:
     """Whether the source says where the electrodes are."""
-    return geometry is not None and bool(np.isfinite(geometry.own_places).any())
+    return bool(np.isfinite(geometry.own_places).any())
 
 
 def is_column(geometry: Geometry) -> bool:

@@ -130,10 +130,7 @@ def _length(seen: Seen) -> Iterator[Fault]:
         if info.n_samples is not None and info.n_samples < MIN_FILTER_FRAMES:
             yield Fault("file", f"{info.file.name} has {info.n_samples} frames", f"at least {MIN_FILTER_FRAMES}")
     duration, recording = seen.duration_s, seen.config.recording
-    starts = [
-        recording.start_time_s or 0.0,
-        *([min(start for start, _ in recording.rec_chunks_s)] if recording.rec_chunks_s else []),
-    ]
+    starts = [recording.start_time_s or 0.0, min((start for start, _ in recording.rec_chunks_s or ()), default=0.0)]
     if duration and max(starts) >= duration:
         yield Fault(
             "config",
@@ -144,30 +141,23 @@ def _length(seen: Seen) -> Iterator[Fault]:
 
 
 def _channels(seen: Seen) -> Iterator[Fault]:
-    unwanted = seen.config.recording.bad_channels
-    info = seen.infos[0]
-    if isinstance(unwanted, list) and info.channel_ids:
-        unknown = [str(channel) for channel in unwanted if str(channel) not in info.channel_ids]
-        if unknown:
-            yield Fault(
-                "config",
-                f"bad_channels names {', '.join(unknown)}",
-                f"channels such as {', '.join(info.channel_ids[:5])}",
-                advice="correct the names",
-            )
-    if seen.config.recording.common_reference is not None and info.geometry is not None:
-        alone = [
-            name
-            for name, group in zip(info.geometry.group_names, info.geometry.channels_of_groups(), strict=True)
-            if len(group) == 1
-        ]
-        if alone:
-            yield Fault(
-                "config",
-                f"common_reference would leave nothing of {alone[0] or 'the only channel'}",
-                "several channels in a group",
-                {"common_reference": "none"},
-            )
+    unwanted, known = seen.config.recording.bad_channels, seen.infos[0].channel_ids
+    if not isinstance(unwanted, list) or not known:
+        return
+    unknown = [str(channel) for channel in unwanted if str(channel) not in known]
+    if unknown:
+        found, expected = f"bad_channels names {', '.join(unknown)}", f"channels such as {', '.join(known[:5])}"
+        yield Fault("config", found, expected, advice="correct the names")
+
+
+def _reference(seen: Seen) -> Iterator[Fault]:
+    geometry = seen.infos[0].geometry
+    if seen.config.recording.common_reference is None or geometry is None:
+        return
+    sizes = map(len, geometry.channels_of_groups())
+    for name in (name for name, size in zip(geometry.group_names, sizes, strict=True) if size == 1):
+        found = f"common_reference would leave nothing of {name or 'the only channel'}"
+        yield Fault("config", found, "several channels in a group", {"common_reference": "none"})
 
 
 def _alike(seen: Seen) -> Iterator[Fault]:
@@ -194,7 +184,7 @@ def _alike(seen: Seen) -> Iterator[Fault]:
             )
 
 
-CHECKS: tuple[Callable[[Seen], Iterator[Fault]], ...] = (_band, _microvolts, _length, _channels, _alike)
+CHECKS: tuple[Callable[[Seen], Iterator[Fault]], ...] = (_band, _microvolts, _length, _channels, _reference, _alike)
 
 
 def machine_faults(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
@@ -11,7 +12,7 @@ from spikelab.spike_sorting.run.choices import choose_for
 from spikelab.spike_sorting.run.faults import Fault, Seen, faults_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.recording import StreamInfo
@@ -51,44 +52,62 @@ def parts_of(path: Path, wanted: Wanted, streams: Sequence[str] = (), *, all_rec
         infos = inspect_file(path, config=wanted.config.recording)
     except UNREADABLE as error:
         return [Part(path, wanted, None, (Fault("file", str(error), error=error),))]
+    if unreadable := [info for info in infos if not info.readable and info.stream_id is None]:
+        return [_part(path, wanted, unreadable)]
     try:
-        chosen, left_out = _streams(path, infos, wanted, streams)
+        chosen, left_out = _streams(path, infos, wanted, tuple(streams) or _given_stream(wanted))
     except ValueError as error:
-        faults = [Fault("file", info.problem) for info in infos if not info.readable]
-        return [Part(path, wanted, None, (Fault("stream", str(error)), *faults))]
-    parts = [
-        part
-        for name in chosen
-        for part in _recordings(
-            path, wanted, [info for info in infos if name in (None, info.stream_id)], name, all_recordings
-        )
-    ]
+        return [Part(path, wanted, None, (Fault("stream", str(error)),))]
+    parts = [part for name in chosen for part in _recordings(path, wanted, infos, name, all_recordings=all_recordings)]
     return [replace(parts[0], left_out=left_out), *parts[1:]]
+
+
+def _given_stream(wanted: Wanted) -> tuple[str, ...]:
+    """Return the stream, or the series of an NWB file, that the settings name."""
+    recording = wanted.config.recording
+    return tuple(name for name in (recording.stream_id, recording.electrical_series_path) if name is not None)
 
 
 def _streams(
     path: Path, infos: Sequence[StreamInfo], wanted: Wanted, names: Sequence[str]
-) -> tuple[list[str | None], str]:
+) -> tuple[Sequence[str | None], str]:
     """Return the ids of the streams that are sorted, None for the only one, and what is left out; or ValueError."""
-    recording = wanted.config.recording
-    names = names or [name for name in (recording.stream_id, recording.electrical_series_path) if name is not None]
+    named = list(names) not in ([], [ALL])
     present = _present(infos)
+    if not present and named:
+        raise ValueError(f"{path} ({infos[0].format}) has no streams to choose from: leave the stream out")
     if not present:
-        if names and list(names) != [ALL]:
-            raise ValueError(f"{path} ({infos[0].format}) has no streams to choose from: leave the stream out")
         return [None], ""
-    if names and list(names) != [ALL]:
-        chosen = [chosen_stream(path, present, name).id for name in names]
-        if len(set(chosen)) < len(chosen):
-            raise ValueError(f"a stream is given twice: {', '.join(names)}")
-        return list(chosen), ""
-    electrodes = [stream for stream in present if stream.electrodes]
+    return (_named(path, present, names), "") if named else _all(path, present, infos, wanted)
+
+
+def _named(path: Path, present: Sequence[Stream], names: Sequence[str]) -> list[str]:
+    chosen = [chosen_stream(path, present, name).id for name in names]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"a stream is given twice: {', '.join(names)}")
+    return chosen
+
+
+def _all(
+    path: Path, present: Sequence[Stream], infos: Sequence[StreamInfo], wanted: Wanted
+) -> tuple[Sequence[str | None], str]:
+    """Take every stream that holds electrodes, and the recording that is given, but for slow ones beside others."""
+    electrodes = list(filter(attrgetter("electrodes"), present))
     if not electrodes:
         raise ValueError(f"{path} has no stream with electrodes; it has {listed(present)}: name one to sort it")
-    fast = _fast_enough(electrodes, 2 * recording.freq_max)
-    left_out = [stream for stream in electrodes if stream not in fast]
-    told = f"not sorted, as its sampling rate is too low for spikes: {listed(left_out)}" if left_out else ""
-    return (list[str | None]([stream.id for stream in fast]) if len(electrodes) > 1 else [None]), told
+    if len(electrodes) == 1:
+        return [None], ""
+    having = {info.stream_id for info in infos if info.rec_name == wanted.config.recording.rec_name}
+    asked = [stream for stream in electrodes if stream.id in having] or electrodes
+    slow = _slow_beside_others(asked, 2 * wanted.config.recording.freq_max)
+    told = f"not sorted, as its sampling rate is too low for spikes: {listed(slow)}" if slow else ""
+    return [stream.id for stream in asked if stream not in slow], told
+
+
+def _slow_beside_others(streams: Sequence[Stream], rate_hz: float) -> list[Stream]:
+    """Return streams, such as those of field potentials, that are slow; none where all are."""
+    slow = [stream for stream in streams if stream.is_below(rate_hz)]
+    return slow if len(slow) < len(streams) else []
 
 
 def _present(infos: Sequence[StreamInfo]) -> list[Stream]:
@@ -102,37 +121,49 @@ def _present(infos: Sequence[StreamInfo]) -> list[Stream]:
     return list(streams.values())
 
 
-def _fast_enough(streams: Sequence[Stream], rate_hz: float) -> list[Stream]:
-    """Leave out streams, such as those of field potentials, that are slow beside others; all where all are slow."""
-    return [stream for stream in streams if not stream.is_below(rate_hz)] or list(streams)
-
-
 def _recordings(
-    path: Path, wanted: Wanted, infos: list[StreamInfo], stream: str | None, all_recordings: bool
+    path: Path, wanted: Wanted, infos: Sequence[StreamInfo], stream: str | None, *, all_recordings: bool
 ) -> list[Part]:
-    """Plan the recordings of one stream."""
+    """Plan the recordings of one stream, in all files of a folder."""
+    own = _of_stream(infos, stream)
     if stream is not None:
         wanted = wanted.take(stream_id=stream)
-    electrodes = [info for info in infos if info.electrodes] or infos
-    names = list(dict.fromkeys(info.rec_name for info in electrodes if info.rec_name is not None))
+    if without := _files(infos) - _files(own):
+        fault = Fault("stream", f"{', '.join(sorted(without))} has no stream {stream!r}")
+        return [Part(path, wanted, None, (fault,))]
+    by_name: dict[str | None, list[StreamInfo]] = {}
+    for info in own:
+        by_name.setdefault(info.rec_name, []).append(info)
     given = wanted.config.recording.rec_name
-    if given is not None and names:
-        electrodes = [info for info in electrodes if info.rec_name == given]
-        if not electrodes:
-            found = f"{path.name} has no recording {given!r}{f' of {stream}' if stream is not None else ''}"
-            return [_faulty(path, wanted, found, names)]
-    elif len(names) > 1 and not all_recordings:
-        found = f"{path.name} has several recordings of one {'stream' if stream is None else 'well'}"
-        return [_faulty(path, wanted, found, names, choice=True)]
-    elif len(names) > 1:
-        return [
-            _part(path, wanted.take(rec_name=name), [info for info in electrodes if info.rec_name == name])
-            for name in names
-        ]
-    return [_part(path, wanted, electrodes)]
+    if given is not None and None not in by_name:
+        return [_one_of_several(path, wanted, by_name, given)]
+    if len(by_name) == 1:
+        return [_part(path, wanted, own)]
+    if all_recordings:
+        return [_part(path, wanted.take(rec_name=name), of_name) for name, of_name in by_name.items()]
+    return [_faulty(path, wanted, f"{path.name} has several recordings of one well", by_name, choice=True)]
 
 
-def _faulty(path: Path, wanted: Wanted, found: str, names: Sequence[str], *, choice: bool = False) -> Part:
+def _files(infos: Sequence[StreamInfo]) -> set[str]:
+    return {info.file.name for info in infos}
+
+
+def _of_stream(infos: Sequence[StreamInfo], stream: str | None) -> list[StreamInfo]:
+    """Return what was found of a stream in each file; without a name, of the one with electrodes."""
+    return [info for info in infos if (info.electrodes if stream is None else info.stream_id == stream)]
+
+
+def _one_of_several(path: Path, wanted: Wanted, by_name: Mapping[str | None, Sequence[StreamInfo]], name: str) -> Part:
+    if name in by_name:
+        return _part(path, wanted, by_name[name])
+    of = f" of {wanted.config.recording.stream_id}" if wanted.config.recording.stream_id else ""
+    return _faulty(path, wanted, f"{path.name} has no recording {name!r}{of}", by_name)
+
+
+def _faulty(
+    path: Path, wanted: Wanted, found: str, by_name: Mapping[str | None, object], *, choice: bool = False
+) -> Part:
+    names = [name for name in by_name if name is not None]
     fault = Fault(
         "config",
         found,

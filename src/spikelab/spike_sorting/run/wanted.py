@@ -13,7 +13,7 @@ from spikelab.spike_sorting.settings.toml import config_from_toml, settings_in_t
 from spikelab.spike_sorting.settings.validation import illegal_settings, with_legal_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -66,32 +66,43 @@ def wanted(
     one with faults has legal values in the place of illegal ones, so that the recordings can be looked into.
     `choose` chooses the sorter where nobody gave one.
     """
-    try:
-        config = SortingPipelineConfig() if source is None else config_from_toml(source)
-        given = set() if source is None else settings_in_toml(source)
-    except (TypeError, ValueError, OSError) as error:
-        return None, [Problem("config", str(error))]
     known = keywords(SortingPipelineConfig)
-    problems = [
-        Problem("config", f"Unknown parameter {name!r}{suggestion(name, known)}")
-        for name in changes
-        if name not in known
-    ]
     values = {name: value for name, value in changes.items() if name in known}
     if sorter is not None:
         values["sorter_name"] = sorter
+    unknown = [name for name in changes if name not in known]
+    problems = [Problem("config", f"Unknown parameter {name!r}{suggestion(name, known)}") for name in unknown]
     try:
+        config, given = _from_file(source)
         config = config.override(**values)
-    except TypeError as error:  # two names of one setting
+    except (TypeError, ValueError, OSError) as error:  # a file that is none, or two names of one setting
         return None, [*problems, Problem("config", str(error))]
-    official = {place: name for name, place in flat_names(SortingPipelineConfig).items()}
-    given |= {official[known[name]] for name in values}
+    given |= _official(values)
     problems += [Problem("config", text) for text in illegal_settings(config)]
     found = Wanted(with_legal_fields(config), frozenset(given))
-    if choose is not None:
-        found = choose(found)
+    return _with_sorter(found, problems, choose)
+
+
+def _official(names: Iterable[str]) -> set[str]:
+    """Return the flat names of settings, which may have been given by the names of their fields."""
+    known = keywords(SortingPipelineConfig)
+    flat = {place: name for name, place in flat_names(SortingPipelineConfig).items()}
+    return {flat[known[name]] for name in names}
+
+
+def _from_file(source: Path | None) -> tuple[SortingPipelineConfig, set[str]]:
+    return (SortingPipelineConfig(), set()) if source is None else (config_from_toml(source), settings_in_toml(source))
+
+
+def _with_sorter(
+    found: Wanted, problems: list[Problem], choose: Callable[[Wanted], Wanted] | None
+) -> tuple[Wanted, list[Problem]]:
+    """Choose the sorter where nobody gave one, and check its settings."""
+    if choose is None:
+        return found, [*problems, *_of_the_sorter(found.config)]
+    found = choose(found)
     of_sorter = list(_of_the_sorter(found.config))
-    if of_sorter and choose is not None:  # what else is wrong is found with another sorter
+    if of_sorter:  # what else is wrong is found with another sorter
         found = choose(Wanted(found.config.override(sorter_params=None), found.given - {"sorter_name"}))
     return found, [*problems, *of_sorter]
 

@@ -175,7 +175,7 @@ class RTSortConfig:
     probe: str = option("mea", "Bundled detection model.", one_of("mea", "neuropixels"), flat="rt_sort_probe")
     device: str = option(
         "cuda",
-        "Where the detection runs; on the CPU, with a warning, where PyTorch or the GPU is missing.",
+        "Where the detection runs; on the CPU, which the log says, where PyTorch or the GPU is missing.",
         DEVICE,
         flat="rt_sort_device",
     )

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import peaks_of, traces_of
+from spikelab.spike_sorting.rt_sort import traces as reading
 from spikelab.spike_sorting.rt_sort.learning import clustering
 from spikelab.spike_sorting.rt_sort.learning.clustering import (
     choose_events,
@@ -31,7 +32,7 @@ def white_noise(*sigma: float) -> Noise:
 @pytest.fixture
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
     """Traces are read 25 frames at a time."""
-    monkeypatch.setattr(clustering, "frames_at_a_time", lambda n_channels: 25)
+    monkeypatch.setattr(reading, "frames_at_a_time", lambda n_channels: 25)
     return 25
 
 

@@ -197,36 +197,38 @@ def refined(
             return np.append(merged, len(units.means) - 1)
         return merged
 
-    def described(means: np.ndarray, counts: np.ndarray, scales: list[Any], frames: list[Any], peaks: Any) -> Found:
+    def described(clean: list[Any], counts: np.ndarray, trains: list[Any], peaks: Any, *_: Any) -> Found:
         assert len(peaks) == 1
-        rounds.append([(int(scale[0]), int(frame[0])) for scale, frame in zip(scales, frames, strict=True)])
-        return Found(means.max(axis=(1, 2)).tolist())
+        assert counts.tolist() == [count for count, _ in clean]
+        rounds.append([(int(scale[0]), int(frame[0])) for frame, scale in trains])
+        return Found([mean.max() for _, mean in clean])
 
     def more(bank: Any, spikes: Any, parts: Any, peaks: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:
         assert parts is made.parts
         new = left.pop(0) if left else []
         return None, None, groups(new), np.ones(len(new))
 
-    def bank_of(means: np.ndarray, counts: np.ndarray, *_: Any) -> SimpleNamespace:
-        norms = np.array([mean.max() ** 2 for mean in means])
-        return SimpleNamespace(limits=SimpleNamespace(norms=norms), means=means, counts=counts)
+    def bank_of(clean: list[Any], *_: Any) -> SimpleNamespace:
+        return SimpleNamespace(means=np.array([mean for _, mean in clean]), counts=np.array([n for n, _ in clean]))
 
     def groups(values: list[float]) -> np.ndarray:
         return np.array(values, dtype=float)[:, None, None] * np.ones((1, 3, 4))
 
     monkeypatch.setattr(made, "_units", learnt)
-    monkeypatch.setattr(made, "_describe", described)
+    monkeypatch.setattr(detect, "describe", described)
     monkeypatch.setattr(made, "_missing", more)
     monkeypatch.setattr(made, "_movement", lambda found, means, counts, versions: versions.n_templates)
     monkeypatch.setattr(
-        detect, "find_paths", lambda units, left, *_: Versions.of([(np.zeros(1), np.ones(1))] * len(left))
+        detect, "find_paths", lambda units, left, *_: Versions.of([(units.counts[u], units.means[u]) for u in left])
     )
+    monkeypatch.setattr(detect, "denoise", lambda mean, count, _: (count, mean))
+    monkeypatch.setattr(detect, "energies_of", lambda clean, _: np.array([mean.max() ** 2 for _, mean in clean]))
     monkeypatch.setattr(detect, "match", lambda *args: "spikes")
     monkeypatch.setattr(detect, "join_following", lambda units, left: left)
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
     monkeypatch.setattr(detect, "divide", divide)
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
-    monkeypatch.setattr(detect, "build_bank", bank_of)
+    monkeypatch.setattr(detect, "bank_from_waveforms", bank_of)
     counts = np.arange(1.0, len(values) + 1)
     found, n_paths = made.refine(groups(values), counts, peaks_of([(500, 0, 3, -9)]))
     assert n_paths == found.n_sequences

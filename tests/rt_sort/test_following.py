@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.learning.following import around, follow, join_following, meet, takes_over
+from spikelab.spike_sorting.rt_sort.learning.following import around, follow, join_following, takes_over
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
@@ -119,5 +119,6 @@ def test_examples_around_a_time_are_averaged_on_their_channels() -> None:
 
 
 def test_units_are_compared_where_they_share_channels() -> None:
-    some = SimpleNamespace(channels=np.array([[0, 1, 2, 3], [3, 2, 5, 1], [3, 2, 5, -1], [7, 8, -1, -1]]), noise=NOISE)
-    assert [meet(some, 0, k) for k in (1, 2, 3)] == [True, False, False]  # type: ignore[arg-type]
+    some = units_of(*[(0, 1, 2, 9)] * 4)
+    some.channels = list(np.array([[0, 1, 2, 3], [3, 2, 5, 1], [3, 2, 5, -1], [7, 6, -1, -1]]))
+    assert [some.meet(0, k) for k in (1, 2, 3)] == [True, False, False]

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from small import peaks_of, traces_of
-from spikelab.spike_sorting.rt_sort.learning import clustering, waveforms
+from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows
+from spikelab.spike_sorting.rt_sort import traces as reading
+from spikelab.spike_sorting.rt_sort.learning import waveforms
 from spikelab.spike_sorting.rt_sort.learning.parts import Part
 from spikelab.spike_sorting.rt_sort.learning.waveforms import (
     learn,
     match,
     mean_events,
 )
-from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows, subtract_spikes
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
 from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, bank_from_waveforms
 from spikelab.spike_sorting.rt_sort.parameters import resolve
@@ -83,7 +85,7 @@ SPIKES = [
 
 
 def test_means_of_events_are_those_of_their_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "frames_at_a_time", lambda n_channels: 20)
+    monkeypatch.setattr(reading, "frames_at_a_time", lambda n_channels: 20)
     values = np.random.default_rng(0).normal(size=(100, N_CHANNELS)).astype(np.float32)
     frames, labels = [5, 19, 20, 50, 93], np.array([1, 0, 1, -1, 1])
     means, counts = mean_events(traces_of(values, RATE), peaks_of([(frame, 0) for frame in frames]), labels)
@@ -223,7 +225,7 @@ def test_parts_are_read_in_chunks_with_a_window_around_them(
 def test_windows_are_gathered_by_channel() -> None:
     values = np.arange(40, dtype=np.float32).reshape(20, 2)
     windows = np.zeros((2, 3, 4), dtype=np.float32)
-    gather_windows(values, np.array([3, 10]), np.array([[1, -1, 0], [0, 1, -1]]), 2, windows)
+    gather_windows(values, np.array([3, 10]), np.array([[1, -1, 0], [0, 1, -1]]), 2, np.float32(1), windows)
     expected = [[values[1:5, 1], [0] * 4, values[1:5, 0]], [values[8:12, 0], values[8:12, 1], [0] * 4]]
     np.testing.assert_array_equal(windows, expected)
 

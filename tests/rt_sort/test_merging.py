@@ -16,6 +16,7 @@ from spikelab.spike_sorting.rt_sort.learning.merging import (
     Evidence,
     Pair,
     Units,
+    Mean,
     compare_means,
     deviation,
     is_explained,
@@ -60,7 +61,7 @@ def mean_of(*sizes: float, later: float = 0, width: float = 1.2) -> np.ndarray:
 
 def compared(first: np.ndarray, second: np.ndarray, noise: Noise | None = None, n: float = MANY) -> Pair:
     noise = noise or white(first.shape[1])
-    return compare_means(first, second, n, n, noise, WHOLE, ORIGIN, MAX_LAG)
+    return compare_means(Mean.of(first, n), Mean.of(second, n), noise, WHOLE, ORIGIN, MAX_LAG)
 
 
 class TestPairChannels:
@@ -72,7 +73,7 @@ class TestPairChannels:
         second[1, [2, 7]] = -50
         sigma = np.ones(n, np.float32)
         sigma[[1, 4, 9]] = 100  # three that are small for their noise
-        assert pair_channels(first, second, sigma).tolist() == [0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14]
+        assert pair_channels(Mean.of(first, 1), Mean.of(second, 1), sigma).tolist() == [0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14]
 
 
 class TestCompareMeans:
@@ -93,16 +94,16 @@ class TestCompareMeans:
     def test_noise_of_the_means_is_taken_out_of_the_distance(self) -> None:
         first, second = mean_of(20, 10), mean_of(20, 10)
         second[5, 0] += 6
-        pair = compare_means(first, second, 2.0, 7.0, white(2), WHOLE, ORIGIN, MAX_LAG)
+        pair = compare_means(Mean.of(first, 2.0), Mean.of(second, 7.0), white(2), WHOLE, ORIGIN, MAX_LAG)
         # 7 frames of 2 channels: 14 / 2 + 14 / 7
         assert pair.distance == pytest.approx(np.sqrt(36 / (1 + RIDGE) - 9), rel=1e-4)
-        assert compare_means(first, second, 0.5, 0.5, white(2), WHOLE, ORIGIN, MAX_LAG).distance == 0
+        assert compared(first, second, n=0.5).distance == 0
 
     def test_the_cosine_is_that_of_the_means_without_their_noise(self) -> None:
         first, second = np.zeros((N_FRAMES, 2), np.float32), np.zeros((N_FRAMES, 2), np.float32)
         first[5, 0], second[5, 0], second[5, 1] = 10, 6, 8
         assert compared(first, second).cosine == pytest.approx(0.6, abs=1e-4)
-        pair = compare_means(first, second, 1.0, 2.0, white(2), WHOLE, ORIGIN, 0)
+        pair = compare_means(Mean.of(first, 1.0), Mean.of(second, 2.0), white(2), WHOLE, ORIGIN, 0)
         a, b = 100 / (1 + RIDGE) - 14, 100 / (1 + RIDGE) - 7
         assert pair.cosine == pytest.approx(60 / (1 + RIDGE) / np.sqrt(a * b), rel=1e-4)
 
@@ -140,9 +141,8 @@ class TestCompareMeans:
         first, second = mean_of(20, 10), mean_of(20, 10)
         second[4] += 50
         components = np.delete(WHOLE, 2, axis=0)  # all but frame 4
-        assert compare_means(first, second, MANY, MANY, white(2), components, ORIGIN, 0).distance == pytest.approx(
-            0, abs=1e-3
-        )
+        pair = compare_means(Mean.of(first, MANY), Mean.of(second, MANY), white(2), components, ORIGIN, 0)
+        assert pair.distance == pytest.approx(0, abs=1e-3)
 
 
 class TestJoinMeans:

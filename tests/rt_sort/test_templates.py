@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.linalg import toeplitz
 
+from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows
 from spikelab.spike_sorting.rt_sort.matching._template_kernels import (
     add_events,
     filter_outputs,
-    gather_windows,
     subtract_spikes,
 )
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
@@ -374,6 +374,6 @@ class TestKernels:
     def test_windows_are_gathered_channel_by_channel(self) -> None:
         traces = np.arange(60, dtype=np.float32).reshape(20, 3)
         windows = np.zeros((2, 2, 4), np.float32)
-        gather_windows(traces, np.array([1, 17]), np.array([[2, 0], [1, -1]]), 1, windows)
+        gather_windows(traces, np.array([1, 17]), np.array([[2, 0], [1, -1]]), 1, np.float32(1), windows)
         assert windows[0].tolist() == [[2, 5, 8, 11], [0, 3, 6, 9]]
         assert windows[1].tolist() == [[49, 52, 55, 58], [0, 0, 0, 0]]

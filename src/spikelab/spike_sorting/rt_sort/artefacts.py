@@ -18,7 +18,7 @@ from scipy.special import ndtri
 
 from spikelab.spike_sorting.rt_sort.detection.noise import N_PAST, block_frames
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE
-from spikelab.spike_sorting.rt_sort.traces import in_artefact
+from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time, in_artefact
 from spikelab.spike_sorting.rt_sort.whitening import SMALLEST_SIGMA_UV
 from spikelab.spikedata._windows import MAD_TO_STD
 from spikelab.system.compiling import compiled
@@ -52,7 +52,6 @@ MOST_LEAD_MS = 6.0  # a stream has to report its spikes by then
 EVERY = 25  # frames that the level of the noise is followed on
 MOST_SILENT = 0.2  # share of the recording above which a warning is logged
 PAST_MS = 50.0  # longer than a stream takes to decide a spike
-READ_VALUES = 2**22  # of the channels that are looked at, at a time
 
 
 class Levels(NamedTuple):
@@ -198,7 +197,7 @@ def lead_frames(levels: Levels, sampling_frequency: float) -> int:
 def find_artefacts(traces: Traces, levels: Levels) -> IntArray:
     """Find the periods of artefact of a recording, rows of first frame and end, ascending."""
     watcher = ArtefactWatch(levels, traces.sampling_frequency)
-    step = max(1, READ_VALUES // len(levels.channels))
+    step = frames_at_a_time(traces.n_channels)
     found: list[IntArray] = []
     for begin, stop in traces.pieces():
         watcher.reset()

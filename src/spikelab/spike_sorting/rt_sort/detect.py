@@ -48,7 +48,12 @@ from spikelab.spike_sorting.rt_sort.learning.paths import find_paths
 from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events
 from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank, Versions
-from spikelab.spike_sorting.rt_sort.matching.templates import build_bank, denoise, window_frames
+from spikelab.spike_sorting.rt_sort.matching.templates import (
+    bank_from_waveforms,
+    denoise,
+    energies_of,
+    window_frames,
+)
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
 from spikelab.spike_sorting.rt_sort.movement import Movement
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
+    from spikelab.spike_sorting.rt_sort.sequences import Waveform
 
     Peaks = NDArray[np.void]
     Spikes = NDArray[np.void]
@@ -283,9 +289,9 @@ class Learner:
 
     def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> tuple[Sequences, Movement]:
         """Match, learn and merge until the groups are neurons and matching leaves no other; return their paths too."""
-        versions = Versions.of([])
+        versions = Versions.of(self._clean(means, counts))
         for number in range(1, MOST_ROUNDS + 1):
-            bank = self._bank(means, counts, versions)
+            bank = self._bank(versions)
             release()
             with self._step("matching spikes to neurons", number):
                 spikes = self._matched(bank)
@@ -299,14 +305,14 @@ class Learner:
                 break
             with self._step("looking for neurons that were missed", number):
                 if number == N_ROUNDS and self.is_sample:
-                    more, n_more = self._overlooked(self._bank(means, counts, versions), peaks)
+                    more, n_more = self._overlooked(self._bank(versions), peaks)
                 else:
                     *_, more, n_more = self._missing(bank, spikes, self.parts, peaks)
             if number >= N_ROUNDS and not len(n_more) and len(left) == len(merged):
                 break
             logger.info("RT-Sort, round %d: %d more possible neurons in what was left", number, len(n_more))
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
-            versions = versions.plus([denoise(mean, n, self.noise) for mean, n in zip(more, n_more, strict=True)])
+            versions = versions.plus(self._clean(more, n_more))
         return sequences, self._movement(sequences, means, counts, versions)
 
     def _divided(self, units: Units, merged: IntArray) -> IntArray:
@@ -322,19 +328,23 @@ class Learner:
         with Progress("RT-Sort: matching spikes to neurons", seconds, "s", watch=self.progress.watch) as progress:
             return match(self.traces, bank, self.parts, self.n_jobs, done=progress.update)
 
-    def _bank(self, means: FloatArray, counts: NDArray[np.float64], versions: Versions) -> TemplateBank | MovingBank:
+    def _bank(self, versions: Versions) -> TemplateBank | MovingBank:
         fs = self.traces.sampling_frequency
         if len(versions.changes):
             return MovingBank(versions, self.noise, fs, self.parameters)
-        return build_bank(means, counts, self.noise, fs, self.parameters)
+        return bank_from_waveforms(list(versions.waveforms), self.noise, fs, self.parameters)
+
+    def _clean(self, means: FloatArray, counts: NDArray[np.float64]) -> list[Waveform]:
+        return [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
 
     def _movement(
         self, sequences: Sequences, means: FloatArray, counts: NDArray[np.float64], versions: Versions
     ) -> Movement:
         """Put the paths on the clock of the sequences."""
-        lags = [self._lag(mean, count) for mean, count in zip(means, counts, strict=True)]
+        moving = np.flatnonzero(versions.n_each > 1).tolist()
+        lags = {u: self._lag(means[u], counts[u]) for u in moving}
         waveforms = tuple(
-            (channels, shift(waveform, lags[u]))
+            (channels, shift(waveform, lags.get(u, 0)))
             for u, (channels, waveform) in zip(versions.templates.tolist(), versions.waveforms, strict=True)
         )
         movement = Movement.of(versions._replace(waveforms=waveforms), self.traces)
@@ -355,17 +365,20 @@ class Learner:
         """Leave out of the units in `left` those that are too weak or noise; describe the others and their paths."""
         means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
         counts = np.array([units.counts[u] for u in left])
-        bank = build_bank(means, counts, self.noise, self.traces.sampling_frequency, self.parameters)
+        clean = self._clean(means, counts)
         surely = np.array(
             [significance(units.examples[u], units.channels[u], self.noise, self.parameters) for u in left],
             dtype=np.float32,
         )
-        strong = (bank.limits.norms >= self.parameters.min_discriminability**2) & (surely >= LEAST_SIGNIFICANCE)
+        energies = energies_of(clean, self.noise)
+        strong = (energies >= self.parameters.min_discriminability**2) & (surely >= LEAST_SIGNIFICANCE)
         n_merged = len(left)
         means, counts, left = means[strong], counts[strong], left[strong]
-        sequences = self._describe(
-            means, counts, [units.scales[u] for u in left], [units.frames[u] for u in left], peaks
-        )
+        trains = [(units.frames[u], units.scales[u]) for u in left]
+        sequences = describe(
+            [clean[k] for k in np.flatnonzero(strong)], counts.astype(np.int64), trains, peaks, self.noise.sigma,
+            self.before, self.reach, self.parameters,
+        )  # fmt: skip
         sequences = replace(sequences, significance=surely[strong])
         seen = sequences.seen_by_network(self.traces.locations, self.parameters)
         logger.debug(
@@ -376,16 +389,6 @@ class Learner:
             raise self._nothing("no group of events stands out from the noise")
         versions = find_paths(units, left[seen], self.traces.n_frames, self.parameters)
         return means[seen], counts[seen], sequences.subset(seen), versions
-
-    def _describe(
-        self, means: FloatArray, counts: NDArray[np.float64], scales: list[FloatArray], frames: list[IntArray],
-        peaks: Peaks,
-    ) -> Sequences:  # fmt: skip
-        clean = [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
-        trains = list(zip(frames, scales, strict=True))
-        return describe(
-            clean, counts.astype(np.int64), trains, peaks, self.noise.sigma, self.before, self.reach, self.parameters
-        )
 
     def _units(self, bank: TemplateBank | MovingBank, spikes: Spikes, peaks: Peaks) -> Units:
         learnt = learn(self.traces, bank, spikes, self.parts, self.seed)

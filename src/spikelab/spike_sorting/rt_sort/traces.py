@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeInterfaceTraces
 from spikelab.spike_sorting.data.traces import read_raw, scale_uv
+from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows, take_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
-READ_VALUES = 2**22  # of traces in memory at a time: 16 MB
+GAP_VALUES = 2**15  # of traces between two windows: more take longer to read than a further call
+READ_VALUES = 2**20  # of traces in memory at a time: 4 MB, which stay in the cache
 
 
 def frames_at_a_time(n_channels: int, values: int = READ_VALUES) -> int:
@@ -35,6 +37,18 @@ def in_artefact(frames: IntArray, periods: IntArray, lead: int) -> NDArray[np.bo
     starts = np.append(periods[:, 0], np.iinfo(np.int64).max)
     found: NDArray[np.bool_] = starts[np.searchsorted(periods[:, 1], frames, side="right")] <= frames + lead
     return found
+
+
+def clusters_of(frames: IntArray, before: int, after: int, n_channels: int) -> Iterator[tuple[slice, int, int]]:
+    """Group ascending frames whose windows are read together: yield slices of them, and first frame and end to read.
+
+    What lies far from all of them is not read.
+    """
+    gap, step = GAP_VALUES // n_channels, frames_at_a_time(n_channels)
+    far = (np.diff(frames) > before + after + gap) | (np.diff(frames // step) > 0)
+    for low, high in itertools.pairwise([0, *(np.flatnonzero(far) + 1).tolist(), len(frames)]):
+        if low < high:
+            yield slice(low, high), max(0, int(frames[low]) - before), int(frames[high - 1]) + after + 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,8 @@ class Traces:
     silence_lead: int = 0
     _read_counts: Callable[[int, int], NDArray[Any]] | None = None  # without copying what is not used
     _scale: float = 1.0
+    _of_counts: bool = False
+    _windows: Callable[[IntArray, IntArray, int, int], FloatArray] | None = None  # where they are not those of `_read`
 
     @classmethod
     def of(cls, recording: Any, window_ms: tuple[float, float] | None = None) -> Traces:
@@ -87,7 +103,9 @@ class Traces:
         start, end = _window(window_ms, source.n_samples, source.sampling_frequency)
         breaks = tuple(epoch.start_frame for epoch in source.epochs)
         traces = cls(start, end, len(ids), source.sampling_frequency, locations, ids, source.read_uv, breaks)
-        return replace(traces, _read_counts=partial(read_raw, source), _scale=scale_uv(source))
+        scale = scale_uv(source)
+        of_counts = isinstance(source, BinaryRecording) and math.isfinite(scale)
+        return replace(traces, _read_counts=partial(read_raw, source), _scale=scale, _of_counts=of_counts)
 
     @property
     def n_frames(self) -> int:
@@ -104,9 +122,7 @@ class Traces:
         traces = np.ascontiguousarray(self._read(self.start + start, self.start + end))
         if not traces.flags.owndata or not traces.flags.writeable:
             traces = traces.copy()  # what is read is the reader's: spikes are subtracted in it
-        with np.errstate(all="ignore"):
-            suspicious = not math.isfinite(traces.sum())
-        if suspicious and not np.isfinite(traces).all():
+        if not self._is_finite(traces):
             frames, channels = np.nonzero(~np.isfinite(traces))
             raise ValueError(
                 f"The recording holds values that are not finite: the first at frame {self.start + start + frames[0]} "
@@ -115,6 +131,30 @@ class Traces:
         for first, last in self._silence_in(start, end):
             traces[max(0, first) : last] = 0
         return traces
+
+    def _is_finite(self, traces: FloatArray) -> bool:
+        if self._of_counts:
+            return True
+        with np.errstate(all="ignore"):
+            return math.isfinite(traces.sum()) or bool(np.isfinite(traces).all())
+
+    def windows(self, frames: IntArray, channels: IntArray, before: int, after: int) -> FloatArray:
+        """Read windows around ascending `frames`, on some channels each: shape (windows, channels, frames).
+
+        `channels`, shape (windows, channels), are padded with -1, where windows are zero. No window may leave the part.
+        Microvolts are made of what is wanted only; values are not checked.
+        """
+        if self._windows is not None:
+            return self._windows(frames, channels, before, after)
+        windows = np.zeros((*channels.shape, before + after + 1), dtype=np.float32)
+        for rows, start, end in clusters_of(frames, before, after, self.n_channels):
+            scale = np.float32(1)
+            if self._read_counts is None or len(self._silence_in(start, end)):
+                chunk: NDArray[Any] = self.read(start, end)
+            else:
+                chunk, scale = self._read_counts(self.start + start, self.start + end), np.float32(self._scale)
+            gather_windows(chunk, frames[rows] - start, channels[rows], before, scale, windows[rows])
+        return windows
 
     def _silence_in(self, start: int, end: int) -> IntArray:
         """List the silent periods that reach into frames [start, end) of the part, in frames from `start`."""
@@ -128,9 +168,8 @@ class Traces:
         if self._read_counts is None:
             return self._read(start, end)[:, channels]
         counts = self._read_counts(start, end)
-        some: FloatArray = (counts if len(channels) == self.n_channels else counts[:, channels]) * np.float32(
-            self._scale
-        )
+        some = np.empty((len(counts), len(channels)), dtype=np.float32)
+        take_channels(counts, channels, np.float32(self._scale), some)
         return some
 
     def silent_in(self, periods: IntArray, lead: int) -> Traces:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -32,6 +32,14 @@ N_AUTOCORRELATED = 64  # channels that it is measured on
 SMALLEST_GAIN = 0.1
 
 
+class Spectrum(NamedTuple):
+    """A covariance, (channels, channels), with its eigenvalues and eigenvectors."""
+
+    covariance: NDArray[np.float64]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Noise:
     """Gaussian noise, correlated between channels and in time.
@@ -48,7 +56,8 @@ class Noise:
     sigma: FloatArray
     correlation: FloatArray
     autocorrelation: FloatArray
-    _matrices: dict[tuple[int, ...], FloatArray] = field(default_factory=dict, repr=False, compare=False)
+    _matrices: dict[bytes, FloatArray] = field(default_factory=dict, repr=False, compare=False)
+    _latest: dict[bytes, Spectrum] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_channels(self) -> int:
@@ -63,17 +72,27 @@ class Noise:
         # Whitening matrices are left out: what is saved does not depend on what was sorted before.
         return Noise, (self.sigma, self.correlation, self.autocorrelation)
 
-    def covariance(self, channels: IntArray) -> NDArray[np.float64]:
-        """Compute the correlation of some channels with a ridge, below which no eigenvalue is, (channels, channels).
+    def spectrum(self, channels: IntArray) -> Spectrum:
+        """Compute the correlation of some channels with a ridge, below which no eigenvalue is; the latest is kept.
 
         Correlations that are measured pair by pair, or fade with distance, need not be positive definite.
         """
-        matrix = self.correlation[np.ix_(channels, channels)].astype(np.float64) + RIDGE * np.eye(len(channels))
-        values, vectors = np.linalg.eigh(matrix)
-        if values[0] >= RIDGE:
-            return matrix
-        positive: NDArray[np.float64] = (vectors * np.maximum(values, RIDGE)) @ vectors.T
-        return positive
+        key = np.asarray(channels, dtype=np.int64).tobytes()
+        known = self._latest.get(key)
+        if known is None:
+            matrix = self.correlation[np.ix_(channels, channels)].astype(np.float64) + RIDGE * np.eye(len(channels))
+            values, vectors = np.linalg.eigh(matrix)
+            if values[0] < RIDGE:
+                values = np.maximum(values, RIDGE)
+                matrix = (vectors * values) @ vectors.T
+            known = Spectrum(matrix, values, vectors)
+            self._latest.clear()
+            self._latest[key] = known
+        return known
+
+    def covariance(self, channels: IntArray) -> NDArray[np.float64]:
+        """Compute the correlation of some channels as :meth:`spectrum` does, (channels, channels)."""
+        return self.spectrum(channels).covariance
 
     def gain(self, whitened: FloatArray) -> float:
         """Variance of a filter's output relative to that in noise that is white in time.
@@ -99,13 +118,14 @@ class Noise:
 
     def whitening(self, channels: IntArray) -> FloatArray:
         """Whitening matrix W (ZCA): W @ (traces / sigma) has unit, uncorrelated noise; cached."""
-        key = tuple(int(channel) for channel in channels)
-        if key not in self._matrices:
-            values, vectors = np.linalg.eigh(self.covariance(channels))
-            matrix = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
-            check_numbers(f"the whitening of channels {list(key)}", matrix)
-            self._matrices[key] = matrix
-        return self._matrices[key]
+        key = np.asarray(channels, dtype=np.int64).tobytes()
+        known = self._matrices.get(key)
+        if known is None:
+            _, values, vectors = self.spectrum(channels)
+            known = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
+            check_numbers(f"the whitening of channels {channels.tolist()}", known)
+            self._matrices[key] = known
+        return known
 
 
 def check_numbers(what: str, values: NDArray[Any], least: float = -np.inf) -> None:

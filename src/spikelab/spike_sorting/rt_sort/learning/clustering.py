@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +9,7 @@ import numpy as np
 from spikelab.spike_sorting.rt_sort.learning.events import neighbours
 from spikelab.spike_sorting.rt_sort.learning.parts import rank_within
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
-from spikelab.spike_sorting.rt_sort.matching._template_kernels import gather_windows
-from spikelab.spike_sorting.rt_sort.traces import frames_at_a_time
+from spikelab.spike_sorting.rt_sort.traces import clusters_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +27,7 @@ N_COMPONENTS = 5  # temporal components that describe every waveform
 N_FOR_COMPONENTS = 3000
 N_DIMENSIONS = 10
 MIN_GROUP = 6  # fewer points have no modes, see `_unimodal.FEWEST`
-GAP = 500  # frames without events that take longer to read than a further call
+WINDOW_VALUES = 2**20  # of windows in memory at a time
 MARGIN = 2  # frames around a window that is resampled
 
 
@@ -64,10 +62,7 @@ def temporal_components(traces: Traces, events: Peaks, noise: Noise, seed: int) 
 
 def windows_of(traces: Traces, events: Peaks, channels: IntArray, before: int, after: int) -> FloatArray:
     """Read the windows of events on given channels, shape (events, channels, frames), in microvolts."""
-    windows = np.zeros((len(events), channels.shape[1], before + after + 1), dtype=np.float32)
-    for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
-        gather_windows(chunk, frames, channels[rows], before, windows[rows])
-    return windows
+    return traces.windows(events["frame"], channels, before, after)
 
 
 def events_by_chunk(traces: Traces, frames: IntArray, before: int, after: int):  # type: ignore[no-untyped-def]
@@ -75,12 +70,8 @@ def events_by_chunk(traces: Traces, frames: IntArray, before: int, after: int): 
 
     What lies far from all of them is not read. No window may leave the recording.
     """
-    far = (np.diff(frames) > before + after + GAP) | (np.diff(frames // frames_at_a_time(traces.n_channels)) > 0)
-    for low, high in itertools.pairwise([0, *(np.flatnonzero(far) + 1), len(frames)]):
-        if low < high:
-            start = max(0, int(frames[low]) - before)
-            chunk = traces.read(start, min(traces.n_frames, int(frames[high - 1]) + after + 1))
-            yield slice(low, high), chunk, frames[low:high] - start
+    for rows, start, end in clusters_of(frames, before, after, traces.n_channels):
+        yield rows, traces.read(start, end), frames[rows] - start
 
 
 def event_features(traces: Traces, events: Peaks, noise: Noise, components: FloatArray) -> tuple[FloatArray, IntArray]:
@@ -90,18 +81,21 @@ def event_features(traces: Traces, events: Peaks, noise: Noise, components: Floa
     """
     before, after = feature_window(traces.sampling_frequency)
     near = neighbours(traces.locations, FEATURE_RADIUS_UM)
+    roots = events["channel"]
     features = np.zeros((len(events), near.shape[1], len(components)), dtype=np.float32)
-    for rows, chunk, frames in events_by_chunk(traces, events["frame"], before + MARGIN, after + MARGIN):
-        roots = events["channel"][rows]
-        windows = np.zeros((len(roots), near.shape[1], before + after + 1 + 2 * MARGIN), dtype=np.float32)
-        gather_windows(chunk, frames, near[roots], before + MARGIN, windows)
-        projected = resample(windows, events["shift"][rows]) @ components.T
-        for root in np.unique(roots):
-            of_root = np.flatnonzero(roots == root)
-            channels = near[root][near[root] >= 0]
-            mixing = noise.whitening(channels) / noise.sigma[channels]
-            seen = projected[of_root][:, : len(channels)]
-            features[rows.start + of_root, : len(channels)] = np.einsum("dc,nck->ndk", mixing, seen)
+    length = before + after + 1 + 2 * MARGIN
+    at_a_time = max(1, WINDOW_VALUES // (near.shape[1] * length))
+    for first in range(0, len(events), at_a_time):
+        some = slice(first, first + at_a_time)
+        windows = windows_of(traces, events[some], near[roots[some]], before + MARGIN, after + MARGIN)
+        features[some] = resample(windows, events["shift"][some]) @ components.T
+    order = np.argsort(roots, kind="stable")
+    for of_root in np.split(order, np.flatnonzero(np.diff(roots[order])) + 1) if len(order) else []:
+        channels = near[roots[of_root[0]]]
+        channels = channels[channels >= 0]
+        mixing = noise.whitening(channels) / noise.sigma[channels]
+        seen = features[of_root, : len(channels)]
+        features[of_root, : len(channels)] = np.einsum("dc,nck->ndk", mixing, seen)
     return features, near
 
 

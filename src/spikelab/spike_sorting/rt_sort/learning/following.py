@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.learning.merging import Evidence, compare_means
+from spikelab.spike_sorting.rt_sort.learning.merging import Evidence, Mean, compare_means
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,8 @@ def follow(units: Units, i: int, j: int) -> Evidence:
     (one, n_one), (other, n_other) = (around(units, k, frame) for k in (i, j))
     if min(n_one, n_other) < LEAST_AROUND:
         return Evidence(-np.inf, 0)
-    pair = compare_means(one, other, n_one, n_other, units.noise, units.components, units.origin, units.max_lag)
+    means = Mean.of(one, n_one), Mean.of(other, n_other)
+    pair = compare_means(*means, units.noise, units.components, units.origin, units.max_lag)
     return Evidence(pair.cosine - ENDS_ALIKE, pair.lag)
 
 
@@ -75,11 +76,5 @@ def join_following(units: Units, left: IntArray) -> IntArray:
 
 def _followers(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:
     """Weigh the pairs that can be compared; return the evidence of those of which one follows the other."""
-    weighed = {pair: follow(units, *pair) for pair in pairs if meet(units, *pair)}
+    weighed = {pair: follow(units, *pair) for pair in pairs if units.meet(*pair)}
     return {pair: evidence for pair, evidence in weighed.items() if evidence.score > 0}
-
-
-def meet(units: Units, i: int, j: int) -> bool:
-    """Test whether two units share enough channels to be compared."""
-    common = np.intersect1d(units.channels[i], units.channels[j])
-    return bool(np.sum(common >= 0) >= min(3, units.noise.n_channels))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare, step_between
 from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, refractoriness
@@ -52,27 +54,39 @@ class Pair(NamedTuple):
     cosine: float
 
 
-def pair_channels(first: FloatArray, second: FloatArray, sigma: FloatArray) -> IntArray:
-    """Choose the largest channels of two means (frames, channels), ascending."""
-    size = np.maximum(np.abs(first).max(axis=0), np.abs(second).max(axis=0)) / sigma
+class Mean(NamedTuple):
+    """Mean waveform (frames, channels) of so many spikes, in microvolts, and its largest value on each channel."""
+
+    waveform: FloatArray
+    count: float
+    sizes: FloatArray
+
+    @classmethod
+    def of(cls, waveform: FloatArray, count: float) -> Mean:
+        """Find the sizes."""
+        return cls(waveform, count, np.maximum(waveform.max(axis=0), -waveform.min(axis=0)))
+
+
+def pair_channels(first: Mean, second: Mean, sigma: FloatArray) -> IntArray:
+    """Choose the largest channels of two means, ascending."""
+    size = np.maximum(first.sizes, second.sizes) / sigma
     return np.sort(np.argsort(-size, kind="stable")[:PAIR_CHANNELS])
 
 
 def compare_means(
-    first: FloatArray, second: FloatArray, n_first: float, n_second: float, noise: Noise, components: FloatArray,
-    origin: int, max_lag: int,
+    first: Mean, second: Mean, noise: Noise, components: FloatArray, origin: int, max_lag: int
 ) -> Pair:  # fmt: skip
-    """Compare two mean waveforms (frames, channels) on their largest channels, in whitened space.
+    """Compare two mean waveforms on their largest channels, in whitened space.
 
     The temporal `components` (components, frames) describe the waveform from frame `origin` on.
     """
     channels = pair_channels(first, second, noise.sigma)
     mixing = noise.whitening(channels) / noise.sigma[channels]
     n = components.shape[1]
-    a = (components @ first[origin : origin + n][:, channels]) @ mixing.T
-    starts = range(origin - max_lag, origin + max_lag + 1)
-    b = np.stack([(components @ second[start : start + n][:, channels]) @ mixing.T for start in starts])
-    noise_a, noise_b = a.size / n_first, a.size / n_second
+    a = mixing @ (components @ first.waveform[origin : origin + n, channels]).T
+    read = second.waveform[origin - max_lag : origin + max_lag + n, channels]
+    b = mixing @ (sliding_window_view(read, n, axis=0) @ components.T)
+    noise_a, noise_b = a.size / first.count, a.size / second.count
     distances = np.sum((b - a) ** 2, axis=(1, 2)) - noise_a - noise_b
     best = int(np.argmin(distances))
     size_a = max(float(np.sum(a**2)) - noise_a, 1e-3)
@@ -89,27 +103,31 @@ def join_means(
 
     `means` are (groups, frames, channels), `positions` of their roots (groups, 2) in um.
     """
-    means, counts, positions = means.copy(), counts.copy(), positions.copy()
+    positions = positions.copy()
+    current = [Mean.of(mean, float(count)) for mean, count in zip(means, counts, strict=True)]
     alive = np.ones(len(means), dtype=bool)
 
     def alike(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Pair]:
-        near = [(i, j) for i, j in pairs if np.linalg.norm(positions[i] - positions[j]) <= MAX_REACH_UM]
+        rows = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+        apart = np.linalg.norm(positions[rows[:, 0]] - positions[rows[:, 1]], axis=1)
         compared = {
-            (i, j): compare_means(means[i], means[j], counts[i], counts[j], noise, components, origin, max_lag)
-            for i, j in near
+            (i, j): compare_means(current[i], current[j], noise, components, origin, max_lag)
+            for i, j in rows[apart <= MAX_REACH_UM].tolist()
         }
         return {key: pair for key, pair in compared.items() if pair.distance <= SAME_MEAN}
 
     pairs = alike(combinations(range(len(means)), 2))
     while pairs:
         (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
-        total = counts[i] + counts[j]
-        means[i] = joined_mean(means[i], means[j], counts[j] / total, pair.lag)
-        positions[i] = (counts[i] * positions[i] + counts[j] * positions[j]) / total
-        counts[i], alive[j] = total, False
+        own, other = current[i], current[j]
+        total = own.count + other.count
+        current[i] = Mean.of(joined_mean(own.waveform, other.waveform, other.count / total, pair.lag), total)
+        positions[i] = (own.count * positions[i] + other.count * positions[j]) / total
+        alive[j] = False
         pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}
         pairs |= alike((min(i, k), max(i, k)) for k in np.flatnonzero(alive).tolist() if k != i)
-    return means[alive], counts[alive]
+    left = [current[i] for i in np.flatnonzero(alive)]
+    return np.array([mean.waveform for mean in left]), np.array([mean.count for mean in left])
 
 
 class Evidence(NamedTuple):
@@ -142,6 +160,26 @@ class Units:
         self.examples, self.example_frames = list(learnt.examples), list(learnt.example_frames)
         self.alive = np.ones(len(self.means), dtype=bool)
         self.peaks = peaks
+        self._measured: dict[int, Mean] = {}
+
+    @cached_property
+    def _has(self) -> NDArray[np.bool_]:
+        """Which unit has which channel, shape (units, channels)."""
+        has = np.zeros((len(self.channels), self.noise.n_channels), dtype=bool)
+        for i, channels in enumerate(self.channels):
+            has[i, channels[channels >= 0]] = True
+        return has
+
+    @cached_property
+    def _near(self) -> NDArray[np.bool_]:
+        has_main = self._has[:, [channels[0] for channels in self.channels]]
+        near: NDArray[np.bool_] = has_main | has_main.T
+        return near
+
+    @cached_property
+    def _n_common(self) -> FloatArray:
+        has = self._has.astype(np.float32)
+        return has @ has.T
 
     def like(self, learnt: Learnt) -> Units:
         """Make units of others in the same recording."""
@@ -151,17 +189,27 @@ class Units:
 
     def near(self, i: int, j: int) -> bool:
         """Test whether the main channel of either is a large one of the other."""
-        return bool(self.channels[j][0] in self.channels[i] or self.channels[i][0] in self.channels[j])
+        return bool(self._near[i, j])
+
+    def meet(self, i: int, j: int) -> bool:
+        """Test whether two units share enough channels to be compared."""
+        return bool(self._n_common[i, j] >= min(3, self.noise.n_channels))
+
+    def mean(self, i: int) -> Mean:
+        """Take the mean of a unit, measured once as long as it does not change."""
+        known = self._measured.get(i)
+        if known is None or known.waveform is not self.means[i]:
+            known = self._measured[i] = Mean.of(self.means[i], max(self.counts[i], 1))
+        return known
 
     def weigh(self, i: int, j: int) -> Evidence:
         """Compare two units and weigh the evidence that they are one."""
         pair = compare_means(
-            self.means[i], self.means[j], max(self.counts[i], 1), max(self.counts[j], 1), self.noise, self.components,
-            self.origin, self.max_lag,
+            self.mean(i), self.mean(j), self.noise, self.components, self.origin, self.max_lag
         )  # fmt: skip
-        common = self._common_channels(i, j)
-        if len(common) < min(3, self.noise.n_channels):
+        if not self.meet(i, j):
             return Evidence(-np.inf, pair.lag)
+        common = self._common_channels(i, j)
         size = np.maximum(*(np.abs(self.means[k][:, common]).max(axis=0) for k in (i, j))) / self.noise.sigma[common]
         common = np.sort(common[np.argsort(-size, kind="stable")[:PAIR_CHANNELS]])
         far = self._weigh_far(i, j, common) if pair.cosine < FAR_ALIKE else None

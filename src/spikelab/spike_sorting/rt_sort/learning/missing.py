@@ -10,17 +10,17 @@ import numpy as np
 from spikelab.spike_sorting.rt_sort.learning.clustering import windows_of
 from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import EXAMPLE_CHANNELS, mean_events
-from spikelab.spike_sorting.rt_sort.matching._template_kernels import subtract_spikes
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import subtract_from_windows, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.moving import versions_of
 from spikelab.spike_sorting.rt_sort.matching.peeling import later
-from spikelab.spike_sorting.rt_sort.matching.templates import build_bank
+from spikelab.spike_sorting.rt_sort.matching.templates import denoise, energies_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank
-    from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank
+    from spikelab.spike_sorting.rt_sort.matching.templates import TemplateBank, Templates
     from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters
     from spikelab.spike_sorting.rt_sort.traces import Traces
     from spikelab.spike_sorting.rt_sort.whitening import Noise
@@ -38,19 +38,37 @@ WITHIN_MS, JITTER_MS, MOST_ALONE = 2.0, 0.1, 0.5
 
 
 def residual_of(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes) -> Traces:
-    """Make traces of which `spikes`, in the order of frames, are subtracted."""
-    rows = versions_of(bank).rows(spikes["template"], spikes["frame"])
+    """Make traces of which `spikes`, in the order of frames, are subtracted: of windows, only where these are."""
+    placed = spikes.copy()
+    placed["template"] = versions_of(bank).rows(spikes["template"], spikes["frame"])
+    places = places_of(bank.templates, bank.n_channels)
+    silence = traces.silence - traces.start
 
     def read(start: int, end: int) -> FloatArray:
         residual = traces.read(start, end)
         low, high = np.searchsorted(spikes["frame"], [start - bank.n_frames, end + bank.n_frames])
-        here = later(spikes[low:high].copy(), -start)
-        here["template"] = rows[low:high]
-        subtract_spikes(residual, here, bank.templates)
+        subtract_spikes(residual, later(placed[low:high].copy(), -start), bank.templates)
         return residual
 
+    def windows(frames: IntArray, channels: IntArray, before: int, after: int) -> FloatArray:
+        found = traces.windows(frames, channels, before, after)
+        starts = frames - before
+        subtract_from_windows(found, starts, channels, placed, bank.templates, places)
+        for first, last in silence:
+            for i in range(*np.searchsorted(starts, [first - before - after, last])):
+                found[i, :, max(0, first - starts[i]) : last - starts[i]] = 0
+        return found
+
     moved = replace(traces, start=0, end=traces.n_frames, breaks=tuple(frame - traces.start for frame in traces.breaks))
-    return replace(moved, silence=traces.silence - traces.start, _read=read, _read_counts=None)
+    return replace(moved, silence=silence, _read=read, _read_counts=None, _windows=windows)
+
+
+def places_of(templates: Templates, n_channels: int) -> NDArray[np.int16]:
+    """List where each template has each channel, -1 where it does not reach, shape (templates, channels)."""
+    places = np.full((len(templates.n_channels), n_channels), -1, dtype=np.int16)
+    for u, n in enumerate(templates.n_channels.tolist()):
+        places[u, templates.channels[u, :n]] = np.arange(n)
+    return places
 
 
 def missed_events(events: Peaks, residual: Traces, noise: Noise) -> Peaks:
@@ -111,8 +129,8 @@ def new_groups(
             continue
         companion = companion_of(own["frame"], spikes, within, jitter)
         if companion.share >= MOST_ALONE:
-            norm = build_bank(means[group][None], counts[group : group + 1], noise, bank.sampling_frequency, parameters)
-            if norm.limits.norms[0] < LEFT**2 * bank.limits.norms[companion.template]:
+            energy = energies_of([denoise(means[group], counts[group], noise)], noise)[0]
+            if energy < LEFT**2 * bank.limits.norms[companion.template]:
                 continue
             means[group] = mean_events(traces, own, np.zeros(len(own), dtype=np.int64))[0][0]
         kept.append(group)

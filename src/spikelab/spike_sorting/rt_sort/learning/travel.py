@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.whitening import Noise
 
@@ -37,18 +39,28 @@ def best_lag(first: FloatArray, second: FloatArray, channels: IntArray, noise: N
     products, n = a @ b.T, len(a)
     runs = [np.concatenate([[0.0], np.cumsum(np.sum(part**2, axis=1))]) for part in (a, b)]
     cosines, ratios = np.full(2 * most + 1, -1.0), np.ones(2 * most + 1)
-    for lag in range(-most, most + 1):
-        low, high = max(0, -lag), n - max(0, lag)
-        sizes = runs[0][high] - runs[0][low], runs[1][high + lag] - runs[1][low + lag]
-        if all(size >= ENERGY_WITHIN * run[-1] > 0 for size, run in zip(sizes, runs, strict=True)):
-            cosines[lag + most] = np.trace(products, offset=lag) / np.sqrt(sizes[0] * sizes[1])
-            ratios[lag + most] = np.sqrt(sizes[1] / sizes[0])
+    lags = np.arange(-most, most + 1)
+    low, high = np.maximum(0, -lags), n - np.maximum(0, lags)
+    sizes = runs[0][high] - runs[0][low], runs[1][high + lags] - runs[1][low + lags]
+    seen = np.logical_and(*(size >= ENERGY_WITHIN * run[-1] for size, run in zip(sizes, runs, strict=True)))
+    if min(run[-1] for run in runs) > 0 and seen.any():
+        cosines[seen] = diagonal_sums(products)[lags[seen] + n - 1] / np.sqrt(sizes[0][seen] * sizes[1][seen])
+        ratios[seen] = np.sqrt(sizes[1][seen] / sizes[0][seen])
     best = int(np.argmax(cosines))
     cosine = cosines[best]
     before, after = cosines[max(best - 1, 0)], cosines[min(best + 1, 2 * most)]
     if min(before, after) > -1 and 0 < best < 2 * most:
         cosine += (after - before) ** 2 / max(8 * (2 * cosine - before - after), 1e-12)
     return Travel(best - most, float(min(cosine, 1.0)), float(ratios[best]))
+
+
+def diagonal_sums(square: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum the diagonals of a square matrix of n rows, from offset ``-n + 1`` to ``n - 1``."""
+    n = len(square)
+    room = np.zeros((n, 2 * n))
+    room[:, :n] = square[::-1]
+    sums: NDArray[np.float64] = room.ravel()[: n * (2 * n - 1)].reshape(n, 2 * n - 1).sum(axis=0)  # each row one further
+    return sums
 
 
 def shift_mean(mean: FloatArray, lag: int) -> FloatArray:

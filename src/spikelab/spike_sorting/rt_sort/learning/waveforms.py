@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows
 from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, inside
-from spikelab.spike_sorting.rt_sort.matching._template_kernels import add_events, gather_windows, subtract_spikes
+from spikelab.spike_sorting.rt_sort.matching._template_kernels import add_events, subtract_spikes
 from spikelab.spike_sorting.rt_sort.matching.moving import MovingMatcher, matcher_of, versions_of
 from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, later
 from spikelab.spike_sorting.rt_sort.matching.templates import window_frames
@@ -126,7 +127,8 @@ def learn(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes, parts
         some = here[kept]
         if len(some):
             gathered = np.zeros((len(some), EXAMPLE_CHANNELS, window), dtype=np.float32)
-            gather_windows(residual, rows[kept], channels[spikes["template"][some]], before, gathered)
+            own = channels[spikes["template"][some]]
+            gather_windows(residual, rows[kept], own, before, np.float32(1), gathered)
             windows[place[some]] = gathered
     means = _means(versions, table, sums, weights)
     del sums

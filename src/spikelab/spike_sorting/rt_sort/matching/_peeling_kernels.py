@@ -27,6 +27,38 @@ LEAST_ROOT_STD = np.float32(0.02)
 
 
 @contracted
+def add_rows(total: FloatArray, traces: FloatArray, first: int, channels: IntArray, weights: FloatArray) -> None:
+    """Add rows from column `first` on, four at a time, so that the total is loaded and stored once for all four."""
+    n, last = len(channels), first + len(total)
+    for k in range(0, n - n % 4, 4):
+        a, b = traces[channels[k], first:last], traces[channels[k + 1], first:last]
+        c, d = traces[channels[k + 2], first:last], traces[channels[k + 3], first:last]
+        p, q, r, s = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        for t in range(len(total)):
+            total[t] = (((total[t] + p * a[t]) + q * b[t]) + r * c[t]) + s * d[t]
+    for k in range(n - n % 4, n):
+        row, weight = traces[channels[k], first:last], weights[k]
+        for t in range(len(total)):
+            total[t] += weight * row[t]
+
+
+@contracted
+def add_lags(total: FloatArray, values: FloatArray, weights: FloatArray) -> None:
+    """Convolve, eight lags at a time; sums are in the order of the lags."""
+    n = len(weights)
+    for lag in range(0, n - n % 8, 8):
+        part, w = values[lag : lag + len(total) + 7], weights[lag : lag + 8]
+        a, b, c, d, e, f, g, h = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+        for t in range(len(total)):
+            four = (((total[t] + a * part[t]) + b * part[t + 1]) + c * part[t + 2]) + d * part[t + 3]
+            total[t] = (((four + e * part[t + 4]) + f * part[t + 5]) + g * part[t + 6]) + h * part[t + 7]
+    for lag in range(n - n % 8, n):
+        part, weight = values[lag : lag + len(total)], weights[lag]
+        for t in range(len(total)):
+            total[t] += weight * part[t]
+
+
+@contracted
 def filter_tile(
     traces: FloatArray, first: int, filters: Filters, u: int, component: FloatArray, output: FloatArray
 ) -> None:
@@ -34,24 +66,15 @@ def filter_tile(
 
     `component` is the room for one temporal component of the traces, of ``len(output) + frames - 1`` values at least.
     """
-    n_frames = filters.temporal.shape[2]
-    n = len(output)
-    length = n + n_frames - 1
-    for t in range(n):
+    n_channels = filters.n_channels[u]
+    part = component[: len(output) + filters.temporal.shape[2] - 1]
+    for t in range(len(output)):
         output[t] = 0
     for r in range(filters.ranks[u]):
-        for t in range(length):
-            component[t] = 0
-        for k in range(filters.n_channels[u]):
-            weight = filters.spatial[u, k, r]
-            row = traces[filters.channels[u, k], first : first + length]
-            for t in range(length):
-                component[t] += weight * row[t]
-        for lag in range(n_frames):
-            weight = filters.temporal[u, r, lag]
-            shifted = component[lag : lag + n]
-            for t in range(n):
-                output[t] += weight * shifted[t]
+        for t in range(len(part)):
+            part[t] = 0
+        add_rows(part, traces, first, filters.channels[u, :n_channels], filters.spatial[u, :n_channels, r])
+        add_lags(output, part, filters.temporal[u, r])
 
 
 @compiled
@@ -85,6 +108,11 @@ def best_peak(output: FloatArray, limits: Limits, u: int) -> Any:
     """Find the local maximum of one filter's output that explains most: energy (-1 if none) and its column."""
     most, where = np.float32(-1.0), 0
     least = limits.min_scale[u] * limits.norms[u]
+    n_large = 0
+    for t in range(len(output)):  # with vector instructions, unlike the search: most filters see no spike most of the time
+        n_large += output[t] >= least
+    if n_large == 0:
+        return most, where
     for t in range(1, len(output) - 1):
         value = output[t]
         if value < least or output[t - 1] > value or output[t + 1] > value:
@@ -136,8 +164,10 @@ def subtract(outputs: FloatArray, origin: int, spike: Any, crosstalk: CrossTalk,
         u = crosstalk.filters[template, q]
         reply = crosstalk.outputs[crosstalk.rows[template, q]]
         stale[u] = True
-        for lag in range(first, last):
-            outputs[u, column + lag - reach] -= here * reply[lag] + beside * reply[lag + other]
+        values = outputs[u, column + first - reach : column + last - reach]
+        own, neighbour = reply[first:last], reply[first + other : last + other]
+        for lag in range(len(values)):
+            values[lag] -= here * own[lag] + beside * neighbour[lag]
 
 
 @compiled
@@ -209,8 +239,9 @@ def peel(
     count = 0
     for origin in range(0, n_blocks * block, block):
         for u in range(n_templates):
-            for t in range(local.shape[1]):
-                local[u, t] = outputs[u, origin + t]
+            to_come = outputs[u, origin : origin + local.shape[1]]
+            for t in range(len(to_come)):
+                local[u, t] = to_come[t]
         begin = count
         spikes, end = peel_block(local, origin, limits, crosstalk, latest, spikes, begin)
         for i in range(begin, end):

@@ -75,31 +75,67 @@ def add_events(
 
 
 @compiled
-def subtract_spikes(traces: FloatArray, spikes: NDArray[np.void], templates: Templates) -> None:
-    """Take spikes, whose `frame` is a row, out of `traces`, in place; windows may hang over its ends."""
-    n_frames = templates.waveforms.shape[2]
-    for i in range(len(spikes)):
-        u, scale, shift = spikes[i]["template"], spikes[i]["scale"], spikes[i]["shift"]
-        here, beside = scale * (1 - abs(shift)), scale * abs(shift)
-        other = -1 if shift >= 0 else 1
-        first = spikes[i]["frame"] - templates.n_before
-        for t in range(max(0, -first), min(n_frames, len(traces) - first)):
-            neighbour = min(max(t + other, 0), n_frames - 1)
-            for k in range(templates.n_channels[u]):
-                own = templates.waveforms[u, k]
-                traces[first + t, templates.channels[u, k]] -= here * own[t] + beside * own[neighbour]
+def place_spike(waveform: FloatArray, scale: np.float32, shift: np.float32, placed: FloatArray) -> None:
+    """Write a waveform of one channel, scaled, and shifted within a frame, into `placed`."""
+    n = len(waveform)
+    here, beside = scale * (np.float32(1) - abs(shift)), scale * abs(shift)
+    for t in range(n):
+        placed[t] = here * waveform[t]
+    if shift >= 0:
+        placed[0] += beside * waveform[0]
+        for t in range(1, n):
+            placed[t] += beside * waveform[t - 1]
+    else:
+        placed[n - 1] += beside * waveform[n - 1]
+        for t in range(n - 1):
+            placed[t] += beside * waveform[t + 1]
 
 
 @compiled
-def gather_windows(
-    traces: FloatArray, frames: IntArray, channels: IntArray, n_before: int, windows: FloatArray
-) -> None:
-    """Copy windows, shape (events, channels, frames); `channels` (events, channels), -1 leaves zeros."""
-    n, n_channels, n_frames = windows.shape
-    for i in range(n):
-        for k in range(n_channels):
-            c = channels[i, k]
-            if c < 0:
-                continue
-            for t in range(n_frames):
-                windows[i, k, t] = traces[frames[i] - n_before + t, c]
+def subtract_spikes(traces: FloatArray, spikes: NDArray[np.void], templates: Templates) -> None:
+    """Take spikes, whose `frame` is a row, out of `traces`, in place; windows may hang over its ends."""
+    n_frames = templates.waveforms.shape[2]
+    placed = np.empty(n_frames, dtype=np.float32)
+    for i in range(len(spikes)):
+        spike = spikes[i]
+        u, first = spike["template"], spike["frame"] - templates.n_before
+        low, high = max(0, -first), min(n_frames, len(traces) - first)
+        if low >= high:
+            continue
+        rows = traces[first + low : first + high]
+        for k in range(templates.n_channels[u]):
+            place_spike(templates.waveforms[u, k], spike["scale"], spike["shift"], placed)
+            column, part = rows[:, templates.channels[u, k]], placed[low:high]
+            for t in range(len(part)):
+                column[t] -= part[t]
+
+
+@compiled
+def subtract_from_windows(
+    windows: FloatArray, starts: IntArray, channels: IntArray, spikes: NDArray[np.void], templates: Templates,
+    places: NDArray[np.int16],
+) -> None:  # fmt: skip
+    """Take spikes, in the order of frames, out of windows (windows, channels, frames) that begin at ascending `starts`.
+
+    `channels` is (windows, channels), -1 for none; `places` (templates, channels) is where a template has a channel.
+    """
+    n_windows, n_channels, n_frames = windows.shape
+    length, n_before = templates.waveforms.shape[2], templates.n_before
+    placed = np.empty(length, dtype=np.float32)
+    earliest = 0
+    for i in range(n_windows):
+        while earliest < len(spikes) and spikes[earliest]["frame"] - n_before + length <= starts[i]:
+            earliest += 1
+        for j in range(earliest, len(spikes)):
+            spike = spikes[j]
+            first = spike["frame"] - n_before - starts[i]
+            if first >= n_frames:
+                break
+            low, high = max(0, -first), min(length, n_frames - first)
+            for k in range(n_channels):
+                c = channels[i, k]
+                at = places[spike["template"], c] if c >= 0 else -1
+                if at >= 0:
+                    place_spike(templates.waveforms[spike["template"], at], spike["scale"], spike["shift"], placed)
+                    for t in range(low, high):
+                        windows[i, k, first + t] -= placed[t]

@@ -218,16 +218,7 @@ def bank_from_waveforms(
     n_before, n_after = window_frames(sampling_frequency)
     n, n_frames = len(clean), n_before + n_after + 1
     templates = table_of(clean, n_before, n_frames)
-    filters = Filters(
-        *_room(n, MAX_FILTER_CHANNELS),
-        np.zeros((n, MAX_FILTER_CHANNELS, MAX_RANK), dtype=np.float32),
-        np.zeros((n, MAX_RANK, n_frames), dtype=np.float32),
-        np.zeros(n, dtype=np.int64),
-    )
-    norms = np.zeros(n, dtype=np.float32)
-    for u, (support, waveform) in enumerate(clean):
-        norms[u] = _set_filter(filters, u, support, waveform, noise)
-    check_numbers("the energy of templates", norms, least=0)
+    filters, norms = _filters_of(clean, noise, n_frames)
     full = np.ones(n, dtype=np.float32)
     limits = Limits(
         norms=norms,
@@ -239,6 +230,27 @@ def bank_from_waveforms(
     )
     crosstalk = measure_crosstalk(templates, filters, norms, noise.n_channels)
     return TemplateBank(sampling_frequency, noise.sigma, templates, filters, crosstalk, limits, tolerances)
+
+
+def energies_of(clean: Sequence[Waveform], noise: Noise) -> FloatArray:
+    """Compute the energy of each template, as :attr:`Limits.norms` has it."""
+    return _filters_of(clean, noise, clean[0][1].shape[1] if clean else 1)[1]
+
+
+def _filters_of(clean: Sequence[Waveform], noise: Noise, n_frames: int) -> tuple[Filters, FloatArray]:
+    """Make the filters of templates; return their energies too."""
+    n = len(clean)
+    filters = Filters(
+        *_room(n, MAX_FILTER_CHANNELS),
+        np.zeros((n, MAX_FILTER_CHANNELS, MAX_RANK), dtype=np.float32),
+        np.zeros((n, MAX_RANK, n_frames), dtype=np.float32),
+        np.zeros(n, dtype=np.int64),
+    )
+    norms = np.zeros(n, dtype=np.float32)
+    for u, (support, waveform) in enumerate(clean):
+        norms[u] = _set_filter(filters, u, support, waveform, noise)
+    check_numbers("the energy of templates", norms, least=0)
+    return filters, norms
 
 
 def replace_templates(

@@ -137,9 +137,9 @@ def test_detection_is_told_all_and_reads_the_recording_once(
     monkeypatch.setattr(detect, "PeakStream", Stream)
     chosen = resolve("mea", {"min_loose_elec_prob": 0.04, "pre_median_ms": 25.0})
     traces = traces_of(values, RATE, row_of_electrodes(3))
-    found = detect_all(traces, Told(normalises), chosen, n_jobs=3, chunk_values=375)  # type: ignore[arg-type]
+    found = detect_all(traces, Told(normalises), chosen, n_jobs=3, chunk_values=1500)  # type: ignore[arg-type]
     assert given == {
-        "device": "cpu", "inference_scaling": pytest.approx(scaling), "min_probability": 0.04, "chunk_values": 375,
+        "device": "cpu", "inference_scaling": pytest.approx(scaling), "min_probability": 0.04, "chunk_values": 1500,
         "n_jobs": 3, "block_ms": 25.0, "rate": RATE,
     }  # fmt: skip
     assert fed == [1000, 1000, 1000]

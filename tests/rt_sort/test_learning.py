@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from small import peaks_of, traces_of
-from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows
 from spikelab.spike_sorting.rt_sort import traces as reading
+from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows
 from spikelab.spike_sorting.rt_sort.learning import waveforms
 from spikelab.spike_sorting.rt_sort.learning.parts import Part
 from spikelab.spike_sorting.rt_sort.learning.waveforms import (

@@ -12,17 +12,13 @@ from hypothesis import strategies as st
 
 from spikelab.spike_sorting.rt_sort.detection.peaks import PEAK
 from spikelab.spike_sorting.rt_sort.learning import merging
+from spikelab.spike_sorting.rt_sort.learning.means import Mean, Pair, compare_means, join_means, pair_channels
 from spikelab.spike_sorting.rt_sort.learning.merging import (
     Evidence,
-    Pair,
     Units,
-    Mean,
-    compare_means,
     deviation,
     is_explained,
-    join_means,
     merge_units,
-    pair_channels,
     same_neuron,
     within_sequence_tolerances,
     without,
@@ -73,7 +69,8 @@ class TestPairChannels:
         second[1, [2, 7]] = -50
         sigma = np.ones(n, np.float32)
         sigma[[1, 4, 9]] = 100  # three that are small for their noise
-        assert pair_channels(Mean.of(first, 1), Mean.of(second, 1), sigma).tolist() == [0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14]
+        means = Mean.of(first, 1), Mean.of(second, 1)
+        assert pair_channels(*means, sigma).tolist() == [0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14]
 
 
 class TestCompareMeans:

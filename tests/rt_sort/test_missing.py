@@ -62,6 +62,23 @@ def test_the_residual_is_the_traces_without_spikes_in_any_part_of_the_recording(
     np.testing.assert_allclose(residual.read(505, 1480), whole[505:1480], atol=1e-5)
 
 
+def test_windows_of_the_residual_are_those_of_its_traces() -> None:
+    """Windows that a spike hangs into from either side, on channels that its template has and on others."""
+    silence = np.array([[2995, 3004], [6500, 6510]])
+    traces = recorded(KNOWN_FRAMES, OTHER_FRAMES, start=500).silent_in(silence, 0)
+    spikes = spikes_at(KNOWN_FRAMES - 500)
+    spikes["shift"] = np.tile([-0.3, 0, 0.4], len(spikes))[: len(spikes)]
+    residual = residual_of(traces, bank(), spikes)
+    frames = np.sort(np.concatenate([KNOWN_FRAMES[2:-2] - 500 + step for step in (-50, -21, -3, 0, 4, 31, 52, 300)]))
+    channels = np.tile([[1, 0, -1], [2, 1, 0]], (len(frames), 1))[: len(frames)]
+    windows = residual.windows(frames, channels, 6, 20)
+    whole = residual.read(0, residual.n_frames)
+    for window, frame, row in zip(windows, frames, channels, strict=True):
+        expected = [whole[frame - 6 : frame + 21, c] if c >= 0 else np.zeros(27) for c in row]
+        np.testing.assert_allclose(window, expected, atol=1e-5)
+    assert not windows[frames == 3000 - 500 + 500, 0, 1:10].any()
+
+
 def test_where_the_traces_are_silent_nothing_is_subtracted() -> None:
     """The silence begins in the middle of a spike."""
     traces = recorded(KNOWN_FRAMES, np.array([], dtype=int), start=500).silent_in(np.array([[1503, 1600]]), 0)

@@ -19,8 +19,8 @@ from spikelab.spike_sorting.rt_sort.matching.templates import (
     TemplateBank,
     Templates,
     bank_from_waveforms,
-    build_bank,
     denoise,
+    energies_of,
     filter_channels,
     low_rank,
     window_frames,
@@ -41,6 +41,16 @@ def white(n_channels: int, sigma: float = 1.0) -> Noise:
         np.eye(n_channels, dtype=np.float32),
         np.array([1, 0, 0, 0], dtype=np.float32),
     )
+
+
+def bank_of_means(
+    means: np.ndarray, counts: np.ndarray, noise: Noise, sampling_frequency: float, parameters: SequenceParameters
+) -> TemplateBank:
+    """Bank of mean waveforms (templates, frames, channels), of so many spikes each; and energies are known before."""
+    clean = [denoise(mean, count, noise) for mean, count in zip(means, counts, strict=True)]
+    bank = bank_from_waveforms(clean, noise, sampling_frequency, parameters)
+    np.testing.assert_array_equal(energies_of(clean, noise), bank.limits.norms)
+    return bank
 
 
 def shared(n_channels: int) -> Noise:
@@ -199,7 +209,7 @@ class TestBank:
 
     def bank(self, noise: Noise, *sizes: list[float]) -> TemplateBank:
         means = np.stack([spatial(row) for row in sizes])
-        return build_bank(means, np.full(len(sizes), 1e6), noise, FS, self.parameters)
+        return bank_of_means(means, np.full(len(sizes), 1e6), noise, FS, self.parameters)
 
     def test_in_white_noise_the_norm_is_the_energy_in_squared_sigma(self) -> None:
         bank = self.bank(white(3, 2.0), [-20, 10, 0], [0, 0, 8])
@@ -250,7 +260,7 @@ class TestBank:
             self.parameters, scale_std=0.5, min_scale=0.4, max_scale=2, match_threshold=33,
             repeated_detection_overlap_time=0.75,
         )  # fmt: skip
-        bank = build_bank(np.stack([spatial([9.0])] * 2), np.ones(2), white(1), FS, parameters)
+        bank = bank_of_means(np.stack([spatial([9.0])] * 2), np.ones(2), white(1), FS, parameters)
         assert bank.limits.scale_precision.tolist() == [4, 4]
         np.testing.assert_allclose([bank.limits.min_scale, bank.limits.max_scale], [[0.4, 0.4], [2, 2]])
         assert bank.limits.threshold == 33
@@ -260,7 +270,7 @@ class TestBank:
 
     def test_a_long_overlap_is_in_milliseconds(self) -> None:
         parameters = replace(self.parameters, repeated_detection_overlap_time=1000.0)
-        bank = build_bank(np.stack([spatial([9.0])]), np.ones(1), white(1), FS, parameters)
+        bank = bank_of_means(np.stack([spatial([9.0])]), np.ones(1), white(1), FS, parameters)
         assert bank.limits.repeat_frames == FS
 
     def test_no_templates(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from spikeinterface.core import NumpyRecording, concatenate_recordings
 
-from small import traces_of
+from small import row_of_electrodes, traces_of
+from spikelab.spike_sorting.data import BinaryRecording, Epoch
 from spikelab.spike_sorting.rt_sort.traces import Traces, frames_at_a_time
 
 VALUES = np.arange(40.0).reshape(20, 2)
@@ -39,6 +41,25 @@ def test_a_recording_is_read_in_microvolts() -> None:
     assert read.flags.c_contiguous
     np.testing.assert_array_equal(read, 2 * VALUES[3:6] - 1)
     np.testing.assert_array_equal(Traces.of(recorded()).read(3, 6), VALUES[3:6])  # without gains as it is
+
+
+def test_windows_are_made_of_counts_and_silent_where_the_traces_are(tmp_path: Path) -> None:
+    """Windows near each other and far apart, with channels in any order, of a recording on disk."""
+    counts = np.random.default_rng(0).integers(-900, 900, (200_000, 3)).astype(np.int16)
+    counts.tofile(tmp_path / "traces.dat")
+    binary = BinaryRecording(
+        tmp_path / "traces.dat", n_samples=len(counts), n_channels=3, sampling_frequency=20_000.0, gain_uv=0.195,
+        channel_ids=("a", "b", "c"), locations=row_of_electrodes(3), electrodes=None, epochs=(Epoch(0, len(counts)),),
+    )  # fmt: skip
+    traces = Traces.of(binary, (5.0, 9000.0)).silent_in(np.array([[70_000, 70_030]]), 0)
+    frames = np.array([4, 30, 69_990, 70_010, 150_000, 150_003])
+    channels = np.array([[2, 0], [1, -1], [0, 1], [1, 2], [2, 2], [0, 1]])
+    windows = traces.windows(frames, channels, 4, 12)
+    assert windows.dtype == np.float32
+    for window, frame, row in zip(windows, frames, channels, strict=True):
+        read = traces.read(frame - 4, frame + 13)
+        np.testing.assert_array_equal(window, [read[:, c] if c >= 0 else np.zeros(17) for c in row])
+    assert windows[:, 0].any(axis=1).tolist() == [True] * 3 + [False] + [True] * 2
 
 
 def test_what_is_read_is_no_part_of_the_recording() -> None:

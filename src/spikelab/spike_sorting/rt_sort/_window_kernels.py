@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def gather_windows(
     traces: NDArray[Any], frames: IntArray, channels: IntArray, n_before: int, scale: np.float32, windows: FloatArray
 ) -> None:
-    """Copy windows, shape (events, channels, frames), times a factor; `channels` (events, channels), -1 leaves zeros."""
+    """Copy windows, (events, channels, frames), times a factor; `channels` (events, channels), -1 leaves zeros."""
     n, n_channels, n_frames = windows.shape
     for i in range(n):
         for k in range(n_channels):

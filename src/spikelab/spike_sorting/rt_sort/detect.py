@@ -41,7 +41,8 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
 from spikelab.spike_sorting.rt_sort.learning.dividing import LEAST_DIVIDED, divide
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
 from spikelab.spike_sorting.rt_sort.learning.following import join_following
-from spikelab.spike_sorting.rt_sort.learning.merging import MAX_LAG_MS, Units, join_means, merge_units
+from spikelab.spike_sorting.rt_sort.learning.means import MAX_LAG_MS, join_means
+from spikelab.spike_sorting.rt_sort.learning.merging import Units, merge_units
 from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
 from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, parts_around, whole
 from spikelab.spike_sorting.rt_sort.learning.paths import find_paths
@@ -82,7 +83,7 @@ logger = logging.getLogger(__name__)
 N_ROUNDS, MOST_ROUNDS = 2, 4  # at least, and while matching leaves what is a neuron, or gives it to another
 # Of the time, in percent, as measured; of a round in both rounds.
 SHARES = {"noise": 7.0, "detect": 13.0, "group": 18.0, "matching": 14.0, "learning": 10.0, "looking": 7.0}
-READS = 8  # chunks of the network that are read at a time
+READS = 2  # chunks of the network that are read at a time
 SCALING_MS = 50.0
 CHECK_FIRST = (
     "Check first that the traces are in microvolts (gain, data type) and show spikes by eye, then the positions of "

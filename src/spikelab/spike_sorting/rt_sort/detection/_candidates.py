@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.rt_sort.detection.network import LANES, run_layers
 from spikelab.system.compiling import compiled, contracted
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from spikelab.spike_sorting.data import FloatArray, IntArray
 
 
@@ -93,3 +96,22 @@ def gather(
             for tap in range(n_taps):
                 total += taps[sample, tap] * traces[at + tap, channel]
             windows[sample, candidate] = total * factor
+
+
+@compiled
+def judge(
+    traces: FloatArray, frames: IntArray, channels: IntArray, order: IntArray, scale: FloatArray, offsets: IntArray,
+    taps: FloatArray, scratch: tuple[FloatArray, FloatArray], flat: FloatArray, plan: NDArray[np.int64],
+    logits: FloatArray,
+) -> None:  # fmt: skip
+    """Write the logit of each candidate, `LANES` at a time in the given order; `scale` is that of the channels."""
+    windows = scratch[0]
+    for first in range(0, len(order), LANES):
+        some = order[first : first + LANES]
+        for sample in range(len(offsets)):
+            for lane in range(len(some), LANES):
+                windows[sample, lane] = 0
+        gather(traces, frames[some], channels[some], scale[channels[some]], offsets, taps, windows)
+        result = run_layers(windows, scratch[1], flat, plan)
+        for lane in range(len(some)):
+            logits[some[lane]] = result[0, lane]

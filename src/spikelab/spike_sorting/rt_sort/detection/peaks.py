@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.detection._candidates import find_extremes, gather
-from spikelab.spike_sorting.rt_sort.detection.network import LANES, Network, run_layers
+from spikelab.spike_sorting.rt_sort.detection._candidates import find_extremes, gather, judge
+from spikelab.spike_sorting.rt_sort.detection.network import Network
 from spikelab.spike_sorting.rt_sort.detection.noise import BLOCK_MS, SigmaStream, block_frames
 from spikelab.system.threads import ThreadPool
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Peaks = NDArray[np.void]
 
+LINE = 16  # channels whose windows are gathered together, since they share lines of the cache
 # `amplitude` is the value at `frame` in units of sigma; `shift` is where the vertex of a parabola through the extreme
 # and its neighbours lies, in frames from `frame`, within +/-0.5.
 PEAK = np.dtype([("frame", "<i8"), ("channel", "<i4"), ("logit", "<f4"), ("amplitude", "<f4"), ("shift", "<f4")])
@@ -145,19 +146,14 @@ class PeakDetector:
     def _logits(self, traces: FloatArray, frames: IntArray, channels: IntArray, sigma: FloatArray) -> FloatArray:
         """Run the network on each candidate."""
         network, n_samples = self._network, self.model.receptive_field
-        plan, scratch = network.plan(n_samples), network.scratch(n_samples)
-        logits = np.empty(len(frames), dtype=np.float32)
-        at_a_time = LANES if network.device == "cpu" else max(1, len(frames))
-        for first in range(0, len(frames), at_a_time):
-            chosen = slice(first, first + at_a_time)
-            windows = self.windows(traces, frames[chosen], channels[chosen], sigma)
-            if network.device == "cpu":
-                scratch[0, :n_samples] = 0
-                scratch[0, :n_samples, : windows.shape[1]] = windows
-                result = run_layers(scratch[0], scratch[1], network.flat, plan)
-                logits[chosen] = result[0, : windows.shape[1]]
-            else:
-                logits[chosen] = network.logits(windows.T)[:, 0]
+        if network.device != "cpu" or not self.model.normalises_by_sigma:
+            return network.logits(self.windows(traces, frames, channels, sigma).T)[:, 0]
+        scratch, logits = network.scratch(n_samples), np.empty(len(frames), dtype=np.float32)
+        order = np.argsort((channels // LINE).astype(np.uint16), kind="stable")
+        judge(
+            traces, frames, channels, order, self._scale / sigma, self._offsets, self._taps, (scratch[0], scratch[1]),
+            network.flat, network.plan(n_samples), logits,
+        )  # fmt: skip
         return logits
 
     def windows(self, traces: FloatArray, frames: IntArray, channels: IntArray, sigma: FloatArray) -> FloatArray:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.learning.merging import Evidence, Mean, compare_means
+from spikelab.spike_sorting.rt_sort.learning.means import Mean, compare_means
+from spikelab.spike_sorting.rt_sort.learning.merging import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from spikelab.spike_sorting.rt_sort.learning.means import MAX_LAG_MS, PAIR_CHANNELS, Mean, Pair, compare_means
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare, step_between
 from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, refractoriness
 from spikelab.spike_sorting.rt_sort.learning.travel import TRAVEL_MS, best_lag, has_frames, joined_mean, shift_mean
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
     Peaks = NDArray[np.void]
 
-MAX_LAG_MS = 0.5
-PAIR_CHANNELS = 12
-# Groups of one root and its neighbours whose means differ by less than this, in standard deviations of the noise of a
-# single spike, cannot be distinguished spike by spike.
-SAME_MEAN = 4.0
-MAX_REACH_UM = 100.0
 ALIKE, NEARLY_EQUAL = 0.85, 0.95  # cosines
 FAR_ALIKE = 0.93  # at a lag beyond that of jitter and of neighbouring roots, where two neurons are not that alike
 SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
@@ -41,93 +35,6 @@ MOST_STEP = 0.5  # of the difference of two groups is left between spikes that a
 JITTER_FLOOR = 0.02
 MOST_LEFT = 0.25  # of the squared difference of two groups that jitter explains, beside the noise of the means
 N_BESIDE = 40  # examples that are compared with the published tolerances
-
-
-class Pair(NamedTuple):
-    """Two means compared at their best lag, `lag` frames later in the second; `cosine` is the similarity.
-
-    `distance` is in standard deviations of the noise of one spike, the noise of the means taken out.
-    """
-
-    lag: int
-    distance: float
-    cosine: float
-
-
-class Mean(NamedTuple):
-    """Mean waveform (frames, channels) of so many spikes, in microvolts, and its largest value on each channel."""
-
-    waveform: FloatArray
-    count: float
-    sizes: FloatArray
-
-    @classmethod
-    def of(cls, waveform: FloatArray, count: float) -> Mean:
-        """Find the sizes."""
-        return cls(waveform, count, np.maximum(waveform.max(axis=0), -waveform.min(axis=0)))
-
-
-def pair_channels(first: Mean, second: Mean, sigma: FloatArray) -> IntArray:
-    """Choose the largest channels of two means, ascending."""
-    size = np.maximum(first.sizes, second.sizes) / sigma
-    return np.sort(np.argsort(-size, kind="stable")[:PAIR_CHANNELS])
-
-
-def compare_means(
-    first: Mean, second: Mean, noise: Noise, components: FloatArray, origin: int, max_lag: int
-) -> Pair:  # fmt: skip
-    """Compare two mean waveforms on their largest channels, in whitened space.
-
-    The temporal `components` (components, frames) describe the waveform from frame `origin` on.
-    """
-    channels = pair_channels(first, second, noise.sigma)
-    mixing = noise.whitening(channels) / noise.sigma[channels]
-    n = components.shape[1]
-    a = mixing @ (components @ first.waveform[origin : origin + n, channels]).T
-    read = second.waveform[origin - max_lag : origin + max_lag + n, channels]
-    b = mixing @ (sliding_window_view(read, n, axis=0) @ components.T)
-    noise_a, noise_b = a.size / first.count, a.size / second.count
-    distances = np.sum((b - a) ** 2, axis=(1, 2)) - noise_a - noise_b
-    best = int(np.argmin(distances))
-    size_a = max(float(np.sum(a**2)) - noise_a, 1e-3)
-    size_b = max(float(np.sum(b[best] ** 2)) - noise_b, 1e-3)
-    cosine = float(np.sum(a * b[best])) / np.sqrt(size_a * size_b)
-    return Pair(best - max_lag, float(np.sqrt(max(distances[best], 0))), min(cosine, 1.0))
-
-
-def join_means(
-    means: FloatArray, counts: NDArray[np.float64], positions: NDArray[np.float64], noise: Noise,
-    components: FloatArray, origin: int, max_lag: int,
-) -> tuple[FloatArray, NDArray[np.float64]]:  # fmt: skip
-    """Merge groups whose means cannot be distinguished, the nearest first; return means and counts of those left.
-
-    `means` are (groups, frames, channels), `positions` of their roots (groups, 2) in um.
-    """
-    positions = positions.copy()
-    current = [Mean.of(mean, float(count)) for mean, count in zip(means, counts, strict=True)]
-    alive = np.ones(len(means), dtype=bool)
-
-    def alike(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Pair]:
-        rows = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-        apart = np.linalg.norm(positions[rows[:, 0]] - positions[rows[:, 1]], axis=1)
-        compared = {
-            (i, j): compare_means(current[i], current[j], noise, components, origin, max_lag)
-            for i, j in rows[apart <= MAX_REACH_UM].tolist()
-        }
-        return {key: pair for key, pair in compared.items() if pair.distance <= SAME_MEAN}
-
-    pairs = alike(combinations(range(len(means)), 2))
-    while pairs:
-        (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
-        own, other = current[i], current[j]
-        total = own.count + other.count
-        current[i] = Mean.of(joined_mean(own.waveform, other.waveform, other.count / total, pair.lag), total)
-        positions[i] = (own.count * positions[i] + other.count * positions[j]) / total
-        alive[j] = False
-        pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}
-        pairs |= alike((min(i, k), max(i, k)) for k in np.flatnonzero(alive).tolist() if k != i)
-    left = [current[i] for i in np.flatnonzero(alive)]
-    return np.array([mean.waveform for mean in left]), np.array([mean.count for mean in left])
 
 
 class Evidence(NamedTuple):

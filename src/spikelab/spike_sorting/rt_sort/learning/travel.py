@@ -59,7 +59,8 @@ def diagonal_sums(square: NDArray[np.float64]) -> NDArray[np.float64]:
     n = len(square)
     room = np.zeros((n, 2 * n))
     room[:, :n] = square[::-1]
-    sums: NDArray[np.float64] = room.ravel()[: n * (2 * n - 1)].reshape(n, 2 * n - 1).sum(axis=0)  # each row one further
+    skewed = room.ravel()[: n * (2 * n - 1)].reshape(n, 2 * n - 1)  # each row one further than that before
+    sums: NDArray[np.float64] = skewed.sum(axis=0)
     return sums
 
 

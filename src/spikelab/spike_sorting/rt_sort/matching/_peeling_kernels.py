@@ -109,7 +109,7 @@ def best_peak(output: FloatArray, limits: Limits, u: int) -> Any:
     most, where = np.float32(-1.0), 0
     least = limits.min_scale[u] * limits.norms[u]
     n_large = 0
-    for t in range(len(output)):  # with vector instructions, unlike the search: most filters see no spike most of the time
+    for t in range(len(output)):  # with vector instructions, unlike the search: most filters see no spike
         n_large += output[t] >= least
     if n_large == 0:
         return most, where

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -197,17 +197,6 @@ def denoise(mean: FloatArray, n_spikes: float, noise: Noise) -> tuple[IntArray, 
     n_kept = max(1, int(np.sum(values > edge)))
     clean = (left[:, :n_kept] * values[:n_kept]) @ right[:n_kept]
     return channels.astype(np.int64), (clean * noise.sigma[channels]).T.astype(np.float32)
-
-
-def build_bank(
-    means: FloatArray, counts: NDArray[Any], noise: Noise, sampling_frequency: float, parameters: SequenceParameters
-) -> TemplateBank:
-    """Make the bank of mean waveforms (templates, frames, channels) in microvolts, of so many spikes each.
-
-    Their peaks lie at the frame of :func:`window_frames`.
-    """
-    clean = [denoise(mean, count, noise) for mean, count in zip(means, counts, strict=True)]
-    return bank_from_waveforms(clean, noise, sampling_frequency, parameters)
 
 
 def bank_from_waveforms(

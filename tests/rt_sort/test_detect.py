@@ -223,7 +223,7 @@ def refined(
     )
     monkeypatch.setattr(detect, "denoise", lambda mean, count, _: (count, mean))
     monkeypatch.setattr(detect, "energies_of", lambda clean, _: np.array([mean.max() ** 2 for _, mean in clean]))
-    monkeypatch.setattr(detect, "match", lambda *args: "spikes")
+    monkeypatch.setattr(detect, "match", lambda *args, **kwargs: "spikes")
     monkeypatch.setattr(detect, "join_following", lambda units, left: left)
     monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
     monkeypatch.setattr(detect, "divide", divide)

@@ -49,12 +49,7 @@ from spikelab.spike_sorting.rt_sort.learning.paths import find_paths
 from spikelab.spike_sorting.rt_sort.learning.significance import LEAST_SIGNIFICANCE, significance
 from spikelab.spike_sorting.rt_sort.learning.waveforms import learn, match, mean_events
 from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank, Versions
-from spikelab.spike_sorting.rt_sort.matching.templates import (
-    bank_from_waveforms,
-    denoise,
-    energies_of,
-    window_frames,
-)
+from spikelab.spike_sorting.rt_sort.matching.templates import bank_from_waveforms, denoise, energies_of, window_frames
 from spikelab.spike_sorting.rt_sort.memory import learning_bytes, require
 from spikelab.spike_sorting.rt_sort.movement import Movement
 from spikelab.spike_sorting.rt_sort.parameters import SequenceParameters, resolve

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
-from spikelab.spike_sorting.rt_sort.learning.merging import PAIR_CHANNELS, Units, join_alike
+from spikelab.spike_sorting.rt_sort.learning.means import PAIR_CHANNELS
+from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 

@@ -41,13 +41,13 @@ class Mean(NamedTuple):
     """Mean waveform (frames, channels) of so many spikes, in microvolts, and its largest value on each channel."""
 
     waveform: FloatArray
-    count: float
+    n_spikes: float
     sizes: FloatArray
 
     @classmethod
-    def of(cls, waveform: FloatArray, count: float) -> Mean:
+    def of(cls, waveform: FloatArray, n_spikes: float) -> Mean:
         """Find the sizes."""
-        return cls(waveform, count, np.maximum(waveform.max(axis=0), -waveform.min(axis=0)))
+        return cls(waveform, n_spikes, np.maximum(waveform.max(axis=0), -waveform.min(axis=0)))
 
 
 def pair_channels(first: Mean, second: Mean, sigma: FloatArray) -> IntArray:
@@ -69,7 +69,7 @@ def compare_means(
     a = mixing @ (components @ first.waveform[origin : origin + n, channels]).T
     read = second.waveform[origin - max_lag : origin + max_lag + n, channels]
     b = mixing @ (sliding_window_view(read, n, axis=0) @ components.T)
-    noise_a, noise_b = a.size / first.count, a.size / second.count
+    noise_a, noise_b = a.size / first.n_spikes, a.size / second.n_spikes
     distances = np.sum((b - a) ** 2, axis=(1, 2)) - noise_a - noise_b
     best = int(np.argmin(distances))
     size_a = max(float(np.sum(a**2)) - noise_a, 1e-3)
@@ -103,11 +103,11 @@ def join_means(
     while pairs:
         (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
         own, other = current[i], current[j]
-        total = own.count + other.count
-        current[i] = Mean.of(joined_mean(own.waveform, other.waveform, other.count / total, pair.lag), total)
-        positions[i] = (own.count * positions[i] + other.count * positions[j]) / total
+        total = own.n_spikes + other.n_spikes
+        current[i] = Mean.of(joined_mean(own.waveform, other.waveform, other.n_spikes / total, pair.lag), total)
+        positions[i] = (own.n_spikes * positions[i] + other.n_spikes * positions[j]) / total
         alive[j] = False
         pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}
         pairs |= alike((min(i, k), max(i, k)) for k in np.flatnonzero(alive).tolist() if k != i)
     left = [current[i] for i in np.flatnonzero(alive)]
-    return np.array([mean.waveform for mean in left]), np.array([mean.count for mean in left])
+    return np.array([mean.waveform for mean in left]), np.array([mean.n_spikes for mean in left])

@@ -164,7 +164,7 @@ def test_ids_on_the_probe_cover_nothing() -> None:
     shown = probe_map(square(), case.units.neuron_attributes, set())
     assert shown is not None
     texts = re.findall(r'<text class="id" x="([-\d.]+)" y="([-\d.]+)" text-anchor="start">(\d+)<', shown.svg)
-    boxes = np.array([(float(x), float(y) - 9, float(x) + 6.2 * len(name), float(y)) for x, y, name in texts])
+    boxes = np.array([(float(x), float(y) - 9, float(x) + 7 * len(name), float(y) + 2) for x, y, name in texts])
     for index, box in enumerate(boxes):
         others = np.delete(boxes, index, axis=0)
         apart = (others[:, :2] >= box[2:] - 0.11).any(axis=1) | (others[:, 2:] <= box[:2] + 0.11).any(axis=1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from gallery import CASES, draw_case, make_case, record_of
+from gallery import CASES, draw_case, make_case, record_of, rows_of
 from spikelab.spike_sorting.config import SortingPipelineConfig
-from spikelab.spike_sorting.report import ReportData, write_report
+from spikelab.spike_sorting.report import ReportData, write_index, write_report
 
 TABLE = "unit-table"
 ONE_RECORDING = [name for name in CASES if not name.startswith(("seven", "plate"))]
@@ -177,3 +179,79 @@ def test_page_of_a_failure(browser: Any, tmp_path: Path) -> None:
         browser.open(tmp_path / "report.html", width)
         assert browser.console() == []
         assert browser.overflow() == 0
+
+
+# ---- plates and groups ----
+
+HOSTILE = "</script><img src=x onerror=\"document.title='run'\">"
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plate")
+    rows = rows_of([make_case(f"p_well{i:03d}", 4 + i % 5, seconds=5.0, seed=i) for i in range(12)], folder)
+    rows[2] = replace(rows[2], status="failed", error="first line\nlast line", summary=None)
+    rows[3] = replace(rows[3], notes={**rows[3].notes, HOSTILE: HOSTILE})
+    write_index(folder, "threshold", rows)
+    return folder / "index.html"
+
+
+@pytest.mark.parametrize("width", [1280, 700, 400])
+def test_a_plate_fits_its_window_and_runs_no_note(browser: Any, plate: Path, width: int) -> None:
+    browser.open(plate, width)
+    assert browser.console() == []
+    assert browser.overflow() == 0
+    assert browser.driver.title == "12 recordings sorted with threshold"
+    assert browser.run("return document.images.length") == 0
+    error = "return [...document.querySelectorAll('.error')].map(e => [e.scrollHeight <= e.clientHeight, e.innerText])"
+    assert browser.run(error) == [[True, "first line\nlast line"]]
+
+
+def test_a_plate_shows_the_measure_that_is_chosen(browser: Any, plate: Path) -> None:
+    browser.open(plate)
+    wells = "return [...document.querySelectorAll('.plate [data-row]')].map(cell => cell.textContent)"
+    colours = "return [...document.querySelectorAll('.plate [data-row]')].map(cell => cell.style.backgroundColor)"
+    found = browser.column("recording-table", "kept")
+    assert browser.run(wells) == [value or "\N{MULTIPLICATION SIGN}" for value in found]
+    painted = browser.run(colours)
+    assert painted[2] == ""
+    values = [int(value) for value in found if value]
+    most, least = (found.index(str(end)) for end in (max(values), min(values)))
+    assert (painted[most], painted[least]) == ("rgb(18, 40, 100)", "rgb(255, 247, 214)")
+    browser.find("#plates select option[value=note0]").click()
+    assert browser.run(wells)[:3] == ["control", "drug A", "drug B"]
+    assert browser.run(colours)[:3] == browser.run(colours)[3:6]
+    browser.find("#recording-table [data-column=snr] button").click()  # the order of the table is another matter
+    browser.find("#plates select option[value=note0]").click()
+    assert browser.run(wells)[:3] == ["control", "drug A", "drug B"]
+
+
+def test_groups_have_a_dot_for_each_recording_and_their_spread(browser: Any, plate: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(plate)
+    table = (
+        "return [...document.querySelectorAll('.spread tbody tr')].map(row => [...row.cells].map(c => c.textContent))"
+    )
+    rows = browser.run(table)
+    assert [(row[0], row[1], row[5]) for row in rows] == [
+        ("control", "4", ""), ("drug A", "4", ""), ("drug B", "3", "1"),
+    ]  # fmt: skip
+    kept = browser.column("recording-table", "kept")
+    assert float(rows[0][2]) == np.median([int(kept[i]) for i in (0, 3, 6, 9)])
+    assert browser.run("return document.querySelectorAll('.strip .dot').length") == 11
+    browser.find("#groups select[name=by]").send_keys(Keys.ARROW_DOWN)  # the keyboard alone
+    assert [row[0] for row in browser.run(table)] == ["7", "14"]
+    assert browser.find(".spread th").text == "day"
+    assert browser.run("return document.querySelector('.strip svg').getAttribute('aria-label')").startswith(
+        "Units kept"
+    )
+
+
+def test_a_printed_plate_says_what_it_shows(browser: Any, plate: Path) -> None:
+    browser.open(plate)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.run("return document.querySelector('#plates .controls').offsetHeight") == 0
+    assert browser.find("#plates .scale").text.startswith("Units kept:")
+    assert browser.run("return document.querySelector('.plate').offsetHeight") > 50
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

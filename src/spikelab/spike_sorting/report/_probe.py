@@ -24,7 +24,7 @@ LONG = 4.0  # ratio of length to width of a column, which is drawn lying
 FEW, MANY = 100, 40  # electrodes that a small map has room for, units that large marks have room for
 SMALL_SIDE, LARGE_SIDE, LAID_SIDE, SHORT_SIDE, MARGIN = 440.0, 680.0, 900.0, 130.0, 50.0
 LARGEST_RADIUS, SMALLEST_RADIUS, LARGEST_DOT = 11.0, 3.5, 4.5
-LETTER_WIDTH, LETTER_HEIGHT = 6.2, 9.0  # of the ids of the units, in pixels
+LETTER_WIDTH, LETTER_HEIGHT, BASELINE = 7.0, 11.0, 9.0  # of the ids of the units, in pixels
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,9 @@ def _names(ids: Sequence[str], circles: FloatArray, order: Sequence[int], frame:
         x, y, r = circles[index].tolist()
         width = LETTER_WIDTH * len(ids[index])
         corners = (
-            (x + r + 2, y - 4.5),
-            (x - r - 2 - width, y - 4.5),
-            (x - width / 2, y - r - 10),
+            (x + r + 2, y - 5.5),
+            (x - r - 2 - width, y - 5.5),
+            (x - width / 2, y - r - 11),
             (x - width / 2, y + r),
         )
         for left, top in corners:
@@ -184,7 +184,7 @@ def _names(ids: Sequence[str], circles: FloatArray, order: Sequence[int], frame:
             )
             if inside and not ((taken[:, :2] < box[2:]).all(axis=1) & (taken[:, 2:] > box[:2]).all(axis=1)).any():
                 taken = np.vstack([taken, box])
-                names[index] = text(left, top + LETTER_HEIGHT, ids[index], anchor="start", kind="id")
+                names[index] = text(left, top + BASELINE, ids[index], anchor="start", kind="id")
                 break
     return names
 

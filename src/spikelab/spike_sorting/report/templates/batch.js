@@ -23,7 +23,9 @@
     const first = Math.min(Math.floor(place), LIGHT_TO_DARK.length - 2);
     return LIGHT_TO_DARK[first].map((low, i) => Math.round(low + (place - first) * (LIGHT_TO_DARK[first + 1][i] - low)));
   }
-  const onColor = ([r, g, b]) => (0.299 * r + 0.587 * g + 0.114 * b < 140 ? "#fff" : "#1a1a1a");
+  // Dark words where they stand out more than white ones do.
+  const luminance = (color) => color.reduce((sum, part, i) => sum + [0.2126, 0.7152, 0.0722][i] * (part / 255) ** 2.2, 0);
+  const onColor = (color) => (luminance(color) > 0.18 ? "#1a1a1a" : "#fff");
   const parts = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
   function chip(color, label) {
@@ -41,10 +43,11 @@
     const values = cells.map(valueOf).filter((value) => value !== undefined && value !== "");
     const kinds = [...new Set(values)].sort((a, b) => String(a).localeCompare(String(b), "en", { numeric: true }));
     const low = Math.min(...values), high = Math.max(...values);
-    scale.replaceChildren();
+    const title = document.createElement("span");
+    title.textContent = `${choice.selectedOptions[0].textContent}:`;
+    scale.replaceChildren(title);
     if (words) {
-      const few = kinds.length <= APART.length;
-      if (few) kinds.forEach((kind, i) => scale.append(...chip(APART[i], kind)));
+      if (kinds.length <= APART.length) kinds.forEach((kind, i) => scale.append(...chip(APART[i], kind)));
     } else if (values.length) {
       const bar = document.createElement("span");
       bar.className = "ramp";
@@ -165,6 +168,7 @@
       const { value: key, selectedOptions: [option] } = form.elements.measure;
       const groups = gather(by[form.elements.by.value], key);
       strip(target, groups, key, option.textContent);
+      section.querySelector(".spread th").textContent = by[form.elements.by.value].name;
       tabulate(section.querySelector(".spread tbody"), groups);
     };
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -244,12 +244,19 @@ class TestSameNeuron:
 
     @pytest.mark.parametrize("explanation", ["angular", "detrended", "both"])
     def test_a_burst_or_drift_explains_two_modes(self, explanation: str) -> None:
-        assert evidence(4.0, cosine=0.94) < 0
-        assert evidence(4.0, cosine=0.94, **{explanation: 1.0}) == pytest.approx(2 - 1 + 0.4)
+        assert evidence(4.0, cosine=0.94, drifts=True) < 0
+        assert evidence(4.0, cosine=0.94, drifts=True, **{explanation: 1.0}) == pytest.approx(2 - 1 + 0.4)
+
+    def test_drift_that_is_not_seen_explains_nothing(self) -> None:
+        """Any two units that fire at different times have one mode at any time."""
+        assert evidence(4.0, cosine=0.94, detrended=1.0, both=1.0) == pytest.approx(-1.1)
+        assert evidence(4.0, cosine=0.94, others=(Comparison(9, 9, 1.0, 1.0, 0.0),)) == pytest.approx(-1.1)
 
     def test_so_does_jitter(self) -> None:
         assert evidence(4.0, cosine=0.94, others=(Comparison(1.0, 9, 9, 9, 0.0),)) == pytest.approx(1.4)
-        assert evidence(4.0, cosine=0.94, others=(Comparison(9, 9, 9, 0.5, 0.0),)) == pytest.approx(1.9)
+        assert evidence(4.0, cosine=0.94, others=(Comparison(9, 0.5, 9, 9, 0.0),)) == pytest.approx(1.9)
+        seen = evidence(4.0, cosine=0.94, drifts=True, others=(Comparison(9, 9, 9, 0.5, 0.0),))
+        assert seen == pytest.approx(1.9)
 
     def test_only_of_units_that_look_alike(self) -> None:
         assert evidence(4.0, 1.0, cosine=0.85) == pytest.approx(2 - 1 - 0.5)
@@ -634,10 +641,13 @@ class TestJudge:
         assert units_of(learnt_of([first, other], trains(60, 60))).weigh(0, 1).score < 0
 
     @pytest.mark.parametrize("drift", [True, False])
-    def test_a_unit_that_drifts_far_is_one_and_two_that_follow_each_other_are_two(self, drift: bool) -> None:
+    @pytest.mark.parametrize(("far", "least", "most"), [(1.0, 0.6, 0.85), (0.6, 0.85, 0.95)])
+    def test_a_unit_that_drifts_is_one_and_two_that_follow_each_other_are_two(
+        self, far: float, least: float, most: float, drift: bool
+    ) -> None:
         begin, end = mean_of(40, 14, 0, 2), mean_of(-4, 14, 36, 2)
         frames = np.arange(40, 12040, 100)
-        way = np.linspace(0, 1, 120) if drift else np.repeat([0.25, 0.75], 60)
+        way = far * (np.linspace(0, 1, 120) if drift else np.repeat([0.25, 0.75], 60))
         spikes = begin.T + way[:, None, None] * (end - begin).T
         means = [spikes[:60].mean(axis=0).T, spikes[60:].mean(axis=0).T]
         learnt = learnt_of(means, [frames[:60], frames[60:]])
@@ -650,7 +660,7 @@ class TestJudge:
             examples.append(np.concatenate([own, np.zeros((N_EXAMPLES, 1, N_FRAMES), np.float32)], axis=1))
         units = units_of(replace(learnt, examples=tuple(examples)), merge_similarity=0.6)
         pair = compared(*means)
-        assert 0.6 < pair.cosine < merging.ALIKE
+        assert least < pair.cosine < most
         assert (units.weigh(0, 1).score > 0) == drift
 
     @pytest.mark.parametrize("second", [one, other, 0.6 * one, mean_of(17, 14, 8)])

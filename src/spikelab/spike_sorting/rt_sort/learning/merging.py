@@ -129,8 +129,8 @@ class Units:
         jitter = self._jitter(((i, 0), (j, pair.lag)), common)
         groups = without(first, jitter), without(second, jitter)
         results = [compare(first, second, *times)]
-        drifts = pair.cosine < ALIKE and step_between(*groups, *times) <= MOST_STEP
-        if drifts or is_explained((first, second), groups):
+        drifts = step_between(*groups, *times) <= MOST_STEP
+        if (drifts and pair.cosine < ALIKE) or is_explained((first, second), groups):
             results.append(compare(*groups, *times))
         trains = self._refractoriness(i, j, pair.lag)
         return Evidence(same_neuron(results, pair, trains, drifts, self.parameters), pair.lag)
@@ -342,16 +342,18 @@ def same_neuron(
     (spikes of the same shape and other sizes: one mode in the angle), drift (one mode at any time) or jitter (one mode
     apart from where in a frame the spikes fall: the second of `results`, where that is most of the difference). For
     any of these the two must be similar, and not fire within the refractory time of each other as two neurons do now
-    and then. Drift that is seen (`drifts`: spikes of both that are close in time are alike) makes one of units that
-    are less similar.
+    and then. Drift counts where it is seen (`drifts`: spikes of both that are close in time are alike), since any two
+    units of different times have one mode at any time; then it makes one of units that are less similar, too.
     """
     threshold = parameters.merge_unimodality
     score = threshold - results[0].plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
     if trains.two:
         return float(score)
     if pair.cosine >= ALIKE:
-        modes = [mode for result in results for mode in (result.angular, result.detrended, result.detrended_angular)]
-        explained = min([*modes, *(result.plain for result in results)])
+        modes = [mode for result in results for mode in (result.plain, result.angular)]
+        if drifts:
+            modes += [mode for result in results for mode in (result.detrended, result.detrended_angular)]
+        explained = min(modes)
         score = max(score, threshold - explained + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
         if pair.cosine >= NEARLY_EQUAL and trains.one:
             score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)

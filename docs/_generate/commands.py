@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import click
 from docs._generate.pages import write_page
 
@@ -40,12 +42,30 @@ Every command has `--help`, which says what this page says: the page is written 
 
 Of several failures the gravest counts. [Failures](failures.md) has them all. Progress and the log go to stderr, what a
 command has found to stdout, so `spikelab inspect plate.raw.h5 > plate.txt` keeps what one wants to keep.
+
+## What is chosen for you
+
+What `sort`, `batch` and `inspect` are not told they choose for each recording, and say so first; `run.json` keeps
+it. The defaults in Python are others, and fixed.
+
+| | chosen | in Python |
+|---|---|---|
+| sorter | Kilosort 4 where it is installed and there is a GPU that it can use, else RT-Sort | `kilosort2` |
+| preset of RT-Sort | by how the electrodes lie, and the sampling rate: in columns or in a plane | `rt_sort_mea` |
+| band-pass | up to 6000 Hz, or 0.45 times the sampling rate where that is less | up to 6000 Hz |
+| streams | all that hold electrodes | the one there is; of several an error that names them |
+| name of the log | `sort_with_SORTER.out` | `sort_with_kilosort2.out` |
+
+`python -m spikelab` is `spikelab`, where that is not on the path. The Tab key completes commands, options, sorters,
+presets and settings after `eval "$(_SPIKELAB_COMPLETE=bash_source spikelab)"` (`zsh_source`, `fish_source`),
+which belongs in `~/.bashrc`.
 """
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "sort": (
-        "spikelab sort culture.raw.h5 --sorter rt_sort",
-        "spikelab sort plate.raw.h5 --sorter rt_sort --stream all --set on_failure=skip",
+        "spikelab sort culture.raw.h5",
+        "spikelab sort plate.raw.h5 --stream well000 --stream well003 --all-recordings --preset evidence",
+        "spikelab sort culture.raw.h5 --sorter spikeinterface:tridesclous2 --set snr_min=4",
         "spikelab sort day1.raw.h5 day2.raw.h5 --config run.toml --results results",
     ),
     "export": (
@@ -57,7 +77,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sort-one": ("spikelab sort-one plan/jobs/00000.toml",),
     "status": ("spikelab status results",),
     "demo": ("spikelab demo --duration 30",),
-    "inspect": ("spikelab inspect culture.raw.h5 --picture electrodes.png",),
+    "inspect": (
+        "spikelab inspect culture.raw.h5 --picture electrodes.png",
+        "spikelab inspect traces.dat --set dtype=int16 --set num_channels=16 --set sampling_frequency=20000",
+    ),
     "doctor": ("spikelab doctor",),
     "show-config": ("spikelab show-config --sorter rt_sort --set snr_min=4 > run.toml",),
 }
@@ -85,7 +108,7 @@ def _section(name: str, command: click.Command, parent: click.Context) -> str:
         [
             f"## spikelab {name}",
             "",
-            *(_cell(line) for line in (command.help or "").splitlines()),
+            *(_cell(line) for line in inspect.cleandoc(command.help or "").splitlines()),
             "",
             *("```text", usage, "```", ""),
             *(("| option | |", "|---|---|", *rows, "") if rows else ()),

@@ -18,7 +18,7 @@ from spikelab.demo import run_demo
 
 FIGURES = ("quality_distributions", "all_templates_plot", "raster_pop_rate")
 # Sections of the report, for README, landing page and docs/report.md, and for the tutorial.
-REPORTS = {"report": ("curation", "quality"), "demo_report": ("curation", "quality", "activity", "probe")}
+REPORTS = {"report": ("curation", "probe", "quality"), "demo_report": ("curation", "probe", "quality", "activity")}
 
 
 def main() -> None:

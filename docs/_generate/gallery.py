@@ -19,7 +19,9 @@ from docs._generate.photographs import photograph
 from PIL import Image
 
 from spikelab.demo import LSB_UV, SAMPLING_FREQUENCY, simulate, write_demo_recording
-from spikelab.spike_sorting import sort_multistream, sort_recording
+from spikelab.spike_sorting import sort_recording
+from spikelab.spike_sorting.batch.in_process import run_jobs
+from spikelab.spike_sorting.batch.manifest import jobs_from_entries
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ What a sort leaves to look at, drawn from the recording of `spikelab demo` when 
 NO_BROWSER = "*No browser was found when this page was built, so there is no picture of this page.*"
 WELLS = 6
 EMPTY = 4  # a well without fluid
+DRUGS = ("none", "ketamine")
 WELL_CHANNELS, WELL_S = 16, 10.0
 
 
@@ -50,18 +53,19 @@ class Shown:
 PICTURES = (
     Shown(
         "report",
-        "The report: outcome, curation, quality",
+        "The report: outcome, curation, place, quality",
         "`report.html` of every recording ([what is on it](../report.md)): how many units were kept, by which "
         "criterion the others were not, and how all of them stand to the thresholds.",
         "results/report.html",
-        ("curation", "quality"),
+        ("curation", "probe", "quality"),
     ),
-    Shown("activity", "Activity and place", "In the report.", "results/report.html", ("activity", "probe")),
+    Shown("activity", "Activity", "In the report.", "results/report.html", ("activity",)),
     Shown("units", "Every unit", "In the report: a row for each.", "results/report.html", ("units",)),
     Shown(
         "overview",
         "A plate",
-        "`index.html` lists all recordings of a batch, here wells; the empty well has failed, and the others have not.",
+        "`index.html` lists all recordings of a batch, here wells; the empty well has failed, and the others have not. "
+        "What the list notes of each, here a drug, [makes groups](../clusters.md#conditions-lines-days).",
         "sorted_*_overview/index.html",
     ),
     Shown(
@@ -107,8 +111,12 @@ def sort_all(scratch: Path, duration_s: float = 60.0) -> None:
     options = {"sorter": "rt_sort", "rt_sort_device": "cpu", "save_raw_pkl": True, "n_jobs": 2}
     figures = {"create_figures": True, "create_unit_figures": True}
     sort_recording([recording], results_folders=[scratch / "results"], **options, **figures)
-    wells = [f"well{well:03}" for well in range(WELLS)]
-    sort_multistream(plate, wells, sorter="threshold", spikes_min_second=30, on_failure="skip")
+    settings = {"spikes_min_second": 30, "on_failure": "skip"}
+    wells = [
+        {"file": plate, "stream": f"well{well:03}", "sorter": "threshold", "config": settings, "drug": DRUGS[well % 2]}
+        for well in range(WELLS)
+    ]
+    run_jobs(jobs_from_entries(wells))
 
 
 def draw(shown: Shown, scratch: Path, folder: Path) -> bool:

@@ -65,7 +65,7 @@ PICTURES = (
         "overview",
         "A plate",
         "`index.html` lists all recordings of a batch, here wells; the empty well has failed, and the others have not. "
-        "What the list notes of each, here a drug, [makes groups](../clusters.md#conditions-lines-days).",
+        "What the list notes of each (here a made-up drug) [makes groups](../clusters.md#conditions-lines-days).",
         "sorted_*_overview/index.html",
     ),
     Shown(

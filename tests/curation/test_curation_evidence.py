@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tests.simulated import save_recording, simulate
 from spikelab import SpikeData
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
+from spikelab.spike_sorting.batch.status import job_state
 from spikelab.spike_sorting.config import CURATE_BY_EVIDENCE, CurationConfig, SortingPipelineConfig
 from spikelab.spike_sorting.curation import curate_two_rounds, doubts
 from spikelab.spikedata.curation import isi_violations
@@ -72,9 +74,12 @@ def test_the_default_says_what_it_drops_that_looks_right() -> None:
         "1 unit looks right and was dropped by spikes_min_first = 30 (24) and spikes_min_second = 50 "
     )
     assert "11. Its spikes are no noise (SNR 14, significance 81" in few
-    assert "spikes_min_first=24 and spikes_min_second=24 keep it" in few
-    assert "snr_min = 5 (3.9): 12." in small
-    assert "snr_min=3.9 keeps it" in small
+    assert "--set spikes_min_first=24 --set spikes_min_second=24 (in Python spikes_min_first=24, spikes_min_" in few
+    assert [doubt.small for doubt in doubts(sd, outcome, CurationConfig())].count(True) == 1
+    assert small.startswith("1 small but clean unit was dropped by snr_min = 5 (3.9): 12.")
+    assert small.endswith(
+        "To keep it: --set snr_min=3.9 (in Python snr_min=3.9), or --preset evidence (**CURATE_BY_EVIDENCE)"
+    )
 
 
 def test_what_is_recommended_keeps_them() -> None:
@@ -83,11 +88,31 @@ def test_what_is_recommended_keeps_them() -> None:
     found = doubts(sd, curate_two_rounds(sd, config), config)
     assert {row["unit_id"] for doubt in found for row in doubt.rows} == {10, 11, 12, 14}
     for doubt in found:
-        text = str(doubt)
-        cures = text[text.rindex("unit's. ") + 8 : text.rindex(" keep")].split(" and ")
-        changes = {name: float(value) for name, value in (cure.split("=") for cure in cures)}
-        kept = curate_two_rounds(sd, replace(config, **changes)).sd_curated.unit_ids
+        kept = curate_two_rounds(sd, replace(config, **doubt.cures())).sd_curated.unit_ids
         assert {row["unit_id"] for row in doubt.rows} <= set(kept)
+
+
+def test_limits_are_widened_as_far_as_it_takes() -> None:
+    sd = units()
+    limits = {"x": [501.0, 600.0], "snr": [1.0, None], "std_norm": [None, 0.25]}
+    config = CurationConfig(spikes_min_first=1, spikes_min_second=1, snr_min=None, metric_limits=limits)
+    (doubt,) = doubts(sd, curate_two_rounds(sd, config), config)
+    assert doubt.cures() == {"metric_limits": {"x": [0, 1000], "snr": [1.0, None], "std_norm": [None, 0.3]}}
+    text = str(doubt)
+    assert "metric_limits of x, from 501 to 600 (0 to 1e+03) and metric_limits of std_norm, at most 0.25 (0.3)" in text
+    typed = """--set 'metric_limits={"x": [0, 1000], "snr": [1.0, null], "std_norm": [null, 0.3]}'"""
+    assert f"{typed} (in Python metric_limits={{'x': [0, 1000], " in text
+    kept = curate_two_rounds(sd, replace(config, **doubt.cures())).sd_curated.unit_ids
+    assert {row["unit_id"] for row in doubt.rows} <= set(kept)
+
+
+def test_a_unit_that_is_smaller_than_small_is_not_called_so() -> None:
+    sd = units()
+    tiny = sd.replace(neuron_attributes=[unit | {"snr": min(unit["snr"], 2.9)} for unit in sd.neuron_attributes])
+    config = CurationConfig(spikes_min_first=1, spikes_min_second=1)
+    found = doubts(tiny, curate_two_rounds(tiny, config), config)
+    assert found
+    assert not any(doubt.small for doubt in found)
 
 
 def test_a_ghost_of_a_kept_unit_is_no_loss() -> None:
@@ -138,7 +163,8 @@ def test_the_command_line_knows_the_preset(run: Callable[..., Result]) -> None:
     assert 'sorter_name = "rt_sort"' in shown.output
     unknown = run("show-config", "--preset", "rt_sort")
     assert unknown.exit_code != 0
-    assert "there is no preset 'rt_sort'; there are: 'evidence'; a sorter is chosen with --sorter" in unknown.output
+    assert "there is no preset 'rt_sort'; there are: " in unknown.output
+    assert "evidence; a sorter is chosen with --sorter" in unknown.output
     wrong = run("show-config", "--preset", "evidence", "--set", "significance_min=high")
     assert wrong.exit_code != 0
     assert "'significance_min' must be a number >= 0 or None, got 'high'" in wrong.output
@@ -149,9 +175,14 @@ def test_from_a_recording_to_neurons_of_few_spikes(run: Callable[..., Result], t
     recording = save_recording(simulate(n_spikes=24, duration_s=6.0).recording, tmp_path / "culture")
     results = tmp_path / "out"
     common = ("sort", str(recording), "--sorter", "threshold", "--set", "n_jobs=1", "--results", str(results))
-    assert run(*common).exit_code == 0
+    done = run(*common)
+    assert done.exit_code == 0
+    assert re.search(r"^culture +no unit kept +0 of 5 ", done.output, flags=re.M)
     page = (results / "report.html").read_text(encoding="utf-8")
     assert "5 units look right and were dropped by spikes_min_first = 30 (24 to 25) and " in page
+    assert "done, no unit kept" in page
+    assert "no unit was kept of 5: 5 by spike_count (spikes_min_first: at least 30)." in page
+    assert job_state("culture", results).state == "no unit kept"
     assert run(*common, "--preset", "evidence").exit_code == 0
     lines = (results / "unit_metrics.csv").read_text(encoding="utf-8").splitlines()
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]

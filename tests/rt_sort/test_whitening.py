@@ -127,6 +127,7 @@ COLUMN = np.column_stack([np.tile([0.0, 32.0], 10), np.repeat(20.0 * np.arange(1
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_noise_that_all_channels_share_is_measured_as_such(share: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     noise = measure_noise(noise_on(COLUMN, share))
     np.testing.assert_allclose(noise.correlation[~np.eye(20, dtype=bool)], share, atol=0.04)
     assert f"mean correlation {share:.1f}" in caplog.text
@@ -134,6 +135,7 @@ def test_noise_that_all_channels_share_is_measured_as_such(share: float, caplog:
 
 
 def test_noise_that_is_not_shared_is_none_of_distant_channels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     noise = measure_noise(noise_on(COLUMN, 0.0))
     apart = np.linalg.norm(COLUMN[:, None] - COLUMN[None], axis=2)
     assert (noise.correlation[apart >= 150] == 0).all()
@@ -207,6 +209,7 @@ def test_noise_of_which_fading_would_take_a_twentieth_is_left_as_it_is(share: fl
 
 
 def test_channels_that_are_all_far_apart_share_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     correlation = np.array([[1, 0.5], [0.5, 1]])
     assert within_reach(correlation, np.array([[0.0, 0], [301, 0]])).tolist() == [[1, 0], [0, 1]]
     assert not caplog.text
@@ -214,6 +217,7 @@ def test_channels_that_are_all_far_apart_share_nothing(caplog: pytest.LogCapture
 
 @pytest.mark.parametrize(("share", "warned"), [(0.21, True), (0.19, False)])
 def test_widely_shared_noise_is_from_75_um_on(share: float, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     locations = np.array([[0.0, 0], [75, 0], [151, 0]])
     correlation = np.array([[1, 0.9, share], [0.9, 1, share], [share, share, 1]])  # 75 um are not beyond it
     within_reach(correlation, locations)

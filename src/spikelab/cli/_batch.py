@@ -47,9 +47,14 @@ def planned(manifest: Path, *, all_recordings: bool, sorts_here: bool) -> list[J
 
 def run_batch(manifest: Path, scheduler: str | None, workers: int | None, *, all_recordings: bool) -> tuple[str, int]:
     """Sort all recordings of a manifest; return the table of outcomes and the exit code."""
+    from spikelab.spike_sorting.batch.cluster import local_workers
     from spikelab.spike_sorting.batch.on_cluster import run_many
+    from spikelab.spike_sorting.run.estimate import estimate_lines
 
     jobs = planned(manifest, all_recordings=all_recordings, sorts_here=scheduler is None)
+    at_once = 1 if scheduler is not None else workers or local_workers(jobs)
+    for line in estimate_lines((job.takes for job in jobs), at_once):
+        logger.info("%s", line)
     board = Board()
     try:
         outcomes = run_many(jobs, scheduler, workers=workers, watch=board.show)
@@ -61,11 +66,13 @@ def run_batch(manifest: Path, scheduler: str | None, workers: int | None, *, all
 def plan(manifest: Path, folder: Path, *, all_recordings: bool) -> str:
     """Write job files and scripts; return the text with the next steps."""
     from spikelab.spike_sorting.batch.plan import write_plan
+    from spikelab.spike_sorting.run.estimate import estimate_lines
 
     jobs = planned(manifest, all_recordings=all_recordings, sorts_here=False)
     scripts = write_plan(jobs, folder)
     lines = [f"{len(jobs)} job files are in {folder / 'jobs'}; each runs with: spikelab sort-one JOB", "", "examples:"]
     lines += [f"  {script}" for script in scripts]
+    lines += ["", *estimate_lines(job.takes for job in jobs)]
     return "\n".join([*lines, "", f"progress: spikelab status {in_shell(folder)}"])
 
 

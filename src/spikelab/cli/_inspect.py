@@ -13,10 +13,12 @@ from spikelab.spike_sorting.run.jobs import plan_jobs
 from spikelab.system.quoting import printable, printable_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.recording import StreamInfo
+    from spikelab.spike_sorting.run.jobs import Job
+    from spikelab.spike_sorting.run.parts import Part
     from spikelab.spike_sorting.run.wanted import Wanted
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
@@ -50,8 +52,17 @@ def _inspected(path: Path, wanted: Wanted, picture: Path | None) -> tuple[str, i
     lines = [*choice_lines(jobs), *lines_of_left_out(parts)]
     if found:
         lines += ["spikelab sort would refuse this:", *dict.fromkeys(f"  {fault_text(fault)}" for fault in found)]
+    lines += _estimated(jobs, parts, faults)
     refused = [code_for(fault.as_error()) for fault in found if not fault.choice]
     return "\n".join([shown, *map(printable_lines, lines), ""]), most_severe(refused)
+
+
+def _estimated(jobs: Sequence[Job], parts: Sequence[Part], faults: Collection[int]) -> list[str]:
+    """Say what sorts of those without a fault take."""
+    from spikelab.spike_sorting.run.estimate import estimate_lines, estimates
+
+    can = [i for i in range(len(jobs)) if i not in faults]
+    return estimate_lines(estimates([jobs[i] for i in can], [parts[i].seen for i in can]))
 
 
 def inspection_table(

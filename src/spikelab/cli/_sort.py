@@ -24,6 +24,7 @@ from spikelab.cli._output import (
 )
 from spikelab.cli._progress import shown_progress
 from spikelab.spike_sorting.run.jobs import Job, plan_jobs
+from spikelab.spike_sorting.run.record import DONE, NO_UNIT_KEPT, shown_status
 from spikelab.system.quoting import printable_lines
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 HEADER = ("recording", "outcome", "units kept", "results")
-DONE, NOT_ATTEMPTED = "done", "not attempted"
+NOT_ATTEMPTED = "not attempted"
 KIND_OF_CODE = {
     BIOLOGY: "cannot be sorted",
     BAD_INPUT: "cannot be read",
@@ -45,7 +46,7 @@ KIND_OF_CODE = {
     ENVIRONMENT: "stopped by the environment",
     OTHER: "failed otherwise",
 }
-KINDS = (DONE, *KIND_OF_CODE.values(), NOT_ATTEMPTED)
+KINDS = (DONE, NO_UNIT_KEPT, *KIND_OF_CODE.values(), NOT_ATTEMPTED)
 
 
 def sort_files(
@@ -181,12 +182,13 @@ def _row(outcome: Outcome) -> tuple[str, str, str, str]:
     folder = str(outcome.job.results) if outcome.attempted and outcome.job.results.exists() else ""
     if outcome.done is not None:
         kept = f"{outcome.done.n_curated} of {outcome.done.n_units}"
-        return outcome.job.name, DONE, kept, folder
+        return outcome.job.name, _kind(outcome), kept, folder
     what = NOT_ATTEMPTED if outcome.error is None else type(outcome.error).__name__
     return outcome.job.name, what, "", folder
 
 
 def _kind(outcome: Outcome) -> str:
     if outcome.error is None:
-        return DONE if outcome.attempted else NOT_ATTEMPTED
+        units = None if outcome.done is None else {"curated": outcome.done.n_curated}
+        return shown_status(DONE, units) if outcome.attempted else NOT_ATTEMPTED
     return KIND_OF_CODE[code_for(outcome.error)]

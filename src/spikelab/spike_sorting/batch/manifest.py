@@ -19,6 +19,7 @@ from spikelab.spike_sorting.batch.columns import column_fault, further_columns, 
 from spikelab.spike_sorting.batch.entries import Entry, ManifestError, Problems, Request, located
 from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.choices import choose_sorter
+from spikelab.spike_sorting.run.estimate import estimates
 from spikelab.spike_sorting.run.faults import machine_faults
 from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs
 from spikelab.spike_sorting.run.parts import parts_of
@@ -214,7 +215,10 @@ def _plan(
         _check_machine(requests, jobs, look, found)
     if found.found:
         raise ManifestError(found.found, source)
-    return jobs
+    if look is None:
+        return jobs
+    takes = estimates(jobs, [request.part.seen if request.part is not None else None for request in requests])
+    return [replace(job, takes=one) for job, one in zip(jobs, takes, strict=True)]
 
 
 def _faults_of_columns(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:

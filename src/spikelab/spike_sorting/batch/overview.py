@@ -10,7 +10,7 @@ from spikelab.spike_sorting.batch.units_table import write_units
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.recording.source import stem_of
 from spikelab.spike_sorting.run.jobs import overview_folder
-from spikelab.spike_sorting.run.record import status_of
+from spikelab.spike_sorting.run.record import DONE, shown_status, status_of
 from spikelab.spike_sorting.run.sort_one import FigureData
 from spikelab.spike_sorting.stages.compilation import UNIT_METRICS
 
@@ -129,7 +129,9 @@ def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
     error = outcome.error
     plate, well = _plate_and_well(outcome.job)
     not_attempted = "to come" if under_way else "not attempted"
-    status = not_attempted if not outcome.attempted else "done" if error is None else status_of(error)
+    status = not_attempted if not outcome.attempted else DONE if error is None else status_of(error)
+    if outcome.done is not None:
+        status = shown_status(status, {"curated": outcome.done.n_curated})
     return IndexRow(
         name=outcome.job.name,
         status=status,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.jobfile import BATCH, read_batch
 from spikelab.spike_sorting.run.alive import is_alive
-from spikelab.spike_sorting.run.record import RUN_RECORD, SORTED, read_record
+from spikelab.spike_sorting.run.record import DONE, NO_UNIT_KEPT, RUN_RECORD, SORTED, read_record, shown_status
 from spikelab.system.quoting import printable
 from spikelab.system.texts import duration
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TO_COME, RUNNING, KILLED, INTERRUPTED, DAMAGED = "to come", "running", "killed", "interrupted", "damaged record"
-ENDED = ("done", "biological failure", "environment failure", "resource failure", "failed")
+ENDED = (DONE, NO_UNIT_KEPT, "biological failure", "environment failure", "resource failure", "failed")
 # In the order of the counts.
-STATES = ("done", "biological failure", "resource failure", "environment failure", "failed",
+STATES = (DONE, NO_UNIT_KEPT, "biological failure", "resource failure", "environment failure", "failed",
           INTERRUPTED, KILLED, DAMAGED, RUNNING, SORTED, TO_COME)  # fmt: skip
 DEPTH = 3
 ERROR_SHOWN = 80
@@ -59,7 +59,7 @@ def _row(name: str, results: Path, record: dict[str, Any]) -> Row:
         state = KILLED
     return Row(
         name=name,
-        state=state,
+        state=shown_status(state, record.get("units")),
         results=results,
         stage=(record.get("stage") or "") if state == RUNNING else "",
         attempts=_tries(record.get("attempts") or ()),
@@ -128,7 +128,7 @@ def estimate(rows: Sequence[Row], workers: int | None = None) -> float | None:
 
 def _mean_duration(rows: Iterable[Row]) -> float | None:
     """Average the seconds of finished jobs; None without any."""
-    seconds = [row.seconds for row in rows if row.state == "done" and row.seconds]
+    seconds = [row.seconds for row in rows if row.state in (DONE, NO_UNIT_KEPT) and row.seconds]
     return sum(seconds) / len(seconds) if seconds else None
 
 
@@ -149,7 +149,7 @@ def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
     rows = list(rows)
     if most is None or len(rows) <= most:
         return rows
-    rank = {RUNNING: 0, "failed": 1, "environment failure": 1, "resource failure": 1, KILLED: 1, "done": 3, TO_COME: 4}
+    rank = {RUNNING: 0, "failed": 1, "environment failure": 1, "resource failure": 1, KILLED: 1, DONE: 3, TO_COME: 4}
     chosen = sorted(range(len(rows)), key=lambda i: (rank.get(rows[i].state, 2), -i))[:most]
     return [rows[i] for i in sorted(chosen)]
 
@@ -157,7 +157,7 @@ def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
 def _seconds(record: dict[str, Any], state: str) -> float | None:
     """Sum the durations of the stages of a finished run; else measure from its start to its end, or to now."""
     stages = [stage.get("wall_s") for stage in (record.get("stages") or {}).values()]
-    if state in ("done", SORTED) and stages and all(map(_is_duration, stages)):
+    if state in (DONE, SORTED) and stages and all(map(_is_duration, stages)):
         return float(sum(stages))
     start, end = _time(record, "started"), _time(record, "finished")
     if state == RUNNING and not record.get("finished"):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.curation.criteria import Criterion, in_force
+from spikelab.spike_sorting.curation.criteria import LIMITS, Criterion, in_force
 from spikelab.spike_sorting.settings.presets import CURATE_BY_EVIDENCE
 from spikelab.spikedata._merge import coincident
 from spikelab.spikedata._one_neuron import DUPLICATE_SHARE, JITTER_MS
 from spikelab.spikedata.curation import isi_violations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from spikelab.spike_sorting.curation.outcome import CurationOutcome
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
 NAMED = 20  # units that a sentence names, at most
+LEAST_SNR = 3.0  # of a unit that is small but clean
 
 
 @dataclass(frozen=True)
@@ -28,39 +32,87 @@ class Doubt:
 
     missed: list[tuple[Criterion, Any]]  # with the thresholds
     rows: list[dict[str, Any]]  # of the table of unit metrics
+    limits: Mapping[str, Any]  # the setting ``metric_limits``
+    small: bool = False  # only too small for the threshold on SNR, and no smaller than `LEAST_SNR`
 
     def __str__(self) -> str:
-        count, one = len(self.rows), len(self.rows) == 1
-        ids = ", ".join(str(row["unit_id"]) for row in self.rows[:NAMED])
-        ids += f" and {count - NAMED} more" if count > NAMED else ""
+        one = len(self.rows) == 1
         causes = " and ".join(
-            f"{criterion.setting} = {threshold:g} ({_range(self._values(criterion))})"
+            f"{_named(criterion, threshold)} ({_range(self._of(criterion.metric.name))})"
             for criterion, threshold in self.missed
         )
-        cures = " and ".join(f"{criterion.setting}={self._cure(criterion)}" for criterion, _ in self.missed)
-        keep = "keep" if len(self.missed) > 1 else "keeps"
         return (
-            f"{'1 unit looks' if one else f'{count} units look'} right and {'was' if one else 'were'} dropped by "
-            f"{causes}: {ids}. {'Its' if one else 'Their'} spikes are no noise (SNR {_range(self._of('snr'))}, "
-            f"significance {_range(self._of('significance'))}, where noise reaches 6), with few violations of the "
-            f"refractory period, and are no other unit's. {cures} {keep} {'it' if one else 'them'}; "
-            f"so does the preset 'evidence'"
+            f"{self._who()} dropped by {causes}: {self._ids()}. {'Its' if one else 'Their'} spikes are no noise (SNR "
+            f"{_range(self._of('snr'))}, significance {_range(self._of('significance'))}, where noise reaches 6), with "
+            f"few violations of the refractory period, and are no other unit's. To keep {'it' if one else 'them'}: "
+            f"{ways(self.cures())}"
         )
+
+    def _who(self) -> str:
+        count = len(self.rows)
+        if self.small:
+            return f"{count} small but clean {'unit was' if count == 1 else 'units were'}"
+        return "1 unit looks right and was" if count == 1 else f"{count} units look right and were"
+
+    def _ids(self) -> str:
+        ids = ", ".join(str(row["unit_id"]) for row in self.rows[:NAMED])
+        return ids + (f" and {len(self.rows) - NAMED} more" if len(self.rows) > NAMED else "")
 
     def _of(self, name: str) -> list[float]:
         return [float(row[name]) for row in self.rows]
 
-    def _values(self, criterion: Criterion) -> list[float]:
-        return self._of(criterion.metric.name)
+    def cures(self) -> dict[str, Any]:
+        """Return the settings that keep the units: thresholds that all of them meet, rounded to their side."""
+        cures: dict[str, Any] = {}
+        limits = dict(self.limits)
+        for criterion, threshold in self.missed:
+            name = criterion.metric.name
+            low, high = self._wider(criterion, threshold)
+            if criterion.setting != LIMITS:
+                cures[criterion.setting] = low if high is None else high
+            elif low is None and high is None:
+                del limits[name]
+            else:
+                limits[name] = [low, high]
+        return cures if limits == dict(self.limits) else {**cures, LIMITS: limits or None}
 
-    def _cure(self, criterion: Criterion) -> str:
-        """Write the threshold that all of the units meet, rounded to the side on which they lie."""
-        values = self._values(criterion)
-        worst, rounded = (min(values), math.floor) if criterion.direction == "min" else (max(values), math.ceil)
-        if not math.isfinite(worst):
-            return "none"
-        digits = 2 - math.floor(math.log10(abs(worst))) if worst else 0
-        return f"{rounded(worst * 10.0**digits) / 10.0**digits:g}" if digits > 0 else f"{rounded(worst)}"
+    def _wider(self, criterion: Criterion, threshold: Any) -> tuple[float | None, float | None]:
+        """Move the bounds of a criterion as far as the units lie; no bounds where a value is not known."""
+        values = self._of(criterion.metric.name)
+        if not all(map(math.isfinite, values)):
+            return None, None
+        low, high = criterion.bounds(threshold)
+        return (
+            None if low is None else min(low, _rounded(min(values), math.floor)),
+            None if high is None else max(high, _rounded(max(values), math.ceil)),
+        )
+
+
+def ways(settings: Mapping[str, Any]) -> str:
+    """Write how settings are changed on the command line and in Python."""
+    typed = " ".join(f"--set {_typed(name, value)}" for name, value in settings.items())
+    called = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return f"{typed} (in Python {called}), or --preset evidence (**CURATE_BY_EVIDENCE)"
+
+
+def _typed(name: str, value: Any) -> str:
+    return (
+        f"'{name}={json.dumps(value)}'" if isinstance(value, dict) else f"{name}={'none' if value is None else value}"
+    )
+
+
+def _named(criterion: Criterion, threshold: Any) -> str:
+    """Write the setting of a criterion with its threshold."""
+    if criterion.setting == LIMITS:
+        return f"{LIMITS} of {criterion.metric.name}, {criterion.words(threshold)}"
+    return f"{criterion.setting} = {threshold:g}"
+
+
+def _rounded(value: float, towards: Callable[[float], int]) -> float:
+    """Round to three digits, down or up."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    rounded = towards(value * 10.0**digits) / 10.0**digits
+    return int(rounded) if digits <= 0 or rounded.is_integer() else rounded
 
 
 def doubts(units: SpikeData, outcome: CurationOutcome, config: CurationConfig) -> list[Doubt]:
@@ -68,13 +120,15 @@ def doubts(units: SpikeData, outcome: CurationOutcome, config: CurationConfig) -
 
     A unit looks right by the measures of the preset "evidence", where half of its spikes or more are its own.
     """
-    by_causes: dict[tuple[str, ...], Doubt] = {}
+    by_causes: dict[tuple[bool, tuple[str, ...]], Doubt] = {}
     violations = dict(zip(units.unit_ids, isi_violations(units, method="certain").tolist(), strict=True))
     for row in outcome.unit_metrics:
         missed = [] if row["passed"] or row["failed_round"] == "merge" else _missed(row, config)
         if missed and _looks_right(row, violations[row["unit_id"]]) and _is_its_own(units, outcome, row["unit_id"]):
-            causes = tuple(criterion.setting for criterion, _ in missed)
-            by_causes.setdefault(causes, Doubt(missed, [])).rows.append(row)
+            causes = tuple(f"{criterion.setting} {criterion.metric.name}" for criterion, _ in missed)
+            small = causes == ("snr_min snr",) and row["snr"] >= LEAST_SNR
+            doubt = Doubt(missed, [], config.metric_limits or {}, small)
+            by_causes.setdefault((small, causes), doubt).rows.append(row)
     return sorted(by_causes.values(), key=lambda doubt: -len(doubt.rows))
 
 

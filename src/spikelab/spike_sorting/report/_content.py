@@ -238,8 +238,8 @@ def _unit_row(
 ) -> dict[str, Any]:
     kept = bool(row["passed"])
     kind = "kept" if kept else "failed"
-    values = {name: row[name] for name, _ in columns if name in row}
-    values |= {name: unit[name] for name in ("amplitude", "x", "y")}
+    known = row | {name: unit[name] for name in ("amplitude", "x", "y")}
+    values = {name: known[name] for name, _ in columns}
     criterion = row.get("failed_criterion") or ""
     return {
         "id": unit["unit_id"],

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Badge, meaning in one sentence and advice for each status of run.json.
 STATUSES = {
     "done": ("done", "", ()),
+    "no unit kept": (
+        "done, no unit kept",
+        "The sorter found units, and curation dropped all of them.",
+        (),
+    ),
     "biological failure": (
         "nothing to sort",
         "The recording itself could not be sorted; the software and the machine are not to blame.",
@@ -50,12 +58,24 @@ STATUSES = {
         (),
     ),
 }
-SEVERITIES = {"done": "good", "biological failure": "neutral", "not attempted": "neutral", "to come": "neutral"}
+SEVERITIES = {
+    "done": "good",
+    "no unit kept": "doubtful",
+    "biological failure": "neutral",
+    "not attempted": "neutral",
+    "to come": "neutral",
+}
 
 
 def status_words(status: str) -> tuple[str, str, tuple[str, ...]]:
     """Return badge, meaning and advice of a status."""
     return STATUSES.get(status, (status, "", ()))
+
+
+def shown_status(status: str, record: Mapping[str, Any]) -> str:
+    """Return the status of a record to show: "done" without a unit that was kept is not what one hopes for."""
+    none = (record.get("units") or {}).get("curated") == 0
+    return "no unit kept" if status == "done" and none else status
 
 
 def severity(status: str) -> str:

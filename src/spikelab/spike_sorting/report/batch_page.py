@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from spikelab.spike_sorting.curation.doubts import ways
 from spikelab.spike_sorting.curation.palette import Palette
 from spikelab.spike_sorting.report import _page, _plots, _words
 from spikelab.spike_sorting.report._plate import Plate, place_name, plates
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.curation.doubts import Doubt
     from spikelab.spikedata import SpikeData
 
 INDEX = "index.html"
@@ -44,6 +46,7 @@ class Summary:
     std_norm: float
     spark: str = field(repr=False)
     map: str = field(repr=False)
+    small_snr: tuple[float, ...] = ()  # of the units that are small but clean, and were dropped
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class IndexRow:
     notes: Mapping[str, Any] = field(default_factory=dict)  # what a list says of the recording, in values of JSON
 
 
-def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
+def summarise(units: SpikeData, outcome: CurationOutcome, doubted: Sequence[Doubt] = ()) -> Summary:
     """Summarise a sorted recording; medians are over its curated units."""
     curated = outcome.sd_curated
     kept = set(curated.unit_ids)
@@ -79,6 +82,7 @@ def summarise(units: SpikeData, outcome: CurationOutcome) -> Summary:
         amplitude_uv=_median(curated.unit_attributes, "amplitude"),
         spark=_plots.sparkline(curated),
         map=mini_map(locations, curated.unit_attributes),
+        small_snr=tuple(row["snr"] for doubt in doubted if doubt.small for row in doubt.rows),
     )
 
 
@@ -116,6 +120,7 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Pa
         n_sorted=len(summaries),
         n_units=sum(summary.n_units for summary in summaries),
         n_curated=sum(summary.n_curated for summary in summaries),
+        small=_small_words(summaries),
         statuses=list(dict.fromkeys(row["badge"] for row in cells)),
     )
     if page.is_file() and page.read_bytes() == html.encode():
@@ -126,12 +131,26 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Pa
     return True
 
 
+def _small_words(summaries: Sequence[Summary]) -> str:
+    """Say how many units are small but clean, and what keeps them; "" without any."""
+    values = [snr for summary in summaries for snr in summary.small_snr]
+    if not values:
+        return ""
+    what = "unit was" if len(values) == 1 else "units were"
+    lowest = math.floor(10 * min(values)) / 10
+    return (
+        f"{len(values)} small but clean {what} dropped for the SNR alone ({min(values):.3g} to {max(values):.3g}). To "
+        f"keep {'it' if len(values) == 1 else 'them'}: {ways({'snr_min': lowest})}."
+    )
+
+
 def _figures_in(folder: Path) -> list[tuple[str, str]]:
     return [(f"{name}.png", about) for name, about in FIGURES.items() if (folder / f"{name}.png").is_file()]
 
 
 COLUMNS = (
     ("kept", "Units kept"),
+    ("small", "Small but clean"),
     ("rate", "Median rate (Hz)"),
     ("snr", "Median SNR"),
     ("amplitude", "Median amplitude (uV)"),
@@ -248,6 +267,7 @@ def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str
         "snr": summary.snr,
         "amplitude": summary.amplitude_uv,
         "channels": summary.n_channels,
+        "small": len(summary.small_snr),
     }
     return {
         "kept": (

@@ -46,7 +46,8 @@ def write_report(results: Path, record: Mapping[str, Any], config: SortingPipeli
 def render_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, data: ReportData) -> str:
     """Render the page as HTML; see :func:`write_report`."""
     status = str(record.get("status", ""))
-    badge, meaning, advice = _words.status_words(status)
+    shown = _words.shown_status(status, record)
+    badge, meaning, advice = _words.status_words(shown)
     error = record.get("error")
     units = None
     if status == DONE and data.units is not None and data.outcome is not None:
@@ -56,7 +57,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         palette=palette_of(config.figures),
         name=record.get("name", results.name),
         badge=badge,
-        severity=_words.severity(status),
+        severity=_words.severity(shown),
         meaning=meaning,
         advice=advice,
         error={key: _short_paths(str(error.get(key, "")), results) for key in ("class", "message")} if error else None,

@@ -190,7 +190,7 @@ def within_reach(correlation: NDArray[np.float64], locations: NDArray[np.float64
     far = near & (apart > REACH_UM / 2)
     shared = float(np.mean(correlation[far])) if far.any() else 0.0
     if shared > WIDELY_SHARED:
-        logger.warning(
+        logger.info(
             "RT-Sort: channels %g to %g um apart share much of their noise (mean correlation %.2f). It is taken into "
             'account; common_reference="median" removes most of it beforehand',
             REACH_UM / 2, 2 * REACH_UM, shared,

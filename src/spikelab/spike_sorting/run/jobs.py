@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.recording.source import resolve_source, safe_name, stem_of
 from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, listed
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.runlog import warn
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.run.estimate import Estimate
 
 Request: TypeAlias = tuple[Any, SortingPipelineConfig]
 
@@ -32,6 +35,7 @@ class Job:
     # What a list of recordings says of the recording besides, such as its condition, in values of JSON.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)  # settings that nobody gave, and why they are as they are
+    takes: Estimate | None = None  # where the recording was looked into, and is still to be sorted
 
 
 def as_list(recording_files: Any) -> list[Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RUN_RECORD = "run.json"
 NUMBER = int | float | None
 DONE, RUNNING, KILLED, INTERRUPTED = "done", "running", "killed", "interrupted"
+NO_UNIT_KEPT = "no unit kept"  # how the status "done" is shown where curation dropped every unit
 SORTED = "sorted"  # after a sorter-only task; another task runs the other stages
 # Final statuses; after any other the same call needs the intermediate files again.
 FINAL = (DONE, "biological failure")
@@ -118,6 +119,12 @@ class RunRecord:
 def status_of(error: BaseException) -> str:
     """Return the status of a run that ended in `error`."""
     return next((status for kind, status in FAILURES if isinstance(error, kind)), "failed")
+
+
+def shown_status(status: str, units: Any) -> str:
+    """Return the status to show of a run; `units` is the entry of the record, or None."""
+    none = isinstance(units, dict) and units.get("curated") == 0
+    return NO_UNIT_KEPT if status == DONE and none else status
 
 
 def earlier_runs(results: Path) -> list[dict[str, Any]]:

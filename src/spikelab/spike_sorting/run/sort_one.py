@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.curation.doubts import Doubt
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
     from spikelab.spike_sorting.report import ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
-    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+    from spikelab.spike_sorting.settings.schema import CurationConfig, SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
@@ -195,6 +196,7 @@ def _find_neurons(
 ) -> Sorted:
     """Run the stages waveforms, curation, compilation and figures."""
     from spikelab.spike_sorting.compilation import split_by_file
+    from spikelab.spike_sorting.curation import doubts
     from spikelab.spike_sorting.report import summarise
 
     waveforms = _added(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
@@ -215,13 +217,14 @@ def _find_neurons(
     figures = _draw(context, recording, units, curation, waveform_files)
     if figures is not None:
         _added(record, "figures", figures)
-    _log_outcome(job, record, units, curation.value)
+    doubted = doubts(units, curation.value, job.config.curation)
+    _log_outcome(job, record, curation.value, doubted)
     return Sorted(
         split_by_file(curated),
         units.N,
         curated.N,
         None if figures is None else FigureData(figures.run_id, units, curation.value),
-        summarise(units, curation.value),
+        summarise(units, curation.value, doubted),
         round(sum(stage["wall_s"] for stage in record.stages.values()), 3),
     )
 
@@ -245,19 +248,31 @@ def _with_metrics(
     return stages.with_plugin_metrics(units, {stage: result.value for stage, result in others.items()}), run_ids
 
 
-def _log_outcome(job: Job, record: RunRecord, units: SpikeData, outcome: CurationOutcome) -> None:
-    from spikelab.spike_sorting.curation import doubts
-
+def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome, doubted: Sequence[Doubt]) -> None:
     if all(stage["loaded"] for stage in record.stages.values()):
         logger.info("nothing to do: every stage is up to date")
     n_units, n_curated = (record.units or {}).values()
     if n_curated < n_units:
-        failed = [row["failed_criterion"] for row in outcome.unit_metrics if row["failed_criterion"] is not None]
-        reasons = (f"{count} by {criterion}" for criterion, count in Counter(failed).most_common())
-        logger.info("not kept: %s", ", ".join(reasons))
-    for doubt in doubts(units, outcome, job.config.curation):
+        reasons = ", ".join(_reasons(outcome, job.config.curation))
+        if n_curated:
+            logger.info("not kept: %s", reasons)
+        else:
+            logger.warning(
+                "no unit was kept of %d: %s. Look at the units in the report, then change these settings: the same "
+                "call does not sort again", n_units, reasons,
+            )  # fmt: skip
+    for doubt in doubted:
         logger.info("%s", doubt)
     logger.info("%s: %d of %d units kept; results are in %s", job.name, n_curated, n_units, job.results)
+
+
+def _reasons(outcome: CurationOutcome, config: CurationConfig) -> list[str]:
+    """Count the units that were dropped, by the criterion that did so, with its threshold."""
+    from spikelab.spike_sorting.curation.criteria import in_force
+
+    failed = Counter((row["failed_round"], row["failed_criterion"]) for row in outcome.unit_metrics)
+    words = {(c.round, c.metric.name): f" ({c.setting}: {c.words(threshold)})" for c, threshold in in_force(config)}
+    return [f"{count} by {cause[1]}{words.get(cause, '')}" for cause, count in failed.most_common() if cause[0]]
 
 
 def _draw(

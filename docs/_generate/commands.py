@@ -40,8 +40,9 @@ Every command has `--help`, which says what this page says: the page is written 
 | 130 | interrupted; the same command continues |
 | 129, 143 | ended by a batch system or a closed terminal; the same command continues |
 
-Of several failures the gravest counts. [Failures](failures.md) has them all. Progress and the log go to stderr, what a
-command has found to stdout, so `spikelab inspect plate.raw.h5 > plate.txt` keeps what one wants to keep.
+Of several failures the gravest counts. `inspect` ends with 3 where something cannot be read or sorted.
+[Failures](failures.md) has them all. Progress and the log go to stderr, what a command has found to stdout,
+so `spikelab inspect plate.raw.h5 > plate.txt` keeps what one wants to keep.
 
 ## What is chosen for you
 

@@ -132,6 +132,10 @@ def test_warnings_of_a_recording_that_was_loaded_stay() -> None:
     case = make_case()
     record = record_of(case)
     record["stages"]["recording"]["report"]["warnings"] = ["the values look like volts"]
+    record = {**record, "chosen": {"freq_max": "band-pass 300 to 4500 Hz (a low rate)"}}
+    assert "nobody set it: band-pass 300 to 4500 Hz (a low rate)." in words(
+        render_report(Path("/r"), record, CONFIG, case.shown)
+    )
     assert "the values look like volts" in words(render_report(Path("/r"), record, CONFIG, case.shown))
 
 

@@ -69,6 +69,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         stages=_content.stage_rows(record),
         total_wall_s=_content.total_wall_s(record),
         settings=_content.changed_settings(config),
+        chosen=list(record.get("chosen", {}).values()),
         preset=config.sorter.sorter_name,
         versions=record.get("versions", {}),
         host=record.get("host", {}),
@@ -79,7 +80,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
 def _source(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:
     """List what decides the page apart from dates: a run that loads all its stages leaves the page of the first one."""
     stages = {name: stage.get("run_id") for name, stage in record.get("stages", {}).items()}
-    names = ("name", "status", "error", "versions", "metadata")
+    names = ("name", "status", "error", "versions", "metadata", "chosen")
     return [stages, {name: record.get(name) for name in names}, plain(_content.changed_settings(config))]
 
 

@@ -43,6 +43,7 @@ TYPES: dict[str, Any] = {
     "started": str | None,
     "finished": str | None,
     "attempts": list | None,
+    "chosen": dict | None,
     "earlier_runs": list,
     "stages": dict | None,
     "host": dict | None,

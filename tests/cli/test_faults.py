@@ -13,14 +13,17 @@ from click.testing import Result
 
 from plates import FAULTS, FS, N_ENTRIES, write_list
 from spikelab.cli._output import as_options
+from spikelab.cli._sort import _once_each
 from spikelab.spike_sorting._exceptions import DiskExhaustionError, HDF5PluginMissingError
 from spikelab.spike_sorting.batch.entries import ManifestError
 from spikelab.spike_sorting.batch.manifest import Look, read_manifest
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.data import Geometry
 from spikelab.spike_sorting.recording import StreamInfo, write_maxwell
-from spikelab.spike_sorting.run.faults import CHECKS, Seen, faults_of, machine_faults
+from spikelab.spike_sorting.run.faults import CHECKS, Fault, Seen, faults_of, machine_faults
 from spikelab.spike_sorting.run.jobs import plan_jobs
+from spikelab.spike_sorting.run.parts import parts_of
+from spikelab.spike_sorting.run.wanted import wanted
 
 TWO_GROUPS = Geometry.of(np.column_stack([np.arange(4) * 20.0, np.zeros(4)]), groups=[0, 0, 0, 1])
 PLACES = Geometry.of(np.column_stack([np.arange(4) * 20.0, np.zeros(4)]))
@@ -188,6 +191,29 @@ def test_inspect_goes_on_after_a_file_that_cannot_be_read(
     assert "is truncated" in done.stdout
     both = run("inspect", tmp_path / "nothing.h5", tmp_path / "day0.raw.h5", "--sorter", "rt_sort")
     assert (both.exit_code, "nothing.h5" in both.stderr, "day0.raw.h5" in both.stdout) == (3, True, True)
+
+
+def test_a_fault_of_several_recordings_is_told_once() -> None:
+    fault, other = (
+        Fault("file", "a plugin is missing"),
+        Fault("config", "freq_max is 6000 Hz", settings={"freq_max": 4}),
+    )
+    assert _once_each([("a", fault), ("b", fault)]) == ["a plugin is missing"]
+    told = _once_each([*((name, fault) for name in "abcde"), ("f", other)])
+    assert told == ["a, b, c, 2 more: a plugin is missing", "f: freq_max is 6000 Hz: --set freq_max=4"]
+
+
+def test_a_choice_between_recordings_does_not_hide_that_none_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = HDF5PluginMissingError("a filter is missing")
+    damaged = [
+        info(stream_id="well000", rec_name=name, readable=False, problem=str(lacking), error=lacking)
+        for name in ("rec0000", "rec0001")
+    ]
+    monkeypatch.setattr("spikelab.spike_sorting.recording.inspect_file", lambda *_, **__: damaged)
+    found, _ = wanted("rt_sort", None, {})
+    assert found is not None
+    (part,) = parts_of(Path("a.h5"), found)
+    assert [(fault.choice, fault.error) for fault in part.faults] == [(True, None), (False, lacking)]
 
 
 def test_inspect_of_several_formats_lists_them(run: Callable[..., Result], listed: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.run.wanted import Wanted
 
 logger = logging.getLogger(__name__)
+NAMES_SHOWN = 3
 HEADER = ("recording", "outcome", "units kept", "results")
 NOT_ATTEMPTED = "not attempted"
 KIND_OF_CODE = {
@@ -89,12 +90,7 @@ class Refused(click.ClickException):
     """Nothing could be started; the message has a line for each fault, and the exit code is that of the gravest."""
 
     def __init__(self, faults: Sequence[tuple[str, Fault]]) -> None:
-        one = len({name for name, _ in faults}) == 1
-        texts = dict.fromkeys(
-            fault_text(fault) if one or fault.choice or fault.key == "sorter" else f"{name}: {fault_text(fault)}"
-            for name, fault in faults
-        )
-        super().__init__("\n".join(texts))
+        super().__init__("\n".join(_once_each(faults)))
         self.exit_code = most_severe(  # type: ignore[misc]  # click says it for the class
             [code_for(fault.as_error()) for _, fault in faults]
         )
@@ -104,6 +100,19 @@ class Refused(click.ClickException):
         lines = printable_lines(self.message)
         several = "\n" in lines
         click.echo(f"error: nothing was started:\n{indented(lines)}" if several else f"error: {lines}", err=True)
+
+
+def _once_each(faults: Sequence[tuple[str, Fault]]) -> list[str]:
+    """Write each fault once, with the recordings that have it, unless all do or it is none of theirs."""
+    names: dict[str, list[str]] = {}
+    for name, fault in faults:
+        names.setdefault(fault_text(fault), []).append("" if fault.choice or fault.key == "sorter" else name)
+    everyone = {name for name, _ in faults}
+    lines = []
+    for text, having in names.items():
+        shown = [*having[:NAMES_SHOWN], *([f"{len(having) - NAMES_SHOWN} more"] if len(having) > NAMES_SHOWN else [])]
+        lines.append(text if set(having) in ({""}, everyone) else f"{', '.join(shown)}: {text}")
+    return lines
 
 
 def fault_text(fault: Fault) -> str:

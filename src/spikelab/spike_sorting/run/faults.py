@@ -84,19 +84,19 @@ class Seen:
 
 def faults_of(seen: Seen) -> list[Fault]:
     """Make all checks of one recording; what cannot be read is not checked further."""
-    unreadable = list(_readable(seen))
-    return unreadable or [fault for check in CHECKS for fault in check(seen)]
+    return unreadable(seen.infos, seen.config) or [fault for check in CHECKS for fault in check(seen)]
 
 
-def _readable(seen: Seen) -> Iterator[Fault]:
-    for info in seen.infos:
-        if info.readable:
-            continue
-        if info.needs_settings:
-            missing = {name: A_VALUE for name in HEADERLESS_FIELDS if getattr(seen.config.recording, name) is None}
-            yield Fault("config", f"{info.file.name} is a binary file without a header", settings=missing)
-            continue
-        yield Fault("file", info.problem, error=info.error)
+def unreadable(infos: Sequence[StreamInfo], config: SortingPipelineConfig | None = None) -> list[Fault]:
+    """Return why files or streams cannot be read; of a headerless file, which settings it needs besides `config`."""
+    found: dict[str, Fault] = {}
+    for info in (info for info in infos if not info.readable):
+        fault = Fault("file", info.problem, error=info.error)
+        if info.needs_settings and config is not None:
+            missing = {name: A_VALUE for name in HEADERLESS_FIELDS if getattr(config.recording, name) is None}
+            fault = Fault("config", f"{info.file.name} is a binary file without a header", settings=missing)
+        found.setdefault(fault.text(), fault)
+    return list(found.values())
 
 
 def _band(seen: Seen) -> Iterator[Fault]:

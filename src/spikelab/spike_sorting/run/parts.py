@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, listed
 from spikelab.spike_sorting.run.choices import choose_for
-from spikelab.spike_sorting.run.faults import Fault, Seen, faults_of
+from spikelab.spike_sorting.run.faults import Fault, Seen, faults_of, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,8 +52,8 @@ def parts_of(path: Path, wanted: Wanted, streams: Sequence[str] = (), *, all_rec
         infos = inspect_file(path, config=wanted.config.recording)
     except UNREADABLE as error:
         return [Part(path, wanted, None, (Fault("file", str(error), error=error),))]
-    if unreadable := [info for info in infos if not info.readable and info.stream_id is None]:
-        return [_part(path, wanted, unreadable)]
+    if files := [info for info in infos if not info.readable and info.stream_id is None]:
+        return [_part(path, wanted, files)]
     try:
         chosen, left_out = _streams(path, infos, wanted, tuple(streams) or _given_stream(wanted))
     except ValueError as error:
@@ -97,11 +97,16 @@ def _all(
         raise ValueError(f"{path} has no stream with electrodes; it has {listed(present)}: name one to sort it")
     if len(electrodes) == 1:
         return [None], ""
-    having = {info.stream_id for info in infos if info.rec_name == wanted.config.recording.rec_name}
-    asked = [stream for stream in electrodes if stream.id in having] or electrodes
+    asked = _with_recording(electrodes, infos, wanted.config.recording.rec_name)
     slow = _slow_beside_others(asked, 2 * wanted.config.recording.freq_max)
     told = f"not sorted, as its sampling rate is too low for spikes: {listed(slow)}" if slow else ""
     return [stream.id for stream in asked if stream not in slow], told
+
+
+def _with_recording(streams: Sequence[Stream], infos: Sequence[StreamInfo], rec_name: str | None) -> Sequence[Stream]:
+    """Return the wells that have the recording that is given; all where none has."""
+    having = {info.stream_id for info in infos if info.rec_name == rec_name}
+    return [stream for stream in streams if stream.id in having] or streams
 
 
 def _slow_beside_others(streams: Sequence[Stream], rate_hz: float) -> list[Stream]:
@@ -141,7 +146,8 @@ def _recordings(
         return [_part(path, wanted, own)]
     if all_recordings:
         return [_part(path, wanted.take(rec_name=name), of_name) for name, of_name in by_name.items()]
-    return [_faulty(path, wanted, f"{path.name} has several recordings of one well", by_name, choice=True)]
+    several = _faulty(path, wanted, f"{path.name} has several recordings of one well", by_name, choice=True)
+    return [replace(several, faults=(*several.faults, *unreadable(own)))]
 
 
 def _files(infos: Sequence[StreamInfo]) -> set[str]:

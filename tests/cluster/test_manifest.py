@@ -173,6 +173,13 @@ def test_further_columns_are_noted_of_their_recordings(folder: Path) -> None:
     assert third.metadata == {}
 
 
+def test_a_well_in_a_column_of_its_own_does_not_choose_a_stream(folder: Path) -> None:
+    rows = "file,sorter,well\nday1.raw.h5,threshold,well000\nday1.raw.h5,threshold,well001\n"
+    (folder / "list.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(ManifestError, match="already in entry 1.*; stream says which well is sorted"):
+        read_manifest(folder / "list.csv")
+
+
 def test_the_same_in_toml_and_python(folder: Path) -> None:
     text = """
         [defaults]

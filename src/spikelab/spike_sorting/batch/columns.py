@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.settings.keywords import keywords
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME, LONGEST_VALUE = 60, 1000  # characters
 SHORT_NAME = 8  # letters of a name; of a shorter one a single letter makes another word
+LIKE_ID = re.compile(r"[+-]?0\d")  # a number that a person would not write so
 # Names that the results have for what they say themselves: metadata of ``SpikeData``, columns of ``units.csv``.
 TAKEN = (
     "channel_locations", "clock", "epoch_index", "epoch_name", "fs_Hz", "n_samples", "rec_chunk_names",
@@ -26,17 +28,24 @@ TAKEN = (
 
 def column_fault(name: str, known: Sequence[str]) -> str:
     """Say why a column that is none of the `known` ones cannot be taken as one of the user's own; "" if it can."""
-    settings = keywords(SortingPipelineConfig)
-    if name in settings:
+    if name in keywords(SortingPipelineConfig):
         return f"is a setting, which belongs into config: {name}=..."
-    if near := next((other for other in known if _is_near(name, other)), None):
-        return f"did you mean {near!r}? A column of your own needs a name that is less like it"
-    if near := next((other for other in settings if "_" in other and _is_near(name, other)), None):
-        return f"did you mean the setting {near!r}, which belongs into config? A column of your own needs another name"
+    if slip := _slip(name, known):
+        return slip
     if name in TAKEN:
         return "is a name that the results use for something else; give the column another one"
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         return f"expected a printable name of at most {LONGEST_NAME} letters"
+    return ""
+
+
+def _slip(name: str, known: Sequence[str]) -> str:
+    """Ask whether a name was meant as a known one or as a setting; "" where it is like none."""
+    if near := next((other for other in known if _is_near(name, other)), None):
+        return f"did you mean {near!r}? A column of your own needs a name that is less like it"
+    settings = (other for other in keywords(SortingPipelineConfig) if "_" in other)
+    if near := next((other for other in settings if _is_near(name, other)), None):
+        return f"did you mean the setting {near!r}, which belongs into config? A column of your own needs another name"
     return ""
 
 
@@ -57,6 +66,25 @@ def further_columns(values: Mapping[str, Any], known: Iterable[str]) -> dict[str
     return {name: _plain(value) for name, value in noted.items()}
 
 
+def read_further(columns: Iterable[str], entries: Sequence[dict[str, Any]], known: Sequence[str]) -> list[str]:
+    """Read the cells of the columns of a CSV file that are none of the `known` ones, in place; return the faults.
+
+    A column with a fault is taken out of the entries, so that the fault is told once.
+    """
+    faults = []
+    for name in columns:
+        if name in known:
+            continue
+        fault = column_fault(name, known)
+        values = typed([entry.pop(name, "") for entry in entries])
+        if fault:
+            faults.append(f"column {brief(name)}: {fault}")
+            continue
+        for entry, value in zip(entries, values, strict=True):
+            entry[name] = value
+    return faults
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, dt.date | dt.time) else value
 
@@ -64,14 +92,15 @@ def _plain(value: Any) -> Any:
 def typed(cells: Sequence[str]) -> list[Any]:
     """Read the cells of one column, empty ones included, as numbers where all are; ids such as 007 stay texts."""
     filled = [cell for cell in cells if cell]
-    if any(cell.lstrip("+-").startswith("0") and cell.lstrip("+-")[1:2].isdigit() for cell in filled):
+    if any(map(LIKE_ID.match, filled)):
         return list(cells)
     try:
-        values = iter(numbers(filled))
+        values = dict(zip(filled, numbers(filled), strict=True))
     except ValueError:
         return list(cells)
     whole = all(cell.lstrip("+-").isdigit() for cell in filled)
-    return [(int(next(values)) if whole else next(values)) if cell else cell for cell in cells]
+    read: dict[str, Any] = {cell: int(cell) for cell in filled} if whole else values
+    return [read.get(cell, cell) for cell in cells]
 
 
 def _is_near(name: str, known: str) -> bool:

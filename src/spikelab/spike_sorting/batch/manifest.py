@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.batch.columns import column_fault, further_columns, typed, value_fault
+from spikelab.spike_sorting.batch.columns import column_fault, further_columns, read_further, value_fault
 from spikelab.spike_sorting.batch.entries import Entry, ManifestError, Problems, Request, located
 from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.choices import choose_sorter
@@ -146,18 +146,12 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[st
     header, *filled = read_rows(path, A_LIST) or [Row(0, [])]
     columns = [known_name(name, KEYS) for name in header.cells]
     problems = [f"column {name!r} is there twice" for name, n in Counter(columns).items() if n > 1 and name]
-    further = [name for name in dict.fromkeys(columns) if name and name not in KEYS]
-    faults_of = {name: column_fault(name, KEYS) for name in further}
-    problems += [f"column {brief(name)}: {fault}" for name, fault in faults_of.items() if fault]
     entries = []
     for number, row in enumerate(filled, start=1):
         entry, faults = _parse_row(columns, row.cells)
         problems += [f"entry {number}, line {row.line}{fault}" for fault in faults]
         entries.append(entry)
-    for name in further:
-        for entry, value in zip(entries, typed([entry.pop(name, "") for entry in entries]), strict=True):
-            if value != "" and not faults_of[name]:
-                entry[name] = value
+    problems += read_further(filter(None, dict.fromkeys(columns)), entries, KEYS)
     return {}, entries, problems
 
 
@@ -346,8 +340,14 @@ def _reject_duplicates(requests: Sequence[Request], problems: Problems) -> None:
         if identity in seen:
             stream = f", stream {chosen[1]}" if chosen[1] else ""
             first = seen[identity].name
-            problems.add(request.entry, "file", f"{request.path}{stream} is already in {first}, with the same sorter")
+            hint = "; stream says which well is sorted" if _names_a_well(request.entry) and not chosen[1] else ""
+            problem = f"{request.path}{stream} is already in {first}, with the same sorter{hint}"
+            problems.add(request.entry, "file", problem)
         seen.setdefault(identity, request.entry)
+
+
+def _names_a_well(entry: Entry) -> bool:
+    return any(key.casefold() == "well" for key in entry.values)
 
 
 def _reject_shared_folders(requests: Sequence[Request], folders: Sequence[Path], key: str, problems: Problems) -> None:
@@ -373,6 +373,10 @@ def _check_machine(requests: Sequence[Request], jobs: Sequence[Job], look: Look,
             told.add(text)
 
 
+def _metadata(request: Request) -> dict[str, Any]:
+    return further_columns(request.entry.values, KEYS)
+
+
 def _jobs(requests: Sequence[Request], problems: Problems) -> list[Job]:
     """Plan jobs in the order of `requests`, and check that each has folders of its own."""
     jobs = plan_jobs(
@@ -381,10 +385,10 @@ def _jobs(requests: Sequence[Request], problems: Problems) -> list[Job]:
         [request.own_folder("results") for request in requests],
         intermediate_parents=[request.folder("intermediate") for request in requests],
         results_parents=[request.folder("results") for request in requests],
-        metadata=[further_columns(request.entry.values, KEYS) for request in requests],
+        metadata=list(map(_metadata, requests)),
         checked=True,
     )
-    for key in ("results", "intermediate"):
-        if not problems.found:  # scratch in shared results is not reported as well
-            _reject_shared_folders(requests, [getattr(job, key) for job in jobs], key, problems)
+    _reject_shared_folders(requests, [job.results for job in jobs], "results", problems)
+    if not problems.found:  # scratch in shared results is not reported as well
+        _reject_shared_folders(requests, [job.intermediate for job in jobs], "intermediate", problems)
     return [replace(job, chosen=request.chosen) for job, request in zip(jobs, requests, strict=True)]

@@ -25,19 +25,27 @@ def write_units(path: Path, recordings: Sequence[tuple[Mapping[str, Any], Path]]
     recordings lack is empty there. Text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     tables = [(cells, rows) for cells, table in recordings if (rows := _rows(table)) is not None]
-    noted = list(dict.fromkeys([*OWN, *(name for cells, _ in tables for name in cells)]))
-    measured = list(dict.fromkeys(name for _, rows in tables for name in (rows[0] if rows else ())))
+    text = _joined(tables)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, text)
+    return len(tables)
+
+
+def _joined(tables: Sequence[tuple[Mapping[str, Any], list[dict[str, str]]]]) -> str:
+    noted: dict[str, None] = dict.fromkeys(OWN)
+    measured: dict[str, None] = {}
+    for cells, rows in tables:
+        noted |= dict.fromkeys(cells)
+        measured |= dict.fromkeys(rows[0] if rows else ())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    headings = [in_spreadsheet(name) for name in noted]
+    headings = list(map(in_spreadsheet, noted))
     writer.writerow([*headings, *(f"{UNIT_PREFIX}{name}" if name in headings else name for name in measured)])
     for cells, rows in tables:
         first = [in_spreadsheet(cells.get(name, "")) for name in noted]
         writer.writerows([*first, *(row.get(name, "") for name in measured)] for row in rows)
-    if not path.is_file() or path.read_bytes() != text.getvalue().encode():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, text.getvalue())
-    return len(tables)
+    return text.getvalue()
 
 
 def _rows(path: Path) -> list[dict[str, str]] | None:

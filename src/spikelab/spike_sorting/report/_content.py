@@ -57,10 +57,10 @@ def facts(record: Mapping[str, Any], data: ReportData) -> list[tuple[str, str]]:
     for name in ("flat_channels", "saturated_channels"):
         if report.get(name):
             lines.append((name.replace("_", " ").capitalize(), ", ".join(map(str, report[name]))))
-    lines += [(name, str(value)) for name, value in (record.get("metadata") or {}).items()]
+    lines += (record.get("metadata") or {}).items()
     if finished := record.get("finished"):
         lines.append(("Finished", str(finished).replace("T", " ")))
-    return [(name, value) for name, value in lines if value]
+    return [(name, str(value)) for name, value in lines if value != ""]
 
 
 def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:

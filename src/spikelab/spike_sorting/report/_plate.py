@@ -52,26 +52,35 @@ def place_name(place: Place) -> str:
 
 
 def _plates_of(name: str, wells: dict[int, str]) -> list[Plate]:
-    places = _places(wells)
-    if not places:
-        return []
-    rows, columns = (max(place[axis] for place in places.values()) + 1 for axis in (0, 1))
-    n_rows, n_columns = next((size for size in SIZES if size[0] >= rows and size[1] >= columns), SIZES[-1])
+    places = _numbered(wells) or _lettered(wells)
+    size = _size(places)
     made: list[Plate] = []
     for index, place in places.items():
-        plate = next((plate for plate in made if place not in plate.wells), None)
-        if plate is None:
-            made.append(plate := Plate(f"{name} ({len(made) + 1})" if made else name, n_rows, n_columns))
-        plate.wells[place] = index
+        free = [plate for plate in made if place not in plate.wells]
+        if not free:
+            free = [Plate(f"{name} ({len(made) + 1})" if made else name, *size)]
+            made += free
+        free[0].wells[place] = index
     return made
 
 
-def _places(wells: dict[int, str]) -> dict[int, Place]:
-    """Find the place of each recording whose well has a name that says it."""
+def _size(places: dict[int, Place]) -> tuple[int, int]:
+    """Return rows and columns of the smallest plate that has these places."""
+    rows = max((row for row, _ in places.values()), default=0)
+    columns = max((column for _, column in places.values()), default=0)
+    return next((size for size in SIZES if size[0] > rows and size[1] > columns), SIZES[-1])
+
+
+def _numbered(wells: dict[int, str]) -> dict[int, Place]:
+    """Find the places of wells that are numbered."""
     numbers = {index: int(match[1]) for index, name in wells.items() if (match := BY_NUMBER.fullmatch(name.strip()))}
-    if numbers:
-        columns = next((c for r, c in NUMBERED if r * c > max(numbers.values())), None)
-        return {} if columns is None else {index: divmod(number, columns) for index, number in numbers.items()}
-    letters = {index: match for index, name in wells.items() if (match := BY_LETTER.fullmatch(name.strip()))}
-    places = {index: (ord(match[1].upper()) - ord("A"), int(match[2]) - 1) for index, match in letters.items()}
+    highest = max(numbers.values(), default=0)
+    columns = next((size[1] for size in NUMBERED if size[0] * size[1] > highest), None)
+    return {} if columns is None else {index: divmod(number, columns) for index, number in numbers.items()}
+
+
+def _lettered(wells: dict[int, str]) -> dict[int, Place]:
+    """Find the places of wells that are named by letter and number."""
+    matches = {index: match for index, name in wells.items() if (match := BY_LETTER.fullmatch(name.strip()))}
+    places = {index: (ord(match[1].upper()) - ord("A"), int(match[2]) - 1) for index, match in matches.items()}
     return {index: place for index, place in places.items() if place[1] < SIZES[-1][1]}

@@ -72,12 +72,16 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
         + marks
         + frame.axes(*names, ticks(*frame.x_range, 6), ticks(*frame.y_range, 3 if laid else 5))
     )
-    notes = ["The column is laid down: y runs from left to right."] if laid else []
-    notes += ["Not to scale: stretched across."] if stretched else []
-    notes += [f"For {unnamed} of the units there is no room for an id."] if unnamed else []
+    notes = {
+        "The column is laid down: y runs from left to right.": laid,
+        "Not to scale: stretched across.": stretched,
+        f"For {unnamed} of the units there is no room for an id.": unnamed,
+    }
     label = f"map of {len(locations)} electrodes and {len(units)} units"
+    wide = frame.width > LARGE_SIDE + MARGIN + 14
+    kind = "probe lying" if wide else "probe"
     return ProbeMap(
-        drawing(frame.width, frame.height, content, label=label, kind="probe"), notes, frame.width > LARGE_SIDE
+        drawing(frame.width, frame.height, content, label=label, kind=kind), [*filter(notes.get, notes)], wide
     )
 
 

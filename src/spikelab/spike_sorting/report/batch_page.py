@@ -100,7 +100,6 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Pa
     combined figures and the table of units that lie in the folder.
     """
     page = folder / INDEX
-    summaries = [row.summary for row in rows if row.summary is not None]
     found = plates([row.plate for row in rows], [row.well for row in rows])
     notes = _notes(rows)
     cells = [_row(folder, row, notes) for row in rows]
@@ -112,16 +111,12 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Pa
         columns=(*notes.items(), *COLUMNS),
         notes=notes,
         filters=_filters(notes, cells),
-        measures=[*MEASURES, *((key, name) for key, name in notes.items() if _are_numbers(rows, name))],
+        measures=[*MEASURES, *_numbers(rows, notes)],
         plates=found,
         groups=_groups(rows, notes, found),
         tables=[UNITS] if (folder / UNITS).is_file() else [],
         figures=_figures_in(folder),
-        n_sorted=len(summaries),
-        n_units=sum(summary.n_units for summary in summaries),
-        n_curated=sum(summary.n_curated for summary in summaries),
-        small=_small_words(summaries),
-        statuses=list(dict.fromkeys(row["badge"] for row in cells)),
+        **_totals(rows),
     )
     if page.is_file() and page.read_bytes() == html.encode():
         files.sweep(folder)  # of what a killed batch left
@@ -165,6 +160,7 @@ MEASURES = (
     ("kept", "Units kept"),
     ("found", "Units found"),
     ("share", "Units kept (%)"),
+    ("small", "Small but clean"),
     ("rate", "Median rate (Hz)"),
     ("snr", "Median SNR"),
     ("amplitude", "Median amplitude (uV)"),
@@ -182,9 +178,22 @@ def _notes(rows: Sequence[IndexRow]) -> dict[str, str]:
     return {f"note{number}": name for number, name in enumerate(names)}
 
 
-def _are_numbers(rows: Sequence[IndexRow], name: str) -> bool:
-    values = [row.notes[name] for row in rows if name in row.notes]
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+def _totals(rows: Sequence[IndexRow]) -> dict[str, Any]:
+    summaries = [row.summary for row in rows if row.summary is not None]
+    units = ((summary.n_units, summary.n_curated) for summary in summaries)
+    n_units, n_curated = map(sum, zip((0, 0), *units, strict=True))
+    small = _small_words(summaries)
+    return {"n_sorted": len(summaries), "n_units": n_units, "n_curated": n_curated, "small": small}
+
+
+def _numbers(rows: Sequence[IndexRow], notes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """List the notes that are numbers wherever there is one."""
+    values = {name: [row.notes[name] for row in rows if name in row.notes] for name in notes.values()}
+    return [(key, name) for key, name in notes.items() if all(map(_is_number, values[name]))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _filters(notes: Mapping[str, str], cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, list[str]]]:
@@ -197,15 +206,20 @@ def _filters(notes: Mapping[str, str], cells: Sequence[Mapping[str, Any]]) -> li
 def _groups(rows: Sequence[IndexRow], notes: Mapping[str, str], found: Sequence[Plate]) -> list[dict[str, Any]]:
     """List by what the recordings can be grouped: a name, and the group of each recording, "" for none."""
     by = {name: [_text(row.notes.get(name)) for row in rows] for name in notes.values()}
-    places = {index: (plate, place) for plate in found for place, index in plate.wells.items()}
-    on = [places.get(index) for index in range(len(rows))]
-    by |= {
-        "Plate": ["" if one is None else one[0].name for one in on],
-        "Row of the plate": ["" if one is None else place_name(one[1])[0] for one in on],
-        "Column of the plate": ["" if one is None else place_name(one[1])[1:] for one in on],
-    }
+    by |= _by_place(found, len(rows))
     few = {name: values for name, values in by.items() if 2 <= len(set(values) - {""}) <= MOST_GROUPS}
     return [{"name": name, "of": values} for name, values in few.items()]
+
+
+def _by_place(found: Sequence[Plate], count: int) -> dict[str, list[str]]:
+    """Group recordings by plate, and by row and column of their well."""
+    by = {name: [""] * count for name in ("Plate", "Row of the plate", "Column of the plate")}
+    for plate in found:
+        for place, index in plate.wells.items():
+            name = place_name(place)
+            for group, value in zip(by.values(), (plate.name, name[:1], name[1:]), strict=True):
+                group[index] = value
+    return by
 
 
 def _text(value: Any) -> str:
@@ -216,7 +230,7 @@ def _row(folder: Path, row: IndexRow, notes: Mapping[str, str]) -> dict[str, Any
     values = _values(row)
     noted = {key: _text(row.notes.get(name)) for key, name in notes.items()}
     cells = _cells(row.summary, row.wall_s) | {key: (text, text) for key, text in noted.items()}
-    numbers = {key: row.notes[name] for key, name in notes.items() if isinstance(row.notes.get(name), int | float)}
+    numbers = {key: row.notes.get(name) for key, name in notes.items()}
     return {
         "name": row.name,
         "badge": _words.status_words(row.status)[0],
@@ -241,6 +255,7 @@ def _values(row: IndexRow) -> dict[str, float | None]:
     return {
         "kept": summary.n_curated,
         "found": summary.n_units,
+        "small": len(summary.small_snr),
         "share": 100 * summary.n_curated / summary.n_units if summary.n_units else None,
         "rate": summary.rate_hz,
         "snr": summary.snr,
@@ -254,7 +269,7 @@ def _values(row: IndexRow) -> dict[str, float | None]:
 
 
 def _is_finite(value: Any) -> bool:
-    return value is not None and not isinstance(value, bool) and math.isfinite(value)
+    return _is_number(value) and math.isfinite(value)
 
 
 def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str, str]]:

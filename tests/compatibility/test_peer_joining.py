@@ -83,7 +83,8 @@ def test_spikes_alone_come_back_exactly(ticks: list[int], cut: int) -> None:
 
 def test_the_offset_is_a_time_in_which_nothing_is_known() -> None:
     first = SpikeData([[10, 90], []], length=100, start_time=5, metadata={"source_file": "a.h5", "note": "first"})
-    second = SpikeData([[30], [40]], start_time=20, length=50, metadata={"source_file": "b.h5", "drug": "TTX"})
+    about = {"source_file": "b.h5", "drug": "TTX", "note": "second"}
+    second = SpikeData([[30], [40]], start_time=20, length=50, metadata=about)
     both = first.append(second, offset=200)
     assert [train.tolist() for train in both.train] == [[10, 90, 315], [325]]
     assert (both.start_time, both.length) == (5, 350)
@@ -126,11 +127,32 @@ def test_each_part_keeps_the_clock_of_its_file() -> None:
     day2.metadata["clock"] = [{**entry, "zero": "2026-03-02T08:00:00+00:00"} for entry in PAUSE]
     both = day1.append(day2.subtime(300, None), offset=50)
     np.testing.assert_allclose(both.times(0, "file"), [5005, 36_399.95, 36_399.95])
+    assert both.metadata["n_samples"] == 20_000 + 1_000 + 14_000
     assert [str(moment)[:13] for moment in both.times(0, "wall")] == ["2026-03-01T12", "2026-03-01T12", "2026-03-02T08"]
     later = day1.append(day2)
     np.testing.assert_allclose(later.times(0, "file"), [*day1.times(0, "file"), *day2.times(0, "file")])
     assert later.metadata["rec_chunks_ms"] == [[0, 600], [600, 1000], [1000, 1600], [1600, 2000]]
     assert later.unit_attributes[0]["epoch_snr"].tolist() == [5, 6, 5, 6]
+
+
+def test_the_joint_is_no_boundary_only_where_the_clock_goes_on() -> None:
+    def minute(clock_s: float, zero: str = ZERO, scale: float = 1.0) -> SpikeData:
+        clock = [{"ms": 0.0, "clock_s": clock_s, "zero": zero, "scale": scale}]
+        return SpikeData([[10, 90]], length=100, metadata={"clock": clock})
+
+    first = minute(5.0)
+    on = first.append(minute(5.1))
+    assert "rec_chunks_ms" not in on.metadata
+    assert on.interspike_intervals()[0].tolist() == [80, 20, 80]
+    np.testing.assert_allclose(on.times(0, "file"), [5010, 5090, 5110, 5190])
+    for later in (first, minute(5.102), minute(5.1, "2026-03-02T12:00:00+00:00"), minute(5.1, scale=1.01)):
+        both = first.append(later)
+        assert both.metadata["rec_chunks_ms"] == [[0, 100], [100, 200]]
+        np.testing.assert_allclose(both.times(0, "file"), [*first.times(0, "file"), *later.times(0, "file")])
+        assert both.times(0, "wall")[2:].tolist() == later.times(0, "wall").tolist()
+    apart = first.append(minute(5.3), offset=200)  # the clock goes on, but not all of the time was recorded
+    assert apart.metadata["rec_chunks_ms"] == [[0, 100], [300, 400]]
+    assert [entry["ms"] for entry in apart.metadata["clock"]] == [0, 300]
 
 
 @pytest.mark.parametrize("known_first", [True, False])
@@ -155,6 +177,15 @@ def test_attributes_that_both_have_are_kept_and_others_salvaged() -> None:
         with pytest.warns(UserWarning, match="only one of the two has the neuron attributes region, snr: kept from it"):
             both = pair[0].append(pair[1])
         assert both.neuron_attributes == first.neuron_attributes
+
+
+def test_frames_that_are_not_of_every_spike_are_left_out() -> None:
+    sd = with_a_pause([[100, 200]])
+    odd = with_a_pause([[100, 200]])
+    odd.set_neuron_attribute("spike_train_samples", [np.array([100])])
+    assert "spike_train_samples" in sd.append(sd).unit_attributes[0]
+    for both in (sd.append(odd), odd.append(sd)):
+        assert "spike_train_samples" not in both.unit_attributes[0]
 
 
 def test_traces_are_joined_where_the_channels_are_the_same() -> None:

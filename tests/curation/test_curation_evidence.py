@@ -106,11 +106,14 @@ def test_limits_are_widened_as_far_as_it_takes() -> None:
     assert {row["unit_id"] for row in doubt.rows} <= set(kept)
 
 
-def test_a_unit_that_is_smaller_than_small_is_not_called_so() -> None:
+@pytest.mark.parametrize(("snr", "snr_min"), [(2.9, 5.0), (5.0, 8.0)])
+def test_a_unit_of_another_size_is_not_called_small_but_clean(snr: float, snr_min: float) -> None:
     sd = units()
-    tiny = sd.replace(neuron_attributes=[unit | {"snr": min(unit["snr"], 2.9)} for unit in sd.neuron_attributes])
-    config = CurationConfig(spikes_min_first=1, spikes_min_second=1)
-    found = doubts(tiny, curate_two_rounds(tiny, config), config)
+    others = sd.replace(neuron_attributes=[unit | {"snr": min(unit["snr"], snr)} for unit in sd.unit_attributes])
+    if snr > 3:
+        others = others.replace(neuron_attributes=[unit | {"snr": snr} for unit in sd.unit_attributes])
+    config = CurationConfig(spikes_min_first=1, spikes_min_second=1, snr_min=snr_min)
+    found = doubts(others, curate_two_rounds(others, config), config)
     assert found
     assert not any(doubt.small for doubt in found)
 
@@ -163,7 +166,7 @@ def test_the_command_line_knows_the_preset(run: Callable[..., Result]) -> None:
     assert 'sorter_name = "rt_sort"' in shown.output
     unknown = run("show-config", "--preset", "rt_sort")
     assert unknown.exit_code != 0
-    assert "there is no preset 'rt_sort'; there are: " in unknown.output
+    assert "there is no preset 'rt_sort'" in unknown.output
     assert "evidence; a sorter is chosen with --sorter" in unknown.output
     wrong = run("show-config", "--preset", "evidence", "--set", "significance_min=high")
     assert wrong.exit_code != 0

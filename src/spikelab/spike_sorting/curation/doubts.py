@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 NAMED = 20  # units that a sentence names, at most
-LEAST_SNR = 3.0  # of a unit that is small but clean
+SMALL_SNR = (3.0, 5.0)  # from, and below, of a unit that is small but clean
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Doubt:
     missed: list[tuple[Criterion, Any]]  # with the thresholds
     rows: list[dict[str, Any]]  # of the table of unit metrics
     limits: Mapping[str, Any]  # the setting ``metric_limits``
-    small: bool = False  # only too small for the threshold on SNR, and no smaller than `LEAST_SNR`
+    small: bool = False  # only too small for the threshold on SNR, and within `SMALL_SNR`
 
     def __str__(self) -> str:
         one = len(self.rows) == 1
@@ -126,7 +126,7 @@ def doubts(units: SpikeData, outcome: CurationOutcome, config: CurationConfig) -
         missed = [] if row["passed"] or row["failed_round"] == "merge" else _missed(row, config)
         if missed and _looks_right(row, violations[row["unit_id"]]) and _is_its_own(units, outcome, row["unit_id"]):
             causes = tuple(f"{criterion.setting} {criterion.metric.name}" for criterion, _ in missed)
-            small = causes == ("snr_min snr",) and row["snr"] >= LEAST_SNR
+            small = causes == ("snr_min snr",) and SMALL_SNR[0] <= row["snr"] < SMALL_SNR[1]
             doubt = Doubt(missed, [], config.metric_limits or {}, small)
             by_causes.setdefault((small, causes), doubt).rows.append(row)
     return sorted(by_causes.values(), key=lambda doubt: -len(doubt.rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import tomli_w
 from spikelab.spike_sorting.settings.keywords import Place, flat_names, groups, keywords, suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.json_files import plain
-from spikelab.system.texts import brief, parse_toml, read_toml, shortened
+from spikelab.system.texts import brief, parse_json, parse_toml, read_toml, shortened
 
 NULL = "none"
 
@@ -153,6 +152,6 @@ def parse_value(text: str) -> Any:
 def _json_value(text: str) -> Any:
     """Read a list or dictionary as JSON has it, such as ``{"amplitude": [30, null]}``; other words are a string."""
     try:
-        return json.loads(text) if text[:1] in ("[", "{") else text
+        return parse_json(text, "the value") if text[:1] in ("[", "{") else text
     except ValueError:
         return text

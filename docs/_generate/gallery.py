@@ -65,7 +65,7 @@ PICTURES = (
         "overview",
         "A plate",
         "`index.html` lists all recordings of a batch, here wells; the empty well has failed, and the others have not. "
-        "What the list notes of each (here a made-up drug) [makes groups](../clusters.md#conditions-lines-days).",
+        "What the list says of each (a made-up drug) [makes groups](../howto/plates.md#what-you-know-of-each-well).",
         "sorted_*_overview/index.html",
     ),
     Shown(

@@ -200,6 +200,15 @@ def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:
     assert "CPU" in row
 
 
+def test_doctor_calls_docker_without_a_daemon_absent_and_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_doctor.shutil, "which", lambda _: "/usr/bin/docker")
+    monkeypatch.setattr(_doctor, "_run", lambda _: (_doctor.BROKEN, "no daemon"))
+    ((name, state, details),) = _doctor._docker()
+    assert (name, state) == ("docker", _doctor.ABSENT)
+    assert "no daemon" in details
+    assert "only the docker presets need it" in details
+
+
 def test_doctor_warns_of_the_other_distribution_of_that_name(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +280,7 @@ def test_help_and_version_are_instant_and_load_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     version = subprocess.run(
-        [sys.executable, "-m", "spikelab.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "spikelab", "--version"], capture_output=True, text=True, check=True
     )
     assert __version__ in version.stdout
 

@@ -661,6 +661,8 @@ class TestJudge:
         units = units_of(replace(learnt, examples=tuple(examples)), merge_similarity=0.6)
         pair = compared(*means)
         assert least < pair.cosine < most
+        assert (units.weigh(0, 1).score > 0) == (drift or least == merging.ALIKE)  # a jump, if they are alike
+        units.frames[1] = units.frames[1] + 20_000  # long after: not seen to be one
         assert (units.weigh(0, 1).score > 0) == drift
 
     @pytest.mark.parametrize("second", [one, other, 0.6 * one, mean_of(17, 14, 8)])

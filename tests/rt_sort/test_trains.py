@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, refractoriness
+from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, jumps, refractoriness
 
 FS = 20_000.0
 
@@ -106,3 +106,13 @@ class TestCoincide:
         starts = np.arange(20) * 40_000
         busy = (starts[:, None] + np.arange(0, 400, 7)).ravel()
         assert not coincide((starts[:, None] + rng.integers(0, 400, (20, 2))).ravel(), busy, FS)
+
+
+def test_a_train_that_begins_where_another_ends_may_be_a_jump() -> None:
+    early, late = np.arange(0, 1000, 10), np.arange(1000, 3000, 10)
+    assert jumps(early, late)
+    assert jumps(late, early)
+    assert jumps(np.append(early, [2500]), late)  # one was matched wrongly
+    assert not jumps(early, late + 300)  # long after
+    assert not jumps(early, late - 300)  # both fire for a while
+    assert not jumps(early, early)

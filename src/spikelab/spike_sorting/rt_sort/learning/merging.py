@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.means import MAX_LAG_MS, PAIR_CHANNELS, Mean, Pair, compare_means
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare, step_between
-from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, refractoriness
+from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, jumps, refractoriness
 from spikelab.spike_sorting.rt_sort.learning.travel import TRAVEL_MS, best_lag, has_frames, joined_mean, shift_mean
 from spikelab.spike_sorting.rt_sort.sequences import MAX_CHECKED, MAX_DESCRIBED, MIN_CHECKED_SIZE, mean_probability
 
@@ -132,6 +132,7 @@ class Units:
         drifts = step_between(*groups, *times) <= MOST_STEP
         if (drifts and pair.cosine < ALIKE) or is_explained((first, second), groups):
             results.append(compare(*groups, *times))
+        drifts = drifts or (pair.cosine >= ALIKE and jumps(self.frames[i], self.frames[j]))
         trains = self._refractoriness(i, j, pair.lag)
         return Evidence(same_neuron(results, pair, trains, drifts, self.parameters), pair.lag)
 
@@ -343,7 +344,8 @@ def same_neuron(
     apart from where in a frame the spikes fall: the second of `results`, where that is most of the difference). For
     any of these the two must be similar, and not fire within the refractory time of each other as two neurons do now
     and then. Drift counts where it is seen (`drifts`: spikes of both that are close in time are alike), since any two
-    units of different times have one mode at any time; then it makes one of units that are less similar, too.
+    units of different times have one mode at any time, or where one ends as the other begins (a jump). Where it is
+    seen it makes one of units that are less similar, too.
     """
     threshold = parameters.merge_unimodality
     score = threshold - results[0].plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)

@@ -191,6 +191,23 @@ def _plan(
 ) -> list[Job]:
     found = Problems(list(problems))
     found.found += _faults_of_columns("[defaults]", defaults, DEFAULTS)
+    requests = _all_requests(defaults, entries, folder, found, look)
+    _reject_duplicates(requests, found)
+    jobs = [] if found.found and look is None else _jobs(requests, found)
+    if look is not None:
+        _check_machine(requests, jobs, look, found)
+    if found.found:
+        raise ManifestError(found.found, source)
+    if look is None:
+        return jobs
+    takes = estimates(jobs, [request.part.seen if request.part is not None else None for request in requests])
+    return [replace(job, takes=one) for job, one in zip(jobs, takes, strict=True)]
+
+
+def _all_requests(
+    defaults: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], folder: Path, found: Problems, look: Look | None
+) -> list[Request]:
+    """Expand all entries, each with the defaults under it."""
     if not entries and not found.found:
         found.found.append("there is no [[recording]] in it")
     requests: list[Request] = []
@@ -203,16 +220,7 @@ def _plan(
         planned = Entry(name, merged, frozenset(entry), folder)
         if _has_right_types(planned, found):
             requests += _requests(planned, found, configs, look)
-    _reject_duplicates(requests, found)
-    jobs = [] if found.found and look is None else _jobs(requests, found)
-    if look is not None:
-        _check_machine(requests, jobs, look, found)
-    if found.found:
-        raise ManifestError(found.found, source)
-    if look is None:
-        return jobs
-    takes = estimates(jobs, [request.part.seen if request.part is not None else None for request in requests])
-    return [replace(job, takes=one) for job, one in zip(jobs, takes, strict=True)]
+    return requests
 
 
 def _faults_of_columns(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:

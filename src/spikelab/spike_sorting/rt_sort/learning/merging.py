@@ -124,6 +124,10 @@ class Units:
             return far
         if pair.cosine < self.parameters.merge_similarity or not self.tolerated(i, j, pair.lag):
             return Evidence(-np.inf, pair.lag)
+        return Evidence(self._score(i, j, pair, common), pair.lag)
+
+    def _score(self, i: int, j: int, pair: Pair, common: IntArray) -> float:
+        """Weigh the spikes of two units whose means are alike, on the channels where both are largest."""
         first, second = self.features(i, common, 0), self.features(j, common, pair.lag)
         times = self.example_frames[i], self.example_frames[j]
         jitter = self._jitter(((i, 0), (j, pair.lag)), common)
@@ -134,7 +138,7 @@ class Units:
             results.append(compare(*groups, *times))
         drifts = drifts or (pair.cosine >= ALIKE and jumps(self.frames[i], self.frames[j]))
         trains = self._refractoriness(i, j, pair.lag)
-        return Evidence(same_neuron(results, pair, trains, drifts, self.parameters), pair.lag)
+        return same_neuron(results, pair, trains, drifts, self.parameters)
 
     def _weigh_far(self, i: int, j: int, channels: IntArray) -> Evidence | None:
         """Weigh two units that are most alike at a lag beyond those of `compare_means`; None where they are not."""
@@ -352,11 +356,8 @@ def same_neuron(
     if trains.two:
         return float(score)
     if pair.cosine >= ALIKE:
-        modes = [mode for result in results for mode in (result.plain, result.angular)]
-        if drifts:
-            modes += [mode for result in results for mode in (result.detrended, result.detrended_angular)]
-        explained = min(modes)
-        score = max(score, threshold - explained + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
+        fewest = min(result.least(drifts) for result in results)
+        score = max(score, threshold - fewest + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
         if pair.cosine >= NEARLY_EQUAL and trains.one:
             score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)
     elif drifts:

@@ -63,6 +63,10 @@ class Comparison(NamedTuple):
     detrended_angular: float
     d_prime: float
 
+    def least(self, drifts: bool) -> float:
+        """Give the score of the projection with the fewest modes; without slow drift only where it `drifts`."""
+        return min(self[:4] if drifts else self[:2])
+
 
 def unimodality(values: ArrayLike) -> Unimodality:
     """Score how far a sample of numbers is from unimodal, and find where to cut it; see :mod:`._unimodal`.

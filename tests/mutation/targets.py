@@ -59,6 +59,7 @@ GUARDS = {
     "rt_sort/learning/missing.py": Guards(("missing",)),
     "rt_sort/learning/significance.py": Guards(("significance",)),
     "rt_sort/learning/dividing.py": Guards(("dividing",)),
+    "rt_sort/learning/jumping.py": Guards(("jumping",)),
     "rt_sort/learning/following.py": Guards(compiled=("following",)),
     "rt_sort/learning/parts.py": Guards(("parts",)),
     "rt_sort/learning/paths.py": Guards(compiled=("paths",)),

@@ -224,8 +224,10 @@ def refined(
     monkeypatch.setattr(detect, "denoise", lambda mean, count, _: (count, mean))
     monkeypatch.setattr(detect, "energies_of", lambda clean, _: np.array([mean.max() ** 2 for _, mean in clean]))
     monkeypatch.setattr(detect, "match", lambda *args, **kwargs: "spikes")
-    monkeypatch.setattr(detect, "join_following", lambda units, left: left)
-    monkeypatch.setattr(detect, "merge_units", lambda units: np.arange(1, len(units.means)))  # the first is merged
+    monkeypatch.setattr(detect, "find_jumps", lambda units, _: [])
+    monkeypatch.setattr(
+        detect, "merge_all", lambda units, jumps, _: np.arange(1, len(units.means))
+    )  # the first is merged
     monkeypatch.setattr(detect, "divide", divide)
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
     monkeypatch.setattr(detect, "bank_from_waveforms", bank_of)

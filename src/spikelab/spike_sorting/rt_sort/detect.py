@@ -6,7 +6,7 @@
     events       codetections around root electrodes
     clustering   groups of events of one root by their waveforms
     merging      groups that cannot be distinguished are one
-    waveforms    in rounds: match, learn waveforms, merge groups of one neuron, divide those of two, drop noise
+    waveforms    in rounds: match, learn waveforms, merge groups of one neuron, also across jumps, divide those of two
     missing      after each round: groups of events that nothing has explained join in
     sequences    what is left
 """
@@ -40,9 +40,9 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
 )
 from spikelab.spike_sorting.rt_sort.learning.dividing import LEAST_DIVIDED, divide
 from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
-from spikelab.spike_sorting.rt_sort.learning.following import join_following
+from spikelab.spike_sorting.rt_sort.learning.jumping import Jump, find_jumps, merge_all
 from spikelab.spike_sorting.rt_sort.learning.means import MAX_LAG_MS, join_means
-from spikelab.spike_sorting.rt_sort.learning.merging import Units, merge_units
+from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
 from spikelab.spike_sorting.rt_sort.learning.parts import Part, Reach, complete, parts_around, whole
 from spikelab.spike_sorting.rt_sort.learning.paths import find_paths
@@ -229,7 +229,7 @@ class Learner:
         self.before, self.after = window_frames(fs)
         self.origin = self.before - feature_window(fs)[0]
         self.reach = max(1, round(parameters.ms_after * fs / 1000))
-        self.parts = whole(traces)
+        self.parts, self.jumps = whole(traces), list[Jump]()
         self.found, self.is_sample = np.empty(0, dtype=PEAK), False
         self.components: FloatArray = np.empty((0, 0), dtype=np.float32)
 
@@ -293,7 +293,8 @@ class Learner:
                 spikes = self._matched(bank)
             with self._step("learning waveforms, joining what is one neuron", number):
                 units = self._units(bank, spikes, peaks)
-                merged = join_following(units, merge_units(units))
+                self.jumps = self.jumps or find_jumps(units, self.traces.locations)
+                merged = merge_all(units, self.jumps, self.traces.locations)
                 left = self._divided(units, merged) if number < MOST_ROUNDS else merged  # to be learnt in the next
                 means, counts, sequences, versions = self._neurons(units, left, peaks)
             logger.info("RT-Sort, round %d: %d neurons so far", number, len(counts))

@@ -6,11 +6,13 @@ to make a group. Once its spikes are gathered by the template of a neighbour and
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
+from spikelab.spike_sorting.rt_sort.learning.following import in_turn
 from spikelab.spike_sorting.rt_sort.learning.means import PAIR_CHANNELS
 from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
@@ -66,7 +68,15 @@ def parts_of(units: Units, unit: int, least: int, seed: int) -> Units | None:
     )
     parts = units.like(learnt)
     join_alike(parts)
+    _join_in_turn(parts)
     return parts if parts.alive.sum() > 1 else None
+
+
+def _join_in_turn(parts: Units) -> None:
+    """Join parts of which one begins when the other has ended: that is a unit that has moved, not two."""
+    for i, j in combinations(np.flatnonzero(parts.alive).tolist(), 2):
+        if parts.alive[i] and parts.alive[j] and in_turn(parts.frames[i], parts.frames[j]):
+            parts.join(i, j, 0)
 
 
 def _take(units: Units, unit: int, parts: Units, part: int) -> None:

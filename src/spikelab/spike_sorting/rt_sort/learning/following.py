@@ -38,9 +38,15 @@ def takes_over(first: IntArray, second: IntArray) -> tuple[int, int]:
     return int(frames[order[best]]), int(misplaced[best])
 
 
-def around(units: Units, i: int, frame: int) -> tuple[FloatArray, int]:
+def in_turn(first: IntArray, second: IntArray) -> bool:
+    """Test whether one of two trains begins when the other has ended."""
+    early, late = sorted((first, second), key=lambda train: float(np.median(train)))
+    return takes_over(early, late)[1] <= MOST_MISPLACED * min(len(first), len(second))
+
+
+def around(units: Units, i: int, frame: int, most: int = N_AROUND) -> tuple[FloatArray, int]:
     """Average the examples of a unit nearest to a frame, shape (frames, channels); return how many there are, too."""
-    some = np.argsort(np.abs(units.example_frames[i] - frame), kind="stable")[:N_AROUND]
+    some = np.argsort(np.abs(units.example_frames[i] - frame), kind="stable")[:most]
     mean = np.zeros_like(units.means[i])
     used = units.channels[i] >= 0
     if len(some):
@@ -50,6 +56,8 @@ def around(units: Units, i: int, frame: int) -> tuple[FloatArray, int]:
 
 def follow(units: Units, i: int, j: int) -> Evidence:
     """Weigh the evidence that one of two units takes over from the other; above 0: they are one neuron."""
+    if units.across(i, j):
+        return Evidence(-np.inf, 0)
     first, second = (i, j) if np.median(units.frames[i]) <= np.median(units.frames[j]) else (j, i)
     frame, misplaced = takes_over(units.frames[first], units.frames[second])
     if misplaced > MOST_MISPLACED * min(len(units.frames[i]), len(units.frames[j])):

@@ -10,7 +10,14 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.means import MAX_LAG_MS, PAIR_CHANNELS, Mean, Pair, compare_means
 from spikelab.spike_sorting.rt_sort.learning.splitting import Comparison, compare, step_between
-from spikelab.spike_sorting.rt_sort.learning.trains import Refractoriness, coincide, is_ghost, jumps, refractoriness
+from spikelab.spike_sorting.rt_sort.learning.trains import (
+    MIDDLE,
+    Refractoriness,
+    coincide,
+    is_ghost,
+    jumps,
+    refractoriness,
+)
 from spikelab.spike_sorting.rt_sort.learning.travel import TRAVEL_MS, best_lag, has_frames, joined_mean, shift_mean
 from spikelab.spike_sorting.rt_sort.sequences import MAX_CHECKED, MAX_DESCRIBED, MIN_CHECKED_SIZE, mean_probability
 
@@ -67,6 +74,7 @@ class Units:
         self.examples, self.example_frames = list(learnt.examples), list(learnt.example_frames)
         self.alive = np.ones(len(self.means), dtype=bool)
         self.peaks = peaks
+        self.jumps: tuple[int, ...] = ()  # frames at which all units move
         self._measured: dict[int, Mean] = {}
 
     @cached_property
@@ -102,6 +110,11 @@ class Units:
         """Test whether two units share enough channels to be compared."""
         return bool(self._n_common[i, j] >= min(3, self.noise.n_channels))
 
+    def across(self, i: int, j: int) -> bool:
+        """Test whether two units are on either side of a jump, where their means do not tell whether they are one."""
+        (a, b), (c, d) = (np.percentile(self.frames[k], MIDDLE) for k in (i, j)) if self.jumps else ((0, 0), (0, 0))
+        return any(b <= frame <= c or d <= frame <= a for frame in self.jumps)
+
     def mean(self, i: int) -> Mean:
         """Take the mean of a unit, measured once as long as it does not change."""
         known = self._measured.get(i)
@@ -114,7 +127,7 @@ class Units:
         pair = compare_means(
             self.mean(i), self.mean(j), self.noise, self.components, self.origin, self.max_lag
         )  # fmt: skip
-        if not self.meet(i, j):
+        if not self.meet(i, j) or self.across(i, j):
             return Evidence(-np.inf, pair.lag)
         common = self._common_channels(i, j)
         size = np.maximum(*(np.abs(self.means[k][:, common]).max(axis=0) for k in (i, j))) / self.noise.sigma[common]

@@ -15,14 +15,14 @@ demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, c
 	@echo "Next, for your own recording: '. $(VENV)/bin/activate' makes the command spikelab known in this terminal."
 
 test: $(DEV) lint  ## everything CI runs
-	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8
+	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal
 
 test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
 	$(PIP) install -q -c constraints.txt -e ".[kilosort4]"
 	$(VENV)/bin/python -m pytest -m slow
 
 coverage: $(DEV)  ## how much of src the fast tests run: a table, and pages in htmlcov
-	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8 --cov --cov-report=term --cov-report=html
+	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal --cov --cov-report=term --cov-report=html
 
 lint: $(DEV)  ## style, spelling, types and layers
 	$(VENV)/bin/ruff check src tests benchmarks examples docs

@@ -23,7 +23,7 @@ SORTERS = [
     "threshold",
     "third_party",
     "rt_sort",
-    "spikeinterface:simple",
+    pytest.param("spikeinterface:simple", marks=pytest.mark.slow),
     pytest.param("spikeinterface:tridesclous2", marks=pytest.mark.slow),
 ]
 

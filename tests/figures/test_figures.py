@@ -469,7 +469,9 @@ def test_many_recordings_have_many_looks(make_recording: Make) -> None:
 CASES = ("typical", "zero_curated", "one_unit", "nan_metrics", "positive_peaks", "neuropixels_column", "epochs")
 
 
-@pytest.mark.parametrize("name", [*CASES, "seven_recordings", pytest.param("plate_of_96", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in ("seven_recordings", "plate_of_96"))]
+)
 def test_nothing_is_cut_and_no_labels_overlap(name: str) -> None:
     recordings = [FigureRecording(*case.triple) for case in gallery.CASES[name]()]
     for figure in overview_of(recordings):

@@ -59,6 +59,7 @@ def _write(folder):
     return folder / "input.h5"
 
 
+@pytest.mark.slow
 def test_every_kind_is_told_apart(tmp_path):
     cases = [Case(name, _write, use) for name, use in USES.items()]
     cases.append(Case("broken", lambda folder: folder / 1, USES["ok"]))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import h5py
@@ -16,11 +19,12 @@ import pytest
 from spikeinterface.core import NumpyRecording
 
 from simulated import FS, save_recording, simulate, simulate_dense
-from spikelab.spike_sorting import sort_recording
+from spikelab.spike_sorting import metrics, sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends import rt_sort as rt_sort_backend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.metrics import registry
 from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort, detect
 from spikelab.spike_sorting.run import sort_one
 from spikelab.spikedata import SpikeData
@@ -161,7 +165,6 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("waveform", "std_over_window_ms_before"): Effect("std_over_window_ms_before", 1.0, also={"std_at_peak": False}),
     ("waveform", "std_over_window_ms_after"): Effect("std_over_window_ms_after", 0.5, also={"std_at_peak": False}),
     ("waveform", "si_quality_metrics"): Effect("si_quality_metrics", True, Seen.metrics),
-    ("waveform", "plugin_metrics"): Effect("plugin_metrics", [], Seen.metrics),
     ("waveform", "save_waveform_files"): Effect("save_waveform_files", False, Seen.names, {"delete_inter": False}),
     ("curation", "curate_first"): Effect("curate_first", False, also={"snr_min": 1000}),
     ("curation", "curate_second"): Effect("curate_second", False, also={"spikes_min_second": 1000}),
@@ -267,6 +270,7 @@ QUIET: dict[tuple[str, str], str] = {
     ("recording", "stream_id"): "test_stream_and_recording_are_chosen",
     ("recording", "rec_name"): "test_stream_and_recording_are_chosen",
     ("recording", "hdf5_plugin_path"): "test_plugin_path_reaches_the_environment",
+    ("waveform", "plugin_metrics"): "test_metrics_of_other_packages_are_chosen",
     ("recording", "offset_to_uv"): "test_offset_moves_the_raw_microvolts",
     ("recording", "electrical_series_path"): "test_electrical_series_is_chosen",
     ("recording", "trust_input"): "test_trust_opens_what_is_refused",
@@ -327,6 +331,33 @@ def test_stream_and_recording_are_chosen(plate: Path, tmp_path: Path) -> None:
     assert trains[0] != trains[1]
     with pytest.raises(ValueError, match="rec0000"):
         sort_once(tmp_path / "x", plate, stream_id="well000", rec_name="rec0009")
+
+
+def test_metrics_of_other_packages_are_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @metrics.unit_metric("Number of spikes.")
+    def spikes(units: Any) -> list[float]:
+        return [float(len(train)) for train in units.train]
+
+    package = ModuleType("package_of_metrics")
+    package.spikes = spikes  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    point = EntryPoint("spikes", "package_of_metrics:spikes", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "spikelab.metrics" else [])
+    metrics.refresh_metrics()
+    recording = simulate(duration_s=SECONDS).recording
+    try:
+        seen = {
+            name: sort_once(tmp_path / name, recording, plugin_metrics=chosen).metrics()
+            for name, chosen in (("all", None), ("one", ["spikes"]), ("none", []))
+        }
+    finally:
+        monkeypatch.undo()
+        metrics.refresh_metrics()
+    assert ["spikes" in seen[name].partition("\n")[0].split(",") for name in ("all", "one", "none")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_plugin_path_reaches_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,7 +543,7 @@ def test_rt_sort_verbose_logs_progress(
         caplog.clear()
         sort_once(tmp_path / str(verbose), odd_recording("dense"), rt_sort_verbose=verbose, **RT_SORT)
         for work in ("detecting spikes", "assigning spikes"):
-            lines = [line for line in caplog.messages if line.startswith(f"RT-Sort: {work}: 100 %")]
+            lines = [line for line in caplog.messages if line.startswith(f"RT-Sort: {work}: ")]
             assert bool(lines) == verbose
 
 

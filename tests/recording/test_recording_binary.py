@@ -295,7 +295,7 @@ def test_short_recording_is_a_warning(in_memory, gaussian, config, tmp_path):
         _write(open_recording(in_memory(gaussian(30_000)), config), tmp_path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow), -np.inf])
 def test_non_finite_samples_are_located(in_memory, gaussian, config, tmp_path, value, store):
     store(in_memory(gaussian(30_000)), tmp_path / "in" / "1")
     bad = gaussian(30_000)

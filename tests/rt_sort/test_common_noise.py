@@ -80,6 +80,7 @@ def accuracy(train: np.ndarray, true: np.ndarray) -> float:
 
 @pytest.mark.parametrize("share", [0.5, 0.7])
 def test_a_column_with_common_noise_is_sorted(share: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     found = accuracies(scene("column", share, n_units=5, duration_s=15.0), "neuropixels")
     assert min(found) >= WELL, found
     assert 'common_reference="median"' in caplog.text

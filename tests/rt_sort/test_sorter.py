@@ -266,7 +266,7 @@ def test_what_is_not_asked_for_is_not_shown(rt_sort, simulated, monkeypatch) -> 
     # 25 000 frames: eight times the values
     assigning, detecting = shown["RT-Sort: assigning spikes"], shown["RT-Sort: detecting spikes"]
     assert assigning == pytest.approx([0, 1.25, 2.5, 3.75, 5.0, 6.25, 7.5, 8.0, 8.0])
-    assert detecting == pytest.approx([0, 2.5, 5.0, 7.5, 8.0, 8.0])
+    assert detecting == pytest.approx([*np.arange(0, 8, 0.625), 8.0, 8.0])
 
 
 def test_every_step_of_the_search_is_shown(simulated) -> None:

@@ -47,6 +47,7 @@ class Comparison:
 def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.0) -> str:
     """Write a recording of `duration_s` and its results into `folder`, and compare; return the text to print."""
     from spikelab.spike_sorting import sort_recording
+    from spikelab.spike_sorting.recording.source import safe_name
     from spikelab.spikedata import SpikeData
 
     folder = folder.resolve()
@@ -61,6 +62,7 @@ def run_demo(folder: Path, sorter: str = DEFAULT_SORTER, duration_s: float = 60.
         create_figures=True,
         save_raw_pkl=True,
         n_jobs=2,
+        out_file=f"sort_with_{safe_name(sorter)}.out",
         rt_sort_device="cpu",  # the same on every machine
     )
     everything = compare(SpikeData.load(results / "sorted_spikedata.npz"), truth)

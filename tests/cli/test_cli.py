@@ -233,6 +233,7 @@ def test_demo_finds_most_neurons(run: Callable[..., Result], tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     assert "mean accuracy" in done.stdout
     assert (tmp_path / "results" / "sorted.npz").exists()
+    assert (tmp_path / "results" / "sort_with_threshold.out").exists()
 
 
 def test_export_and_import_say_where_it_went(run: Callable[..., Result], saved: Callable[..., Path]) -> None:

@@ -57,6 +57,10 @@ it. The defaults in Python are others, and fixed.
 | streams | all that hold electrodes | the one there is; of several an error that names them |
 | name of the log | `sort_with_SORTER.out` | `sort_with_kilosort2.out` |
 
+The sorter is chosen by the machine the command is given on. Where a run may be continued on another one, or `batch` is
+given on a login node without a GPU (`--plan`, `--scheduler`), name it: `--sorter kilosort4`. Results of two sorters
+are in two folders.
+
 `python -m spikelab` is `spikelab`, where that is not on the path. The Tab key completes commands, options, sorters,
 presets and settings after `eval "$(_SPIKELAB_COMPLETE=bash_source spikelab)"` (`zsh_source`, `fish_source`),
 which belongs in `~/.bashrc`.

@@ -480,6 +480,7 @@ def test_kilosort2_in_singularity(singularity: Path, simulated: Simulated, tmp_p
     assert len((singularity / "stopped").read_text().split()) == 1
 
 
+@pytest.mark.slow
 def test_instance_that_hangs_is_stopped(
     singularity: Path, simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

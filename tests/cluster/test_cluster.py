@@ -166,6 +166,7 @@ def test_two_workers_make_the_same_bytes_as_one_process(
     assert all(stage["loaded"] for stage in record(jobs[0])["stages"].values())
 
 
+@pytest.mark.slow
 def test_figures_of_all_recordings_are_those_of_one_process(client: Client, recordings: Path, tmp_path: Path) -> None:
     jobs = plan(recordings, tmp_path / "results", ("a", "silent", "b"))
     drawn = [replace(job, config=job.config.override(create_figures=True)) for job in jobs]

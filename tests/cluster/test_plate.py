@@ -51,7 +51,8 @@ def outcome(results: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("sorter", "duration_s"), [("threshold", 3.0), pytest.param("rt_sort", 20.0, marks=pytest.mark.slow)]
+    ("sorter", "duration_s"),
+    [pytest.param(*case, marks=pytest.mark.slow) for case in (("threshold", 3.0), ("rt_sort", 20.0))],
 )
 def test_two_workers_make_the_same_bytes_as_one_process(sorter: str, duration_s: float, tmp_path: Path) -> None:
     from spikelab.spike_sorting.distributed import sort_many

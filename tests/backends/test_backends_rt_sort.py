@@ -89,6 +89,21 @@ def test_finds_the_units(sorted_once: tuple[Path, Trains]) -> None:
     assert [len(train) for train in trains.values()] == pytest.approx([54, 54, 54], abs=2)
 
 
+def test_what_stood_still_is_told_where_it_was_looked_at(
+    sorted_once: tuple[Path, Trains], small_recording: BinaryRecording, tmp_path: Path
+) -> None:
+    def sort(folder: Path, **settings: Any) -> Any:
+        folder.mkdir()
+        read = small_recording.to_spikeinterface()
+        return backend(**settings).sort(read, "x.h5", folder / "traces.dat", folder)
+
+    found = sort(tmp_path / "found")
+    assert found.get_property("moved_um").tolist() == [0.0] * found.get_num_units()
+    assert found.get_property("size_ratio").tolist() == [1.0] * found.get_num_units()
+    applied = sort(tmp_path / "applied", rt_sort_model_path=str(sorted_once[0] / "rt_sort"))
+    assert "moved_um" not in applied.get_property_keys()
+
+
 def test_saved_object_is_the_one_that_sorted(
     sorted_once: tuple[Path, Trains], small_recording: BinaryRecording
 ) -> None:

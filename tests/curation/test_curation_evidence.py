@@ -71,14 +71,14 @@ def test_the_default_says_what_it_drops_that_looks_right() -> None:
     if "snr_min" in few:
         few, small = small, few
     assert few.startswith(
-        "1 unit looks right and was dropped by spikes_min_first = 30 (24) and spikes_min_second = 50 "
+        "1 unit looks right and was dropped by spikes_min_first = 30 (with 24) and spikes_min_second = 50 "
     )
-    assert "11. Its spikes are no noise (SNR 14, significance 81" in few
+    assert "unit 11. Its spikes are no noise (SNR 14, significance 81" in few
     assert "--set spikes_min_first=24 --set spikes_min_second=24 (in Python spikes_min_first=24, spikes_min_" in few
     assert [doubt.small for doubt in doubts(sd, outcome, CurationConfig())].count(True) == 1
-    assert small.startswith("1 small but clean unit was dropped by snr_min = 5 (3.9): 12.")
+    assert small.startswith("1 small but clean unit was dropped by snr_min = 5 (with 3.9): unit 12.")
     assert small.endswith(
-        "To keep it: --set snr_min=3.9 (in Python snr_min=3.9), or --preset evidence (**CURATE_BY_EVIDENCE)"
+        "To keep it: --set snr_min=3.9 (in Python snr_min=3.9), or --preset evidence (in Python **CURATE_BY_EVIDENCE)"
     )
 
 
@@ -99,8 +99,12 @@ def test_limits_are_widened_as_far_as_it_takes() -> None:
     (doubt,) = doubts(sd, curate_two_rounds(sd, config), config)
     assert doubt.cures() == {"metric_limits": {"x": [0, 1000], "snr": [1.0, None], "std_norm": [None, 0.3]}}
     text = str(doubt)
-    assert "metric_limits of x, from 501 to 600 (0 to 1e+03) and metric_limits of std_norm, at most 0.25 (0.3)" in text
+    assert (
+        "metric_limits of x, from 501 to 600 (with 0 to 1e+03) and metric_limits of std_norm, at most 0.25 (with 0.3)"
+        in text
+    )
     typed = """--set 'metric_limits={"x": [0, 1000], "snr": [1.0, null], "std_norm": [null, 0.3]}'"""
+    assert "--preset" not in text  # it has no limits of its own
     assert f"{typed} (in Python metric_limits={{'x': [0, 1000], " in text
     kept = curate_two_rounds(sd, replace(config, **doubt.cures())).sd_curated.unit_ids
     assert {row["unit_id"] for row in doubt.rows} <= set(kept)
@@ -182,7 +186,7 @@ def test_from_a_recording_to_neurons_of_few_spikes(run: Callable[..., Result], t
     assert done.exit_code == 0
     assert re.search(r"^culture +no unit kept +0 of 5 ", done.output, flags=re.M)
     page = (results / "report.html").read_text(encoding="utf-8")
-    assert "5 units look right and were dropped by spikes_min_first = 30 (24 to 25) and " in page
+    assert "5 units look right and were dropped by spikes_min_first = 30 (with 24 to 25) and " in page
     assert "done, no unit kept" in page
     assert "no unit was kept of 5: 5 by spike_count (spikes_min_first: at least 30)." in page
     assert job_state("culture", results).state == "no unit kept"

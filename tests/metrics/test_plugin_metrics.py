@@ -236,3 +236,11 @@ def test_the_contract_passes_what_is_right(three: tuple[SpikeData, BinaryRecordi
 def test_nan_is_not_known(tmp_path: Path) -> None:
     values = measure("burst", unit_metric("x", low=0)(lambda units: [np.nan, 1]), SpikeData([[1.0], [2.0]]), None)
     assert np.isnan(values[0])
+
+
+def test_a_limit_on_what_the_sorter_does_not_measure_is_no_limit_in_silence(recording: Path, tmp_path: Path) -> None:
+    """RT-Sort says of every unit how far it moved, 0 um too; the threshold sorter does not know."""
+    with pytest.raises(ValueError, match="limits on 'moved_um', which no unit has.*this sorter does not measure it"):
+        sort_recording(
+            [recording], results_folders=[tmp_path / "out"], metric_limits={"moved_um": [None, 5]}, **SETTINGS
+        )

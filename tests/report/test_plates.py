@@ -30,6 +30,16 @@ def page_of(folder: Path, rows: list[IndexRow]) -> str:
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_silent_well_counts_as_no_unit_in_its_group(cases: list[Case], tmp_path: Path) -> None:
+    rows = rows_of(cases, tmp_path)
+    for status, kept in (("biological failure", 0), ("environment failure", None)):
+        rows[1] = replace(rows[1], status=status, summary=None)
+        html = page_of(tmp_path / status.partition(" ")[0], rows)
+        values = [json.loads(unescape(text)) for text in re.findall(r'data-values="(.*?)"', html)]
+        assert values[1].get("kept") == kept
+        assert "snr" not in values[1]
+
+
 # ---- which well is where ----
 
 

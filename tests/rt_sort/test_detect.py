@@ -81,7 +81,7 @@ def test_events_are_labelled_by_root_and_described_by_components() -> None:
     labels = made.label(peaks, peaks)
     assert labels.tolist() == [0 if k % 3 else 1 for k in range(30)]
     assert made.components.shape == (5, 35)
-    with pytest.raises(InsufficientActivityError, match="no 25 of 30 events look alike"):
+    with pytest.raises(InsufficientActivityError, match="of 30 spikes that several electrodes see no 25 look alike"):
         learner(values=values, min_coc_n=25).label(peaks, peaks)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO
+from spikelab.spike_sorting.data.spike_trains import MEASURES
 from spikelab.spikedata.curation import (
     curate_by_firing_rate,
     curate_by_isi_violations,
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 
 Round: TypeAlias = Literal["first", "second", "limits"]
 LIMITS = "metric_limits"
-# Attributes of units that a sort always has, for limits; those that a sorter did not tell have the value of a unit that
-# stayed where it was.
-LIMITED_ATTRIBUTES = ("amplitude", "x", "y", "has_pos_peak")
-NOT_TOLD = {MOVED_UM: 0.0, SIZE_RATIO: 1.0}
+# Attributes of units, for limits: those that a sort always has, and those that some sorters tell.
+LIMITED_ATTRIBUTES = ("amplitude", "x", "y", "has_pos_peak", *MEASURES)
 ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill", "certain": "per spike, at least"}
 
 
@@ -171,6 +169,5 @@ def metric_named(name: str) -> Metric:
 
 def _by_attribute(name: str, sd: SpikeData, _: None) -> tuple[SpikeData, CriterionResult]:
     """Read an attribute of the units, NaN where a unit has none."""
-    missing = NOT_TOLD.get(name, np.nan)
-    values = np.array([unit.get(name, missing) for unit in sd.unit_attributes], dtype=np.float64)
+    values = np.array([unit.get(name, np.nan) for unit in sd.unit_attributes], dtype=np.float64)
     return sd, {"metric": values, "passed": np.ones(sd.N, dtype=bool)}

@@ -38,14 +38,15 @@ class Doubt:
     def __str__(self) -> str:
         one = len(self.rows) == 1
         causes = " and ".join(
-            f"{_named(criterion, threshold)} ({_range(self._of(criterion.metric.name))})"
+            f"{_named(criterion, threshold)} (with {_range(self._of(criterion.metric.name))})"
             for criterion, threshold in self.missed
         )
+        kept = ways(self.cures(), by_preset=self.preset_keeps)
         return (
-            f"{self._who()} dropped by {causes}: {self._ids()}. {'Its' if one else 'Their'} spikes are no noise (SNR "
-            f"{_range(self._of('snr'))}, significance {_range(self._of('significance'))}, where noise reaches 6), with "
-            f"few violations of the refractory period, and are no other unit's. To keep {'it' if one else 'them'}: "
-            f"{ways(self.cures())}"
+            f"{self._who()} dropped by {causes}: unit{'' if one else 's'} {self._ids()}. {'Its' if one else 'Their'} "
+            f"spikes are no noise (SNR {_range(self._of('snr'))}, significance {_range(self._of('significance'))}, "
+            "where noise reaches 6), with few violations of the refractory period, and are no other unit's. To keep "
+            f"{'it' if one else 'them'}: {kept}"
         )
 
     def _who(self) -> str:
@@ -60,6 +61,13 @@ class Doubt:
 
     def _of(self, name: str) -> list[float]:
         return [float(row[name]) for row in self.rows]
+
+    @property
+    def preset_keeps(self) -> bool:
+        """Whether the preset would set every threshold in question otherwise."""
+        return all(
+            CURATE_BY_EVIDENCE.get(criterion.setting, threshold) != threshold for criterion, threshold in self.missed
+        )
 
     def cures(self) -> dict[str, Any]:
         """Return the settings that keep the units: thresholds that all of them meet, rounded to their side."""
@@ -88,11 +96,12 @@ class Doubt:
         )
 
 
-def ways(settings: Mapping[str, Any]) -> str:
-    """Write how settings are changed on the command line and in Python."""
+def ways(settings: Mapping[str, Any], *, by_preset: bool = True) -> str:
+    """Write how settings are changed on the command line and in Python; also the preset, where that does it."""
     typed = " ".join(f"--set {_typed(name, value)}" for name, value in settings.items())
     called = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    return f"{typed} (in Python {called}), or --preset evidence (**CURATE_BY_EVIDENCE)"
+    preset = ", or --preset evidence (in Python **CURATE_BY_EVIDENCE)" if by_preset else ""
+    return f"{typed} (in Python {called}){preset}"
 
 
 def _typed(name: str, value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelab.spike_sorting.curation.criteria import CRITERIA, LIMITS, NOT_TOLD, Round, in_force, metrics
+from spikelab.spike_sorting.curation.criteria import CRITERIA, LIMITS, Round, in_force, metrics
 from spikelab.spike_sorting.curation.outcome import MERGE, CurationOutcome, RoundResults, merge_parameters
 from spikelab.spikedata._merge import Evidence, merge_duplicates
 from spikelab.spikedata.curation import build_curation_history
@@ -63,13 +63,13 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
 def _require_limited(sd: SpikeData, config: CurationConfig) -> None:
     """Raise ValueError for a limit on a metric that no unit has."""
     attributes = {name for unit in sd.unit_attributes for name, value in unit.items() if np.isscalar(value)}
-    known = {*attributes, *NOT_TOLD, *(criterion.metric.name for criterion in CRITERIA)} - set(NOT_NUMBERS)
+    known = {*attributes, *(criterion.metric.name for criterion in CRITERIA)} - set(NOT_NUMBERS)
     unknown = [name for name in config.metric_limits or {} if name not in known]
     if sd.N and unknown:
         raise ValueError(
             f"{LIMITS!r} has limits on {unknown[0]!r}, which no unit has: it was not computed (a metric that could not "
-            f"be is in the log). Units have {', '.join(sorted(known))}. What was sorted is kept: the same call goes on "
-            "from there"
+            "be is in the log), or this sorter does not measure it. Units have "
+            f"{', '.join(sorted(known))}. What was sorted is kept: the same call goes on from there"
         )
 
 

@@ -16,7 +16,7 @@ from spikelab.spike_sorting.curation.palette import Palette
 from spikelab.spike_sorting.report import _page, _plots, _words
 from spikelab.spike_sorting.report._plate import Plate, place_name, plates
 from spikelab.spike_sorting.report._probe import mini_map
-from spikelab.spike_sorting.report.recording_page import DONE, FIGURES, REPORT
+from spikelab.spike_sorting.report.recording_page import DONE, FIGURES, NOTHING_TO_SORT, REPORT
 from spikelab.system import files
 
 if TYPE_CHECKING:
@@ -250,8 +250,8 @@ def _row(folder: Path, row: IndexRow, notes: Mapping[str, str]) -> dict[str, Any
 def _values(row: IndexRow) -> dict[str, float | None]:
     """Return the number of each of `MEASURES`, as far as it is known."""
     summary = row.summary
-    if summary is None:
-        return {}
+    if summary is None:  # a silent recording has no unit: that is a value, and the others are not known
+        return dict.fromkeys(("kept", "found", "small"), 0) if row.status == NOTHING_TO_SORT else {}
     return {
         "kept": summary.n_curated,
         "found": summary.n_units,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 DONE = "done"
 # Statuses that the same call ends in again, without running a stage.
-SETTLED = (DONE, "biological failure")
+NOTHING_TO_SORT = "biological failure"
+SETTLED = (DONE, NOTHING_TO_SORT)
 FIGURES = {
     "curation_bar_plot": "units found, after the first round of curation, and kept",
     "std_scatter_plot": "spike count and normalised deviation",

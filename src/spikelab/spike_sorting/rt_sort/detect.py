@@ -263,7 +263,8 @@ class Learner:
         self.components = temporal_components(self.traces, events, self.noise, self.seed)
         labels = self._cluster(self.traces, events, peaks)
         if labels.max(initial=-1) < 0:
-            raise self._nothing(f"no {self.parameters.min_coc_n} of {len(events)} events look alike")
+            few = f"of {len(events)} spikes that several electrodes see no {self.parameters.min_coc_n} look alike"
+            raise self._nothing(f"{few} (min_coc_n); a longer recording may have more")
         return labels
 
     def _cluster(self, traces: Traces, events: Peaks, peaks: Peaks) -> IntArray:

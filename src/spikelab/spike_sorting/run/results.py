@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.run.jobs import Job
-from spikelab.spike_sorting.run.record import DONE, RUN_RECORD, read_record
+from spikelab.spike_sorting.run.record import DONE, FINAL, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting
@@ -48,7 +48,7 @@ class Results:
         record = read_record(path / RUN_RECORD)
         if not (path / CONFIG).is_file() or record["status"] != DONE:
             raise FileNotFoundError(
-                f"{path} holds no finished sort: its status is {record['status']!r}; the same 'spikelab sort' continues"
+                f"{path} holds no finished sort: its status is {record['status']!r}; {_next_step(record['status'])}"
             )
         try:
             config = config_from_toml(path / CONFIG)
@@ -149,6 +149,13 @@ class Results:
                 f"the filtered traces were deleted (delete_inter), and there is no recording at {source}"
             )
         return source
+
+
+def _next_step(status: str) -> str:
+    """Say what leads to a finished sort."""
+    if status in FINAL and status != DONE:
+        return "there is nothing to export; after a change of settings 'spikelab sort' tries again"
+    return "the same 'spikelab sort' continues"
 
 
 def _nested(folder: Path) -> str:

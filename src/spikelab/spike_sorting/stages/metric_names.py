@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.curation.criteria import LIMITED_ATTRIBUTES, LIMITS, NOT_TOLD, metrics
+from spikelab.spike_sorting.curation.criteria import LIMITED_ATTRIBUTES, LIMITS, metrics
 from spikelab.spike_sorting.metrics import list_metrics
 from spikelab.spike_sorting.settings.keywords import suggestion
 from spikelab.spike_sorting.stages import quality
@@ -35,7 +35,7 @@ def require_metrics(config: SortingPipelineConfig) -> None:
 
 def known_metrics(config: SortingPipelineConfig, *, with_quality: bool = True) -> list[str]:
     """List the metrics that can have limits under these settings; SpikeInterface's have to be imported."""
-    names = [metric.name for metric in metrics()] + [*LIMITED_ATTRIBUTES, *NOT_TOLD]
+    names = [metric.name for metric in metrics()] + [*LIMITED_ATTRIBUTES]
     if with_quality and config.waveform.si_quality_metrics:
         from spikelab.spike_sorting.waveforms.quality import quality_metric_names
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from spikelab.spike_sorting.rt_sort.learning.following import in_turn
+from spikelab.spike_sorting.rt_sort.learning.dividing import parts_of
 from spikelab.spike_sorting.rt_sort.learning.jumping import (
+    Jump,
     common_way,
     find_jumps,
+    join_pieces,
     jump_times,
     merge_all,
     moving,
@@ -176,7 +179,19 @@ def test_times_at_which_trains_end_and_begin() -> None:
     assert jump_times(before + after + throughout) == []  # too few of all
 
 
-def test_parts_of_a_unit_in_turn() -> None:
-    assert in_turn(np.arange(0, 100), np.arange(98, 200))
-    assert in_turn(np.arange(98, 200), np.arange(0, 100))
-    assert not in_turn(np.arange(0, 100), np.arange(50, 150))
+def test_a_unit_that_jumps_is_not_divided_and_two_in_it_are() -> None:
+    units = units_of(NEURONS, [(0, 0.0, 0.5, 0.0, 0), (0, 0.5, 1.0, 30.0, 0)])
+    units.join(0, 1, 0)
+    assert parts_of(units, 0, 10, 0) is not None  # as long as nobody knows of the jump
+    known = partial(join_pieces, jumps=[Jump(DURATION // 2, np.array([0.0, 30.0]))], places=PLACES)
+    assert parts_of(units, 0, 10, 0, known) is None
+    neighbours = [(0.0, 60.0, 18.0), (32.0, 75.0, 18.0)]
+    pieces = [(k, begin, begin + 0.5, way, 0) for begin, way in ((0.0, 0.0), (0.5, 30.0)) for k in (0, 1)]
+    two = units_of(neighbours, pieces)
+    first = {*two.frames[0].tolist(), *two.frames[2].tolist()}
+    for other in (1, 2, 3):
+        two.join(0, other, 0)
+    parts = parts_of(two, 0, 10, 0, known)
+    assert parts is not None
+    shares = sorted(float(np.mean([frame in first for frame in parts.frames[k]])) for k in np.flatnonzero(parts.alive))
+    assert shares == pytest.approx([0, 1], abs=0.05)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -39,8 +40,8 @@ from spikelab.spike_sorting.rt_sort.learning.clustering import (
     temporal_components,
 )
 from spikelab.spike_sorting.rt_sort.learning.dividing import LEAST_DIVIDED, divide
-from spikelab.spike_sorting.rt_sort.learning.events import find_events, neighbours
-from spikelab.spike_sorting.rt_sort.learning.jumping import Jump, find_jumps, merge_all
+from spikelab.spike_sorting.rt_sort.learning.events import find_events, warn_of_far_electrodes
+from spikelab.spike_sorting.rt_sort.learning.jumping import Jump, find_jumps, join_pieces, merge_all
 from spikelab.spike_sorting.rt_sort.learning.means import MAX_LAG_MS, join_means
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.missing import missed_events, new_groups, residual_of
@@ -242,13 +243,7 @@ class Learner:
         self.is_sample = len(self.found) > self.parameters.max_events
         events = choose_events(self.found, parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes; %d are grouped by their looks", len(peaks), len(events))
-        if neighbours(np.asarray(traces.locations, dtype=np.float64), parameters.inner_radius).shape[1] == 1:
-            logger.warning(
-                "RT-Sort: no two of %d electrodes are within %g um (inner_radius): neurons can only be told apart by "
-                "their waveform on one electrode. Check the positions of the electrodes",
-                traces.n_channels,
-                parameters.inner_radius,
-            )
+        warn_of_far_electrodes(traces.locations, parameters.inner_radius)
         if len(events) == 0:
             raise self._nothing(
                 f"of {len(peaks)} spikes on single electrodes none is seen by {parameters.min_activity_root_cocs} "
@@ -314,7 +309,8 @@ class Learner:
         return sequences, self._movement(sequences, means, counts, versions)
 
     def _divided(self, units: Units, merged: IntArray) -> IntArray:
-        return divide(units, merged, max(LEAST_DIVIDED, self.parameters.min_seq_spikes_n), self.seed)
+        join = partial(join_pieces, jumps=self.jumps, places=self.traces.locations)
+        return divide(units, merged, max(LEAST_DIVIDED, self.parameters.min_seq_spikes_n), self.seed, join)
 
     def _step(self, label: str, number: int) -> AbstractContextManager[Progress]:
         """Name a step of a round; those of rounds beyond the usual ones are no part of the estimate."""

@@ -6,32 +6,33 @@ to make a group. Once its spikes are gathered by the template of a neighbour and
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
-from spikelab.spike_sorting.rt_sort.learning.following import in_turn
 from spikelab.spike_sorting.rt_sort.learning.means import PAIR_CHANNELS
 from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spikelab.spike_sorting.data import IntArray
 
 LEAST_DIVIDED = 10  # examples: of fewer, one that is odd for another reason is a large part
 
 
-def divide(units: Units, left: IntArray, least: int, seed: int) -> IntArray:
+def divide(units: Units, left: IntArray, least: int, seed: int, join: Callable[[Units], None] = join_alike) -> IntArray:
     """Divide those of the units in `left` whose examples are of several neurons; return `left` and the new units.
 
-    Neurons have `least` examples or more. The spikes of a new unit are its examples: others are found by matching.
+    Neurons have `least` examples or more; `join` joins what is one neuron. The spikes of a new unit are its examples:
+    others are found by matching.
     """
     new: list[int] = []
     for unit in left.tolist():
-        parts = parts_of(units, unit, least, seed)
+        parts = parts_of(units, unit, least, seed, join)
         if parts is None:
             continue
         kept, *others = np.flatnonzero(parts.alive).tolist()
@@ -40,7 +41,9 @@ def divide(units: Units, left: IntArray, least: int, seed: int) -> IntArray:
     return np.concatenate([left, np.array(new, dtype=np.int64)])
 
 
-def parts_of(units: Units, unit: int, least: int, seed: int) -> Units | None:
+def parts_of(
+    units: Units, unit: int, least: int, seed: int, join: Callable[[Units], None] = join_alike
+) -> Units | None:
     """Split the examples of a unit and join the parts that are one neuron; None where that is all of them."""
     channels = units.channels[unit]
     largest = np.sort(channels[channels >= 0][:PAIR_CHANNELS])
@@ -67,16 +70,8 @@ def parts_of(units: Units, unit: int, least: int, seed: int) -> Units | None:
         example_frames=tuple(frames[own] for own in each),
     )
     parts = units.like(learnt)
-    join_alike(parts)
-    _join_in_turn(parts)
+    join(parts)
     return parts if parts.alive.sum() > 1 else None
-
-
-def _join_in_turn(parts: Units) -> None:
-    """Join parts of which one begins when the other has ended: that is a unit that has moved, not two."""
-    for i, j in combinations(np.flatnonzero(parts.alive).tolist(), 2):
-        if parts.alive[i] and parts.alive[j] and in_turn(parts.frames[i], parts.frames[j]):
-            parts.join(i, j, 0)
 
 
 def _take(units: Units, unit: int, parts: Units, part: int) -> None:

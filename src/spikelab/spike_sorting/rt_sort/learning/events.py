@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     Peaks = NDArray[np.void]
 
+logger = logging.getLogger(__name__)
+
 
 def neighbours(locations: NDArray[np.float64], radius_um: float) -> IntArray:
     """List electrodes within the radius of each, from itself outwards, shape (electrodes, most); padded with -1."""
@@ -24,6 +27,18 @@ def neighbours(locations: NDArray[np.float64], radius_um: float) -> IntArray:
     order = np.argsort(apart, axis=1, kind="stable")
     inside = np.take_along_axis(apart, order, axis=1) <= radius_um
     return np.where(inside, order, -1)[:, : max(1, int(inside.sum(axis=1).max(initial=1)))]
+
+
+def warn_of_far_electrodes(locations: NDArray[np.float64], radius_um: float) -> None:
+    """Warn where no two electrodes are within the radius."""
+    places = np.asarray(locations, dtype=np.float64)
+    if neighbours(places, radius_um).shape[1] == 1:
+        logger.warning(
+            "RT-Sort: no two of %d electrodes are within %g um (inner_radius): neurons can only be told apart by their "
+            "waveform on one electrode. Check the positions of the electrodes",
+            len(places),
+            radius_um,
+        )
 
 
 def find_events(

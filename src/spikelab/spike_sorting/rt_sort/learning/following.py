@@ -38,12 +38,6 @@ def takes_over(first: IntArray, second: IntArray) -> tuple[int, int]:
     return int(frames[order[best]]), int(misplaced[best])
 
 
-def in_turn(first: IntArray, second: IntArray) -> bool:
-    """Test whether one of two trains begins when the other has ended."""
-    early, late = sorted((first, second), key=lambda train: float(np.median(train)))
-    return takes_over(early, late)[1] <= MOST_MISPLACED * min(len(first), len(second))
-
-
 def around(units: Units, i: int, frame: int, most: int = N_AROUND) -> tuple[FloatArray, int]:
     """Average the examples of a unit nearest to a frame, shape (frames, channels); return how many there are, too."""
     some = np.argsort(np.abs(units.example_frames[i] - frame), kind="stable")[:most]

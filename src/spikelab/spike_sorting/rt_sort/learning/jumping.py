@@ -13,7 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.following import around, join_following
 from spikelab.spike_sorting.rt_sort.learning.means import Mean, compare_means
-from spikelab.spike_sorting.rt_sort.learning.merging import merge_units
+from spikelab.spike_sorting.rt_sort.learning.merging import join_alike, merge_units
 from spikelab.spike_sorting.rt_sort.learning.trains import MIDDLE
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 MISPLACED = 0.05  # of a train, on the other side of a jump: overlaps and spikes that were matched wrongly
 FEW = 0.25  # the same of a small unit, whose template fits the spikes on the other side, too, once a jump is known
 SHARE = 0.6  # of the units, on one side of a jump: units that appear or vanish are fewer, and at times of their own
-LEAST_PAIRS = 3  # that one way takes to each other: two may do so by chance
+# Pairs that one way takes to each other: two may be so by chance, and of all there could be, so large a share. A neuron
+# is in pieces on either side, of which one finds its like.
+LEAST_PAIRS, PAIRED = 3, 0.3
 MOST_JUMPS, TIMES = 4, 400  # that are looked for, and at how many times of the recording
 # Of the recording: so long before a jump fires what ends at it, and after it what begins. Pieces of slow drift end and
 # begin at any time.
@@ -61,6 +63,14 @@ def merge_all(units: Units, jumps: list[Jump], places: ArrayLike) -> IntArray:
     if jumps:
         left = merge_units(units)
     return join_following(units, left)
+
+
+def join_pieces(units: Units, jumps: list[Jump], places: ArrayLike) -> None:
+    """Merge pieces of few neurons, on either side of the jumps and then across them."""
+    units.jumps = tuple(jump.frame for jump in jumps)
+    join_alike(units)
+    for jump in jumps:
+        _join_across(units, np.flatnonzero(units.alive), jump, np.asarray(places, dtype=np.float64)[:, :2])
 
 
 def find_jumps(units: Units, places: ArrayLike) -> list[Jump]:
@@ -117,7 +127,7 @@ def common_way(
     alike = [_cosines(before @ moving(places, way).T, after) for way in ways]
     scores = [sum(cosines[i, j] - ALIKE_MOVED for i, j in mutual(cosines)) for cosines in alike]
     best = int(np.argmax(scores))
-    enough = len(mutual(alike[best])) >= max(LEAST_PAIRS, MISPLACED * len(ended))
+    enough = len(mutual(alike[best])) >= max(LEAST_PAIRS, PAIRED * min(len(ended), len(begun)))
     return ways[best] if enough and np.linalg.norm(ways[best]) >= LEAST_WAY_UM else None
 
 
@@ -174,7 +184,7 @@ def _usual_trough(units: Units) -> int:
 
 def _cosines(first: FloatArray, second: FloatArray) -> FloatArray:
     flat = [features.reshape(len(features), -1) for features in (first, second)]
-    rows, others = (x / np.linalg.norm(x, axis=1)[:, None] for x in flat)
+    rows, others = (x / np.maximum(np.linalg.norm(x, axis=1), np.finfo(np.float32).tiny)[:, None] for x in flat)
     cosines: FloatArray = rows @ others.T
     return cosines
 

@@ -6,21 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
 from spikelab.spike_sorting.rt_sort.learning.dividing import divide, parts_of
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
-from spikelab.spike_sorting.rt_sort.whitening import Noise
 
-FS, N_FRAMES, N_CHANNELS, ORIGIN, LEAST = 20_000.0, 51, 12, 6, 10
-NOISE = Noise(np.full(N_CHANNELS, 2.0, np.float32), np.eye(N_CHANNELS, dtype=np.float32), np.array([1, 0], np.float32))
-T = np.arange(N_FRAMES) - 20
-SPIKE = -np.exp(-((T / 3) ** 2)) + 0.3 * np.exp(-(((T - 8) / 5) ** 2))
-N_COURSE = N_FRAMES - 2 * ORIGIN
-COMPONENTS = np.linalg.qr(
-    np.stack([SPIKE, np.gradient(SPIKE), np.gradient(np.gradient(SPIKE))])[:, ORIGIN : ORIGIN + N_COURSE].T
-)[0].T.astype(np.float32)
+N_CHANNELS, LEAST = 12, 10
+NOISE = white_noise(N_CHANNELS)
 
 
 def units_of(*neurons: tuple[int, float], drift: float = 0.0, sizes: tuple[float, float] = (1.0, 1.0)) -> Units:

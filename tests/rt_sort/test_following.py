@@ -6,22 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
 from spikelab.spike_sorting.rt_sort.learning.following import around, follow, join_following, takes_over
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
-from spikelab.spike_sorting.rt_sort.whitening import Noise
 
-FS, N_FRAMES, N_CHANNELS, ORIGIN = 20_000.0, 51, 12, 6
+N_CHANNELS = 12
 DURATION = 1_200_000
-NOISE = Noise(np.full(N_CHANNELS, 2.0, np.float32), np.eye(N_CHANNELS, dtype=np.float32), np.array([1, 0], np.float32))
-T = np.arange(N_FRAMES) - 20
-SPIKE = -np.exp(-((T / 3) ** 2)) + 0.3 * np.exp(-(((T - 8) / 5) ** 2))
-N_COURSE = N_FRAMES - 2 * ORIGIN
-COMPONENTS = np.linalg.qr(
-    np.stack([SPIKE, np.gradient(SPIKE), np.gradient(np.gradient(SPIKE))])[:, ORIGIN : ORIGIN + N_COURSE].T
-)[0].T.astype(np.float32)
+NOISE = white_noise(N_CHANNELS)
 
 
 def units_of(*pieces: tuple[float, float, float, float], n: int = 150, lags: tuple[int, ...] = ()) -> Units:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
 from spikelab.spike_sorting.rt_sort.learning.dividing import parts_of
 from spikelab.spike_sorting.rt_sort.learning.jumping import (
@@ -23,21 +24,11 @@ from spikelab.spike_sorting.rt_sort.learning.jumping import (
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
-from spikelab.spike_sorting.rt_sort.whitening import Noise
 
-FS, N_FRAMES, ORIGIN = 20_000.0, 51, 6
 DURATION = 1_200_000
 ROWS, PITCH_UM = 24, 20.0
 PLACES = np.column_stack([np.tile([0.0, 32.0], ROWS), np.repeat(np.arange(ROWS) * PITCH_UM, 2)])
-NOISE = Noise(
-    np.full(len(PLACES), 2.0, np.float32), np.eye(len(PLACES), dtype=np.float32), np.array([1, 0], np.float32)
-)
-T = np.arange(N_FRAMES) - 20
-SPIKE = -np.exp(-((T / 3) ** 2)) + 0.3 * np.exp(-(((T - 8) / 5) ** 2))
-N_COURSE = N_FRAMES - 2 * ORIGIN
-COMPONENTS = np.linalg.qr(
-    np.stack([SPIKE, np.gradient(SPIKE), np.gradient(np.gradient(SPIKE))])[:, ORIGIN : ORIGIN + N_COURSE].T
-)[0].T.astype(np.float32)
+NOISE = white_noise(len(PLACES))
 STAY = (0.0, 1.0, 0.0)
 
 

@@ -281,3 +281,11 @@ def test_large_arrays_of_units_are_one_array_in_the_file(suffix, tmp_path):
     if suffix == ".npz":
         with np.load(tmp_path / "sd.npz") as arrays:
             np.testing.assert_array_equal(arrays["unit_template"], templates.transpose(0, 2, 1))
+
+
+def test_a_folder_says_which_of_its_files_to_load(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder; expected a file, such as neurons\.npz"):
+        SpikeData.load(tmp_path)
+    SpikeData([[1.0]]).save(tmp_path / "sorted_spikedata_curated.npz")
+    with pytest.raises(ValueError, match=r"is a folder; .* such as sorted_spikedata_curated\.npz"):
+        SpikeData.load(tmp_path)

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -22,11 +22,12 @@ from spikelab import __version__
 from spikelab.cli import _complete, _output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LEVEL = "spikelab.level"  # of the log, in what a command keeps
 TRUSTING = ("trust_input=true",)
 SORTER_NAME = "Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: the best that runs here]"
+Function = TypeVar("Function", bound="Callable[..., Any]")
 SORTER = click.option("--sorter", metavar="NAME", shell_complete=_complete.sorters, help=SORTER_NAME)
 SETTING = click.option(
     "--set",
@@ -52,21 +53,24 @@ TRUST = click.option("--trust", is_flag=True, help="Follow whatever the recordin
 ALL_RECORDINGS = click.option(
     "--all-recordings", is_flag=True, help="Of a well with several recordings sort each, with a result of its own."
 )
-QUIET = click.option(
-    "-q",
-    "--quiet",
-    is_flag=True,
-    expose_value=False,
-    callback=lambda context, _option, quiet: choose_log(context, logging.WARNING if quiet else None),
-    help="Warnings and errors only.",
-)
-VERBOSE = click.option(
+
+
+def _log_option(*flags: str, level: int, about: str) -> Callable[[Function], Function]:
+    return click.option(
+        *flags,
+        is_flag=True,
+        expose_value=False,
+        callback=lambda context, _option, given: choose_log(context, level if given else None),
+        help=about,
+    )
+
+
+QUIET = _log_option("-q", "--quiet", level=logging.WARNING, about="Warnings and errors only.")
+VERBOSE = _log_option(
     "-v",
     "--verbose",
-    is_flag=True,
-    expose_value=False,
-    callback=lambda context, _option, verbose: choose_log(context, logging.DEBUG if verbose else None),
-    help="Details too, with where each line comes from; of an error, the whole trace.",
+    level=logging.DEBUG,
+    about="Details too, with where each line comes from; of an error, the whole trace.",
 )
 FILES = click.argument("files", nargs=-1, required=True, type=ANY_PATH)
 
@@ -248,7 +252,9 @@ def status(folder: Path) -> None:
     shell_complete=_complete.sorters,
     help="Sorter to run.  [default: rt_sort, on the CPU]",
 )
-@click.option("--duration", default=60.0, show_default=True, help="Seconds to simulate.")
+@click.option(
+    "--duration", default=60.0, type=click.FloatRange(min=10.0), show_default=True, help="Seconds to simulate."
+)
 @QUIET
 @VERBOSE
 def demo(folder: Path, sorter: str | None, duration: float) -> None:

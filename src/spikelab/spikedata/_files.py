@@ -67,6 +67,9 @@ def save(sd: BaseSpikeData, path: str | Path) -> None:
 def load(kind: type[Data], path: str | Path) -> Data:
     """Read an object of the class `kind`; see :meth:`.SpikeData.load`."""
     path = Path(path)
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if "spikedata" in file.name and file.suffix in _FORMATS)
+        raise ValueError(f"{path} is a folder; expected a file, such as {', '.join(inside) or 'neurons.npz'}")
     read, _ = _format_of(path)
     try:
         content: Data = read(kind, path)
@@ -75,7 +78,7 @@ def load(kind: type[Data], path: str | Path) -> Data:
         if (isinstance(error, OSError) and error.errno is not None) or str(path) in str(error):
             raise
         raise ValueError(
-            f"{path} is damaged, or SpikeData.save did not write it: {type(error).__name__}: {error}. Load another "
+            f"{path} is not a file of SpikeData.save, or is damaged: {type(error).__name__}: {error}. Load another "
             "copy or format of it; in a results folder the same 'spikelab sort' writes it again"
         ) from error
     return content

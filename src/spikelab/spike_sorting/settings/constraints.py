@@ -46,12 +46,13 @@ def number(
             return False
         return minimum <= value <= maximum and not (above and value == minimum)
 
-    sentence = "an integer" if integer else "a number"
+    return Constraint(accepts, ("an integer" if integer else "a number") + _range(minimum, maximum, above))
+
+
+def _range(minimum: float, maximum: float, above: bool) -> str:
     if maximum < math.inf:
-        sentence += f" from {minimum} to {maximum}"
-    elif minimum > -math.inf:
-        sentence += f" {'>' if above else '>='} {minimum}"
-    return Constraint(accepts, sentence)
+        return f" from {minimum} to {maximum}"
+    return f" {'>' if above else '>='} {minimum}" if minimum > -math.inf else ""
 
 
 def _is_usable(value: float, finite: bool) -> bool:

@@ -91,12 +91,8 @@ def join_means(
     alive = np.ones(len(means), dtype=bool)
 
     def alike(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Pair]:
-        rows = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-        apart = np.linalg.norm(positions[rows[:, 0]] - positions[rows[:, 1]], axis=1)
-        compared = {
-            (i, j): compare_means(current[i], current[j], noise, components, origin, max_lag)
-            for i, j in rows[apart <= MAX_REACH_UM].tolist()
-        }
+        near = _near(pairs, positions)
+        compared = {(i, j): compare_means(current[i], current[j], noise, components, origin, max_lag) for i, j in near}
         return {key: pair for key, pair in compared.items() if pair.distance <= SAME_MEAN}
 
     pairs = alike(combinations(range(len(means)), 2))
@@ -111,3 +107,10 @@ def join_means(
         pairs |= alike((min(i, k), max(i, k)) for k in np.flatnonzero(alive).tolist() if k != i)
     left = [current[i] for i in np.flatnonzero(alive)]
     return np.array([mean.waveform for mean in left]), np.array([mean.n_spikes for mean in left])
+
+
+def _near(pairs: Iterable[tuple[int, int]], positions: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Choose the pairs of groups whose roots are near each other."""
+    rows = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+    apart = np.linalg.norm(positions[rows[:, 0]] - positions[rows[:, 1]], axis=1)
+    return [(i, j) for i, j in rows[apart <= MAX_REACH_UM].tolist()]

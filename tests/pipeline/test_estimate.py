@@ -108,6 +108,11 @@ def test_inspect_tells_it(run: Callable[..., Result], recording: Path) -> None:
     assert "a sort takes about " in shown.output
     assert " of memory and " in shown.output
     assert reference_work() > 0
+    done = run("sort", str(recording), "--sorter", "threshold", "--set", "n_jobs=1")
+    assert done.exit_code == 0, done.output
+    again = run("inspect", str(recording), "--sorter", "threshold").output
+    assert "a sort takes" not in again
+    assert f"sorted_threshold_{recording.name}" in again.partition("sorted already: ")[2]
 
 
 def test_the_benchmark_finds_the_costs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

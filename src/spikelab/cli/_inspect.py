@@ -58,11 +58,13 @@ def _inspected(path: Path, wanted: Wanted, picture: Path | None) -> tuple[str, i
 
 
 def _estimated(jobs: Sequence[Job], parts: Sequence[Part], faults: Collection[int]) -> list[str]:
-    """Say what sorts of those without a fault take."""
+    """Say what sorts of those without a fault take, and which are sorted already."""
     from spikelab.spike_sorting.run.estimate import estimate_lines, estimates
+    from spikelab.spike_sorting.run.faults import is_sorted
 
     can = [i for i in range(len(jobs)) if i not in faults]
-    return estimate_lines(estimates([jobs[i] for i in can], [parts[i].seen for i in can]))
+    lines = estimate_lines(estimates([jobs[i] for i in can], [parts[i].seen for i in can]))
+    return lines + [f"sorted already: {jobs[i].results}" for i in can if is_sorted(jobs[i].results)]
 
 
 def inspection_table(

@@ -188,8 +188,13 @@ def refined(
             examples=list(bank.means.max(axis=(1, 2))), channels=[None] * n,
         )  # fmt: skip
 
-    def divide(units: Any, merged: np.ndarray, least: int, seed: int) -> np.ndarray:
+    def divide(units: Any, merged: np.ndarray, least: int, seed: int, join: Any) -> np.ndarray:
         assert (least, seed) == (10, 0)
+        assert (join.func, join.keywords["jumps"], join.keywords["places"]) == (
+            detect.join_pieces,
+            made.jumps,
+            made.traces.locations,
+        )
         tables = (units.means, units.counts, units.scales, units.frames, units.examples, units.channels)
         if sum(isinstance(entry, tuple) for entry in rounds) in divided:
             for table in tables:

@@ -10,6 +10,7 @@ Authors of sorters import these classes from here. Nothing here opens a raw reco
 """
 
 from spikelab.spike_sorting.data.arrays import FloatArray, IntArray
+from spikelab.spike_sorting.data.dead_time import annotate_dead_time, dead_time_of
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs, epochs_of
 from spikelab.spike_sorting.data.geometry import Geometry
 from spikelab.spike_sorting.data.recording import BinaryRecording
@@ -29,7 +30,9 @@ __all__ = [
     "SpikeTrains",
     "TraceSource",
     "Waveforms",
+    "annotate_dead_time",
     "annotate_epochs",
+    "dead_time_of",
     "epochs_of",
     "integer_ids",
     "rows_of_each",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data.dead_time import annotate_dead_time, union
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs
 from spikelab.spike_sorting.data.geometry import Geometry
 from spikelab.system.json_files import plain
@@ -62,6 +63,8 @@ class BinaryRecording:
         Microvolts per count of the source file; None where it is not known.
     geometry : Geometry or None
         Electrodes as the source names and groups them; None where nothing but `locations` is known.
+    dead_time : numpy.ndarray of int, shape (periods, 2)
+        Frames in which nothing can be told of neurons: first frame and end of each period, ascending and apart.
 
     Examples
     --------
@@ -93,6 +96,7 @@ class BinaryRecording:
     n_clipped: int = 0
     source_gains_uv: NDArray[np.float64] | None = None
     geometry: Geometry | None = None
+    dead_time: IntArray = field(default_factory=union)
 
     @property
     def groups(self) -> IntArray:
@@ -123,6 +127,8 @@ class BinaryRecording:
         """Describe the recording for JSON, without its path, as results folders can be moved."""
         values = asdict(self)
         del values["path"]
+        if not len(self.dead_time):
+            del values["dead_time"]
         return dict(plain(values, number=lambda value: value if math.isfinite(value) else None))
 
     @classmethod
@@ -140,14 +146,15 @@ class BinaryRecording:
                 "source_files": tuple(values["source_files"]),
                 "source_gains_uv": None if gains is None else np.asarray(gains, dtype=np.float64),
                 "geometry": None if (geometry := values.get("geometry")) is None else Geometry.from_dict(geometry),
+                "dead_time": union(values.get("dead_time", ())),
             }
         )
 
     def to_spikeinterface(self, *, described: bool = True) -> BaseRecording:
-        """Open the file as a SpikeInterface recording with gains, locations and, with `described`, two annotations.
+        """Open the file as a SpikeInterface recording with gains, locations and, with `described`, annotations.
 
         ``spikelab_binary`` holds the description and the path, which :meth:`from_spikeinterface` reads;
-        ``spikelab_epochs`` holds the epochs.
+        ``spikelab_epochs`` holds the epochs and ``spikelab_dead_time``, where there is any, the periods of dead time.
         """
         from spikeinterface.core import BinaryRecordingExtractor
 
@@ -168,6 +175,7 @@ class BinaryRecording:
         if described:
             recording.annotate(spikelab_binary=json.dumps({"path": os.fspath(self.path), **self.to_dict()}))
             annotate_epochs(recording, self.epochs)
+            annotate_dead_time(recording, self.dead_time)
         return recording
 
     def take(self, channels: IntArray, path: Path) -> BinaryRecording:

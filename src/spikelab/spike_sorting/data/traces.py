@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from spikelab.spike_sorting.data.arrays import FloatArray
+from spikelab.spike_sorting.data.arrays import FloatArray, IntArray
+from spikelab.spike_sorting.data.dead_time import dead_time_of, union
 from spikelab.spike_sorting.data.epochs import Epoch, epochs_of
 from spikelab.spike_sorting.data.recording import BinaryRecording
 
@@ -72,6 +73,7 @@ class SpikeInterfaceTraces:
     ----------
     recording : BaseRecording
         One segment. The annotation ``spikelab_epochs`` lists its epochs; without one, the recording is one epoch.
+        ``spikelab_dead_time`` lists its periods of dead time.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class SpikeInterfaceTraces:
             )
         self.recording = recording
         self.epochs: tuple[Epoch, ...] = epochs_of(recording)
+        self.dead_time: IntArray = dead_time_of(recording)
         self.n_samples = int(recording.get_num_samples(segment_index=0))
         self.n_channels = int(recording.get_num_channels())
         self.sampling_frequency = float(recording.get_sampling_frequency())
@@ -105,6 +108,12 @@ class SpikeInterfaceTraces:
 def trace_source(recording: BaseRecording) -> TraceSource:
     """Choose the binary behind `recording` where `recording` was made from one, else the recording itself."""
     return BinaryRecording.from_spikeinterface(recording) or SpikeInterfaceTraces(recording)
+
+
+def dead_time_in(source: TraceSource) -> IntArray:
+    """Return the dead time of a source, shape (periods, 2); none where it does not say."""
+    periods: IntArray = getattr(source, "dead_time", union())
+    return periods
 
 
 def read_raw(source: TraceSource, start: int, end: int) -> NDArray[Any]:

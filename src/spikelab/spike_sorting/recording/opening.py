@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.data import annotate_epochs
+from spikelab.spike_sorting.data import annotate_dead_time, annotate_epochs
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
 from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
@@ -21,7 +21,14 @@ from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import read_file
 from spikelab.spike_sorting.recording.sample_times import sample_shifts
-from spikelab.spike_sorting.recording.slicing import Cut, Segment, cuts_of, epochs_of_cuts, kept_ranges
+from spikelab.spike_sorting.recording.slicing import (
+    Cut,
+    Segment,
+    cuts_of,
+    dead_time_of_cuts,
+    epochs_of_cuts,
+    kept_ranges,
+)
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
 from spikelab.system.runlog import warn
 
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
-    from spikelab.spike_sorting.data import Epoch, Geometry, PartReader
+    from spikelab.spike_sorting.data import Epoch, Geometry, IntArray, PartReader
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 
@@ -48,6 +55,7 @@ class _File:
     filtered: BaseRecording = None  # until :func:`_filtered` sets it
     stretches: tuple[Stretched, ...] = ()  # one for each segment of `raw`
     clock_zero: str = ""  # date and time at which the file's clock shows 0
+    dead_time: tuple[IntArray, ...] = ()  # periods of each segment of `raw`, in its frames; () where there are none
 
     @property
     def label(self) -> str:
@@ -68,7 +76,7 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     -------
     BaseRecording
         float32 microvolts, one segment. Annotations: ``spikelab_epochs`` (read by :func:`.epochs_of`),
-        ``spikelab_source_file``, ``spikelab_source_files`` (every file, in order; "" in memory) and
+        ``spikelab_dead_time`` (read by :func:`.dead_time_of`; only where there is any), ``spikelab_source_file``, ``spikelab_source_files`` (every file, in order; "" in memory) and
         ``spikelab_source_format``. Property ``electrode`` where the format has it.
 
     Raises
@@ -113,6 +121,7 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     recording.set_dummy_probe_from_locations(geometry_of(recording).places)
     recording.set_property("source_gain_uv", _source_gains(files[0].raw, config))
     annotate_epochs(recording, epochs)
+    annotate_dead_time(recording, dead_time_of_cuts(cuts, [file.dead_time for file in files]))
     recording.annotate(
         spikelab_source_file=_source_file(resolved),
         spikelab_source_files=[file.path for file in files],

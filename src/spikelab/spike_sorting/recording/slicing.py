@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from spikelab.spike_sorting.data import Epoch
+from spikelab.spike_sorting.data.dead_time import union, within
 from spikelab.spike_sorting.settings.validation import require_cuts
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spikelab.spike_sorting.data import IntArray
     from spikelab.spike_sorting.recording.parts import FrameRange
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
@@ -128,6 +132,21 @@ def epochs_of_cuts(cuts: Sequence[Cut], sampling_frequency: float) -> tuple[Epoc
         )
         position = epochs[-1].end_frame
     return _with_distinct_names(epochs)
+
+
+def dead_time_of_cuts(cuts: Sequence[Cut], found: Sequence[Sequence[IntArray]]) -> IntArray:
+    """Put dead time on the clock of the concatenated cuts.
+
+    `found` has, for each file, the periods of each of its segments in frames of that segment; an empty entry of a file
+    is none. Periods that meet where one cut ends and the next begins become one.
+    """
+    kept, position = [np.empty((0, 2), dtype=np.int64)], 0
+    for cut in cuts:
+        segments = found[cut.segment.source_index]
+        if segments:
+            kept.append(within(segments[cut.segment.segment], cut.start, cut.end) + (position - cut.start))
+        position += cut.end - cut.start
+    return union(*kept)
 
 
 def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:

@@ -63,7 +63,7 @@ def widened(periods: IntArray, before: int, after: int) -> IntArray:
     >>> dead_time.widened(np.array([[10, 30], [35, 60]]), 2, 3).tolist()
     [[8, 63]]
     """
-    return union(np.asarray(periods, dtype=np.int64).reshape(-1, 2) + [-before, after])
+    return union(np.asarray(periods, dtype=np.int64).reshape(-1, 2) + np.array([-before, after]))
 
 
 def live_frames(periods: IntArray, start: int, end: int) -> int:

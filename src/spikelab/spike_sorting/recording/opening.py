@@ -76,8 +76,9 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     -------
     BaseRecording
         float32 microvolts, one segment. Annotations: ``spikelab_epochs`` (read by :func:`.epochs_of`),
-        ``spikelab_dead_time`` (read by :func:`.dead_time_of`; only where there is any), ``spikelab_source_file``, ``spikelab_source_files`` (every file, in order; "" in memory) and
-        ``spikelab_source_format``. Property ``electrode`` where the format has it.
+        ``spikelab_dead_time`` (read by :func:`.dead_time_of`; only where there is any), ``spikelab_source_file``,
+        ``spikelab_source_files`` (every file, in order; "" in memory) and ``spikelab_source_format``. Property
+        ``electrode`` where the format has it.
 
     Raises
     ------

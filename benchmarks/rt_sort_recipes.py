@@ -103,6 +103,22 @@ class Amplifier:
 
 
 @dataclass(frozen=True)
+class Converter:
+    """What a probe with its own amplifiers and converters adds.
+
+    Attributes
+    ----------
+    stripes_uv : float
+        Standard deviation, after the filter, of what is common to all contacts: stripes in a picture of the traces.
+    in_turn : bool
+        Channels are sampled one after the other, as those of Neuropixels 1.0, and the file says when.
+    """
+
+    stripes_uv: float = 0.0
+    in_turn: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a recording is made of.
 
@@ -133,7 +149,7 @@ class Recipe:
         From one end of the way to the other.
     take : int
         Another one has the same neurons, and other rates, spikes and noise.
-    movement, crowd, network, amplifier : Movement, Crowd, Network, Amplifier
+    movement, crowd, network, amplifier, converter : Movement, Crowd, Network, Amplifier, Converter
         Of these only the amplifier is for SpikeInterface's generated ground truth too.
     """
 
@@ -159,6 +175,7 @@ class Recipe:
     crowd: Crowd = Crowd()
     network: Network = Network()
     amplifier: Amplifier = Amplifier()
+    converter: Converter = Converter()
 
     @property
     def frames(self) -> int:
@@ -186,7 +203,7 @@ class Recipe:
 
     def key(self) -> dict[str, Any]:
         """Everything, without the parts that are as always."""
-        parts = ("movement", "crowd", "network", "amplifier")
+        parts = ("movement", "crowd", "network", "amplifier", "converter")
         usual = {part for part in parts if getattr(self, part) == type(getattr(self, part))()}
         return {name: value for name, value in asdict(self).items() if name not in usual}
 
@@ -299,7 +316,16 @@ DISTURBED = (
     replace(SHARED, name="hum", common=0.3, amplifier=Amplifier(hum_uv=25.0)),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*EASY, *ACTIVITY, *MOVING, *DISTURBED)}
+# A part of a Neuropixels 1.0 probe in tissue that lies still, as recorded by one perfect converter for each channel ...
+PROBE = Recipe("probe", rows=48, units=40, seconds=40, crowd=Crowd(small=100), **COLUMN)
+PROBES = (
+    PROBE,
+    # ... by the probe's own converters, and with stripes.
+    replace(PROBE, name="probe_in_turn", converter=Converter(in_turn=True)),
+    replace(PROBE, name="probe_stripes", converter=Converter(stripes_uv=16.0, in_turn=True)),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*EASY, *ACTIVITY, *MOVING, *DISTURBED, *PROBES)}
 
 STREAMS = {
     recipe.columns * recipe.rows: recipe

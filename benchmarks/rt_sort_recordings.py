@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.rt_sort_converter import sample_shifts
 from benchmarks.rt_sort_disturbances import Disturbed
 from benchmarks.rt_sort_footprints import load_bank
 from benchmarks.rt_sort_noise import band_pass, band_pass_templates
@@ -119,6 +120,8 @@ def _write_traces(target: Path, recipe: Recipe, traces: Disturbed) -> str:
         offset_to_uV=-amplifier.middle * amplifier.gain_uv,
     )
     recording.set_dummy_probe_from_locations(recipe.contacts)
+    if recipe.converter.in_turn:
+        recording.set_property("inter_sample_shift", sample_shifts(len(recipe.contacts)))
     first = recording.frame_slice(0, 1).save(folder=target / "recording", verbose=False, progress_bar=False, n_jobs=1)
     del recording
     raw.replace(first.get_binary_description()["file_paths"][0])  # saving all of it would take the disk twice

@@ -14,6 +14,7 @@ from benchmarks.rt_sort_activity import (
     spike_amplitudes,
     spike_times,
 )
+from benchmarks.rt_sort_converter import add_stripes, sample_in_turn
 from benchmarks.rt_sort_disturbances import Disturbances, Disturbed
 from benchmarks.rt_sort_footprints import STRETCH, Axon, Footprint, Measured, Soma
 from benchmarks.rt_sort_movement import Drift, Lives
@@ -125,6 +126,10 @@ def assembled(recipe: Recipe, seed: int, bank: Sequence[Measured], scratch: Path
         known = {"bursting": bool(bursting[unit]), "axon": footprint.axon is not None, "positive": bool(positive[unit])}
         facts.append({**known, **_axon_facts(footprint, recipe), **lives.facts(unit)})
     crowd = _add_small(adder, recipe, bank, small)
+    if recipe.converter.stripes_uv:
+        add_stripes(traces, recipe, np.random.default_rng([seed, 5]))
+    if recipe.converter.in_turn:
+        sample_in_turn(traces)
     disturbances = Disturbances(recipe, np.random.default_rng([seed, 4]))
     periods = {"bursts": burst_periods(recipe, network), "pulses": disturbances.periods}
     disturbed = Disturbed(traces, disturbances)

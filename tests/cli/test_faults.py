@@ -107,6 +107,14 @@ def test_in_python_a_list_is_read_without_opening_its_recordings(listed: Path, t
         (seen(bad_channels=[7, "1"]), "bad_channels names 7; expected channels such as 0, 1, 2, 3"),
         (seen(info(geometry=TWO_GROUPS), common_reference="median"), "would leave nothing of 1"),
         (
+            seen(info(geometry=TWO_GROUPS), common_reference="median", reference_by="shank"),
+            "electrodes have no shank; expected names of shanks: --set reference_by=group",
+        ),
+        (
+            seen(info(geometry=TWO_GROUPS), spatial_filter="highpass"),
+            "the electrodes lie in no columns; expected electrodes in columns: --set spatial_filter=none",
+        ),
+        (
             seen(info(), info(file=Path("b.h5"), sampling_frequency=10_000.0)),
             "b.h5 has a sampling rate of 10000 Hz; expected 20000 Hz, as a.h5 has",
         ),
@@ -123,7 +131,7 @@ def test_every_check_says_what_was_found_and_expected(found: Seen, words: str) -
 
 
 def test_a_recording_without_faults_passes_every_check() -> None:
-    assert len(CHECKS) == 6
+    assert len(CHECKS) == 7
     assert faults_of(seen()) == []
     assert faults_of(seen(info(no_gain=True), gain_to_uv=0.2)) == []
     assert faults_of(seen(info(sampling_frequency=FS), freq_max=4500)) == []

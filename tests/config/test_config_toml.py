@@ -48,7 +48,21 @@ VALUES = st.recursive(
 )
 
 
-CHOICES = [*WORDS, "same", "average", "hill", "median", "mea", "neuropixels", "percent", "raise", "skip", "16G", "500M"]
+ACROSS = ("group", "local", "highpass", "drop", "interpolate")
+CHOICES = [
+    *WORDS,
+    *ACROSS,
+    "same",
+    "average",
+    "hill",
+    "median",
+    "mea",
+    "neuropixels",
+    "percent",
+    "raise",
+    "skip",
+    "16G",
+]
 FLOATS = st.floats(-1e9, 1e9)
 MERGE = {"dist_um": 3.5, "max_violation_rate": 0.1, "cosine_threshold": 0.5, "max_lag": 3, "delta_ms": 1}
 # Kinds of values: one that all settings accept which accept the kind, and the kind.

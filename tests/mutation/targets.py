@@ -23,6 +23,9 @@ LEFT_OUT = {
     "filters/bandpass.py",
     "filters/_bandpass_kernels.py",
     "filters/sample_shifts.py",
+    "filters/across_channels.py",
+    "filters/_across_kernels.py",
+    "filters/steps.py",
     *(f"rt_sort/training/{name}.py" for name in ("__main__", "card", "fitting", "scoring", "simulation", "windows")),
 }
 

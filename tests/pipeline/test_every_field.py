@@ -141,6 +141,11 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "freq_min"): Effect("freq_min", 600),
     ("recording", "freq_max"): Effect("freq_max", 3000),
     ("recording", "common_reference"): Effect("common_reference", "median", recording="common"),
+    ("recording", "reference_by"): Effect(
+        "reference_by", "local", also={"common_reference": "median"}, recording="common"
+    ),
+    ("recording", "spatial_filter"): Effect("spatial_filter", "highpass", recording="common"),
+    ("recording", "bad_channels_action"): Effect("bad_channels_action", "interpolate", also={"bad_channels": ["ch1"]}),
     ("recording", "phase_shift"): Effect("phase_shift", False, recording="staggered"),
     ("recording", "bad_channels"): Effect("bad_channels", ["ch1"]),
     ("sorter", "sorter_params"): Effect("kilosort_params", {"detect_threshold": 32}),

@@ -153,8 +153,12 @@ def test_the_key_sees_them() -> None:
     assert len({fingerprint(recording) for recording in (neuropixels(), neuropixels(), other)}) == 2
 
 
-def test_the_setting_is_auto_or_false() -> None:
-    for value in ("auto", False):
+def test_where_times_are_asked_for_they_have_to_be_there() -> None:
+    for value in ("auto", True, False):
         validate_config(SortingPipelineConfig.from_kwargs(phase_shift=value))
-    with pytest.raises(ValueError, match="'phase_shift' must be 'auto' or False"):
-        validate_config(SortingPipelineConfig.from_kwargs(phase_shift=True))
+    config = RecordingConfig(phase_shift=True)
+    assert residue(open_recording(neuropixels(), config)) < 0.5
+    with pytest.raises(ValueError, match=r"does not say when its channels are sampled: expected .* inter_sample_shift"):
+        open_recording(neuropixels(shifts=None), config)
+    with pytest.raises(ValueError, match="samples all channels at once"):
+        open_recording(neuropixels(shifts=np.zeros(len(SHIFTS))), config)

@@ -14,7 +14,8 @@
     completeness.py     whether all values that a file claims are there
     metadata_checks.py  impossible rates, names and positions; doubtful byte order
     probes.py           contacts from a probe file
-    preprocess.py       microvolts, band-pass, reference, bad channels, geometry
+    preprocess.py       microvolts, band-pass, bad channels
+    across.py           interpolated channels, spatial high-pass, reference
     slicing.py          which frames are kept, and which frames of which file each epoch holds
     clock/              when frames were recorded, and where frames are missing
     pieces.py           a recording at another rate, or in pieces, each a segment

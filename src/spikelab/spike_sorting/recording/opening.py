@@ -12,6 +12,7 @@ import numpy as np
 
 from spikelab.spike_sorting.data import annotate_dead_time, annotate_epochs
 from spikelab.spike_sorting.recording import preprocess
+from spikelab.spike_sorting.recording.across import across_channels, interpolable
 from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
 from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
 from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, place, read_geometry
@@ -181,45 +182,65 @@ def _routed(file: _File, raw: BaseRecording) -> _File:
 
 
 def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:
-    """Drop bad channels, scale, filter and re-reference every file."""
+    """Scale and filter every file, leave out or interpolate bad channels, and take the steps across channels."""
     auto = config.bad_channels == "auto"
-    listed = [] if auto else [str(channel) for channel in config.bad_channels or ()]
-    filtered = []
-    for file in files:
-        raw = preprocess.drop_channels(file.raw, listed, file.label)
-        scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, file.label)
-        shifts = sample_shifts(raw, file.label) if config.phase_shift == "auto" else None
-        band = preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label, shifts)
-        place(band, geometry.take(file.raw.ids_to_indices(raw.channel_ids)))
-        filtered.append(replace(file, raw=raw, filtered=band))
+    bad = frozenset() if auto else frozenset(map(str, config.bad_channels or ()))
+    keep_all = auto or config.bad_channels_action == "interpolate"
+    filtered = [_band(file, geometry, config, frozenset() if keep_all else bad) for file in files]
     if auto:
-        filtered = _without_bad_channels(filtered)
+        bad = _bad_channels(filtered)
+    left_out = _left_out(filtered, bad, config) if keep_all else bad
+    if keep_all and left_out:
+        filtered = [_band(file, geometry, config, left_out) for file in files]
     return [
-        replace(file, filtered=preprocess.common_reference(file.filtered, config.common_reference)) for file in filtered
+        replace(file, filtered=across_channels(file.filtered, config, bad - left_out, file.label)) for file in filtered
     ]
 
 
-def _without_bad_channels(files: list[_File]) -> list[_File]:
-    """Leave out, in all files, the channels that are bad in any of them."""
+def _band(file: _File, geometry: Geometry, config: RecordingConfig, left_out: frozenset[str]) -> _File:
+    """Scale and filter a file without some channels."""
+    raw = preprocess.drop_channels(file.raw, left_out, file.label)
+    scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, file.label)
+    shifts = None
+    if config.phase_shift is not False:
+        shifts = sample_shifts(raw, file.label, required=config.phase_shift is True)
+    band = preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label, shifts)
+    place(band, geometry.take(file.raw.ids_to_indices(raw.channel_ids)))
+    return replace(file, raw=raw, filtered=band)
+
+
+def _bad_channels(files: Sequence[_File]) -> frozenset[str]:
+    """Find the channels that are bad in any of the files."""
     bad: set[str] = set()
     for file in files:
         if file.filtered.get_total_samples():
             with reading(file.path, "in search of bad channels") if file.path else nullcontext():
                 bad |= preprocess.find_bad_channels(file.filtered)
+    return frozenset(bad)
+
+
+def _left_out(files: Sequence[_File], bad: frozenset[str], config: RecordingConfig) -> frozenset[str]:
+    """Return which bad channels are left out; those that can be interpolated are not, where the settings say so."""
     if not bad:
-        return files
-    warn(
-        f"bad_channels='auto' leaves out {len(bad)} of {files[0].raw.get_num_channels()} channels: "
-        f"{', '.join(sorted(bad))}"
-    )
-    return [
-        replace(
-            file,
-            raw=preprocess.drop_channels(file.raw, bad, file.name),
-            filtered=preprocess.drop_channels(file.filtered, bad, file.name),
-        )
-        for file in files
-    ]
+        return bad
+    for file in files:
+        preprocess.require_channels(file.raw, bad, file.label)
+    names = [str(channel) for channel in files[0].filtered.channel_ids]
+    left_out = bad
+    if config.bad_channels_action == "interpolate":
+        left_out = bad - interpolable(geometry_of(files[0].filtered), names, bad)
+    auto = config.bad_channels == "auto"
+    if auto and bad - left_out:
+        warn(f"bad_channels='auto' interpolates {_some_of(bad - left_out, names)}")
+    if auto and left_out:
+        warn(f"bad_channels='auto' leaves out {_some_of(left_out, names)}")
+    elif left_out:
+        warn(f"bad_channels leaves out {_some_of(left_out, names)}: no channel is near enough to interpolate from")
+    return left_out
+
+
+def _some_of(channels: frozenset[str], names: Sequence[str]) -> str:
+    return f"{len(channels)} of {len(names)} channels: {', '.join(sorted(channels))}"
 
 
 def _segments(files: Sequence[_File]) -> list[Segment]:

@@ -1,4 +1,4 @@
-"""Preprocessing steps: gain, band-pass, bad channels, common reference, geometry."""
+"""Preprocessing steps: gain, band-pass, bad channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spikelab.spike_sorting.recording.geometry import geometry_of
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
@@ -117,26 +117,6 @@ def band_pass(
     return BandPassRecording(recording, freq_min, freq_max, sample_shifts=sample_shifts)
 
 
-def common_reference(recording: BaseRecording, operator: str | None) -> BaseRecording:
-    """Subtract the median or average over the channels of each group; without `operator`, return the recording."""
-    if operator is None:
-        return recording
-    geometry = geometry_of(recording)
-    groups = list(geometry.channels_of_groups())
-    for name, group in zip(geometry.group_names, groups, strict=True):
-        if len(group) == 1:
-            only = f"the only channel of {name}" if name else "the only channel"
-            raise ValueError(f"common_reference would leave nothing of {only}: set it to None")
-    from spikeinterface.preprocessing import common_reference as subtract_reference
-
-    if len(groups) == 1:
-        return subtract_reference(recording, reference="global", operator=operator)
-    channels = np.asarray(recording.channel_ids)
-    return subtract_reference(
-        recording, reference="global", operator=operator, groups=[channels[group].tolist() for group in groups]
-    )
-
-
 def find_bad_channels(filtered: BaseRecording) -> set[str]:
     """Find channels that are dead or much noisier than the others of their group.
 
@@ -162,15 +142,21 @@ def find_bad_channels(filtered: BaseRecording) -> set[str]:
     return {str(channel) for channel in filtered.channel_ids[bad]}
 
 
-def drop_channels(recording: BaseRecording, bad: Sequence[str] | set[str], where: str) -> BaseRecording:
-    """Leave out the channels whose ids are in `bad`; unknown ids are refused, and leaving out every channel is."""
-    names = {str(channel): channel for channel in recording.channel_ids}
+def require_channels(recording: BaseRecording, bad: Collection[str], where: str) -> None:
+    """Refuse ids in `bad` that are no channel of `recording`, and to lose every channel."""
+    names = [str(channel) for channel in recording.channel_ids]
     unknown = sorted(set(bad) - set(names))
     if unknown:
         raise ValueError(
             f"bad_channels: {where} has no channel {', '.join(unknown)}; its channels are {', '.join(names)}"
         )
-    kept = [channel for name, channel in names.items() if name not in set(bad)]
-    if not kept:
+    if set(names) <= set(bad):
         raise ValueError(f"bad_channels: none of the {len(names)} channels of {where} is left")
-    return recording if len(kept) == len(names) else recording.select_channels(kept)
+
+
+def drop_channels(recording: BaseRecording, bad: Collection[str], where: str) -> BaseRecording:
+    """Leave out the channels whose ids are in `bad`; unknown ids are refused, and leaving out every channel is."""
+    if not bad:
+        return recording
+    require_channels(recording, bad, where)
+    return recording.select_channels([channel for channel in recording.channel_ids if str(channel) not in bad])

@@ -26,7 +26,7 @@ HISTORIES = ("provenance.json", ".zattrs")
 CATGT, NOT_ALIGNED = "catGTCmdline", "-no_tshift"
 
 
-def sample_shifts(recording: BaseRecording, where: str) -> NDArray[np.float64] | None:
+def sample_shifts(recording: BaseRecording, where: str, *, required: bool = False) -> NDArray[np.float64] | None:
     """Return how many samples later than its frame each channel was sampled.
 
     None where the recording does not say, all are sampled together, or an earlier step has aligned them.
@@ -34,10 +34,18 @@ def sample_shifts(recording: BaseRecording, where: str) -> NDArray[np.float64] |
     Raises
     ------
     ValueError
-        If they are not fractions of a sample.
+        If they are not fractions of a sample; where they are `required`, if the recording does not say, or says that
+        all are sampled together.
     """
     values = recording.get_property(SAMPLE_SHIFTS)
-    if values is None:
+    if values is None or (required and np.ptp(values) == 0):
+        if required:
+            found = "does not say when its channels are sampled" if values is None else "samples all channels at once"
+            raise ValueError(
+                f"phase_shift=True, but {where} {found}: expected the property {SAMPLE_SHIFTS}, which readers of "
+                "SpikeGLX and Open Ephys set for Neuropixels. Set phase_shift to 'auto', or open the files that the "
+                "probe's program wrote"
+            )
         return None
     shifts = np.asarray(values, dtype=np.float64)
     if not (np.isfinite(shifts).all() and (np.abs(shifts) < 1).all()):

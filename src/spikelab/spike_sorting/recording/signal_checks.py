@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
+from spikelab.spike_sorting.recording.across import INTERPOLATED
 from spikelab.spike_sorting.recording.parts import FrameRange, read_parts, read_stored, stored_pieces
 from spikelab.spike_sorting.recording.read_errors import list_some, origin_of, reading_frames
 
@@ -173,6 +174,10 @@ def evaluate(
     flat = check.constant & silent
     # A dead channel that was re-referenced is not silent: the stored values decide.
     flat |= _constant_throughout(recording, check.constant & ~silent)
+    # What is interpolated is not as it was stored.
+    interpolated = recording.get_property(INTERPOLATED)
+    if interpolated is not None:
+        flat, check = flat & ~interpolated, replace(check, on_rail=check.on_rail & ~interpolated)
     dead = flat | check.on_rail
     if dead.all():
         raise SaturatedSignalError(

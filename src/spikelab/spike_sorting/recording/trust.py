@@ -33,7 +33,13 @@ PREPROCESSING = (
     "unsigned_to_signed", "whiten", "zero_channel_pad",
 )  # fmt: skip
 EXTRACTORS = ("nwbextractors", "mdaextractors", "cbin_ibl", "mcsh5extractors", "whitematterrecordingextractor")
-OWN = ("recording.maxwell_recording", "recording.pieces", "recording.prepared", "filters.bandpass")
+OWN = (
+    "recording.maxwell_recording",
+    "recording.pieces",
+    "recording.prepared",
+    "filters.bandpass",
+    "filters.across_channels",
+)
 MODULES = frozenset(
     [f"spikeinterface.core.{name}" for name in CORE]
     + [f"spikeinterface.preprocessing.{name}" for name in PREPROCESSING]

@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from spikelab.spike_sorting.recording.geometry.columns import is_column, is_known
 from spikelab.spike_sorting.recording.source import safe_name
 from spikelab.spike_sorting.run.wanted import Choice, Wanted
 from spikelab.spike_sorting.settings.presets import RT_SORT_MEA, RT_SORT_NEUROPIXELS
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import Geometry
     from spikelab.spike_sorting.recording import StreamInfo
 
-# A column: no group of electrodes is wider than a shank, and it is long; a tetrode is neither.
-WIDEST_UM, SHORTEST_UM = 100.0, 200.0
 IN_COLUMNS = "columns of electrodes"
 COLUMN_RATES_HZ = (24_000.0, 40_000.0)  # around the 30 kHz of the detection model for columns
 SHARE_OF_RATE = 0.45  # upper edge of a band-pass, just below half the sampling rate
@@ -90,20 +87,6 @@ def _lie(geometry: Geometry | None) -> str:
     if geometry is None or not is_known(geometry):
         return "electrodes whose places are unknown"
     return IN_COLUMNS if is_column(geometry) else "electrodes in a plane"
-
-
-def is_known(geometry: Geometry) -> bool:
-    """Whether the source says where the electrodes are."""
-    return bool(np.isfinite(geometry.own_places).any())
-
-
-def is_column(geometry: Geometry) -> bool:
-    """Whether the electrodes lie in columns, as on shanks and linear probes, rather than all over a plane."""
-    if not is_known(geometry):
-        return False
-    extents = np.array([np.ptp(geometry.places[group], axis=0) for group in geometry.channels_of_groups()])
-    narrow, wide = extents.min(axis=1), extents.max(axis=1)
-    return bool((narrow <= WIDEST_UM).all() and (wide >= SHORTEST_UM).all() and (wide >= 2 * narrow).all())
 
 
 def _band(wanted: Wanted, info: StreamInfo) -> Wanted:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
+from spikelab.spike_sorting.data import Geometry
+from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, is_known
 from spikelab.spike_sorting.recording.preprocess import MIN_FILTER_FRAMES
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS
 from spikelab.spike_sorting.run.choices import LOWEST_RATE_HZ, highest_edge
@@ -154,10 +156,28 @@ def _reference(seen: Seen) -> Iterator[Fault]:
     geometry = seen.infos[0].geometry
     if seen.config.recording.common_reference is None or geometry is None:
         return
+    by = seen.config.recording.reference_by
+    if by == "shank" and not all(geometry.shanks):
+        expected = "names of shanks"
+        yield Fault(
+            "config", "reference_by is 'shank', and electrodes have no shank", expected, {"reference_by": "group"}
+        )
+        return
+    if by != "group":
+        geometry = by_shank(geometry) if by == "shank" else Geometry.of(geometry.places)
     sizes = map(len, geometry.channels_of_groups())
     for name in (name for name, size in zip(geometry.group_names, sizes, strict=True) if size == 1):
         found = f"common_reference would leave nothing of {name or 'the only channel'}"
         yield Fault("config", found, "several channels in a group", {"common_reference": "none"})
+
+
+def _columns(seen: Seen) -> Iterator[Fault]:
+    geometry = seen.infos[0].geometry
+    if seen.config.recording.spatial_filter is None or geometry is None or is_column(by_shank(geometry)):
+        return
+    lie = "lie in no columns" if is_known(geometry) else "are in unknown places"
+    mends = {"spatial_filter": "none"}
+    yield Fault("config", f"spatial_filter is set, and the electrodes {lie}", "electrodes in columns", mends)
 
 
 def _alike(seen: Seen) -> Iterator[Fault]:
@@ -184,7 +204,15 @@ def _alike(seen: Seen) -> Iterator[Fault]:
             )
 
 
-CHECKS: tuple[Callable[[Seen], Iterator[Fault]], ...] = (_band, _microvolts, _length, _channels, _reference, _alike)
+CHECKS: tuple[Callable[[Seen], Iterator[Fault]], ...] = (
+    _band,
+    _microvolts,
+    _length,
+    _channels,
+    _reference,
+    _columns,
+    _alike,
+)
 
 
 def machine_faults(

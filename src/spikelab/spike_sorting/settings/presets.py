@@ -32,6 +32,15 @@ RT_SORT_NEUROPIXELS = RT_SORT_MEA.override(
     },
 )
 
+# For an array, with all that goes before the sorter. What differs between Neuropixels 1.0 and 2.0, such as the times at
+# which channels are sampled, shanks and gains, is in their files.
+NEUROPIXELS_RT_SORT = RT_SORT_NEUROPIXELS.override(bad_channels="auto", spatial_filter="highpass")
+# Kilosort 4 subtracts a median, whitens, and corrects drift itself; of the times of sampling it knows nothing.
+NEUROPIXELS_KILOSORT4 = KILOSORT4.override(bad_channels="auto")
+MAXWELL = RT_SORT_MEA.override(bad_channels="auto")
+# Each neuron is seen on one electrode or two, as by a plate of 60 electrodes 200 um apart.
+LOW_DENSITY = KILOSORT2.override(sorter_name="spikeinterface:tridesclous2")
+
 # Keyword arguments of `sort_recording` and `override`: units are kept by statistics instead of by size and number.
 CURATE_BY_EVIDENCE: Mapping[str, Any] = MappingProxyType(
     {
@@ -61,6 +70,10 @@ PRESETS: Mapping[str, SortingPipelineConfig | Mapping[str, Any]] = MappingProxyT
         "kilosort4_docker": KILOSORT4_DOCKER,
         "rt_sort_mea": RT_SORT_MEA,
         "rt_sort_neuropixels": RT_SORT_NEUROPIXELS,
+        "neuropixels_rt_sort": NEUROPIXELS_RT_SORT,
+        "neuropixels_kilosort4": NEUROPIXELS_KILOSORT4,
+        "maxwell": MAXWELL,
+        "low_density": LOW_DENSITY,
         "evidence": CURATE_BY_EVIDENCE,
     }
 )
@@ -73,6 +86,10 @@ PRESET_DOCS: Mapping[str, str] = MappingProxyType(
         "kilosort4_docker": "Kilosort 4 in a container",
         "rt_sort_mea": "RT-Sort for electrodes in a plane",
         "rt_sort_neuropixels": "RT-Sort for columns of electrodes, such as Neuropixels, at about 30 kHz",
+        "neuropixels_rt_sort": "Neuropixels 1.0 and 2.0 with RT-Sort: bad channels left out, stripes removed",
+        "neuropixels_kilosort4": "Neuropixels 1.0 and 2.0 with Kilosort 4, which references and follows drift itself",
+        "maxwell": "MaxOne and MaxTwo with RT-Sort: bad channels left out",
+        "low_density": "electrodes 100 um apart or more, each with neurons of its own",
         "evidence": "curation by statistics; keeps small and rare neurons; goes with any sorter",
     }
 )

@@ -103,17 +103,38 @@ class RecordingConfig:
     common_reference: str | None = option(
         None, "Over the channels, subtracted from each.", nullable(one_of("median", "average")), in_repr=False
     )
+    reference_by: str = option(
+        "group",
+        "Channels over which common_reference is taken: those of the 'group' that is sorted together, of the 'shank', "
+        "'all', or, for each channel, those 40 to 140 um away ('local').",
+        one_of("group", "shank", "all", "local"),
+        in_repr=False,
+    )
+    spatial_filter: str | None = option(
+        None,
+        "Along each column of electrodes, before the reference: 'highpass' removes what many channels have in common, "
+        "also where it changes along the column (stripes).",
+        nullable(one_of("highpass")),
+        in_repr=False,
+    )
     bad_channels: str | list[str | int] | None = option(
         None,
-        "Channels to leave out: 'auto' finds them, a list names their ids.",
+        "Channels that record no neurons: 'auto' finds them, a list names their ids.",
         nullable(either(text("auto", "'auto'"), list_of(either(TEXT, INDEX), "a list of channel ids"))),
+        in_repr=False,
+    )
+    bad_channels_action: str = option(
+        "drop",
+        "What is done with bad_channels: 'drop' leaves them out, 'interpolate' replaces them by those around them, and "
+        "leaves out those that have none.",
+        one_of("drop", "interpolate"),
         in_repr=False,
     )
     phase_shift: str | bool = option(
         "auto",
         "Bring channels that are sampled one after the other (Neuropixels) to the same time: 'auto' where the "
-        "recording says when each is sampled and nobody did it before, False never.",
-        either(text("auto", "'auto'"), Constraint(lambda value: value is False, "False")),
+        "recording says when each is sampled and nobody did it before, True only such recordings, False never.",
+        either(text("auto", "'auto'"), BOOLEAN),
         in_repr=False,
     )
     electrode_groups: str = option(

@@ -58,6 +58,7 @@ def _fields_out_of_range(config: SortingPipelineConfig) -> Iterator[str]:
 
 def _contradictions(config: SortingPipelineConfig) -> Iterator[str]:
     yield from _filter_band(config.recording)
+    yield from _reference(config.recording)
     yield from _cuts(config.recording)
     yield from _compiled_window(config.waveform)
     yield from _rt_sort_window(config.rt_sort)
@@ -66,6 +67,14 @@ def _contradictions(config: SortingPipelineConfig) -> Iterator[str]:
 def _filter_band(recording: RecordingConfig) -> Iterator[str]:
     if recording.freq_min >= recording.freq_max:
         yield f"'freq_min' must be below 'freq_max', got {recording.freq_min!r} and {recording.freq_max!r}"
+
+
+def _reference(recording: RecordingConfig) -> Iterator[str]:
+    if recording.reference_by != "group" and recording.common_reference is None:
+        yield (
+            f"'reference_by' says over which channels 'common_reference' is taken, which is None, got "
+            f"{recording.reference_by!r}; set 'common_reference' to 'median' or 'average'"
+        )
 
 
 def _cuts(recording: RecordingConfig) -> Iterator[str]:

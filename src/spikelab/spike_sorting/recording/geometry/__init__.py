@@ -7,6 +7,7 @@
     plane.py       two coordinates of contacts that have three
     groups.py      which channels are sorted together, and where groups lie
     names.py       names of groups
+    columns.py     which lie in columns, and their order along them
     text_map.py    electrodes drawn as text
     attach.py      all of these together: ``read_geometry``, and the geometry on a recording
 """

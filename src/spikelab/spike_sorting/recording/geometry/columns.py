@@ -1,0 +1,68 @@
+"""Which electrodes lie in columns, as on shanks and linear probes, and in which order along them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.geometry.groups import rows_of_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.data import Geometry, IntArray
+
+# A column: no set of electrodes is wider than a shank, and it is long; a tetrode is neither.
+WIDEST_UM, SHORTEST_UM = 100.0, 200.0
+
+
+def is_known(geometry: Geometry) -> bool:
+    """Whether the source says where the electrodes are."""
+    return bool(np.isfinite(geometry.own_places).any())
+
+
+def is_column(geometry: Geometry) -> bool:
+    """Whether the electrodes of each group lie in columns rather than all over a plane."""
+    if not is_known(geometry):
+        return False
+    extents = np.array([np.ptp(geometry.places[group], axis=0) for group in geometry.channels_of_groups()])
+    narrow, wide = extents.min(axis=1), extents.max(axis=1)
+    return bool((narrow <= WIDEST_UM).all() and (wide >= SHORTEST_UM).all() and (wide >= 2 * narrow).all())
+
+
+def by_shank(geometry: Geometry) -> Geometry:
+    """Return the geometry with every shank as a group of its own, as far as the source names shanks."""
+    kinds = {
+        "": geometry.names_of_channels(),
+        "probe": geometry.probes,
+        "side": geometry.sides,
+        "shank": geometry.shanks,
+    }
+    sets = rows_of_labels(list(zip(*kinds.values(), strict=True)))
+    if len(sets) == geometry.n_groups:
+        return geometry
+    groups = np.zeros(len(geometry.groups), dtype=np.int64)
+    for number, rows in enumerate(sets.values()):
+        groups[rows] = number
+    names = [
+        ", ".join(f"{kind} {name}".strip() for kind, name in zip(kinds, label, strict=True) if name) for label in sets
+    ]
+    return replace(geometry, groups=groups, group_names=tuple(names))
+
+
+def along(geometry: Geometry) -> IntArray:
+    """Return the channels group by group, along the longer side of each, whatever their order in the file."""
+    groups = dict(zip(geometry.group_names, geometry.channels_of_groups(), strict=True))
+    ordered = []
+    for name in sorted(groups):
+        places = geometry.places[groups[name]]
+        ordered.append(groups[name][np.lexsort((*places.T, depths(places)))])
+    return np.concatenate(ordered)
+
+
+def depths(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the coordinate along the longer side of some electrodes."""
+    width, height = np.ptp(places, axis=0)
+    return places[:, 0] if width > height else places[:, 1]

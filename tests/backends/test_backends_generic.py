@@ -297,6 +297,7 @@ def test_kilosort2_needs_matlab_and_its_code(make_config, tmp_path: Path, monkey
 def test_reference_is_not_subtracted_twice(params_of, sorter: str, name: str) -> None:
     assert name not in params_of(sorter)
     assert params_of(sorter, common_reference="median")[name] is False
+    assert params_of(sorter, spatial_filter="highpass")[name] is False
     assert params_of(sorter, {name: True}, common_reference="median")[name] is True
 
 

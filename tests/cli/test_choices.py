@@ -86,6 +86,17 @@ def test_the_preset_of_rt_sort_fits_the_probe(geometry: Geometry, rate: float, p
     assert f"preset rt_sort_{probe}" in chosen.chosen["rt_sort_probe"].text
 
 
+def test_stripes_of_neuropixels_are_removed_before_rt_sort_unless_somebody_says_otherwise() -> None:
+    probe = replace(info(30_000.0, COLUMN), in_turn=True)
+    chosen = choose_for(given(), probe)
+    assert chosen.config.recording.spatial_filter == "highpass"
+    assert "sampled one after the other" in chosen.chosen["spatial_filter"].text
+    wanting = [given("kilosort4"), given(common_reference="median"), given(spatial_filter=None)]
+    others = [(who, probe) for who in wanting]
+    others += [(given(), info(30_000.0, COLUMN)), (given(), replace(info(30_000.0, GRID), in_turn=True))]
+    assert {choose_for(who, what).config.recording.spatial_filter for who, what in others} == {None}
+
+
 def test_places_that_are_assumed_are_no_column() -> None:
     unknown = Geometry.of(np.full((40, 2), np.nan))
     assumed = replace(COLUMN, own_places=unknown.own_places)
@@ -128,7 +139,7 @@ def test_every_preset_is_described_and_can_be_had_by_name(run: Callable[..., Res
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "neuropixels"], "there is no preset 'neuropixels' (did you mean 'rt_sort_neuropixels'?)"),
+        (["--preset", "neuropixels"], "there is no preset 'neuropixels' (did you mean 'rt_sort_neuropixels'"),
         (["--preset", "rt_sort"], "a sorter is chosen with --sorter"),
         (["--sorter", "RT_Sort"], "Did you mean 'rt_sort'?"),
         (["--sorter", "kilosort4", "--preset", "rt_sort_mea"], "--preset rt_sort_mea is one of rt_sort"),

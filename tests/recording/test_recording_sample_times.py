@@ -16,7 +16,7 @@ from spikelab.spike_sorting.config import RecordingConfig, SortingPipelineConfig
 from spikelab.spike_sorting.filters._bandpass_kernels import TILE
 from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 from spikelab.spike_sorting.filters.sample_shifts import shift_taps
-from spikelab.spike_sorting.recording import open_recording, write_binary
+from spikelab.spike_sorting.recording import inspect_file, open_recording, write_binary
 from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.recording.parts import read_parts
 from spikelab.spike_sorting.settings.validation import validate_config
@@ -145,6 +145,12 @@ def test_nothing_is_moved_where_all_are_sampled_together() -> None:
     for shifts in (None, np.zeros(len(SHIFTS)), np.full(len(SHIFTS), 0.5)):
         recording = open_recording(neuropixels(shifts=shifts), RecordingConfig())
         assert recording.recording_list[0].get_parent()._kwargs["sample_shifts"] is None
+
+
+def test_an_inspection_tells_that_channels_are_sampled_in_turn(tmp_path: Path) -> None:
+    for name, shifts in (("probe", SHIFTS), ("other", None)):
+        save_recording(neuropixels(shifts=shifts), tmp_path / name)
+    assert [inspect_file(tmp_path / name)[0].in_turn for name in ("probe", "other")] == [True, False]
 
 
 def test_the_key_sees_them() -> None:

@@ -146,7 +146,7 @@ class Kilosort2Backend(SpikeInterfaceBackend):
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """Set no second reference, and no copy of the data left behind; log what cannot be set."""
         params = super().own_params(binary, defaults) | {"delete_tmp_files": True}
-        if self.config.recording.common_reference is not None:
+        if self.config.recording.removes_common:
             params["car"] = False
         if is_planar(binary.locations):
             logger.info("kilosort2: its sorting of batches by drift cannot be switched off on a planar array")

@@ -88,7 +88,7 @@ class Kilosort4Backend(SpikeInterfaceBackend):
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """Set seed and reference; on planar arrays no drift correction, and evenly spread template centres."""
         params = super().own_params(binary, defaults)
-        if self.config.recording.common_reference is not None:
+        if self.config.recording.removes_common:
             params["do_CAR"] = False
         if is_planar(binary.locations) and "x_centers" in defaults:
             width = float(np.ptp(binary.locations[:, 0]))

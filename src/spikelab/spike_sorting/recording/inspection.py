@@ -19,6 +19,7 @@ from spikelab.spike_sorting.recording.hdf5 import (
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, streams_of, vet
+from spikelab.spike_sorting.recording.sample_times import sampled_in_turn
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, entries_of_folder, resolve_source
 from spikelab.spike_sorting.settings.schema import RecordingConfig
 from spikelab.system.runlog import captured_warnings, collected_warnings
@@ -57,6 +58,7 @@ class StreamInfo:
     channel_ids: tuple[str, ...] = field(default=(), repr=False)
     assumed: tuple[str, ...] = ()  # about the electrodes: their unit of length, plane, places, groups, wiring
     stream_name: str = ""  # beside the id, where the source has one; stream_id takes it too
+    in_turn: bool = False  # the file says that channels are sampled one after the other, as those of Neuropixels
     electrodes: bool = True  # False for synchronisation, analog and digital inputs, sensors
 
     @property
@@ -211,4 +213,5 @@ def _measured(info: StreamInfo, recording: BaseRecording) -> StreamInfo:
         n_samples=int(sum(recording.get_num_samples(i) for i in range(recording.get_num_segments()))),
         sampling_frequency=float(recording.get_sampling_frequency()),
         no_gain=recording.get_channel_gains() is None and recording.get_dtype().kind != "f",
+        in_turn=sampled_in_turn(recording),
     )

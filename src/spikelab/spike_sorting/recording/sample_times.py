@@ -62,6 +62,12 @@ def sample_shifts(recording: BaseRecording, where: str, *, required: bool = Fals
     return shifts
 
 
+def sampled_in_turn(recording: BaseRecording) -> bool:
+    """Return whether a recording says that its channels are sampled at different times."""
+    values = recording.get_property(SAMPLE_SHIFTS)
+    return values is not None and bool(np.ptp(values) > 0)
+
+
 def _chain(recording: BaseRecording) -> Iterator[Any]:
     """Yield a recording and what it was made from."""
     waiting = [recording]

@@ -1,4 +1,4 @@
-"""Choose what nobody gave: sorter, preset, band-pass, device and name of the log. Python's own defaults stay.
+"""Choose what nobody gave: sorter, preset, spatial filter, band-pass, device, log. Python's own defaults stay.
 
 The command line says what it chose, and the record of the run keeps it. A row of `CHOICES` chooses one setting of one
 recording; what somebody gave is never touched.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.recording.geometry.columns import is_column, is_known
+from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, is_known
 from spikelab.spike_sorting.recording.source import safe_name
 from spikelab.spike_sorting.run.wanted import Choice, Wanted
-from spikelab.spike_sorting.settings.presets import RT_SORT_MEA, RT_SORT_NEUROPIXELS
+from spikelab.spike_sorting.settings.presets import NEUROPIXELS_RT_SORT, RT_SORT_MEA, RT_SORT_NEUROPIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,18 @@ def _preset_of_rt_sort(wanted: Wanted, info: StreamInfo) -> Wanted:
     return wanted.choose(Choice("rt_sort_probe", preset.probe, text), rt_sort_params=params)
 
 
+def _stripes(wanted: Wanted, info: StreamInfo) -> Wanted:
+    """Remove the stripes of Neuropixels, which the times of sampling tell, before RT-Sort; Kilosort does it itself."""
+    recording = NEUROPIXELS_RT_SORT.recording
+    theirs = ("spatial_filter", "common_reference", "reference_by")
+    if wanted.config.sorter.sorter_name != "rt_sort" or wanted.gave(*theirs) or not info.in_turn:
+        return wanted
+    if info.geometry is None or not is_column(by_shank(info.geometry)):
+        return wanted
+    text = f"spatial_filter {recording.spatial_filter} ({IN_COLUMNS}, sampled one after the other: Neuropixels)"
+    return wanted.choose(Choice("spatial_filter", recording.spatial_filter, text))
+
+
 def _lie(geometry: Geometry | None) -> str:
     """Say how the electrodes lie."""
     if geometry is None or not is_known(geometry):
@@ -121,4 +133,4 @@ def _log(wanted: Wanted, info: StreamInfo) -> Wanted:  # noqa: ARG001 - the same
 
 
 NOT_SAID = ("rt_sort_device", "out_file")  # in the first lines of a command; the record has them
-CHOICES: tuple[Callable[[Wanted, StreamInfo], Wanted], ...] = (_preset_of_rt_sort, _band, _device, _log)
+CHOICES: tuple[Callable[[Wanted, StreamInfo], Wanted], ...] = (_preset_of_rt_sort, _stripes, _band, _device, _log)

@@ -160,6 +160,11 @@ class RecordingConfig:
         in_repr=False,
     )
 
+    @property
+    def removes_common(self) -> bool:
+        """Whether what channels have in common is gone before the sorter, which then need not subtract it."""
+        return self.common_reference is not None or self.spatial_filter is not None
+
 
 @settings_group
 @dataclass

@@ -37,6 +37,7 @@ ADDED = {
         "bad_channels",
         "bad_channels_action",
         "phase_shift",
+        "stim_times_s",
         "electrode_groups",
         "days",
         "rate_tolerance_ppm",

@@ -55,6 +55,7 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "spatial_filter": ("lowpass", True, ""),
     "bad_channels_action": ("remove", None, True),
     "phase_shift": ("on", None, 1.5),
+    "stim_times_s": (1.0, True, ["1", 2], [[1], 2], {"a": 1}, {1: [2]}, [NAN], ""),
     "electrode_groups": ("apart", None, 1),
     "days": ("all", None, 2),
     "rate_tolerance_ppm": (-1, "10", None, float("nan")),

@@ -112,6 +112,12 @@ def odd_recording(kind: str) -> Any:
         plain = simulate(duration_s=SECONDS).recording
         plain.set_property("inter_sample_shift", np.linspace(0, 0.9, plain.get_num_channels()))
         return plain
+    if kind == "pulses":
+        stimulated = simulate(duration_s=SECONDS).recording
+        traces = stimulated.get_traces()
+        for frame in (20_000, 40_000):
+            traces[frame : frame + 8] += 3000
+        return stimulated
     if kind == "bursts":
         doubled = simulate(duration_s=SECONDS).recording  # every spike again after 1 ms
         traces = doubled.get_traces()
@@ -147,6 +153,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "spatial_filter"): Effect("spatial_filter", "highpass", recording="common"),
     ("recording", "bad_channels_action"): Effect("bad_channels_action", "interpolate", also={"bad_channels": ["ch1"]}),
     ("recording", "phase_shift"): Effect("phase_shift", False, recording="staggered"),
+    ("recording", "stim_times_s"): Effect("stim_times_s", [1.0, 2.0], recording="pulses"),
     ("recording", "bad_channels"): Effect("bad_channels", ["ch1"]),
     ("sorter", "sorter_params"): Effect("kilosort_params", {"detect_threshold": 32}),
     ("rt_sort", "probe"): Effect("rt_sort_probe", "neuropixels", Seen.sequences, RT_SORT, "dense"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.in_process import run_jobs
 from spikelab.spike_sorting.batch.policy import raise_failures
-from spikelab.spike_sorting.run.jobs import as_list, checked_streams, plan_jobs, require_sorter
+from spikelab.spike_sorting.run.jobs import as_list, checked_streams, of_each_recording, plan_jobs, require_sorter
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.validation import validate_config
@@ -80,7 +80,8 @@ def sort_recording(
     (12, True)
     """
     config = _complete_config(config, sorter, kwargs)
-    requests = [(entry, config) for entry in as_list(recording_files)]
+    entries = as_list(recording_files)
+    requests = list(zip(entries, of_each_recording(config, len(entries)), strict=True))
     jobs = plan_jobs(requests, intermediate_folders, results_folders)
     outcomes = run_jobs(jobs)
     results: list[Any] = [result for outcome in outcomes for result in outcome.aligned]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spikelab.spikedata._aligned import AlignedSpikes
 from spikelab.spikedata.spikedata import SpikeData
 
-__all__ = ["SpikeData"]
+__all__ = ["AlignedSpikes", "SpikeData"]

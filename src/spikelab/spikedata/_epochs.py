@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikelab.spikedata._pulses import STIM_SITES_KEY, STIM_TIMES_KEY, cut_pulses
 from spikelab.spikedata._validation import span
 
 if TYPE_CHECKING:
@@ -371,6 +372,10 @@ def _cut_metadata(
         cut["n_samples"] = round((interval.end - interval.start) * frames_per_ms)
     if metadata.get(CLOCK_KEY):
         cut[CLOCK_KEY] = _cut_clock(metadata[CLOCK_KEY], interval)
+    if STIM_TIMES_KEY in cut:
+        cut = _without(cut, (STIM_TIMES_KEY, STIM_SITES_KEY)) | cut_pulses(
+            metadata, interval.start, interval.end, interval.shift
+        )
     chunks = chunks_ms(metadata)
     if chunks is None:
         return cut, None
@@ -379,6 +384,10 @@ def _cut_metadata(
     if only is not None:
         left &= np.isin(np.arange(len(left)), only)
     return _cut_epochs(cut, clipped, left, interval.shift, frames_per_ms), left
+
+
+def _without(metadata: Mapping[str, Any], gone: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key not in gone}
 
 
 def _cut_epochs(

@@ -20,6 +20,7 @@ from spikelab.spikedata._epochs import (
     frames_per_ms_of,
     subtime,
 )
+from spikelab.spikedata._pulses import STIM_SITES_KEY, STIM_TIMES_KEY, joined_pulses
 from spikelab.spikedata._validation import span
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 RAW = ("raw_data", "raw_time")
 SAMPLES = "spike_train_samples"
 # What says when something was recorded: of two recordings that differ in it, none holds for both.
-TIME_KEYS = (*EPOCH_KEYS, SOURCES_KEY, FILES_KEY, CLOCK_KEY)
+TIME_KEYS = (*EPOCH_KEYS, SOURCES_KEY, FILES_KEY, CLOCK_KEY, STIM_TIMES_KEY, STIM_SITES_KEY)
 OF_ONE_EPOCH = ("epoch_index", "epoch_name", "n_samples")
 
 
@@ -99,6 +100,7 @@ def _joined_metadata(sd: BaseSpikeData, other: BaseSpikeData, offset: float) -> 
         second[0, 0] = first[-1, 0]
         first = first[:-1]
     metadata = _without({**other.metadata, **sd.metadata}, (*TIME_KEYS, *OF_ONE_EPOCH)) | table
+    metadata |= joined_pulses(sd.metadata, other.metadata, start - other.start_time)
     if all("n_samples" in part.metadata for part in (sd, other)) and np.isfinite(rate):
         metadata["n_samples"] = sum(part.metadata["n_samples"] for part in (sd, other)) + round(offset * rate)
     chunks = np.concatenate([first, second])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from spikelab.spikedata import (
+    _aligned,
     _attributes,
     _clock,
     _constructors,
@@ -12,6 +13,7 @@ from spikelab.spikedata import (
     _epochs,
     _files,
     _joining,
+    _pulses,
     _pynapple,
     curation,
 )
@@ -80,6 +82,8 @@ class SpikeData(BaseSpikeData):
     # Methods are functions of other modules: their parameter `sd` is the object itself.
 
     times = _clock.times
+    stim_times = _pulses.stim_times
+    align_to = _aligned.align_to
     subtime = _epochs.subtime
     split_epochs = _epochs.split_epochs
     append = _joining.append

@@ -22,7 +22,7 @@ LIKE_ID = re.compile(r"[+-]?0\d")  # a number that a person would not write so
 TAKEN = (
     "channel_locations", "clock", "epoch_index", "epoch_name", "fs_Hz", "n_samples", "rec_chunk_names",
     "rec_chunk_source_files", "rec_chunk_sources", "rec_chunks_frames", "rec_chunks_ms", "recording", "source_file",
-    "source_files", "source_format", "template_full_peak_ind", "unit_id",
+    "source_files", "source_format", "stim_sites", "template_full_peak_ind", "unit_id",
 )  # fmt: skip
 
 

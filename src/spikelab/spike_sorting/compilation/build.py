@@ -42,7 +42,8 @@ def build_spikedata(
     ``ms``, the same time on the file's clock, ``clock_s``, the date at which that clock shows 0, ``zero``, and how much
     time passes on it for each second by the sampling rate, ``scale``); with several epochs rec_chunks_frames,
     rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files source_files, those of which nothing was
-    kept included. What a list of recordings has `noted` of this one, such as its condition, is beside these.
+    kept included; with stimulation stim_times_s, the onsets of the pulses in seconds, and stim_sites, where they have
+    names. What a list of recordings has `noted` of this one, such as its condition, is beside these.
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
@@ -130,7 +131,17 @@ def _metadata(recording: BinaryRecording, waveforms: Waveforms) -> dict[str, Any
     }
     if len(recording.source_files) > 1:
         metadata["source_files"] = list(recording.source_files)
+    if len(recording.pulses):
+        metadata |= _pulse_table(recording)
     return metadata | _epoch_table(recording.epochs, recording.sampling_frequency)
+
+
+def _pulse_table(recording: BinaryRecording) -> dict[str, Any]:
+    pulses = recording.pulses
+    table: dict[str, Any] = {"stim_times_s": (pulses.frames / recording.sampling_frequency).tolist()}
+    if any(pulses.names):
+        table["stim_sites"] = [pulses.names[site] for site in pulses.sites]
+    return _own_texts(table)
 
 
 def _epoch_table(epochs: tuple[Epoch, ...], fs: float) -> dict[str, Any]:

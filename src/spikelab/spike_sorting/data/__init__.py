@@ -13,6 +13,7 @@ from spikelab.spike_sorting.data.arrays import FloatArray, IntArray
 from spikelab.spike_sorting.data.dead_time import annotate_dead_time, dead_time_of
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs, epochs_of
 from spikelab.spike_sorting.data.geometry import Geometry
+from spikelab.spike_sorting.data.pulses import Pulses, annotate_pulses, pulses_of
 from spikelab.spike_sorting.data.recording import BinaryRecording
 from spikelab.spike_sorting.data.spike_trains import SpikeTrains, integer_ids, rows_of_each
 from spikelab.spike_sorting.data.traces import Part, PartReader, SpikeInterfaceTraces, TraceSource, trace_source
@@ -26,15 +27,18 @@ __all__ = [
     "IntArray",
     "Part",
     "PartReader",
+    "Pulses",
     "SpikeInterfaceTraces",
     "SpikeTrains",
     "TraceSource",
     "Waveforms",
     "annotate_dead_time",
     "annotate_epochs",
+    "annotate_pulses",
     "dead_time_of",
     "epochs_of",
     "integer_ids",
+    "pulses_of",
     "rows_of_each",
     "trace_source",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from spikelab.spike_sorting.data.dead_time import annotate_dead_time, union
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs
 from spikelab.spike_sorting.data.geometry import Geometry
+from spikelab.spike_sorting.data.pulses import Pulses, annotate_pulses
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class BinaryRecording:
         Electrodes as the source names and groups them; None where nothing but `locations` is known.
     dead_time : numpy.ndarray of int, shape (periods, 2)
         Frames in which nothing can be told of neurons: first frame and end of each period, ascending and apart.
+    pulses : Pulses
+        Stimulation pulses, as far as they are known.
 
     Examples
     --------
@@ -97,6 +100,7 @@ class BinaryRecording:
     source_gains_uv: NDArray[np.float64] | None = None
     geometry: Geometry | None = None
     dead_time: IntArray = field(default_factory=union)
+    pulses: Pulses = field(default_factory=Pulses)
 
     @property
     def groups(self) -> IntArray:
@@ -129,6 +133,8 @@ class BinaryRecording:
         del values["path"]
         if not len(self.dead_time):
             del values["dead_time"]
+        if not len(self.pulses):
+            del values["pulses"]
         return dict(plain(values, number=lambda value: value if math.isfinite(value) else None))
 
     @classmethod
@@ -147,6 +153,7 @@ class BinaryRecording:
                 "source_gains_uv": None if gains is None else np.asarray(gains, dtype=np.float64),
                 "geometry": None if (geometry := values.get("geometry")) is None else Geometry.from_dict(geometry),
                 "dead_time": union(values.get("dead_time", ())),
+                "pulses": Pulses.from_dict(values.get("pulses")),
             }
         )
 
@@ -176,6 +183,7 @@ class BinaryRecording:
             recording.annotate(spikelab_binary=json.dumps({"path": os.fspath(self.path), **self.to_dict()}))
             annotate_epochs(recording, self.epochs)
             annotate_dead_time(recording, self.dead_time)
+            annotate_pulses(recording, self.pulses)
         return recording
 
     def take(self, channels: IntArray, path: Path) -> BinaryRecording:

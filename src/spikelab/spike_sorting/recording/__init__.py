@@ -17,6 +17,7 @@
     preprocess.py       microvolts, band-pass, bad channels
     across.py           interpolated channels, spatial high-pass, reference
     slicing.py          which frames are kept, and which frames of which file each epoch holds
+    stimulation/        pulses: their onsets, and the traces without them
     clock/              when frames were recorded, and where frames are missing
     pieces.py           a recording at another rate, or in pieces, each a segment
     opening.py          all of these together: ``open_recording``

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
-from spikelab.spike_sorting.data import BinaryRecording, IntArray, dead_time_of, epochs_of
+from spikelab.spike_sorting.data import BinaryRecording, IntArray, dead_time_of, epochs_of, pulses_of
 from spikelab.spike_sorting.recording.geometry import geometry_of
 from spikelab.spike_sorting.recording.parts import FrameRange, read_parts
 from spikelab.spike_sorting.recording.read_errors import NAMES_IN_MESSAGE
@@ -286,6 +286,7 @@ def _describe(recording: BaseRecording, path: Path, lsb: float, n_clipped: int) 
         source_gains_uv=recording.get_property("source_gain_uv"),
         geometry=geometry_of(recording),
         dead_time=dead_time_of(recording),
+        pulses=pulses_of(recording),
     )
 
 

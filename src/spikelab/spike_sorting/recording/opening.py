@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.data import annotate_dead_time, annotate_epochs
+from spikelab.spike_sorting.data import annotate_dead_time, annotate_epochs, annotate_pulses
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.across import across_channels, interpolable
 from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
@@ -29,17 +29,27 @@ from spikelab.spike_sorting.recording.slicing import (
     dead_time_of_cuts,
     epochs_of_cuts,
     kept_ranges,
+    pulses_of_cuts,
 )
 from spikelab.spike_sorting.recording.source import Source, resolve_source, stem_of
+from spikelab.spike_sorting.recording.stimulation import (
+    AUTO,
+    as_frames,
+    by_file_clock,
+    given_times,
+    pulse_events,
+    without_pulses,
+)
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.data import Epoch, Geometry, IntArray, PartReader
+    from spikelab.spike_sorting.recording.stimulation import Noted
     from spikelab.spike_sorting.settings.schema import RecordingConfig
 
 
@@ -53,10 +63,14 @@ class _File:
     name: str
     path: str
     raw: BaseRecording
+    cleaned: BaseRecording = None  # as stored, without pulses; None where that is `raw`
     filtered: BaseRecording = None  # until :func:`_filtered` sets it
     stretches: tuple[Stretched, ...] = ()  # one for each segment of `raw`
     clock_zero: str = ""  # date and time at which the file's clock shows 0
     dead_time: tuple[IntArray, ...] = ()  # periods of each segment of `raw`, in its frames; () where there are none
+    events: Mapping[str, NDArray[np.float64]] | None = None  # of channels, in s on the file's clock, where asked for
+    given: tuple[Noted, ...] = ()  # frames and sites of the pulses of each segment, as noted
+    pulses: tuple[IntArray, ...] = ()  # frame and site of each, as found; () where there are none
 
     @property
     def label(self) -> str:
@@ -109,8 +123,10 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     if config.hdf5_plugin_path is not None:
         set_plugin_path(config.hdf5_plugin_path)
     resolved = resolve_source(source, config)
-    opened = [_on_their_clock(file, resolved.format) for file in _read(resolved, config)]
-    files = _filtered(*_on_same_electrodes(opened, config), config)
+    opened = [_on_their_clock(file, resolved.format, config) for file in _read(resolved, config)]
+    located, geometry = _on_same_electrodes(opened, config)
+    located, sites = _with_pulse_times(located, config)
+    files = _filtered([_without_pulses(file, sites, config) for file in located], geometry, config)
     segments = _segments(files)
     n_frames = sum(segment.n_frames for segment in segments)
     if n_frames == 0:
@@ -124,6 +140,7 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
     recording.set_property("source_gain_uv", _source_gains(files[0].raw, config))
     annotate_epochs(recording, epochs)
     annotate_dead_time(recording, dead_time_of_cuts(cuts, [file.dead_time for file in files]))
+    annotate_pulses(recording, pulses_of_cuts(cuts, [file.pulses for file in files], sites))
     recording.annotate(
         spikelab_source_file=_source_file(resolved),
         spikelab_source_files=[file.path for file in files],
@@ -159,12 +176,50 @@ def _read(source: Source, config: RecordingConfig) -> list[_File]:
     return [_File(source.stem, "", recording)]
 
 
-def _on_their_clock(file: _File, format_name: str) -> _File:
+def _on_their_clock(file: _File, format_name: str, config: RecordingConfig) -> _File:
     """Split a file where its clock jumps; segments that are too short to filter are left out."""
     with reading(file.path, "for its clock") if file.path else nullcontext():
         clock = read_clock(file.raw, format_name, file.path)
     raw, stretched = split_at_breaks(file.raw, clock, file.label, preprocess.MIN_FILTER_FRAMES)
-    return replace(file, raw=raw, stretches=tuple(stretched), clock_zero=clock.zero)
+    events = None
+    if config.stim_times_s == AUTO:
+        begun = next((part.start_s for of_segment in clock.segments for part in of_segment), None)
+        with reading(file.path, "for its events") if file.path else nullcontext():
+            events = pulse_events(file.raw, format_name, file.path, begun)
+    return replace(file, raw=raw, stretches=tuple(stretched), clock_zero=clock.zero, events=events)
+
+
+def _with_pulse_times(files: list[_File], config: RecordingConfig) -> tuple[list[_File], list[str]]:
+    """Note the frames of the stimulation pulses of each file; return also the names of all sites."""
+    if config.stim_times_s is None:
+        return files, []
+    fs = float(files[0].raw.get_sampling_frequency())
+    given = _events_of(files, fs) if config.stim_times_s == AUTO else _given_to(files, config.stim_times_s, fs)
+    sites = sorted({site for of_file in given for _, names in of_file for site in names})
+    return [replace(file, given=tuple(own)) for file, own in zip(files, given, strict=True)], sites
+
+
+def _lengths(file: _File) -> list[int]:
+    return [int(file.raw.get_num_samples(segment)) for segment in range(file.raw.get_num_segments())]
+
+
+def _events_of(files: Sequence[_File], fs: float) -> list[list[Noted]]:
+    """Find the frames of the events that each file holds."""
+    given = []
+    for file in files:
+        zipped = zip(file.stretches, _lengths(file), strict=True)
+        given.append(by_file_clock(file.events or {}, [(s.start_s or 0.0, s.scale, n) for s, n in zipped], fs))
+    return given
+
+
+def _given_to(files: Sequence[_File], setting: Any, fs: float) -> list[list[Noted]]:
+    """Find the frames of the times that somebody noted, which go on from one file to the next."""
+    alone = len(files) == 1
+    begun = files[0].stretches[0].start_s if alone else None
+    label = files[0].label if alone else f"the {len(files)} files"
+    lengths = [_lengths(file) for file in files]
+    flat = iter(as_frames(given_times(setting), [n for own in lengths for n in own], fs, label, begun))
+    return [[next(flat) for _ in own] for own in lengths]
 
 
 def _on_same_electrodes(files: Sequence[_File], config: RecordingConfig) -> tuple[list[_File], Geometry]:
@@ -179,6 +234,16 @@ def _routed(file: _File, raw: BaseRecording) -> _File:
     """Take the routed channels of a file; where they have another rate, frames are that much longer on its clock."""
     longer = float(raw.get_sampling_frequency() / file.raw.get_sampling_frequency())
     return replace(file, raw=raw, stretches=tuple(replace(s, scale=s.scale * longer) for s in file.stretches))
+
+
+def _without_pulses(file: _File, sites: Sequence[str], config: RecordingConfig) -> _File:
+    """Remove the pulses of a file, and note where they and the dead time are."""
+    if not any(len(frames) for frames, _ in file.given):
+        return file
+    band, only_seen = (config.freq_min, config.freq_max), config.stim_times_s == AUTO
+    with reading(file.path, "for stimulation pulses") if file.path else nullcontext():
+        found = without_pulses(file.raw, file.given, sites, band, file.label, only_seen=only_seen)
+    return replace(file, cleaned=found.recording, pulses=found.pulses, dead_time=found.dead_time)
 
 
 def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:
@@ -200,7 +265,10 @@ def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfi
 def _band(file: _File, geometry: Geometry, config: RecordingConfig, left_out: frozenset[str]) -> _File:
     """Scale and filter a file without some channels."""
     raw = preprocess.drop_channels(file.raw, left_out, file.label)
-    scaled = preprocess.to_microvolts(raw, config.gain_to_uv, config.offset_to_uv, file.label)
+    unfiltered = raw if file.cleaned is None else preprocess.drop_channels(file.cleaned, left_out, file.label)
+    scaled = preprocess.to_microvolts(
+        unfiltered, config.gain_to_uv, config.offset_to_uv, file.label, stored=raw.get_dtype()
+    )
     shifts = None
     if config.phase_shift is not False:
         shifts = sample_shifts(raw, file.label, required=config.phase_shift is True)

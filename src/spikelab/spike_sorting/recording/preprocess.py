@@ -27,23 +27,26 @@ NOISY_FACTOR, CHANNELS_FOR_MEDIAN = 5.0, 4
 
 
 def to_microvolts(
-    recording: BaseRecording, gain_to_uv: float | None, offset_to_uv: float | None, where: str
+    recording: BaseRecording,
+    gain_to_uv: float | None,
+    offset_to_uv: float | None,
+    where: str,
+    stored: np.dtype[Any] | None = None,
 ) -> BaseRecording:
     """Convert `recording` to float32 microvolts: gain and offset are applied, and reset to 1 and 0.
 
     `gain_to_uv` and `offset_to_uv` override those of the file. Floating-point traces without a gain are taken to be
     microvolts; counts without one, and gains or offsets that are not finite or zero, are refused. `where` names the
-    recording in messages.
+    recording in messages; `stored` is the number type of the file where a step before has changed it.
     """
     from spikeinterface.preprocessing import scale
 
     gains = _per_channel(recording, gain_to_uv, recording.get_channel_gains())
     offsets = _per_channel(recording, offset_to_uv, recording.get_channel_offsets())
+    stored = recording.get_dtype() if stored is None else stored
     if gains is None:
-        if recording.get_dtype().kind != "f":
-            raise ValueError(
-                f"{where} has {recording.get_dtype()} counts and no gain: set gain_to_uv (microvolts per count)"
-            )
+        if stored.kind != "f":
+            raise ValueError(f"{where} has {stored} counts and no gain: set gain_to_uv (microvolts per count)")
         gains = np.ones(recording.get_num_channels())
     if offsets is None:
         offsets = np.zeros(recording.get_num_channels())
@@ -51,7 +54,7 @@ def to_microvolts(
         raise ValueError(
             f"{where} has channels whose gain or offset is zero or not a number: set gain_to_uv and offset_to_uv"
         )
-    _check_scale(gains, offsets, recording.get_dtype(), where)
+    _check_scale(gains, offsets, stored, where)
     scaled = scale(recording, gain=gains, offset=offsets, dtype="float32")
     scaled.set_channel_gains(1.0)
     scaled.set_channel_offsets(0.0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.data import Epoch
+from spikelab.spike_sorting.data import Epoch, Pulses
 from spikelab.spike_sorting.data.dead_time import union, within
 from spikelab.spike_sorting.settings.validation import require_cuts
 from spikelab.system.runlog import warn
@@ -147,6 +147,23 @@ def dead_time_of_cuts(cuts: Sequence[Cut], found: Sequence[Sequence[IntArray]]) 
             kept.append(within(segments[cut.segment.segment], cut.start, cut.end) + (position - cut.start))
         position += cut.end - cut.start
     return union(*kept)
+
+
+def pulses_of_cuts(cuts: Sequence[Cut], found: Sequence[Sequence[IntArray]], names: Sequence[str]) -> Pulses:
+    """Put stimulation pulses on the clock of the concatenated cuts.
+
+    `found` has, for each file, frame and site of the pulses of each of its segments; an empty entry of a file is none.
+    """
+    kept, position = [np.empty((0, 2), dtype=np.int64)], 0
+    for cut in cuts:
+        segments = found[cut.segment.source_index]
+        if segments:
+            own = segments[cut.segment.segment]
+            own = own[(own[:, 0] >= cut.start) & (own[:, 0] < cut.end)]
+            kept.append(own + np.array([position - cut.start, 0]))
+        position += cut.end - cut.start
+    frames, sites = np.concatenate(kept).T
+    return Pulses(frames, sites, tuple(names))
 
 
 def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:

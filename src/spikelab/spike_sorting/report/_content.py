@@ -16,6 +16,7 @@ from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
+from spikelab.spike_sorting.report._pulses import around_pulses
 from spikelab.spike_sorting.report._words import duration, format_number, memory, sort_key
 from spikelab.spike_sorting.settings.fields import option_of
 from spikelab.spike_sorting.settings.keywords import flat_name, groups
@@ -76,9 +77,17 @@ def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
         lines.append(("Sorted apart", groups))
     if len(recording.epochs) > 1:
         lines.append(("Epochs", format_number(len(recording.epochs))))
+    if len(recording.pulses):
+        lines.append(("Stimulation", _stimulation(recording)))
     if recording.n_clipped:
         lines.append(("Clipped", f"{format_number(recording.n_clipped)} samples did not fit into the binary recording"))
     return lines
+
+
+def _stimulation(recording: BinaryRecording) -> str:
+    pulses = recording.pulses
+    sites = f" at {len(pulses.names)} sites" if len(pulses.names) > 1 else ""
+    return f"{format_number(len(pulses))} pulses{sites}"
 
 
 def _groups(recording: BinaryRecording) -> str:
@@ -275,6 +284,7 @@ def unit_content(
         "doubts": [f"{doubt}." for doubt in doubts(units, outcome, curation)],
         "distributions": distributions(outcome, curation),
         "activity": _plots.activity(curated, palette_of(config.figures)),
+        "pulses": around_pulses(curated),
         "probe": probe_map(units.metadata["channel_locations"], units.unit_attributes, set(curated.unit_ids)),
         "columns": columns,
         "rows": unit_rows(units, outcome, columns, pages),

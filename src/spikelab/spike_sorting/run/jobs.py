@@ -89,6 +89,17 @@ def plan_jobs(
     return jobs
 
 
+def of_each_recording(config: SortingPipelineConfig, n_recordings: int) -> list[SortingPipelineConfig]:
+    """Return the configuration of each recording: that of all, but for pulse times that are given for each."""
+    from spikelab.spike_sorting.recording.stimulation.times import is_list_of_entries
+    from spikelab.spike_sorting.recording.stimulation.times import of_each_recording as times_of_each
+
+    times = config.recording.stim_times_s
+    if not is_list_of_entries(times):
+        return [config] * n_recordings
+    return [config.override(stim_times_s=own) for own in times_of_each(times, n_recordings)]
+
+
 def require_sorter(config: SortingPipelineConfig) -> None:
     """Raise ValueError for an unknown sorter, for parameters that it does not have, and for unknown metrics."""
     from spikelab.spike_sorting.backends import get_backend_class

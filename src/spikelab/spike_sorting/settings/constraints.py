@@ -151,6 +151,24 @@ def _are_parameters(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
+def _are_times(value: Any) -> bool:
+    """Tell whether `value` is a list of times, by site or not, or the path of one; 'auto' is a text like any path."""
+    if isinstance(value, dict):
+        return all(isinstance(site, str) and _are_numbers(times) for site, times in value.items())
+    return _is_path(value) or _are_numbers(value)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(NUMBER.accepts, value))
+
+
+def _is_stimulation(value: Any) -> bool:
+    """Tell whether `value` is the times of one recording, or a list of the times of several."""
+    if value is None or _are_times(value):
+        return True
+    return isinstance(value, list | tuple) and all(entry is None or _are_times(entry) for entry in value)
+
+
 BOOLEAN = Constraint(lambda value: isinstance(scalar(value), bool), "True or False")
 NUMBER = number()
 FINITE_OR_NONE = nullable(NUMBER)
@@ -166,6 +184,11 @@ LIMITS = nullable(
         _are_limits,
         "a dictionary of [lowest, highest] by metric, of which one may be None, such as {'amplitude': [30, None]}",
     )
+)
+STIMULATION = Constraint(
+    _is_stimulation,
+    "times in seconds as a list, lists by site, the path of a file, 'auto', a list with one of these for each "
+    "recording, or None",
 )
 LABEL = text(r"(?s).*", "a string")
 PATH = nullable(Constraint(_is_path, "a path"))

@@ -29,6 +29,7 @@ from spikelab.spike_sorting.settings.constraints import (
     PARAMETERS,
     PATH,
     POSITIVE,
+    STIMULATION,
     TEXT,
     THRESHOLD,
     Constraint,
@@ -135,6 +136,15 @@ class RecordingConfig:
         "Bring channels that are sampled one after the other (Neuropixels) to the same time: 'auto' where the "
         "recording says when each is sampled and nobody did it before, True only such recordings, False never.",
         either(text("auto", "'auto'"), BOOLEAN),
+        in_repr=False,
+    )
+    stim_times_s: str | Path | list[Any] | dict[str, list[float]] | None = option(
+        None,
+        "Times of stimulation pulses, which are removed, from the first frame before any cut: a list, lists by site, a "
+        "file (csv, txt, npy) with a column of times and perhaps one of sites, or 'auto' for the events that the "
+        "recording holds; of several recordings a list with one of these, or None, for each.",
+        STIMULATION,
+        "s",
         in_repr=False,
     )
     electrode_groups: str = option(

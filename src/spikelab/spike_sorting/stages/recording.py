@@ -60,6 +60,9 @@ def recording_key(context: Context) -> Key:
         "probe": _probe_digest(context),
         **context.settings("recording", leave_out=NOT_KEYED),
     }
+    times = context.config.recording.stim_times_s
+    if isinstance(times, str | Path) and Path(times).is_file():
+        settings["stim_times_s"] = _digest(Path(times))  # its name may stay while the times change
     return Key(NAME, settings, forced_by=context.forced_by("recompute_recording"))
 
 
@@ -173,7 +176,11 @@ def _probe_digest(context: Context) -> str | None:
     path = context.config.recording.probe_path
     if path is None or not Path(path).is_file():
         return None
-    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+    return _digest(Path(path))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _content_digest(binary: BinaryRecording) -> str:

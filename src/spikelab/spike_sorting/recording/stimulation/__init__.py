@@ -1,0 +1,207 @@
+"""Stimulation pulses: where they are, and the traces without them.
+
+::
+
+    times.py           the times that somebody noted: lists, files, seconds to frames
+    events.py          the times that a file holds itself
+    onsets.py          the onset of each pulse to the sample
+    planning.py        how pulses are removed from each channel, by what is left of them
+    removal.py         the traces without pulses
+    _decay_kernels.py  compiled loops that fit decays
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.stimulation.events import pulse_events
+from spikelab.spike_sorting.recording.stimulation.times import (
+    AUTO,
+    as_frames,
+    by_file_clock,
+    given_times,
+)
+from spikelab.system.runlog import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+    from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.recording.stimulation.removal import Plan
+
+__all__ = [
+    "AUTO",
+    "Noted",
+    "WithoutPulses",
+    "as_frames",
+    "by_file_clock",
+    "given_times",
+    "pulse_events",
+    "without_pulses",
+]
+
+logger = logging.getLogger(__name__)
+Noted: TypeAlias = "tuple[IntArray, tuple[str, ...]]"
+"""Frames of pulses, and the site of each."""
+NAMED = 5  # channels, in a message
+LONGER_MS = 0.5  # than the dead time: what is bridged for longer is named
+MOST_UNSEEN = 0.5  # share of the pulses of which nothing is seen above which a warning asks whether they are right
+
+
+@dataclass(frozen=True)
+class WithoutPulses:
+    """A recording without its pulses.
+
+    Attributes
+    ----------
+    recording : BaseRecording
+        As stored, in float32.
+    pulses : tuple of numpy.ndarray
+        First frame and site of each pulse of each segment, shape (pulses, 2); one that is not seen is where it was
+        given.
+    dead_time : tuple of numpy.ndarray
+        Periods of each segment, shape (periods, 2).
+    """
+
+    recording: BaseRecording
+    pulses: tuple[IntArray, ...]
+    dead_time: tuple[IntArray, ...]
+
+
+def without_pulses(
+    recording: BaseRecording,
+    given: Sequence[Noted],
+    site_names: Sequence[str],
+    band: tuple[float, float],
+    label: str,
+    *,
+    only_seen: bool = False,
+) -> WithoutPulses:
+    """Find the onsets of the pulses, choose how they are removed, and say so.
+
+    `given` has frames and sites of each segment, `site_names` those of all files; `band` are the edges of the filter
+    that follows, in Hz. Where nothing is seen of a pulse, nothing is removed; with `only_seen` a site of which most
+    pulses are not seen, such as the trigger of a camera, is left out.
+    """
+    from spikelab.spike_sorting.recording.stimulation.removal import WithoutPulsesRecording
+
+    frames = [np.asarray(of_segment, dtype=np.int64) for of_segment, _ in given]
+    sites = [np.array([site_names.index(site) for site in names], dtype=np.int64) for _, names in given]
+    onsets = _onsets(recording, frames)
+    if only_seen:
+        frames, sites, onsets = _of_seen_sites(frames, sites, onsets, site_names, label)
+    pulses = tuple(
+        np.column_stack([np.where(own < 0, noted, own), of_sites])
+        for own, noted, of_sites in zip(onsets, frames, sites, strict=True)
+    )
+    _tell_unseen(onsets, frames, float(recording.get_sampling_frequency()), label)
+    plans = _plans(recording, onsets, sites, len(site_names))
+    if not any(len(plan.onsets) for plan in plans):
+        return WithoutPulses(recording, pulses, tuple(np.empty((0, 2), dtype=np.int64) for _ in plans))
+    plans, dead = _chosen(recording, plans, band, site_names, label)
+    return WithoutPulses(WithoutPulsesRecording(recording, plans), pulses, dead)
+
+
+def _of_seen_sites(
+    frames: list[IntArray], sites: list[IntArray], onsets: list[IntArray], site_names: Sequence[str], label: str
+) -> tuple[list[IntArray], list[IntArray], list[IntArray]]:
+    """Leave out the sites of which most pulses are not seen, and name them."""
+    every, seen = np.concatenate(sites), np.concatenate(onsets) >= 0
+    gone = [site for site in range(len(site_names)) if (seen & (every == site)).sum() < (every == site).sum() / 2]
+    if gone:
+        names = ", ".join(site_names[site] for site in gone)
+        warn(f"{label}: nothing is seen in the traces at most events of {names}, which are not taken for pulses")
+    kept = [~np.isin(own, gone) for own in sites]
+    return _chosen_of(frames, kept), _chosen_of(sites, kept), _chosen_of(onsets, kept)
+
+
+def _chosen_of(values: list[IntArray], kept: Sequence[NDArray[np.bool_]]) -> list[IntArray]:
+    return [own[keep] for own, keep in zip(values, kept, strict=True)]
+
+
+def _onsets(recording: BaseRecording, frames: Sequence[IntArray]) -> list[IntArray]:
+    from spikelab.spike_sorting.recording.stimulation.onsets import find_onsets, usual_change
+
+    fs = float(recording.get_sampling_frequency())
+    return [
+        find_onsets(segment, own, usual_change(segment, fs), fs) if len(own) else own
+        for segment, own in zip(recording.segments, frames, strict=True)
+    ]
+
+
+def _tell_unseen(onsets: Sequence[IntArray], frames: Sequence[IntArray], fs: float, label: str) -> None:
+    unseen = [int(frame) for own, noted in zip(onsets, frames, strict=True) for frame in noted[own < 0]]
+    total = sum(map(len, frames))
+    if not unseen:
+        return
+    first = ", ".join(f"{frame / fs:.4g} s" for frame in unseen[:NAMED]) + (" and more" if len(unseen) > NAMED else "")
+    message = (
+        f"{label}: of {len(unseen)} of {total} stimulation pulses nothing is seen within 3 ms of their times "
+        f"({first}). They are left as given, and nothing is removed there"
+    )
+    if len(unseen) > MOST_UNSEEN * total:
+        message += ". Are the times in seconds, and do they count from the first frame of the recording?"
+    warn(message)
+
+
+def _plans(recording: BaseRecording, onsets: Sequence[IntArray], sites: Sequence[IntArray], n_sites: int) -> list[Plan]:
+    from spikelab.spike_sorting.recording.stimulation.planning import LONGEST_MS, rails_of
+    from spikelab.spike_sorting.recording.stimulation.removal import DECAY, Plan
+
+    fs, shape = float(recording.get_sampling_frequency()), (n_sites, recording.get_num_channels())
+    plans = []
+    for segment, own, of_sites in zip(recording.segments, onsets, sites, strict=True):
+        seen = np.unique(own[own >= 0], return_index=True)
+        chosen = of_sites[own >= 0][seen[1]]
+        first = np.full(shape, round(LONGEST_MS * fs / 1000), dtype=np.int64)
+        plans.append(Plan(seen[0], chosen, first, np.full(shape, DECAY), *rails_of(segment, seen[0], fs)))
+    return plans
+
+
+def _chosen(
+    recording: BaseRecording, plans: list[Plan], band: tuple[float, float], site_names: Sequence[str], label: str
+) -> tuple[list[Plan], tuple[IntArray, ...]]:
+    """Choose by site how pulses are removed; return the plans and the dead time of each segment."""
+    from spikelab.spike_sorting.data.dead_time import union
+    from spikelab.spike_sorting.recording.stimulation import planning, removal
+
+    fs = float(recording.get_sampling_frequency())
+    quiet = planning.quiet_noise(recording, plans, band)
+    blind = np.zeros(len(site_names), dtype=np.int64)
+    first, method = plans[0].first.copy(), plans[0].method.copy()
+    for site, name in enumerate(site_names):
+        n_pulses = sum(int((plan.sites == site).sum()) for plan in plans)
+        if n_pulses:
+            first[site], method[site], left = planning.Site(recording, plans, site, band).choose(quiet)
+            blind[site] = planning.blind_frames(first[site], fs)
+            what = f"{n_pulses} pulses" + (f" of {name}" if name else "")
+            logger.info("%s: %s", label, _told(recording, what, first[site], method[site], left, int(blind[site])))
+    before = round(removal.BEFORE_MS * fs / 1000)
+    dead = tuple(
+        union(np.column_stack([(plan.onsets - before).clip(0), plan.onsets + blind[plan.sites]])) for plan in plans
+    )
+    return [replace(plan, first=first, method=method) for plan in plans], dead
+
+
+def _told(recording: BaseRecording, what: str, first: IntArray, method: IntArray, left: FloatArray, blind: int) -> str:
+    """Say how the pulses of a site are removed, and which channels are blind for longer than the others."""
+    ms = 1000 / float(recording.get_sampling_frequency())
+    named = ("bridging alone", "a fitted decay", "a decay and a template")
+    how = ", ".join(f"{name} on {n}" for name, n in zip(named, np.bincount(method, minlength=3), strict=True) if n)
+    text = (
+        f"{what} are removed from {len(first)} channels by {how}; {blind * ms:.3g} ms after each are dead time; the "
+        f"noise after that is {float(np.median(left)):.2f} times that of quiet stretches"
+    )
+    longer = np.flatnonzero((first - blind) * ms > LONGER_MS)
+    if len(longer):
+        names = ", ".join(str(recording.channel_ids[channel]) for channel in longer[:NAMED])
+        more = f" and {len(longer) - NAMED} more" if len(longer) > NAMED else ""
+        text += f". Bridged for longer, up to {float(first.max()) * ms:.3g} ms: channels {names}{more}"
+    return text

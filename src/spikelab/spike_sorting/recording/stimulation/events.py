@@ -1,0 +1,110 @@
+"""Times of pulses that a file holds itself: logs, digital inputs, event channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.formats import MAXWELL, NWB
+from spikelab.spike_sorting.recording.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+    from spikeinterface import BaseRecording
+
+    Events = dict[str, NDArray[np.float64]]
+
+N_BITS = 32
+
+
+def pulse_events(recording: BaseRecording, format_name: str, path: str, clock_start_s: float | None) -> Events:
+    """Read the events of an opened file by channel, in seconds on the clock of the file.
+
+    `clock_start_s` is the time of the first frame on that clock. ValueError where the format has no events that are
+    read here, or the file has none.
+    """
+    reader = _READERS.get(format_name, _of_neo if path and hasattr(recording, "neo_reader") else None)
+    if reader is None:
+        what = f"{path} ({format_name})" if path else "a recording in memory"
+        raise ValueError(
+            f"stim_times_s='auto': {what} has no events that are read here: give the times as a list in seconds, or a "
+            "file"
+        )
+    found = reader(recording, Path(path), clock_start_s or 0.0)
+    events = {channel: np.sort(times) for channel, times in found.items() if len(times)}
+    if not events:
+        raise ValueError(
+            f"stim_times_s='auto': {path} holds no events: give the times of the pulses as a list in seconds, or a file"
+        )
+    return events
+
+
+def _of_maxwell(recording: BaseRecording, path: Path, start_s: float) -> Events:  # noqa: ARG001  one signature for all
+    """Use the log of the device, where there is one, else the rising edges of its digital inputs."""
+    fs, dataset = float(recording.get_sampling_frequency()), recording.segments[0].dataset.name
+    with open_hdf5(path) as file:
+        routed = dataset.rpartition("/")[0] or "/"
+        if "frame_nos" not in file[routed]:
+            raise ValueError(
+                f"stim_times_s='auto': {path} is a legacy file, whose events count frames of the device from a time "
+                "that it does not say: give the times as a list in seconds"
+            )
+        log = file.get(f"{dataset.split('/groups/')[0]}/events")
+        if log is not None and "frameno" in (log.dtype.names or ()) and len(log):
+            return {"log": log["frameno"][()].astype(np.float64) / fs}
+        return _edges(_bits(file.get("bits")), fs)
+
+
+def _bits(found: Any) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Frames and states of the digital inputs, of a table or of each table of a group."""
+    tables = [] if found is None else [found] if hasattr(found, "dtype") else list(found.values())
+    tables = [table[()] for table in tables if {"frameno", "bits"} <= set(table.dtype.names or ())]
+    return [(table["frameno"].astype(np.int64), table["bits"].astype(np.int64)) for table in tables]
+
+
+def _edges(tables: list[tuple[NDArray[np.int64], NDArray[np.int64]]], fs: float) -> Events:
+    """Find the frames at which each bit becomes 1."""
+    events: Events = {}
+    for frames, states in tables:
+        before = np.concatenate([[0], states[:-1]])
+        for bit in range(N_BITS):
+            rising = ((states >> bit) & 1 == 1) & ((before >> bit) & 1 == 0)
+            if rising.any():
+                times = frames[rising] / fs
+                events[f"bit {bit}"] = np.concatenate([events.get(f"bit {bit}", np.zeros(0)), times])
+    return events
+
+
+def _of_nwb(recording: BaseRecording, path: Path, start_s: float) -> Events:  # noqa: ARG001  one signature for all
+    """Use the time stamps of the stimuli that were presented, by series."""
+    events: Events = {}
+    with open_hdf5(path) as file:
+        for name, series in (file.get("stimulus/presentation") or {}).items():
+            if "timestamps" in series:
+                events[str(name)] = np.asarray(series["timestamps"][()], dtype=np.float64)
+    return events
+
+
+def _of_neo(recording: BaseRecording, path: Path, start_s: float) -> Events:  # noqa: ARG001  one signature for all
+    """Use the event channels that neo reads; their clock is neo's, whose start the first frame has in common."""
+    neo, block = recording.neo_reader, int(recording.block_index or 0)
+    events: Events = {}
+    begun = float(neo.get_signal_t_start(block, 0, recording.stream_index))
+    for index, channel in enumerate(neo.header["event_channels"]):
+        for segment in range(neo.segment_count(block)):
+            times, _, labels = neo.get_event_timestamps(block, segment, index)
+            if not len(times):
+                continue
+            seconds = np.asarray(neo.rescale_event_timestamp(times, dtype="float64", event_channel_index=index))
+            for label in np.unique(labels):
+                name = f"{channel['name']} {label}".strip()
+                own = seconds[np.asarray(labels) == label] - begun + start_s
+                events[name] = np.concatenate([events.get(name, np.zeros(0)), own])
+    return events
+
+
+_READERS: Mapping[str, Callable[[BaseRecording, Path, float], Events]] = {MAXWELL.name: _of_maxwell, NWB.name: _of_nwb}

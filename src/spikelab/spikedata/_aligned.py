@@ -89,8 +89,7 @@ class AlignedSpikes(Generic[Data]):
         if not (math.isfinite(bin_size) and 0 < bin_size <= self.before + self.after):
             raise ValueError(f"bin_size must be above 0 and at most the window, {self.before + self.after:g} ms")
         n_bins = int((self.before + self.after) / bin_size + 1e-9)
-        edges: FloatArray = -self.before + bin_size * np.arange(n_bins + 1)
-        return edges
+        return np.asarray(bin_size * np.arange(n_bins + 1) - self.before, dtype=np.float64)
 
     def counts(self, bin_size: float = 1.0) -> NDArray[np.int64]:
         """Count the spikes of each unit after each event.

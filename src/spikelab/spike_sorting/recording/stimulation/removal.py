@@ -69,8 +69,11 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """Make a plan of what :meth:`to_dict` gave."""
-        frames = (np.asarray(values[name], dtype=np.int64) for name in ("onsets", "sites", "first", "method"))
-        return cls(*frames, *(np.asarray(values[name], dtype=np.float32) for name in ("low", "high")))
+        onsets, sites, first, method = (
+            np.asarray(values[name], dtype=np.int64) for name in ("onsets", "sites", "first", "method")
+        )
+        low, high = (np.asarray(values[name], dtype=np.float32) for name in ("low", "high"))
+        return cls(onsets, sites, first, method, low, high)
 
 
 class WithoutPulsesRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BEFORE_MS, AFTER_MS, BIN_MS = 20.0, 100.0, 2.0
 MOST_PULSES, MOST_UNITS = 100, 200  # rows of a raster, and units, that are drawn
-WIDTH, HEIGHT, RASTER_BOTTOM = 190.0, 130.0, 66.0
+WIDTH, HEIGHT, RASTER_BOTTOM = 280.0, 170.0, 90.0
 TICKS_MS = (0.0, 50.0, 100.0)
 
 
@@ -58,7 +58,7 @@ def around_pulses(sd: SpikeData) -> list[AroundPulses]:
 def _drawing(aligned: AlignedSpikes[SpikeData], unit: int, rates: Any) -> str:
     """Draw a row of dots for each of some pulses, and the mean rate below."""
     top = float(np.nanmax(rates, initial=0.0)) or 1.0
-    frame = Frame(WIDTH, HEIGHT, (-BEFORE_MS, AFTER_MS), (0.0, top), top=RASTER_BOTTOM + 6, left=30)
+    frame = Frame(WIDTH, HEIGHT, (-BEFORE_MS, AFTER_MS), (0.0, top), top=RASTER_BOTTOM + 6, left=46)
     shown = np.unique(np.linspace(0, len(aligned) - 1, min(MOST_PULSES, len(aligned))).astype(np.int64))
     rows = {int(event): row for row, event in enumerate(shown)}
     events, times = aligned.raster(unit)

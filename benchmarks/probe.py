@@ -8,15 +8,17 @@ Writes ``results/probe.md``::
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from benchmarks.measuring import Cost, measure
 from benchmarks.reporting import RESULTS, machine, markdown, write
 from benchmarks.rt_sort_converter import sample_shifts
+from spikelab.system.resources import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +37,8 @@ STEPS = {
     "interpolate": ("5 channels interpolated", "interpolate_bad_channels"),
     "highpass": ("spatial high-pass", "highpass_spatial_filter"),
     "median": ("median reference", "common_reference"),
-    "local": ("local average reference", "common_reference(reference='local')"),
-    "chain": ("all but the local reference, to int16 on disk", "the same, phase_shift first, saved"),
+    "local": ("local average reference", "common_reference (local)"),
+    "chain": ("all but the references, checked and as int16 on disk", "the same, saved as int16"),
 }
 
 
@@ -57,19 +59,16 @@ def make(folder: Path, seconds: int) -> Path:
     return target
 
 
-def step(recording: str, warm_up: str, whose: str, name: str, folder: str) -> Callable[[], Any]:
-    """Run one step, chunk by chunk, on the counts of a recording; the chain is written to a file in `folder`."""
+def cpu_of(whose: str, name: str, recording: Path) -> float:
+    """Run one step, chunk by chunk, on the counts of a recording; return its CPU seconds. The chain writes a file."""
     from spikeinterface import load
 
-    run = {"spikelab": _ours, "spikeinterface": _theirs}[whose]
-
-    def work(of: str = recording) -> None:
-        made = run(name, load(of), Path(folder))
-        for start in range(0, made.get_num_samples() if made is not None else 0, CHUNK_FRAMES):
-            made.get_traces(0, start, min(start + CHUNK_FRAMES, made.get_num_samples()))
-
-    work(warm_up)
-    return work
+    run, counts = {"spikelab": _ours, "spikeinterface": _theirs}[whose], load(recording)
+    start = cpu_seconds()
+    made = run(name, counts, recording.parent)
+    for first in range(0, counts.get_num_samples() if made is not None else 0, CHUNK_FRAMES):
+        made.get_traces(0, first, min(first + CHUNK_FRAMES, counts.get_num_samples()))
+    return cpu_seconds() - start
 
 
 def _ours(name: str, recording: BaseRecording, folder: Path) -> BaseRecording | None:
@@ -90,9 +89,7 @@ def _ours(name: str, recording: BaseRecording, folder: Path) -> BaseRecording | 
     if name in settings:
         bad = {str(channel) for channel in BAD} if name == "interpolate" else set()
         return across_channels(recording, RecordingConfig(**settings[name]), bad, "x")
-    config = RecordingConfig(
-        spatial_filter="highpass", common_reference="median", bad_channels=BAD, bad_channels_action="interpolate"
-    )
+    config = RecordingConfig(spatial_filter="highpass", bad_channels=BAD, bad_channels_action="interpolate")
     write_binary(open_recording(recording, config), folder / "traces.dat", n_jobs=1, total_memory="4G", seed=SEED)
     return None
 
@@ -111,18 +108,18 @@ def _theirs(name: str, recording: BaseRecording, folder: Path) -> BaseRecording 
     }
     if name in steps:
         return steps[name](recording)
-    for each in ("shift", "interpolate", "highpass", "median"):
+    for each in ("shift", "interpolate", "highpass"):
         recording = steps[each](recording)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         recording.save(folder=Path(scratch) / "saved", dtype="int16", n_jobs=1, verbose=False, progress_bar=False)
     return None
 
 
-def table(costs: dict[tuple[str, str], Cost], seconds: int) -> str:
+def table(costs: dict[tuple[str, str], float], seconds: int) -> str:
     """Microseconds of CPU per channel and second of recording, and how many times real time 384 channels run."""
     rows = []
     for name, (ours, theirs) in STEPS.items():
-        a, b = (costs[whose, name].cpu for whose in ("spikelab", "spikeinterface"))
+        a, b = (costs[whose, name] for whose in ("spikelab", "spikeinterface"))
         each = [f"{1e6 * cpu / (CHANNELS * seconds):.0f}" for cpu in (a, b)]
         rows.append([ours, each[0], theirs, each[1], f"{a / b:.3f}", f"{seconds / a:.1f}"])
     header = ["spikelab", "us", "SpikeInterface", "us", "ratio", "times real time"]
@@ -136,20 +133,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="how often each step is measured")
     parser.add_argument("--scratch", type=Path, help="where files are written")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        paths = {
-            "recording": str(make(Path(scratch), args.seconds)),
-            "warm_up": str(make(Path(scratch), WARM_UP_SECONDS)),
-            "folder": scratch,
-        }
-        costs = {
-            (whose, name): measure(
-                "step", module="benchmarks.probe", repeats=args.repeats, whose=whose, name=name, **paths
-            )
-            for name in STEPS
-            for whose in ("spikelab", "spikeinterface")
-        }
-    speed = args.seconds / costs["spikelab", "chain"].cpu
+    costs = {}
+    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch, threadpool_limits(1):
+        warm_up, recording = (make(Path(scratch), seconds) for seconds in (WARM_UP_SECONDS, args.seconds))
+        for name in STEPS:
+            for whose in ("spikelab", "spikeinterface"):
+                cpu_of(whose, name, warm_up)
+                costs[whose, name] = statistics.median(cpu_of(whose, name, recording) for _ in range(args.repeats))
+    speed = args.seconds / costs["spikelab", "chain"]
     measured = (
         f"{CHANNELS} channels at {FS / 1e3:g} kHz, {args.seconds} s of int16 counts, on one core: CPU microseconds per "
         f"channel and second of recording, each step alone on the counts. {machine()}."

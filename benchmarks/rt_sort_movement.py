@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 DRIFT_STEP_UM = 0.5
 STEP_S = 0.2  # how long a step takes
+BREATHS_HZ, POINTS_PER_BREATH = 0.2, 50
 HALF_WAY = (0.4, 0.6)  # of the recording: when units appear and vanish
 
 
 class Drift:
     """The way of all units along one direction, in steps of half a micrometre.
 
-    "wander" is a ramp with two slow waves, "ramp" the ramp alone, "step" a step half-way. Units at the far end of the
-    contacts (the last row) go less far by the share ``non_rigid``.
+    "wander" is a ramp with two slow waves, "ramp" the ramp alone, "step" a step half-way, "breathe" a wave of 0.2 Hz.
+    Units at the far end of the contacts (the last row) go less far by the share ``non_rigid``.
 
     Attributes
     ----------
@@ -29,7 +30,8 @@ class Drift:
     """
 
     def __init__(self, recipe: Recipe, rng: np.random.Generator) -> None:
-        self._times = np.linspace(0, recipe.seconds, 500)
+        points = round(recipe.seconds * BREATHS_HZ * POINTS_PER_BREATH) if recipe.movement.kind == "breathe" else 500
+        self._times = np.linspace(0, recipe.seconds, points)
         self._way = recipe.drift_um * _way(recipe, np.linspace(0, 1, len(self._times)), rng)
         self._non_rigid, self._rows = recipe.movement.non_rigid, np.sort(recipe.contacts[[0, -1], 1])
         angle = rng.uniform(0, 2 * np.pi) if recipe.probe == "mea" else np.pi / 2
@@ -47,12 +49,20 @@ class Drift:
         steps = (np.interp(times, self._times, self._way) if way is None else way) / DRIFT_STEP_UM
         return np.rint(steps).clip(0, len(self.offsets) - 1).astype(np.int64)
 
+    def course(self, depths_um: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Where units at `depths_um` along the rows are, from half-way: ``times_s``, ``depths_um``, ``moved_um``."""
+        middle = (len(self.offsets) - 1) / 2
+        moved = [(self.step(self._times, depth) - middle) * DRIFT_STEP_UM for depth in depths_um.tolist()]
+        return {"times_s": self._times, "depths_um": depths_um, "moved_um": np.stack(moved, axis=1)}
+
 
 def _way(recipe: Recipe, phase: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """From 0 to 1."""
     first, second = rng.random(2)
     if recipe.movement.kind == "ramp":
         return phase
+    if recipe.movement.kind == "breathe":
+        return 0.5 - 0.5 * np.cos(2 * np.pi * BREATHS_HZ * recipe.seconds * phase)
     if recipe.movement.kind == "step":
         return np.clip((phase - 0.5) * recipe.seconds / STEP_S + 0.5, 0, 1)
     way = phase + 0.25 * np.sin(2 * np.pi * (1.5 * phase + first))

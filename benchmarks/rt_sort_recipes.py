@@ -21,7 +21,7 @@ class Movement:
     Attributes
     ----------
     kind : str
-        "wander": a ramp with two slow waves; "ramp"; "step": half-way, within 0.2 s.
+        "wander": a ramp with two slow waves; "ramp"; "step": half-way, within 0.2 s; "breathe": a wave of 0.2 Hz.
     non_rigid : float
         Units at the last row go less far by this share.
     growth : float
@@ -301,6 +301,13 @@ MOVING = (
     replace(NP, name="np_part", rows=48, units=40, crowd=Crowd(small=100)),
 )
 
+# The same neurons as in `drift0`, on tissue that moves by so many micrometres in each of three ways.
+COURSES = tuple(
+    replace(DRIFT, name=f"{kind}{microns}", drift_um=float(microns), movement=Movement(kind))
+    for kind in ("ramp", "step", "breathe")
+    for microns in (20, 40, 60)
+)
+
 STIM = Recipe("stim", 8, 8, units=25, seconds=120, snr=None, amplifier=Amplifier(hum_uv=15.0, pulses=30), **PLAIN)
 SHARED = Recipe("shared0", 6, 6, units=15, seconds=90, pitch_um=(40.0, 40.0), coloured=0.0)
 DISTURBED = (
@@ -325,7 +332,7 @@ PROBES = (
     replace(PROBE, name="probe_stripes", converter=Converter(stripes_uv=16.0, in_turn=True)),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*EASY, *ACTIVITY, *MOVING, *DISTURBED, *PROBES)}
+RECIPES = {recipe.name: recipe for recipe in (*EASY, *ACTIVITY, *MOVING, *COURSES, *DISTURBED, *PROBES)}
 
 STREAMS = {
     recipe.columns * recipe.rows: recipe

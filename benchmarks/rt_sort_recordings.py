@@ -8,6 +8,7 @@
 - ``small.npz``: the same of units that are too small for anybody to ask for, if there are any,
 - ``facts.json``: what is known of each unit, network bursts and pulses, the recipe and a digest of the traces, see
   :func:`load_facts`,
+- ``course.npz``: where the tissue is, see :meth:`benchmarks.rt_sort_movement.Drift.course`, where it may move,
 - ``templates.npz``: ``templates`` (units, samples, channels), mean waveforms in microvolts before any filter, whose
   sample ``n_before`` is at the spike's frame.
 
@@ -66,6 +67,8 @@ def make(recipe: Recipe, seed: int, folder: Path, templates: Path | None = None)
     _write_trains(target / "truth.npz", scene.trains, recipe.fs)
     if scene.small:
         _write_trains(target / "small.npz", scene.small, recipe.fs)
+    if scene.course:
+        np.savez(target / "course.npz", **scene.course)
     np.savez(target / "templates.npz", templates=scene.templates, n_before=scene.n_before)
     units = _facts(scene, recipe, load_recording(target))
     facts = {"key": key, "digest": digest, "units": units, "periods": scene.periods}

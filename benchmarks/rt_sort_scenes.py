@@ -59,6 +59,8 @@ class Scene:
         First and last frame of each network burst ("bursts"), and of each pulse ("pulses").
     small : list of numpy.ndarray
         Frames of the spikes of the small units that nobody is asked for.
+    course : dict of numpy.ndarray
+        Way of the tissue: ``times_s``, ``depths_um`` and ``moved_um``, shape (times, depths).
     """
 
     traces: Disturbed
@@ -68,6 +70,7 @@ class Scene:
     facts: list[dict[str, Any]]
     periods: dict[str, list[tuple[int, int]]]
     small: list[NDArray[np.int64]] = field(default_factory=list)
+    course: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def generated(recipe: Recipe, seed: int) -> Scene:
@@ -133,7 +136,8 @@ def assembled(recipe: Recipe, seed: int, bank: Sequence[Measured], scratch: Path
     disturbances = Disturbances(recipe, np.random.default_rng([seed, 4]))
     periods = {"bursts": burst_periods(recipe, network), "pulses": disturbances.periods}
     disturbed = Disturbed(traces, disturbances)
-    return Scene(disturbed, trains, np.stack(templates), adder.n_before, facts, periods, crowd)
+    course = drift.course(np.unique(recipe.contacts[:, 1]))
+    return Scene(disturbed, trains, np.stack(templates), adder.n_before, facts, periods, crowd, course)
 
 
 def _canvas(recipe: Recipe, scratch: Path | None) -> NDArray[np.float32]:

@@ -1,0 +1,66 @@
+"""Which way tissue can move along the contacts of a probe: in columns, and not on planar arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikelab.spike_sorting.recording.motion.course import AXES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.data import Geometry, IntArray
+
+LEAST_LENGTH_UM, LEAST_RATIO = 100.0, 3.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """Contacts of one group of channels, which form a column.
+
+    Attributes
+    ----------
+    name : str
+        Of the group; "" where there is one.
+    channels : numpy.ndarray of int64
+    axis : int
+        Along which coordinate they lie: 0, x, or 1, y.
+    places : numpy.ndarray, shape (channels, 2)
+        Along the column and across, in micrometres.
+    """
+
+    name: str
+    channels: IntArray
+    axis: int
+    places: NDArray[np.float64]
+
+
+def columns_of(geometry: Geometry, setting: str) -> list[Column]:
+    """Return a column for each group of channels; ValueError for groups that are none, as `setting` measures nothing."""
+    return [
+        _column(name, channels, geometry.places[channels], setting)
+        for name, channels in zip(geometry.group_names, geometry.channels_of_groups(), strict=True)
+    ]
+
+
+def _column(name: str, channels: IntArray, places: NDArray[np.float64], setting: str) -> Column:
+    extent = np.ptp(places, axis=0)
+    axis = int(extent[1] >= extent[0])
+    length, width = float(extent[axis]), float(extent[1 - axis])
+    if length < LEAST_LENGTH_UM or length < LEAST_RATIO * width:
+        whose = f"the {len(channels)} contacts" + (f" of {name}" if name else "")
+        raise ValueError(
+            f"motion={setting!r} is for probes, whose contacts form a column of at least {LEAST_LENGTH_UM:g} um that is "
+            f"{LEAST_RATIO:g} times as long as wide; {whose} cover {extent[0]:g} x {extent[1]:g} um (x, y), "
+            f"{'a planar array' if length >= LEAST_LENGTH_UM else 'too little'}: set motion to None"
+            + ("" if name or length < LEAST_LENGTH_UM else ", or sort shanks apart (electrode_groups='auto')")
+        )
+    return Column(name, channels, axis, np.column_stack([places[:, axis], places[:, 1 - axis]]))
+
+
+def axis_name(column: Column) -> str:
+    """Name the coordinate along the column."""
+    return AXES[column.axis]

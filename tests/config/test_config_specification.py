@@ -39,6 +39,7 @@ ADDED = {
         "phase_shift",
         "stim_times_s",
         "electrode_groups",
+        "motion",
         "days",
         "rate_tolerance_ppm",
         "trust_input",

@@ -53,6 +53,7 @@ CHOICES = [
     *WORDS,
     *ACROSS,
     "same",
+    "estimate",
     "average",
     "hill",
     "median",

@@ -58,6 +58,7 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "stim_times_s": (1.0, True, ["1", 2], [[1], 2], {"a": 1}, {1: [2]}, [NAN], ""),
     "electrode_groups": ("apart", None, 1),
     "days": ("all", None, 2),
+    "motion": ("Estimate", "auto", True, "", 1),
     "rate_tolerance_ppm": (-1, "10", None, float("nan")),
     "bad_channels": ("automatic", 3, [1.5], [""], True),
     "sorter_name": (*NO_NAME, None),

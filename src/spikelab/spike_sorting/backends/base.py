@@ -212,7 +212,7 @@ class StandardBackend(SorterBackend):
         """Open, scale, filter and cut as ``config.recording`` says; see :meth:`SorterBackend.load_recording`."""
         from spikelab.spike_sorting.recording import open_recording
 
-        return open_recording(rec_path, self.config.recording)
+        return open_recording(rec_path, self.config.recording, self.workers)
 
     def extract_waveforms(
         self,

@@ -133,6 +133,8 @@ def _metadata(recording: BinaryRecording, waveforms: Waveforms) -> dict[str, Any
         metadata["source_files"] = list(recording.source_files)
     if len(recording.pulses):
         metadata |= _pulse_table(recording)
+    if recording.motion is not None:
+        metadata["motion"] = recording.motion
     return metadata | _epoch_table(recording.epochs, recording.sampling_frequency)
 
 

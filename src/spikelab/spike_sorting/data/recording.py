@@ -68,6 +68,9 @@ class BinaryRecording:
         Frames in which nothing can be told of neurons: first frame and end of each period, ascending and apart.
     pulses : Pulses
         Stimulation pulses, as far as they are known.
+    motion : dict or None
+        What was found of the tissue's movement: the setting, whether the traces were ``corrected``, and of each group
+        of channels (``groups``) how far it ``moved_um`` before, the range of 90 % of the time. None: not measured.
 
     Examples
     --------
@@ -101,6 +104,7 @@ class BinaryRecording:
     geometry: Geometry | None = None
     dead_time: IntArray = field(default_factory=union)
     pulses: Pulses = field(default_factory=Pulses)
+    motion: dict[str, Any] | None = None
 
     @property
     def groups(self) -> IntArray:
@@ -135,6 +139,8 @@ class BinaryRecording:
             del values["dead_time"]
         if not len(self.pulses):
             del values["pulses"]
+        if self.motion is None:
+            del values["motion"]
         return dict(plain(values, number=lambda value: value if math.isfinite(value) else None))
 
     @classmethod

@@ -20,6 +20,7 @@
     stimulation/        pulses: their onsets, and the traces without them
     clock/              when frames were recorded, and where frames are missing
     pieces.py           a recording at another rate, or in pieces, each a segment
+    motion/             how tissue moved along a probe, and traces without that
     opening.py          all of these together: ``open_recording``
     parts.py            pieces of a prepared recording, filtered or as stored
     signal_checks.py    flat and saturated channels, wrong unit, NaN

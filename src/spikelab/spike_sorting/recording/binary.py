@@ -21,6 +21,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import DiskExhaustionError
 from spikelab.spike_sorting.data import BinaryRecording, IntArray, dead_time_of, epochs_of, pulses_of
 from spikelab.spike_sorting.recording.geometry import geometry_of
+from spikelab.spike_sorting.recording.motion import motion_of
 from spikelab.spike_sorting.recording.parts import FrameRange, read_parts
 from spikelab.spike_sorting.recording.read_errors import NAMES_IN_MESSAGE
 from spikelab.spike_sorting.recording.signal_checks import (
@@ -287,6 +288,7 @@ def _describe(recording: BaseRecording, path: Path, lsb: float, n_clipped: int) 
         geometry=geometry_of(recording),
         dead_time=dead_time_of(recording),
         pulses=pulses_of(recording),
+        motion=motion_of(recording),
     )
 
 

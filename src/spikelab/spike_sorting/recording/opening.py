@@ -18,6 +18,7 @@ from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
 from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, place, read_geometry
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.metadata_checks import require_sane
+from spikelab.spike_sorting.recording.motion import with_motion
 from spikelab.spike_sorting.recording.probes import attach, read_probe
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import read_file
@@ -78,14 +79,18 @@ class _File:
         return self.path or IN_MEMORY_LABEL
 
 
-def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
+def open_recording(source: Any, config: RecordingConfig, n_jobs: int = 1) -> BaseRecording:
     """Open, scale, filter, cut and concatenate a recording. Lazy: traces are read and filtered when they are asked for.
+
+    Where movement is corrected, all of it is read once to measure that.
 
     Parameters
     ----------
     source : str, Path, BaseRecording or Source
         A file, a folder, or a SpikeInterface recording in memory.
     config : RecordingConfig
+    n_jobs : int
+        Threads that measure movement.
 
     Returns
     -------
@@ -146,7 +151,9 @@ def open_recording(source: Any, config: RecordingConfig) -> BaseRecording:
         spikelab_source_files=[file.path for file in files],
         spikelab_source_format=resolved.format,
     )
-    return recording
+    if config.motion is None:
+        return recording
+    return with_motion(recording, geometry_of(recording), config.motion, n_jobs)
 
 
 def _source_gains(raw: BaseRecording, config: RecordingConfig) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._content import ReportData
+from ._drift import Drift
 from .batch_page import INDEX, UNITS, IndexRow, Summary, summarise, write_index
 from .recording_page import REPORT, render_report, write_report
 
@@ -10,6 +11,7 @@ __all__ = [
     "INDEX",
     "REPORT",
     "UNITS",
+    "Drift",
     "IndexRow",
     "ReportData",
     "Summary",

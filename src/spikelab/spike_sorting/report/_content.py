@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.report._drift import Drift
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
@@ -42,6 +43,7 @@ class ReportData:
     recording: BinaryRecording | None = None
     units: SpikeData | None = None  # all units of the sort
     outcome: CurationOutcome | None = None
+    drifts: list[Drift] = field(default_factory=list)
 
 
 # ---- the recording and the run ----

@@ -84,7 +84,7 @@ def activity(sd: SpikeData, palette: Palette | None = None) -> Activity:
     row = int(np.clip(RASTER_PIXELS // max(sd.N, 1), *ROW_PIXELS))
     labelled = range(0, sd.N, -(-ID_PIXELS // row))
     return Activity(
-        raster=_picture(shown.darkness, (palette or Palette()).kept) if sd.N else "",
+        raster=shaded_picture(shown.darkness, (palette or Palette()).kept) if sd.N else "",
         row_height=row,
         ids=[(int((place + 0.5) * row), sd.unit_ids[shown.order[place]]) for place in labelled],
         n_units=sd.N,
@@ -101,7 +101,7 @@ def activity(sd: SpikeData, palette: Palette | None = None) -> Activity:
     )
 
 
-def _picture(darkness: FloatArray, color: str) -> str:
+def shaded_picture(darkness: FloatArray, color: str) -> str:
     """Encode shades between white (0) and `color` (1), shape (rows, columns), as the data URI of a PNG."""
     from PIL import Image
 

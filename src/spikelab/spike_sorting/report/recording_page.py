@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.report import _content, _page, _words
+from spikelab.spike_sorting.report._drift import drift_content
 from spikelab.system import files
 from spikelab.system.json_files import plain
 
@@ -66,6 +67,9 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
         units=units,
+        drift=None
+        if data.recording is None
+        else drift_content(data.recording.motion, data.drifts, data.units, palette_of(config.figures).kept),
         traces="" if units else _content.traces(data),
         stages=_content.stage_rows(record),
         total_wall_s=_content.total_wall_s(record),

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.curation.doubts import Doubt
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
-    from spikelab.spike_sorting.report import ReportData, Summary
+    from spikelab.spike_sorting.recording.motion import Movement
+    from spikelab.spike_sorting.report import Drift, ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
     from spikelab.spike_sorting.settings.schema import CurationConfig, SortingPipelineConfig
     from spikelab.spikedata import SpikeData
@@ -176,7 +177,13 @@ def _find_spikes(
     from spikelab.spike_sorting.curation import require_epoch
 
     recording = _added(record, "recording", stages.recording_stage(context))
+    movement = stages.movement_stage(context, recording)
+    if movement is not None:
+        _added(record, "movement", movement)
+        recording = stages.with_movement(recording, movement)
     report.recording = recording.value
+    report.drifts = [_drift(found) for found in stages.movements(context, movement)]
+    stages.warn_of_movement(context, recording.value)
     epoch = context.config.curation.curation_epoch
     if epoch is not None:
         require_epoch(epoch, len(recording.value.epochs))
@@ -184,6 +191,15 @@ def _find_spikes(
     record.attempts = sorting.info.get("attempts", [])
     record.versions = {**(record.versions or {}), **sorting.info.get("made_by", {})}
     return recording, sorting
+
+
+def _drift(found: Movement) -> Drift:
+    """Hand what was found of a movement to the report."""
+    from spikelab.spike_sorting.report import Drift
+
+    course, seen = found.course, found.map
+    way = None if course is None else (course.times_s, course.depths_um, course.moved_um)
+    return Drift(str(found.summary["group"]), seen.seconds, seen.depths_um, seen.seen, seen.straightened, way)
 
 
 def _find_neurons(
@@ -205,10 +221,11 @@ def _find_neurons(
         waveform_files()  # the files stay in the intermediate folder
     units = stages.all_units(context, recording, sorting, waveforms)
     units, metrics = _with_metrics(context, record, units, recording, waveforms)
+    inputs = metrics | {name: record.stages[name]["run_id"] for name in ("movement",) if name in record.stages}
     limited = stages.limited_artifacts(context.config.curation, metrics)
     curation = _added(record, "curation", stages.curation_stage(context, units, waveforms, limited))
     report.units, report.outcome = units, curation.value
-    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, metrics)
+    compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, inputs)
     _added(record, "compilation", compilation)
     if not context.store.read_only:
         _write_extras(job)

@@ -46,6 +46,11 @@ from spikelab.spike_sorting.settings.figure_schema import FigureConfig as Figure
 from spikelab.spike_sorting.settings.keywords import assign
 
 AnyPath: TypeAlias = str | Path
+# Of SpikeInterface, which is not imported here.
+MOTION_PRESETS = (
+    "dredge", "medicine", "dredge_fast", "nonrigid_accurate", "nonrigid_fast_and_accurate", "rigid_fast",
+    "kilosort_like",
+)  # fmt: skip
 
 
 def _pairs(item: Constraint, sentence: str) -> Constraint:
@@ -151,6 +156,13 @@ class RecordingConfig:
         "auto",
         "Sort probes, shanks and groups that are apart each on its own ('auto'), or all channels 'together'.",
         one_of("auto", "together"),
+        in_repr=False,
+    )
+    motion: str | None = option(
+        None,
+        "Movement of the tissue along a probe: 'estimate' measures it and changes nothing, 'correct' moves the traces "
+        "back by it as well, and so does one of SpikeInterface's presets with its own estimate.",
+        nullable(one_of("estimate", "correct", *MOTION_PRESETS)),
         in_repr=False,
     )
     days: str = option(

@@ -15,6 +15,7 @@ from spikelab.spike_sorting.stages.curation import all_units, curation_stage
 from spikelab.spike_sorting.stages.figures import discard_outdated, draw_overview, figures_stage
 from spikelab.spike_sorting.stages.manifest import NOT_DONE
 from spikelab.spike_sorting.stages.metric_names import limited_artifacts, require_metrics
+from spikelab.spike_sorting.stages.movement import movement_stage, movements, warn_of_movement, with_movement
 from spikelab.spike_sorting.stages.plugin_metrics import plugin_metric_stages, with_plugin_metrics
 from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
 from spikelab.spike_sorting.stages.recording import recording_stage
@@ -26,6 +27,7 @@ from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, wavef
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
 WORK = {  # of the stages and further artifacts, in words for the log
     "recording": "reads, checks and filters the recording",
+    "movement": "measures how the tissue moved",
     "sorting": "finds the neurons and their spikes",
     "waveforms": "measures the waveforms of all units",
     "quality_metrics": "computes SpikeInterface's metrics",
@@ -56,6 +58,8 @@ __all__ = [
     "ensure_waveform_files",
     "figures_stage",
     "limited_artifacts",
+    "movement_stage",
+    "movements",
     "plugin_metric_stages",
     "quality_stage",
     "recording_stage",
@@ -63,8 +67,10 @@ __all__ = [
     "require_metrics",
     "sorting_stage",
     "title_of",
+    "warn_of_movement",
     "waveforms_stage",
     "will_sort",
+    "with_movement",
     "with_plugin_metrics",
     "with_quality",
 ]

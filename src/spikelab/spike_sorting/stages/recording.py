@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseRecording
 
+    from spikelab.spike_sorting.recording.motion import Movement
     from spikelab.spike_sorting.stages.store import StageResult
 
 logger = logging.getLogger(__name__)
 
 NAME = "recording"
-DESCRIPTION = "recording.json"
+DESCRIPTION, MOVEMENT_FOLDER = "recording.json", "motion"
+ONLY_MEASURED = "estimate"  # of the setting `motion`: the traces are as without it
 # Errors of readers on files that are damaged, or of another format than their name says.
 WHILE_READING = (OSError, EOFError, struct.error, zlib.error, RuntimeError)
 WHILE_OPENING = (*WHILE_READING, LookupError, AssertionError, AttributeError)
@@ -40,9 +42,11 @@ NOT_KEYED = ("hdf5_plugin_path", "probe_path", "trust_input")
 
 def recording_stage(context: Context) -> StageResult[BinaryRecording]:
     """Write the filtered recording as int16; its description is the artifact, the traces are heavy."""
+    from spikelab.spike_sorting.recording.motion import save_movements
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:
-        binary, report = _write_traces(context, run_id)
+        binary, report, movements = _write_traces(context, run_id)
+        save_movements(movements, folder / MOVEMENT_FOLDER)
         (folder / DESCRIPTION).write_text(readable(binary.to_dict()), encoding="utf-8")
         return {"report": report, "content": _content_digest(binary)}
 
@@ -63,6 +67,8 @@ def recording_key(context: Context) -> Key:
     times = context.config.recording.stim_times_s
     if isinstance(times, str | Path) and Path(times).is_file():
         settings["stim_times_s"] = _digest(Path(times))  # its name may stay while the times change
+    if settings["motion"] == ONLY_MEASURED:
+        settings["motion"] = None
     return Key(NAME, settings, forced_by=context.forced_by("recompute_recording"))
 
 
@@ -78,7 +84,7 @@ def ensure_traces(context: Context, recording: StageResult[BinaryRecording]) -> 
 
 def write_traces_to(context: Context, path: Path) -> bool:
     """Write the traces to another file; returns whether they equal the sorted ones."""
-    binary, _ = _write(context, path)
+    binary, _, _ = _write(context, path)
     manifest = Manifest.read(context.store.folder / NAME)
     return manifest is not None and manifest.info.get("content") == _content_digest(binary)
 
@@ -92,16 +98,17 @@ def traces_in_place(results: Path, intermediate: Path) -> Path | None:
     return path
 
 
-def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[str, Any]]:
+def _write_traces(context: Context, run_id: str) -> tuple[BinaryRecording, dict[str, Any], list[Movement]]:
     folder = context.traces_path.parent
     empty_folder(folder)
-    binary, report = _write(context, context.traces_path)
+    binary, report, movements = _write(context, context.traces_path)
     set_owner(folder, run_id, [context.traces_path])
-    return binary, report
+    return binary, report, movements
 
 
-def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any]]:
+def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any], list[Movement]]:
     from spikelab.spike_sorting.recording import epochs_of, write_binary
+    from spikelab.spike_sorting.recording.motion import movements_of
 
     execution = context.config.execution
     workers = execution.n_jobs if execution.use_parallel_processing_for_raw_conversion else 1
@@ -122,7 +129,7 @@ def _write(context: Context, path: Path) -> tuple[BinaryRecording, dict[str, Any
                 total_memory=max(1, context.backend.for_work),
                 seed=stage_seed(execution.random_seed, NAME, ""),
             )
-    return binary, report.to_dict()
+    return binary, report.to_dict(), movements_of(opened)
 
 
 def _largest_group(opened: BaseRecording) -> int:

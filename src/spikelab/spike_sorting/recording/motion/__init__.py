@@ -8,11 +8,37 @@
     course.py         a course, which SpikeInterface reads and writes too
     presets.py        courses by SpikeInterface's own presets
     correction.py     traces interpolated to where contacts would have been
-    measuring.py      all of these together, and the drift map
+    drift_map.py      where spikes were over time, for people
+    measuring.py      all of these together
 """
 
 from spikelab.spike_sorting.recording.motion.columns import Column, columns_of
 from spikelab.spike_sorting.recording.motion.course import Course
-from spikelab.spike_sorting.recording.motion.measuring import DriftMap, Movement, measure
+from spikelab.spike_sorting.recording.motion.drift_map import DriftMap
+from spikelab.spike_sorting.recording.motion.measuring import (
+    ESTIMATE,
+    Movement,
+    described,
+    load_movements,
+    measure_binary,
+    motion_of,
+    movements_of,
+    save_movements,
+    with_motion,
+)
 
-__all__ = ["Column", "Course", "DriftMap", "Movement", "columns_of", "measure"]
+__all__ = [
+    "ESTIMATE",
+    "Column",
+    "Course",
+    "DriftMap",
+    "Movement",
+    "columns_of",
+    "described",
+    "load_movements",
+    "measure_binary",
+    "motion_of",
+    "movements_of",
+    "save_movements",
+    "with_motion",
+]

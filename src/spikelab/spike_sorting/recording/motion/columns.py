@@ -39,7 +39,7 @@ class Column:
 
 
 def columns_of(geometry: Geometry, setting: str) -> list[Column]:
-    """Return a column for each group of channels; ValueError for groups that are none, as `setting` measures nothing."""
+    """Return a column for each group of channels; ValueError for groups along which `setting` can measure nothing."""
     return [
         _column(name, channels, geometry.places[channels], setting)
         for name, channels in zip(geometry.group_names, geometry.channels_of_groups(), strict=True)
@@ -53,8 +53,8 @@ def _column(name: str, channels: IntArray, places: NDArray[np.float64], setting:
     if length < LEAST_LENGTH_UM or length < LEAST_RATIO * width:
         whose = f"the {len(channels)} contacts" + (f" of {name}" if name else "")
         raise ValueError(
-            f"motion={setting!r} is for probes, whose contacts form a column of at least {LEAST_LENGTH_UM:g} um that is "
-            f"{LEAST_RATIO:g} times as long as wide; {whose} cover {extent[0]:g} x {extent[1]:g} um (x, y), "
+            f"motion={setting!r} is for probes, whose contacts form a column of at least {LEAST_LENGTH_UM:g} um that "
+            f"is {LEAST_RATIO:g} times as long as wide; {whose} cover {extent[0]:g} x {extent[1]:g} um (x, y), "
             f"{'a planar array' if length >= LEAST_LENGTH_UM else 'too little'}: set motion to None"
             + ("" if name or length < LEAST_LENGTH_UM else ", or sort shanks apart (electrode_groups='auto')")
         )

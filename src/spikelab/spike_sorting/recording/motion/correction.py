@@ -32,15 +32,16 @@ class MotionCorrectedRecording(BasePreprocessor):  # type: ignore[misc]  # Spike
     """
 
     def __init__(
-        self, recording: BaseRecording, courses: Sequence[Mapping[str, Any]], sigma_um: float = SIGMA_UM, p: float = POWER
+        self,
+        recording: BaseRecording,
+        courses: Sequence[Mapping[str, Any]],
+        sigma_um: float = SIGMA_UM,
+        p: float = POWER,
     ) -> None:
         super().__init__(recording, dtype="float32")
         self.raw_pieces = getattr(recording, "raw_pieces", ())
         places = recording.get_channel_locations()[:, :2]
-        tables = [
-            _Table(np.array(values["channels"], dtype=np.int64), Course.from_dict(values["course"]), places, sigma_um, p)
-            for values in courses
-        ]
+        tables = [_Table(values, places, sigma_um, p) for values in courses]
         fs = float(recording.get_sampling_frequency())
         for parent in recording.segments:
             self.add_recording_segment(_Segment(parent, tables, fs))
@@ -55,12 +56,13 @@ class MotionCorrectedRecording(BasePreprocessor):  # type: ignore[misc]  # Spike
 class _Table:
     """Weights of contacts of one group for every step by which they may have moved."""
 
-    def __init__(self, channels: NDArray[np.int64], course: Course, places: Floats, sigma_um: float, p: float) -> None:
-        self.channels, self.course = channels, course
-        self.depths = places[channels, course.axis]
+    def __init__(self, values: Mapping[str, Any], places: Floats, sigma_um: float, p: float) -> None:
+        self.channels, self.course = np.array(values["channels"], dtype=np.int64), Course.from_dict(values["course"])
+        course, own = self.course, places[self.channels]
+        self.depths = own[:, course.axis]
         self._first = int(np.floor(course.moved_um.min() / STEP_UM))
-        steps = np.arange(self._first, int(np.ceil(course.moved_um.max() / STEP_UM)) + 1)
-        self.sources, self.weights = _weights(places[channels], course.axis, steps * STEP_UM, sigma_um, p)
+        steps: Floats = np.arange(self._first, int(np.ceil(course.moved_um.max() / STEP_UM)) + 1, dtype=np.float64)
+        self.sources, self.weights = _weights(own, course.axis, steps * STEP_UM, sigma_um, p)
 
     def steps(self, times_s: Floats) -> NDArray[np.int64]:
         """Return at which step each channel is at `times_s`, shape (times, channels)."""
@@ -76,7 +78,13 @@ def _weights(
     targets = np.repeat(places[None], len(moved_um), axis=0)
     targets[:, :, axis] += moved_um[:, None]
     kernel = get_spatial_interpolation_kernel(
-        places, targets.reshape(-1, 2), dtype="float64", method="kriging", sigma_um=sigma_um, p=p, force_extrapolate=True
+        places,
+        targets.reshape(-1, 2),
+        dtype="float64",
+        method="kriging",
+        sigma_um=sigma_um,
+        p=p,
+        force_extrapolate=True,
     )
     kernel = kernel.T.reshape(len(moved_um), len(places), len(places))
     sources = np.argsort(-np.abs(kernel), axis=2, kind="stable")[:, :, :N_WEIGHTS]
@@ -100,7 +108,7 @@ class _Segment(BasePreprocessorSegment):  # type: ignore[misc]  # SpikeInterface
         if end > start:
             blocks = np.arange(start // self._block, (end - 1) // self._block + 1)
             bounds = np.clip(np.append(blocks, blocks[-1] + 1) * self._block, start, end) - start
-            middles = (blocks + 0.5) * self._block / self._fs
+            middles = ((blocks + 0.5) * self._block / self._fs).astype(np.float64)
             for table in self._tables:
                 own = np.ascontiguousarray(traces[:, table.channels].T)
                 moved = np.empty_like(own)

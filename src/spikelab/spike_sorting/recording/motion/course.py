@@ -100,8 +100,9 @@ class Course:
         """Take the course from SpikeInterface's ``Motion`` of a recording with one segment."""
         order = np.argsort(motion.spatial_bins_um)
         moved = np.asarray(motion.displacement[0], dtype=np.float64)[:, order]
-        times, depths = (np.asarray(bins, dtype=np.float64) for bins in (motion.temporal_bins_s[0], motion.spatial_bins_um))
-        return cls(AXES.index(motion.direction), times, depths[order], moved)
+        times = np.asarray(motion.temporal_bins_s[0], dtype=np.float64)
+        depths = np.asarray(motion.spatial_bins_um, dtype=np.float64)[order]
+        return cls(AXES.index(motion.direction), times, depths, moved)
 
 
 def _range_of(moved: Floats, seconds: Floats) -> float:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BINS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)  # the shortest that has enough spikes is taken
-SPIKES_PER_BIN, PER_UM = 30, 400.0  # of a probe as long as that; longer ones need more
+SPIKES_PER_BIN, PER_UM = 20, 400.0  # of a probe as long as that; longer ones need more
 LEAST_BINS = 4
 BLOCK_BINS = 600  # which are brought to one template; blocks then are to one another
-STEP_UM, N_SIZES = 5.0, 20
+STEP_UM, N_SIZES, N_ROUNDS = 5.0, 8, 6  # of depth, of sizes of spikes, of alignment to a better template
 MARGIN_UM = 80.0  # beyond the contacts, as histograms are shifted in a circle
 RIGID_BELOW_UM = 300.0  # shorter probes are taken to move as a whole
 WINDOW_UM, WINDOW_STEP_UM = 150.0, 200.0  # width (sigma) and distance of the windows that move each on its own
@@ -52,9 +52,7 @@ def course_of(peaks: Peaks, epochs: Sequence[Epoch], fs: float, contacts_um: Flo
     return _with_ends(starts, ends, epochs, fs, Course(axis, (starts + ends) / 2 / fs, centres, moved))
 
 
-def _edges(
-    peaks: Peaks, epochs: Sequence[Epoch], fs: float, contacts_um: Floats
-) -> tuple[IntArray, IntArray] | None:
+def _edges(peaks: Peaks, epochs: Sequence[Epoch], fs: float, contacts_um: Floats) -> tuple[IntArray, IntArray] | None:
     """Divide each epoch into equal bins, the shortest of which most have enough spikes; None where none are."""
     wanted = SPIKES_PER_BIN * max(1.0, float(np.ptp(contacts_um)) / PER_UM)
     for length in BINS_S:
@@ -108,8 +106,8 @@ def _registered(
     order, middle = np.arange(n_bins), n_bins // 2 - 1
     busiest = int(counts.sum(axis=(1, 2)).argmax())
     order[[middle, busiest]] = order[[busiest, middle]]
-    shifts, _, _ = iterative_template_registration(np.log2(1 + counts[order]), windows)
-    moved = np.empty_like(shifts)
+    shifts, _, _ = iterative_template_registration(np.log2(1 + counts[order]), windows, num_iterations=N_ROUNDS)
+    moved: Floats = np.empty(shifts.shape)
     moved[order] = -STEP_UM * shifts
     return moved
 

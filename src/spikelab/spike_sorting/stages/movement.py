@@ -1,0 +1,83 @@
+"""Movement of the tissue: measured on the filtered recording, or when the recording was corrected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from spikelab.spike_sorting.stages.manifest import Key
+from spikelab.spike_sorting.stages.recording import MOVEMENT_FOLDER, ensure_traces
+from spikelab.spike_sorting.stages.recording import NAME as RECORDING
+from spikelab.system.runlog import warn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.recording.motion import Movement
+    from spikelab.spike_sorting.stages.context import Context
+    from spikelab.spike_sorting.stages.store import StageResult
+
+NAME = "movement"
+CORRECT_THEMSELVES = ("kilosort4",)
+# The range of 90 % of the time up to which a sorter finds as much as on tissue that lies still: benchmarks.
+BEARS_UM = {"rt_sort": 20.0}
+BEARS_UNKNOWN_UM = 10.0  # less than the distance of contacts, by which templates become others
+
+
+def movement_stage(context: Context, recording: StageResult[BinaryRecording]) -> StageResult[list[Movement]] | None:
+    """Measure how the tissue moved; None where the settings do not want it, or it was measured to be corrected.
+
+    An artifact of its own, so that a finished sort is not made again to have it.
+    """
+    from spikelab.spike_sorting.recording.motion import (
+        ESTIMATE,
+        described,
+        load_movements,
+        measure_binary,
+        save_movements,
+    )
+
+    if context.config.recording.motion != ESTIMATE:
+        return None
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
+        found = measure_binary(ensure_traces(context, recording), context.config.execution.n_jobs)
+        save_movements(found, folder / MOVEMENT_FOLDER)
+        return {"motion": described(found, ESTIMATE)}
+
+    return context.store.load_or_run(
+        Key(NAME, {}, {"recording": recording.run_id}),
+        run=run,
+        load=lambda folder: load_movements(folder / MOVEMENT_FOLDER),
+    )
+
+
+def movements(context: Context, movement: StageResult[list[Movement]] | None) -> list[Movement]:
+    """Return what was found, in a stage of its own or when the recording was corrected; nothing where it was not."""
+    from spikelab.spike_sorting.recording.motion import load_movements
+
+    return movement.value if movement else load_movements(context.store.folder / RECORDING / MOVEMENT_FOLDER)
+
+
+def with_movement(
+    recording: StageResult[BinaryRecording], movement: StageResult[list[Movement]] | None
+) -> StageResult[BinaryRecording]:
+    """Return the recording with what was found of its movement."""
+    if movement is None:
+        return recording
+    return replace(recording, value=replace(recording.value, motion=movement.info["motion"]))
+
+
+def warn_of_movement(context: Context, binary: BinaryRecording) -> None:
+    """Warn where the tissue moved more than the sorter bears, and nothing corrects that."""
+    sorter, motion = context.config.sorter.sorter_name, binary.motion
+    if motion is None or motion["corrected"] or sorter in CORRECT_THEMSELVES:
+        return
+    bears = BEARS_UM.get(sorter, BEARS_UNKNOWN_UM)
+    moved = max((group["moved_um"] or 0.0 for group in motion["groups"]), default=0.0)
+    if moved > bears:
+        warn(
+            f"the tissue moved by {moved:.3g} um, and {sorter} loses or splits units where it moves by more than "
+            f"{bears:g} um: set motion='correct', which moves the traces back, and compare"
+        )

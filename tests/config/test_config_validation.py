@@ -301,3 +301,11 @@ def test_plain_values_are_python_values() -> None:
 def test_names_and_amounts_that_only_look_right_are_refused(setting: str, value: object) -> None:
     with pytest.raises(ValueError, match=setting):
         validate_config(SortingPipelineConfig.from_kwargs(**{setting: value}))
+
+
+def test_movement_is_not_corrected_twice() -> None:
+    config = SortingPipelineConfig.from_kwargs(motion="correct", sorter_params={"do_correction": True})
+    with pytest.raises(ValueError, match=r"'motion' must be None or 'estimate' .*do_correction=True"):
+        validate_config(config)
+    validate_config(config.override(motion="estimate"))
+    validate_config(config.override(sorter_params={"do_correction": False}))

@@ -150,6 +150,8 @@ class Kilosort2Backend(SpikeInterfaceBackend):
             params["car"] = False
         if is_planar(binary.locations):
             logger.info("kilosort2: its sorting of batches by drift cannot be switched off on a planar array")
+        if (binary.motion or {}).get("corrected"):
+            logger.info("kilosort2: its sorting of batches by drift cannot be switched off on corrected traces")
         logger.info("kilosort2: it takes no seed, so that random_seed does not reach it")
         return params
 

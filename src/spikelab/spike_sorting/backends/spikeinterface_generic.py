@@ -27,6 +27,7 @@ from spikelab.spike_sorting.backends.isolation.container import (
     remove_containers,
 )
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+from spikelab.spike_sorting.settings.validation import DRIFT_PARAMETERS
 from spikelab.system.extras import lacking
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ FILTER_OFF: dict[str, dict[str, Any]] = {
     "waveclus": {"enable_detect_filter": False, "enable_sort_filter": False},
 }
 PASS_THROUGH = [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]  # a filter, as second-order sections, that changes nothing
-DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
 IN_SCRIPTS = re.compile(r"[\"'`$\\\x00-\x1f\x7f]")  # between double quotes of bash, or single ones of MATLAB
 UNKNOWN = "unknown"  # what SpikeInterface calls a version that it cannot find
 SEED_PARAMETERS = ("seed", "cluster_init_seed", "whitening_seed")
@@ -209,7 +209,7 @@ class SpikeInterfaceBackend(StandardBackend):
     def own_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """Get the values that differ from the sorter's defaults: filter, drift, seed, workers."""
         params: dict[str, Any] = self._filter_params(binary, defaults)
-        if is_planar(binary.locations):
+        if is_planar(binary.locations) or (binary.motion or {}).get("corrected"):
             params |= {name: False for name in DRIFT_PARAMETERS if defaults.get(name)}
         seed = seed_from(None, self.config.execution.random_seed)
         params |= {name: seed for name in SEED_PARAMETERS if name in defaults}

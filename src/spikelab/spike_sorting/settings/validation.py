@@ -19,6 +19,9 @@ if TYPE_CHECKING:
         WaveformConfig,
     )
 
+# Parameters of sorters that correct movement themselves.
+DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
+
 
 def validate_config(config: SortingPipelineConfig) -> None:
     """Check every setting, then those that depend on each other; ValueError with a line for each illegal value."""
@@ -62,6 +65,7 @@ def _contradictions(config: SortingPipelineConfig) -> Iterator[str]:
     yield from _cuts(config.recording)
     yield from _compiled_window(config.waveform)
     yield from _rt_sort_window(config.rt_sort)
+    yield from _corrected_twice(config)
 
 
 def _filter_band(recording: RecordingConfig) -> Iterator[str]:
@@ -111,6 +115,18 @@ def _ranges(name: str, ranges: Sequence[tuple[float, float]] | None) -> Iterator
         if 0 <= start < last:
             yield f"{name!r} must ascend without overlap, got ({start!r}, {end!r}) after one that ends at {last!r}"
         last = end
+
+
+def _corrected_twice(config: SortingPipelineConfig) -> Iterator[str]:
+    """Refuse a sorter's own correction of movement beside that of the traces; by default it is off then."""
+    if config.recording.motion in (None, "estimate"):
+        return
+    for name, value in (config.sorter.sorter_params or {}).items():
+        if name in DRIFT_PARAMETERS and value:
+            yield (
+                f"'motion' must be None or 'estimate' where the sorter corrects movement itself ({name}={value!r}), "
+                f"got {config.recording.motion!r}"
+            )
 
 
 def _compiled_window(waveform: WaveformConfig) -> Iterator[str]:

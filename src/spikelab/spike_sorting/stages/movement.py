@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.store import StageResult
 
 NAME = "movement"
-CORRECT_THEMSELVES = ("kilosort4",)
+# Sorters that correct movement themselves, unless the traces are corrected.
+CORRECT_THEMSELVES = ("kilosort2", "kilosort4", "spykingcircus2")
 # The range of 90 % of the time up to which a sorter finds as much as on tissue that lies still: benchmarks.
 BEARS_UM = {"rt_sort": 20.0}
 BEARS_UNKNOWN_UM = 10.0  # less than the distance of contacts, by which templates become others

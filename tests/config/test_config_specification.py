@@ -38,6 +38,7 @@ ADDED = {
         "bad_channels_action",
         "phase_shift",
         "stim_times_s",
+        "artifacts",
         "electrode_groups",
         "motion",
         "days",

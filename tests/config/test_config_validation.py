@@ -56,6 +56,7 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "bad_channels_action": ("remove", None, True),
     "phase_shift": ("on", None, 1.5),
     "stim_times_s": (1.0, True, ["1", 2], [[1], 2], {"a": 1}, {1: [2]}, [NAN], ""),
+    "artifacts": ("all", True, 3, [1.5], [(1, 2, 3)], [("a", "b")], [(float("nan"), 1)]),
     "electrode_groups": ("apart", None, 1),
     "days": ("all", None, 2),
     "motion": ("Estimate", "auto", True, "", 1),

@@ -155,6 +155,7 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("recording", "phase_shift"): Effect("phase_shift", False, recording="staggered"),
     ("recording", "stim_times_s"): Effect("stim_times_s", [1.0, 2.0], recording="pulses"),
     ("recording", "motion"): Effect("motion", "estimate", Seen.names),
+    ("recording", "artifacts"): Effect("artifacts", [(0.5, 1.0)]),
     ("recording", "bad_channels"): Effect("bad_channels", ["ch1"]),
     ("sorter", "sorter_params"): Effect("kilosort_params", {"detect_threshold": 32}),
     ("rt_sort", "probe"): Effect("rt_sort_probe", "neuropixels", Seen.sequences, RT_SORT, "dense"),

@@ -10,7 +10,7 @@ import pytest
 from spikeinterface.core import NumpyRecording, concatenate_recordings
 
 from small import row_of_electrodes, traces_of
-from spikelab.spike_sorting.data import BinaryRecording, Epoch
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, annotate_dead_time
 from spikelab.spike_sorting.rt_sort.traces import Traces, frames_at_a_time
 
 VALUES = np.arange(40.0).reshape(20, 2)
@@ -124,3 +124,15 @@ def test_inside_is_far_from_ends_and_breaks() -> None:
     frames = np.arange(20)
     assert frames[traces.inside(frames, 2, 3)].tolist() == [2, 3, 4, 5, 6, 12, 13, 14, 15, 16]
     assert frames[traces.inside(frames, 0, 0)].tolist() == list(range(20))
+
+
+def test_dead_time_is_silent_and_no_spike_counts_there() -> None:
+    recording = recorded()
+    annotate_dead_time(recording, np.array([[5, 8]]))
+    traces = Traces.of(recording, (2, 15))
+    assert not traces.read(3, 6).any()
+    assert traces.read(2, 3).any()
+    assert traces.in_artefact(np.array([2, 3, 5, 6])).tolist() == [False, True, True, False]
+    more = traces.silent_in(np.array([[9, 10]]), 2)
+    assert more.silence.tolist() == [[5, 8], [11, 12]]
+    assert more.in_artefact(np.arange(11)).tolist() == [3 <= k < 6 or 7 <= k < 10 for k in range(11)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import tracemalloc
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -363,9 +364,9 @@ def test_window_cuts_milliseconds_off():
 
 
 def test_windows_fit_up_to_the_last_frame_of_an_epoch():
-    epochs, window = (Epoch(0, 100), Epoch(100, 200)), Window(10, 5)
+    source, window = SimpleNamespace(epochs=(Epoch(0, 100), Epoch(100, 200)), n_samples=200), Window(10, 5)
     frames = np.array([9, 10, 94, 95, 109, 110, 194, 195])
-    assert fitting(frames, epochs, window).tolist() == [10, 94, 110, 194]
+    assert fitting(frames, source, window).tolist() == [10, 94, 110, 194]
 
 
 def test_draws_are_seeded_sorted_and_distinct():

@@ -165,7 +165,8 @@ def test_what_is_read_for_averages_reaches_no_further_than_their_windows() -> No
 
 def test_windows_fit_up_to_the_edges_of_an_epoch() -> None:
     frames = np.array([2, 3, 45, 46, 52, 53, 95, 96])
-    assert fitting(frames, (Epoch(0, 50), Epoch(50, 100)), Window(3, 4)).tolist() == [3, 45, 53, 95]
+    source = SimpleNamespace(epochs=(Epoch(0, 50), Epoch(50, 100)), n_samples=100)
+    assert fitting(frames, source, Window(3, 4)).tolist() == [3, 45, 53, 95]
 
 
 def test_a_draw_is_sorted_without_repeats_and_hangs_on_its_keys() -> None:

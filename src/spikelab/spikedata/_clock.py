@@ -91,6 +91,11 @@ def stretches_on_file(sd: BaseSpikeData) -> NDArray[np.float64]:
     return spans
 
 
+def on_file(sd: BaseSpikeData, times_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put times in ms, of any shape, on the file's clock; ValueError where the recording has none of its own."""
+    return _on_file(_table(sd), times_ms)[1]
+
+
 def _table(sd: BaseSpikeData) -> list[dict[str, Any]]:
     """Return the entries of ``metadata["clock"]``."""
     table: list[dict[str, Any]] = sd.metadata.get(_epochs.CLOCK_KEY) or []

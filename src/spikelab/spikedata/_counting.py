@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from spikelab.spikedata import _epochs
+from spikelab.spikedata._dead_time import live_ms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def _bin_counts(times: NDArray[np.float64], start: float, bin_size: float, n_bin
 
 
 def rates(sd: BaseSpikeData, unit: Literal["kHz", "Hz"] = "kHz") -> NDArray[np.float64]:
-    """Compute the mean firing rate per unit over the whole length.
+    """Compute the mean firing rate per unit over the whole length, without dead time (``metadata["dead_time_s"]``).
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def rates(sd: BaseSpikeData, unit: Literal["kHz", "Hz"] = "kHz") -> NDArray[np.f
     Returns
     -------
     numpy.ndarray of float64, shape (N,)
-        0 where the length is zero.
+        0 where no time is left.
 
     Examples
     --------
@@ -104,13 +105,16 @@ def rates(sd: BaseSpikeData, unit: Literal["kHz", "Hz"] = "kHz") -> NDArray[np.f
     """
     if unit not in ("kHz", "Hz"):
         raise ValueError(f"'unit' must be one of {{'kHz', 'Hz'}}, got {unit!r}")
-    if sd.length == 0:
+    length = live_ms(sd)
+    if length == 0:
         return np.zeros(sd.N)
-    return sd.spike_counts / (sd.length if unit == "kHz" else sd.length / 1000)
+    return sd.spike_counts / (length if unit == "kHz" else length / 1000)
 
 
 def interspike_intervals(sd: BaseSpikeData) -> list[NDArray[np.float64]]:
-    """Compute the intervals between consecutive spikes of each unit in ms, without those across an epoch boundary.
+    """Compute the intervals between consecutive spikes of each unit in ms.
+
+    Those across an epoch boundary, or across dead time (``metadata["dead_time_s"]``), are left out.
 
     Parameters
     ----------

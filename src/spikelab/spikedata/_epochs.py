@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikelab.spikedata._dead_time import DEAD_TIME_KEY, cut_dead_time, edges_ms
 from spikelab.spikedata._pulses import STIM_SITES_KEY, STIM_TIMES_KEY, cut_pulses
 from spikelab.spikedata._validation import span
 
@@ -63,9 +64,12 @@ def stretches_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
 
 
 def starts_ms(metadata: Mapping[str, Any]) -> FloatArray | None:
-    """Return where the second and later stretches start; None where no boundary exists."""
+    """Return where the second and later stretches start, and the edges of dead time; None where no boundary exists."""
     stretches = stretches_ms(metadata)
-    return None if stretches is None or len(stretches) == 1 else stretches[1:, 0]
+    starts = None if stretches is None or len(stretches) == 1 else stretches[1:, 0]
+    if DEAD_TIME_KEY not in metadata:
+        return starts
+    return np.unique(np.concatenate([edges_ms(metadata), [] if starts is None else starts]))
 
 
 def epoch_of(times: ArrayLike, starts: FloatArray) -> NDArray[np.int64]:
@@ -376,6 +380,8 @@ def _cut_metadata(
         cut = _without(cut, (STIM_TIMES_KEY, STIM_SITES_KEY)) | cut_pulses(
             metadata, interval.start, interval.end, interval.shift
         )
+    if cut.pop(DEAD_TIME_KEY, None):
+        cut |= cut_dead_time(metadata, interval.start, interval.end, interval.shift)
     chunks = chunks_ms(metadata)
     if chunks is None:
         return cut, None

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelab.spikedata._attributes import unit_locations
 from spikelab.spikedata._base import equal
+from spikelab.spikedata._dead_time import DEAD_TIME_KEY, both
 from spikelab.spikedata._epochs import (
     CLOCK_KEY,
     EPOCH_ATTRIBUTES,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 RAW = ("raw_data", "raw_time")
 SAMPLES = "spike_train_samples"
 # What says when something was recorded: of two recordings that differ in it, none holds for both.
-TIME_KEYS = (*EPOCH_KEYS, SOURCES_KEY, FILES_KEY, CLOCK_KEY, STIM_TIMES_KEY, STIM_SITES_KEY)
+TIME_KEYS = (*EPOCH_KEYS, SOURCES_KEY, FILES_KEY, CLOCK_KEY, DEAD_TIME_KEY, STIM_TIMES_KEY, STIM_SITES_KEY)
 OF_ONE_EPOCH = ("epoch_index", "epoch_name", "n_samples")
 
 
@@ -101,6 +102,7 @@ def _joined_metadata(sd: BaseSpikeData, other: BaseSpikeData, offset: float) -> 
         first = first[:-1]
     metadata = _without({**other.metadata, **sd.metadata}, (*TIME_KEYS, *OF_ONE_EPOCH)) | table
     metadata |= joined_pulses(sd.metadata, other.metadata, start - other.start_time)
+    metadata |= both(sd.metadata, other.metadata, start - other.start_time)
     if all("n_samples" in part.metadata for part in (sd, other)) and np.isfinite(rate):
         metadata["n_samples"] = sum(part.metadata["n_samples"] for part in (sd, other)) + round(offset * rate)
     chunks = np.concatenate([first, second])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
 from spikelab.spikedata._attributes import unit_locations
+from spikelab.spikedata._dead_time import live_ms
 from spikelab.spikedata._one_neuron import judge
 from spikelab.spikedata._waveform_metrics import measure, rate_hz
 
@@ -289,7 +290,7 @@ class _Groups:
             similarity=similarity,
             template_lag_ms=lag * self._frame_ms,
             delta_ms=self._delta,
-            length_ms=self._sd.length,
+            length_ms=live_ms(self._sd),
             starts=self._starts,
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from spikelab.spikedata import _clock
 from spikelab.spikedata._attributes import get_neuron_attribute, unit_locations
+from spikelab.spikedata._dead_time import dead_time_ms
 from spikelab.spikedata._epochs import stretches_ms
 from spikelab.system.extras import install_command
 
@@ -67,7 +68,17 @@ def _keys(sd: BaseSpikeData) -> list[int]:
 
 
 def _support(sd: BaseSpikeData, pynapple: Any, clock: str) -> Any:
-    """Return the epochs; each ends half a sample before the next starts, for pynapple joins intervals that touch."""
+    """Return the epochs without dead time; each ends half a sample before the next, for those that touch are joined."""
+    support = _support_of_epochs(sd, pynapple, clock)
+    dead = dead_time_ms(sd.metadata)
+    if not len(dead):
+        return support
+    if clock != "recording":
+        dead = _clock.on_file(sd, dead)
+    return support.set_diff(pynapple.IntervalSet(dead[:, 0] / 1000, dead[:, 1] / 1000))
+
+
+def _support_of_epochs(sd: BaseSpikeData, pynapple: Any, clock: str) -> Any:
     chunks = stretches_ms(sd.metadata) if clock == "recording" else _clock.stretches_on_file(sd)
     if chunks is None or (clock == "recording" and len(chunks) < 2):
         return pynapple.IntervalSet(sd.start_time / 1000, sd.end_time / 1000)

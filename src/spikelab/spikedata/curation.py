@@ -14,6 +14,7 @@ import numpy as np
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _counting, _epochs
 from spikelab.spikedata._base import CriterionResult
+from spikelab.spikedata._dead_time import live_ms
 from spikelab.spikedata._history import build_curation_history
 from spikelab.spikedata._merge import curate_by_merge_duplicates
 from spikelab.spikedata._waveform_metrics import compute_waveform_metrics, waveform_metric
@@ -63,7 +64,7 @@ def curate_by_min_spikes(sd: Data, min_spikes: int | None = 30) -> tuple[Data, C
 
 
 def curate_by_firing_rate(sd: Data, min_rate_hz: float | None = 0.05) -> tuple[Data, CriterionResult]:
-    """Keep units with a mean rate of at least `min_rate_hz` over the whole length.
+    """Keep units with a mean rate of at least `min_rate_hz` over the whole length without dead time.
 
     Parameters
     ----------
@@ -95,7 +96,8 @@ def curate_by_isi_violations(
 ) -> tuple[Data, CriterionResult]:
     """Keep units with few intervals shorter than the refractory period.
 
-    Intervals that cross an epoch boundary (``metadata["rec_chunks_ms"]``) are not counted.
+    Intervals that cross an epoch boundary (``metadata["rec_chunks_ms"]``) or dead time (``metadata["dead_time_s"]``)
+    are not counted.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ def isi_violations(
         # Of the one-sided test at 5 per cent; without a violation nothing is certain.
         certain = betaincinv(np.maximum(violations, 1), counts - violations + 1, 0.05)
         return np.where(violations > 0, certain, 0.0)
-    return fraction * (sd.length / 1000) / (2 * counts * threshold_ms / 1000)
+    return fraction * (live_ms(sd) / 1000) / (2 * counts * threshold_ms / 1000)
 
 
 def curate_by_snr(

@@ -43,7 +43,8 @@ def build_spikedata(
     time passes on it for each second by the sampling rate, ``scale``); with several epochs rec_chunks_frames,
     rec_chunks_ms, rec_chunk_names, rec_chunk_source_files; with several files source_files, those of which nothing was
     kept included; with stimulation stim_times_s, the onsets of the pulses in seconds, and stim_sites, where they have
-    names. What a list of recordings has `noted` of this one, such as its condition, is beside these.
+    names; with dead time dead_time_s, start and end of each period in seconds. What a list of recordings has `noted` of
+    this one, such as its condition, is beside these.
     """
     fs = recording.sampling_frequency
     window = compiled_window(config.waveform, fs, waveforms.n_before, waveforms.templates.shape[1])
@@ -135,6 +136,8 @@ def _metadata(recording: BinaryRecording, waveforms: Waveforms) -> dict[str, Any
         metadata |= _pulse_table(recording)
     if recording.motion is not None:
         metadata["motion"] = recording.motion
+    if len(recording.dead_time):
+        metadata["dead_time_s"] = (recording.dead_time / recording.sampling_frequency).tolist()
     return metadata | _epoch_table(recording.epochs, recording.sampling_frequency)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spikedata import SpikeData
+from spikelab.spikedata._dead_time import DEAD_TIME_KEY
 from spikelab.spikedata._epochs import CLOCK_KEY, EPOCH_ATTRIBUTES, EPOCH_KEYS, FILES_KEY, SOURCES_KEY, TEMPLATES, piece
 from spikelab.spikedata._pulses import STIM_SITES_KEY, STIM_TIMES_KEY
 
@@ -57,7 +58,7 @@ def _epochs_of_files(metadata: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
 def _nothing_of(sd: SpikeData, file: str, index: int) -> SpikeData:
     """Make the data of a file of which nothing was kept: all units, length 0, no spikes."""
     silent = {"spike_train_samples": np.empty(0, dtype=np.int64), "snr": 0.0, "std_norm": np.inf}
-    gone = (FILES_KEY, CLOCK_KEY, STIM_TIMES_KEY, STIM_SITES_KEY, *EPOCH_KEYS)
+    gone = (FILES_KEY, CLOCK_KEY, DEAD_TIME_KEY, STIM_TIMES_KEY, STIM_SITES_KEY, *EPOCH_KEYS)
     return SpikeData(
         [],
         N=sd.N,

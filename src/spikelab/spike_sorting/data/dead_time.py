@@ -66,6 +66,19 @@ def widened(periods: IntArray, before: int, after: int) -> IntArray:
     return union(np.asarray(periods, dtype=np.int64).reshape(-1, 2) + np.array([-before, after]))
 
 
+def live_parts(periods: IntArray, start: int, end: int) -> IntArray:
+    """Return what of frames [start, end) is in no period, rows of first frame and end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelab.spike_sorting.data import dead_time
+    >>> dead_time.live_parts(np.array([[10, 30], [50, 60]]), 20, 80).tolist()
+    [[30, 50], [60, 80]]
+    """
+    return union(np.array([start, *within(periods, start, end).reshape(-1), end]))
+
+
 def live_frames(periods: IntArray, start: int, end: int) -> int:
     """Count the frames of [start, end) that are in no period.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data.dead_time import in_dead_time
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -112,6 +114,21 @@ class SpikeTrains:
     def n_units(self) -> int:
         """Number of units."""
         return len(self.unit_ids)
+
+    def outside(self, periods: IntArray) -> SpikeTrains:
+        """Leave out the spikes in periods of dead time, shape (periods, 2), and units that had no others."""
+        if not len(periods):
+            return self
+        samples = [frames[~in_dead_time(frames, periods)] for frames in self.samples]
+        pairs = zip(samples, self.samples, strict=True)
+        kept = np.flatnonzero([len(outside) > 0 or len(every) == 0 for outside, every in pairs])
+        return SpikeTrains(
+            self.unit_ids[kept],
+            tuple(samples[unit] for unit in kept.tolist()),
+            None if self.groups is None else self.groups[kept],
+            None if self.sorter_ids is None else tuple(self.sorter_ids[unit] for unit in kept.tolist()),
+            {name: values[kept] for name, values in self.measures.items()},
+        )
 
     @classmethod
     def from_dict(cls, trains: Mapping[int, Sequence[int] | IntArray]) -> SpikeTrains:

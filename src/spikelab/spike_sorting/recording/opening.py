@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data import annotate_dead_time, annotate_epochs, annotate_pulses
+from spikelab.spike_sorting.data.dead_time import union
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.across import across_channels, interpolable
+from spikelab.spike_sorting.recording.artefacts import bridged, find_artefacts, periods_of_seconds, say_what_is_dead
 from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
 from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
 from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, place, read_geometry
@@ -74,6 +77,11 @@ class _File:
     pulses: tuple[IntArray, ...] = ()  # frame and site of each, as found; () where there are none
 
     @property
+    def unfiltered(self) -> BaseRecording:
+        """What is filtered: without pulses and artefacts, where these were removed."""
+        return self.raw if self.cleaned is None else self.cleaned
+
+    @property
     def label(self) -> str:
         """Name for messages."""
         return self.path or IN_MEMORY_LABEL
@@ -131,7 +139,8 @@ def open_recording(source: Any, config: RecordingConfig, n_jobs: int = 1) -> Bas
     opened = [_on_their_clock(file, resolved.format, config) for file in _read(resolved, config)]
     located, geometry = _on_same_electrodes(opened, config)
     located, sites = _with_pulse_times(located, config)
-    files = _filtered([_without_pulses(file, sites, config) for file in located], geometry, config)
+    unstimulated = [_without_pulses(file, sites, config) for file in located]
+    files = _filtered(_without_artefacts(unstimulated, config), geometry, config)
     segments = _segments(files)
     n_frames = sum(segment.n_frames for segment in segments)
     if n_frames == 0:
@@ -251,6 +260,39 @@ def _without_pulses(file: _File, sites: Sequence[str], config: RecordingConfig) 
     with reading(file.path, "for stimulation pulses") if file.path else nullcontext():
         found = without_pulses(file.raw, file.given, sites, band, file.label, only_seen=only_seen)
     return replace(file, cleaned=found.recording, pulses=found.pulses, dead_time=found.dead_time)
+
+
+def _without_artefacts(files: list[_File], config: RecordingConfig) -> list[_File]:
+    """Bridge the periods of artefact of every file, found or given, and note them as dead time."""
+    if config.artifacts is None:
+        return files
+    fs, lengths = float(files[0].raw.get_sampling_frequency()), [_lengths(file) for file in files]
+    if isinstance(config.artifacts, str):
+        found = [_artefacts_of(file, config) for file in files]
+    else:
+        found = periods_of_seconds(config.artifacts, lengths, fs)
+    say_what_is_dead(found, sum(map(sum, lengths)), fs)
+    return [_bridged(file, own) for file, own in zip(files, found, strict=True)]
+
+
+def _artefacts_of(file: _File, config: RecordingConfig) -> list[IntArray]:
+    with reading(file.path, "in search of artefacts") if file.path else nullcontext():
+        return find_artefacts(file.unfiltered, partial(_band_passed, file=file, config=config))
+
+
+def _band_passed(stored: BaseRecording, file: _File, config: RecordingConfig) -> BaseRecording:
+    scaled = preprocess.to_microvolts(
+        stored, config.gain_to_uv, config.offset_to_uv, file.label, stored=file.raw.get_dtype()
+    )
+    return preprocess.band_pass(scaled, config.freq_min, config.freq_max, file.label)
+
+
+def _bridged(file: _File, periods: Sequence[IntArray]) -> _File:
+    if not any(map(len, periods)):
+        return file
+    before = file.dead_time or [()] * len(periods)
+    dead = tuple(union(own, others) for own, others in zip(periods, before, strict=True))
+    return replace(file, cleaned=bridged(file.unfiltered, periods), dead_time=dead)
 
 
 def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:

@@ -161,9 +161,9 @@ def detect_sequences(
     progress = Progress("RT-Sort", 100.0, "%", watch=None if verbose else ignore)
     with progress.step("RT-Sort: measuring the noise", SHARES["noise"]):
         noise = measure_noise(traces)
-        traces = silenced(traces, noise)
-        if len(traces.silence):
-            noise = measure_noise(traces)
+        without = silenced(traces, noise)
+        if without is not traces:
+            traces, noise = without, measure_noise(without)
     release()
     with progress.step("RT-Sort: detecting spikes", SHARES["detect"]):
         peaks = detect_all(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeInterfaceTraces
+from spikelab.spike_sorting.data.dead_time import in_dead_time, union, widened
 from spikelab.spike_sorting.data.traces import read_raw, scale_uv
 from spikelab.spike_sorting.rt_sort._window_kernels import gather_windows, take_channels
 
@@ -69,8 +70,8 @@ class Traces:
         First frames of the epochs of the recording: no window reaches across one.
     silence : numpy.ndarray of int64, shape (periods, 2)
         First frames and ends, in frames of the recording, of periods in which all traces are read as 0.
-    silence_lead : int
-        Frames before such a period in which no spike counts.
+    blind : numpy.ndarray of int64, shape (periods, 2)
+        Periods in which no spike counts: those of `silence`, and shortly before some of them.
     """
 
     start: int
@@ -81,8 +82,8 @@ class Traces:
     channel_ids: tuple[str, ...]
     _read: Callable[[int, int], FloatArray]
     breaks: tuple[int, ...] = ()
-    silence: IntArray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64), repr=False)
-    silence_lead: int = 0
+    silence: IntArray = field(default_factory=union, repr=False)
+    blind: IntArray = field(default_factory=union, repr=False)
     _read_counts: Callable[[int, int], NDArray[Any]] | None = None  # without copying what is not used
     _scale: float = 1.0
     _of_counts: bool = False
@@ -105,7 +106,8 @@ class Traces:
         traces = cls(start, end, len(ids), source.sampling_frequency, locations, ids, source.read_uv, breaks)
         scale = scale_uv(source)
         of_counts = isinstance(source, BinaryRecording) and math.isfinite(scale)
-        return replace(traces, _read_counts=partial(read_raw, source), _scale=scale, _of_counts=of_counts)
+        traces = replace(traces, _read_counts=partial(read_raw, source), _scale=scale, _of_counts=of_counts)
+        return replace(traces, silence=source.dead_time, blind=source.dead_time)
 
     @property
     def n_frames(self) -> int:
@@ -173,12 +175,13 @@ class Traces:
         return some
 
     def silent_in(self, periods: IntArray, lead: int) -> Traces:
-        """Silence periods, rows of first frame and end in frames of the part; `lead` as in :attr:`silence_lead`."""
-        return replace(self, silence=periods + self.start, silence_lead=lead)
+        """Silence more periods, rows of first frame and end in frames of the part; no spike counts `lead` before."""
+        found = periods + self.start
+        return replace(self, silence=union(self.silence, found), blind=union(self.blind, widened(found, lead, 0)))
 
     def in_artefact(self, frames: IntArray) -> NDArray[np.bool_]:
         """Find which frames of the part are in a silent period or just before it."""
-        return in_artefact(frames, self.silence - self.start, self.silence_lead)
+        return in_dead_time(frames, self.blind - self.start)
 
     def chunks(
         self, values: int = READ_VALUES, start: int = 0, end: int | None = None

@@ -53,6 +53,9 @@ MOTION_PRESETS = (
 )  # fmt: skip
 
 
+PERIODS = "a list of (start, end) in seconds"
+
+
 def _pairs(item: Constraint, sentence: str) -> Constraint:
     return nullable(list_of(list_of(item, "(start, end)", length=2), sentence))
 
@@ -83,7 +86,7 @@ class RecordingConfig:
         "frames",
     )
     rec_chunks_s: list[tuple[float, float]] | None = option(
-        [], "Pieces of the recording to keep, ascending.", _pairs(NUMBER, "a list of (start, end) in seconds"), "s"
+        [], "Pieces of the recording to keep, ascending.", _pairs(NUMBER, PERIODS), "s"
     )
     start_time_s: float | None = option(None, "Drop what comes before this time.", nullable(NUMBER), "s")
     end_time_s: float | None = option(None, "Drop what comes after this time.", nullable(NUMBER), "s")
@@ -149,6 +152,15 @@ class RecordingConfig:
         "file (csv, txt, npy) with a column of times and perhaps one of sites, or 'auto' for the events that the "
         "recording holds; of several recordings a list with one of these, or None, for each.",
         STIMULATION,
+        "s",
+        in_repr=False,
+    )
+    artifacts: str | list[tuple[float, float]] | None = option(
+        None,
+        "Periods of artefact (saturation, stimulation, a touch of the rig) to leave out as dead time: 'auto' finds "
+        "those where many channels jump or stand still at once, a list names them, before any cut. The filter does "
+        "not ring there, sorters see nothing there, and rates count the time that is left.",
+        nullable(either(text("auto", "'auto'"), list_of(list_of(NUMBER, "(start, end)", length=2), PERIODS))),
         "s",
         in_repr=False,
     )

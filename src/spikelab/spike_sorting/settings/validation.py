@@ -63,6 +63,7 @@ def _contradictions(config: SortingPipelineConfig) -> Iterator[str]:
     yield from _filter_band(config.recording)
     yield from _reference(config.recording)
     yield from _cuts(config.recording)
+    yield from _artifacts(config.recording)
     yield from _compiled_window(config.waveform)
     yield from _rt_sort_window(config.rt_sort)
     yield from _corrected_twice(config)
@@ -94,6 +95,12 @@ def _cuts(recording: RecordingConfig) -> Iterator[str]:
         yield from _range("start_time_s, end_time_s", 0 if start is None else start, end)
     yield from _ranges("rec_chunks", recording.rec_chunks)
     yield from _ranges("rec_chunks_s", recording.rec_chunks_s)
+
+
+def _artifacts(recording: RecordingConfig) -> Iterator[str]:
+    periods = recording.artifacts if isinstance(recording.artifacts, list | tuple) else ()
+    for start, end in periods:
+        yield from _range("artifacts", start, end)
 
 
 def require_cuts(recording: RecordingConfig) -> None:

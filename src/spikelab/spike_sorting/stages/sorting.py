@@ -33,6 +33,7 @@ def sorting_stage(
         )
         try:
             trains = SorterRuns(context, recording.info.get("report", {}), attempts).sort(binary)
+            trains = trains.outside(binary.dead_time)
         finally:
             for log in sorted(context.sorter_folder.rglob("*.log")):
                 part = log.relative_to(context.sorter_folder).parts[0] if in_groups(binary) else ""

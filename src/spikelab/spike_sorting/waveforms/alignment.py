@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.data.traces import read_raw
+from spikelab.spike_sorting.data.dead_time import in_dead_time
+from spikelab.spike_sorting.data.traces import dead_time_in, read_raw
 from spikelab.spike_sorting.waveforms._kernels import align_spikes
 from spikelab.spike_sorting.waveforms.chunks import Chunk
-from spikelab.spike_sorting.waveforms.windows import epoch_limits
+from spikelab.spike_sorting.waveforms.windows import epoch_limits, stretches
 from spikelab.spikedata._windows import whole_frames
 
 if TYPE_CHECKING:
@@ -71,18 +72,19 @@ class AlignedSpikes(Spikes):
         self.radius = whole_frames(SEARCH_MS, source.sampling_frequency)
         self._source, self._main = source, main
         radii = np.where(main.known, self.radius, 0)
+        parts = stretches(source)
         windows = [
-            _search_windows_of_all(train, source.epochs, radius)
-            for train, radius in zip(trains, radii.tolist(), strict=True)
+            _search_windows_of_all(train, parts, radius) for train, radius in zip(trains, radii.tolist(), strict=True)
         ]
         self._low, self._high = (np.concatenate(side) for side in zip(*windows, strict=True))
 
     def fitting(self, window: Window) -> list[IntArray]:
-        """Find the spikes of each unit whose window lies in one epoch after alignment: indices into the trains.
+        """Find the spikes whose window, after alignment, is in one epoch and no dead time: indices into the trains.
 
         Traces are read for the few spikes whose search window reaches across the limit alone.
         """
-        start, end = epoch_limits(self.frames, self._source.epochs)
+        start, end = epoch_limits(self.frames, stretches(self._source))
+        end = np.where(in_dead_time(self.frames, dead_time_in(self._source)), start, end)  # where no window fits
         start, end = start + window.n_before, end - window.n_after
         fits = (self._low >= start) & (self._high < end)
         units = np.repeat(np.arange(len(self._main.channels)), np.diff(self.offsets))

@@ -30,7 +30,7 @@ from spikelab.system.memory import parse_memory
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from spikelab.spike_sorting.data import Epoch, IntArray
+    from spikelab.spike_sorting.data import IntArray
     from spikelab.spike_sorting.settings.schema import WaveformConfig
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def find_main_channels(work: Workspace, trains: SpikeTrains, config: WaveformCon
     """Estimate main channel and polarity of each unit from a template of at most 100 randomly drawn spikes."""
     source, window = work.source, work.window
     few = [
-        draw(fitting(train, source.epochs, window), ESTIMATE_SPIKES, seed, unit, _ESTIMATE)
+        draw(fitting(train, source, window), ESTIMATE_SPIKES, seed, unit, _ESTIMATE)
         for unit, train in zip(trains.unit_ids.tolist(), trains.samples, strict=True)
     ]
     spikes = Spikes(few)
@@ -205,10 +205,10 @@ def average_windows(
 
 
 def averaged_spikes(
-    spikes: IntArray, unit_id: int, epochs: Sequence[Epoch], window: Window, limit: int, seed: int
+    spikes: IntArray, unit_id: int, source: TraceSource, window: Window, limit: int, seed: int
 ) -> IntArray:
     """Draw the aligned spikes of a unit that are averaged, of those whose window fits, ascending."""
-    return draw(fitting(spikes, epochs, window), limit, seed, unit_id, _AVERAGE)
+    return draw(fitting(spikes, source, window), limit, seed, unit_id, _AVERAGE)
 
 
 def measure(

@@ -118,7 +118,7 @@ class WaveformExtractor:
         source, result = trace_source(self.recording), self.waveforms_result
         window = Window(result.n_before, result.templates.shape[1] - 1 - result.n_before)
         spikes, limit = result.spikes[self._rows[unit_id]], self._config.max_waveforms_per_unit
-        return gather(source, averaged_spikes(spikes, unit_id, source.epochs, window, limit, self._seed), window)
+        return gather(source, averaged_spikes(spikes, unit_id, source, window, limit, self._seed), window)
 
     def write_units(self, folder: Path) -> None:
         """Write ``unit_ids.npy``, ``spike_times.npy`` (frames, ascending) and ``spike_clusters.npy`` (their units)."""
@@ -199,7 +199,7 @@ def waveforms_from_extractor(
     window = Window(int(extractor.peak_ind), templates.shape[1] - 1 - int(extractor.peak_ind))
     ids, limit = trains.unit_ids.tolist(), config.max_waveforms_per_unit
     chosen = [
-        averaged_spikes(train, unit, source.epochs, window, limit, seed)
+        averaged_spikes(train, unit, source, window, limit, seed)
         for unit, train in zip(ids, trains.samples, strict=True)
     ]
     averages = Averages(np.array([len(frames) for frames in chosen], dtype=np.int64), templates, stds)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.data import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
+from spikelab.spike_sorting.data.dead_time import live_frames, live_parts
 from spikelab.spike_sorting.data.epochs import measured_epochs
-from spikelab.spike_sorting.data.traces import read_raw, scale_uv
+from spikelab.spike_sorting.data.traces import dead_time_in, read_raw, scale_uv
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spikedata._windows import MAD_TO_STD, noise_segments
@@ -33,13 +34,24 @@ def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, 
     threads share the segments.
     """
     start, n_samples = (0, source.n_samples) if epoch is None else (epoch.start_frame, epoch.n_frames)
-    segments = [(start + a, start + b) for a, b in noise_segments(n_samples, seed)]
+    segments = live_segments(dead_time_in(source), start, start + n_samples, seed)
     noise = np.zeros(source.n_channels, dtype=np.float32)
     if not segments:
         return noise
     mads = _mads_of_counts if isinstance(source, BinaryRecording) else _mads_of_values
     noise[:] = mads(source, segments, n_jobs) * abs(scale_uv(source)) / MAD_TO_STD
     return noise
+
+
+def live_segments(dead: IntArray, start: int, end: int, seed: int) -> list[tuple[int, int]]:
+    """Choose the segments of frames [start, end) that noise is measured on; dead time is left out of them."""
+    parts = []
+    for first, last in noise_segments(live_frames(dead, start, end), seed):
+        passed = 0
+        for begin, stop in live_parts(dead, start, end).tolist():
+            parts.append((begin + max(first - passed, 0), min(stop, begin + last - passed)))
+            passed += stop - begin
+    return [(begin, stop) for begin, stop in parts if begin < stop]
 
 
 def epoch_noise_levels(source: TraceSource, seed: int, *, n_jobs: int = 1) -> FloatArray | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.data.traces import read_raw, scale_uv
+from spikelab.spike_sorting.data.dead_time import live_frames, windows_in_dead_time
+from spikelab.spike_sorting.data.traces import dead_time_in, read_raw, scale_uv
 from spikelab.spike_sorting.waveforms.chunks import UnitPool
 from spikelab.spike_sorting.waveforms.windows import Window, draw, fitting
 from spikelab.spikedata._windows import MAD_TO_STD
@@ -49,11 +50,11 @@ def significances(
     window = Window.from_ms(AROUND_MS, AROUND_MS, source.sampling_frequency)
     result = np.zeros(len(spikes), dtype=np.float32)
     background = _background(source, window, seed)
-    seconds = source.n_samples / source.sampling_frequency
+    seconds = live_frames(dead_time_in(source), 0, source.n_samples) / source.sampling_frequency
 
     def measure_units(part: slice) -> None:
         for unit in range(part.start, part.stop):
-            frames = fitting(spikes[unit], source.epochs, window)
+            frames = fitting(spikes[unit], source, window)
             frames = draw(frames, MOST_SPIKES, seed, int(unit_ids[unit]), _SIGNIFICANCE)
             channels = _channels(amplitudes[unit], noise)
             if len(frames) < 2 or not len(channels) or not len(background):
@@ -93,6 +94,7 @@ def _background(source: TraceSource, window: Window, seed: int) -> FloatArray:
     n_samples = window.n_samples + 1
     starts = np.sort(np.random.default_rng([seed, _SIGNIFICANCE]).integers(0, source.n_samples, NOISE_WINDOWS))
     starts = starts[starts + n_samples <= source.n_samples]
+    starts = starts[~windows_in_dead_time(starts, 0, n_samples, dead_time_in(source))]
     return _windows(source, starts, n_samples, np.arange(source.n_channels))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.data.traces import read_raw, scale_uv
+from spikelab.spike_sorting.data import Epoch
+from spikelab.spike_sorting.data.dead_time import in_dead_time
+from spikelab.spike_sorting.data.traces import dead_time_in, read_raw, scale_uv
 from spikelab.spikedata._windows import whole_frames
 from spikelab.system import files
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting.data import Epoch, FloatArray, IntArray, TraceSource
+    from spikelab.spike_sorting.data import FloatArray, IntArray, TraceSource
     from spikelab.spike_sorting.waveforms.chunks import Chunk
 
 CUT_VALUES = 2**20  # of windows that are cut out at a time: 4 MB
@@ -40,6 +43,15 @@ class Window:
         return cls(whole_frames(ms_before, sampling_frequency), whole_frames(ms_after, sampling_frequency))
 
 
+def stretches(source: TraceSource) -> Sequence[Epoch]:
+    """Return the epochs, cut where dead time begins and ends: no window of a spike reaches across any of these."""
+    dead = dead_time_in(source)
+    if not len(dead):
+        return source.epochs
+    edges = np.unique([0, source.n_samples, *(epoch.start_frame for epoch in source.epochs), *dead.reshape(-1)])
+    return [Epoch(start, end) for start, end in itertools.pairwise(edges.tolist())]
+
+
 def epoch_limits(frames: IntArray, epochs: Sequence[Epoch]) -> tuple[IntArray, IntArray]:
     """Find the first and the end frame of the epoch that each of the `frames` lies in."""
     starts = np.array([epoch.start_frame for epoch in epochs], dtype=np.int64)
@@ -48,10 +60,11 @@ def epoch_limits(frames: IntArray, epochs: Sequence[Epoch]) -> tuple[IntArray, I
     return starts[index], ends[index]
 
 
-def fitting(frames: IntArray, epochs: Sequence[Epoch], window: Window) -> IntArray:
-    """Select the `frames` whose whole window lies in one epoch."""
-    start, end = epoch_limits(frames, epochs)
-    return frames[(frames - window.n_before >= start) & (frames + window.n_after < end)]
+def fitting(frames: IntArray, source: TraceSource, window: Window) -> IntArray:
+    """Select the `frames` whose whole window lies in one epoch, outside dead time."""
+    start, end = epoch_limits(frames, stretches(source))
+    fits = (frames - window.n_before >= start) & (frames + window.n_after < end)
+    return frames[fits & ~in_dead_time(frames, dead_time_in(source))]
 
 
 def draw(frames: IntArray, limit: int, *keys: int) -> IntArray:

@@ -59,8 +59,9 @@ def residual_of(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes)
                 found[i, :, max(0, first - starts[i]) : last - starts[i]] = 0
         return found
 
-    moved = replace(traces, start=0, end=traces.n_frames, breaks=tuple(frame - traces.start for frame in traces.breaks))
-    return replace(moved, silence=silence, _read=read, _read_counts=None, _windows=windows)
+    blind, breaks = traces.blind - traces.start, tuple(frame - traces.start for frame in traces.breaks)
+    moved = replace(traces, start=0, end=traces.n_frames, breaks=breaks, silence=silence, blind=blind)
+    return replace(moved, _read=read, _read_counts=None, _windows=windows)
 
 
 def places_of(templates: Templates, n_channels: int) -> NDArray[np.int16]:

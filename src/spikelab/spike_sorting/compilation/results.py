@@ -104,9 +104,10 @@ def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: 
 
 
 def _shared(sd: SpikeData) -> dict[str, Any]:
-    """Return what the units of a compiled file share: positions of the channels in um, sampling rate in Hz."""
+    """Return what the units of a compiled file share: positions of the channels (um), rate (Hz), dead time (s)."""
     locations = np.array(sd.metadata["channel_locations"], dtype=np.float64)
-    return {"locations": locations, "fs": float(sd.metadata["fs_Hz"])}
+    dead = {"dead_time_s": np.array(sd.metadata["dead_time_s"])} if "dead_time_s" in sd.metadata else {}
+    return {"locations": locations, "fs": float(sd.metadata["fs_Hz"]), **dead}
 
 
 def _sorted_order(sd: SpikeData) -> list[int]:

@@ -117,6 +117,11 @@ def epoch_boundaries(sd: SpikeData) -> list[tuple[float, str]]:
     return [(start, str(name)) for (start, _), name in later] if measured_epochs(len(chunks)) else []
 
 
+def dead_periods(sd: SpikeData) -> list[tuple[float, float]]:
+    """Return start and end (ms) of the periods of dead time, as figures and report shade them."""
+    return [(1000 * start, 1000 * end) for start, end in sd.metadata.get("dead_time_s", ())]
+
+
 def _counts(values: FloatArray, edges: FloatArray) -> IntArray:
     if not len(edges):
         return np.empty(0, dtype=np.int64)

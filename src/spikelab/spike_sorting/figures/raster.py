@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.curation.histograms import epoch_boundaries, population_rate
+from spikelab.spike_sorting.curation.histograms import dead_periods, epoch_boundaries, population_rate
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.curation.rasters import ActivityMap, activity_map
 from spikelab.spike_sorting.figures._canvas import figure_of, new_figure, set_labels, short, write_note
@@ -30,6 +30,7 @@ ROW_INCHES, TALLEST = 0.14, 9.0  # of a unit where there is one recording
 RATE_INCHES = 1.3
 ROW_SHARE = 0.72  # of a row that marks fill; the rest is the gap to the next one
 IDS_PER_INCH = 6.0
+DEAD_TIME = "0.8"  # grey
 
 
 def raster_pop_rate(
@@ -95,6 +96,8 @@ def _draw(raster: Axes, rate: Axes, recording: FigureRecording, config: FigureCo
         ax.set_xlim(start, start + seconds)
         for boundary, _ in epoch_boundaries(sd):
             ax.axvline(boundary / 1000, color=palette.epoch, linestyle=":", linewidth=1.4)
+        for dead_start, dead_end in dead_periods(sd):
+            ax.axvspan(dead_start / 1000, dead_end / 1000, color=DEAD_TIME, linewidth=0.5, zorder=0)
     if not sd.N:
         raster.set_yticks([])
         write_note(raster, config, "no curated units")

@@ -81,6 +81,8 @@ def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
         lines.append(("Epochs", format_number(len(recording.epochs))))
     if len(recording.pulses):
         lines.append(("Stimulation", _stimulation(recording)))
+    if len(recording.dead_time):
+        lines.append(("Dead time", _dead_time(recording)))
     if recording.n_clipped:
         lines.append(("Clipped", f"{format_number(recording.n_clipped)} samples did not fit into the binary recording"))
     return lines
@@ -90,6 +92,14 @@ def _stimulation(recording: BinaryRecording) -> str:
     pulses = recording.pulses
     sites = f" at {len(pulses.names)} sites" if len(pulses.names) > 1 else ""
     return f"{format_number(len(pulses))} pulses{sites}"
+
+
+def _dead_time(recording: BinaryRecording) -> str:
+    seconds = float(np.diff(recording.dead_time).sum()) / recording.sampling_frequency
+    share = f"{format_number(seconds)} s, {100 * seconds / recording.duration_s:.2g} % of the recording"
+    return (
+        f"{share}, in {format_number(len(recording.dead_time))} periods of artefact: rates count the time that is left"
+    )
 
 
 def _groups(recording: BinaryRecording) -> str:

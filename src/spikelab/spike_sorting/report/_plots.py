@@ -13,6 +13,7 @@ from spikelab.spike_sorting.curation.histograms import (
     ISI_RANGE_MS,
     REFRACTORY_MS,
     Histogram,
+    dead_periods,
     epoch_boundaries,
     isi_histogram,
     population_rate,
@@ -71,6 +72,7 @@ class Activity:
     rate_bin_ms: float
     times: list[tuple[float, str]]  # place in percent and text of the time ticks
     boundaries: list[tuple[float, str]]  # place in percent and name of the second and later epochs
+    dead: list[tuple[float, float]]  # place and width in percent of the periods of dead time
 
 
 def activity(sd: SpikeData, palette: Palette | None = None) -> Activity:
@@ -97,6 +99,10 @@ def activity(sd: SpikeData, palette: Palette | None = None) -> Activity:
         times=_time_ticks(sd),
         boundaries=[
             (100 * (start - sd.start_time) / max(sd.length, 1e-9), name) for start, name in epoch_boundaries(sd)
+        ],
+        dead=[
+            (100 * (start - sd.start_time) / max(sd.length, 1e-9), 100 * (end - start) / max(sd.length, 1e-9))
+            for start, end in dead_periods(sd)
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms and epochs with them.
+"""Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms, epochs and invalid times with them.
 
 Times are seconds on the clock of the source, where it has one that fits all epochs: gaps are gaps, and zero is
 ``timestamps_reference_time``. Otherwise they are on the clock of the (concatenated) recording, which goes on without a
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
+from spikelab.spike_sorting.data.dead_time import within
 from spikelab.spike_sorting.exchange.formats.clock import clock_of
 from spikelab.spike_sorting.exchange.formats.nwb_metadata import FILE_FIELDS, read_metadata
 from spikelab.system.extras import install_command
@@ -44,7 +45,7 @@ ABOUT = {
     "snr": "amplitude over the noise of the main channel (MAD / 0.6745)",
     "std_norm": "standard deviation at the peak over the amplitude, on the main channel",
     "has_pos_peak": "whether the peak of the mean waveform is positive",
-    "firing_rate": "spikes per second over the duration of the recording",
+    "firing_rate": "spikes per second over the duration of the recording, without its invalid times",
     "isi_violation": "intervals below 1.5 ms per spike",
     "moved_um": "how far the unit went along the electrodes during the recording, in micrometres",
     "size_ratio": "largest amplitude of the unit during the recording over its smallest",
@@ -93,6 +94,7 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
         logger.info("the NWB file has no subject, which archives ask for: give one in the metadata (--metadata FILE)")
     _add_electrodes(file, handoff.recording, metadata.get("location", "unknown"))
     _add_epochs(file, handoff.recording, clock)
+    _add_dead_time(file, handoff.recording, clock)
     _add_units(pynwb, file, handoff, clock)
     if traces:
         _add_traces(pynwb, file, handoff.recording, clock)
@@ -260,6 +262,15 @@ def _stds(handoff: Handoff) -> FloatArray | None:
         if unit in handoff.template_stds:
             stds[row] = handoff.template_stds[unit]
     return None if np.isnan(stds).all() else stds
+
+
+def _add_dead_time(file: Any, recording: BinaryRecording, clock: ExportClock) -> None:
+    """Add the periods of dead time as invalid times, each within one epoch."""
+    frame_s = 1 / recording.sampling_frequency
+    for epoch in recording.epochs:
+        for start, end in within(recording.dead_time, epoch.start_frame, epoch.end_frame).tolist():
+            first, last = clock.seconds(np.array([start, end - 1])).tolist()
+            file.add_invalid_time_interval(start_time=first, stop_time=last + frame_s, tags=["dead time"])
 
 
 def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording, clock: ExportClock) -> None:

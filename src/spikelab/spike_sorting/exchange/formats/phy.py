@@ -1,7 +1,7 @@
 """Writer of a folder that Phy opens: ``phy template-gui params.py``.
 
 Written as phylib's ``TemplateModel`` reads it. Spikes are frames of the (concatenated) recording, as Phy has no gaps;
-``spikelab.json`` lists the epochs and their times on the clock of the source.
+``spikelab.json`` lists the epochs and their times on the clock of the source, and dead time in frames.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
         "columns": own,
         "epochs": [asdict(epoch) for epoch in handoff.recording.epochs],
     }
+    if len(handoff.recording.dead_time):
+        record["dead_time"] = handoff.recording.dead_time.tolist()
     (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
 

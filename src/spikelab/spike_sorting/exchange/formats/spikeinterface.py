@@ -32,6 +32,8 @@ def sorting_of(handoff: Handoff) -> BaseSorting:
     for name, values in handoff.columns().items():
         if name not in NOT_PROPERTIES and None not in values:
             sorting.set_property(name, np.array(values))
+    if "dead_time_s" in handoff.units.metadata:
+        sorting.annotate(dead_time_s=handoff.units.metadata["dead_time_s"])
     if handoff.units.N:
         # Property by which SpikeInterface finds the main channel.
         sorting.set_property("main_channel_id", np.array(recording.channel_ids)[handoff.main_channels])

@@ -290,7 +290,7 @@ def _band_passed(stored: BaseRecording, file: _File, config: RecordingConfig) ->
 def _bridged(file: _File, periods: Sequence[IntArray]) -> _File:
     if not any(map(len, periods)):
         return file
-    before = file.dead_time or [()] * len(periods)
+    before = file.dead_time or [union()] * len(periods)
     dead = tuple(union(own, others) for own, others in zip(periods, before, strict=True))
     return replace(file, cleaned=bridged(file.unfiltered, periods), dead_time=dead)
 

@@ -107,6 +107,7 @@ def _wanted_files(config: SortingPipelineConfig) -> list[tuple[str, str]]:
         *((name, "every metric of every unit") for name in ("unit_metrics.csv", "stages/curation/unit_metrics.csv")),
         *((f"figures/{name}.png", about) for name, about in FIGURES.items()),
         ("figures/units", "a page per unit"),
+        ("earlier", "what earlier runs wrote, with other settings, and this one did not"),
         ("config_used.toml", "all settings"),
         ("run.json", "the record of the run"),
         (str(config.execution.out_file), "the log"),

@@ -212,6 +212,8 @@ def _find_neurons(
     _added(record, "compilation", compilation)
     if not context.store.read_only:
         _write_extras(job)
+    if not curation.loaded:
+        stages.tell_outdated(context.results)
     curated = curation.value.sd_curated
     record.units = {"sorted": units.N, "curated": curated.N}
     figures = _draw(context, recording, units, curation, waveform_files)
@@ -284,10 +286,10 @@ def _draw(
 ) -> StageResult[list[Path]] | None:
     """Draw the figures that are wanted. Results that are complete do not fail for a figure."""
     wanted = context.config.figures
-    if not (wanted.create_figures or wanted.create_unit_figures):
-        stages.discard_outdated(context, curation)
-        return None
     try:
+        if not (wanted.create_figures or wanted.create_unit_figures):
+            stages.set_outdated_aside(context, curation)
+            return None
         return stages.figures_stage(context, recording, units, curation, waveform_files)
     except Exception as error:
         logger.warning("the figures could not be drawn: %s: %s", type(error).__name__, error, exc_info=True)

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spikelab.spike_sorting.run.jobs import require_sorter
-from spikelab.spike_sorting.settings.keywords import flat_names, keywords, suggestion
+from spikelab.spike_sorting.settings.keywords import assign, flat_names, keywords, suggestion, with_settings
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
-from spikelab.spike_sorting.settings.toml import config_from_toml, settings_in_toml
+from spikelab.spike_sorting.settings.toml import read_config, settings_in_toml
 from spikelab.spike_sorting.settings.validation import illegal_settings, with_legal_fields
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def wanted(
     problems = [Problem("config", f"Unknown parameter {name!r}{suggestion(name, known)}") for name in unknown]
     try:
         config, given = _from_file(source)
-        config = config.override(**values)
+        config = with_settings(config, assign(type(config), values))
     except (TypeError, ValueError, OSError) as error:  # a file that is none, or two names of one setting
         return None, [*problems, Problem("config", str(error))]
     given |= _official(values)
@@ -91,7 +91,7 @@ def _official(names: Iterable[str]) -> set[str]:
 
 
 def _from_file(source: Path | None) -> tuple[SortingPipelineConfig, set[str]]:
-    return (SortingPipelineConfig(), set()) if source is None else (config_from_toml(source), settings_in_toml(source))
+    return (SortingPipelineConfig(), set()) if source is None else (read_config(source), settings_in_toml(source))
 
 
 def _with_sorter(

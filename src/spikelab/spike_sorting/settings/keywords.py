@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import Field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from spikelab.spike_sorting.settings.fields import default_of, option_of
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+Config = TypeVar("Config")
 LONGEST_NAME = 80  # that is compared with known ones; the time grows with the square
 
 
@@ -66,6 +68,15 @@ def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, 
         given[place] = name
         assigned.setdefault(place.group, {})[place.name] = value
     return assigned
+
+
+def with_settings(config: Config, values: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Copy a configuration with the settings ``{group: {field: value}}`` in it, legal or not."""
+    changed = copy.deepcopy(config)
+    for group, of_group in values.items():
+        for name, value in of_group.items():
+            setattr(getattr(changed, group), name, copy.deepcopy(value))
+    return changed
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -1,15 +1,15 @@
 """Configuration of a sort: one dataclass per stage.
 
 A field is set by attribute (``config.curation.snr_min = 4``), by flat keyword (``KILOSORT4.override(snr_min=4)``, which
-copies) or from TOML. Values are stored as given and checked once, at the start of a sort.
+copies) or from TOML. Values are stored as given, and checked at the start of a sort; the log tells earlier, where they
+are given, what the sort would refuse.
 """
 
 # ruff: noqa: RUF009  option() declares a dataclass field
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,7 +42,8 @@ from spikelab.spike_sorting.settings.constraints import (
 )
 from spikelab.spike_sorting.settings.fields import option, settings_group
 from spikelab.spike_sorting.settings.figure_schema import FigureConfig as FigureConfig
-from spikelab.spike_sorting.settings.keywords import assign
+from spikelab.spike_sorting.settings.keywords import assign, with_settings
+from spikelab.spike_sorting.settings.validation import tell_illegal
 
 AnyPath: TypeAlias = str | Path
 
@@ -55,6 +56,9 @@ def _pairs(item: Constraint, sentence: str) -> Constraint:
 @dataclass
 class RecordingConfig:
     """Loading and preprocessing of the recording."""
+
+    def __post_init__(self) -> None:
+        tell_illegal(self)
 
     stream_id: str | None = option(
         None, "Stream (well) to load from a multi-stream file, by id or name.", nullable(TEXT)
@@ -145,6 +149,9 @@ class RecordingConfig:
 class SorterConfig:
     """Choice and parameters of the spike sorter."""
 
+    def __post_init__(self) -> None:
+        tell_illegal(self)
+
     sorter_name: str = option("kilosort2", "Name of the sorter; list_sorters() has them.", TEXT)
     sorter_path: AnyPath | None = option(None, "Source folder of the sorter (Kilosort2).", PATH, flat="kilosort_path")
     sorter_params: dict[str, Any] | None = option(
@@ -165,6 +172,9 @@ class RTSortConfig:
     To learn takes most of the time: ``detection_window_s`` learns from the beginning alone and sorts all. Memory hardly
     grows with the length of either. What was learnt is applied to another recording with ``model_path``.
     """
+
+    def __post_init__(self) -> None:
+        tell_illegal(self)
 
     model_path: AnyPath | None = option(
         None,
@@ -223,6 +233,9 @@ class WaveformConfig:
     much disk; :func:`.sort_recording` writes these files where they stay (``delete_inter=False``) or are read.
     """
 
+    def __post_init__(self) -> None:
+        tell_illegal(self)
+
     ms_before: float = option(2.0, "Template window before the peak.", POSITIVE, "ms", flat="waveforms_ms_before")
     ms_after: float = option(2.0, "Template window after the peak.", POSITIVE, "ms", flat="waveforms_ms_after")
     pos_peak_thresh: float = option(
@@ -263,6 +276,9 @@ class WaveformConfig:
 @dataclass
 class CurationConfig:
     """Which units are kept: two rounds of thresholds, each of which None disables."""
+
+    def __post_init__(self) -> None:
+        tell_illegal(self)
 
     curate_first: bool = option(True, "Do the first round: spikes, rate, ISI violations, SNR.", BOOLEAN)
     curate_second: bool = option(True, "Do the second round: spikes, normalised deviation.", BOOLEAN)
@@ -315,6 +331,9 @@ class CurationConfig:
 class CompilationConfig:
     """Files written beside the SpikeData."""
 
+    def __post_init__(self) -> None:
+        tell_illegal(self)
+
     compile_single_recording: bool = option(True, "Write compiled files at all.", BOOLEAN)
     compile_to_mat: bool = option(False, "Write sorted.mat.", BOOLEAN)
     compile_to_npz: bool = option(True, "Write sorted.npz.", BOOLEAN)
@@ -329,6 +348,9 @@ class CompilationConfig:
 @dataclass
 class ExecutionConfig:
     """How the pipeline runs: workers, memory, what is done again, what happens on failure."""
+
+    def __post_init__(self) -> None:
+        tell_illegal(self)
 
     n_jobs: int = option(8, "Workers; the results do not depend on it.", COUNT)
     total_memory: str | int = option(
@@ -395,11 +417,14 @@ class SortingPipelineConfig:
     def override(self, **kwargs: Any) -> SortingPipelineConfig:
         """Return a copy with the settings that flat keywords name replaced; this one stays as it is.
 
+        A value that a sort would refuse is stored as given; a warning in the log says what is expected.
+
         Raises
         ------
         TypeError
             For an unknown keyword, or one setting given under two names.
         """
         assigned = assign(type(self), kwargs)
-        changed = {group: replace(getattr(self, group), **values) for group, values in assigned.items()}
-        return copy.deepcopy(replace(self, **changed))
+        changed = with_settings(self, assigned)
+        tell_illegal(*(getattr(changed, group) for group in assigned))
+        return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -20,8 +21,14 @@ from spikelab import __version__
 from spikelab.cli import _doctor
 from spikelab.cli._output import code_for, most_severe
 from spikelab.cli._settings import parse_settings
+from spikelab.cli._sort import report_outcomes
 from spikelab.spike_sorting import _exceptions as errors
+from spikelab.spike_sorting.batch.policy import Outcome
 from spikelab.spike_sorting.config import KILOSORT4
+from spikelab.spike_sorting.curation.dropped import Dropped
+from spikelab.spike_sorting.report import Summary
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.sort_one import Sorted
 
 LOOSE = ["--sorter", "threshold", "--set", "spikes_min_first=5", "--set", "spikes_min_second=5"]
 
@@ -45,16 +52,37 @@ def test_sort_of_several_goes_on_and_ends_with_the_gravest_code(
     done = run("sort", silent, tmp_path / "missing.h5", fine, *LOOSE, "--results", tmp_path / "all")
     assert done.exit_code == 3  # bad input is graver than biology
     lines = done.stdout.splitlines()
-    assert [line.split()[1] for line in lines[1:4]] == ["InsufficientActivityError", "FileNotFoundError", "done"]
+    assert [line.split()[1] for line in lines[1:4]] == ["nothing", "cannot", "done"]
     folders = [line.partition(str(tmp_path / "all"))[1:] for line in lines[1:4]]
     assert folders[1] == ("", "")  # nothing was made for what is not there
     assert folders[0][1] == "/sorted_threshold_silent"
     assert lines[5].startswith("silent: No sample of 3.0 s")
     assert lines[6] == f"missing.h5: there is no file or folder {tmp_path / 'missing.h5'}"
-    assert lines[-3:-1] == ["1 done, 1 cannot be sorted, 1 cannot be read", ""]
+    assert lines[-3:-1] == ["1 done, 1 nothing to sort, 1 cannot be read", ""]
     assert lines[-1] == f"to see it, open {tmp_path / 'all' / 'sorted_threshold_overview' / 'index.html'}"
     assert (tmp_path / "all" / "sorted_threshold_fine" / "sorted.npz").exists()
     assert run("sort", silent, *LOOSE, "--results", tmp_path / "one").exit_code == 10
+
+
+def test_a_batch_says_why_units_were_not_kept() -> None:
+    def sorted_job(name: str, *reasons: Dropped) -> Outcome:
+        job = Job(Path(name), name, KILOSORT4, Path(f"sorted_{name}"), Path("inter"))
+        nothing = dict.fromkeys(("length_s", "n_channels", "rate_hz", "snr", "amplitude_uv", "isi_violation"), 0)
+        kept = 12 - sum(few.count for few in reasons)
+        summary = Summary(12, kept, **nothing, std_norm=0.0, spark="", map="", dropped=reasons)
+        return Outcome(job, Sorted(None, 12, kept, summary=summary))
+
+    snr, few = Dropped(5, "snr", "snr_min: at least 5"), Dropped(1, "spike_count", "spikes_min_first: at least 30")
+    text, code = report_outcomes([sorted_job("a", snr, few), sorted_job("b"), sorted_job("c", snr)])
+    lines = text.splitlines()
+    assert code == 0
+    assert [" ".join(line.split()) for line in lines[:4]] == [
+        "recording outcome units kept not kept results",
+        "a done 6 of 12 5 by snr, 1 by spike_count",
+        "b done 12 of 12",
+        "c done 7 of 12 5 by snr",
+    ]
+    assert lines[-1] == "not kept: 10 by snr (snr_min: at least 5), 1 by spike_count (spikes_min_first: at least 30)"
 
 
 def test_without_what_the_sorter_needs_nothing_is_started_and_no_folder_made(
@@ -110,6 +138,18 @@ def test_quiet_leaves_warnings_and_the_table(run: Callable[..., Result], saved: 
     assert done.stderr.startswith("warning: the recording is only 1.5 s long")
     assert len(done.stderr.splitlines()) == 1
     assert "done" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "level"),
+    [(["-q"], [], 30), ([], ["-q"], 30), (["-v"], [], 10), (["-q"], ["-v"], 10), ([], [], 20)],
+)
+def test_the_log_is_chosen_before_or_behind_the_command(
+    run: Callable[..., Result], before: list[str], after: list[str], level: int, tmp_path: Path
+) -> None:
+    done = run(*before, "export", tmp_path, "--to", "npz", *after)
+    assert "is no results folder" in done.stderr
+    assert logging.getLogger("spikelab").level == level
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from simulated import simulate
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
-from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.config import CurationConfig, SortingPipelineConfig
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.report import IndexRow, ReportData, render_report, summarise, write_index
 from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
@@ -357,7 +357,7 @@ def test_a_batch_has_one_page(tmp_path: Path) -> None:
 def test_index_of_what_was_not_attempted(tmp_path: Path) -> None:
     case = make_case()
     rows = [
-        IndexRow("a b/ü", "done", tmp_path / "a b", "", 3.0, summarise(case.units, case.outcome)),
+        IndexRow("a b/ü", "done", tmp_path / "a b", "", 3.0, summarise(case.units, case.outcome, CurationConfig())),
         IndexRow("c", "environment failure", tmp_path / "c", "EnvironmentSortFailure: no MATLAB"),
         IndexRow("d", "not attempted", tmp_path / "d"),
     ]

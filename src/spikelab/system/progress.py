@@ -22,6 +22,41 @@ _WATCH: ContextVar[Callable[[Progress], None] | None] = ContextVar("watch", defa
 _STEP: ContextVar[tuple[Progress, float] | None] = ContextVar("step", default=None)
 
 
+class Once:
+    """Time for what is done once on a machine, such as to compile: it says nothing of how long the rest takes."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._before_s = 0.0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is being done now."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that it has taken in this process so far."""
+        since = self._since
+        return self._before_s + (0.0 if since is None else time.monotonic() - since)
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Time the block, which one thread is in at a time; a block within a block is timed once."""
+        if self.under_way:
+            yield
+            return
+        self._since = start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+            self._before_s += time.monotonic() - start
+
+
+COMPILING = Once()
+
+
 @contextmanager
 def part_of_work(name: str) -> Iterator[None]:
     """Name the part of the work, such as a group of channels, in the labels of the progress within the block."""
@@ -67,6 +102,7 @@ class Progress:
         self.label, self.total, self.unit = ", ".join(filter(None, [label, _PART.get()])), total, unit
         self.done, self.ended = 0.0, False
         self._start = self._last = time.monotonic()
+        self._compiled_s = COMPILING.seconds
         self.watch = watch or _WATCH.get()
         self._parent: Progress | None
         self._parent, self._amount = _STEP.get() or (None, 0.0)
@@ -83,8 +119,8 @@ class Progress:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the work began."""
-        return time.monotonic() - self._start
+        """Seconds since the work began, without those to compile."""
+        return time.monotonic() - self._start - (COMPILING.seconds - self._compiled_s)
 
     @property
     def left_s(self) -> float | None:
@@ -113,6 +149,8 @@ class Progress:
 
     def words(self) -> str:
         """Write how far the work is: ``43 %, about 2 min left``, or how long it has taken."""
+        if COMPILING.under_way:
+            return "compiles, once on this machine"
         whole = self.whole
         share, left = whole.share, whole.left_s
         if share is None:

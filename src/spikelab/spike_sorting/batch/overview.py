@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.units_table import write_units
 from spikelab.spike_sorting.curation.palette import palette_of
+from spikelab.spike_sorting.data.outcomes import DONE, words_of
 from spikelab.spike_sorting.recording.source import stem_of
 from spikelab.spike_sorting.run.jobs import overview_folder
-from spikelab.spike_sorting.run.record import DONE, shown_status, status_of
+from spikelab.spike_sorting.run.record import shown_status, status_of
 from spikelab.spike_sorting.run.sort_one import FigureData
 from spikelab.spike_sorting.stages.compilation import UNIT_METRICS
 
@@ -148,7 +149,7 @@ def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
         name=outcome.job.name,
         status=status,
         results=outcome.job.results,
-        error="" if error is None else f"{type(error).__name__}: {error}",
+        error="" if error is None else words_of(error),
         wall_s=None if outcome.done is None else outcome.done.wall_s,
         summary=None if outcome.done is None else outcome.done.summary,
         plate=plate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._content import ReportData
+from ._plate import place_of
 from .batch_page import INDEX, UNITS, IndexRow, Summary, summarise, write_index
 from .recording_page import REPORT, render_report, write_report
 
@@ -13,6 +14,7 @@ __all__ = [
     "IndexRow",
     "ReportData",
     "Summary",
+    "place_of",
     "render_report",
     "summarise",
     "write_index",

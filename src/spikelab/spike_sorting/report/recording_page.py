@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.curation.palette import palette_of
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
 from spikelab.spike_sorting.report import _content, _page, _words
 from spikelab.system import files
 from spikelab.system.json_files import plain
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 REPORT = "report.html"
-DONE = "done"
 # Statuses that the same call ends in again, without running a stage.
-NOTHING_TO_SORT = "biological failure"
-SETTLED = (DONE, NOTHING_TO_SORT)
+SETTLED = (DONE, BIOLOGY)
 FIGURES = {
     "curation_bar_plot": "units found, after the first round of curation, and kept",
     "std_scatter_plot": "spike count and normalised deviation",

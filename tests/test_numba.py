@@ -245,7 +245,7 @@ def test_the_time_to_compile_is_in_no_estimate(monkeypatch: pytest.MonkeyPatch) 
             clock[0] += 10
         assert work.words() == "compiles, once on this machine"
     assert (once.seconds, work.elapsed_s, work.left_s) == (60.0, 4.0, pytest.approx(36.0))
-    assert work.words() == "10 %, about 36 s left"
+    assert work.words() == "10 %, about 40 s left"
 
 
 def test_it_is_said_that_kernels_are_compiled(package: Package, caplog: pytest.LogCaptureFixture) -> None:

@@ -289,8 +289,8 @@ def test_every_step_of_the_search_is_shown(simulated) -> None:
     rounds = [label.partition(", ")[2] for label in labels if "round" in label]
     assert rounds[:3] == [
         "round 1: matching spikes to neurons",
-        "round 1: learning waveforms, joining what is one neuron",
-        "round 1: looking for neurons that were missed",
+        "round 1: learning waveforms",
+        "round 1: looking for missed neurons",
     ]
     assert rounds[3] == "round 2: matching spikes to neurons"
     assert shares == sorted(shares)

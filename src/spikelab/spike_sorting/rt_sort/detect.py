@@ -287,7 +287,7 @@ class Learner:
             release()
             with self._step("matching spikes to neurons", number):
                 spikes = self._matched(bank)
-            with self._step("learning waveforms, joining what is one neuron", number):
+            with self._step("learning waveforms", number):
                 units = self._units(bank, spikes, peaks)
                 self.jumps = self.jumps or find_jumps(units, self.traces.locations)
                 merged = merge_all(units, self.jumps, self.traces.locations)
@@ -296,7 +296,7 @@ class Learner:
             logger.info("RT-Sort, round %d: %d neurons so far", number, len(counts))
             if number == MOST_ROUNDS:
                 break
-            with self._step("looking for neurons that were missed", number):
+            with self._step("looking for missed neurons", number):
                 if number == N_ROUNDS and self.is_sample:
                     more, n_more = self._overlooked(self._bank(versions), peaks)
                 else:

@@ -11,21 +11,27 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from click.testing import Result
 
 from spikelab import __version__
-from spikelab.cli import _doctor
+from spikelab.cli import _doctor, log_to_terminal
 from spikelab.cli._output import code_for, most_severe
 from spikelab.cli._settings import parse_settings
 from spikelab.cli._sort import report_outcomes
 from spikelab.spike_sorting import _exceptions as errors
+from spikelab.spike_sorting.backends import registry as of_sorters
 from spikelab.spike_sorting.batch.policy import Outcome
 from spikelab.spike_sorting.config import KILOSORT4
 from spikelab.spike_sorting.curation.dropped import Dropped
+from spikelab.spike_sorting.metrics import registry as of_metrics
+from spikelab.spike_sorting.metrics import unit_metric
 from spikelab.spike_sorting.report import Summary
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.sort_one import Sorted
@@ -238,6 +244,35 @@ def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("rt_sort")]
     assert row.split()[1:3] == ["ok", "on"]  # the CPU or a GPU
     assert "CPU" in row
+
+
+def test_doctor_lists_what_other_packages_bring_along_and_why_one_does_not_load(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = ModuleType("some_package")
+    package.fine = unit_metric("Number of spikes.")(len)
+    monkeypatch.setitem(sys.modules, "some_package", package)
+    here = {"spikelab.sorters": {"old": "some_package:Gone"}, "spikelab.metrics": {"fine": "some_package:fine"}}
+    here["spikelab.metrics"]["odd"] = "some_package:__name__"
+    for registry in (of_sorters, of_metrics):
+        group = registry.ENTRY_POINT_GROUP
+        found = [EntryPoint(name, value, group) for name, value in here[group].items()]
+        monkeypatch.setattr(registry, "_plugins", partial(dict, {point.name: point for point in found}))
+    monkeypatch.setattr(_doctor, "ROWS", (_doctor._sorters, _doctor._metrics))
+    rows = {row.partition("  ")[0]: row.split(maxsplit=1)[1] for row in run("doctor").stdout.splitlines() if row}
+    assert "BROKEN  The plugin sorter 'old' of the package 'some_package' (some_package:Gone) cannot be" in rows["old"]
+    assert rows["metric fine"].endswith("ok      Number of spikes. Of the package some_package")
+    assert "BROKEN  The metric 'odd' of the package 'some_package'" in rows["metric odd"]
+    assert "hdsort" in rows["spikeinterface:..."]  # that is not installed, and that the shell completes
+
+
+def test_a_warning_in_the_log_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_terminal(logging.INFO)
+    logging.getLogger("spikelab.test").warning("look at this")
+    logging.getLogger("spikelab.test").info("done")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first[8:] == " warning: look at this"
+    assert second[8:] == " done"
 
 
 def test_doctor_calls_docker_without_a_daemon_absent_and_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -393,7 +393,8 @@ def log_to_terminal(level: int) -> None:
     from spikelab.system.quoting import PrintableFormatter
 
     handler = logging.StreamHandler()
-    place = "%(levelname)s %(name)s: " if level <= logging.DEBUG else ""
+    place = "%(levelname)s %(name)s: " if level <= logging.DEBUG else "%(marked)s"
+    handler.addFilter(_marked)
     handler.setFormatter(PrintableFormatter(f"%(asctime)s {place}%(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("spikelab")
     logger.handlers = [handler]
@@ -404,6 +405,12 @@ def log_to_terminal(level: int) -> None:
     else:
         warnings.showwarning = show_warning  # type: ignore[assignment]  # only the message is shown
     warnings.simplefilter("ignore", FutureWarning)  # libraries address developers with these
+
+
+def _marked(record: logging.LogRecord) -> bool:
+    """Mark what is a warning, so that it is not taken for what is done."""
+    record.marked = "warning: " if record.levelno == logging.WARNING else ""
+    return True
 
 
 def show_warning(message: Warning | str, *_: object) -> None:

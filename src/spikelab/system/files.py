@@ -157,6 +157,8 @@ def existing(path: Path) -> Path:
 def tidy(path: Path) -> Path:
     """Make a path absolute, without ``..`` in it where that names the same place."""
     absolute = path.absolute()
+    if ".." not in absolute.parts:
+        return absolute
     tidied = Path(os.path.normpath(absolute))
     return tidied if tidied.resolve() == absolute.resolve() else absolute  # behind a link .. is elsewhere
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spikelab.spike_sorting.run.jobs import require_sorter
-from spikelab.spike_sorting.settings.keywords import assign, flat_names, keywords, suggestion, with_settings
+from spikelab.spike_sorting.settings.keywords import changed, flat_names, keywords, suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.toml import read_config, settings_in_toml
 from spikelab.spike_sorting.settings.validation import illegal_settings, with_legal_fields
@@ -46,12 +46,12 @@ class Wanted:
 
     def choose(self, choice: Choice, **also: Any) -> Wanted:
         """Return the same with a choice, and settings that go with it."""
-        config = self.config.override(**{choice.name: choice.value}, **also)
+        config = changed(self.config, {choice.name: choice.value, **also})
         return Wanted(config, self.given, MappingProxyType({**self.chosen, choice.name: choice}))
 
     def take(self, **settings: Any) -> Wanted:
         """Return the same with settings that follow from the recording, such as the name of a stream."""
-        return Wanted(self.config.override(**settings), self.given, self.chosen)
+        return Wanted(changed(self.config, settings), self.given, self.chosen)
 
 
 def wanted(
@@ -74,7 +74,7 @@ def wanted(
     problems = [Problem("config", f"Unknown parameter {name!r}{suggestion(name, known)}") for name in unknown]
     try:
         config, given = _from_file(source)
-        config = with_settings(config, assign(type(config), values))
+        config = changed(config, values)
     except (TypeError, ValueError, OSError) as error:  # a file that is none, or two names of one setting
         return None, [*problems, Problem("config", str(error))]
     given |= _official(values)
@@ -103,7 +103,7 @@ def _with_sorter(
     found = choose(found)
     of_sorter = list(_of_the_sorter(found.config))
     if of_sorter:  # what else is wrong is found with another sorter
-        found = choose(Wanted(found.config.override(sorter_params=None), found.given - {"sorter_name"}))
+        found = choose(Wanted(changed(found.config, {"sorter_params": None}), found.given - {"sorter_name"}))
     return found, [*problems, *of_sorter]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 Config = TypeVar("Config")
+UNCHANGING = (str, int, float, type(None))  # values that need no copy
 LONGEST_NAME = 80  # that is compared with known ones; the time grows with the square
 
 
@@ -72,11 +73,19 @@ def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, 
 
 def with_settings(config: Config, values: Mapping[str, Mapping[str, Any]]) -> Config:
     """Copy a configuration with the settings ``{group: {field: value}}`` in it, legal or not."""
-    changed = copy.deepcopy(config)
-    for group, of_group in values.items():
-        for name, value in of_group.items():
-            setattr(getattr(changed, group), name, copy.deepcopy(value))
+    changed = copy.copy(config)
+    for group, settings in vars(config).items():
+        own = {**vars(settings), **values.get(group, {})}
+        copied = copy.copy(settings)
+        for name, value in own.items():
+            setattr(copied, name, value if isinstance(value, UNCHANGING) else copy.deepcopy(value))
+        setattr(changed, group, copied)
     return changed
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """Copy a configuration with flat keywords changed, legal or not; TypeError as from :func:`assign`."""
+    return with_settings(config, assign(type(config), values))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

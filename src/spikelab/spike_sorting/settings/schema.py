@@ -42,7 +42,7 @@ from spikelab.spike_sorting.settings.constraints import (
 )
 from spikelab.spike_sorting.settings.fields import option, settings_group
 from spikelab.spike_sorting.settings.figure_schema import FigureConfig as FigureConfig
-from spikelab.spike_sorting.settings.keywords import assign, with_settings
+from spikelab.spike_sorting.settings.keywords import assign, changed
 from spikelab.spike_sorting.settings.validation import tell_illegal
 
 AnyPath: TypeAlias = str | Path
@@ -424,7 +424,6 @@ class SortingPipelineConfig:
         TypeError
             For an unknown keyword, or one setting given under two names.
         """
-        assigned = assign(type(self), kwargs)
-        changed = with_settings(self, assigned)
-        tell_illegal(*(getattr(changed, group) for group in assigned))
-        return changed
+        config = changed(self, kwargs)
+        tell_illegal(*(getattr(config, group) for group in assign(type(self), kwargs)))
+        return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -145,6 +146,26 @@ def test_detection_is_told_all_and_reads_the_recording_once(
     assert fed == [1000, 1000, 1000]
     assert found.dtype == PEAK
     assert frames_of(found) == [1000, 2000, 3000]
+
+
+def test_peaks_of_a_long_recording_are_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def __init__(self, detector: Any, n_channels: int) -> None: ...
+
+        def feed(self, chunk: np.ndarray) -> np.ndarray:
+            return np.ones(20_000, dtype=PEAK)
+
+    monkeypatch.setattr(detect, "PeakDetector", lambda *_, **__: None)
+    monkeypatch.setattr(detect, "PeakStream", Stream)
+    traces = traces_of(np.zeros((3000, 3), dtype=np.float32), RATE, row_of_electrodes(3))
+    tracemalloc.start()
+    try:
+        found = detect_all(traces, Told(normalises_by_sigma=True), resolve("mea", {}), chunk_values=150)  # type: ignore[arg-type]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 30 * 20_000
+    assert peak < 1.4 * found.nbytes
 
 
 @dataclass

@@ -30,6 +30,7 @@ from spikelab.spike_sorting.rt_sort.detection.peaks import (
     PeakDetector,
     PeakStream,
     inference_scaling,
+    sightings,
 )
 from spikelab.spike_sorting.rt_sort.learning.branches import branches_of
 from spikelab.spike_sorting.rt_sort.learning.clustering import (
@@ -175,6 +176,7 @@ def detect_sequences(
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs, progress=progress)
     with progress.step("RT-Sort: grouping spikes that look alike", SHARES["group"]):
         events = learner.events(peaks)
+        peaks = sightings(peaks)
         labels = learner.label(events, peaks)
         n_groups = int(labels.max()) + 1
         require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
@@ -207,14 +209,14 @@ def detect_all(
         block_ms=parameters.pre_median_ms,
     )  # fmt: skip
     stream = PeakStream(detector, traces.n_channels)
-    parts = [np.empty(0, dtype=PEAK)]
+    found = bytearray()  # grows where it is; arrays that are joined are there twice
     with Progress("RT-Sort: detecting spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
         for _, chunk in traces.chunks(READS * chunk_values):
-            parts.append(stream.feed(chunk))
+            peaks = stream.feed(chunk)
+            found += peaks[~traces.in_artefact(peaks["frame"])].tobytes()
             if progress is not None:
                 progress.update(len(chunk) / traces.sampling_frequency)
-    peaks = np.concatenate(parts)
-    return peaks[~traces.in_artefact(peaks["frame"])]
+    return np.frombuffer(found, dtype=PEAK)
 
 
 class Learner:

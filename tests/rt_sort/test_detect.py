@@ -258,7 +258,7 @@ def refined(
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
     monkeypatch.setattr(detect, "bank_from_waveforms", bank_of)
     counts = np.arange(1.0, len(values) + 1)
-    found, n_paths = made.refine(groups(values), counts, peaks_of([(500, 0, 3, -9)]))
+    found, n_paths = made.refine(made.clean(groups(values), counts), peaks_of([(500, 0, 3, -9)]))
     assert n_paths == found.n_sequences
     return found, rounds
 

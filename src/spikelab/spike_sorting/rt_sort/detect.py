@@ -180,9 +180,9 @@ def detect_sequences(
         labels = learner.label(events, peaks)
         n_groups = int(labels.max()) + 1
         require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
-        means, counts = learner.group(events, labels)
+        groups = learner.clean(*learner.group(events, labels))
     release()
-    sequences, movement = learner.refine(means, counts, peaks)
+    sequences, movement = learner.refine(groups, peaks)
     rt_sort = RTSort(
         traces.sampling_frequency, traces.channel_ids, np.asarray(traces.locations, float), noise, sequences,
         parameters, movement,
@@ -281,9 +281,9 @@ class Learner:
         logger.debug("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
         return joined
 
-    def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> tuple[Sequences, Movement]:
+    def refine(self, groups: list[Waveform], peaks: Peaks) -> tuple[Sequences, Movement]:
         """Match, learn and merge until the groups are neurons and matching leaves no other; return their paths too."""
-        versions = Versions.of(self._clean(means, counts))
+        versions = Versions.of(groups)
         for number in range(1, MOST_ROUNDS + 1):
             bank = self._bank(versions)
             release()
@@ -307,7 +307,7 @@ class Learner:
                 break
             logger.info("RT-Sort, round %d: %d more possible neurons in what was left", number, len(n_more))
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
-            versions = versions.plus(self._clean(more, n_more))
+            versions = versions.plus(self.clean(more, n_more))
         return sequences, self._movement(sequences, means, counts, versions)
 
     def _divided(self, units: Units, merged: IntArray) -> IntArray:
@@ -330,7 +330,8 @@ class Learner:
             return MovingBank(versions, self.noise, fs, self.parameters)
         return bank_from_waveforms(list(versions.waveforms), self.noise, fs, self.parameters)
 
-    def _clean(self, means: FloatArray, counts: NDArray[np.float64]) -> list[Waveform]:
+    def clean(self, means: FloatArray, counts: NDArray[np.float64]) -> list[Waveform]:
+        """Find the channels of means of so many spikes, and remove their noise; see :func:`.templates.denoise`."""
         return [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
 
     def _movement(
@@ -361,7 +362,7 @@ class Learner:
         """Leave out of the units in `left` those that are too weak or noise; describe the others and their paths."""
         means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
         counts = np.array([units.counts[u] for u in left])
-        clean = self._clean(means, counts)
+        clean = self.clean(means, counts)
         surely = np.array(
             [significance(units.examples[u], units.channels[u], self.noise, self.parameters) for u in left],
             dtype=np.float32,

@@ -44,7 +44,9 @@ def test_every_neuron_is_found_with_its_spikes(rt_sort, simulated) -> None:
 
 
 def test_more_threads_change_nothing(rt_sort, simulated) -> None:
+    """Not a bit: of the noise, of what was learnt, and of the spikes."""
     again = detect_sequences(simulated.recording, num_processes=4)
+    assert pickle.dumps(again) == pickle.dumps(rt_sort)
     assert trains(again.sort_offline(simulated.recording, n_jobs=4)) == trains(
         rt_sort.sort_offline(simulated.recording)
     )

@@ -56,7 +56,7 @@ def test_a_bar_has_the_name_of_the_work_and_what_is_left(clock: list[float]) -> 
         (73, "[###---------] 25 %, about 2 min left  grouping spikes that look alike"),
         (59, "25 %, about 2 min left  grouping spikes that look alike"),
         (40, "25 %, about 2 min left  grouping spik..."),
-        (10, "25 %, abou"),
+        (8, "25 %, ab"),
     ],
 )
 def test_no_word_of_the_bar_is_cut_where_there_is_another_way(clock: list[float], width: int, expected: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -302,11 +302,16 @@ def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str
             f"{_words.format_number(summary.n_curated)} of {_words.format_number(summary.n_units)}",
             str(summary.n_curated),
         ),
-        "dropped": (", ".join(one.brief() for one in summary.dropped), str(summary.n_units - summary.n_curated)),
+        "dropped": (_dropped_words(summary), str(summary.n_units - summary.n_curated)),
         "length": (_words.duration(summary.length_s), str(summary.length_s)),
         "time": time,
         **{name: (_words.format_number(value), _words.sort_key(value)) for name, value in numbers.items()},
     }
+
+
+def _dropped_words(summary: Summary) -> str:
+    """Count the units that were not kept by metric: both rounds have a threshold on the number of spikes."""
+    return ", ".join(one.brief() for one in together([[replace(one, limit="") for one in summary.dropped]]))
 
 
 def _link(folder: Path, target: Path) -> str | None:

@@ -71,15 +71,16 @@ def test_sort_of_several_goes_on_and_ends_with_the_gravest_code(
 
 
 def test_a_batch_says_why_units_were_not_kept() -> None:
-    def sorted_job(name: str, *reasons: Dropped) -> Outcome:
+    def sorted_job(name: str, *reasons: Dropped, small: tuple[float, ...] = ()) -> Outcome:
         job = Job(Path(name), name, KILOSORT4, Path(f"sorted_{name}"), Path("inter"))
         nothing = dict.fromkeys(("length_s", "n_channels", "rate_hz", "snr", "amplitude_uv", "isi_violation"), 0)
         kept = 12 - sum(few.count for few in reasons)
-        summary = Summary(12, kept, **nothing, std_norm=0.0, spark="", map="", dropped=reasons)
+        summary = Summary(12, kept, **nothing, std_norm=0.0, spark="", map="", dropped=reasons, small_snr=small)
         return Outcome(job, Sorted(None, 12, kept, summary=summary))
 
     snr, few = Dropped(5, "snr", "snr_min: at least 5"), Dropped(1, "spike_count", "spikes_min_first: at least 30")
-    text, code = report_outcomes([sorted_job("a", snr, few), sorted_job("b"), sorted_job("c", snr)])
+    kept = sorted_job("a", snr, few), sorted_job("b")
+    text, code = report_outcomes([*kept, sorted_job("c", snr, small=(3.9, 4.5, 4.0))])
     lines = text.splitlines()
     assert code == 0
     assert [" ".join(line.split()) for line in lines[:4]] == [
@@ -88,7 +89,10 @@ def test_a_batch_says_why_units_were_not_kept() -> None:
         "b done 12 of 12",
         "c done 7 of 12 5 by snr",
     ]
-    assert lines[-1] == "not kept: 10 by snr (snr_min: at least 5), 1 by spike_count (spikes_min_first: at least 30)"
+    assert lines[-2] == "not kept: 10 by snr (snr_min: at least 5), 1 by spike_count (spikes_min_first: at least 30)"
+    assert lines[-1].startswith(
+        "3 small but clean units were dropped for the SNR alone (3.9 to 4.5). To keep them, set "
+    )
 
 
 def test_without_what_the_sorter_needs_nothing_is_started_and_no_folder_made(

@@ -11,7 +11,7 @@ import pytest
 
 from spikelab.spike_sorting import config as presets
 from spikelab.spike_sorting.config import KILOSORT2, CurationConfig, RecordingConfig, SortingPipelineConfig
-from spikelab.spike_sorting.settings.keywords import flat_names
+from spikelab.spike_sorting.settings.keywords import changed, flat_names, with_fields
 from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system.json_files import plain
@@ -282,6 +282,13 @@ def test_what_a_sort_would_refuse_is_told_when_it_is_given(
 def test_nothing_is_said_of_settings_that_go_together_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
     first = KILOSORT2.override(ms_before=1, freq_min=100)  # compiled_ms_before is still longer
     validate_config(first.override(compiled_ms_before=1))
+    assert not caplog.messages
+
+
+def test_what_was_told_once_is_not_told_by_copies(caplog: pytest.LogCaptureFixture) -> None:
+    config = KILOSORT2.override(freq_min=9000)
+    caplog.clear()
+    assert with_fields(config.recording, stream_id="a") == changed(config, {"stream_id": "a"}).recording
     assert not caplog.messages
 
 

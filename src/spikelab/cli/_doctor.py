@@ -108,8 +108,9 @@ def _sorter_state(name: str) -> tuple[str, str]:
         return BROKEN, str(error)
     (finding,) = check_sorter(Needs(backend))
     package = package_of(name)
-    of = "" if package is None else f"; of the package {package}"
-    return finding.state, (finding.details if finding.failure is not None else backend.about()) + of
+    about = finding.details if finding.failure is not None else backend.about()
+    of = "" if package in (None, DISTRIBUTION) else f"of the package {package}"
+    return finding.state, "; ".join(filter(None, [about, of]))
 
 
 def _metrics() -> list[Row]:

@@ -182,12 +182,14 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
 
 
 def _reasons(outcomes: Sequence[Outcome]) -> list[str]:
-    """Add up why units were not kept, with the thresholds."""
+    """Add up why units were not kept, with the thresholds, and say which would be worth keeping."""
     from spikelab.spike_sorting.curation.dropped import together
+    from spikelab.spike_sorting.report import small_words
 
     summaries = [outcome.done.summary for outcome in outcomes if outcome.done is not None]
-    reasons = together(summary.dropped for summary in summaries if summary is not None)
-    return [f"not kept: {', '.join(map(str, reasons))}"] if reasons else []
+    known = [summary for summary in summaries if summary is not None]
+    reasons = together(summary.dropped for summary in known)
+    return list(filter(None, [f"not kept: {', '.join(map(str, reasons))}" if reasons else "", small_words(known)]))
 
 
 def _jobs(parts: Sequence[Part], results: Path | None, intermediate: Path | None) -> list[Job]:

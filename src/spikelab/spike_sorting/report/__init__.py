@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._content import ReportData
 from ._plate import place_of
-from .batch_page import INDEX, UNITS, IndexRow, Summary, summarise, write_index
+from .batch_page import INDEX, UNITS, IndexRow, Summary, small_words, summarise, write_index
 from .recording_page import REPORT, render_report, write_report
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Summary",
     "place_of",
     "render_report",
+    "small_words",
     "summarise",
     "write_index",
     "write_report",

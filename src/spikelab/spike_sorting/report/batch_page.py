@@ -135,7 +135,7 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Pa
     return True
 
 
-def _small_words(summaries: Sequence[Summary]) -> str:
+def small_words(summaries: Sequence[Summary]) -> str:
     """Say how many units are small but clean, and what keeps them; "" without any."""
     values = [snr for summary in summaries for snr in summary.small_snr]
     if not values:
@@ -192,7 +192,7 @@ def _totals(rows: Sequence[IndexRow]) -> dict[str, Any]:
     summaries = [row.summary for row in rows if row.summary is not None]
     units = ((summary.n_units, summary.n_curated) for summary in summaries)
     n_units, n_curated = map(sum, zip((0, 0), *units, strict=True))
-    small = _small_words(summaries)
+    small = small_words(summaries)
     reasons = ", ".join(map(str, together(summary.dropped for summary in summaries)))
     return {
         "n_sorted": len(summaries), "n_units": n_units, "n_curated": n_curated, "dropped": reasons, "small": small

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure, EnvironmentSortFailure, ResourceSortFailure
-from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE, ENVIRONMENT, FAILED, RESOURCE
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE, ENVIRONMENT, FAILED, RESOURCE, plain_name
 from spikelab.spike_sorting.stages.store import now
 from spikelab.system import files
 from spikelab.system.json_files import readable
@@ -121,6 +121,11 @@ class RunRecord:
 def status_of(error: BaseException) -> str:
     """Return the status of a run that ended in `error`."""
     return next((status for kind, status in FAILURES if isinstance(error, kind)), FAILED)
+
+
+def failure_line(error: BaseException) -> str:
+    """Write how a run ended for its log: the plain name, the class, and the message."""
+    return f"{plain_name(status_of(error))} ({type(error).__name__}): {error}"
 
 
 def shown_status(status: str, units: Any) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from spikelab.spike_sorting import stages
-from spikelab.spike_sorting.data.outcomes import DONE, plain_name
+from spikelab.spike_sorting.data.outcomes import DONE
 from spikelab.spike_sorting.failures.system_errors import known_errors
 from spikelab.spike_sorting.run.jobs import unusable_folder
 from spikelab.spike_sorting.run.lock import locked
-from spikelab.spike_sorting.run.record import FINAL, INTERRUPTED, SORTED, RunRecord, earlier_runs, status_of
+from spikelab.spike_sorting.run.record import FINAL, INTERRUPTED, SORTED, RunRecord, earlier_runs, failure_line
 from spikelab.spike_sorting.stages import Context, StageResult, StageStore
 from spikelab.spike_sorting.stages.store import is_read_only, now
 from spikelab.system import files as _files
@@ -97,8 +97,7 @@ def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) ->
         with exit_codes_are_kept():
             return _recorded(job, limits, only_sorter=only_sorter)
     except Exception as error:
-        what = plain_name(status_of(error))
-        logger.error("%s: %s (%s): %s", job.name, what, type(error).__name__, error)  # noqa: TRY400 - the log has its trace
+        logger.error("%s: %s", job.name, failure_line(error))  # noqa: TRY400 - its trace is in the log
         raise
 
 

@@ -74,12 +74,16 @@ def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, 
 def with_settings(config: Config, values: Mapping[str, Mapping[str, Any]]) -> Config:
     """Copy a configuration with the settings ``{group: {field: value}}`` in it, legal or not."""
     changed = copy.copy(config)
-    for group, settings in vars(config).items():
-        own = {**vars(settings), **values.get(group, {})}
-        copied = copy.copy(settings)
-        for name, value in own.items():
-            setattr(copied, name, value if isinstance(value, UNCHANGING) else copy.deepcopy(value))
-        setattr(changed, group, copied)
+    for name, group in vars(config).items():
+        setattr(changed, name, with_fields(group, **values.get(name, {})))
+    return changed
+
+
+def with_fields(group: Config, **values: Any) -> Config:
+    """Copy a group of settings with other values of some fields, legal or not."""
+    changed = copy.copy(group)
+    for name, value in {**vars(group), **values}.items():
+        setattr(changed, name, value if isinstance(value, UNCHANGING) else copy.deepcopy(value))
     return changed
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spikelab import SpikeData
-from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.config import CurationConfig, SortingPipelineConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
 from spikelab.spike_sorting.data import BinaryRecording, Epoch
 from spikelab.spike_sorting.figures import make_figures
@@ -200,7 +200,7 @@ def rows_of(cases: list[Case], folder: Path) -> list[IndexRow]:
         plate, _, well = case.name.partition("_well")
         named = {"plate": plate, "well": f"well{well}"} if well else {}
         notes = {"condition": ("control", "drug A", "drug B")[number % 3], "day": 7 * (1 + number // 8)} if well else {}
-        summary = summarise(case.units, case.outcome)
+        summary = summarise(case.units, case.outcome, CurationConfig())
         rows.append(IndexRow(case.name, "done", folder / case.name, "", 12.0 + number, summary, notes=notes, **named))
     return rows
 

@@ -14,6 +14,7 @@ import pytest
 
 from spikelab.system import files
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 WRITE_OFTEN = """
 import sys
 from pathlib import Path
@@ -154,3 +155,27 @@ def test_json_of_one_writer_among_many_threads(tmp_path: Path) -> None:
         list(threads.map(lambda number: files.write_text(path, json.dumps([number] * 100)), range(200)))
     assert len(set(json.loads(path.read_text()))) == 1
     assert names(tmp_path) == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("a_file", "a_file is no folder but a file"),
+        ("a_file/below", "a_file is no folder but a file"),
+        ("new/below", ""),
+        pytest.param("/proc/results", "/proc is no disk: it belongs to the system", marks=ON_LINUX),
+    ],
+)
+def test_a_folder_that_cannot_be_made_says_why(folder: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "a_file").touch()
+    found = files.why_unusable(tmp_path / folder)
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+def test_paths_are_tidied_where_that_is_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    monkeypatch.chdir(tmp_path)
+    assert files.tidy(Path("a/../b/./c")) == tmp_path / "b" / "c"
+    assert files.tidy(Path("link/../c")) == tmp_path / "link" / ".." / "c"  # far/c

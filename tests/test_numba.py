@@ -19,6 +19,7 @@ import spikelab
 from spikelab.spike_sorting.rt_sort.learning import _partition, _unimodal
 from spikelab.system import compiling
 from spikelab.system.compiling import compiled, contracted, ingredients, reraised_interrupts
+from spikelab.system.progress import COMPILING, Once, Progress
 
 CALLEE = """
 from spikelab.system.compiling import compiled
@@ -228,3 +229,30 @@ def test_with_numba_switched_off_kernels_are_plain_functions() -> None:
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_the_time_to_compile_is_in_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("spikelab.system.progress.time.monotonic", lambda: clock[0])
+    once = Once()
+    monkeypatch.setattr("spikelab.system.progress.COMPILING", once)
+    work = Progress("sorting", total=10)
+    clock[0] += 4
+    work.update()
+    with once.time():
+        clock[0] += 50
+        with once.time():  # a kernel that another kernel calls
+            clock[0] += 10
+        assert work.words() == "compiles, once on this machine"
+    assert (once.seconds, work.elapsed_s, work.left_s) == (60.0, 4.0, pytest.approx(36.0))
+    assert work.words() == "10 %, about 40 s left"
+
+
+def test_it_is_said_that_kernels_are_compiled(package: Package, caplog: pytest.LogCaptureFixture) -> None:
+    compiling._say_once.cache_clear()
+    before = COMPILING.seconds
+    with caplog.at_level("INFO"):
+        assert package.caller().caller(3.0) == 7.0
+        assert package.caller().caller(3.0) == 7.0
+    assert [line for line in caplog.messages if line.startswith("compiles")] == caplog.messages[:1]
+    assert COMPILING.seconds > before

@@ -34,7 +34,7 @@ Every command has `--help`, which says what this page says: the page is written 
 | 1 | an error that is none of those below |
 | 2 | the command or an option was not understood; of `batch`: the list has faults |
 | 3 | bad input: a file that is missing or damaged, a setting that is impossible |
-| 10 | the recording cannot be sorted, because it is silent or all channels are bad |
+| 10 | nothing to sort: the recording is silent, or all channels are bad |
 | 11 | the machine: no sorter, GPU, container, or folder; nothing else would run either |
 | 12 | memory, disk or time ran out |
 | 130 | interrupted; the same command continues |

@@ -49,8 +49,8 @@ from spikelab.spike_sorting import (
 
 try:
     (neurons,) = sort_recording(["culture.raw.h5"], sorter="rt_sort")
-except BiologicalSortFailure as error:  # this recording cannot be sorted
-    print("not sortable:", error)
+except BiologicalSortFailure as error:  # there is nothing to sort in this recording
+    print("nothing to sort:", error)
 except ResourceSortFailure as error:  # memory, disk or time ran out, after retries with smaller batches
     print("try elsewhere:", error)
 except EnvironmentSortFailure as error:  # nothing can be sorted here until somebody repairs it
@@ -66,11 +66,12 @@ and `run.json` has every try of the sorter (`attempts`) and how earlier runs in 
 
 | failure | the batch | the same call again | exit code |
 |---|---|---|---|
-| biological | goes on with the next recording | raises it again at once; `recompute_sorting` tries again | 10 |
+| biological (nothing to sort) | goes on with the next recording | raises it again at once; \
+`recompute_sorting` tries again | 10 |
 | bad input (`ValueError`, `FileNotFoundError`) | goes on | tries again | 3 |
-| resource | the sorter runs again with its batch (`NT`, `batch_size`, `chunk_values`) halved, at most \
-`resource_retries` times; then goes on. A full disk is not tried again | tries again | 12 |
-| environment | stops: every further recording with that sorter would fail the same way | tries again | 11 |
+| resource (out of resources) | the sorter runs again with its batch (`NT`, `batch_size`, `chunk_values`) halved, at \
+most `resource_retries` times; then goes on. A full disk is not tried again | tries again | 12 |
+| environment (cannot run here) | stops: every further recording with that sorter would fail alike | tries again | 11 |
 | a folder that is in use, or cannot be used | goes on | tries again | 11 |
 | anything else | goes on | tries again | 1 |
 
@@ -109,7 +110,7 @@ wrote the file still opens it, and compare its size with the original's.
 """
 
 CATEGORIES: dict[type[SpikeSortingClassifiedError], str] = {
-    BiologicalSortFailure: "Biological failures",
+    BiologicalSortFailure: "Nothing to sort (biological failures)",
     EnvironmentSortFailure: "Environment failures",
     ResourceSortFailure: "Resource failures",
 }

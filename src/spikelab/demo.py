@@ -178,7 +178,8 @@ def format_table(comparison: Comparison, everything: Comparison) -> str:
         f"{int(well.sum())} of {len(well)} true units were found and kept, with accuracy >= {GOOD_ACCURACY} "
         f"(not: {missed})"
     )
-    lines += ["", f"{found}; {comparison.n_found - len(matched)} of the kept units are none of these"]
+    others = comparison.n_found - len(matched)
+    lines += ["", f"{found}; {f'of the kept units {others} are no true unit' if others else 'all kept units are true'}"]
     lines += [
         f"true unit {comparison.true_ids[k]} was found (accuracy {everything.accuracy[k]:.2f}), but the curation did "
         f"not keep it: unit {everything.best_ids[k]} in report.html says why"

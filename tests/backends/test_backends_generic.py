@@ -19,7 +19,7 @@ from spikelab.spike_sorting._exceptions import (
     SorterNotInstalledError,
 )
 from spikelab.spike_sorting.backends import get_backend_class, kilosort4, spikeinterface_generic
-from spikelab.spike_sorting.backends.base import StandardBackend, merge_params, seed_from
+from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names, merge_params, seed_from
 from spikelab.spike_sorting.backends.isolation import start
 from spikelab.spike_sorting.backends.kilosort2 import Kilosort2Backend
 from spikelab.spike_sorting.backends.kilosort4 import Kilosort4Backend
@@ -101,6 +101,16 @@ def test_unknown_parameter_is_refused_with_the_nearest_names(params_of) -> None:
     with pytest.raises(ValueError, match=r"'detect_treshold'.*simple.*detect_threshold"):
         params_of("spikeinterface:simple", {"detect_treshold": 4})
     assert merge_params("x", {"a": {}}, {"a": {"b": 1}}) == {"a": {"b": 1}}
+
+
+def test_a_name_like_none_is_no_reason_to_list_dozens() -> None:
+    many = [f"parameter_{i}" for i in range(45)]
+    with pytest.raises(ValueError, match=r"does not have it\. It has 45 others; f\(\) has them all$"):
+        check_param_names("x", many, ["zzz"], "f() has them all")
+    with pytest.raises(ValueError, match=r"Nearest: parameter_7, "):
+        check_param_names("x", many, ["paramter_7"], "f() has them all")
+    with pytest.raises(ValueError, match=r"There are: a, b$"):
+        check_param_names("x", ["b", "a"], ["zzz"], "f() has them all")
 
 
 @pytest.mark.skipif(find_spec("kilosort") is None, reason="the names are those of the installed Kilosort 4")

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import signal
 import subprocess
 import sys
 import tomllib
 import warnings
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from click.testing import Result
 
 from spikelab import __version__
-from spikelab.cli import _doctor
+from spikelab.cli import _doctor, log_to_terminal
 from spikelab.cli._output import code_for, most_severe
 from spikelab.cli._settings import parse_settings
+from spikelab.cli._sort import report_outcomes
 from spikelab.spike_sorting import _exceptions as errors
+from spikelab.spike_sorting.backends import registry as of_sorters
+from spikelab.spike_sorting.batch.policy import Outcome
 from spikelab.spike_sorting.config import KILOSORT4
+from spikelab.spike_sorting.curation.dropped import Dropped
+from spikelab.spike_sorting.metrics import registry as of_metrics
+from spikelab.spike_sorting.metrics import unit_metric
+from spikelab.spike_sorting.report import Summary
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.sort_one import Sorted
 
 LOOSE = ["--sorter", "threshold", "--set", "spikes_min_first=5", "--set", "spikes_min_second=5"]
 
@@ -45,16 +58,41 @@ def test_sort_of_several_goes_on_and_ends_with_the_gravest_code(
     done = run("sort", silent, tmp_path / "missing.h5", fine, *LOOSE, "--results", tmp_path / "all")
     assert done.exit_code == 3  # bad input is graver than biology
     lines = done.stdout.splitlines()
-    assert [line.split()[1] for line in lines[1:4]] == ["InsufficientActivityError", "FileNotFoundError", "done"]
+    assert [line.split()[1] for line in lines[1:4]] == ["nothing", "cannot", "done"]
     folders = [line.partition(str(tmp_path / "all"))[1:] for line in lines[1:4]]
     assert folders[1] == ("", "")  # nothing was made for what is not there
     assert folders[0][1] == "/sorted_threshold_silent"
     assert lines[5].startswith("silent: No sample of 3.0 s")
     assert lines[6] == f"missing.h5: there is no file or folder {tmp_path / 'missing.h5'}"
-    assert lines[-3:-1] == ["1 done, 1 cannot be sorted, 1 cannot be read", ""]
+    assert lines[-3:-1] == ["1 done, 1 nothing to sort, 1 cannot be read", ""]
     assert lines[-1] == f"to see it, open {tmp_path / 'all' / 'sorted_threshold_overview' / 'index.html'}"
     assert (tmp_path / "all" / "sorted_threshold_fine" / "sorted.npz").exists()
     assert run("sort", silent, *LOOSE, "--results", tmp_path / "one").exit_code == 10
+
+
+def test_a_batch_says_why_units_were_not_kept() -> None:
+    def sorted_job(name: str, *reasons: Dropped, small: tuple[float, ...] = ()) -> Outcome:
+        job = Job(Path(name), name, KILOSORT4, Path(f"sorted_{name}"), Path("inter"))
+        nothing = dict.fromkeys(("length_s", "n_channels", "rate_hz", "snr", "amplitude_uv", "isi_violation"), 0)
+        kept = 12 - sum(few.count for few in reasons)
+        summary = Summary(12, kept, **nothing, std_norm=0.0, spark="", map="", dropped=reasons, small_snr=small)
+        return Outcome(job, Sorted(None, 12, kept, summary=summary))
+
+    snr, few = Dropped(5, "snr", "snr_min: at least 5"), Dropped(1, "spike_count", "spikes_min_first: at least 30")
+    kept = sorted_job("a", snr, few), sorted_job("b")
+    text, code = report_outcomes([*kept, sorted_job("c", snr, small=(3.9, 4.5, 4.0))])
+    lines = text.splitlines()
+    assert code == 0
+    assert [" ".join(line.split()) for line in lines[:4]] == [
+        "recording outcome units kept not kept results",
+        "a done 6 of 12 5 by snr, 1 by spike_count",
+        "b done 12 of 12",
+        "c done 7 of 12 5 by snr",
+    ]
+    assert lines[-2] == "not kept: 10 by snr (snr_min: at least 5), 1 by spike_count (spikes_min_first: at least 30)"
+    assert lines[-1].startswith(
+        "3 small but clean units were dropped for the SNR alone (3.9 to 4.5). To keep them, set "
+    )
 
 
 def test_without_what_the_sorter_needs_nothing_is_started_and_no_folder_made(
@@ -110,6 +148,18 @@ def test_quiet_leaves_warnings_and_the_table(run: Callable[..., Result], saved: 
     assert done.stderr.startswith("warning: the recording is only 1.5 s long")
     assert len(done.stderr.splitlines()) == 1
     assert "done" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "level"),
+    [(["-q"], [], 30), ([], ["-q"], 30), (["-v"], [], 10), (["-q"], ["-v"], 10), ([], [], 20)],
+)
+def test_the_log_is_chosen_before_or_behind_the_command(
+    run: Callable[..., Result], before: list[str], after: list[str], level: int, tmp_path: Path
+) -> None:
+    done = run(*before, "export", tmp_path, "--to", "npz", *after)
+    assert "is no results folder" in done.stderr
+    assert logging.getLogger("spikelab").level == level
 
 
 @pytest.mark.parametrize(
@@ -198,6 +248,35 @@ def test_doctor_lists_sorters(run: Callable[..., Result]) -> None:
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("rt_sort")]
     assert row.split()[1:3] == ["ok", "on"]  # the CPU or a GPU
     assert "CPU" in row
+
+
+def test_doctor_lists_what_other_packages_bring_along_and_why_one_does_not_load(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = ModuleType("some_package")
+    package.fine = unit_metric("Number of spikes.")(len)
+    monkeypatch.setitem(sys.modules, "some_package", package)
+    here = {"spikelab.sorters": {"old": "some_package:Gone"}, "spikelab.metrics": {"fine": "some_package:fine"}}
+    here["spikelab.metrics"]["odd"] = "some_package:__name__"
+    for registry in (of_sorters, of_metrics):
+        group = registry.ENTRY_POINT_GROUP
+        found = [EntryPoint(name, value, group) for name, value in here[group].items()]
+        monkeypatch.setattr(registry, "_plugins", partial(dict, {point.name: point for point in found}))
+    monkeypatch.setattr(_doctor, "ROWS", (_doctor._sorters, _doctor._metrics))
+    rows = {row.partition("  ")[0]: row.split(maxsplit=1)[1] for row in run("doctor").stdout.splitlines() if row}
+    assert "BROKEN  The plugin sorter 'old' of the package 'some_package' (some_package:Gone) cannot be" in rows["old"]
+    assert rows["metric fine"].endswith("ok      Number of spikes. Of the package some_package")
+    assert "BROKEN  The metric 'odd' of the package 'some_package'" in rows["metric odd"]
+    assert "hdsort" in rows["spikeinterface:..."]  # that is not installed, and that the shell completes
+
+
+def test_a_warning_in_the_log_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_terminal(logging.INFO)
+    logging.getLogger("spikelab.test").warning("look at this")
+    logging.getLogger("spikelab.test").info("done")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first[8:] == " warning: look at this"
+    assert second[8:] == " done"
 
 
 def test_doctor_calls_docker_without_a_daemon_absent_and_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:

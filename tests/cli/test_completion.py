@@ -18,6 +18,7 @@ from spikelab.cli import cli
         (["sort", "--set"], "electrode_groups=", ["electrode_groups=auto", "electrode_groups=together"]),
         (["sort", "--set"], "create_figures=t", ["create_figures=true"]),
         (["sort", "--set"], "no_such=", []),
+        (["sort", "--set"], "metric_limits=", ["metric_limits=none"]),  # its example names metrics
         (["export", "results", "--to"], "n", ["nwb", "npz"]),
         (["import", "a", "b", "--from"], "", ["phy"]),
     ],

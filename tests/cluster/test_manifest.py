@@ -173,6 +173,31 @@ def test_further_columns_are_noted_of_their_recordings(folder: Path) -> None:
     assert third.metadata == {}
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("one.h5,A1,1,\ntwo.h5,Z99,1,", ["entry 2 (two.h5), well: no plate has a well Z99; expected a letter and"]),
+        ("one.h5,well096,1,\ntwo.h5,A0,1,", ["entry 1 (one.h5), well: no plate", "entry 2 (two.h5), well: no plate"]),
+        ("one.h5,A1,1,\ntwo.h5,a01,1,", ["entry 2 (two.h5), well: a01 is the well of entry 1 (one.h5) too; if they"]),
+        ("one.h5,A1,1,p7\ntwo.h5,A1,1,p7", ["entry 2 (two.h5), well: p7 A1 is the well of entry 1 (one.h5) too; if"]),
+        ("one.h5,A1,1,p7\ntwo.h5,A1,1,p8", []),
+        ("one.h5,A1,1,\ntwo.h5,A1,2,", []),  # another day
+        ("one.h5,left,1,\ntwo.h5,left,1,", []),  # of no plate
+    ],
+)
+def test_wells_that_are_none_or_are_taken_are_told(rows: str, told: list[str], tmp_path: Path) -> None:
+    for name in ("one.h5", "two.h5"):
+        (tmp_path / name).touch()
+    path = tmp_path / "list.csv"
+    path.write_text(f"file,well,day,plate\n{rows}\n", encoding="utf-8")
+    if not told:
+        assert len(read_manifest(path)) == 2
+        return
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    assert [line[: len(start)] for line, start in zip(caught.value.problems, told, strict=True)] == told
+
+
 def test_a_well_in_a_column_of_its_own_does_not_choose_a_stream(folder: Path) -> None:
     rows = "file,sorter,well\nday1.raw.h5,threshold,well000\nday1.raw.h5,threshold,well001\n"
     (folder / "list.csv").write_text(rows, encoding="utf-8")

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
 
+from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
 from spikelab.spike_sorting.backends.isolation import start
 from spikelab.spike_sorting.backends.isolation.error import SorterProcessError
 from spikelab.spike_sorting.backends.isolation.memory import enforce_limit, memory_limit, memory_of
 from spikelab.spike_sorting.batch import worker
+from spikelab.spike_sorting.batch.cluster import require_main_guard
 from spikelab.spike_sorting.config import preset_for
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.sort_one import Limits, Sorted
@@ -162,3 +166,24 @@ def test_a_sorter_that_takes_too_much_is_ended_and_the_log_of_its_run_says_so(
     assert worker.run_task(JOB, "whole", "batch", Limits(memory=used + 3 * 10**8)).error is None
     assert any("the sorter is ended" in warning for warning in found)
     assert "the sorter is ended" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("sort_many('list.csv')\n", True),
+        ("if __name__ == '__main__':\n    sort_many('list.csv')\n", False),
+        (None, False),  # a notebook, an interpreter
+    ],
+)
+def test_a_script_that_every_process_would_run_again_is_told(
+    text: str | None, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = ModuleType("__main__")
+    if text is not None:
+        main.__file__ = str(tmp_path / "analysis.py")
+        Path(main.__file__).write_text(text)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    refusal = pytest.raises(EnvironmentSortFailure, match=r"analysis.py from its .* 'if __name__")
+    with refusal if refused else nullcontext():
+        require_main_guard()

@@ -53,7 +53,7 @@ def test_files_keep_attributes_that_are_none(tmp_path: Any, suffix: str, attribu
     assert SpikeData.load(tmp_path / f"units{suffix}") == sd
 
 
-def test_attributes_by_name() -> None:
+def test_attributes_by_name(caplog: pytest.LogCaptureFixture) -> None:
     sd = three(neuron_attributes=[{"snr": 5.0}, {}, {"snr": 7.0}])
     assert sd.get_neuron_attribute("snr") == [5.0, None, 7.0]
     assert sd.get_neuron_attribute("snr", 0.0) == [5.0, 0.0, 7.0]
@@ -61,7 +61,10 @@ def test_attributes_by_name() -> None:
     part.set_neuron_attribute("layer", np.array([2, 3]))
     part.set_neuron_attribute("snr", None)
     assert part.neuron_attributes == [{"snr": None, "layer": 2}, {"snr": None, "layer": 3}]
+    assert not caplog.messages
     assert sd.get_neuron_attribute("layer") == [None] * 3
+    assert sd.get_neuron_attribute("snrr") == [None] * 3
+    assert [line.partition("; ")[2] for line in caplog.messages] == ["there are snr", "did you mean 'snr'?"]
     with pytest.raises(TypeError, match="must be a text, got 3"):
         sd.set_neuron_attribute(3, [1, 2, 3])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'snr' has 2 values for 3 units"):

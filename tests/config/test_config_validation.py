@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from spikelab.spike_sorting import config as presets
-from spikelab.spike_sorting.config import KILOSORT2, SortingPipelineConfig
-from spikelab.spike_sorting.settings.keywords import flat_names
+from spikelab.spike_sorting.config import KILOSORT2, CurationConfig, RecordingConfig, SortingPipelineConfig
+from spikelab.spike_sorting.settings.keywords import changed, flat_names, with_fields
+from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system.json_files import plain
 from spikelab.system.memory import parse_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ZERO, NEGATIVE, NAN = 0, -1, math.nan
 NO_FLAG = (None, 0, 1, "yes")
@@ -259,6 +263,39 @@ def test_a_group_that_is_no_group_is_refused() -> None:
 def test_settings_that_contradict_each_other_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         validate_config(KILOSORT2.override(**values))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: KILOSORT2.override(snr_min="6"), "'snr_min' must be a number >= 0 or None, got '6'"),
+        (lambda: SortingPipelineConfig.from_kwargs(n_jobs=2.5), "'n_jobs' must be an integer >= 1, got 2.5"),
+        (lambda: CurationConfig(fr_min=-1), "'fr_min' must be a number >= 0 or None, got -1"),
+        (lambda: KILOSORT2.override(freq_min=9000), "'freq_min' must be below 'freq_max', got 9000 and 6000"),
+        (lambda: RecordingConfig(start_time_s=9, end_time_s=3), "must be at least 0 and below the end, got (9, 3)"),
+        (lambda: config_from_toml("curation.snr_min = '6'"), "'snr_min' must be a number >= 0 or None, got '6'"),
+    ],
+)
+def test_what_a_sort_would_refuse_is_told_when_it_is_given(
+    make: Callable[[], object], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make()
+    (line,) = caplog.messages
+    assert told in line
+    assert line.endswith(": a sort will refuse this")
+
+
+def test_nothing_is_said_of_settings_that_go_together_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    first = KILOSORT2.override(ms_before=1, freq_min=100)  # compiled_ms_before is still longer
+    validate_config(first.override(compiled_ms_before=1))
+    assert not caplog.messages
+
+
+def test_what_was_told_once_is_not_told_by_copies(caplog: pytest.LogCaptureFixture) -> None:
+    config = KILOSORT2.override(freq_min=9000)
+    caplog.clear()
+    assert with_fields(config.recording, stream_id="a") == changed(config, {"stream_id": "a"}).recording
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spike_sorting.batch.status import job_state
 from spikelab.spike_sorting.config import CURATE_BY_EVIDENCE, CurationConfig, SortingPipelineConfig
-from spikelab.spike_sorting.curation import curate_two_rounds, doubts
+from spikelab.spike_sorting.curation import curate_two_rounds, doubts, dropped
+from spikelab.spike_sorting.curation.dropped import together
 from spikelab.spikedata.curation import isi_violations
 
 if TYPE_CHECKING:
@@ -71,15 +72,32 @@ def test_the_default_says_what_it_drops_that_looks_right() -> None:
     if "snr_min" in few:
         few, small = small, few
     assert few.startswith(
-        "1 unit looks right and was dropped by spikes_min_first = 30 (with 24) and spikes_min_second = 50 "
+        "1 unit looks right and was dropped by spikes_min_first = 30 and spikes_min_second = 50: unit 11, whose "
+        "spike_count is 24. Yet it is more than noise (SNR 14, significance 81"
     )
-    assert "unit 11. Its spikes are no noise (SNR 14, significance 81" in few
-    assert "--set spikes_min_first=24 --set spikes_min_second=24 (in Python spikes_min_first=24, spikes_min_" in few
+    assert few.endswith(
+        "To keep it, set spikes_min_first=24, spikes_min_second=24, or take the preset evidence "
+        "(--set spikes_min_first=24 --set spikes_min_second=24; --preset evidence)"
+    )
     assert [doubt.small for doubt in doubts(sd, outcome, CurationConfig())].count(True) == 1
-    assert small.startswith("1 small but clean unit was dropped by snr_min = 5 (with 3.9): unit 12.")
+    assert small.startswith("1 small but clean unit was dropped by snr_min = 5: unit 12, whose snr is 3.9. Yet it is")
     assert small.endswith(
-        "To keep it: --set snr_min=3.9 (in Python snr_min=3.9), or --preset evidence (in Python **CURATE_BY_EVIDENCE)"
+        "To keep it, set snr_min=3.9, or take the preset evidence (--set snr_min=3.9; --preset evidence)"
     )
+
+
+def test_what_was_dropped_is_counted_by_its_cause_and_added_up_over_recordings() -> None:
+    config = replace(EVIDENCE, snr_min=5.0)
+    one = dropped(curate_two_rounds(units(), config), config)
+    assert str(one[0]) == "2 by snr (snr_min: at least 5)"
+    assert sorted(map(str, one[1:])) == [
+        "1 by isi_violation (isi_viol_max: at most 0.01)",
+        "1 by spike_count (spikes_min_first: at least 10)",
+        "1 merged into another",
+    ]
+    twice = together([one, [], one])
+    assert sorted(map(str, twice)) == sorted(str(replace(few, count=2 * few.count)) for few in one)
+    assert twice[0].brief() == "4 by snr"
 
 
 def test_what_is_recommended_keeps_them() -> None:
@@ -100,12 +118,12 @@ def test_limits_are_widened_as_far_as_it_takes() -> None:
     assert doubt.cures() == {"metric_limits": {"x": [0, 1000], "snr": [1.0, None], "std_norm": [None, 0.3]}}
     text = str(doubt)
     assert (
-        "metric_limits of x, from 501 to 600 (with 0 to 1e+03) and metric_limits of std_norm, at most 0.25 (with 0.3)"
-        in text
-    )
+        "dropped by metric_limits of x, from 501 to 600 and metric_limits of std_norm, at most 0.25: units 10, 11, 12, "
+        "14, whose x is 0 to 1e+03 and std_norm is 0.3. "
+    ) in text
     typed = """--set 'metric_limits={"x": [0, 1000], "snr": [1.0, null], "std_norm": [null, 0.3]}'"""
     assert "--preset" not in text  # it has no limits of its own
-    assert f"{typed} (in Python metric_limits={{'x': [0, 1000], " in text
+    assert text.endswith(f"To keep them, set metric_limits={doubt.cures()['metric_limits']} ({typed})")
     kept = curate_two_rounds(sd, replace(config, **doubt.cures())).sd_curated.unit_ids
     assert {row["unit_id"] for row in doubt.rows} <= set(kept)
 
@@ -186,7 +204,7 @@ def test_from_a_recording_to_neurons_of_few_spikes(run: Callable[..., Result], t
     assert done.exit_code == 0
     assert re.search(r"^culture +no unit kept +0 of 5 ", done.output, flags=re.M)
     page = (results / "report.html").read_text(encoding="utf-8")
-    assert "5 units look right and were dropped by spikes_min_first = 30 (with 24 to 25) and " in page
+    assert "5 units look right and were dropped by spikes_min_first = 30 and spikes_min_second = 50: units 0, " in page
     assert "done, no unit kept" in page
     assert "no unit was kept of 5: 5 by spike_count (spikes_min_first: at least 30)." in page
     assert job_state("culture", results).state == "no unit kept"

@@ -71,8 +71,12 @@ def test_figures_of_the_user_stay(tmp_path: Path) -> None:
     sort_into(tmp_path, recording, create_figures=True)
     assert (tmp_path / "out" / "figures" / "mine.png").read_text() == "keep"
     assert (tmp_path / "out" / "figures" / "raster_pop_rate.png").exists()
-    sort_into(tmp_path, recording, snr_min=1000)  # other outcome, no figures wanted: none that lie
+    sort_into(tmp_path, recording, snr_min=1000)  # another outcome, and no figures of that: none where they would lie
     assert [path.name for path in (tmp_path / "out" / "figures").iterdir()] == ["mine.png"]
+    assert len(list((tmp_path / "out" / "earlier").glob("*/figures/raster_pop_rate.png"))) == 1
+    assert "figures/all_templates_plot.png and 4 more: of an earlier run" in (
+        tmp_path / "out" / "sort_with_kilosort2.out"
+    ).read_text(encoding="utf-8")
 
 
 def test_files_of_another_kind_of_run_do_not_stay(tmp_path: Path) -> None:
@@ -266,6 +270,9 @@ def test_overview_is_drawn_once_and_never_fails_the_batch(
 
     monkeypatch.setattr(stages, "draw_overview", fail)
     assert len(sort_recording(inputs, create_figures=True, figures_dpi=50, **LOOSE)) == 2
+    sort_recording(inputs, **LOOSE, snr_min=1000)
+    assert not (overview / "curation_bar_plot.png").exists()
+    assert len(list(overview.glob("earlier/*/curation_bar_plot.png"))) == 1
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_cost_the_results(

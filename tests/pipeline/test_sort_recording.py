@@ -284,7 +284,7 @@ def test_impossible_calls_are_refused_before_any_file_is_touched(
 
 
 def test_twins_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="given 2 times"):
+    with pytest.raises(ValueError, match="is given twice"):
         sort_recording([tmp_path / "a", tmp_path / "x" / ".." / "a"], sorter="threshold")
 
 

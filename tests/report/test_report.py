@@ -19,10 +19,10 @@ from simulated import simulate
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, InsufficientActivityError, SortBatchError
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
-from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.config import CurationConfig, SortingPipelineConfig
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.report import IndexRow, ReportData, render_report, summarise, write_index
-from spikelab.spike_sorting.report._plots import activity, isi_thumbnail
+from spikelab.spike_sorting.report._plots import activity, isi_thumbnail, traces_picture
 from spikelab.spike_sorting.report._probe import probe_map, unit_position
 from spikelab.spike_sorting.report._svg import log_ticks, polyline, ticks
 from spikelab.spike_sorting.report._words import duration, format_number, memory
@@ -49,6 +49,37 @@ def test_every_unit_is_in_the_table_with_two_pictures() -> None:
     html = page_of(make_case())
     assert re.findall(r'<tr id="unit-(\d+)"', html) == [str(i) for i in range(12)]
     assert html.count('class="thumb"') == 24
+
+
+def test_everything_that_misses_its_threshold_is_marked() -> None:
+    config = SortingPipelineConfig.from_kwargs(snr_min=8, metric_limits={"amplitude": [60, None]})
+    case = make_case(config=config)
+    html = page_of(case, config)
+    rows = {row["unit_id"]: row for row in case.outcome.unit_metrics}
+    several = False
+    for unit, line in re.findall(r'<tr id="unit-(\d+)"(.*?)</tr>', html, flags=re.DOTALL):
+        marked = re.findall(r'culprit" data-column="(\w+)"', line)
+        row = rows[int(unit)]
+        assert set(marked) == (set() if row["passed"] else set(row["failed_criteria"]))
+        several |= len(marked) > 1
+    assert several
+
+
+def test_a_round_of_limits_has_a_bar_of_its_own() -> None:
+    config = SortingPipelineConfig.from_kwargs(snr_min=None, metric_limits={"amplitude": [60, None]})
+    case = make_case(config=config)
+    counts = [case.units.N, case.outcome.sd_first.N, case.outcome.n_second, case.outcome.sd_curated.N]
+    assert counts[2] > counts[3]
+    found = re.findall(
+        r'<span class="(\w+)" style="width:[\d.]+%"></span></div><div class="number">(\d+)', page_of(case, config)
+    )
+    assert found == list(zip(("found", "first", "second", "kept"), map(str, counts), strict=True))
+
+
+def test_traces_say_of_how_many_channels_they_are() -> None:
+    channels = [(f"{number}", np.sin(np.arange(1000.0))) for number in range(12)]
+    assert "12 of 16 channels" in traces_picture(channels, 16, 0.5)
+    assert "of 12" not in traces_picture(channels, 12, 0.5)
 
 
 def test_kept_units_and_criteria_are_counted() -> None:
@@ -269,11 +300,16 @@ def test_numbers_are_words_for_readers() -> None:
 # ---- in the pipeline ----
 
 
-def test_a_second_call_does_not_touch_the_page(tmp_path: Path) -> None:
+def test_a_second_call_does_not_touch_the_page_whose_paths_are_relative(tmp_path: Path) -> None:
     recording = simulate(duration_s=3.0).recording
     page = tmp_path / "out" / "report.html"
     sort_recording([recording], results_folders=[tmp_path / "out"], **LOOSE)
-    assert "5 of 5 units kept" in words(page.read_text())
+    html = page.read_text()
+    assert "5 of 5 units kept" in words(html)
+    assert str(tmp_path) not in html
+    links = re.findall(r'<li><a href="([^"]+)"', html)
+    assert "sorted_spikedata_curated.npz" in links
+    assert all((tmp_path / "out" / link).exists() for link in links)
     before = page.stat().st_mtime_ns
     sort_recording([recording], results_folders=[tmp_path / "out"], **LOOSE)
     assert page.stat().st_mtime_ns == before
@@ -282,15 +318,6 @@ def test_a_second_call_does_not_touch_the_page(tmp_path: Path) -> None:
     page.unlink()
     sort_recording([recording], results_folders=[tmp_path / "out"], **{**LOOSE, "snr_min": 1000})
     assert page.exists()
-
-
-def test_paths_in_the_page_are_relative(tmp_path: Path) -> None:
-    sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
-    html = (tmp_path / "out" / "report.html").read_text()
-    assert str(tmp_path) not in html
-    links = re.findall(r'<li><a href="([^"]+)"', html)
-    assert "sorted_spikedata_curated.npz" in links
-    assert all((tmp_path / "out" / link).exists() for link in links)
 
 
 def test_a_silent_recording_gets_a_page_that_explains(tmp_path: Path) -> None:
@@ -357,7 +384,7 @@ def test_a_batch_has_one_page(tmp_path: Path) -> None:
 def test_index_of_what_was_not_attempted(tmp_path: Path) -> None:
     case = make_case()
     rows = [
-        IndexRow("a b/ü", "done", tmp_path / "a b", "", 3.0, summarise(case.units, case.outcome)),
+        IndexRow("a b/ü", "done", tmp_path / "a b", "", 3.0, summarise(case.units, case.outcome, CurationConfig())),
         IndexRow("c", "environment failure", tmp_path / "c", "EnvironmentSortFailure: no MATLAB"),
         IndexRow("d", "not attempted", tmp_path / "d"),
     ]

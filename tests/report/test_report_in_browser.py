@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from gallery import CASES, draw_case, make_case, record_of, rows_of
+from gallery import CASES, make_case, record_of, rows_of
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.report import ReportData, write_index, write_report
+from spikelab.spike_sorting.report.recording_page import FIGURES
 
 TABLE = "unit-table"
 ONE_RECORDING = [name for name in CASES if not name.startswith(("seven", "plate"))]
@@ -35,22 +37,25 @@ def typical(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batch")
-    draw_case(folder, CASES["seven_recordings"]())
+    rows = rows_of(CASES["seven_recordings"](), folder)
+    rows[2] = replace(rows[2], status="biological failure", error="no spikes\nat all", summary=None, wall_s=None)
+    for name in FIGURES:
+        Image.new("L", (900, 300)).save(folder / f"{name}.png")
+    write_index(folder, "kilosort4", rows)
     return folder / "index.html"
 
 
 @pytest.mark.parametrize("name", ONE_RECORDING)
-@pytest.mark.parametrize("width", [1200, 400])
-def test_console_is_clean_and_nothing_is_wider_than_the_window(
-    browser: Any, tmp_path: Path, name: str, width: int
-) -> None:
-    browser.open(written(tmp_path, name), width)
-    assert browser.console() == []
-    assert browser.overflow() == 0
+def test_console_is_clean_and_nothing_is_wider_than_the_window(browser: Any, tmp_path: Path, name: str) -> None:
     cut = """return [...document.querySelectorAll('h1, h2, p, li, dd, label, button, select, pre, output')]
         .filter(element => element.offsetParent && element.getBoundingClientRect().right > innerWidth + 1
             && !element.closest('.scroll')).map(element => element.outerHTML.slice(0, 80))"""
-    assert browser.run(cut) == []
+    page = written(tmp_path, name)
+    for width in (1200, 400):
+        browser.open(page, width)
+        assert browser.console() == []
+        assert browser.overflow() == 0
+        assert browser.run(cut) == []
 
 
 def test_pictures_of_the_page_are_inside_of_their_frames(browser: Any, typical: Path) -> None:
@@ -203,6 +208,12 @@ def test_a_plate_fits_its_window_and_runs_no_note(browser: Any, plate: Path, wid
     assert browser.overflow() == 0
     assert browser.driver.title == "12 recordings sorted with threshold"
     assert browser.run("return document.images.length") == 0
+    hidden = """return [...document.querySelectorAll('#plates .scroll, #groups .scroll')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.scrollWidth)"""
+    assert browser.run(hidden) == []  # all columns are seen without scrolling
+    ticks = browser.run("return [...document.querySelectorAll('.strip text:not(.label)')].map(e => e.textContent)")
+    assert ticks
+    assert all(tick.isdigit() for tick in ticks)  # units are counted
     error = "return [...document.querySelectorAll('.error')].map(e => [e.scrollHeight <= e.clientHeight, e.innerText])"
     assert browser.run(error) == [[True, "first line\nlast line"]]
 

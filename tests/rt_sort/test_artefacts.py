@@ -10,7 +10,7 @@ from spikeinterface.core import NumpyRecording
 from tests.simulated import spike_shape
 
 from small import row_of_electrodes, traces_of
-from spikelab.spike_sorting.rt_sort import RTSort, detect_sequences
+from spikelab.spike_sorting.rt_sort import RTSort, artefacts, detect_sequences
 from spikelab.spike_sorting.rt_sort.artefacts import (
     ArtefactWatch,
     find_artefacts,
@@ -158,7 +158,7 @@ def test_a_recording_that_grows_noisier_is_silent_only_until_that_is_known() -> 
     assert periods_in(values[20_000:], grid(8, 8, 60))[0][1] < 600  # there are no others yet
 
 
-def test_artefacts_do_not_depend_on_chunks_and_end_at_breaks() -> None:
+def test_artefacts_do_not_depend_on_chunks_and_end_at_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     values, locations = shared_noise(6000, 64, 0.0), grid(8, 8, 60)
     values[1000:1900] += pulse(900, 64, 300, 200)
     levels = levels_of(noise_of(64, sigma=1.0), locations)
@@ -167,6 +167,8 @@ def test_artefacts_do_not_depend_on_chunks_and_end_at_breaks() -> None:
         watcher = ArtefactWatch(levels, RATE)
         parts = [watcher.push(values[start : start + size]) for start in range(0, 6000, size)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert periods_of(whole).tolist() == periods_in(values, locations)
+    monkeypatch.setattr(artefacts, "frames_at_a_time", lambda _: 50)
     assert periods_of(whole).tolist() == periods_in(values, locations)
     (_, end), *rest = periods_in(values, locations, breaks=(0, 1300))
     assert end == 1300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -147,6 +148,26 @@ def test_detection_is_told_all_and_reads_the_recording_once(
     assert frames_of(found) == [1000, 2000, 3000]
 
 
+def test_peaks_of_a_long_recording_are_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def __init__(self, detector: Any, n_channels: int) -> None: ...
+
+        def feed(self, chunk: np.ndarray) -> np.ndarray:
+            return np.ones(20_000, dtype=PEAK)
+
+    monkeypatch.setattr(detect, "PeakDetector", lambda *_, **__: None)
+    monkeypatch.setattr(detect, "PeakStream", Stream)
+    traces = traces_of(np.zeros((3000, 3), dtype=np.float32), RATE, row_of_electrodes(3))
+    tracemalloc.start()
+    try:
+        found = detect_all(traces, Told(normalises_by_sigma=True), resolve("mea", {}), chunk_values=150)  # type: ignore[arg-type]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 30 * 20_000
+    assert peak < 1.4 * found.nbytes
+
+
 @dataclass
 class Found:
     """Sequences of a round, by the largest value of their means; the network does not see those of 7."""
@@ -237,7 +258,7 @@ def refined(
     monkeypatch.setattr(detect, "significance", lambda examples, *_: 2.9 if examples == 9 else 3.0)
     monkeypatch.setattr(detect, "bank_from_waveforms", bank_of)
     counts = np.arange(1.0, len(values) + 1)
-    found, n_paths = made.refine(groups(values), counts, peaks_of([(500, 0, 3, -9)]))
+    found, n_paths = made.refine(made.clean(groups(values), counts), peaks_of([(500, 0, 3, -9)]))
     assert n_paths == found.n_sequences
     return found, rounds
 

@@ -18,6 +18,7 @@ from spikelab.spike_sorting.rt_sort.detection.peaks import (
     detect_peaks,
     inference_scaling,
     logit,
+    sightings,
     window_taps,
 )
 from spikelab.spike_sorting.rt_sort.training.simulation import Recipe, simulate
@@ -64,6 +65,10 @@ def test_peaks_are_what_they_say(model: ModelSpikeSorter) -> None:
     np.testing.assert_allclose(peaks["amplitude"], traces[peaks["frame"], peaks["channel"]] / SIGMA, rtol=0.15)
     assert (np.abs(peaks["shift"]) <= 0.5).all()
     assert peaks["frame"].min() >= 1000
+    seen = sightings(peaks)
+    assert seen.itemsize == 16
+    for name in ("frame", "channel", "logit"):
+        np.testing.assert_array_equal(seen[name], peaks[name])
 
 
 def test_crests_count_where_no_trough_accompanies_them(model: ModelSpikeSorter) -> None:

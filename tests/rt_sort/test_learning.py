@@ -102,6 +102,13 @@ def test_a_group_without_events_has_a_mean_of_zero() -> None:
     assert mean_events(traces_of(np.ones((50, 2)), RATE), peaks_of([(20, 0)]), np.array([-1]))[0].shape == (0, 11, 2)
 
 
+def test_events_without_a_group_are_not_read() -> None:
+    """The window of the second leaves the recording, which would be an error."""
+    means, counts = mean_events(traces_of(np.ones((50, 2)), RATE), peaks_of([(20, 0), (49, 0)]), np.array([0, -1]))
+    assert counts.tolist() == [1]
+    assert (means == 1).all()
+
+
 # Matching of parts
 
 

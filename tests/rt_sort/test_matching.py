@@ -336,6 +336,15 @@ class TestMatcher:
         for again in (second, third):
             assert np.concatenate(again).tolist() == np.concatenate(first).tolist()
 
+    def test_counts_are_as_good_as_microvolts(self) -> None:
+        bank, scale = bank_of(), np.float32(0.5)
+        counts = np.rint(2 * a_scene(bank, 3)).astype(np.int16)
+        matcher = Matcher(bank)
+        pieces = [matcher.push(counts[start : start + 33], scale) for start in range(0, len(counts), 33)]
+        found = np.concatenate([*pieces, matcher.finish()])
+        assert len(found)
+        np.testing.assert_array_equal(np.sort(found, order=["frame", "template"]), sort(bank, counts * scale))
+
     def test_nothing_is_found_in_nothing(self) -> None:
         spikes = sort(bank_of(), np.zeros((0, N_CHANNELS), np.float32))
         assert spikes.dtype == SPIKE

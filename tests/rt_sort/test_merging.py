@@ -57,7 +57,7 @@ def mean_of(*sizes: float, later: float = 0, width: float = 1.2) -> np.ndarray:
 
 def compared(first: np.ndarray, second: np.ndarray, noise: Noise | None = None, n: float = MANY) -> Pair:
     noise = noise or white(first.shape[1])
-    return compare_means(Mean.of(first, n), Mean.of(second, n), noise, WHOLE, ORIGIN, MAX_LAG)
+    return compare_means(Mean.of(first, n, noise.sigma), Mean.of(second, n, noise.sigma), noise, WHOLE, ORIGIN, MAX_LAG)
 
 
 class TestPairChannels:
@@ -69,8 +69,8 @@ class TestPairChannels:
         second[1, [2, 7]] = -50
         sigma = np.ones(n, np.float32)
         sigma[[1, 4, 9]] = 100  # three that are small for their noise
-        means = Mean.of(first, 1), Mean.of(second, 1)
-        assert pair_channels(*means, sigma).tolist() == [0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14]
+        means = Mean.of(first, 1, sigma), Mean.of(second, 1, sigma)
+        assert pair_channels(*means).tolist() == [0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14]
 
 
 class TestCompareMeans:
@@ -91,7 +91,9 @@ class TestCompareMeans:
     def test_noise_of_the_means_is_taken_out_of_the_distance(self) -> None:
         first, second = mean_of(20, 10), mean_of(20, 10)
         second[5, 0] += 6
-        pair = compare_means(Mean.of(first, 2.0), Mean.of(second, 7.0), white(2), WHOLE, ORIGIN, MAX_LAG)
+        pair = compare_means(
+            Mean.of(first, 2.0, white(2).sigma), Mean.of(second, 7.0, white(2).sigma), white(2), WHOLE, ORIGIN, MAX_LAG
+        )
         # 7 frames of 2 channels: 14 / 2 + 14 / 7
         assert pair.distance == pytest.approx(np.sqrt(36 / (1 + RIDGE) - 9), rel=1e-4)
         assert compared(first, second, n=0.5).distance == 0
@@ -100,7 +102,9 @@ class TestCompareMeans:
         first, second = np.zeros((N_FRAMES, 2), np.float32), np.zeros((N_FRAMES, 2), np.float32)
         first[5, 0], second[5, 0], second[5, 1] = 10, 6, 8
         assert compared(first, second).cosine == pytest.approx(0.6, abs=1e-4)
-        pair = compare_means(Mean.of(first, 1.0), Mean.of(second, 2.0), white(2), WHOLE, ORIGIN, 0)
+        pair = compare_means(
+            Mean.of(first, 1.0, white(2).sigma), Mean.of(second, 2.0, white(2).sigma), white(2), WHOLE, ORIGIN, 0
+        )
         a, b = 100 / (1 + RIDGE) - 14, 100 / (1 + RIDGE) - 7
         assert pair.cosine == pytest.approx(60 / (1 + RIDGE) / np.sqrt(a * b), rel=1e-4)
 
@@ -138,7 +142,9 @@ class TestCompareMeans:
         first, second = mean_of(20, 10), mean_of(20, 10)
         second[4] += 50
         components = np.delete(WHOLE, 2, axis=0)  # all but frame 4
-        pair = compare_means(Mean.of(first, MANY), Mean.of(second, MANY), white(2), components, ORIGIN, 0)
+        pair = compare_means(
+            Mean.of(first, MANY, white(2).sigma), Mean.of(second, MANY, white(2).sigma), white(2), components, ORIGIN, 0
+        )
         assert pair.distance == pytest.approx(0, abs=1e-3)
 
 

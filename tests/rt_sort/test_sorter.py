@@ -44,7 +44,9 @@ def test_every_neuron_is_found_with_its_spikes(rt_sort, simulated) -> None:
 
 
 def test_more_threads_change_nothing(rt_sort, simulated) -> None:
+    """Not a bit: of the noise, of what was learnt, and of the spikes."""
     again = detect_sequences(simulated.recording, num_processes=4)
+    assert pickle.dumps(again) == pickle.dumps(rt_sort)
     assert trains(again.sort_offline(simulated.recording, n_jobs=4)) == trains(
         rt_sort.sort_offline(simulated.recording)
     )
@@ -289,8 +291,8 @@ def test_every_step_of_the_search_is_shown(simulated) -> None:
     rounds = [label.partition(", ")[2] for label in labels if "round" in label]
     assert rounds[:3] == [
         "round 1: matching spikes to neurons",
-        "round 1: learning waveforms, joining what is one neuron",
-        "round 1: looking for neurons that were missed",
+        "round 1: learning waveforms",
+        "round 1: looking for missed neurons",
     ]
     assert rounds[3] == "round 2: matching spikes to neurons"
     assert shares == sorted(shares)

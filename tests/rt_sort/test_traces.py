@@ -11,6 +11,7 @@ from spikeinterface.core import NumpyRecording, concatenate_recordings
 
 from small import row_of_electrodes, traces_of
 from spikelab.spike_sorting.data import BinaryRecording, Epoch, annotate_dead_time
+from spikelab.spike_sorting.rt_sort import traces as traces_module
 from spikelab.spike_sorting.rt_sort.traces import Traces, frames_at_a_time
 
 VALUES = np.arange(40.0).reshape(20, 2)
@@ -43,8 +44,12 @@ def test_a_recording_is_read_in_microvolts() -> None:
     np.testing.assert_array_equal(Traces.of(recorded()).read(3, 6), VALUES[3:6])  # without gains as it is
 
 
-def test_windows_are_made_of_counts_and_silent_where_the_traces_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapped", [traces_module.MAPPED_VALUES, 200])
+def test_windows_are_made_of_counts_and_silent_where_the_traces_are(
+    tmp_path: Path, mapped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Windows near each other and far apart, with channels in any order, of a recording on disk."""
+    monkeypatch.setattr(traces_module, "MAPPED_VALUES", mapped)
     counts = np.random.default_rng(0).integers(-900, 900, (200_000, 3)).astype(np.int16)
     counts.tofile(tmp_path / "traces.dat")
     binary = BinaryRecording(
@@ -60,6 +65,18 @@ def test_windows_are_made_of_counts_and_silent_where_the_traces_are(tmp_path: Pa
         read = traces.read(frame - 4, frame + 13)
         np.testing.assert_array_equal(window, [read[:, c] if c >= 0 else np.zeros(17) for c in row])
     assert windows[:, 0].any(axis=1).tolist() == [True] * 3 + [False] + [True] * 2
+    for start, end, dtype in ((69_900, 69_990, np.int16), (69_900, 70_001, np.float32)):
+        stored, scale = traces.stored(start, end)
+        assert stored.dtype == dtype
+        np.testing.assert_array_equal(stored * scale, traces.read(start, end))
+
+
+def test_what_is_stored_as_microvolts_is_checked() -> None:
+    stored, scale = traces_of(VALUES).stored(3, 6)
+    assert scale == 1
+    np.testing.assert_array_equal(stored, VALUES[3:6])
+    with pytest.raises(ValueError, match="not finite"):
+        traces_of(np.full((20, 2), np.nan)).stored(3, 6)
 
 
 def test_what_is_read_is_no_part_of_the_recording() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spikelab.spike_sorting.stages.checksums import FILES, DamagedError, record_files, recorded_files
+from spikelab.spike_sorting.stages.checksums import FILES, DamagedError, recorded_files
+from spikelab.spike_sorting.stages.outdated import record_files
 from spikelab.spike_sorting.stages.scratch import OWNER, empty_folder, owner, set_owner
 from spikelab.system.json_files import read_sealed, sealed
 
@@ -20,16 +21,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         folder.mkdir(parents=True)
     for name in ("a", "deep/b"):
         (target / name).write_text(name)
-    record_files(record, record, [target / "a", target / "deep/b"], target)
+    record_files(record, record, [target / "a", target / "deep/b"], target, target)
     return record, target
-
-
-def test_what_is_out_of_date_goes_and_what_is_not_ours_stays(folders: tuple[Path, Path]) -> None:
-    record, target = folders
-    (target / "mine").touch()
-    assert recorded_files(record, target) == [target / "a", target / "deep/b"]
-    record_files(record, record, [target / "a"], target)
-    assert sorted(path.name for path in target.iterdir()) == ["a", "mine"]
 
 
 @pytest.mark.parametrize(("content", "found"), [("", "size 0, expected 6"), ("deep/c", "checksum")])
@@ -55,7 +48,7 @@ def test_names_that_lead_out_of_the_folder_are_left_alone(folders: tuple[Path, P
     (record / FILES).write_text(json.dumps(sealed(content) if is_sealed else content))
     with pytest.raises(DamagedError):
         recorded_files(record, target)
-    record_files(record, record, [target / "a"], target)
+    record_files(record, record, [target / "a"], target, target)
     assert outside.read_text() == "x"
     assert (target / "link").is_symlink()
     assert (target / "deep/b").exists() != is_sealed  # a list that is damaged is not believed at all

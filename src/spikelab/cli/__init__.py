@@ -56,13 +56,11 @@ ALL_RECORDINGS = click.option(
 
 
 def _log_option(*flags: str, level: int, about: str) -> Callable[[Function], Function]:
-    return click.option(
-        *flags,
-        is_flag=True,
-        expose_value=False,
-        callback=lambda context, _option, given: choose_log(context, level if given else None),
-        help=about,
-    )
+    def chosen(context: click.Context, _option: click.Parameter, given: bool) -> None:
+        if given or context.parent is not None:  # before a command it is given, or the command chooses
+            choose_log(context, level if given else None)
+
+    return click.option(*flags, is_flag=True, expose_value=False, callback=chosen, help=about)
 
 
 QUIET = _log_option("-q", "--quiet", level=logging.WARNING, about="Warnings and errors only.")
@@ -81,6 +79,8 @@ FILES = click.argument("files", nargs=-1, required=True, type=ANY_PATH)
     'eval "$(_SPIKELAB_COMPLETE=bash_source spikelab)"; of zsh and fish, zsh_source and fish_source.',
 )
 @click.version_option(__version__, prog_name="spikelab")
+@QUIET
+@VERBOSE
 def cli() -> None:
     """From a raw extracellular recording to curated neurons: spikelab sort FILE."""
 
@@ -393,7 +393,8 @@ def log_to_terminal(level: int) -> None:
     from spikelab.system.quoting import PrintableFormatter
 
     handler = logging.StreamHandler()
-    place = "%(levelname)s %(name)s: " if level <= logging.DEBUG else ""
+    place = "%(levelname)s %(name)s: " if level <= logging.DEBUG else "%(marked)s"
+    handler.addFilter(_marked)
     handler.setFormatter(PrintableFormatter(f"%(asctime)s {place}%(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("spikelab")
     logger.handlers = [handler]
@@ -404,6 +405,12 @@ def log_to_terminal(level: int) -> None:
     else:
         warnings.showwarning = show_warning  # type: ignore[assignment]  # only the message is shown
     warnings.simplefilter("ignore", FutureWarning)  # libraries address developers with these
+
+
+def _marked(record: logging.LogRecord) -> bool:
+    """Mark what is a warning, so that it is not taken for what is done."""
+    record.marked = "warning: " if record.levelno == logging.WARNING else ""
+    return True
 
 
 def show_warning(message: Warning | str, *_: object) -> None:

@@ -78,25 +78,54 @@ def _torch() -> list[Row]:
 
 
 def _sorters() -> list[Row]:
-    from spikeinterface.sorters import installed_sorters
+    from spikeinterface.sorters import available_sorters, installed_sorters
 
     from spikelab.spike_sorting.backends import list_sorters
+    from spikelab.spike_sorting.backends.registry import SPIKEINTERFACE_PREFIX
     from spikelab.spike_sorting.run.choices import best_sorter
 
-    others = [f"spikeinterface:{name}" for name in installed_sorters() if name not in list_sorters()]
+    here = set(installed_sorters())
+    others = [SPIKEINTERFACE_PREFIX + name for name in here if name not in list_sorters()]
     best, why = best_sorter()
-    states = [(name, *_sorter_state(name)) for name in (*list_sorters(), *others)]
-    return [("sorter that is chosen", OK, f"{best}: {why}"), *states]
+    states = [(name, *_sorter_state(name)) for name in (*list_sorters(), *sorted(others))]
+    missing = ", ".join(name for name in available_sorters() if name not in here and name not in list_sorters())
+    return [
+        ("sorter that is chosen", OK, f"{best}: {why}"),
+        *states,
+        (f"{SPIKEINTERFACE_PREFIX}...", ABSENT, f"not installed here; some run with use_docker: {missing}"),
+    ]
 
 
 def _sorter_state(name: str) -> tuple[str, str]:
     """Return whether and how a sorter can run here, or the advice that a sort would give."""
     from spikelab.spike_sorting.backends import get_backend_class
+    from spikelab.spike_sorting.backends.registry import package_of
     from spikelab.spike_sorting.settings.presets import preset_for
 
-    backend = get_backend_class(name)(preset_for(name))
+    try:
+        backend = get_backend_class(name)(preset_for(name))
+    except Exception as error:  # noqa: BLE001 - what another package brings along may fail in any way
+        return BROKEN, str(error)
     (finding,) = check_sorter(Needs(backend))
-    return finding.state, finding.details if finding.failure is not None else backend.about()
+    package = package_of(name)
+    about = finding.details if finding.failure is not None else backend.about()
+    of = "" if package in (None, DISTRIBUTION) else f"of the package {package}"
+    return finding.state, "; ".join(filter(None, [about, of]))
+
+
+def _metrics() -> list[Row]:
+    """List the metrics of other packages, with the package, or why one cannot be loaded."""
+    from spikelab.spike_sorting.metrics import get_metric, list_metrics
+    from spikelab.spike_sorting.metrics.registry import package_of
+
+    rows = []
+    for name in list_metrics():
+        try:
+            row = (f"metric {name}", OK, f"{get_metric(name).description} Of the package {package_of(name)}")
+        except ValueError as error:
+            row = (f"metric {name}", BROKEN, str(error))
+        rows.append(row)
+    return rows
 
 
 def _docker() -> list[Row]:
@@ -130,6 +159,7 @@ ROWS: tuple[Callable[[], list[Row]], ...] = (
     partial(_checked, check_gpu),
     _torch,
     _sorters,
+    _metrics,
     _docker,
     partial(_checked, check_plugins),
 )

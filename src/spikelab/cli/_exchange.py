@@ -65,7 +65,7 @@ def import_text(
     if source != "phy":
         raise click.UsageError(f"Unknown tool {source!r} for --from; there is phy")
     from spikelab.spike_sorting.exchange import import_curation
-    from spikelab.spike_sorting.exchange.export import PHY_UNITS
+    from spikelab.spike_sorting.stages.outdated import PHY_UNITS
 
     curated = import_curation(results, folder, keep=keep, duplicate_ms=duplicate_ms, recording=recording)
     history = curated.metadata["curation_history"]

@@ -14,6 +14,7 @@ DONE, OTHER, USAGE, BAD_INPUT, BIOLOGY, ENVIRONMENT, RESOURCE, INTERRUPTED = 0, 
 # Settings that a message asks for: "set rec_name to one of", "set probe_path, dtype"; "set freq_max=4500".
 ASKED_FOR = re.compile(r"\b[Ss]et ([a-z]\w*(?:(?:, | and )[a-z]\w*)*)")
 WITH_VALUE = re.compile(r"""\b([a-z]\w*)=("[^"]*"|'[^']*'|[\w+-]+(?:\.\d+)?)""")
+FOLDERS = {"results_folders": "--results DIR", "intermediate_folders": "--intermediate DIR"}
 OPTIONS = {"stream_id": "--stream ", "sorter": "--sorter ", "sorter_name": "--sorter "}
 # The most severe of several failures decides; most severe first.
 SEVERITY = (ENVIRONMENT, RESOURCE, OTHER, BAD_INPUT, BIOLOGY)
@@ -65,11 +66,9 @@ def message_for(error: BaseException) -> str:
 
     Settings that the message asks for are named as options too: it was written for callers in Python.
     """
-    from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
+    from spikelab.spike_sorting.data.outcomes import words_of
 
-    if isinstance(error, SpikeSortingClassifiedError | ValueError | TypeError | FileNotFoundError | FileExistsError):
-        return printable_lines(str(error) + as_options(str(error)))
-    return printable_lines(f"{type(error).__name__}: {error}")
+    return printable_lines((words := words_of(error)) + as_options(words))
 
 
 def as_options(message: str) -> str:
@@ -83,4 +82,5 @@ def as_options(message: str) -> str:
     asked = {**dict.fromkeys(named, "..."), **dict(WITH_VALUE.findall(message))}
     known = {*keywords(SortingPipelineConfig), "sorter"}
     ways = [OPTIONS.get(name, f"--set {name}=") + value.strip("\"'") for name, value in asked.items() if name in known]
+    ways += [option for keyword, option in FOLDERS.items() if keyword in message]
     return f" (On the command line: {', '.join(ways)})" if ways else ""

@@ -23,8 +23,12 @@ from spikelab.cli._output import (
     table,
 )
 from spikelab.cli._progress import shown_progress
+from spikelab.spike_sorting.data.outcomes import BIOLOGY as NOTHING_TO_SORT
+from spikelab.spike_sorting.data.outcomes import DONE, FAILED, plain_name
+from spikelab.spike_sorting.data.outcomes import ENVIRONMENT as CANNOT_RUN
+from spikelab.spike_sorting.data.outcomes import RESOURCE as OUT_OF_RESOURCES
 from spikelab.spike_sorting.run.jobs import Job, plan_jobs
-from spikelab.spike_sorting.run.record import DONE, NO_UNIT_KEPT, shown_status
+from spikelab.spike_sorting.run.record import NO_UNIT_KEPT, shown_status
 from spikelab.system.quoting import printable_lines
 
 if TYPE_CHECKING:
@@ -38,14 +42,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NAMES_SHOWN = 3
-HEADER = ("recording", "outcome", "units kept", "results")
+HEADER: tuple[str, ...] = ("recording", "outcome", "units kept", "not kept", "results")
+NOT_KEPT = 3  # its place
 NOT_ATTEMPTED = "not attempted"
 KIND_OF_CODE = {
-    BIOLOGY: "cannot be sorted",
+    BIOLOGY: plain_name(NOTHING_TO_SORT),
     BAD_INPUT: "cannot be read",
-    RESOURCE: "ran out of a resource",
-    ENVIRONMENT: "stopped by the environment",
-    OTHER: "failed otherwise",
+    RESOURCE: plain_name(OUT_OF_RESOURCES),
+    ENVIRONMENT: plain_name(CANNOT_RUN),
+    OTHER: FAILED,
 }
 KINDS = (DONE, NO_UNIT_KEPT, *KIND_OF_CODE.values(), NOT_ATTEMPTED)
 
@@ -146,11 +151,14 @@ def lines_of_left_out(parts: Sequence[Part]) -> list[str]:
 
 def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     """Tabulate the outcomes, list the causes of failures, and count the outcomes by kind; return the exit code too."""
-    lines = [table(HEADER, [_row(outcome) for outcome in outcomes])]
+    rows = [HEADER, *map(_row, outcomes)]
+    if len(outcomes) == 1 or not any(row[NOT_KEPT] for row in rows[1:]):  # of one recording the log has just said it
+        rows = [row[:NOT_KEPT] + row[NOT_KEPT + 1 :] for row in rows]
+    lines = [table(rows[0], rows[1:])]
     failed = [(outcome.job.name, outcome.error) for outcome in outcomes if outcome.error is not None]
     if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
         lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
-        lines += ["", _counts(outcomes)]
+        lines += ["", _counts(outcomes), *_reasons(outcomes)]
     elif failed and (options := as_options(str(failed[0][1]))):
         lines += ["", options.strip(" ()")]
     lines += _where_to_look(outcomes)
@@ -173,6 +181,17 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
 
 
+def _reasons(outcomes: Sequence[Outcome]) -> list[str]:
+    """Add up why units were not kept, with the thresholds, and say which would be worth keeping."""
+    from spikelab.spike_sorting.curation.dropped import together
+    from spikelab.spike_sorting.report import small_words
+
+    summaries = [outcome.done.summary for outcome in outcomes if outcome.done is not None]
+    known = [summary for summary in summaries if summary is not None]
+    reasons = together(summary.dropped for summary in known)
+    return list(filter(None, [f"not kept: {', '.join(map(str, reasons))}" if reasons else "", small_words(known)]))
+
+
 def _jobs(parts: Sequence[Part], results: Path | None, intermediate: Path | None) -> list[Job]:
     """Plan the jobs; the folders of the command line are those of one recording, or the parents of several."""
     requests = [(part.path, part.wanted.config) for part in parts]
@@ -186,14 +205,14 @@ def _jobs(parts: Sequence[Part], results: Path | None, intermediate: Path | None
     return [replace(job, chosen=part.chosen) for job, part in zip(jobs, parts, strict=True)]
 
 
-def _row(outcome: Outcome) -> tuple[str, str, str, str]:
-    """Return name, outcome, units and folder; "" where a failure came before the folder was made."""
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    """Return name, outcome, units kept and dropped, and folder; "" where a failure came before the folder was made."""
     folder = str(outcome.job.results) if outcome.attempted and outcome.job.results.exists() else ""
     if outcome.done is not None:
         kept = f"{outcome.done.n_curated} of {outcome.done.n_units}"
-        return outcome.job.name, _kind(outcome), kept, folder
-    what = NOT_ATTEMPTED if outcome.error is None else type(outcome.error).__name__
-    return outcome.job.name, what, "", folder
+        reasons = () if outcome.done.summary is None else outcome.done.summary.dropped
+        return outcome.job.name, _kind(outcome), kept, ", ".join(one.brief() for one in reasons), folder
+    return outcome.job.name, _kind(outcome), "", "", folder
 
 
 def _kind(outcome: Outcome) -> str:

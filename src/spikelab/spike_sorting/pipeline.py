@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting.batch.in_process import run_jobs
 from spikelab.spike_sorting.batch.policy import raise_failures
 from spikelab.spike_sorting.run.jobs import as_list, checked_streams, of_each_recording, plan_jobs, require_sorter
+from spikelab.spike_sorting.settings.keywords import changed
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.validation import validate_config
@@ -159,7 +160,8 @@ def _complete_config(
         )
     for name in set(kwargs) & {"results_folder", "intermediate_folder"}:
         raise TypeError(f"Unknown parameter '{name}': did you mean '{name}s', a list with one folder per recording?")
-    config = (preset_for(sorter) if config is None else config).override(**kwargs)
+    config = preset_for(sorter) if config is None else config
+    config = changed(config, kwargs)
     validate_config(config)
     require_sorter(config)
     return config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from spikelab.spikedata._base import BaseSpikeData
 
     FloatArray = NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
 
 
 def get_neuron_attribute(sd: BaseSpikeData, key: str, default: Any = None) -> list[Any]:
@@ -30,7 +34,7 @@ def get_neuron_attribute(sd: BaseSpikeData, key: str, default: Any = None) -> li
     Returns
     -------
     list
-        One value per unit.
+        One value per unit. A name that no unit has is a warning in the log, unless there is a `default`.
 
     Examples
     --------
@@ -38,6 +42,16 @@ def get_neuron_attribute(sd: BaseSpikeData, key: str, default: Any = None) -> li
     >>> SpikeData([[10], [35]], neuron_attributes=[{"snr": 8.0}, {}]).get_neuron_attribute("snr")
     [8.0, None]
     """
+    found = _values(sd, key, default)
+    if default is None and found and not any(key in values for values in sd.unit_attributes):
+        names = dict.fromkeys(name for values in sd.unit_attributes for name in values)
+        near = difflib.get_close_matches(str(key), names, n=2)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(names) or 'none'}"
+        logger.warning("no unit has the attribute %r, so that each gives None; %s", key, hint)
+    return found
+
+
+def _values(sd: BaseSpikeData, key: str, default: Any = None) -> list[Any]:
     return [values.get(key, default) for values in sd.unit_attributes]
 
 
@@ -132,5 +146,5 @@ def electrodes(sd: BaseSpikeData) -> NDArray[Any] | None:
     >>> SpikeData([[10], [35]], neuron_attributes=[{"electrode": 110}, {"electrode": 7}]).electrodes
     array([110,   7])
     """
-    found = get_neuron_attribute(sd, "electrode")
+    found = _values(sd, "electrode")
     return None if all(value is None for value in found) else np.array(found)

@@ -10,10 +10,12 @@ Numba's own cache checks only whether the file of the function has changed, not 
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
@@ -24,6 +26,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
+from spikelab.system.progress import COMPILING
+
+logger = logging.getLogger(__name__)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 CONSTANTS = (bool, int, float, complex, str, np.generic, type(None))
 
@@ -47,7 +52,7 @@ def _compiled(function: Kernel, fastmath: bool | set[str]) -> Kernel:
     compile_now = kernel.compile
 
     def compile_whole(signature: Any) -> Any:
-        with reraised_interrupts():
+        with reraised_interrupts(), COMPILING.time():
             return compile_now(signature)
 
     kernel.compile = compile_whole
@@ -97,6 +102,7 @@ class _Files(IndexDataCacheFile):
         try:
             held, data = self._load_data(self._name(key))  # type: ignore[no-untyped-call]
         except (OSError, EOFError, pickle.UnpicklingError):  # none yet, or cut by a power failure
+            _say_once()
             return None
         return data if held == repr(key) else None
 
@@ -105,6 +111,11 @@ class _Files(IndexDataCacheFile):
 
     def _name(self, key: Any) -> str:
         return f"{self._index_name.removesuffix('.nbi')}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+
+@cache
+def _say_once() -> None:
+    logger.info("compiles what computes, once on this machine and version: this sort takes up to some minutes longer")
 
 
 def ingredients(kernel: Any) -> str:

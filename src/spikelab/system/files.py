@@ -154,6 +154,27 @@ def existing(path: Path) -> Path:
     return next((folder for folder in (path, *path.parents) if folder.exists()), Path(path.anchor))
 
 
+def tidy(path: Path) -> Path:
+    """Make a path absolute, without ``..`` in it where that names the same place."""
+    absolute = path.absolute()
+    if ".." not in absolute.parts:
+        return absolute
+    tidied = Path(os.path.normpath(absolute))
+    return tidied if tidied.resolve() == absolute.resolve() else absolute  # behind a link .. is elsewhere
+
+
+def why_unusable(folder: Path) -> str:
+    """Say why no file can be made in a folder, which may be still to be made; "" where one can, as far as is seen."""
+    place = existing(folder)
+    if not place.is_dir():
+        return f"{place} is no folder but a file"
+    if shutil.disk_usage(place).total == 0:
+        return f"{place} is no disk: it belongs to the system, and holds no files"
+    if place != folder and not os.access(place, os.W_OK):
+        return f"nothing may be written to {place}"
+    return ""
+
+
 def remove(path: Path) -> None:
     """Delete a file, or a folder with all that is in it, as far as that is possible."""
     if path.is_dir() and not path.is_symlink():

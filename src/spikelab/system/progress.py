@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from spikelab.system.texts import duration
 
@@ -19,7 +20,50 @@ LOG_INTERVAL_S = 10.0
 LEAST_SHARE = 0.01  # of the work that must be done before the rest is estimated
 _PART: ContextVar[str] = ContextVar("part", default="")
 _WATCH: ContextVar[Callable[[Progress], None] | None] = ContextVar("watch", default=None)
-_STEP: ContextVar[tuple[Progress, float] | None] = ContextVar("step", default=None)
+_STEP: ContextVar[_Step | None] = ContextVar("step", default=None)
+
+
+class _Step(NamedTuple):
+    """Step that is under way of larger work: how much of that it is, and what is done of that after the step."""
+
+    work: Progress
+    amount: float
+    after: float
+
+
+class Once:
+    """Time for what is done once on a machine, such as to compile: it says nothing of how long the rest takes."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._before_s = 0.0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is being done now."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that it has taken in this process so far."""
+        since = self._since
+        return self._before_s + (0.0 if since is None else time.monotonic() - since)
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Time the block, which one thread is in at a time; a block within a block is timed once."""
+        if self.under_way:
+            yield
+            return
+        self._since = start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+            self._before_s += time.monotonic() - start
+
+
+COMPILING = Once()
 
 
 @contextmanager
@@ -67,14 +111,15 @@ class Progress:
         self.label, self.total, self.unit = ", ".join(filter(None, [label, _PART.get()])), total, unit
         self.done, self.ended = 0.0, False
         self._start = self._last = time.monotonic()
+        self._moved_s = 0.0  # value of `elapsed_s` when the work last went on
+        self._compiled_s = COMPILING.seconds
         self.watch = watch or _WATCH.get()
-        self._parent: Progress | None
-        self._parent, self._amount = _STEP.get() or (None, 0.0)
+        self._within = _STEP.get()
 
     @property
     def whole(self) -> Progress:
         """The largest work that this work is a step of, itself where it is none."""
-        return self if self._parent is None else self._parent.whole
+        return self if self._within is None else self._within.work.whole
 
     @property
     def share(self) -> float | None:
@@ -83,41 +128,55 @@ class Progress:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the work began."""
-        return time.monotonic() - self._start
+        """Seconds since the work began, without those to compile."""
+        return time.monotonic() - self._start - (COMPILING.seconds - self._compiled_s)
 
     @property
     def left_s(self) -> float | None:
-        """Estimate of the seconds that are left; None where next to nothing is known."""
+        """Estimate of the seconds that are left; None where next to nothing is known.
+
+        From how far the work had come when it last moved: what takes longer than that goes by without an estimate,
+        instead of with one that grows.
+        """
         share = self.share
-        return None if share is None or share < LEAST_SHARE else self.elapsed_s * (1 - share) / share
+        if share is None or share < LEAST_SHARE:
+            return None
+        left = self._moved_s * (1 - share) / share - (self.elapsed_s - self._moved_s)
+        return left if left >= 0 else None
 
     def update(self, amount: float = 1) -> None:
         """Add `amount` units of finished work."""
-        self.done += amount
-        if self._parent is not None and self.total:
-            self._parent.done += self._amount * amount / self.total
+        self._advance(self.done + amount)
         self._show()
+
+    def _advance(self, done: float) -> None:
+        """Go on to `done` units, and move the work on that this is a step of, no further than to the step's end."""
+        before, self.done, self._moved_s = self.done, done, self.elapsed_s
+        if self._within is not None and self.total:
+            work, amount, after = self._within
+            work._advance(min(after, work.done + amount * (done - before) / self.total))
 
     @contextmanager
     def step(self, label: str, amount: float) -> Iterator[Progress]:
         """Do a step that is `amount` units of this work; progress within the block moves this work on meanwhile."""
         after = self.done + amount
-        before = _STEP.set((self, amount))
+        before = _STEP.set(_Step(self, amount, after))
         try:
             with Progress(label, watch=self.watch) as progress:
                 yield progress
         finally:
             _STEP.reset(before)
-        self.done = after
+        self._advance(after)
 
     def words(self) -> str:
         """Write how far the work is: ``43 %, about 2 min left``, or how long it has taken."""
+        if COMPILING.under_way:
+            return "compiles, once on this machine"
         whole = self.whole
         share, left = whole.share, whole.left_s
         if share is None:
             return f"{duration(whole.elapsed_s)} so far"
-        return f"{100 * share:.0f} %" + ("" if left is None else f", about {duration(left)} left")
+        return f"{100 * share:.0f} %" + ("" if left is None or share == 1 else f", about {_rounded(left)} left")
 
     def _show(self) -> None:
         if self.watch is not None:
@@ -138,3 +197,12 @@ class Progress:
         self.ended = True
         if self.watch is not None:
             self.watch(self)
+
+
+def _rounded(seconds: float) -> str:
+    """Format an estimate as it is known: in steps of 5 s, minutes, or 5 min; never less than 5 s."""
+    if seconds < 57:
+        return f"{max(5, 5 * math.ceil(seconds / 5))} s"
+    if seconds < 3570:
+        return f"{max(1, round(seconds / 60))} min"
+    return duration(300 * round(seconds / 300))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_LISTED = 12  # parameters that a message lists
 GPU_UNUSED, GPU_OPTIONAL, GPU_REQUIRED = "unused", "optional", "required"
 
 
@@ -300,14 +301,20 @@ def merge_params(sorter: str, defaults: Mapping[str, Any], given: Mapping[str, A
     return _merge(defaults, given or {})
 
 
-def check_param_names(sorter: str, known: Collection[str], given: Collection[str]) -> None:
-    """Raise ValueError, with the nearest known names, for names in `given` that are not in `known`."""
+def check_param_names(sorter: str, known: Collection[str], given: Collection[str], listed: str = "") -> None:
+    """Raise ValueError for names in `given` that are not in `known`, with the nearest; `listed` says where all are."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            if near:
+                hint = f"Nearest: {', '.join(near)}"
+            elif listed and len(known) > MOST_LISTED:
+                hint = f"It has {len(known)} others; {listed}"
+            else:
+                hint = f"There are: {', '.join(sorted(known))}"
             raise ValueError(
                 f"Unknown parameter {name!r} in sorter_params: the installed version of {sorter} does not have it. "
-                f"Nearest: {', '.join(near)}"
+                f"{hint}"
             )
 
 

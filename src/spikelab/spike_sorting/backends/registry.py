@@ -104,6 +104,12 @@ def _plugins() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
+def package_of(name: str) -> str | None:
+    """Name the package that brings a sorter along; None for one of this package or of SpikeInterface."""
+    point = None if name in BUILT_IN else _plugins().get(name)
+    return None if point is None else point.dist.name if point.dist is not None else point.module
+
+
 def refresh_sorters() -> None:
     """Find sorters anew that were installed or removed since this process first asked for one.
 

@@ -21,6 +21,7 @@ from spikelab.system import files
 from spikelab.system.extras import install_command
 from spikelab.system.json_files import plain
 from spikelab.system.memory import RT_SORT_BYTES
+from spikelab.system.progress import Progress, ignore
 from spikelab.system.resources import available_cores
 from spikelab.system.runlog import captured_warnings
 
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 SAVED_FOLDER, SAVED_PICKLE = "rt_sort", "rt_sort.pickle"
 CPU, DEFAULT_DEVICE = "cpu", "cuda"
 CHUNK = "chunk_values"
+FINDING = 88.0  # per cent of the time of a sort that finding the sequences takes
 # Settings that no result depends on.
 NOT_KEYED = ("model_path", "device", "num_processes", "save_rt_sort_pickle", "delete_inter", "verbose", "params")
 
@@ -76,16 +78,19 @@ class RTSortBackend(StandardBackend):
         settings = self.config.rt_sort
         binary = self.ensure_binary(recording, recording_dat_path)
         saved = saved_folders(settings.model_path)
-        rt_sort = self._load_sequences(saved, Path(output_folder)) if saved else self._find_sequences(binary)
+        progress = Progress("RT-Sort", 100.0, "%", watch=None if settings.verbose else ignore)
+        with progress.step("RT-Sort", 0.0 if saved else FINDING):
+            rt_sort = self._load_sequences(saved, Path(output_folder)) if saved else self._find_sequences(binary)
         if settings.save_rt_sort_pickle:
             save(rt_sort, Path(output_folder))
-        sorting = rt_sort.sort_offline(
-            binary,
-            recording_window_ms=settings.recording_window_ms,
-            n_jobs=self.workers,
-            verbose=settings.verbose,
-            **self._chunk(),
-        )
+        with progress.step("RT-Sort: assigning spikes", 100.0 if saved else 100.0 - FINDING):
+            sorting = rt_sort.sort_offline(
+                binary,
+                recording_window_ms=settings.recording_window_ms,
+                n_jobs=self.workers,
+                verbose=settings.verbose,
+                **self._chunk(),
+            )
         if not saved:  # found in this recording: also that nothing moved has been seen
             sorting.set_property(MOVED_UM, rt_sort.moved_um)
             sorting.set_property(SIZE_RATIO, rt_sort.size_ratio)

@@ -131,7 +131,9 @@ class SpikeInterfaceBackend(StandardBackend):
             defaults = self.default_params()
         except ImportError:  # the sorter, which knows its names, is not installed: check_installed reports that
             return
-        check_param_names(self.spikeinterface_name, self._known_params(defaults), given)
+        name = self.spikeinterface_name
+        listed = f"spikeinterface.sorters.get_sorter_params_description({name!r}) has them all"
+        check_param_names(name, self._known_params(defaults), given, listed)
 
     def made_by(self) -> dict[str, str]:
         """Get the image of the container, with its id where docker knows it, or the version of the sorter."""

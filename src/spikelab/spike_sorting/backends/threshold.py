@@ -11,8 +11,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy.ndimage import minimum_filter1d
-from scipy.spatial import cKDTree
 
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.backends.base import StandardBackend, check_param_names
@@ -138,6 +136,8 @@ def noise_counts(binary: BinaryRecording) -> NDArray[np.float64]:
 
 def _neighbour_table(locations: NDArray[np.float64], radius_um: float) -> IntArray:
     """List the channels within the radius of each, shape (channels, most); padded with the channel itself."""
+    from scipy.spatial import cKDTree
+
     lists: Any = cKDTree(locations).query_ball_point(locations, radius_um)
     table = np.repeat(np.arange(len(locations))[:, None], max(map(len, lists), default=1), axis=1)
     for channel, near in enumerate(lists):
@@ -149,6 +149,8 @@ def _local_minima(
     counts: NDArray[np.int16], limits: NDArray[np.float64], neighbours: IntArray, exclude: int
 ) -> tuple[IntArray, IntArray]:
     """Find frames and channels of the spikes in one chunk, shape (frames, channels)."""
+    from scipy.ndimage import minimum_filter1d
+
     deepest = minimum_filter1d(counts, 2 * exclude + 1, axis=0, mode="nearest")
     frames, channels = np.nonzero((counts <= limits) & (counts == deepest))
     values = counts[frames, channels]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
@@ -142,6 +144,7 @@ def connected(scheduler: Any, jobs: Sequence[Job], workers: int | None, *, with_
             with _client_of(str(scheduler)) as client:
                 yield Cluster(client)
             return
+        require_main_guard()
         names = gpu_names() if with_gpus else []
         count = workers or local_workers(jobs)
         with _started(count, names) as own, Client(own) as client:
@@ -155,6 +158,20 @@ def require_dask() -> None:
         raise EnvironmentSortFailure(
             f"this needs dask.distributed: {install_command('distributed')}. Without it, "
             "spikelab batch MANIFEST --plan DIR writes a job file for each recording and scripts that run them"
+        )
+
+
+def require_main_guard() -> None:
+    """Raise EnvironmentSortFailure in a script that would run once more in every process that it starts."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    try:
+        guarded = script is None or "__main__" in Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    if not guarded:
+        raise EnvironmentSortFailure(
+            f"sort_many starts processes, and each of them would run {script} from its beginning, and start more. Put "
+            f"what it does below a line 'if __name__ == \"__main__\":', indented"
         )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME, LONGEST_VALUE = 60, 1000  # characters
 SHORT_NAME = 8  # letters of a name; of a shorter one a single letter makes another word
+LIKE_WELL = re.compile(r"well[ _-]?\d+|(well[ _-]?)?[A-Z]{1,2}[ _-]?\d{1,3}", re.IGNORECASE)
 LIKE_ID = re.compile(r"[+-]?0\d")  # a number that a person would not write so
 # Names that the results have for what they say themselves: metadata of ``SpikeData``, columns of ``units.csv``.
 TAKEN = (
@@ -47,6 +48,34 @@ def _slip(name: str, known: Sequence[str]) -> str:
     if near := next((other for other in settings if _is_near(name, other)), None):
         return f"did you mean the setting {near!r}, which belongs into config? A column of your own needs another name"
     return ""
+
+
+def well_fault(name: str, value: Any) -> str:
+    """Say why a value of the column ``well`` that is written like a well is none of any plate; "" if it is one."""
+    from spikelab.spike_sorting.report import place_of
+
+    if name.casefold() != "well" or not LIKE_WELL.fullmatch(str(value).strip()) or place_of(str(value)) is not None:
+        return ""
+    return (
+        f"no plate has a well {value}; expected a letter and a number from A1 to P24, or well000 to well095. Names of "
+        "another kind go into a column of another name"
+    )
+
+
+def shared_wells(entries: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Find entries at one well of one plate that no column tells apart: the later one, the earlier one, the well."""
+    from spikelab.spike_sorting.report import place_of
+
+    first: dict[tuple[Any, ...], int] = {}
+    shared = []
+    for index, entry in enumerate(entries):
+        noted = {name.casefold(): value for name, value in entry.items() if name not in known}
+        well = str(noted.pop("well", ""))
+        place = place_of(well) or (well if LIKE_WELL.fullmatch(well.strip()) else None)
+        key = (place, repr(sorted(noted.items())), str(entry.get("sorter")))
+        if place is not None and first.setdefault(key, index) != index:
+            shared.append((index, first[key], " ".join(filter(None, [str(noted.get("plate", "")), well]))))
+    return shared
 
 
 def value_fault(value: Any) -> str:

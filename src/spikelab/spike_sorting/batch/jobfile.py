@@ -12,7 +12,7 @@ import tomli_w
 
 from spikelab.spike_sorting.batch.columns import TAKEN, further_columns, value_fault
 from spikelab.spike_sorting.run.jobs import Job
-from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
+from spikelab.spike_sorting.settings.toml import config_to_toml, read_config
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system import files
 from spikelab.system.quoting import printable
@@ -45,7 +45,7 @@ def read_job(path: Path) -> Job:
             _require(key, content, str, "a text")
         _require("config", content, dict, "a table of settings")
         _require("metadata", {"metadata": {}} | content, dict, "a table of what is noted of the recording")
-        config = config_from_toml(tomli_w.dumps(content["config"]) + "\n")
+        config = read_config(tomli_w.dumps(content["config"]) + "\n")
         validate_config(config)
     except FileNotFoundError:
         raise

@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.batch.columns import column_fault, further_columns, read_further, value_fault
+from spikelab.spike_sorting.batch.columns import (
+    column_fault,
+    further_columns,
+    read_further,
+    shared_wells,
+    value_fault,
+    well_fault,
+)
 from spikelab.spike_sorting.batch.entries import Entry, ManifestError, Problems, Request, located
 from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.choices import choose_sorter
@@ -211,11 +218,15 @@ def _all_requests(
     if not entries and not found.found:
         found.found.append("there is no [[recording]] in it")
     requests: list[Request] = []
+    names = [_entry_name(number, entry) for number, entry in enumerate(entries, start=1)]
+    shared = {i: (j, well) for i, j, well in shared_wells([{**defaults, **entry} for entry in entries], KEYS)}
     configs: dict[str, Wanted | None] = {}
-    for number, entry in enumerate(entries, start=1):
-        named = entry.get("file", "without a file")
-        name = f"entry {number} ({shortened(named) if isinstance(named, str) else brief(named)})"
+    for number, (name, entry) in enumerate(zip(names, entries, strict=True)):
         found.found += _faults_of_columns(name, entry, KEYS)
+        if number in shared:
+            other, well = shared[number]
+            told = "if they are two recordings of it, a further column such as day tells them apart"
+            found.found.append(f"{name}, well: {well} is the well of {names[other]} too; {told}")
         merged = {**defaults, **entry, "config": _merged_config(defaults, entry)}
         planned = Entry(name, merged, frozenset(entry), folder)
         if _has_right_types(planned, found):
@@ -223,10 +234,17 @@ def _all_requests(
     return requests
 
 
+def _entry_name(number: int, entry: Mapping[str, Any]) -> str:
+    named = entry.get("file", "without a file")
+    return f"entry {number} ({shortened(named) if isinstance(named, str) else brief(named)})"
+
+
 def _faults_of_columns(name: str, values: Mapping[str, Any], known: Sequence[str]) -> list[str]:
     """Check the keys that are none of ours: each is a note on the recording, with a name and a value of its own."""
     further = [key for key in values if key not in known]
-    faults = {key: column_fault(key, known) or value_fault(values[key]) for key in further}
+    faults = {
+        key: column_fault(key, known) or value_fault(values[key]) or well_fault(key, values[key]) for key in further
+    }
     return [f"{name}, {shortened(key)}: {fault}" for key, fault in faults.items() if fault]
 
 

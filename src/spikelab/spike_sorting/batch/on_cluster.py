@@ -28,6 +28,7 @@ from spikelab.spike_sorting.batch.policy import Outcome, Policy, concerns_host, 
 from spikelab.spike_sorting.batch.task_queue import Task, TaskQueue, Worker
 from spikelab.spike_sorting.batch.worker import TaskResult
 from spikelab.spike_sorting.run.jobs import Job, overview_folder
+from spikelab.spike_sorting.run.record import failure_line
 from spikelab.spike_sorting.run.sort_one import Limits
 
 if TYPE_CHECKING:
@@ -372,7 +373,9 @@ def _as_unseen(job: Job, worker: Worker, error: Exception | None) -> Exception |
 def _log(outcome: Outcome) -> None:
     """Log one line for a recording that ended."""
     if outcome.done is not None:
-        logger.info("%s: %d of %d units kept", outcome.job.name, outcome.done.n_curated, outcome.done.n_units)
-    else:
-        error = outcome.error
-        logger.warning("%s failed: %s: %s", outcome.job.name, type(error).__name__, error)
+        done = outcome.done
+        reasons = ", ".join(map(str, () if done.summary is None else done.summary.dropped))
+        kept = f"{outcome.job.name}: {done.n_curated} of {done.n_units} units kept"
+        logger.info("%s", f"{kept}; not kept: {reasons}" if reasons else kept)
+    elif outcome.error is not None:
+        logger.warning("%s: %s", outcome.job.name, failure_line(outcome.error))

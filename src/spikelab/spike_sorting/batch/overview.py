@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.units_table import write_units
 from spikelab.spike_sorting.curation.palette import palette_of
+from spikelab.spike_sorting.data.outcomes import DONE, words_of
 from spikelab.spike_sorting.recording.source import stem_of
 from spikelab.spike_sorting.run.jobs import overview_folder
-from spikelab.spike_sorting.run.record import DONE, shown_status, status_of
+from spikelab.spike_sorting.run.record import shown_status, status_of
 from spikelab.spike_sorting.run.sort_one import FigureData
 from spikelab.spike_sorting.stages.compilation import UNIT_METRICS
 
@@ -35,17 +36,29 @@ def write_overview(outcomes: Sequence[Outcome]) -> None:
 
 
 def _overview_figures(outcomes: Sequence[Outcome]) -> None:
+    try:
+        drawn = _all_figure_data(outcomes)
+        if len(drawn) > 1:
+            _draw(drawn)
+        else:
+            _set_outdated_aside(outcomes)
+    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
+        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
+
+
+def _all_figure_data(outcomes: Sequence[Outcome]) -> list[tuple[Job, FigureData]]:
     wanted = [outcome for outcome in outcomes if outcome.job.config.figures.create_figures]
     if sum(_is_on_disk(outcome) for outcome in wanted) > MOST_READ_FOR_FIGURES:
         logger.info("no figures of all recordings together: that is done for up to %d", MOST_READ_FOR_FIGURES)
-        return
-    drawn = [(outcome.job, data) for outcome in wanted if (data := _figure_data(outcome)) is not None]
-    if len(drawn) < 2:
-        return
-    try:
-        _draw(drawn)
-    except Exception as error:  # noqa: BLE001 - the results of the batch do not fail for a figure
-        logger.warning("the figures of all recordings could not be drawn: %s: %s", type(error).__name__, error)
+        return []
+    return [(outcome.job, data) for outcome in wanted if (data := _figure_data(outcome)) is not None]
+
+
+def _set_outdated_aside(outcomes: Sequence[Outcome]) -> None:
+    from spikelab.spike_sorting.stages import set_outdated_overview_aside
+
+    jobs = [outcome.job for outcome in outcomes]
+    set_outdated_overview_aside([job.results for job in jobs], overview_folder(jobs))
 
 
 def _draw(drawn: Sequence[tuple[Job, FigureData]]) -> None:
@@ -136,7 +149,7 @@ def _index_row(outcome: Outcome, *, under_way: bool) -> IndexRow:
         name=outcome.job.name,
         status=status,
         results=outcome.job.results,
-        error="" if error is None else f"{type(error).__name__}: {error}",
+        error="" if error is None else words_of(error),
         wall_s=None if outcome.done is None else outcome.done.wall_s,
         summary=None if outcome.done is None else outcome.done.summary,
         plate=plate,

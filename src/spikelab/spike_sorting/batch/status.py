@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.batch.jobfile import BATCH, read_batch
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE, ENVIRONMENT, FAILED, RESOURCE, plain_name
 from spikelab.spike_sorting.run.alive import is_alive
-from spikelab.spike_sorting.run.record import DONE, NO_UNIT_KEPT, RUN_RECORD, SORTED, read_record, shown_status
+from spikelab.spike_sorting.run.record import NO_UNIT_KEPT, RUN_RECORD, SORTED, read_record, shown_status
 from spikelab.system.quoting import printable
 from spikelab.system.texts import duration
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TO_COME, RUNNING, KILLED, INTERRUPTED, DAMAGED = "to come", "running", "killed", "interrupted", "damaged record"
-ENDED = (DONE, NO_UNIT_KEPT, "biological failure", "environment failure", "resource failure", "failed")
+ENDED = (DONE, NO_UNIT_KEPT, BIOLOGY, ENVIRONMENT, RESOURCE, FAILED)
 # In the order of the counts.
-STATES = (DONE, NO_UNIT_KEPT, "biological failure", "resource failure", "environment failure", "failed",
+STATES = (DONE, NO_UNIT_KEPT, BIOLOGY, RESOURCE, ENVIRONMENT, FAILED,
           INTERRUPTED, KILLED, DAMAGED, RUNNING, SORTED, TO_COME)  # fmt: skip
 DEPTH = 3
 ERROR_SHOWN = 80
@@ -64,9 +65,15 @@ def _row(name: str, results: Path, record: dict[str, Any]) -> Row:
         stage=(record.get("stage") or "") if state == RUNNING else "",
         attempts=_tries(record.get("attempts") or ()),
         seconds=_seconds(record, state),
-        error=f"{failure.get('class')}: {failure.get('message')}" if failure and state != INTERRUPTED else "",
+        error=_error_words(failure, state) if failure and state != INTERRUPTED else "",
         host=str((record.get("host") or {}).get("node", "")),
     )
+
+
+def _error_words(failure: dict[str, Any], state: str) -> str:
+    """Return the message of a failure, with its class where its state has no plain name that tells more."""
+    kind = "" if plain_name(state) != state else f"{failure.get('class')}: "
+    return f"{kind}{failure.get('message')}"
 
 
 def _tries(attempts: Sequence[dict[str, Any]]) -> int:
@@ -106,7 +113,7 @@ def _listed_jobs(folder: Path) -> tuple[dict[Path, str], list[Row]]:
 def summary(rows: Sequence[Row], workers: int | None = None) -> str:
     """Count jobs by state, and estimate how long the rest will take."""
     counts = Counter(row.state for row in rows)
-    words = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    words = [f"{counts[state]} {plain_name(state)}" for state in STATES if counts[state]]
     words += [f"{count} {state}" for state, count in counts.items() if state not in STATES]
     left = estimate(rows, workers)
     return ", ".join(words) + (f"; about {duration(left)} left" if left else "")
@@ -136,7 +143,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """Make a row of the table whose header is `HEADER`."""
     error = printable(row.error.replace("\n", " "))
     short = error if len(error) <= ERROR_SHOWN else error[: ERROR_SHOWN - 3] + "..."
-    state = f"{row.state}: {row.stage}" if row.stage else row.state
+    state = f"{plain_name(row.state)}: {row.stage}" if row.stage else plain_name(row.state)
     texts = (row.name, state, str(row.attempts or ""), duration(row.seconds), row.host, short)
     return tuple(map(printable, texts))
 
@@ -149,7 +156,7 @@ def to_show(rows: Iterable[Row], most: int | None) -> list[Row]:
     rows = list(rows)
     if most is None or len(rows) <= most:
         return rows
-    rank = {RUNNING: 0, "failed": 1, "environment failure": 1, "resource failure": 1, KILLED: 1, DONE: 3, TO_COME: 4}
+    rank = {RUNNING: 0, FAILED: 1, ENVIRONMENT: 1, RESOURCE: 1, KILLED: 1, DONE: 3, TO_COME: 4}
     chosen = sorted(range(len(rows)), key=lambda i: (rank.get(rows[i].state, 2), -i))[:most]
     return [rows[i] for i in sorted(chosen)]
 

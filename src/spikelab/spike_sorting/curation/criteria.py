@@ -36,6 +36,7 @@ Round: TypeAlias = Literal["first", "second", "limits"]
 LIMITS = "metric_limits"
 # Attributes of units, for limits: those that a sort always has, and those that some sorters tell.
 LIMITED_ATTRIBUTES = ("amplitude", "x", "y", "has_pos_peak", *MEASURES)
+UNITS = {"amplitude": "Amplitude (uV)", "x": "x (um)", "y": "y (um)"}  # labels of attributes that have a unit
 ISI_METHODS = {"percent": "per spike", "hill": "contamination, Hill", "certain": "per spike, at least"}
 
 
@@ -163,7 +164,7 @@ def metrics(config: CurationConfig | None = None) -> tuple[Metric, ...]:
 def metric_named(name: str) -> Metric:
     """Return the metric of this name; where no criterion has it, the metric is an attribute of the units."""
     known = {metric.name: metric for metric in metrics()}
-    label = f"{name[:1].upper()}{name[1:]}".replace("_", " ")
+    label = UNITS.get(name, f"{name[:1].upper()}{name[1:]}".replace("_", " "))
     return known.get(name) or Metric(name, label, f"{name} {{:.3g}}", partial(_by_attribute, name))
 
 

@@ -37,16 +37,15 @@ class Doubt:
 
     def __str__(self) -> str:
         one = len(self.rows) == 1
-        causes = " and ".join(
-            f"{_named(criterion, threshold)} (with {_range(self._of(criterion.metric.name))})"
-            for criterion, threshold in self.missed
-        )
-        kept = ways(self.cures(), by_preset=self.preset_keeps)
+        causes = " and ".join(_named(criterion, threshold) for criterion, threshold in self.missed)
+        names = dict.fromkeys(criterion.metric.name for criterion, _ in self.missed)
+        values = " and ".join(f"{name} is {_range(self._of(name))}" for name in names)
         return (
-            f"{self._who()} dropped by {causes}: unit{'' if one else 's'} {self._ids()}. {'Its' if one else 'Their'} "
-            f"spikes are no noise (SNR {_range(self._of('snr'))}, significance {_range(self._of('significance'))}, "
-            "where noise reaches 6), with few violations of the refractory period, and are no other unit's. To keep "
-            f"{'it' if one else 'them'}: {kept}"
+            f"{self._who()} dropped by {causes}: unit{'' if one else 's'} {self._ids()}, whose {values}. Yet "
+            f"{'it is' if one else 'they are'} more than noise (SNR {_range(self._of('snr'))}, significance "
+            f"{_range(self._of('significance'))}; noise reaches 6), with few violations of the refractory period and "
+            f"few spikes of a unit that is kept. To keep {'it' if one else 'them'}, "
+            f"{ways(self.cures(), by_preset=self.preset_keeps)}"
         )
 
     def _who(self) -> str:
@@ -97,11 +96,11 @@ class Doubt:
 
 
 def ways(settings: Mapping[str, Any], *, by_preset: bool = True) -> str:
-    """Write how settings are changed on the command line and in Python; also the preset, where that does it."""
+    """Write how settings are changed, in Python and on the command line; also the preset, where that does it."""
     typed = " ".join(f"--set {_typed(name, value)}" for name, value in settings.items())
     called = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    preset = ", or --preset evidence (in Python **CURATE_BY_EVIDENCE)" if by_preset else ""
-    return f"{typed} (in Python {called}){preset}"
+    preset = (", or take the preset evidence", "; --preset evidence") if by_preset else ("", "")
+    return f"set {called}{preset[0]} ({typed}{preset[1]})"
 
 
 def _typed(name: str, value: Any) -> str:

@@ -64,6 +64,11 @@ class CurationOutcome:
     merged: RoundResults = field(default_factory=dict, repr=False)
     limits: RoundResults = field(default_factory=dict, repr=False)  # ``metric_limits``, after both rounds
 
+    @property
+    def n_second(self) -> int:
+        """Number of units that passed both rounds, before ``metric_limits`` and the merge of duplicates."""
+        return sum(row["failed_round"] not in ("first", "second") for row in self.unit_metrics)
+
     def save(self, path: Path) -> None:
         """Write everything but the spikes as JSON, NaN and infinity as the strings "nan", "inf" and "-inf"."""
         content = {

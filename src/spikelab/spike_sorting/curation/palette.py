@@ -24,6 +24,7 @@ class Palette:
     failed: str = "#FF0000"  # units that did not
     found: str = "#c8c8c8"  # all units of the sort, before any decision
     first: str = "#858585"  # units after the first round
+    second: str = "#505050"  # units after the second round, where they are not those that are kept
     threshold: str = "#595959"
     epoch: str = "#0072b2"  # where another epoch starts
 

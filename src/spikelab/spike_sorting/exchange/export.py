@@ -13,6 +13,7 @@ from spikelab.spike_sorting.exchange.formats import Handoff
 from spikelab.spike_sorting.exchange.formats.nwb_metadata import read_metadata
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
+from spikelab.spike_sorting.stages.outdated import EXPORT_FOLDER, PHY_UNITS
 from spikelab.spikedata import SpikeData
 from spikelab.system import files
 from spikelab.system.resources import available_cores
@@ -25,9 +26,7 @@ logger = logging.getLogger(__name__)
 AnyPath: TypeAlias = str | Path
 Units: TypeAlias = Literal["curated", "all", "phy"]
 UNITS = ("curated", "all", "phy")
-EXPORT_FOLDER = "export"
 TRACES = "traces.dat"
-PHY_UNITS = "sorted_spikedata_phy"
 # File in every folder that an export wrote: no other folder is ever replaced.
 MARK = ".spikelab-export"
 

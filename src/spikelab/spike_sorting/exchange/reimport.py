@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting.data import SpikeTrains
-from spikelab.spike_sorting.exchange.export import PHY_UNITS, TRACES, AnyPath, units_of, workers
+from spikelab.spike_sorting.exchange.export import TRACES, AnyPath, units_of, workers
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.stages.manifest import Manifest
+from spikelab.spike_sorting.stages.outdated import PHY_UNITS
 from spikelab.spikedata import SpikeData
 from spikelab.system import files
 from spikelab.system.memory import for_work

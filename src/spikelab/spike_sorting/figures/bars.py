@@ -1,4 +1,4 @@
-"""Units per recording: found, after the first round of curation, and kept."""
+"""Units per recording: found, after the rounds of curation, and kept."""
 
 from __future__ import annotations
 
@@ -26,25 +26,32 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.figures._canvas import FigureRecording
     from spikelab.spike_sorting.settings.schema import FigureConfig
 
-BAR_WIDTH = 0.27
+BARS_WIDTH = 0.81  # of all bars of a recording, whose distance is 1
 MAX_WIDTH = 40.0  # inches; names of recordings are upright where they do not fit side by side
-FOUND = "Found"
+FOUND, SECOND = "Found", "Second Curation"
 
 
 def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfig, *, ax: Axes | None = None) -> Figure:
-    """Draw three bars per recording, in `ax` or a new figure: units found, after the first and the second round."""
+    """Draw bars for each recording, in `ax` or a new figure: units found, after the first round, and kept.
+
+    Where ``metric_limits`` or a merge of duplicates follows the second round, a bar for the latter stands between.
+    """
     names = [short(recording.name) for recording in recordings]
     rotation = config.bar_label_rotation if _width(names, config.bar_label_rotation, config) <= MAX_WIDTH else 90.0
     ax = axes_for(config, ax, _width(names, rotation, config), 4.5)
     palette = palette_of(config)
     found = [recording.sd_all.N for recording in recordings]
     position = np.arange(len(names))
-    for place, counts, label, color in (
-        (-1, found, FOUND, palette.found),
-        (0, [recording.outcome.sd_first.N for recording in recordings], config.bar_total_label, palette.first),
-        (1, [recording.outcome.sd_curated.N for recording in recordings], config.bar_selected_label, palette.kept),
-    ):
-        bars = ax.bar(position + place * BAR_WIDTH, counts, BAR_WIDTH, label=label, color=color)
+    shown = [
+        (found, FOUND, palette.found),
+        ([recording.outcome.sd_first.N for recording in recordings], config.bar_total_label, palette.first),
+        ([recording.outcome.sd_curated.N for recording in recordings], config.bar_selected_label, palette.kept),
+    ]
+    if any(recording.outcome.limits or recording.outcome.merged for recording in recordings):
+        shown.insert(2, ([recording.outcome.n_second for recording in recordings], SECOND, palette.second))
+    width = BARS_WIDTH / len(shown)
+    for place, (counts, label, color) in enumerate(shown):
+        bars = ax.bar(position + (place - (len(shown) - 1) / 2) * width, counts, width, label=label, color=color)
         ax.bar_label(bars, fontsize=config.font_size * 0.8, padding=2)
     ax.set_xlim(-0.8, max(len(names), 1) - 0.2)
     ax.set_ylim(0, max([1, *found]) * 1.12)
@@ -52,7 +59,7 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     set_labels(ax, config, x=config.bar_x_label, y=config.bar_y_label)
     ax.set_xticks(position, names, rotation=rotation, ha="center" if rotation % 90 == 0 else "right")
     if names:
-        legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        legend(ax, config, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3 if len(shown) == 3 else 2)
     else:
         write_note(ax, config, "no recordings")
     return figure_of(ax)

@@ -90,14 +90,18 @@ def _draw_metric(
     failed = [r.metric(metric.name, set(r.sd_all.unit_ids) - r.curated_ids) for r in recordings]
     none = np.empty(0)
     shown = metric_histogram(metric, np.concatenate([none, *curated]), np.concatenate([none, *failed]), curation)
-    set_labels(ax, config, x=shown.label, y="Units", title=shown.note, scale=0.9)
     if not len(shown.edges):
-        write_note(ax, config, "no values")
+        ax.set_axis_off()
+        write_note(ax, config, f"{metric.short_label}:\nno values")
         return
+    set_labels(ax, config, x=shown.label, y="Units", title=shown.note, scale=0.9)
     palette = palette_of(config)
     left, width = shown.edges[:-1], np.diff(shown.edges)
     ax.bar(left, shown.curated, width, align="edge", color=palette.kept, edgecolor="white", lw=0.4)
-    ax.bar(left, shown.failed, width, bottom=shown.curated, align="edge", **_failed_style(config))
+    some = shown.failed > 0  # an empty bar would leave its edge on the one below
+    ax.bar(
+        left[some], shown.failed[some], width[some], bottom=shown.curated[some], align="edge", **_failed_style(config)
+    )
     ax.set_xscale("log" if shown.log else "linear")
     ax.set_xlim(shown.edges[0], shown.edges[-1])
     if shown.log:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import Geometry
 
 PANEL_INCHES, ACROSS = 5.0, 4
-NAMED = 12  # groups that the legend names; colours come again after 20
+NAMED = 12  # groups that the legend names
+MARKERS = "osD^v"  # a colour that comes again has another form
 # Channels are written beside their electrodes where the panel is not wider than so many of the shortest distances.
 LABELLED = 20
 
@@ -48,7 +49,9 @@ def _draw(axes: Axes, geometry: Geometry, channels: Sequence[str]) -> None:
     x, y = geometry.places.T
     for group, rows in enumerate(geometry.channels_of_groups()):
         label = f"{geometry.group_names[group] or 'electrodes'} ({len(rows)})"
-        axes.scatter(x[rows], y[rows], s=18, color=f"C{group % 10}", label=label if group < NAMED else None, zorder=2)
+        color, marker = f"C{group % 10}", MARKERS[group // 10 % len(MARKERS)]
+        named = label if group < NAMED else None
+        axes.scatter(x[rows], y[rows], s=18, color=color, marker=marker, label=named, zorder=2)
     if _has_room(geometry.places):
         for place, channel in zip(geometry.places.tolist(), channels, strict=True):
             axes.annotate(printable(channel), place, xytext=(4, 0), textcoords="offset points", va="center", fontsize=5)
@@ -57,7 +60,8 @@ def _draw(axes: Axes, geometry: Geometry, channels: Sequence[str]) -> None:
     axes.set_ylabel("y (um)")
     axes.margins(0.1 if np.ptp(x) or np.ptp(y) else 0.5)
     if geometry.n_groups > 1:
-        title = f"{geometry.n_groups} groups, sorted apart"
+        first = f"; the first {NAMED}" if geometry.n_groups > NAMED else ""
+        title = f"{geometry.n_groups} groups, sorted apart{first}"
         axes.legend(
             title=title,
             fontsize=7,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
+N_OVERVIEW = 5  # figures of `_overview`
+
 
 def make_figures(
     recordings: Sequence[tuple[str, SpikeData, CurationOutcome]],
@@ -44,8 +46,10 @@ def make_figures(
     wrapped = [FigureRecording(*recording) for recording in recordings]
     written: list[Path] = []
     if config.figures.create_figures:
-        for name, figure in _overview(wrapped, config):
-            written.append(save_figure(figure, folder / f"{name}.png"))
+        with Progress("drawing figures", N_OVERVIEW, "figure") as progress:
+            for name, figure in _overview(wrapped, config):
+                written.append(save_figure(figure, folder / f"{name}.png"))
+                progress.update()
     if config.figures.create_unit_figures and len(wrapped) == 1:
         written += _unit_pages(wrapped[0], config, folder / "units", waveforms_folder)
     return written

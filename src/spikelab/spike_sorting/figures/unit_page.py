@@ -123,7 +123,8 @@ def _draw_footprint(ax: Axes, unit: dict[str, Any], metadata: dict[str, Any], co
     low, high = locations[near].min(axis=0), locations[near].max(axis=0)
     ax.set_xlim(low[0] - 0.7 * pitch, high[0] + 0.7 * pitch)
     ax.set_ylim(low[1] - pitch, high[1] + pitch)
-    title = f"footprint, largest {span:.3g} uV" if gain else "footprint"
+    what = "footprint" if len(near) == len(locations) else f"nearest {len(near)} of {len(locations)} channels"
+    title = f"{what}, largest {span:.3g} uV" if gain else what
     set_labels(ax, config, x="x (um)", y="y (um)", title=title, scale=0.85)
     if not gain:
         write_note(ax, config, "no template")
@@ -165,7 +166,8 @@ def _draw_waveforms(
     ax.set_xlim(time[0], time[-1])
     low, high = np.nanmin(np.array(drawn), initial=-1.0), np.nanmax(np.array(drawn), initial=1.0)
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    title = f"template and {shown} waveforms" if shown else "template"
+    of = "" if waveforms is None or shown == len(waveforms) else f" of {len(waveforms)}"
+    title = f"template and {shown}{of} waveforms" if shown else "template"
     set_labels(ax, config, x=config.templates_x_label, y="Voltage (uV)", title=title, scale=0.85)
     if not np.isfinite(template[:, channel]).any():
         write_note(ax, config, "no template")

@@ -21,6 +21,7 @@ from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, streams_of, vet
 from spikelab.spike_sorting.recording.sample_times import sampled_in_turn
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, entries_of_folder, resolve_source
+from spikelab.spike_sorting.settings.keywords import with_fields
 from spikelab.spike_sorting.settings.schema import RecordingConfig
 from spikelab.system.runlog import captured_warnings, collected_warnings
 
@@ -193,10 +194,10 @@ def _with_electrodes(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
     """Open a stream for its sizes and the places and groups of its electrodes."""
     from spikelab.spike_sorting.recording.geometry import read_geometry
 
-    chosen = replace(config, stream_id=info.stream_id, rec_name=info.rec_name, electrical_series_path=None)
+    chosen = with_fields(config, stream_id=info.stream_id, rec_name=info.rec_name, electrical_series_path=None)
     if not info.electrodes:
         with captured_warnings():
-            return _measured(info, read_file(info.file, info.format, replace(chosen, probe_path=None)))
+            return _measured(info, read_file(info.file, info.format, with_fields(chosen, probe_path=None)))
     with collected_warnings() as assumed:
         recording = read_file(info.file, info.format, chosen)
         geometry = read_geometry(recording, info.file.name)

@@ -22,6 +22,7 @@ from spikelab.spike_sorting.recording.formats import (
     known_formats,
 )
 from spikelab.spike_sorting.recording.read_errors import list_some, reading
+from spikelab.system.files import tidy
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
@@ -66,7 +67,7 @@ def resolve_source(source: Any, config: RecordingConfig | None = None) -> Source
     if not _exists(path):
         raise FileNotFoundError(f"there is no file or folder {path}")
     with reading(path):
-        kind, files, known = _classify(path)
+        kind, files, known = _classify(tidy(path))
     if known is HEADERLESS and config is not None:
         require_headerless_fields(files[0], config)
     return Source(kind, files, _with_names(stem_of(path), config), known.name)

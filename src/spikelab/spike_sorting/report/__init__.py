@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ._content import ReportData
 from ._drift import Drift
-from .batch_page import INDEX, UNITS, IndexRow, Summary, summarise, write_index
+from ._plate import place_of
+from .batch_page import INDEX, UNITS, IndexRow, Summary, small_words, summarise, write_index
 from .recording_page import REPORT, render_report, write_report
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "IndexRow",
     "ReportData",
     "Summary",
+    "place_of",
     "render_report",
+    "small_words",
     "summarise",
     "write_index",
     "write_report",

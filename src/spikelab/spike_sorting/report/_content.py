@@ -185,7 +185,7 @@ def changed_settings(config: SortingPipelineConfig) -> list[dict[str, str]]:
 
 
 def traces(data: ReportData) -> str:
-    """Draw half a second of the filtered recording on up to twelve channels."""
+    """Draw half a second of the filtered recording on up to twelve channels; the picture says of how many."""
     recording = data.recording
     if recording is None or not recording.path.is_file() or not recording.n_samples:
         return ""
@@ -194,7 +194,7 @@ def traces(data: ReportData) -> str:
     values = recording.read_uv(start, start + length).astype(np.float64)
     chosen = np.unique(np.linspace(0, recording.n_channels - 1, TRACES_SHOWN).astype(np.int64))
     picked = [(recording.channel_ids[channel], values[:, channel]) for channel in chosen]
-    return _plots.traces_picture(picked, round(length / recording.sampling_frequency, 3))
+    return _plots.traces_picture(picked, recording.n_channels, round(length / recording.sampling_frequency, 3))
 
 
 # ---- the units ----
@@ -217,6 +217,14 @@ def criteria_rows(outcome: CurationOutcome, config: CurationConfig) -> list[dict
     ]
     most = max([row["failed"] for row in rows] + [1])
     return [row | {"share": round(100 * row["failed"] / most)} for row in rows]
+
+
+def _funnel(units: SpikeData, outcome: CurationOutcome, config: CurationConfig) -> list[tuple[str, str, int]]:
+    """List kind, words and number of units after each round; the second one where something follows it."""
+    rows = [("found", "found", units.N), ("first", "after the first round", outcome.sd_first.N)]
+    if config.metric_limits or config.merge_duplicates:
+        rows.append(("second", "after the second round", outcome.n_second))
+    return [*rows, ("kept", "kept", outcome.sd_curated.N)]
 
 
 def _criterion_name(name: str) -> str:
@@ -268,7 +276,7 @@ def _unit_row(
         "criterion": criterion,
         "verdict": "kept" if kept else _criterion_name(criterion),
         "merged_into": row.get("merged_into"),
-        "failed_metric": criterion if criterion in values else "",
+        "failed_metrics": [] if kept else [name for name in row.get("failed_criteria", [criterion]) if name in values],
         "peak": "positive" if unit["has_pos_peak"] else "negative",
         "channel": unit["channel_id"],
         "electrode": unit.get("electrode"),
@@ -290,6 +298,7 @@ def unit_content(
     return {
         "n_units": units.N,
         "n_first": outcome.sd_first.N,
+        "funnel": _funnel(units, outcome, curation),
         "n_curated": curated.N,
         "n_spikes": int(curated.spike_counts.sum()),
         "criteria": criteria_rows(outcome, curation),

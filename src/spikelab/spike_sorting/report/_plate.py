@@ -46,6 +46,18 @@ def plates(names: Sequence[str], wells: Sequence[str]) -> list[Plate]:
     return [plate for plate in found if len(plate.wells) > 1]
 
 
+def place_of(well: str) -> Place | None:
+    """Find the place that a name means on some plate; None where it is no well of any.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.report import place_of
+    >>> place_of("B4"), place_of("Z99")
+    ((1, 3), None)
+    """
+    return next(iter((_numbered({0: well}) or _lettered({0: well})).values()), None)
+
+
 def place_name(place: Place) -> str:
     """Name a well by letter and number."""
     return f"{chr(ord('A') + place[0])}{place[1] + 1}"

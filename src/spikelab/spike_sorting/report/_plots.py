@@ -195,8 +195,11 @@ def _nothing(words: str) -> str:
     return f'<span class="none">{words}</span>'
 
 
-def traces_picture(channels: list[tuple[str, FloatArray]], seconds: float) -> str:
-    """Draw filtered traces (uV) one below the other at one scale, as the extremes of up to 500 columns."""
+def traces_picture(channels: list[tuple[str, FloatArray]], n_channels: int, seconds: float) -> str:
+    """Draw filtered traces (uV) one below the other at one scale, as the extremes of up to 500 columns.
+
+    `n_channels` are those of the recording: where there are more than are drawn, the picture says so.
+    """
     row, left, width = 34.0, 70.0, 800.0
     peak = max([float(np.abs(trace).max(initial=0.0)) for _, trace in channels] + [1e-9])
     scale = 0.5 * row / peak
@@ -213,5 +216,7 @@ def traces_picture(channels: list[tuple[str, FloatArray]], seconds: float) -> st
     bar = max(ticks(0, peak, 2))
     parts.append(f'<path class="axis thick" d="M{left:g} {number(height - 4)}v{number(-bar * scale)}"/>')
     words = f"{bar:g} uV; {seconds:g} s from left to right"
+    if len(channels) < n_channels:
+        words += f"; {len(channels)} of {n_channels} channels"
     parts.append(f'<text class="tick" x="{left + 6:g}" y="{number(height - 6)}">{words}</text>')
     return drawing(width, height, "".join(parts), label="filtered traces", kind="wide")

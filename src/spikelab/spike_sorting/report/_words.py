@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, ENVIRONMENT, RESOURCE, plain_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,24 +18,24 @@ STATUSES = {
         "The sorter found units, and curation dropped all of them.",
         (),
     ),
-    "biological failure": (
-        "nothing to sort",
+    BIOLOGY: (
+        plain_name(BIOLOGY),
         "The recording itself could not be sorted; the software and the machine are not to blame.",
         (
             "Look at the traces first: a wrong data type or gain (gain_to_uv) is more common than a silent culture.",
-            "The same call gives the same answer at once. recompute_sorting=True tries again.",
+            "The same call gives this answer again, unless recompute_sorting is set (--set recompute_sorting=yes).",
         ),
     ),
-    "environment failure": (
-        "stopped",
+    ENVIRONMENT: (
+        plain_name(ENVIRONMENT),
         "Something on this machine is missing or misconfigured. No recording can be sorted until it is fixed.",
         (
             "Do what the message says, then make the same call again: finished stages are not done twice.",
             "spikelab doctor shows which sorters, GPU, plugins and containers work here.",
         ),
     ),
-    "resource failure": (
-        "out of resources",
+    RESOURCE: (
+        plain_name(RESOURCE),
         "Memory, disk or time ran out before the recording was sorted.",
         (
             "Free what ran out, or ask for less: a smaller batch of the sorter, a lower total_memory, fewer n_jobs.",
@@ -61,7 +63,7 @@ STATUSES = {
 SEVERITIES = {
     "done": "good",
     "no unit kept": "doubtful",
-    "biological failure": "neutral",
+    BIOLOGY: "neutral",
     "not attempted": "neutral",
     "to come": "neutral",
 }

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 
+from spikelab.spike_sorting.curation import dropped
 from spikelab.spike_sorting.curation.doubts import ways
+from spikelab.spike_sorting.curation.dropped import together
 from spikelab.spike_sorting.curation.palette import Palette
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
 from spikelab.spike_sorting.report import _page, _plots, _words
 from spikelab.spike_sorting.report._plate import Plate, place_name, plates
 from spikelab.spike_sorting.report._probe import mini_map
-from spikelab.spike_sorting.report.recording_page import DONE, FIGURES, NOTHING_TO_SORT, REPORT
+from spikelab.spike_sorting.report.recording_page import FIGURES, REPORT
 from spikelab.system import files
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.curation.doubts import Doubt
+    from spikelab.spike_sorting.curation.dropped import Dropped
+    from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
 INDEX = "index.html"
@@ -47,6 +52,7 @@ class Summary:
     spark: str = field(repr=False)
     map: str = field(repr=False)
     small_snr: tuple[float, ...] = ()  # of the units that are small but clean, and were dropped
+    dropped: tuple[Dropped, ...] = ()  # units that were not kept, by what dropped them
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,9 @@ class IndexRow:
     notes: Mapping[str, Any] = field(default_factory=dict)  # what a list says of the recording, in values of JSON
 
 
-def summarise(units: SpikeData, outcome: CurationOutcome, doubted: Sequence[Doubt] = ()) -> Summary:
+def summarise(
+    units: SpikeData, outcome: CurationOutcome, config: CurationConfig, doubted: Sequence[Doubt] = ()
+) -> Summary:
     """Summarise a sorted recording; medians are over its curated units."""
     curated = outcome.sd_curated
     kept = set(curated.unit_ids)
@@ -82,6 +90,7 @@ def summarise(units: SpikeData, outcome: CurationOutcome, doubted: Sequence[Doub
         amplitude_uv=_median(curated.unit_attributes, "amplitude"),
         spark=_plots.sparkline(curated),
         map=mini_map(locations, curated.unit_attributes),
+        dropped=tuple(dropped(outcome, config)),
         small_snr=tuple(row["snr"] for doubt in doubted if doubt.small for row in doubt.rows),
     )
 
@@ -126,7 +135,7 @@ def write_index(folder: Path, sorter: str, rows: Sequence[IndexRow], palette: Pa
     return True
 
 
-def _small_words(summaries: Sequence[Summary]) -> str:
+def small_words(summaries: Sequence[Summary]) -> str:
     """Say how many units are small but clean, and what keeps them; "" without any."""
     values = [snr for summary in summaries for snr in summary.small_snr]
     if not values:
@@ -135,7 +144,7 @@ def _small_words(summaries: Sequence[Summary]) -> str:
     lowest = math.floor(10 * min(values)) / 10
     return (
         f"{len(values)} small but clean {what} dropped for the SNR alone ({min(values):.3g} to {max(values):.3g}). To "
-        f"keep {'it' if len(values) == 1 else 'them'}: {ways({'snr_min': lowest})}."
+        f"keep {'it' if len(values) == 1 else 'them'}, {ways({'snr_min': lowest})}."
     )
 
 
@@ -145,6 +154,7 @@ def _figures_in(folder: Path) -> list[tuple[str, str]]:
 
 COLUMNS = (
     ("kept", "Units kept"),
+    ("dropped", "Not kept"),
     ("small", "Small but clean"),
     ("rate", "Median rate (Hz)"),
     ("snr", "Median SNR"),
@@ -182,8 +192,11 @@ def _totals(rows: Sequence[IndexRow]) -> dict[str, Any]:
     summaries = [row.summary for row in rows if row.summary is not None]
     units = ((summary.n_units, summary.n_curated) for summary in summaries)
     n_units, n_curated = map(sum, zip((0, 0), *units, strict=True))
-    small = _small_words(summaries)
-    return {"n_sorted": len(summaries), "n_units": n_units, "n_curated": n_curated, "small": small}
+    small = small_words(summaries)
+    reasons = ", ".join(map(str, together(summary.dropped for summary in summaries)))
+    return {
+        "n_sorted": len(summaries), "n_units": n_units, "n_curated": n_curated, "dropped": reasons, "small": small
+    }  # fmt: skip
 
 
 def _numbers(rows: Sequence[IndexRow], notes: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -251,7 +264,7 @@ def _values(row: IndexRow) -> dict[str, float | None]:
     """Return the number of each of `MEASURES`, as far as it is known."""
     summary = row.summary
     if summary is None:  # a silent recording has no unit: that is a value, and the others are not known
-        return dict.fromkeys(("kept", "found", "small"), 0) if row.status == NOTHING_TO_SORT else {}
+        return dict.fromkeys(("kept", "found", "small"), 0) if row.status == BIOLOGY else {}
     return {
         "kept": summary.n_curated,
         "found": summary.n_units,
@@ -289,10 +302,16 @@ def _cells(summary: Summary | None, wall_s: float | None) -> dict[str, tuple[str
             f"{_words.format_number(summary.n_curated)} of {_words.format_number(summary.n_units)}",
             str(summary.n_curated),
         ),
+        "dropped": (_dropped_words(summary), str(summary.n_units - summary.n_curated)),
         "length": (_words.duration(summary.length_s), str(summary.length_s)),
         "time": time,
         **{name: (_words.format_number(value), _words.sort_key(value)) for name, value in numbers.items()},
     }
+
+
+def _dropped_words(summary: Summary) -> str:
+    """Count the units that were not kept by metric: both rounds have a threshold on the number of spikes."""
+    return ", ".join(one.brief() for one in together([[replace(one, limit="") for one in summary.dropped]]))
 
 
 def _link(folder: Path, target: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.curation.palette import palette_of
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
 from spikelab.spike_sorting.report import _content, _page, _words
 from spikelab.spike_sorting.report._drift import drift_content
 from spikelab.system import files
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 REPORT = "report.html"
-DONE = "done"
 # Statuses that the same call ends in again, without running a stage.
-NOTHING_TO_SORT = "biological failure"
-SETTLED = (DONE, NOTHING_TO_SORT)
+SETTLED = (DONE, BIOLOGY)
 FIGURES = {
     "curation_bar_plot": "units found, after the first round of curation, and kept",
     "std_scatter_plot": "spike count and normalised deviation",
@@ -111,6 +110,7 @@ def _wanted_files(config: SortingPipelineConfig) -> list[tuple[str, str]]:
         *((name, "every metric of every unit") for name in ("unit_metrics.csv", "stages/curation/unit_metrics.csv")),
         *((f"figures/{name}.png", about) for name, about in FIGURES.items()),
         ("figures/units", "a page per unit"),
+        ("earlier", "what earlier runs wrote, with other settings, and this one did not"),
         ("config_used.toml", "all settings"),
         ("run.json", "the record of the run"),
         (str(config.execution.out_file), "the log"),

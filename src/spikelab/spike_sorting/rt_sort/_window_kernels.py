@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
 
+ROWS = 16  # that are written side by side: of as many neighbours in memory
+
 
 @compiled
 def gather_windows(
@@ -27,6 +29,17 @@ def gather_windows(
                 continue
             for t in range(n_frames):
                 windows[i, k, t] = np.float32(traces[frames[i] - n_before + t, c]) * scale
+
+
+@compiled
+def take_rows(traces: NDArray[Any], channels: IntArray, scale: np.float32, first: int, rows: FloatArray) -> None:
+    """Copy some channels, times a factor, into `rows`, shape (channels, frames), from column `first` on."""
+    for start in range(0, len(channels), ROWS):
+        some = channels[start : start + ROWS]
+        for t in range(len(traces)):
+            values = traces[t]
+            for k in range(len(some)):
+                rows[start + k, first + t] = np.float32(values[some[k]]) * scale
 
 
 @compiled

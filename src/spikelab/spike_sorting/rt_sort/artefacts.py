@@ -198,15 +198,21 @@ def find_artefacts(traces: Traces, levels: Levels) -> IntArray:
     """Find the periods of artefact of a recording, rows of first frame and end, ascending."""
     watcher = ArtefactWatch(levels, traces.sampling_frequency)
     step = frames_at_a_time(traces.n_channels)
-    found: list[IntArray] = []
+    found = []
     for begin, stop in traces.pieces():
         watcher.reset()
-        flags = [
-            watcher.push(traces.read_some(start, min(start + step, stop), levels.channels))
-            for start in range(begin, stop, step)
-        ]
-        found.append(begin + periods_of(np.concatenate([*flags, np.zeros(0, dtype=np.bool_)])))
+        of_piece = [np.zeros((0, 2), dtype=np.int64)]
+        for start in range(begin, stop, step):
+            silent = watcher.push(traces.read_some(start, min(start + step, stop), levels.channels))
+            of_piece.append(start + periods_of(silent))
+        found.append(joined_periods(np.concatenate(of_piece)))
     return np.concatenate(found)
+
+
+def joined_periods(periods: IntArray) -> IntArray:
+    """Join the periods, ascending, of which one begins where another ends."""
+    starts, ends = periods.T
+    return np.column_stack([np.setdiff1d(starts, ends), np.setdiff1d(ends, starts)])
 
 
 def periods_of(silent: NDArray[np.bool_]) -> IntArray:

@@ -30,6 +30,7 @@ from spikelab.spike_sorting.rt_sort.detection.peaks import (
     PeakDetector,
     PeakStream,
     inference_scaling,
+    sightings,
 )
 from spikelab.spike_sorting.rt_sort.learning.branches import branches_of
 from spikelab.spike_sorting.rt_sort.learning.clustering import (
@@ -175,12 +176,13 @@ def detect_sequences(
     learner = Learner(traces, noise, parameters, seed=seed, n_jobs=n_jobs, progress=progress)
     with progress.step("RT-Sort: grouping spikes that look alike", SHARES["group"]):
         events = learner.events(peaks)
+        peaks = sightings(peaks)
         labels = learner.label(events, peaks)
         n_groups = int(labels.max()) + 1
         require(learning_bytes(*size, n_groups, len(peaks)), memory_bytes, f"{n_groups} groups of events")
-        means, counts = learner.group(events, labels)
+        groups = learner.clean(*learner.group(events, labels))
     release()
-    sequences, movement = learner.refine(means, counts, peaks)
+    sequences, movement = learner.refine(groups, peaks)
     rt_sort = RTSort(
         traces.sampling_frequency, traces.channel_ids, np.asarray(traces.locations, float), noise, sequences,
         parameters, movement,
@@ -207,14 +209,14 @@ def detect_all(
         block_ms=parameters.pre_median_ms,
     )  # fmt: skip
     stream = PeakStream(detector, traces.n_channels)
-    parts = [np.empty(0, dtype=PEAK)]
+    found = bytearray()  # grows where it is; arrays that are joined are there twice
     with Progress("RT-Sort: detecting spikes", traces.duration_s, "s") if verbose else nullcontext() as progress:
         for _, chunk in traces.chunks(READS * chunk_values):
-            parts.append(stream.feed(chunk))
+            peaks = stream.feed(chunk)
+            found += peaks[~traces.in_artefact(peaks["frame"])].tobytes()
             if progress is not None:
                 progress.update(len(chunk) / traces.sampling_frequency)
-    peaks = np.concatenate(parts)
-    return peaks[~traces.in_artefact(peaks["frame"])]
+    return np.frombuffer(found, dtype=PEAK)
 
 
 class Learner:
@@ -279,15 +281,15 @@ class Learner:
         logger.debug("RT-Sort: %d groups, %d that differ", len(counts), len(joined[1]))
         return joined
 
-    def refine(self, means: FloatArray, counts: NDArray[np.float64], peaks: Peaks) -> tuple[Sequences, Movement]:
+    def refine(self, groups: list[Waveform], peaks: Peaks) -> tuple[Sequences, Movement]:
         """Match, learn and merge until the groups are neurons and matching leaves no other; return their paths too."""
-        versions = Versions.of(self._clean(means, counts))
+        versions = Versions.of(groups)
         for number in range(1, MOST_ROUNDS + 1):
             bank = self._bank(versions)
             release()
             with self._step("matching spikes to neurons", number):
                 spikes = self._matched(bank)
-            with self._step("learning waveforms, joining what is one neuron", number):
+            with self._step("learning waveforms", number):
                 units = self._units(bank, spikes, peaks)
                 self.jumps = self.jumps or find_jumps(units, self.traces.locations)
                 merged = merge_all(units, self.jumps, self.traces.locations)
@@ -296,7 +298,7 @@ class Learner:
             logger.info("RT-Sort, round %d: %d neurons so far", number, len(counts))
             if number == MOST_ROUNDS:
                 break
-            with self._step("looking for neurons that were missed", number):
+            with self._step("looking for missed neurons", number):
                 if number == N_ROUNDS and self.is_sample:
                     more, n_more = self._overlooked(self._bank(versions), peaks)
                 else:
@@ -305,7 +307,7 @@ class Learner:
                 break
             logger.info("RT-Sort, round %d: %d more possible neurons in what was left", number, len(n_more))
             means, counts = np.concatenate([means, more]), np.concatenate([counts, n_more])
-            versions = versions.plus(self._clean(more, n_more))
+            versions = versions.plus(self.clean(more, n_more))
         return sequences, self._movement(sequences, means, counts, versions)
 
     def _divided(self, units: Units, merged: IntArray) -> IntArray:
@@ -328,7 +330,8 @@ class Learner:
             return MovingBank(versions, self.noise, fs, self.parameters)
         return bank_from_waveforms(list(versions.waveforms), self.noise, fs, self.parameters)
 
-    def _clean(self, means: FloatArray, counts: NDArray[np.float64]) -> list[Waveform]:
+    def clean(self, means: FloatArray, counts: NDArray[np.float64]) -> list[Waveform]:
+        """Find the channels of means of so many spikes, and remove their noise; see :func:`.templates.denoise`."""
         return [denoise(mean, count, self.noise) for mean, count in zip(means, counts, strict=True)]
 
     def _movement(
@@ -359,7 +362,7 @@ class Learner:
         """Leave out of the units in `left` those that are too weak or noise; describe the others and their paths."""
         means = np.stack([units.means[u] for u in left]) if len(left) else np.stack(units.means)[:0]
         counts = np.array([units.counts[u] for u in left])
-        clean = self._clean(means, counts)
+        clean = self.clean(means, counts)
         surely = np.array(
             [significance(units.examples[u], units.channels[u], self.noise, self.parameters) for u in left],
             dtype=np.float32,

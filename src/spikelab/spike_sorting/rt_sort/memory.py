@@ -9,8 +9,8 @@ from spikelab.spike_sorting.rt_sort.traces import READ_VALUES
 from spikelab.system.memory import RT_SORT_BYTES, too_little
 
 COPIES_READ = 6  # of the traces that are read at a time, in float32: buffered and filtered
-COPIES_OF_MEANS = 5  # of the means of all groups: before, after, their sums, templates, and in merging
-PEAK_BYTES = 100  # per spike on a single electrode, with its place in time and among others
+COPIES_OF_MEANS = 4  # of the means of all groups: of the round before, their sums, joined ones, and those that are left
+PEAK_BYTES = 70  # per spike on a single electrode, while events are chosen from all of them
 MATRICES = 10  # of channels by channels, in float64, while their correlation is measured
 
 

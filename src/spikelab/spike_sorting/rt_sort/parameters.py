@@ -214,8 +214,11 @@ def resolve(probe: str, given: Mapping[str, Any] | None = None) -> SequenceParam
     for name in given:
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.5)
-            hint = f"; nearest: {', '.join(near)}" if near else ""
-            raise ValueError(f"Unknown parameter {name!r} of detect_sequences{hint}. There are: {', '.join(NAMES)}")
+            hint = f"nearest: {', '.join(near)}" if near else f"there are {len(NAMES)}"
+            raise ValueError(
+                f"Unknown parameter {name!r} of detect_sequences; {hint}. All of them: the page 'Parameters of "
+                "RT-Sort' of the documentation, or in Python help(spikelab.spike_sorting.rt_sort.SequenceParameters)"
+            )
     for pair in TOGETHER:
         if any(name in given for name in pair):
             given = {**{name: PUBLISHED[probe][name] for name in pair}, **given}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 GAP_VALUES = 2**15  # of traces between two windows: more take longer to read than a further call
+MAPPED_VALUES = 2**25  # of a file that are mapped at a time, where windows are read: 64 MB
 READ_VALUES = 2**20  # of traces in memory at a time: 4 MB, which stay in the cache
 
 
@@ -149,17 +150,24 @@ class Traces:
         if self._windows is not None:
             return self._windows(frames, channels, before, after)
         windows = np.zeros((*channels.shape, before + after + 1), dtype=np.float32)
+        ahead = MAPPED_VALUES // self.n_channels if self._of_counts else 0  # a file is mapped, not read
+        counts: NDArray[Any] = np.empty((0, self.n_channels), dtype=np.int16)
+        first = 0
         for rows, start, end in clusters_of(frames, before, after, self.n_channels):
-            scale = np.float32(1)
             if self._read_counts is None or len(self._silence_in(start, end)):
-                chunk: NDArray[Any] = self.read(start, end)
+                chunk, scale = self.read(start, end), np.float32(1)
             else:
-                chunk, scale = self._read_counts(self.start + start, self.start + end), np.float32(self._scale)
+                if end > first + len(counts):
+                    first, last = start, min(max(end, start + ahead), self.n_frames)
+                    counts = self._read_counts(self.start + first, self.start + last)
+                chunk, scale = counts[start - first : end - first], np.float32(self._scale)
             gather_windows(chunk, frames[rows] - start, channels[rows], before, scale, windows[rows])
         return windows
 
     def _silence_in(self, start: int, end: int) -> IntArray:
         """List the silent periods that reach into frames [start, end) of the part, in frames from `start`."""
+        if not len(self.silence):
+            return self.silence
         periods = self.silence - (self.start + start)
         low, high = np.searchsorted(periods[:, 1], 0, side="right"), np.searchsorted(periods[:, 0], end - start)
         return periods[low:high]
@@ -183,13 +191,24 @@ class Traces:
         """Find which frames of the part are in a silent period or just before it."""
         return in_dead_time(frames, self.blind - self.start)
 
+    def stored(self, start: int, end: int) -> tuple[NDArray[Any], np.float32]:
+        """Read frames [start, end) of the part, checked like :meth:`read`, and the factor that makes microvolts."""
+        if self._read_counts is None or not self._of_counts or len(self._silence_in(start, end)):
+            return self.read(start, end), np.float32(1)
+        return self._read_counts(self.start + start, self.start + end), np.float32(self._scale)
+
     def chunks(
         self, values: int = READ_VALUES, start: int = 0, end: int | None = None
     ) -> Iterator[tuple[int, FloatArray]]:
         """Yield chunks of the part, or of frames [start, end) of it: first frame within the part, and traces."""
+        for first, last in self.steps(values, start, end):
+            yield first, self.read(first, last)
+
+    def steps(self, values: int = READ_VALUES, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield first frames and ends of the chunks of :meth:`chunks`."""
         step, end = frames_at_a_time(self.n_channels, values), self.n_frames if end is None else end
         for first in range(start, end, step):
-            yield first, self.read(first, min(first + step, end))
+            yield first, min(first + step, end)
 
     def pieces(self, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
         """Cut frames [start, end) of the part, all of it by default, at the breaks."""

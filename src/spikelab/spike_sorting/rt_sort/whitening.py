@@ -103,9 +103,10 @@ class Noise:
         n_frames = whitened.shape[1]
         n_lags = min(len(self.autocorrelation), n_frames)
         products = whitened.astype(np.float64).T @ whitened
-        power = float(np.trace(products))
-        sums = [float(np.trace(products, offset=lag)) for lag in range(1, n_lags)]
-        variance = power + 2 * float(np.dot(self.autocorrelation[1:n_lags], sums))
+        rows, columns = np.triu_indices(n_frames)
+        sums = np.bincount(columns - rows, weights=products[rows, columns], minlength=1)
+        power = float(sums[0])
+        variance = power + 2 * float(np.dot(self.autocorrelation[1:n_lags], sums[1:n_lags]))
         return max(variance / power, SMALLEST_GAIN) if power > 0 else 1.0
 
     def whiten(self, waveform: FloatArray, channels: IntArray) -> FloatArray:

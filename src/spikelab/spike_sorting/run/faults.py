@@ -17,6 +17,7 @@ from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_colum
 from spikelab.spike_sorting.recording.preprocess import MIN_FILTER_FRAMES
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS
 from spikelab.spike_sorting.run.choices import LOWEST_RATE_HZ, highest_edge
+from spikelab.spike_sorting.run.jobs import unusable_folder
 from spikelab.spike_sorting.stages.checks import RESULTS_BYTES, Needs, check_disk, check_gpu, check_sorter
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def machine_faults(
     if sorts_here:
         for i, fault in _sorters(jobs, to_sort):
             found[i].append(fault)
-    for i, fault in _disks(jobs, seen, to_sort):
+    unusable = dict(_folders(jobs, to_sort))
+    for i, fault in (*unusable.items(), *_disks(jobs, seen, [i for i in to_sort if i not in unusable])):
         found[i].append(fault)
     return dict(found)
 
@@ -255,6 +257,13 @@ def _sorters(jobs: Sequence[Job], to_sort: Sequence[int]) -> Iterator[tuple[int,
         failure = checked[asked]
         if failure is not None:
             yield i, Fault("sorter", str(failure), error=failure)
+
+
+def _folders(jobs: Sequence[Job], to_sort: Sequence[int]) -> Iterator[tuple[int, Fault]]:
+    for i in to_sort:
+        if (error := unusable_folder(jobs[i])) is not None:
+            key = "results" if error.unusable == jobs[i].results else "intermediate"
+            yield i, Fault(key, str(error), error=error)
 
 
 def _disks(jobs: Sequence[Job], seen: Sequence[Seen | None], to_sort: Sequence[int]) -> Iterator[tuple[int, Fault]]:

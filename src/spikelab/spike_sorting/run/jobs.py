@@ -11,10 +11,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from spikelab.spike_sorting._exceptions import FolderUnusableError
 from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.recording.source import resolve_source, safe_name, stem_of
 from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, listed
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+from spikelab.system import files
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def plan_jobs(
         if results == intermediate:
             intermediate = results / "intermediate"
         noted = {} if metadata is None else metadata[i]
-        jobs.append(Job(entry, names[i], config, results.absolute(), intermediate.absolute(), noted))
+        jobs.append(Job(entry, names[i], config, files.tidy(results), files.tidy(intermediate), noted))
     if not checked:
         _reject_shared_folders(jobs)
     return jobs
@@ -98,6 +100,16 @@ def of_each_recording(config: SortingPipelineConfig, n_recordings: int) -> list[
     if not is_list_of_entries(times):
         return [config] * n_recordings
     return [config.override(stim_times_s=own) for own in times_of_each(times, n_recordings)]
+
+
+def unusable_folder(job: Job) -> FolderUnusableError | None:
+    """Find a folder of a job that cannot be made; the failure that its sort would end with, or None."""
+    for folder in (job.results, job.intermediate):
+        if why := files.why_unusable(folder):
+            return FolderUnusableError(
+                f"{folder} cannot be made: {why}. Give other results_folders or intermediate_folders", unusable=folder
+            )
+    return None
 
 
 def require_sorter(config: SortingPipelineConfig) -> None:
@@ -208,7 +220,7 @@ def _folders(name: str, folders: Sequence[Any] | None, count: int) -> list[Path 
         raise ValueError(
             f"{name} has {len(folders)} entries for {count} recordings; expected a list of the same length, or None"
         )
-    return [None if folder is None else Path(folder).absolute() for folder in folders]
+    return [None if folder is None else files.tidy(Path(folder)) for folder in folders]
 
 
 def _reject_unreadable(requests: Sequence[Request]) -> None:
@@ -228,7 +240,7 @@ def _reject_duplicates(requests: Sequence[Request]) -> None:
     for identity, uses in Counter(identities).items():
         if uses > 1:
             entry = requests[identities.index(identity)][0]
-            raise ValueError(f"recording_files: the same recording is given {uses} times: {entry}")
+            raise ValueError(f"recording_files: {entry} is given {'twice' if uses == 2 else f'{uses} times'}")
 
 
 def _reject_shared_folders(jobs: Sequence[Job]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import BiologicalSortFailure, EnvironmentSortFailure, ResourceSortFailure
+from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE, ENVIRONMENT, FAILED, RESOURCE, plain_name
 from spikelab.spike_sorting.stages.store import now
 from spikelab.system import files
 from spikelab.system.json_files import readable
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 RUN_RECORD = "run.json"
 NUMBER = int | float | None
-DONE, RUNNING, KILLED, INTERRUPTED = "done", "running", "killed", "interrupted"
+RUNNING, KILLED, INTERRUPTED = "running", "killed", "interrupted"
 NO_UNIT_KEPT = "no unit kept"  # how the status "done" is shown where curation dropped every unit
 SORTED = "sorted"  # after a sorter-only task; another task runs the other stages
 # Final statuses; after any other the same call needs the intermediate files again.
-FINAL = (DONE, "biological failure")
+FINAL = (DONE, BIOLOGY)
 FAILURES = (
-    (BiologicalSortFailure, "biological failure"),
-    (EnvironmentSortFailure, "environment failure"),
-    (ResourceSortFailure, "resource failure"),
+    (BiologicalSortFailure, BIOLOGY),
+    (EnvironmentSortFailure, ENVIRONMENT),
+    (ResourceSortFailure, RESOURCE),
     (KeyboardInterrupt, INTERRUPTED),
 )
 EARLIER_RUNS = 20
@@ -119,7 +120,12 @@ class RunRecord:
 
 def status_of(error: BaseException) -> str:
     """Return the status of a run that ended in `error`."""
-    return next((status for kind, status in FAILURES if isinstance(error, kind)), "failed")
+    return next((status for kind, status in FAILURES if isinstance(error, kind)), FAILED)
+
+
+def failure_line(error: BaseException) -> str:
+    """Write how a run ended for its log: the plain name, the class, and the message."""
+    return f"{plain_name(status_of(error))} ({type(error).__name__}): {error}"
 
 
 def shown_status(status: str, units: Any) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
+from spikelab.spike_sorting.data.outcomes import DONE
 from spikelab.spike_sorting.run.jobs import Job
-from spikelab.spike_sorting.run.record import DONE, FINAL, RUN_RECORD, read_record
+from spikelab.spike_sorting.run.record import FINAL, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting

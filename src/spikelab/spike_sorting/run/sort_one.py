@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import platform
 import traceback
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from spikelab.spike_sorting import stages
+from spikelab.spike_sorting.data.outcomes import DONE
 from spikelab.spike_sorting.failures.system_errors import known_errors
+from spikelab.spike_sorting.run.jobs import unusable_folder
 from spikelab.spike_sorting.run.lock import locked
-from spikelab.spike_sorting.run.record import DONE, FINAL, INTERRUPTED, SORTED, RunRecord, earlier_runs
+from spikelab.spike_sorting.run.record import FINAL, INTERRUPTED, SORTED, RunRecord, earlier_runs, failure_line
 from spikelab.spike_sorting.stages import Context, StageResult, StageStore
 from spikelab.spike_sorting.stages.store import is_read_only, now
 from spikelab.system import files as _files
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.recording.motion import Movement
     from spikelab.spike_sorting.report import Drift, ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
-    from spikelab.spike_sorting.settings.schema import CurationConfig, SortingPipelineConfig
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
@@ -93,10 +94,11 @@ def load_results(job: Job) -> list[SpikeData]:
 def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) -> Sorted | None:
     try:
         _require_input(job)
+        _require_folders(job)
         with exit_codes_are_kept():
             return _recorded(job, limits, only_sorter=only_sorter)
     except Exception as error:
-        logger.error("%s failed: %s: %s", job.name, type(error).__name__, error)  # noqa: TRY400 - its trace is in the log
+        logger.error("%s: %s", job.name, failure_line(error))  # noqa: TRY400 - its trace is in the log
         raise
 
 
@@ -104,6 +106,12 @@ def _require_input(job: Job) -> None:
     """Raise FileNotFoundError for a path that does not exist, before folders are made for the recording."""
     if isinstance(job.recording_input, Path) and not job.recording_input.exists():
         raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
+
+
+def _require_folders(job: Job) -> None:
+    """Raise FolderUnusableError where the folders of a recording cannot be made."""
+    if (error := unusable_folder(job)) is not None:
+        raise error
 
 
 def _recorded(job: Job, limits: Limits, *, only_sorter: bool) -> Sorted | None:
@@ -229,6 +237,8 @@ def _find_neurons(
     _added(record, "compilation", compilation)
     if not context.store.read_only:
         _write_extras(job)
+    if not curation.loaded:
+        stages.tell_outdated(context.results)
     curated = curation.value.sd_curated
     record.units = {"sorted": units.N, "curated": curated.N}
     figures = _draw(context, recording, units, curation, waveform_files)
@@ -241,7 +251,7 @@ def _find_neurons(
         units.N,
         curated.N,
         None if figures is None else FigureData(figures.run_id, units, curation.value),
-        summarise(units, curation.value, doubted),
+        summarise(units, curation.value, job.config.curation, doubted),
         round(sum(stage["wall_s"] for stage in record.stages.values()), 3),
     )
 
@@ -266,11 +276,13 @@ def _with_metrics(
 
 
 def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome, doubted: Sequence[Doubt]) -> None:
+    from spikelab.spike_sorting.curation import dropped
+
     if all(stage["loaded"] for stage in record.stages.values()):
         logger.info("nothing to do: every stage is up to date")
     n_units, n_curated = (record.units or {}).values()
     if n_curated < n_units:
-        reasons = ", ".join(_reasons(outcome, job.config.curation))
+        reasons = ", ".join(map(str, dropped(outcome, job.config.curation)))
         if n_curated:
             logger.info("not kept: %s", reasons)
         else:
@@ -283,15 +295,6 @@ def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome, doubted:
     logger.info("%s: %d of %d units kept; results are in %s", job.name, n_curated, n_units, job.results)
 
 
-def _reasons(outcome: CurationOutcome, config: CurationConfig) -> list[str]:
-    """Count the units that were dropped, by the criterion that did so, with its threshold."""
-    from spikelab.spike_sorting.curation.criteria import in_force
-
-    failed = Counter((row["failed_round"], row["failed_criterion"]) for row in outcome.unit_metrics)
-    words = {(c.round, c.metric.name): f" ({c.setting}: {c.words(threshold)})" for c, threshold in in_force(config)}
-    return [f"{count} by {cause[1]}{words.get(cause, '')}" for cause, count in failed.most_common() if cause[0]]
-
-
 def _draw(
     context: Context,
     recording: StageResult[BinaryRecording],
@@ -301,10 +304,10 @@ def _draw(
 ) -> StageResult[list[Path]] | None:
     """Draw the figures that are wanted. Results that are complete do not fail for a figure."""
     wanted = context.config.figures
-    if not (wanted.create_figures or wanted.create_unit_figures):
-        stages.discard_outdated(context, curation)
-        return None
     try:
+        if not (wanted.create_figures or wanted.create_unit_figures):
+            stages.set_outdated_aside(context, curation)
+            return None
         return stages.figures_stage(context, recording, units, curation, waveform_files)
     except Exception as error:
         logger.warning("the figures could not be drawn: %s: %s", type(error).__name__, error, exc_info=True)

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spikelab.spike_sorting.run.jobs import require_sorter
-from spikelab.spike_sorting.settings.keywords import flat_names, keywords, suggestion
+from spikelab.spike_sorting.settings.keywords import changed, flat_names, keywords, suggestion
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
-from spikelab.spike_sorting.settings.toml import config_from_toml, settings_in_toml
+from spikelab.spike_sorting.settings.toml import read_config, settings_in_toml
 from spikelab.spike_sorting.settings.validation import illegal_settings, with_legal_fields
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class Wanted:
 
     def choose(self, choice: Choice, **also: Any) -> Wanted:
         """Return the same with a choice, and settings that go with it."""
-        config = self.config.override(**{choice.name: choice.value}, **also)
+        config = changed(self.config, {choice.name: choice.value, **also})
         return Wanted(config, self.given, MappingProxyType({**self.chosen, choice.name: choice}))
 
     def take(self, **settings: Any) -> Wanted:
         """Return the same with settings that follow from the recording, such as the name of a stream."""
-        return Wanted(self.config.override(**settings), self.given, self.chosen)
+        return Wanted(changed(self.config, settings), self.given, self.chosen)
 
 
 def wanted(
@@ -74,7 +74,7 @@ def wanted(
     problems = [Problem("config", f"Unknown parameter {name!r}{suggestion(name, known)}") for name in unknown]
     try:
         config, given = _from_file(source)
-        config = config.override(**values)
+        config = changed(config, values)
     except (TypeError, ValueError, OSError) as error:  # a file that is none, or two names of one setting
         return None, [*problems, Problem("config", str(error))]
     given |= _official(values)
@@ -91,7 +91,7 @@ def _official(names: Iterable[str]) -> set[str]:
 
 
 def _from_file(source: Path | None) -> tuple[SortingPipelineConfig, set[str]]:
-    return (SortingPipelineConfig(), set()) if source is None else (config_from_toml(source), settings_in_toml(source))
+    return (SortingPipelineConfig(), set()) if source is None else (read_config(source), settings_in_toml(source))
 
 
 def _with_sorter(
@@ -103,7 +103,7 @@ def _with_sorter(
     found = choose(found)
     of_sorter = list(_of_the_sorter(found.config))
     if of_sorter:  # what else is wrong is found with another sorter
-        found = choose(Wanted(found.config.override(sorter_params=None), found.given - {"sorter_name"}))
+        found = choose(Wanted(changed(found.config, {"sorter_params": None}), found.given - {"sorter_name"}))
     return found, [*problems, *of_sorter]
 
 

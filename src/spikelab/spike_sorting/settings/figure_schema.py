@@ -17,12 +17,16 @@ from spikelab.spike_sorting.settings.constraints import (
     number,
 )
 from spikelab.spike_sorting.settings.fields import option, settings_group
+from spikelab.spike_sorting.settings.validation import tell_illegal
 
 
 @settings_group
 @dataclass
 class FigureConfig:
     """Quality-control figures."""
+
+    def __post_init__(self) -> None:
+        tell_illegal(self)
 
     create_figures: bool = option(False, "Draw the figures.", BOOLEAN)
     create_unit_figures: bool = option(False, "Draw one figure for each unit.", BOOLEAN)

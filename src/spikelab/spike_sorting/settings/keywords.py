@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import Field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from spikelab.spike_sorting.settings.fields import default_of, option_of
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+Config = TypeVar("Config")
+UNCHANGING = (str, int, float, type(None))  # values that need no copy
 LONGEST_NAME = 80  # that is compared with known ones; the time grows with the square
 
 
@@ -66,6 +69,27 @@ def assign(config_type: type, values: Mapping[str, Any]) -> dict[str, dict[str, 
         given[place] = name
         assigned.setdefault(place.group, {})[place.name] = value
     return assigned
+
+
+def with_settings(config: Config, values: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Copy a configuration with the settings ``{group: {field: value}}`` in it, legal or not."""
+    changed = copy.copy(config)
+    for name, group in vars(config).items():
+        setattr(changed, name, with_fields(group, **values.get(name, {})))
+    return changed
+
+
+def with_fields(group: Config, **values: Any) -> Config:
+    """Copy a group of settings with other values of some fields, legal or not."""
+    changed = copy.copy(group)
+    for name, value in {**vars(group), **values}.items():
+        setattr(changed, name, value if isinstance(value, UNCHANGING) else copy.deepcopy(value))
+    return changed
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """Copy a configuration with flat keywords changed, legal or not; TypeError as from :func:`assign`."""
+    return with_settings(config, assign(type(config), values))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -59,7 +59,7 @@ def words_of(keyword: str) -> list[str]:
         return []
     declared = {field.name: field for field in fields(groups(SortingPipelineConfig)[place.group])}[place.name]
     check = option_of(declared).check
-    quoted = re.findall(r"'(\w+)'", str(check))
+    quoted = filter(check.accepts, re.findall(r"'(\w+)'", str(check)))  # some are parts of an example
     others = {"none": None, "true": True, "false": False}
     return [*quoted, *(word for word, value in others.items() if check.accepts(value))]
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from spikelab.spike_sorting.settings.keywords import Place, flat_names, groups, keywords, suggestion
+from spikelab.spike_sorting.settings.keywords import (
+    Place,
+    flat_names,
+    groups,
+    keywords,
+    suggestion,
+    with_settings,
+)
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+from spikelab.spike_sorting.settings.validation import tell_illegal
 from spikelab.system.json_files import plain
 from spikelab.system.texts import brief, parse_json, parse_toml, read_toml, shortened
 
@@ -70,6 +77,13 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
     >>> config.curation.snr_min, config.sorter.sorter_name
     (4, 'rt_sort')
     """
+    changed = read_config(source, base)
+    tell_illegal(*(getattr(changed, group) for group in groups(type(changed))))
+    return changed
+
+
+def read_config(source: str | Path, base: SortingPipelineConfig | None = None) -> SortingPipelineConfig:
+    """Read settings from TOML, as :func:`config_from_toml`; nothing is said of their values."""
     base = SortingPipelineConfig() if base is None else base
     changed = {}
     for group, values in _parse(source).items():
@@ -77,13 +91,12 @@ def config_from_toml(source: str | Path, base: SortingPipelineConfig | None = No
             raise TypeError(_unknown_group(group, type(base)))
         if not isinstance(values, Mapping):
             raise TypeError(f"[{group}] must be a table of settings, got {brief(values)}")
-        current = getattr(base, group)
-        names = [f.name for f in fields(current)]
+        names = [f.name for f in fields(getattr(base, group))]
         for name in values:
             if name not in names:
                 raise TypeError(f"Unknown parameter {brief(name)} in [{group}]{suggestion(name, names)}")
-        changed[group] = replace(current, **{name: decode(value) for name, value in values.items()})
-    return copy.deepcopy(replace(base, **changed))
+        changed[group] = {name: decode(value) for name, value in values.items()}
+    return with_settings(base, changed)
 
 
 def settings_in_toml(source: str | Path) -> set[str]:

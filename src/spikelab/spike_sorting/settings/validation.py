@@ -1,23 +1,30 @@
-"""One check of a whole configuration, at the start of a sort, before any file is touched."""
+"""Check settings: what is wrong is refused at the start of a sort, before any file is touched, and told earlier.
+
+Settings are stored as given, and may be changed one after the other until the sort. So an illegal value, or a range
+that ends before it begins, is a warning in the log when it is given, and an error when a sort starts with it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+import logging
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.settings.fields import default_of, option_of
-from spikelab.spike_sorting.settings.keywords import flat_name, groups
+from spikelab.spike_sorting.settings.keywords import flat_name, groups, with_settings
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from spikelab.spike_sorting.settings.schema import (
         RecordingConfig,
-        RTSortConfig,
         SortingPipelineConfig,
         WaveformConfig,
     )
+
+logger = logging.getLogger(__name__)
 
 # Parameters of sorters that correct movement themselves.
 DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_registration")
@@ -25,53 +32,70 @@ DRIFT_PARAMETERS = ("apply_motion_correction", "do_correction", "perform_drift_r
 
 def validate_config(config: SortingPipelineConfig) -> None:
     """Check every setting, then those that depend on each other; ValueError with a line for each illegal value."""
-    problems = illegal_settings(config)
-    if problems:
+    if problems := illegal_settings(config):
         raise ValueError("\n".join(problems))
+
+
+def tell_illegal(*of_config: Any) -> None:
+    """Warn in the log of each illegal value, and each empty range, of groups of settings."""
+    for group in of_config:
+        for problem in list(_illegal_values(group)) or _empty_ranges(group):
+            logger.warning("%s: a sort will refuse this", problem)
 
 
 def illegal_settings(config: SortingPipelineConfig) -> list[str]:
     """Return a line for each illegal value, or, where there is none, for each contradiction between settings."""
-    return list(_fields_out_of_range(config)) or list(_contradictions(config))
+    of_config = [getattr(config, name) for name in groups(type(config))]
+    return (
+        list(_no_groups(config))
+        or [problem for group in of_config for problem in _illegal_values(group)]
+        or [*(problem for group in of_config for problem in _empty_ranges(group)), *_contradictions(config)]
+    )
 
 
 def with_legal_fields(config: SortingPipelineConfig) -> SortingPipelineConfig:
     """Return the configuration with the default in the place of every illegal value."""
-    legal = replace(config)
-    for name, group_type in groups(type(config)).items():
-        group = getattr(config, name)
-        wrong = {
-            f.name: default_of(f) for f in fields(group_type) if not option_of(f).check.accepts(getattr(group, f.name))
+    defaults = {
+        name: {
+            f.name: default_of(f)
+            for f in fields(group_type)
+            if not option_of(f).check.accepts(getattr(getattr(config, name), f.name))
         }
-        setattr(legal, name, replace(group, **wrong))
-    return legal
+        for name, group_type in groups(type(config)).items()
+    }
+    return with_settings(config, defaults)
 
 
-def _fields_out_of_range(config: SortingPipelineConfig) -> Iterator[str]:
+def _no_groups(config: SortingPipelineConfig) -> Iterator[str]:
     for name, group_type in groups(type(config)).items():
-        group = getattr(config, name)
-        if not isinstance(group, group_type):
-            yield f"{name!r} must be a {group_type.__name__}, got {group!r}"
-            continue
-        for declared in fields(group_type):
-            value, check = getattr(group, declared.name), option_of(declared).check
-            if not check.accepts(value):
-                yield f"{flat_name(declared)!r} must be {check}, got {brief(value)}"
+        if not isinstance(group := getattr(config, name), group_type):
+            yield f"{name!r} must be a {group_type.__name__}, got {brief(group)}"
+
+
+def _illegal_values(group: Any) -> Iterator[str]:
+    for declared in fields(group):
+        value, check = getattr(group, declared.name), option_of(declared).check
+        if not check.accepts(value):
+            yield f"{flat_name(declared)!r} must be {check}, got {brief(value)}"
+
+
+def _empty_ranges(group: Any) -> Iterator[str]:
+    """Yield a line for each range that ends before it begins, of a group with legal values."""
+    for names, faults_of in RANGES.items():
+        if all(hasattr(group, name) for name in names):
+            yield from faults_of(*(getattr(group, name) for name in names))
 
 
 def _contradictions(config: SortingPipelineConfig) -> Iterator[str]:
-    yield from _filter_band(config.recording)
+    yield from _two_kinds_of_cut(config.recording)
     yield from _reference(config.recording)
-    yield from _cuts(config.recording)
-    yield from _artifacts(config.recording)
     yield from _compiled_window(config.waveform)
-    yield from _rt_sort_window(config.rt_sort)
     yield from _corrected_twice(config)
 
 
-def _filter_band(recording: RecordingConfig) -> Iterator[str]:
-    if recording.freq_min >= recording.freq_max:
-        yield f"'freq_min' must be below 'freq_max', got {recording.freq_min!r} and {recording.freq_max!r}"
+def _filter_band(low: float, high: float) -> Iterator[str]:
+    if low >= high:
+        yield f"'freq_min' must be below 'freq_max', got {low!r} and {high!r}"
 
 
 def _reference(recording: RecordingConfig) -> Iterator[str]:
@@ -82,7 +106,7 @@ def _reference(recording: RecordingConfig) -> Iterator[str]:
         )
 
 
-def _cuts(recording: RecordingConfig) -> Iterator[str]:
+def _two_kinds_of_cut(recording: RecordingConfig) -> Iterator[str]:
     by_time = ("first_n_mins", "start_time_s", "end_time_s", "rec_chunks_s")
     given = [name for name in by_time if getattr(recording, name) not in (None, [], ())]
     if recording.rec_chunks and given:
@@ -90,24 +114,22 @@ def _cuts(recording: RecordingConfig) -> Iterator[str]:
             f"'rec_chunks' is frame-based and cannot be combined with {', '.join(map(repr, given))};"
             " use 'rec_chunks_s' to cut by time"
         )
-    start, end = recording.start_time_s, recording.end_time_s
-    if start is not None or end is not None:
-        yield from _range("start_time_s, end_time_s", 0 if start is None else start, end)
-    yield from _ranges("rec_chunks", recording.rec_chunks)
-    yield from _ranges("rec_chunks_s", recording.rec_chunks_s)
 
 
-def _artifacts(recording: RecordingConfig) -> Iterator[str]:
-    periods = recording.artifacts if isinstance(recording.artifacts, list | tuple) else ()
-    for start, end in periods:
+def _artifacts(periods: Any) -> Iterator[str]:
+    for start, end in periods if isinstance(periods, list | tuple) else ():
         yield from _range("artifacts", start, end)
 
 
 def require_cuts(recording: RecordingConfig) -> None:
     """Check the settings that cut a recording in time, as far as possible without it; ValueError for illegal ones."""
-    problems = list(_cuts(recording))
-    if problems:
+    if problems := [*_two_kinds_of_cut(recording), *_empty_ranges(recording)]:
         raise ValueError("\n".join(problems))
+
+
+def _kept(start: float | None, end: float | None) -> Iterator[str]:
+    if start is not None or end is not None:
+        yield from _range("start_time_s, end_time_s", 0 if start is None else start, end)
 
 
 def _range(name: str, start: float, end: float | None) -> Iterator[str]:
@@ -136,14 +158,25 @@ def _corrected_twice(config: SortingPipelineConfig) -> Iterator[str]:
             )
 
 
+def _window(window: tuple[float, float] | None) -> Iterator[str]:
+    if window is not None:
+        yield from _range("rt_sort_recording_window_ms", *window)
+
+
+# What is a range: names of fields, and the check of their values.
+RANGES: Mapping[tuple[str, ...], Callable[..., Iterator[str]]] = {
+    ("freq_min", "freq_max"): _filter_band,
+    ("start_time_s", "end_time_s"): _kept,
+    ("rec_chunks",): partial(_ranges, "rec_chunks"),
+    ("rec_chunks_s",): partial(_ranges, "rec_chunks_s"),
+    ("artifacts",): _artifacts,
+    ("recording_window_ms",): _window,
+}
+
+
 def _compiled_window(waveform: WaveformConfig) -> Iterator[str]:
     for side in ("before", "after"):
         compiled, whole = getattr(waveform, f"compiled_ms_{side}"), getattr(waveform, f"ms_{side}")
         if compiled > whole:
             name = f"waveforms_ms_{side}"
             yield f"'compiled_{name}' must not be longer than {name!r}, got {compiled!r} and {whole!r}"
-
-
-def _rt_sort_window(rt_sort: RTSortConfig) -> Iterator[str]:
-    if rt_sort.recording_window_ms is not None:
-        yield from _range("rt_sort_recording_window_ms", *rt_sort.recording_window_ms)

@@ -12,10 +12,16 @@ from spikelab.spike_sorting.stages.checks import require_machine
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
-from spikelab.spike_sorting.stages.figures import discard_outdated, draw_overview, figures_stage
+from spikelab.spike_sorting.stages.figures import (
+    draw_overview,
+    figures_stage,
+    set_outdated_aside,
+    set_outdated_overview_aside,
+)
 from spikelab.spike_sorting.stages.manifest import NOT_DONE
 from spikelab.spike_sorting.stages.metric_names import limited_artifacts, require_metrics
 from spikelab.spike_sorting.stages.movement import movement_stage, movements, warn_of_movement, with_movement
+from spikelab.spike_sorting.stages.outdated import tell_outdated
 from spikelab.spike_sorting.stages.plugin_metrics import plugin_metric_stages, with_plugin_metrics
 from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
 from spikelab.spike_sorting.stages.recording import recording_stage
@@ -53,7 +59,6 @@ __all__ = [
     "compilation_stage",
     "curation_stage",
     "delete_scratch",
-    "discard_outdated",
     "draw_overview",
     "ensure_waveform_files",
     "figures_stage",
@@ -65,7 +70,10 @@ __all__ = [
     "recording_stage",
     "require_machine",
     "require_metrics",
+    "set_outdated_aside",
+    "set_outdated_overview_aside",
     "sorting_stage",
+    "tell_outdated",
     "title_of",
     "warn_of_movement",
     "waveforms_stage",

@@ -1,19 +1,17 @@
 """Size and checksum of files: noted when a file is written, and compared before the file is read.
 
-A list of files with their checks tells which files in the results folder a stage wrote: files of others are not
-touched, outdated files are deleted, and a damaged file is no result.
+A list of files with their checks tells which files in the results folder a stage wrote: a damaged file is no result.
 """
 
 from __future__ import annotations
 
 import logging
 import zlib
-from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from spikelab.system import files as _files
-from spikelab.system.json_files import read_sealed, readable, sealed
+from spikelab.system.json_files import read_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -112,39 +110,16 @@ def _is_inside(base: Path, name: str) -> bool:
         return False
 
 
-def record_files(record: Path, before: Path, written: Iterable[Path], target: Path) -> None:
-    """List in the folder `record` the files written below `target`; delete those that only the list `before` has.
-
-    Nothing is deleted that is not below `target`, or that a damaged list names.
-    """
-    checks = checks_of(sorted(written), target)
-    try:
-        outdated = set(_listed(before)) - set(checks)
-    except FileNotFoundError:
-        outdated = set()
-    except DamagedError as error:
-        outdated = set()
-        logger.warning("%s; files of an earlier run that are out of date are not deleted", error)
-    for name, path in inside(target, outdated).items():
-        if path is None:
-            logger.warning("%s lists %r, which is not below %s: it stays", before / FILES, name, target)
-            continue
-        _files.remove(path)
-        for folder in list(path.parents)[: len(path.relative_to(target).parts) - 1]:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
-    _files.write_text(record / FILES, readable(sealed({"files": checks})))
-
-
 def recorded_files(record: Path, target: Path) -> list[Path]:
     """Return the files that `record` lists; DamagedError if one of them, or the list, is damaged or gone."""
-    checks = _listed(record)
+    checks = listed(record)
     if (wrong := damage(target, checks)) is not None:
         raise DamagedError(wrong)
     return [target / name for name in checks]
 
 
-def _listed(record: Path) -> dict[str, Check]:
+def listed(record: Path) -> dict[str, Check]:
+    """Return the files that `record` lists, by their names below where users look."""
     try:
         checks = read_sealed(record / FILES).get("files")
     except ValueError as error:

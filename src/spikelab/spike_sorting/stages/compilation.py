@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.curation.outcome import PLUGIN_METRICS
-from spikelab.spike_sorting.stages.checksums import record_files, recorded_files
+from spikelab.spike_sorting.stages.checksums import recorded_files
 from spikelab.spike_sorting.stages.curation import NO_METRICS
 from spikelab.spike_sorting.stages.manifest import Key
+from spikelab.spike_sorting.stages.outdated import record_files
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def compilation_stage(
         )
         curation.value.write_csv(context.results / UNIT_METRICS, units)
         written.append(context.results / UNIT_METRICS)
-        record_files(folder, context.store.folder / NAME, written, context.results)
+        record_files(folder, context.store.folder / NAME, written, context.results, context.results)
         return {"files": len(written)}
 
     settings = context.settings("compilation") | context.settings("waveform", only=WAVEFORM_SETTINGS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from spikelab.spike_sorting.stages.checksums import checks_of, damage, is_checks, record_files, recorded_files
-from spikelab.spike_sorting.stages.manifest import Key, Manifest
+from spikelab.spike_sorting.stages.checksums import checks_of, damage, is_checks, recorded_files
+from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, Manifest
+from spikelab.spike_sorting.stages.outdated import record_files, set_aside
 from spikelab.system import files as _files
 from spikelab.system.json_files import read_sealed, readable, sealed
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
     Drawn = tuple[str, SpikeData, CurationOutcome]
-
-logger = logging.getLogger(__name__)
 
 NAME = "figures"
 FOLDER = "figures"
@@ -47,7 +45,7 @@ def figures_stage(
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         files = waveforms_folder() if context.config.figures.create_unit_figures else None
         written = _draw([(context.name, units, curation.value)], context.config, target, files)
-        record_files(folder, context.store.folder / NAME, written, target)
+        record_files(folder, context.store.folder / NAME, written, target, context.results)
         return {"files": len(written)}
 
     settings = context.settings("figures") | context.settings("curation") | context.settings("waveform", only=WINDOW)
@@ -60,13 +58,12 @@ def figures_stage(
     )
 
 
-def discard_outdated(context: Context, curation: StageResult[CurationOutcome]) -> None:
-    """Delete figures of an earlier run that show another outcome, where no new ones are wanted."""
+def set_outdated_aside(context: Context, curation: StageResult[CurationOutcome]) -> None:
+    """Move figures of an earlier run that show another outcome out of the way, where no new ones are wanted."""
     folder = context.store.folder / NAME
     manifest = Manifest.read(folder)
     if manifest is not None and not context.store.read_only and manifest.inputs.get("curation") != curation.run_id:
-        logger.info("figures of an earlier outcome are deleted; create_figures draws new ones")
-        record_files(folder, folder, [], context.results / FOLDER)
+        record_files(folder, folder, [], context.results / FOLDER, context.results)
         shutil.rmtree(folder)
 
 
@@ -83,6 +80,19 @@ def draw_overview(
     files = checks_of(_draw(recordings, config, target, None), target)
     _files.write_text(record, readable(sealed({"run_ids": list(run_ids), "files": files})))
     return True
+
+
+def set_outdated_overview_aside(results: Sequence[Path], target: Path) -> None:
+    """Move figures of several recordings in `target` out of the way, where those of one of them are others now."""
+    record = target / OVERVIEW_RECORD
+    manifests = [Manifest.read(folder / STAGES_FOLDER / NAME) for folder in results]
+    try:
+        drawn = read_sealed(record)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return  # none, or nothing is known of them
+    if drawn.get("run_ids") != [manifest.run_id for manifest in manifests if manifest is not None]:
+        set_aside(drawn.get("files", {}), (), target, target)
+        record.unlink()
 
 
 def _is_overview_of(record: Path, run_ids: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from spikelab.spike_sorting.failures.classifier import cause_of
 from spikelab.spike_sorting.stages.diagnosis import diagnose
 from spikelab.spike_sorting.stages.scratch import empty_folder
 from spikelab.spike_sorting.stages.store import now
-from spikelab.system.progress import part_of_work
+from spikelab.system.progress import Progress, part_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,11 +79,12 @@ class SorterRuns:
         """Sort each group of channels on its own; a group without units is said, unless no group has any."""
         found: list[tuple[int, SpikeTrains]] = []
         silent: list[BiologicalSortFailure] = []
+        progress = Progress("groups of channels", binary.n_channels, "channel")
         for group, channels in enumerate(geometry.channels_of_groups()):
             name = geometry.group_names[group]
             logger.info("sorting %s, group %d of %d: %d channels", name, group + 1, geometry.n_groups, len(channels))
             try:
-                with part_of_work(name):
+                with part_of_work(name), progress.step("sorting", len(channels)):
                     trains = self._sort_group(binary, group, channels, name)
             except BiologicalSortFailure as error:
                 logger.warning("%s has no units: %s", name, error)

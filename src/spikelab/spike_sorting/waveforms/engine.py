@@ -26,6 +26,7 @@ from spikelab.spike_sorting.waveforms.significance import significances
 from spikelab.spike_sorting.waveforms.templates import Accumulator, Averages, Workspace, running_sums
 from spikelab.spike_sorting.waveforms.windows import FolderSink, MemorySink, Window, cut_windows, draw, fitting
 from spikelab.system.memory import parse_memory
+from spikelab.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ESTIMATE_SPIKES = 100
+FINDING_CHANNELS = 0.3  # of the time of both passes through the recording
 MAX_BLOCK_BYTES = 128 * 2**20
 SPIKE_BYTES = 150  # of a spike, in all arrays that hold one number per spike
 COPIES_IN_FILES = 2  # of the templates, while the files are written
@@ -94,7 +96,9 @@ def compute_waveforms(
     ids = trains.unit_ids.tolist()
     with UnitPool(n_jobs) as pool, ExitStack() as stack:
         work = Workspace(source, window, pool, memory)
-        main = find_main_channels(work, trains, config, seed)
+        progress = Progress("waveforms", 1.0)
+        with progress.step("finding main channels", FINDING_CHANNELS):
+            main = find_main_channels(work, trains, config, seed)
         spikes = AlignedSpikes(source, trains.samples, main)
         picked = [
             draw(own, config.max_waveforms_per_unit, seed, unit, _AVERAGE)
@@ -107,7 +111,8 @@ def compute_waveforms(
         if keep is not None:
             _warn_if_large(shapes, parse_memory(total_memory))
             sinks.append(MemorySink(shapes, keep))
-        averages = average_windows(work, spikes, picked, main.channels, sinks)
+        with progress.step("averaging waveforms", 1.0 - FINDING_CHANNELS):
+            averages = average_windows(work, spikes, picked, main.channels, sinks)
     aligned = replace(trains, samples=tuple(spikes.trains))
     return measure(source, aligned, main, averages, config, n_before=window.n_before, seed=seed, n_jobs=n_jobs)
 

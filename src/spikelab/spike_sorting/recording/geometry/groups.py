@@ -43,6 +43,9 @@ def groups_of(electrodes: Electrodes, places: NDArray[np.float64]) -> tuple[IntA
 
     labels = _without_single_contacts(electrodes.labels, places)
     sets = rows_of_labels(labels)
+    if len(sets) == 1:
+        groups = np.zeros(len(labels), dtype=np.int64)
+        return groups, names_of_groups(labels, groups)
     members = list(sets.values())
     common = ~_divided(labels, places) & (_gaps(places, members).max(axis=-1) <= REACH_UM)
     for i, j in np.argwhere(np.triu(common, 1)).tolist():

@@ -94,9 +94,11 @@
     return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
   }
 
-  function ticks(low, high) {
+  // Counts are ticked at whole numbers.
+  function ticks(low, high, counts) {
     const power = 10 ** Math.floor(Math.log10((high - low) / 5));
-    const step = [1, 2, 5, 10].map((nice) => nice * power).find((size) => (high - low) / size <= 6);
+    const nice = [1, 2, 5, 10].map((digit) => digit * power).find((size) => (high - low) / size <= 6);
+    const step = counts ? Math.max(1, nice) : nice;
     const found = [];
     for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) found.push(Number((i * step).toPrecision(12)));
     return found;
@@ -123,7 +125,7 @@
     const tall = 38, height = tall * groups.length + 46;
     const x = (value) => left + 8 + ((value - low) / (high - low)) * (width - left - 24);
     const svg = draw(document.createDocumentFragment(), "svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": `${label} of ${groups.length} groups of recordings; the table below has the numbers` });
-    for (const tick of ticks(low, high)) {
+    for (const tick of ticks(low, high, all.every(Number.isInteger))) {
       draw(svg, "path", { class: "zero", d: `M${x(tick)} 4V${height - 42}` });
       draw(svg, "text", { x: x(tick), y: height - 26, "text-anchor": "middle" }, shown(tick));
     }
@@ -146,6 +148,8 @@
   }
 
   function tabulate(body, groups) {
+    const complete = groups.every(({ without }) => !without);
+    body.closest("table").classList.toggle("complete", complete); // hides the last column, which would be empty
     body.replaceChildren(...groups.map(({ name, sorted, without }) => {
       const row = document.createElement("tr");
       const of = (share) => shown(quantile(sorted, share));

@@ -26,6 +26,7 @@ LINE = 16  # channels whose windows are gathered together, since they share line
 # `amplitude` is the value at `frame` in units of sigma; `shift` is where the vertex of a parabola through the extreme
 # and its neighbours lies, in frames from `frame`, within +/-0.5.
 PEAK = np.dtype([("frame", "<i8"), ("channel", "<i4"), ("logit", "<f4"), ("amplitude", "<f4"), ("shift", "<f4")])
+SIGHTING = np.dtype([("frame", "<i8"), ("channel", "<i4"), ("logit", "<f4")])
 
 THRESHOLD_SIGMA = 2.5
 THRESHOLD_SIGMA_POSITIVE = 3.5
@@ -215,6 +216,14 @@ class PeakStream:
         block = max(self.first_block, min(self._next // self.detector.n_block_frames, known))
         self.sigma = self.sigma[block - self.first_block :]
         self.first_block = block
+
+
+def sightings(peaks: Peaks) -> Peaks:
+    """Copy when, where and how surely a spike was seen: all that is asked of peaks once events are chosen."""
+    kept = np.empty(len(peaks), dtype=SIGHTING)
+    for name in kept.dtype.names or ():
+        kept[name] = peaks[name]
+    return kept
 
 
 def logit(probability: float) -> float:

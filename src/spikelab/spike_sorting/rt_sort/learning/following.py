@@ -59,7 +59,7 @@ def follow(units: Units, i: int, j: int) -> Evidence:
     (one, n_one), (other, n_other) = (around(units, k, frame) for k in (i, j))
     if min(n_one, n_other) < LEAST_AROUND:
         return Evidence(-np.inf, 0)
-    means = Mean.of(one, n_one), Mean.of(other, n_other)
+    means = Mean.of(one, n_one, units.noise.sigma), Mean.of(other, n_other, units.noise.sigma)
     pair = compare_means(*means, units.noise, units.components, units.origin, units.max_lag)
     return Evidence(pair.cosine - ENDS_ALIKE, pair.lag)
 

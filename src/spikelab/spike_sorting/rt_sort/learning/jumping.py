@@ -201,7 +201,8 @@ def _join_across(units: Units, left: IntArray, jump: Jump, places: NDArray[np.fl
         i, j = int(ended[row]), int(begun[column])
         moved, n_moved = around(units, i, jump.frame, BESIDE)
         become, n_become = around(units, j, jump.frame, BESIDE)
-        means = Mean.of((moved @ matrix.T).astype(np.float32), n_moved), Mean.of(become, n_become)
+        sigma = units.noise.sigma
+        means = Mean.of((moved @ matrix.T).astype(np.float32), n_moved, sigma), Mean.of(become, n_become, sigma)
         lag = compare_means(*means, units.noise, units.components, units.origin, units.max_lag).lag
         i, j, lag = (i, j, lag) if units.counts[i] >= units.counts[j] else (j, i, -lag)
         units.join(i, j, lag)

@@ -38,22 +38,28 @@ class Pair(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """Mean waveform (frames, channels) of so many spikes, in microvolts, and its largest value on each channel."""
+    """Mean waveform (frames, channels) of so many spikes, in microvolts.
+
+    `sizes` are its largest values on the channels, in units of the noise; `largest` lists the channels that have most.
+    """
 
     waveform: FloatArray
     n_spikes: float
     sizes: FloatArray
+    largest: IntArray
 
     @classmethod
-    def of(cls, waveform: FloatArray, n_spikes: float) -> Mean:
-        """Find the sizes."""
-        return cls(waveform, n_spikes, np.maximum(waveform.max(axis=0), -waveform.min(axis=0)))
+    def of(cls, waveform: FloatArray, n_spikes: float, sigma: FloatArray) -> Mean:
+        """Measure a waveform."""
+        sizes = np.maximum(waveform.max(axis=0), -waveform.min(axis=0)) / sigma
+        return cls(waveform, n_spikes, sizes, np.argsort(-sizes, kind="stable")[:PAIR_CHANNELS])
 
 
-def pair_channels(first: Mean, second: Mean, sigma: FloatArray) -> IntArray:
-    """Choose the largest channels of two means, ascending."""
-    size = np.maximum(first.sizes, second.sizes) / sigma
-    return np.sort(np.argsort(-size, kind="stable")[:PAIR_CHANNELS])
+def pair_channels(first: Mean, second: Mean) -> IntArray:
+    """Choose the largest channels of two means, ascending; each is among the largest of one of them."""
+    channels = np.union1d(first.largest, second.largest)
+    size = np.maximum(first.sizes[channels], second.sizes[channels])
+    return np.sort(channels[np.argsort(-size, kind="stable")[:PAIR_CHANNELS]])
 
 
 def compare_means(
@@ -63,7 +69,7 @@ def compare_means(
 
     The temporal `components` (components, frames) describe the waveform from frame `origin` on.
     """
-    channels = pair_channels(first, second, noise.sigma)
+    channels = pair_channels(first, second)
     mixing = noise.whitening(channels) / noise.sigma[channels]
     n = components.shape[1]
     a = mixing @ (components @ first.waveform[origin : origin + n, channels]).T
@@ -87,7 +93,7 @@ def join_means(
     `means` are (groups, frames, channels), `positions` of their roots (groups, 2) in um.
     """
     positions = positions.copy()
-    current = [Mean.of(mean, float(count)) for mean, count in zip(means, counts, strict=True)]
+    current = [Mean.of(mean, float(count), noise.sigma) for mean, count in zip(means, counts, strict=True)]
     alive = np.ones(len(means), dtype=bool)
 
     def alike(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Pair]:
@@ -100,7 +106,8 @@ def join_means(
         (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
         own, other = current[i], current[j]
         total = own.n_spikes + other.n_spikes
-        current[i] = Mean.of(joined_mean(own.waveform, other.waveform, other.n_spikes / total, pair.lag), total)
+        joined = joined_mean(own.waveform, other.waveform, other.n_spikes / total, pair.lag)
+        current[i] = Mean.of(joined, total, noise.sigma)
         positions[i] = (own.n_spikes * positions[i] + other.n_spikes * positions[j]) / total
         alive[j] = False
         pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}

@@ -68,7 +68,7 @@ class Units:
             round(MAX_LAG_MS * sampling_frequency / 1000), origin, learnt.means.shape[1] - origin - components.shape[1]
         )
         self.travel = round(TRAVEL_MS * sampling_frequency / 1000)
-        self.means = [mean.copy() for mean in learnt.means]
+        self.means = list(learnt.means)  # never changed in place
         self.counts = [float(count) for count in learnt.counts]
         self.frames, self.scales, self.channels = list(learnt.frames), list(learnt.scales), list(learnt.channels)
         self.examples, self.example_frames = list(learnt.examples), list(learnt.example_frames)
@@ -119,7 +119,7 @@ class Units:
         """Take the mean of a unit, measured once as long as it does not change."""
         known = self._measured.get(i)
         if known is None or known.waveform is not self.means[i]:
-            known = self._measured[i] = Mean.of(self.means[i], max(self.counts[i], 1))
+            known = self._measured[i] = Mean.of(self.means[i], max(self.counts[i], 1), self.noise.sigma)
         return known
 
     def weigh(self, i: int, j: int) -> Evidence:

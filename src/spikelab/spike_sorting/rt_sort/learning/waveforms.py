@@ -68,6 +68,8 @@ def mean_events(traces: Traces, events: Peaks, labels: IntArray) -> tuple[FloatA
     n_groups = int(labels.max(initial=-1)) + 1
     sums = np.zeros((n_groups, before + after + 1, traces.n_channels), dtype=np.float32)
     counts = np.zeros(n_groups)
+    labelled = labels >= 0
+    events, labels = events[labelled], labels[labelled]
     for rows, chunk, frames in events_by_chunk(traces, events["frame"], before, after):
         add_events(chunk, frames, labels[rows], before, sums, counts)
     sums /= np.maximum(counts, 1)[:, None, None]
@@ -88,10 +90,10 @@ def match(
     for start, end, *_ in parts:
         if isinstance(matcher, MovingMatcher):
             matcher.reset(clock + start)
-        for _, chunk in traces.chunks(read_values, start, end):
-            found.append(later(matcher.push(chunk), start))
+        for first, last in traces.steps(read_values, start, end):
+            found.append(later(matcher.push(*traces.stored(first, last)), start))
             if done is not None:
-                done(len(chunk) / traces.sampling_frequency)
+                done((last - first) / traces.sampling_frequency)
         found.append(later(matcher.finish(), start))
     spikes = np.concatenate(found)
     spikes = spikes[~traces.in_artefact(spikes["frame"])]
@@ -130,8 +132,7 @@ def learn(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes, parts
             own = channels[spikes["template"][some]]
             gather_windows(residual, rows[kept], own, before, np.float32(1), gathered)
             windows[place[some]] = gathered
-    means = _means(versions, table, sums, weights)
-    del sums
+    _to_means(versions, table, sums, weights)
     examples, some = np.split(windows, ends), np.flatnonzero(chosen)[order]
     for u, rows_u in enumerate(np.split(some, ends)):
         for row in np.unique(rows_of_spikes[rows_u]).tolist():
@@ -144,7 +145,7 @@ def learn(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes, parts
     spikes = spikes[inside(parts, spikes["frame"])]
     order, ends = _by_unit(spikes["template"], n_units)
     frames, scales = (tuple(np.split(spikes[name][order], ends)) for name in ("frame", "scale"))
-    return Learnt(means, counts, frames, scales, channels, tuple(examples), tuple(example_frames))
+    return Learnt(sums, counts, frames, scales, channels, tuple(examples), tuple(example_frames))
 
 
 def example_channels(versions: Versions, table: Templates, sigma: FloatArray) -> IntArray:
@@ -163,18 +164,19 @@ def example_channels(versions: Versions, table: Templates, sigma: FloatArray) ->
     return chosen
 
 
-def _means(versions: Versions, table: Templates, sums: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
-    """Add what was left of the spikes to the templates that were subtracted; `weights` are of versions."""
-    total = np.bincount(versions.templates, weights=weights, minlength=len(sums))
-    means = np.zeros_like(sums)
-    n_each = versions.n_each
-    for row, u in enumerate(versions.templates.tolist()):
-        share = weights[row] / total[u] if total[u] else 1 / n_each[u]
-        n = table.n_channels[row]
-        means[u][:, table.channels[row, :n]] += np.float32(share) * table.waveforms[row, :n].T
-    for u, weight in enumerate(total):  # one by one: all at once are as many again
-        means[u] += sums[u] / max(weight, 1)
-    return means
+def _to_means(versions: Versions, table: Templates, sums: FloatArray, weights: NDArray[np.float64]) -> None:
+    """Make means of what was left of the spikes, in place, with the templates that were subtracted.
+
+    `weights` are of versions.
+    """
+    totals = np.bincount(versions.templates, weights=weights, minlength=len(sums))
+    for u, rows in enumerate(np.split(np.arange(len(weights)), np.cumsum(versions.n_each)[:-1])):
+        mean = np.zeros_like(sums[u])
+        for row in rows.tolist():
+            share = weights[row] / totals[u] if totals[u] else 1 / len(rows)
+            n = table.n_channels[row]
+            mean[:, table.channels[row, :n]] += np.float32(share) * table.waveforms[row, :n].T
+        sums[u] = mean + sums[u] / max(totals[u], 1)
 
 
 def _on_channels(table: Templates, row: int, channels: IntArray) -> FloatArray:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.matching.peeling import SPIKE, Matcher, later
+from spikelab.spike_sorting.rt_sort.matching.peeling import IN_UV, SPIKE, Matcher, later
 from spikelab.spike_sorting.rt_sort.matching.templates import (
     Templates,
     bank_from_waveforms,
@@ -202,10 +202,10 @@ class _Part:
         self.end = min(high + near + matcher.latency_frames, FAR)
         self.early = self.late = np.empty(0, dtype=SPIKE)
 
-    def feed(self, traces: FloatArray, first: int) -> Spikes:
+    def feed(self, traces: NDArray[Any], scale: np.float32, first: int) -> Spikes:
         """Take what is wanted of the traces that begin at frame `first`; return the spikes that no border is near."""
         low, high = max(self.begin, first), min(self.end, first + len(traces))
-        return self._sort(self.matcher.push(traces[low - first : max(high, low) - first]))
+        return self._sort(self.matcher.push(traces[low - first : max(high, low) - first], scale))
 
     def finish(self) -> Spikes:
         """Say that there are no more frames; return the last spikes that no border is near."""
@@ -261,13 +261,13 @@ class MovingMatcher:
         self._start = self._at = start
         self._parts: list[_Part] = []
 
-    def push(self, traces_uv: FloatArray) -> Spikes:
-        """Take the next frames (frames, channels) in microvolts; return the spikes that are decided by now."""
-        first, self._at = self._at, self._at + len(traces_uv)
+    def push(self, traces: NDArray[Any], scale: np.float32 = IN_UV) -> Spikes:
+        """Take the next frames as :meth:`.peeling.Matcher.push` does; return the spikes that are decided by now."""
+        first, self._at = self._at, self._at + len(traces)
         if not self._parts:
             self._begin()
         self._open()
-        found = [np.empty(0, dtype=SPIKE), *(part.feed(traces_uv, first) for part in self._parts)]
+        found = [np.empty(0, dtype=SPIKE), *(part.feed(traces, scale, first) for part in self._parts)]
         while self._parts[0].end <= self._at:
             found += self._close()
         return later(np.concatenate(found), -self._start)

@@ -12,10 +12,11 @@ frames arrive, so a stream and a whole recording give the same spikes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.rt_sort._window_kernels import take_rows
 from spikelab.spike_sorting.rt_sort.matching._peeling_kernels import filter_tiles, peel, within_tolerances
 from spikelab.system.threads import ThreadPool
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Spikes = NDArray[np.void]
 
 NEVER = -(2**62)
+IN_UV = np.float32(1)  # factor of traces that are in microvolts already
 BLOCK_MS = 2.5
 TILE = 600  # frames that are filtered at a time
 ROOM = 256  # spikes of one call that there is room for at first
@@ -55,6 +57,9 @@ class Matcher:
         self.look_ahead = bank.n_frames - 1
         self.reach = round(REACH_MS * bank.sampling_frequency / 1000)
         self._pool = ThreadPool(n_jobs) if n_jobs > 1 else None
+        # Only these are put in rows, of which filters take pieces.
+        self._channels, places = np.unique(bank.filters.channels, return_inverse=True)
+        self._filters = bank.filters._replace(channels=places.reshape(bank.filters.channels.shape))
         self._parts = [part for part in np.array_split(np.arange(bank.n_templates), n_jobs) if len(part)]
         # A window that ends in the first frames begins before them: outputs are known from so many frames before on.
         self._ahead = -(-bank.n_after // self.block) * self.block
@@ -70,8 +75,9 @@ class Matcher:
         """Forget all frames; the next one is frame 0."""
         bank = self.bank
         # Silence before the first frame, as `finish` puts it after the last.
-        self._waiting = [np.zeros((self._ahead + bank.n_before, bank.n_channels), dtype=np.float32)]
-        self._n_waiting = self._ahead + bank.n_before
+        self._rows = np.zeros((len(self._channels), self._ahead + bank.n_before), dtype=np.float32)
+        self._waiting: list[tuple[NDArray[Any], np.float32]] = []  # frames that are not in rows yet
+        self._n_waiting = self._rows.shape[1]
         self._next = self._first  # first frame that no spike has been decided at
         self._known = np.zeros((bank.n_templates, self.look_ahead + 2), dtype=np.float32)  # outputs from before it on
         self._latest = np.full(bank.n_templates, NEVER, dtype=np.int64)  # spike of each template
@@ -79,30 +85,40 @@ class Matcher:
         self._past_start = 0
         self._recent = np.empty(0, dtype=SPIKE)  # spikes that may overlap those to come
 
-    def push(self, traces_uv: FloatArray) -> Spikes:
-        """Take the next frames (frames, channels) in microvolts; return the spikes that are decided by now.
+    def push(self, traces: NDArray[Any], scale: np.float32 = IN_UV) -> Spikes:
+        """Take the next frames (frames, channels), in microvolts once times `scale`; return what is decided by now.
 
-        They are in the order of blocks; frames count from the first one after the last reset.
+        Spikes are in the order of blocks; frames count from the first one after the last reset.
         """
         bank, block = self.bank, self.block
-        self._waiting.append(traces_uv)
-        self._n_waiting += len(traces_uv)
+        self._waiting.append((traces, scale))
+        self._n_waiting += len(traces)
         if bank.tolerances is not None:
-            self._past.append(traces_uv)
-        margins = bank.n_before + bank.n_after
-        n_new = max(0, (self._n_waiting - margins) // block) * block
+            self._past.append(np.asarray(traces * scale, dtype=np.float32))
+        n_new = max(0, (self._n_waiting - bank.n_before - bank.n_after) // block) * block
         if n_new == 0:
             return np.empty(0, dtype=SPIKE)
-        frames = np.concatenate(self._waiting)
-        self._waiting, self._n_waiting = [frames[n_new:].copy()], len(frames) - n_new
         n_known = self._known.shape[1]
         outputs = np.empty((bank.n_templates, n_known + n_new), dtype=np.float32)
         outputs[:, :n_known] = self._known
-        self._filter(np.ascontiguousarray(frames[: n_new + margins].T), outputs[:, n_known:])
+        rows = self._in_rows()
+        self._filter(rows, outputs[:, n_known:])
+        self._rows, self._n_waiting = rows[:, n_new:].copy(), rows.shape[1] - n_new
         spikes = self._peel(outputs, n_new // block)
         if bank.tolerances is not None:
             spikes = self._check(spikes, bank.tolerances)
         return spikes[spikes["frame"] >= 0]
+
+    def _in_rows(self) -> FloatArray:
+        """Put the frames that wait into rows of channels, behind those that are there."""
+        rows = np.empty((len(self._channels), self._n_waiting), dtype=np.float32)
+        first = self._rows.shape[1]
+        rows[:, :first] = self._rows
+        for traces, scale in self._waiting:
+            take_rows(traces, self._channels, scale, first, rows)
+            first += len(traces)
+        self._waiting = []
+        return rows
 
     def finish(self) -> Spikes:
         """Say that there are no more frames; return the last spikes and reset."""
@@ -114,7 +130,7 @@ class Matcher:
 
     def _filter(self, traces: FloatArray, outputs: FloatArray) -> None:
         def run(part: IntArray) -> None:
-            filter_tiles(traces, self.bank.filters, TILE, part, outputs)
+            filter_tiles(traces, self._filters, TILE, part, outputs)
 
         if self._pool is None:
             run(np.arange(self.bank.n_templates))

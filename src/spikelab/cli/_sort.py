@@ -151,18 +151,22 @@ def lines_of_left_out(parts: Sequence[Part]) -> list[str]:
 
 def report_outcomes(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     """Tabulate the outcomes, list the causes of failures, and count the outcomes by kind; return the exit code too."""
-    rows = [HEADER, *map(_row, outcomes)]
-    if len(outcomes) == 1 or not any(row[NOT_KEPT] for row in rows[1:]):  # of one recording the log has just said it
-        rows = [row[:NOT_KEPT] + row[NOT_KEPT + 1 :] for row in rows]
-    lines = [table(rows[0], rows[1:])]
     failed = [(outcome.job.name, outcome.error) for outcome in outcomes if outcome.error is not None]
+    lines = [_outcome_table(outcomes)]
     if len(outcomes) > 1:  # the outcome of a single recording is in the log just above
-        lines += ["", *(f"{name}: {message_for(error)}" for name, error in failed)] if failed else []
-        lines += ["", _counts(outcomes), *_reasons(outcomes)]
+        causes = [f"{name}: {message_for(error)}" for name, error in failed]
+        lines += [*(["", *causes] if causes else []), "", _counts(outcomes), *_reasons(outcomes)]
     elif failed and (options := as_options(str(failed[0][1]))):
         lines += ["", options.strip(" ()")]
     lines += _where_to_look(outcomes)
     return "\n".join(lines), most_severe([code_for(error) for _, error in failed])
+
+
+def _outcome_table(outcomes: Sequence[Outcome]) -> str:
+    rows = [HEADER, *map(_row, outcomes)]
+    if len(outcomes) == 1 or not any(row[NOT_KEPT] for row in rows[1:]):  # of one recording the log has just said it
+        rows = [row[:NOT_KEPT] + row[NOT_KEPT + 1 :] for row in rows]
+    return table(rows[0], rows[1:])
 
 
 def _where_to_look(outcomes: Sequence[Outcome]) -> list[str]:

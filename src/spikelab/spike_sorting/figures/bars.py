@@ -39,22 +39,13 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     names = [short(recording.name) for recording in recordings]
     rotation = config.bar_label_rotation if _width(names, config.bar_label_rotation, config) <= MAX_WIDTH else 90.0
     ax = axes_for(config, ax, _width(names, rotation, config), 4.5)
-    palette = palette_of(config)
-    found = [recording.sd_all.N for recording in recordings]
-    position = np.arange(len(names))
-    shown = [
-        (found, FOUND, palette.found),
-        ([recording.outcome.sd_first.N for recording in recordings], config.bar_total_label, palette.first),
-        ([recording.outcome.sd_curated.N for recording in recordings], config.bar_selected_label, palette.kept),
-    ]
-    if any(recording.outcome.limits or recording.outcome.merged for recording in recordings):
-        shown.insert(2, ([recording.outcome.n_second for recording in recordings], SECOND, palette.second))
-    width = BARS_WIDTH / len(shown)
+    shown = _rounds_shown(recordings, config)
+    position, width = np.arange(len(names)), BARS_WIDTH / len(shown)
     for place, (counts, label, color) in enumerate(shown):
         bars = ax.bar(position + (place - (len(shown) - 1) / 2) * width, counts, width, label=label, color=color)
         ax.bar_label(bars, fontsize=config.font_size * 0.8, padding=2)
     ax.set_xlim(-0.8, max(len(names), 1) - 0.2)
-    ax.set_ylim(0, max([1, *found]) * 1.12)
+    ax.set_ylim(0, max([1, *shown[0][0]]) * 1.12)
     whole_numbers(ax)
     set_labels(ax, config, x=config.bar_x_label, y=config.bar_y_label)
     ax.set_xticks(position, names, rotation=rotation, ha="center" if rotation % 90 == 0 else "right")
@@ -63,6 +54,20 @@ def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfi
     else:
         write_note(ax, config, "no recordings")
     return figure_of(ax)
+
+
+def _rounds_shown(recordings: Sequence[FigureRecording], config: FigureConfig) -> list[tuple[list[int], str, str]]:
+    """Return the bars of each recording: counts, label and colour."""
+    palette = palette_of(config)
+    outcomes = [recording.outcome for recording in recordings]
+    shown = [
+        ([recording.sd_all.N for recording in recordings], FOUND, palette.found),
+        ([outcome.sd_first.N for outcome in outcomes], config.bar_total_label, palette.first),
+        ([outcome.sd_curated.N for outcome in outcomes], config.bar_selected_label, palette.kept),
+    ]
+    if any(outcome.limits or outcome.merged for outcome in outcomes):
+        shown.insert(2, ([outcome.n_second for outcome in outcomes], SECOND, palette.second))
+    return shown
 
 
 def _width(names: Sequence[str], rotation: float, config: FigureConfig) -> float:

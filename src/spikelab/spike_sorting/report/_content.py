@@ -25,7 +25,7 @@ from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import BinaryRecording
@@ -265,18 +265,11 @@ def unit_rows(
 def _unit_row(
     unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadata: dict[str, Any], columns: list[tuple[str, str]]
 ) -> dict[str, Any]:
-    kept = bool(row["passed"])
-    kind = "kept" if kept else "failed"
     known = row | {name: unit[name] for name in ("amplitude", "x", "y")}
     values = {name: known[name] for name, _ in columns}
-    criterion = row.get("failed_criterion") or ""
-    return {
+    verdict = _verdict(row, values)
+    return verdict | {
         "id": unit["unit_id"],
-        "kind": kind,
-        "criterion": criterion,
-        "verdict": "kept" if kept else _criterion_name(criterion),
-        "merged_into": row.get("merged_into"),
-        "failed_metrics": [] if kept else [name for name in row.get("failed_criteria", [criterion]) if name in values],
         "peak": "positive" if unit["has_pos_peak"] else "negative",
         "channel": unit["channel_id"],
         "electrode": unit.get("electrode"),
@@ -284,9 +277,19 @@ def _unit_row(
         "sorter_unit_id": unit.get("sorter_unit_id"),
         "moved": (format_number(unit[MOVED_UM]), sort_key(unit[MOVED_UM])) if MOVED_UM in unit else None,
         "values": {name: (format_number(value), sort_key(value)) for name, value in values.items()},
-        "template": _plots.template_thumbnail(unit, metadata, kind),
-        "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, kind),
+        "template": _plots.template_thumbnail(unit, metadata, verdict["kind"]),
+        "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, verdict["kind"]),
     }
+
+
+def _verdict(row: dict[str, Any], shown: Collection[str]) -> dict[str, Any]:
+    """Say whether a unit was kept, and which metrics of those `shown` were against it."""
+    criterion = row.get("failed_criterion") or ""
+    verdict = {"criterion": criterion, "merged_into": row.get("merged_into")}
+    if row["passed"]:
+        return verdict | {"kind": "kept", "verdict": "kept", "failed_metrics": []}
+    against = [name for name in row.get("failed_criteria", [criterion]) if name in shown]
+    return verdict | {"kind": "failed", "verdict": _criterion_name(criterion), "failed_metrics": against}
 
 
 def unit_content(

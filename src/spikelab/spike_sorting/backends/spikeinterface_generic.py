@@ -215,12 +215,13 @@ class SpikeInterfaceBackend(StandardBackend):
             params |= {name: False for name in DRIFT_PARAMETERS if defaults.get(name)}
         seed = seed_from(None, self.config.execution.random_seed)
         params |= {name: seed for name in SEED_PARAMETERS if name in defaults}
+        return params | self._worker_params(defaults)
+
+    def _worker_params(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         workers = {"n_jobs": self.workers, "progress_bar": False}
         if "job_kwargs" in defaults:
-            params["job_kwargs"] = {**workers, "pool_engine": "thread", "chunk_duration": "1s"}
-        elif "n_jobs" in defaults:
-            params |= {name: value for name, value in workers.items() if name in defaults}
-        return params
+            return {"job_kwargs": {**workers, "pool_engine": "thread", "chunk_duration": "1s"}}
+        return {name: value for name, value in workers.items() if name in defaults} if "n_jobs" in defaults else {}
 
     def _filter_params(self, binary: BinaryRecording, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """Switch the sorter's own filter off; warn where that is not possible."""

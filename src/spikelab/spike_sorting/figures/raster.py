@@ -94,13 +94,17 @@ def _draw(raster: Axes, rate: Axes, recording: FigureRecording, config: FigureCo
     set_labels(rate, config, x=f"Time (s); mean rate in bins of {bin_ms:g} ms", y="Hz / unit")
     for ax in (raster, rate):
         ax.set_xlim(start, start + seconds)
-        for boundary, _ in epoch_boundaries(sd):
-            ax.axvline(boundary / 1000, color=palette.epoch, linestyle=":", linewidth=1.4)
-        for dead_start, dead_end in dead_periods(sd):
-            ax.axvspan(dead_start / 1000, dead_end / 1000, color=DEAD_TIME, linewidth=0.5, zorder=0)
+        _mark_periods(ax, sd, palette.epoch)
     if not sd.N:
         raster.set_yticks([])
         write_note(raster, config, "no curated units")
+
+
+def _mark_periods(ax: Axes, sd: SpikeData, epoch_color: str) -> None:
+    for boundary, _ in epoch_boundaries(sd):
+        ax.axvline(boundary / 1000, color=epoch_color, linestyle=":", linewidth=1.4)
+    for start, end in dead_periods(sd):
+        ax.axvspan(start / 1000, end / 1000, color=DEAD_TIME, linewidth=0.5, zorder=0)
 
 
 def _draw_spikes(ax: Axes, sd: SpikeData, order: list[int], row_points: float, color: str) -> None:

@@ -117,15 +117,7 @@ def _in_order(geometry: Geometry) -> list[list[int]]:
 
 def _references(geometry: Geometry, by: str, where: str) -> list[tuple[list[int], list[int]]]:
     """Return channels, and those whose median or average is subtracted from them."""
-    if by == "shank":
-        if not all(geometry.shanks):
-            raise ValueError(
-                f"reference_by='shank', but {where} does not say on which shank its electrodes are: set reference_by "
-                "to 'group' or 'all', or probe_path to a probe file that has shanks"
-            )
-        geometry = by_shank(geometry)
-    if by == "all":
-        geometry = type(geometry).of(geometry.places)
+    geometry = _grouped(geometry, by, where)
     sets = _in_order(geometry)
     for name, channels in zip(geometry.group_names, sets, strict=True):
         if len(channels) == 1:
@@ -133,11 +125,23 @@ def _references(geometry: Geometry, by: str, where: str) -> list[tuple[list[int]
             raise ValueError(f"common_reference would leave nothing of {only}: set it to None")
     if by != "local":
         return [(channels, channels) for channels in sets]
-    if not is_known(geometry):
+    return [([channel], _ring(geometry.places, channel, channels)) for channels in sets for channel in channels]
+
+
+def _grouped(geometry: Geometry, by: str, where: str) -> Geometry:
+    """Return a geometry whose groups have a reference each; ValueError where it does not say enough."""
+    if by == "shank":
+        if not all(geometry.shanks):
+            raise ValueError(
+                f"reference_by='shank', but {where} does not say on which shank its electrodes are: set reference_by "
+                "to 'group' or 'all', or probe_path to a probe file that has shanks"
+            )
+        return by_shank(geometry)
+    if by == "local" and not is_known(geometry):
         raise ValueError(
             f"reference_by='local', but {where} does not say where its electrodes are: set probe_path to a probe file"
         )
-    return [([channel], _ring(geometry.places, channel, channels)) for channels in sets for channel in channels]
+    return type(geometry).of(geometry.places) if by == "all" else geometry
 
 
 def _ring(places: NDArray[np.float64], channel: int, group: list[int]) -> list[int]:

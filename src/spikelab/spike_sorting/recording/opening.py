@@ -297,18 +297,29 @@ def _bridged(file: _File, periods: Sequence[IntArray]) -> _File:
 
 def _filtered(files: Sequence[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:
     """Scale and filter every file, leave out or interpolate bad channels, and take the steps across channels."""
-    auto = config.bad_channels == "auto"
-    bad = frozenset() if auto else frozenset(map(str, config.bad_channels or ()))
-    keep_all = auto or config.bad_channels_action == "interpolate"
-    filtered = [_band(file, geometry, config, frozenset() if keep_all else bad) for file in files]
-    if auto:
-        bad = _bad_channels(filtered)
-    left_out = _left_out(filtered, bad, config) if keep_all else bad
-    if keep_all and left_out:
-        filtered = [_band(file, geometry, config, left_out) for file in files]
+    interpolated: frozenset[str] = frozenset()
+    if config.bad_channels == "auto" or config.bad_channels_action == "interpolate":
+        filtered, interpolated = _without_worst(files, geometry, config)
+    else:
+        filtered = [_band(file, geometry, config, _listed(config)) for file in files]
     return [
-        replace(file, filtered=across_channels(file.filtered, config, bad - left_out, file.label)) for file in filtered
+        replace(file, filtered=across_channels(file.filtered, config, interpolated, file.label)) for file in filtered
     ]
+
+
+def _listed(config: RecordingConfig) -> frozenset[str]:
+    return frozenset(map(str, config.bad_channels or ()))
+
+
+def _without_worst(
+    files: Sequence[_File], geometry: Geometry, config: RecordingConfig
+) -> tuple[list[_File], frozenset[str]]:
+    """Filter every file without the bad channels that are left out, and return those that are interpolated."""
+    whole = [_band(file, geometry, config, frozenset()) for file in files]
+    bad = _bad_channels(whole) if config.bad_channels == "auto" else _listed(config)
+    left_out = _left_out(whole, bad, config)
+    filtered = [_band(file, geometry, config, left_out) for file in files] if left_out else whole
+    return filtered, bad - left_out
 
 
 def _band(file: _File, geometry: Geometry, config: RecordingConfig, left_out: frozenset[str]) -> _File:

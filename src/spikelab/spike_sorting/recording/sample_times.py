@@ -38,15 +38,18 @@ def sample_shifts(recording: BaseRecording, where: str, *, required: bool = Fals
         all are sampled together.
     """
     values = recording.get_property(SAMPLE_SHIFTS)
-    if values is None or (required and np.ptp(values) == 0):
-        if required:
-            found = "does not say when its channels are sampled" if values is None else "samples all channels at once"
-            raise ValueError(
-                f"phase_shift=True, but {where} {found}: expected the property {SAMPLE_SHIFTS}, which readers of "
-                "SpikeGLX and Open Ephys set for Neuropixels. Set phase_shift to 'auto', or open the files that the "
-                "probe's program wrote"
-            )
-        return None
+    if required and (values is None or np.ptp(values) == 0):
+        found = "does not say when its channels are sampled" if values is None else "samples all channels at once"
+        raise ValueError(
+            f"phase_shift=True, but {where} {found}: expected the property {SAMPLE_SHIFTS}, which readers of "
+            "SpikeGLX and Open Ephys set for Neuropixels. Set phase_shift to 'auto', or open the files that the "
+            "probe's program wrote"
+        )
+    return None if values is None else _shifts_of(recording, values, where)
+
+
+def _shifts_of(recording: BaseRecording, values: Any, where: str) -> NDArray[np.float64] | None:
+    """Check the shifts that a recording has; None where there is nothing to bring to the same time."""
     shifts = np.asarray(values, dtype=np.float64)
     if not (np.isfinite(shifts).all() and (np.abs(shifts) < 1).all()):
         odd = shifts[~(np.abs(shifts) < 1)][0]

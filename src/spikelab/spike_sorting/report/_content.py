@@ -69,32 +69,34 @@ def facts(record: Mapping[str, Any], data: ReportData) -> list[tuple[str, str]]:
 def _recording_facts(recording: BinaryRecording) -> list[tuple[str, str]]:
     files = [Path(file).name for file in recording.source_files if file] or [Path(recording.source_file).name]
     shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    n_epochs, clipped = len(recording.epochs), format_number(recording.n_clipped)
     lines = [
         ("Recording", shown or "in memory"),
         ("Format", recording.source_format),
         ("Length", duration(recording.duration_s)),
         ("Channels", f"{format_number(recording.n_channels)} at {recording.sampling_frequency:g} Hz"),
+        ("Sorted apart", _groups(recording)),
+        ("Epochs", format_number(n_epochs) if n_epochs > 1 else ""),
+        ("Stimulation", _stimulation(recording)),
+        ("Dead time", _dead_time(recording)),
+        ("Clipped", f"{clipped} samples did not fit into the binary recording" if recording.n_clipped else ""),
     ]
-    if groups := _groups(recording):
-        lines.append(("Sorted apart", groups))
-    if len(recording.epochs) > 1:
-        lines.append(("Epochs", format_number(len(recording.epochs))))
-    if len(recording.pulses):
-        lines.append(("Stimulation", _stimulation(recording)))
-    if len(recording.dead_time):
-        lines.append(("Dead time", _dead_time(recording)))
-    if recording.n_clipped:
-        lines.append(("Clipped", f"{format_number(recording.n_clipped)} samples did not fit into the binary recording"))
-    return lines
+    return [(name, value) for name, value in lines if value]
 
 
 def _stimulation(recording: BinaryRecording) -> str:
+    """Count the pulses; "" where there are none."""
     pulses = recording.pulses
+    if not len(pulses):
+        return ""
     sites = f" at {len(pulses.names)} sites" if len(pulses.names) > 1 else ""
     return f"{format_number(len(pulses))} pulses{sites}"
 
 
 def _dead_time(recording: BinaryRecording) -> str:
+    """Say how much time is dead; "" where none is."""
+    if not len(recording.dead_time):
+        return ""
     seconds = float(np.diff(recording.dead_time).sum()) / recording.sampling_frequency
     share = f"{format_number(seconds)} s, {100 * seconds / recording.duration_s:.2g} % of the recording"
     return (

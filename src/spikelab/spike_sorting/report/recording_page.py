@@ -66,9 +66,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
         units=units,
-        drift=None
-        if data.recording is None
-        else drift_content(data.recording.motion, data.drifts, data.units, palette_of(config.figures).kept),
+        drift=_drift(config, data),
         traces="" if units else _content.traces(data),
         stages=_content.stage_rows(record),
         total_wall_s=_content.total_wall_s(record),
@@ -79,6 +77,12 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         host=record.get("host", {}),
         files=[(name, about) for name, about in _wanted_files(config) if (results / name).exists()],
     )
+
+
+def _drift(config: SortingPipelineConfig, data: ReportData) -> dict[str, Any] | None:
+    if data.recording is None:
+        return None
+    return drift_content(data.recording.motion, data.drifts, data.units, palette_of(config.figures).kept)
 
 
 def _source(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:

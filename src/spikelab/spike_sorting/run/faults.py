@@ -159,13 +159,19 @@ def _reference(seen: Seen) -> Iterator[Fault]:
         return
     by = seen.config.recording.reference_by
     if by == "shank" and not all(geometry.shanks):
-        expected = "names of shanks"
-        yield Fault(
-            "config", "reference_by is 'shank', and electrodes have no shank", expected, {"reference_by": "group"}
-        )
+        found, mends = "reference_by is 'shank', and electrodes have no shank", {"reference_by": "group"}
+        yield Fault("config", found, "names of shanks", mends)
         return
-    if by != "group":
-        geometry = by_shank(geometry) if by == "shank" else Geometry.of(geometry.places)
+    yield from _single_channels(_referenced(geometry, by))
+
+
+def _referenced(geometry: Geometry, by: str) -> Geometry:
+    if by == "group":
+        return geometry
+    return by_shank(geometry) if by == "shank" else Geometry.of(geometry.places)
+
+
+def _single_channels(geometry: Geometry) -> Iterator[Fault]:
     sizes = map(len, geometry.channels_of_groups())
     for name in (name for name, size in zip(geometry.group_names, sizes, strict=True) if size == 1):
         found = f"common_reference would leave nothing of {name or 'the only channel'}"

@@ -21,7 +21,7 @@ from spikelab.spike_sorting.recording.motion import presets, registration
 from spikelab.spike_sorting.recording.motion.correction import N_WEIGHTS, MotionCorrectedRecording
 from spikelab.spike_sorting.recording.motion.peaks import Peaks, Source, find_peaks
 from spikelab.spike_sorting.recording.motion.registration import course_of
-from spikelab.spike_sorting.settings.schema import MOTION_PRESETS
+from spikelab.spike_sorting.settings.recording_schema import MOTION_PRESETS
 
 FS, SECONDS, SWING_UM = 10_000.0, 30.0, 25.0
 PLACES = np.array([[16.0 * (row % 2), 20.0 * row] for row in range(16)])

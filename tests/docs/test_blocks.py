@@ -15,6 +15,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
 import pytest
@@ -32,6 +33,8 @@ PAGES = [
         if page.relative_to(ROOT / "docs").parts[0] not in GENERATED
     ),
 ]
+# Pages that take half a minute and more, whose commands and calls other tests make too.
+LONG = ("rt_sort.md", "tutorial.md")
 RUN, SHOWN = {"python", "console"}, {"mermaid", "toml", "text", "ini", "matlab"}
 OPENING = re.compile(r"^ *```+(\S+)", flags=re.MULTILINE)
 REASONS = ("needs ", "installs", "takes minutes")
@@ -57,7 +60,12 @@ def session() -> Sybil:
     return Sybil([PythonCodeBlockParser(), CodeBlockParser("console", run_console), SkipParser()])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def named(page: Path) -> Any:
+    marks = [pytest.mark.slow] if page.name in LONG else []
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
+
+
+@pytest.mark.parametrize("page", [named(page) for page in PAGES])
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     examples = list(session().parse(page).examples())

@@ -74,6 +74,7 @@ def test_f1_by_hand(frames: list[int], f1: float) -> None:
     assert score.f1 == pytest.approx(f1)
 
 
+@pytest.mark.slow  # the other tests here call its parts
 def test_the_whole_command(tmp_path: Path) -> None:
     arguments = ["--probe", "mea", "--recordings", "2", "--epochs", "2", "--held-out-channels", "3",
                  "--held-out-seconds", "1.5"]  # fmt: skip

@@ -171,7 +171,7 @@ def why_unusable(folder: Path) -> str:
     if shutil.disk_usage(place).total == 0:
         return f"{place} is no disk: it belongs to the system, and holds no files"
     if place != folder and not os.access(place, os.W_OK):
-        return f"nothing may be written to {place}"
+        return f"you cannot write to {place}"
     return ""
 
 

@@ -364,7 +364,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.slow  # it waits; that containers are removed is seen where their parent is killed, hangs in test_backends_child
+@pytest.mark.slow  # it waits; another test sees containers removed, and those of the child see what hangs
 def test_container_that_hangs_is_removed(daemon: FakeDocker, simulated: Simulated, hanging_image: Path) -> None:
     with pytest.raises(errors.SorterTimeoutError):
         sort_recording([simulated.recording], config=KILOSORT2_DOCKER, sorter_timeout_s=12, resource_retries=0, **LOOSE)

@@ -65,7 +65,7 @@ def named(page: Path) -> Any:
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
 
 
-@pytest.mark.parametrize("page", map(named, PAGES))
+@pytest.mark.parametrize("page", [named(page) for page in PAGES])
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     examples = list(session().parse(page).examples())

@@ -12,8 +12,9 @@ from spikelab.spike_sorting.config import RecordingConfig, SortingPipelineConfig
 from spikelab.spike_sorting.data import dead_time_of
 from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 from spikelab.spike_sorting.recording import open_recording
-from spikelab.spike_sorting.recording.artefacts import BridgedRecording, find_artefacts, periods_of_seconds
-from spikelab.spike_sorting.recording.artefacts.bridging import slow_part
+from spikelab.spike_sorting.recording.artefacts.bridging import BridgedRecording, slow_part
+from spikelab.spike_sorting.recording.artefacts.finding import find_artefacts
+from spikelab.spike_sorting.recording.artefacts.given import periods_of_seconds
 from spikelab.spike_sorting.settings.validation import illegal_settings
 
 FS, RAIL = 20_000.0, 6000

@@ -28,9 +28,6 @@ class AlignedSpikes(Generic[Data]):
         Which of the times that were given each is: those whose window leaves the data are left out.
     before, after : float
         The window in ms: spikes from ``-before`` up to ``after``.
-    unit_ids : list
-    trains : list of list of numpy.ndarray
-        ``trains[unit][event]``: times of the spikes relative to the event, ascending.
 
     Examples
     --------
@@ -54,7 +51,7 @@ class AlignedSpikes(Generic[Data]):
 
     @property
     def trains(self) -> list[list[FloatArray]]:
-        """Times of the spikes, ``trains[unit][event]``."""
+        """Times of the spikes in ms relative to the event, ascending: ``trains[unit][event]``, arrays in lists."""
         every = []
         for train in self.data.train:
             first = np.searchsorted(train, self.events - self.before)

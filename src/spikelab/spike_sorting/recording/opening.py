@@ -15,7 +15,7 @@ from spikelab.spike_sorting.data import annotate_dead_time, annotate_epochs, ann
 from spikelab.spike_sorting.data.dead_time import union
 from spikelab.spike_sorting.recording import preprocess
 from spikelab.spike_sorting.recording.across import across_channels, interpolable
-from spikelab.spike_sorting.recording.artefacts import bridged, find_artefacts, periods_of_seconds, say_what_is_dead
+from spikelab.spike_sorting.recording.artefacts.given import periods_of_seconds, say_what_is_dead
 from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
 from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
 from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, place, read_geometry
@@ -276,6 +276,8 @@ def _without_artefacts(files: list[_File], config: RecordingConfig) -> list[_Fil
 
 
 def _artefacts_of(file: _File, config: RecordingConfig) -> list[IntArray]:
+    from spikelab.spike_sorting.recording.artefacts.finding import find_artefacts
+
     with reading(file.path, "in search of artefacts") if file.path else nullcontext():
         return find_artefacts(file.unfiltered, partial(_band_passed, file=file, config=config))
 
@@ -290,6 +292,8 @@ def _band_passed(stored: BaseRecording, file: _File, config: RecordingConfig) ->
 def _bridged(file: _File, periods: Sequence[IntArray]) -> _File:
     if not any(map(len, periods)):
         return file
+    from spikelab.spike_sorting.recording.artefacts.bridging import bridged
+
     before = file.dead_time or [union()] * len(periods)
     dead = tuple(union(own, others) for own, others in zip(periods, before, strict=True))
     return replace(file, cleaned=bridged(file.unfiltered, periods), dead_time=dead)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.recording.motion._peak_kernels import find_troughs, locate_troughs
 from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.system.progress import Progress
 from spikelab.system.threads import ThreadPool
@@ -92,6 +91,8 @@ class Peaks:
 
 def find_peaks(source: Source, channels: IntArray, places: Places, n_jobs: int) -> Peaks:
     """Find the spikes on `channels`, whose `places` (channels, 2) are along the contacts and across, in micrometres."""
+    from spikelab.spike_sorting.recording.motion._peak_kernels import find_troughs, locate_troughs
+
     fs, length = source.sampling_frequency, round(CHUNK_S * source.sampling_frequency)
     noise = _noise(source, channels)
     limits, floors = (-THRESHOLD * noise).astype(np.float32), (FLOOR * noise).astype(np.float32)

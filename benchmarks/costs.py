@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     args = parser.parse_args()
     rows = [] if args.rows is None or not args.rows.exists() else list(map(json.loads, args.rows.open()))
+    if args.scratch is not None:
+        args.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.scratch) as temporary:
         folders = _made(args, Path(temporary)) if args.recordings is None else args.recordings
         for folder in folders:

@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     args = parser.parse_args()
     rows = [] if args.rows is None or not args.rows.exists() else list(map(json.loads, args.rows.open()))
+    if args.scratch is not None:
+        args.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.scratch) as temporary:
         folders = _made(args, Path(temporary)) if args.recordings is None else args.recordings
         for folder in folders:
@@ -116,7 +118,7 @@ def fit(rows: Sequence[dict[str, Any]], learnt_s: float) -> dict[str, float]:
         return np.log([core_seconds(costs_of(values), *one) for one in size] / cost)
 
     first = [np.log(start[name]) if name.startswith("per_") else start[name] for name in names]
-    found = costs_of(least_squares(off, first, loss="soft_l1", f_scale=0.2).x)
+    found = costs_of(least_squares(off, first, loss="soft_l1", f_scale=0.4).x)
     memory = np.array([row["peak_mib"] for row in rows])
     slope, base = np.polyfit(size[:, 0], memory, 1)
     rounded = {name: float(f"{value:.3g}") for name, value in found.items()}

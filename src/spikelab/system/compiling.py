@@ -115,7 +115,7 @@ class _Files(IndexDataCacheFile):
 
 @cache
 def _say_once() -> None:
-    logger.info("compiles what computes, once on this machine and version: this sort takes up to some minutes longer")
+    logger.info("compiling, once on this machine and version: this sort takes up to some minutes longer")
 
 
 def ingredients(kernel: Any) -> str:

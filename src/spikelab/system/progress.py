@@ -171,7 +171,7 @@ class Progress:
     def words(self) -> str:
         """Write how far the work is: ``43 %, about 2 min left``, or how long it has taken."""
         if COMPILING.under_way:
-            return "compiles, once on this machine"
+            return "compiling, once"
         whole = self.whole
         share, left = whole.share, whole.left_s
         if share is None:

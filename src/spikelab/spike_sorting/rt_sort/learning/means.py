@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from spikelab.spike_sorting.rt_sort.learning.travel import joined_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -95,25 +96,36 @@ def join_means(
     positions = positions.copy()
     current = [Mean.of(mean, float(count), noise.sigma) for mean, count in zip(means, counts, strict=True)]
     alive = np.ones(len(means), dtype=bool)
-
-    def alike(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Pair]:
-        near = _near(pairs, positions)
-        compared = {(i, j): compare_means(current[i], current[j], noise, components, origin, max_lag) for i, j in near}
-        return {key: pair for key, pair in compared.items() if pair.distance <= SAME_MEAN}
-
+    compare = partial(compare_means, noise=noise, components=components, origin=origin, max_lag=max_lag)
+    alike = partial(_alike, means=current, positions=positions, compare=compare)
     pairs = alike(combinations(range(len(means)), 2))
     while pairs:
-        (i, j), pair = min(pairs.items(), key=lambda item: item[1].distance)
-        own, other = current[i], current[j]
-        total = own.n_spikes + other.n_spikes
-        joined = joined_mean(own.waveform, other.waveform, other.n_spikes / total, pair.lag)
-        current[i] = Mean.of(joined, total, noise.sigma)
-        positions[i] = (own.n_spikes * positions[i] + other.n_spikes * positions[j]) / total
+        i, j = min(pairs, key=lambda key: pairs[key].distance)
+        own, other = current[i].n_spikes, current[j].n_spikes
+        positions[i] = (own * positions[i] + other * positions[j]) / (own + other)
+        current[i] = _joined(current[i], current[j], pairs[i, j].lag, noise)
         alive[j] = False
         pairs = {key: value for key, value in pairs.items() if not {i, j} & set(key)}
         pairs |= alike((min(i, k), max(i, k)) for k in np.flatnonzero(alive).tolist() if k != i)
     left = [current[i] for i in np.flatnonzero(alive)]
     return np.array([mean.waveform for mean in left]), np.array([mean.n_spikes for mean in left])
+
+
+def _alike(
+    pairs: Iterable[tuple[int, int]],
+    means: list[Mean],
+    positions: NDArray[np.float64],
+    compare: Callable[[Mean, Mean], Pair],
+) -> dict[tuple[int, int], Pair]:
+    """Choose the pairs of groups that are near each other and whose means cannot be distinguished."""
+    compared = {(i, j): compare(means[i], means[j]) for i, j in _near(pairs, positions)}
+    return {key: pair for key, pair in compared.items() if pair.distance <= SAME_MEAN}
+
+
+def _joined(first: Mean, second: Mean, lag: int, noise: Noise) -> Mean:
+    """Join the means of two groups, of which the second is `lag` frames later."""
+    total = first.n_spikes + second.n_spikes
+    return Mean.of(joined_mean(first.waveform, second.waveform, second.n_spikes / total, lag), total, noise.sigma)
 
 
 def _near(pairs: Iterable[tuple[int, int]], positions: NDArray[np.float64]) -> list[tuple[int, int]]:

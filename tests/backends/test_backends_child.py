@@ -334,6 +334,10 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
+# The interrupt may fall between the opening of a file of /proc, which psutil reads, and its `with`.
+@pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <_io\.\w+ name='/proc/:pytest.PytestUnraisableExceptionWarning"
+)
 def test_keyboard_interrupt_ends_the_tree(run, tmp_path: Path) -> None:
     pid_file = tmp_path / "run" / "helper.pid"
 

@@ -142,10 +142,9 @@ def _text(key: str, value: Any) -> str:
 
 
 def _points(key: str, value: Any) -> list[list[float]]:
-    points = value if isinstance(value, list) else [None]
-    if not all(isinstance(point, list) and len(point) == 2 for point in points):
+    if not isinstance(value, list) or not all(isinstance(point, list) and len(point) == 2 for point in value):
         raise ValueError(f"{key}: found {value!r:.80}, expected a list of points [x, y]")
-    return [[_number(key, number) for number in point] for point in points]
+    return [[_number(key, number) for number in point] for point in value]
 
 
 _Checks: TypeAlias = "dict[str, Callable[[str, Any], Any]]"

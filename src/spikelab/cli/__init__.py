@@ -195,6 +195,28 @@ def import_(
 
 
 @cli.command()
+@RESULTS
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="Port to listen on.  [default: one that is free]"
+)
+@click.option("--browser/--no-browser", default=True, help="Open the page in the browser, or only say its address.")
+@RECORDING
+@QUIET
+@VERBOSE
+def view(results: Path, port: int, browser: bool, recording: Path | None) -> None:
+    """Look at the units of RESULTS in a browser, with traces of any moment; keep, drop, label, merge and split them.
+
+    The page is served to this machine alone. Every decision is in RESULTS/decisions.json as it is made, and can be
+    undone; "apply" runs what follows on from them.
+    """
+    end_in_order()
+    with errors_as_exit_codes():
+        from spikelab.cli._view import view_results
+
+        view_results(results, port, recording, browser=browser)
+
+
+@cli.command()
 @click.argument("manifest", type=PRESENT_FILE)
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, e.g. tcp://node1:8786.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine, besides one for each GPU.")

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+    from spikelab.spike_sorting.decisions import Decisions
     from spikelab.spike_sorting.report._drift import Drift
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
@@ -44,6 +45,8 @@ class ReportData:
     units: SpikeData | None = None  # all units of the sort
     outcome: CurationOutcome | None = None
     drifts: list[Drift] = field(default_factory=list)
+    trains: SpikeTrains | None = None  # of the sort, whatever was decided since
+    decisions: Decisions | None = None  # of a person, that `units` and `outcome` were made with
 
 
 # ---- the recording and the run ----

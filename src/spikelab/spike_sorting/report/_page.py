@@ -40,6 +40,11 @@ def _environment() -> Environment:
     return environment
 
 
+def scripts() -> dict[str, str]:
+    """Read the scripts of the pages, by the name of their file."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(TEMPLATES.glob("*.js"))}
+
+
 def render(template: str, **values: Any) -> str:
     """Render `template` with `values`; without a ``palette`` among them, in the colours of the defaults."""
     return _environment().get_template(template).render(**{"palette": Palette(), **values})

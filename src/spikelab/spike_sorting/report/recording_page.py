@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
 from spikelab.spike_sorting.report import _content, _page, _words
+from spikelab.spike_sorting.report._decided import decided_content
 from spikelab.spike_sorting.report._drift import drift_content
 from spikelab.system import files
 from spikelab.system.json_files import plain
@@ -66,6 +67,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
         units=units,
+        decided=None if units is None else decided_content(data),
         drift=_drift(config, data),
         traces="" if units else _content.traces(data),
         stages=_content.stage_rows(record),

@@ -39,12 +39,13 @@ def locked(results: Path, intermediate: Path) -> Iterator[None]:
             missing = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             held.callback(_remove_empty, missing or [folder])
-            held.enter_context(_locked(folder))
+            held.enter_context(held_alone(folder))
         yield
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def held_alone(folder: Path) -> Iterator[None]:
+    """Hold one folder, which exists; ConcurrentSortError where another process holds it."""
     lock = _acquire(folder)
     try:
         _take_over(folder, locked=lock is not None)

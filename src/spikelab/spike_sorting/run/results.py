@@ -16,6 +16,7 @@ from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
 from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting
 from spikelab.spike_sorting.stages.manifest import REMEDY, STAGES_FOLDER, Manifest, intact
+from spikelab.system import files
 from spikelab.system.json_files import read_object
 
 if TYPE_CHECKING:
@@ -121,11 +122,8 @@ class Results:
         TracesUnavailableError
             If the recording is not there, was in memory, or is another one.
         """
-        source = self._recording_input(recording_input)
-        intermediate = self.folder / (self.record.get("intermediate") or "intermediate")
-        context = context_of(
-            Job(source, self.record.get("name", self.folder.name), self.config, self.folder, intermediate), {}
-        )
+        job = self.job(recording_input)
+        source, context = job.recording_input, context_of(job, {})
         manifest = Manifest.read(self.stage("recording"))
         if manifest is None or manifest.settings["input"] != context.fingerprint:
             raise TracesUnavailableError(
@@ -134,6 +132,19 @@ class Results:
         logger.info("the filtered traces are written again from %s", source)
         if not recording.write_traces_to(context, path):
             logger.warning("the traces differ from those that were sorted: another version of a library filtered them")
+
+    def job(self, recording_input: str | Path | None = None) -> Job:
+        """Make the job that sorts the same recording into the same folders again."""
+        intermediate = self.folder / (self.record.get("intermediate") or "intermediate")
+        return Job(
+            self._recording_input(recording_input),
+            self.record.get("name", self.folder.name),
+            self.config,
+            self.folder,
+            files.tidy(intermediate),
+            self.record.get("metadata") or {},
+            self.record.get("chosen") or {},
+        )
 
     def _recording_input(self, given: str | Path | None) -> Path:
         known = self.record.get("recording_input")

@@ -196,6 +196,7 @@ def _find_spikes(
     if epoch is not None:
         require_epoch(epoch, len(recording.value.epochs))
     sorting = _added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
+    report.trains = sorting.value
     record.attempts = sorting.info.get("attempts", [])
     record.versions = {**(record.versions or {}), **sorting.info.get("made_by", {})}
     return recording, sorting

@@ -1,0 +1,35 @@
+"""``spikelab view``: serve the report of a results folder on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+import webbrowser
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting.view import Served
+
+
+def view_results(results: Path, port: int, recording: Path | None, *, browser: bool) -> None:
+    """Serve until somebody ends it; says where."""
+    from spikelab.spike_sorting.view import serve
+
+    with serve(results, port, recording) as served:
+        click.echo(f"{results} is served at\n  {served.address}\nto this machine alone; Ctrl-C ends it")
+        if served.read_only:
+            click.echo("the folder cannot be written to: decisions are not kept")
+        if browser:
+            threading.Thread(target=_open, args=(served,), daemon=True).start()
+        try:
+            served.server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("ended; every decision is in decisions.json")
+
+
+def _open(served: Served) -> None:
+    if not webbrowser.open(served.address):
+        click.echo("no browser could be opened: open the address in yours")

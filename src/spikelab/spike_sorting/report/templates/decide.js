@@ -1,0 +1,425 @@
+"use strict";
+// Decisions on units: keep, drop, label, merge, split, undo, redo. Served by `spikelab view` each step is on disk before
+// it is shown; in the report alone they are kept by the browser, and saved as a file for `spikelab curate`.
+(() => {
+  const lab = window.spikelab;
+  const holder = document.getElementById("decisions");
+  if (!lab || !holder) return;
+  const base = JSON.parse(document.getElementById("decisions-data").textContent);
+  const live = document.querySelector('meta[name="spikelab-live"]') !== null;
+  const table = document.getElementById("unit-table");
+  const button = (name) => holder.querySelector(`button[name="${name}"]`);
+  const made = (tag, attributes = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  if (live && location.search) history.replaceState(null, "", location.pathname + location.hash); // without the token
+
+  // ---- the units after steps, as the Python package replays them ----
+
+  function replayed(steps) {
+    const units = new Map(base.units.map(([id, n]) => [id, { id, n, verdict: null, label: null, from: { [id]: n } }]));
+    let next = Math.max(-1, ...units.keys()) + 1;
+    for (const step of steps) {
+      if (step.do === "mark") {
+        for (const id of step.units) {
+          const unit = { ...units.get(id) };
+          if ("verdict" in step) unit.verdict = step.verdict;
+          if ("label" in step) unit.label = step.label;
+          units.set(id, unit);
+        }
+        continue;
+      }
+      const gone = (step.units ?? [step.unit]).map((id) => units.get(id));
+      const named = gone.filter((unit) => unit.label !== null).sort((a, b) => (b.n ?? 0) - (a.n ?? 0));
+      const label = step.do === "merge" ? named[0]?.label ?? null : gone[0].label;
+      const from = {};
+      for (const unit of gone) for (const id of Object.keys(unit.from)) from[id] = null;
+      for (const unit of gone) units.delete(unit.id);
+      for (const id of [step.into].flat()) units.set(id, { id, n: null, verdict: null, label, from });
+      next += [step.into].flat().length;
+    }
+    return { units: [...units.values()].sort((a, b) => a.id - b.id), next_id: next };
+  }
+
+  // ---- where decisions are kept ----
+
+  class Refused extends Error {}
+
+  async function ask(name, values) {
+    let answer;
+    try {
+      answer = await fetch(`api/${name}`, values === undefined ? {} : {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(values),
+      });
+    } catch {
+      throw new Refused("The server does not answer: is 'spikelab view' still running? This was not kept.");
+    }
+    const found = await answer.json();
+    if (answer.status === 409) {
+      const error = new Refused("Another window or program changed the decisions meanwhile. What is shown now is the newest; yours was not kept: do it again.");
+      error.state = found.state;
+      throw error;
+    }
+    if (!answer.ok) throw new Refused(found.error);
+    return found;
+  }
+
+  const served = {
+    load: () => ask("state"),
+    act: (step) => ask("act", { revision: state.revision, step }),
+    undo: (steps) => ask("undo", { revision: state.revision, steps }),
+    redo: (steps) => ask("redo", { revision: state.revision, steps }),
+    words: () => (state.read_only ? "This folder cannot be written to: nothing is kept." : "Every step is on disk."),
+  };
+
+  const place = `spikelab decisions ${base.sort} ${base.counted}`;
+  const filed = {
+    kept: true, // by the browser
+    saved: "", // content of the file that was saved last
+    content: () => ({ format: "spikelab decisions 1", sort: base.sort, steps: state.steps, done: state.done }),
+    load() {
+      let stored = null;
+      try {
+        stored = JSON.parse(localStorage.getItem(place));
+      } catch {
+        this.kept = false;
+      }
+      const { steps, done } = stored ?? base;
+      return this.at(steps, done);
+    },
+    at(steps, done) {
+      return { steps, done, ...replayed(steps.slice(0, done)), busy: "", read_only: false };
+    },
+    change(steps, done) {
+      try {
+        localStorage.setItem(place, JSON.stringify({ steps, done }));
+      } catch {
+        this.kept = false;
+      }
+      return this.at(steps, done);
+    },
+    act(step) {
+      const into = { merge: state.next_id, split: [state.next_id, state.next_id + 1] }[step.do];
+      const steps = [...state.steps.slice(0, state.done), into === undefined ? step : { ...step, into }];
+      return this.change(steps, steps.length);
+    },
+    undo(count) { return this.change(state.steps, Math.max(0, state.done - count)); },
+    redo(count) { return this.change(state.steps, Math.min(state.steps.length, state.done + count)); },
+    words() {
+      if (!unsaved()) return "";
+      const how = `Save them as a file, then: spikelab curate RESULTS --from decisions.json`;
+      return this.kept ? `This browser keeps them until then. ${how}` : `They are lost when this page is closed. ${how}`;
+    },
+  };
+
+  const store = live ? served : filed;
+  let state = null;
+  const selected = new Set(); // besides the unit that is shown
+  const unsaved = () => !live && JSON.stringify(filed.content()) !== filed.saved
+    && JSON.stringify([state.steps, state.done]) !== JSON.stringify([base.steps, base.done]);
+
+  let queue = Promise.resolve(); // one change after the other, each based on the state after the one before
+  function change(what) {
+    queue = queue.then(async () => {
+      holder.setAttribute("aria-busy", "true");
+      try {
+        state = await what();
+        tell("");
+      } catch (error) {
+        if (error.state) state = error.state;
+        if (!(error instanceof Refused)) console.error(error);
+        tell(error.message);
+      }
+      holder.removeAttribute("aria-busy");
+      if (state) render();
+    });
+    return queue;
+  }
+
+  const trouble = holder.querySelector(".trouble");
+  function tell(text) {
+    trouble.textContent = text;
+    trouble.hidden = !text;
+  }
+
+  // ---- what can be done ----
+
+  const alive = (id) => state.units.find((unit) => unit.id === id);
+  const chosen = () => [...new Set([lab.shown, ...selected])].filter((id) => id !== null && alive(id)); // shown one first
+  const act = (step) => change(() => store.act(step));
+  const LABELS = { good: "keep", "multi-unit": "drop", noise: "drop" };
+  const mark = (units, values) => (units.length ? act({ do: "mark", units, ...values }) : tell("Open or select a unit first."));
+  const shown = () => (lab.shown === null || !alive(lab.shown) ? [] : [lab.shown]);
+  const group = (units, label) => mark(units, { verdict: LABELS[label] ?? null, label: label || null });
+
+  async function merge() {
+    const units = chosen();
+    if (units.length < 2) return tell("Select two or more units to merge: space selects the next similar one, x the one that is shown.");
+    const into = state.next_id;
+    await act({ do: "merge", units });
+    if (alive(into)) {
+      selected.clear();
+      await lab.show(into, {});
+    }
+  }
+
+  async function split(step) {
+    const into = state.next_id;
+    await act({ do: "split", ...step });
+    if (alive(into)) await lab.show(into, {});
+  }
+
+  function ordered() {
+    return lab.order().filter(alive);
+  }
+
+  async function similar(by) { // select the next of the units that look like the one that is shown
+    if (lab.shown === null) return walk(by);
+    const data = await lab.evidence(lab.shown);
+    const like = (data?.similar ?? []).map((other) => other.id ?? other.unit ?? other).filter((id) => alive(id));
+    if (!like.length) return tell(`No unit is known to be like unit ${lab.shown}.`);
+    const now = like.findIndex((id) => selected.has(id));
+    const next = like[Math.min(Math.max(now + by, 0), like.length - 1)];
+    selected.clear();
+    selected.add(next);
+    tell("");
+    return render();
+  }
+
+  function walk(by) {
+    const ids = ordered();
+    if (lab.shown === null && ids.length) return lab.show(ids[by > 0 ? 0 : ids.length - 1], {});
+    return lab.step(by);
+  }
+
+  function toggle(id) {
+    if (selected.has(id)) selected.delete(id);
+    else selected.add(id);
+    render();
+  }
+
+  const ask_label = document.getElementById("label-dialog");
+  function label() {
+    const units = chosen();
+    if (!units.length) return tell("Open or select a unit first.");
+    ask_label.units = units;
+    ask_label.querySelector("output").textContent = `unit ${units.join(", ")}`;
+    ask_label.querySelector("input").value = alive(units[0]).label ?? "";
+    const used = [...new Set(["good", "multi-unit", "noise", ...state.units.map((unit) => unit.label).filter(Boolean)])];
+    ask_label.querySelector("datalist").replaceChildren(...used.map((value) => made("option", { value })));
+    return ask_label.showModal();
+  }
+  ask_label.querySelector("form").addEventListener("submit", (event) => {
+    const text = ask_label.querySelector("input").value.trim();
+    if (event.submitter?.value === "clear") mark(ask_label.units, { label: null });
+    else if (text) mark(ask_label.units, text in LABELS ? { verdict: LABELS[text], label: text } : { label: text });
+  });
+  for (const dialog of document.querySelectorAll("dialog")) {
+    for (const cancel of dialog.querySelectorAll('button[value="cancel"]')) cancel.addEventListener("click", () => dialog.close());
+  }
+
+  // ---- what is shown ----
+
+  function described(step) {
+    if (step.do === "merge") return `merge ${step.units.join(", ")} into ${step.into}`;
+    if (step.do === "split") {
+      const how = step.by === "time" ? `at ${Number(step.at_s.toFixed(3))} s` : `by ${step.by}`;
+      return `split ${step.unit} ${how} into ${step.into.join(" and ")}`;
+    }
+    const said = [];
+    if ("label" in step) said.push(step.label === null ? "no label" : `\u201c${step.label}\u201d`);
+    if ("verdict" in step) said.push({ keep: "keep", drop: "drop" }[step.verdict] ?? "as the criteria decide");
+    return `${plural(step.units.length, "unit")} (${step.units.slice(0, 8).join(", ")}${step.units.length > 8 ? ", ..." : ""}): ${said.join(", ")}`;
+  }
+
+  function origin(unit) {
+    const from = Object.keys(unit.from).map(Number);
+    if (from.length === 1 && from[0] === unit.id) return "";
+    return from.length > 1 ? `merged from ${from.join(", ")}` : `split from ${from[0]}`;
+  }
+
+  function chips(unit) {
+    const found = [];
+    const text = origin(unit);
+    if (text) found.push(made("span", { class: "chip" }, text));
+    if (unit.label !== null) found.push(made("span", { class: "chip label" }, unit.label));
+    if (unit.verdict) found.push(made("span", { class: `chip ${unit.verdict}` }, unit.verdict === "keep" ? "keep, by hand" : "drop, by hand"));
+    return found;
+  }
+
+  function new_row(unit) {
+    const row = made("tr", { id: `unit-${unit.id}`, "data-unit": unit.id, "data-kind": "new", "data-verdict": "new" });
+    for (const heading of table.tHead.rows[0].cells) {
+      const column = heading.dataset.column;
+      const cell = made(column === "id" ? "th" : "td", { "data-label": heading.textContent, class: heading.classList.contains("number") ? "number" : "" });
+      if (column) {
+        cell.dataset.column = column;
+        cell.dataset.value = column === "id" ? unit.id : column === "verdict" ? "new" : "";
+      }
+      if (column === "id") {
+        cell.scope = "row";
+        cell.append(String(unit.id));
+      }
+      row.append(cell);
+    }
+    return row;
+  }
+
+  const taken = new Map(); // units of the page that are merged or split now: id -> [evidence, row]
+
+  function rows() {
+    const now = new Map(state.units.map((unit) => [unit.id, unit]));
+    for (const [id, unit] of [...lab.units]) {
+      if (now.has(id)) continue;
+      taken.set(id, [unit.data, unit.row]);
+      lab.drop(id);
+    }
+    for (const unit of state.units) {
+      if (!lab.units.has(unit.id)) lab.put(...(taken.get(unit.id) ?? [null, new_row(unit)]));
+    }
+    for (const { id, row } of lab.units.values()) {
+      if (!row) continue;
+      const cell = row.querySelector('[data-column="verdict"]');
+      cell.querySelector(".chips")?.remove();
+      const found = chips(now.get(id));
+      if (found.length) cell.append(made("span", { class: "chips" }, ...found));
+      row.dataset.decided = now.get(id).verdict ?? "";
+      let box = row.querySelector("input.select");
+      if (!box) {
+        box = made("input", { type: "checkbox", class: "select", "aria-label": `Select unit ${id}` });
+        box.addEventListener("change", () => toggle(id));
+        box.addEventListener("click", (event) => event.stopPropagation());
+        row.querySelector('[data-column="id"]').prepend(box);
+      }
+      box.checked = selected.has(id);
+      row.classList.toggle("selected", selected.has(id));
+    }
+  }
+
+  function render() {
+    for (const id of selected) if (!alive(id)) selected.delete(id);
+    if (table) rows();
+    if (lab.shown !== null && !alive(lab.shown)) lab.hide();
+    document.dispatchEvent(new CustomEvent("spikelab:changed"));
+    const left = state.steps.length - state.done;
+    const open = live ? state.counted !== base.counted : unsaved();
+    const parts = [plural(state.done, "step") + (left ? `, ${left} undone` : "")];
+    if (state.done || left || open) parts.push(open ? (live ? "not applied yet" : "not saved") : live ? "applied" : "saved");
+    const units = chosen();
+    holder.querySelector(".said").textContent = `${parts.join(", ")}. ${selected.size ? `Selected: ${units.join(", ")}. ` : ""}${state.busy || store.words()}`;
+    holder.querySelector("ol").replaceChildren(...state.steps.map((step, number) => made("li", number < state.done ? {} : { class: "undone" }, described(step))));
+    const shut = Boolean(state.busy) || state.read_only;
+    button("undo").disabled = shut || !state.done;
+    button("redo").disabled = shut || !left;
+    button("merge").disabled = shut || units.length < 2;
+    button("merge").textContent = units.length > 1 ? `Merge ${units.join(", ")}` : "Merge";
+    button("clear").hidden = !selected.size;
+    button("save").hidden = live;
+    button("apply").hidden = !live;
+    button("apply").disabled = shut || !open;
+    lab.redraw();
+  }
+
+  lab.sections.unshift({
+    name: "decide",
+    title: "Decide",
+    draw(unit, data, element) {
+      const now = state && alive(unit.id);
+      if (!now) return false;
+      const press = (text, keys, run, pressed) => {
+        const found = made("button", { type: "button", "aria-pressed": String(pressed) }, text);
+        found.title = keys;
+        found.disabled = Boolean(state.busy) || state.read_only;
+        found.addEventListener("click", run);
+        return found;
+      };
+      const one = [unit.id];
+      const buttons = made("div", { class: "buttons" },
+        press("Keep", "", () => mark(one, { verdict: now.verdict === "keep" ? null : "keep" }), now.verdict === "keep"),
+        press("Drop", "", () => mark(one, { verdict: now.verdict === "drop" ? null : "drop" }), now.verdict === "drop"),
+        ...["good", "multi-unit", "noise"].map((text) => press(text[0].toUpperCase() + text.slice(1), `Alt+${text[0]}`, () => group(one, now.label === text ? "" : text), now.label === text)),
+        press("Label\u2026", "l", label, Boolean(now.label) && !(now.label in LABELS)),
+        press("Split\u2026", "k", () => lab.split(unit.id), false),
+        press("Select", "x", () => toggle(unit.id), selected.has(unit.id)));
+      for (const each of buttons.querySelectorAll("button:nth-last-child(2)")) each.removeAttribute("aria-pressed");
+      element.append(buttons, made("p", { class: "chips" }, ...chips(now)));
+      return true;
+    },
+  });
+
+  // ---- keys: as in phy where phy has one ----
+
+  const undo = () => change(() => store.undo(1));
+  const redo = () => change(() => store.redo(1));
+  for (const [key, words, run] of [
+    ["Alt+g", "good: keep the unit that is shown", () => group(shown(), "good")],
+    ["Alt+m", "multi-unit: drop it", () => group(shown(), "multi-unit")],
+    ["Alt+n", "noise: drop it", () => group(shown(), "noise")],
+    ["Alt+u", "as it was: no label, the criteria decide", () => group(shown(), "")],
+    ["Ctrl+Alt+g", "good: all selected units, and the one that is shown", () => group(chosen(), "good")],
+    ["Ctrl+Alt+m", "multi-unit: all of them", () => group(chosen(), "multi-unit")],
+    ["Ctrl+Alt+n", "noise: all of them", () => group(chosen(), "noise")],
+    ["Ctrl+Alt+u", "as they were: all of them", () => group(chosen(), "")],
+    ["l", "label in your own words", label],
+    ["g", "merge the unit that is shown with the selected ones", merge],
+    ["k", "split the unit that is shown", () => shown().length && lab.split(lab.shown)],
+    ["x", "select the unit that is shown, or take it out", () => shown().length && toggle(lab.shown)],
+    [" ", "select the next similar unit", () => similar(1)],
+    ["Shift+ ", "select the similar unit before", () => similar(-1)],
+    ["Backspace", "unselect", () => { selected.clear(); render(); }],
+    ["Home", "first unit of the table", () => ordered().length && lab.show(ordered()[0], {})],
+    ["End", "last unit of the table", () => ordered().length && lab.show(ordered().at(-1), {})],
+    ["Ctrl+z", "undo", undo],
+    ["Ctrl+y", "redo", redo],
+    ["Ctrl+Shift+z", null, redo],
+    ["Ctrl+s", null, () => !live && save()],
+  ]) lab.keys.set(key, { words, run });
+
+  function save() {
+    const text = JSON.stringify(filed.content(), null, 1);
+    const link = made("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: "decisions.json" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    filed.saved = JSON.stringify(filed.content());
+    render();
+  }
+
+  const bar = holder.querySelector("progress");
+  async function follow() {
+    button("stop").hidden = false;
+    for (;;) {
+      const found = await ask("apply");
+      bar.hidden = found.status !== "running";
+      if (found.status !== "running") {
+        button("stop").hidden = true;
+        if (found.status === "done") return location.reload();
+        return change(store.load).then(() => tell(found.error ? `The decisions could not be applied. ${found.error}` : ""));
+      }
+      if (typeof found.share === "number") bar.value = found.share;
+      else bar.removeAttribute("value");
+      holder.querySelector(".said").textContent = `Applying: ${found.words ?? ""}`;
+      await new Promise((resolve) => setTimeout(resolve, 400));
+    }
+  }
+  const apply = () => change(async () => {
+    await ask("apply", { revision: state.revision });
+    return store.load();
+  }).then(() => state.busy && follow()).catch((error) => tell(error.message));
+
+  for (const [name, run] of Object.entries({ undo, redo, merge, save, apply, clear: () => { selected.clear(); render(); }, stop: () => ask("stop", {}) })) {
+    button(name).addEventListener("click", run);
+  }
+  addEventListener("beforeunload", (event) => {
+    if (!live && unsaved() && !filed.kept) event.preventDefault();
+  });
+  if (live) addEventListener("focus", () => state && !state.busy && change(store.load));
+  document.addEventListener("spikelab:shown", () => state && holder.dispatchEvent(new Event("look")));
+
+  Object.assign(lab, { live, ask, split_by: split, alive: (id) => Boolean(state && alive(id)), decided: () => state });
+  holder.hidden = false;
+  lab.ready.then(() => change(() => store.load())).then(() => state?.busy && follow());
+})();

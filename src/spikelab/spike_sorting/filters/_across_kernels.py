@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Keys = NDArray[np.int32]
 
 LANES = 64
+EXACT_BITS = 32
 LOWEST, LARGEST = -(2**31), 2**31 - 1
 
 
@@ -148,6 +149,30 @@ def subtract(block: Floats, rows: Ints, reference: Floats) -> None:
         values = block[rows[index]]
         for lane in range(LANES):
             values[lane] -= reference[lane]
+
+
+@contracted
+def averages_of_each(block: Floats, starts: Ints, rows: Ints, n_rows: Ints, references: Floats) -> None:
+    """Write the averages of several groups of rows: group i begins at ``starts[i]`` of `rows` and has ``n_rows[i]``."""
+    for index in range(n_rows.size):
+        averages(block, rows[starts[index] : starts[index + 1]], n_rows[index], references[index])
+
+
+@compiled
+def medians_of_each(keys: Keys, starts: Ints, rows: Ints, n_rows: Ints, references: Floats) -> None:
+    """Write the medians of several groups of rows, as :func:`averages_of_each` its averages."""
+    found = np.zeros(LANES, dtype=np.int32)
+    for index in range(n_rows.size):
+        own = rows[starts[index] : starts[index + 1]]
+        select(keys, own, (n_rows[index] - 1) // 2, EXACT_BITS, found)
+        medians(keys, own, n_rows[index], found, references[index])
+
+
+@compiled
+def subtract_from_each(block: Floats, starts: Ints, rows: Ints, references: Floats) -> None:
+    """Subtract each of `references` from its group of rows."""
+    for index in range(references.shape[0]):
+        subtract(block, rows[starts[index] : starts[index + 1]], references[index])
 
 
 @contracted

@@ -35,7 +35,7 @@ NEGLIGIBLE = 1e-3
 # takes nothing away from the channels around it.
 FARTHEST_SD = 3.0
 MAD_OF_SD = 0.6745
-EXACT_BITS, CENTRE_BITS, SPREAD_BITS = 32, 20, 16
+CENTRE_BITS, SPREAD_BITS = 20, 16
 
 
 class AcrossChannelsRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
@@ -96,10 +96,11 @@ class _Prepared:
         weights = np.asarray(steps.weights, dtype=np.float32).reshape(-1, len(self._order))
         self._weights = np.ascontiguousarray(weights[:, self._order])
         self._columns = [_Column(np.sort(row_of[column])) for column in steps.columns]
-        self._references = [
-            (np.sort(row_of[channels]), *_in_fours(np.sort(row_of[sources]), len(self._order)))
-            for channels, sources in steps.references
-        ]
+        sources = [_in_fours(np.sort(row_of[group]), len(self._order)) for _, group in steps.references]
+        self._n_references = len(sources)
+        self._sources = _one_after_another([rows for rows, _ in sources])
+        self._n_sources = np.array([n_rows for _, n_rows in sources], dtype=np.int64)
+        self._referred = _one_after_another([np.sort(row_of[channels]) for channels, _ in steps.references])
         self._median = steps.operator == "median"
 
     def apply(self, traces: Floats) -> None:
@@ -107,30 +108,25 @@ class _Prepared:
         n_channels = len(self._order)
         block = np.zeros((n_channels, LANES), dtype=np.float32)
         keys = np.full((n_channels + 1, LANES), LARGEST, dtype=np.int32)
-        reference = np.zeros((len(self._references), LANES), dtype=np.float32)
+        references = np.zeros((self._n_references, LANES), dtype=np.float32)
         for start in range(0, len(traces), LANES):
             kernels.to_block(traces, start, self._order, block)
             if len(self._interpolated):
                 kernels.interpolate(block, self._interpolated, self._weights)
             for column in self._columns:
                 column.high_pass(block, keys)
-            if self._references:
-                self._subtract_references(block, keys, reference)
+            if self._n_references:
+                self._subtract_references(block, keys, references)
             kernels.from_block(block, start, self._order, traces)
 
-    def _subtract_references(self, block: Floats, keys: NDArray[np.int32], reference: Floats) -> None:
+    def _subtract_references(self, block: Floats, keys: NDArray[np.int32], references: Floats) -> None:
         """Compute all references before any is subtracted: a channel may be part of several."""
-        found = np.zeros(LANES, dtype=np.int32)
         if self._median:
-            kernels.to_keys(block, reference[0], keys, distance=False)
-        for (_, sources, n_sources), own in zip(self._references, reference, strict=True):
-            if self._median:
-                kernels.select(keys, sources, (n_sources - 1) // 2, EXACT_BITS, found)
-                kernels.medians(keys, sources, n_sources, found, own)
-            else:
-                kernels.averages(block, sources, n_sources, own)
-        for (channels, *_), own in zip(self._references, reference, strict=True):
-            kernels.subtract(block, channels, own)
+            kernels.to_keys(block, references[0], keys, distance=False)
+            kernels.medians_of_each(keys, *self._sources, self._n_sources, references)
+        else:
+            kernels.averages_of_each(block, *self._sources, self._n_sources, references)
+        kernels.subtract_from_each(block, *self._referred, references)
 
 
 class _Column:
@@ -165,3 +161,9 @@ def _in_fours(rows: Sequence[int] | Ints, unused: int) -> tuple[Ints, int]:
     filled = np.full(len(rows) + -len(rows) % 4, unused, dtype=np.int64)
     filled[: len(rows)] = rows
     return filled, len(rows)
+
+
+def _one_after_another(groups: list[Ints]) -> tuple[Ints, Ints]:
+    """Join groups of rows: where each begins, with the end of the last, and the rows."""
+    starts = np.cumsum([0, *map(len, groups)], dtype=np.int64)
+    return starts, np.concatenate(groups) if groups else np.zeros(0, dtype=np.int64)

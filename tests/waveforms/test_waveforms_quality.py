@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 
 from spikelab import SpikeData
 from spikelab.spike_sorting import sort_recording
+from spikelab.spike_sorting.config import WaveformConfig
+from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
 from spikelab.spike_sorting.run.results import Results
+from spikelab.spike_sorting.waveforms import compute_waveforms
 from spikelab.spike_sorting.waveforms.quality import compute_quality_metrics
 
 SETTINGS = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "delete_inter": False, "n_jobs": 1}
@@ -60,8 +64,6 @@ def test_workers_change_nothing(results: Path) -> None:
 
 
 def test_no_interval_crosses_an_epoch(saved: Callable[..., Path], tmp_path: Path) -> None:
-    from dataclasses import replace
-
     sort_recording([saved(duration_s=4.0)], results_folders=[tmp_path / "out"], **SETTINGS)
     opened = Results.open(tmp_path / "out")
     recording, waveforms = opened.recording, opened.waveforms
@@ -75,3 +77,21 @@ def test_no_interval_crosses_an_epoch(saved: Callable[..., Path], tmp_path: Path
         for e in (recording.epochs, epochs)
     )
     assert (together, apart) == (1, 0)
+
+
+def test_rates_and_presence_count_live_time(
+    make_binary: Callable[..., BinaryRecording], config: WaveformConfig
+) -> None:
+    """A unit that fires all the time that is not dead is present all the time, at its rate."""
+    counts = np.random.default_rng(0).normal(0, 3, (1_200_000, 2))
+    counts[2500::2500] -= 100
+    binary = make_binary(counts, sampling_frequency=5000.0)
+    dead = np.array([[300_000, 900_000]])
+    frames = np.arange(2500, len(counts) - 2500, 2500)
+    trains = SpikeTrains.from_dict({0: frames}).outside(dead)
+    waveforms = compute_waveforms(binary, trains, config, seed=0, n_jobs=1, total_memory="1G")
+    whole = compute_quality_metrics(binary, waveforms)
+    live = compute_quality_metrics(replace(binary, dead_time=dead), waveforms)
+    assert (whole["presence_ratio"][0], live["presence_ratio"][0]) == (0.5, 1.0)
+    assert whole["firing_rate"][0] == pytest.approx(1.0, rel=0.02)
+    assert live["firing_rate"][0] == pytest.approx(2.0, rel=0.02)

@@ -17,7 +17,7 @@ from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
 from spikelab.spike_sorting.report._probe import probe_map
 from spikelab.spike_sorting.report._pulses import around_pulses
-from spikelab.spike_sorting.report._words import duration, format_number, memory, sort_key
+from spikelab.spike_sorting.report._words import duration, format_number, memory, plural, sort_key
 from spikelab.spike_sorting.settings.fields import option_of
 from spikelab.spike_sorting.settings.keywords import flat_name, groups
 from spikelab.spike_sorting.settings.presets import preset_for
@@ -102,9 +102,7 @@ def _dead_time(recording: BinaryRecording) -> str:
         return ""
     seconds = float(np.diff(recording.dead_time).sum()) / recording.sampling_frequency
     share = f"{format_number(seconds)} s, {100 * seconds / recording.duration_s:.2g} % of the recording"
-    return (
-        f"{share}, in {format_number(len(recording.dead_time))} periods of artefact: rates count the time that is left"
-    )
+    return f"{share}, in {plural(len(recording.dead_time), 'period')}: rates count the time that is left"
 
 
 def _groups(recording: BinaryRecording) -> str:

@@ -239,7 +239,7 @@ class Learner:
     def events(self, peaks: Peaks) -> Peaks:
         """Find the events to cluster; see :func:`.events.find_events`."""
         traces, parameters = self.traces, self.parameters
-        events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.duration_s, parameters)
+        events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.live_s, parameters)
         inside = traces.inside(events["frame"], self.before, self.after)
         self.found = events[inside]
         self.is_sample = len(self.found) > self.parameters.max_events
@@ -435,7 +435,7 @@ class Learner:
     def frequent(self, rt_sort: RTSort, templates: NDArray[np.int32]) -> RTSort:
         """Leave out sequences whose spikes, by `templates` over the whole recording, are below the least rate."""
         counts = np.bincount(templates, minlength=rt_sort.n_sequences)
-        kept = counts >= self.parameters.min_seq_spikes_hz * self.traces.duration_s
+        kept = counts >= self.parameters.min_seq_spikes_hz * self.traces.live_s
         if not kept.any():
             raise self._nothing(f"no sequence fires at {self.parameters.min_seq_spikes_hz:g} Hz (min_seq_spikes_hz)")
         return rt_sort.subset(kept)

@@ -120,6 +120,12 @@ class Traces:
         """Length of the part in seconds."""
         return self.n_frames / self.sampling_frequency
 
+    @property
+    def live_s(self) -> float:
+        """Length of the part in seconds without its silent periods: what rates are counted over."""
+        periods = np.clip(self.silence, self.start, self.end)
+        return (self.n_frames - int(np.diff(periods).sum())) / self.sampling_frequency
+
     def read(self, start: int, end: int) -> FloatArray:
         """Read frames [start, end) of the part (frames, channels) in microvolts; ValueError where any is not finite."""
         traces = np.ascontiguousarray(self._read(self.start + start, self.start + end))

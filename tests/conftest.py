@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -20,7 +21,21 @@ from simulated import Simulated, save_recording, simulate
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
+_n_frozen = 0  # modules loaded when the collector was last told to leave alone what there is
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Keep what modules and pytest hold from the garbage collector.
+
+    SpikeInterface collects twice for each recording that it writes, which takes a second each among all that is loaded.
+    """
+    global _n_frozen
+    if len(sys.modules) != _n_frozen:
+        gc.collect()
+        gc.freeze()
+        _n_frozen = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)

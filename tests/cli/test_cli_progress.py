@@ -181,6 +181,6 @@ def test_a_sort_is_watched(run: Callable[..., Result], tmp_path: Path, monkeypat
     done = run("sort", str(recording), "--sorter", "threshold", "--set", "n_jobs=1", "--results", str(tmp_path / "out"))
     assert done.exit_code == 0
     assert [label for label in labels if " " not in label] == [
-        "recording", "sorting", "waveforms", "curation", "compilation",
+        "recording", "sorting", "waveforms", "curation", "compilation", "evidence",
     ]  # fmt: skip
     assert "writing the binary recording" in labels

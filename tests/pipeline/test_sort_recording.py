@@ -58,7 +58,7 @@ def test_same_call_twice_runs_nothing(saved: Saved, tmp_path: Path) -> None:
     path = saved()
     (first,) = sort_recording([path], **LOOSE)
     results = tmp_path / "sorted_threshold_culture"
-    assert stages_that_ran(results) == ["recording", "sorting", "waveforms", "curation", "compilation"]
+    assert stages_that_ran(results) == ["recording", "sorting", "waveforms", "curation", "compilation", "evidence"]
     before = {file: file.stat().st_mtime_ns for file in results.rglob("*") if file.suffix in {".npz", ".pkl"}}
     (second,) = sort_recording([path], **LOOSE)
     assert stages_that_ran(results) == []
@@ -70,14 +70,14 @@ def test_same_call_twice_runs_nothing(saved: Saved, tmp_path: Path) -> None:
     ("changed", "expected"),
     [
         ({"snr_min": 8}, ["curation", "compilation"]),
-        ({"max_waveforms_per_unit": 20}, ["waveforms", "curation", "compilation"]),
-        ({"kilosort_params": {"detect_threshold": 6}}, ["sorting", "waveforms", "curation", "compilation"]),
-        ({"freq_min": 400}, ["recording", "sorting", "waveforms", "curation", "compilation"]),
+        ({"max_waveforms_per_unit": 20}, ["waveforms", "curation", "compilation", "evidence"]),
+        ({"kilosort_params": {"detect_threshold": 6}}, ["sorting", "waveforms", "curation", "compilation", "evidence"]),
+        ({"freq_min": 400}, ["recording", "sorting", "waveforms", "curation", "compilation", "evidence"]),
         ({"save_dl_data": True}, ["compilation"]),
         ({"n_jobs": 1, "total_memory": "1G"}, []),
-        ({"recompute_recording": True}, ["recording", "sorting", "waveforms", "curation", "compilation"]),
-        ({"recompute_sorting": True}, ["sorting", "waveforms", "curation", "compilation"]),
-        ({"reextract_waveforms": True}, ["waveforms", "curation", "compilation"]),
+        ({"recompute_recording": True}, ["recording", "sorting", "waveforms", "curation", "compilation", "evidence"]),
+        ({"recompute_sorting": True}, ["sorting", "waveforms", "curation", "compilation", "evidence"]),
+        ({"reextract_waveforms": True}, ["waveforms", "curation", "compilation", "evidence"]),
         ({"recurate_first": True}, ["curation", "compilation"]),
         ({"recurate_second": True}, ["curation", "compilation"]),
         ({"recompile_single_recording": True}, ["compilation"]),

@@ -213,7 +213,7 @@ def test_a_unit_leads_to_its_page_where_there_is_one(tmp_path: Path) -> None:
     case = make_case()
     html = render_report(tmp_path, record_of(case), CONFIG, case.shown)
     assert html.count('href="figures/units/') == 2 - 1
-    assert '<a href="figures/units/failed/unit_0002.png">2</a>' in html
+    assert '<a href="figures/units/failed/unit_0002.png" aria-label="Page of unit 2">page</a>' in html
 
 
 def test_what_is_noted_of_a_recording_is_among_its_facts() -> None:
@@ -412,7 +412,7 @@ def test_the_page_needs_no_matplotlib() -> None:
 def test_run_record_is_unchanged_by_the_page(tmp_path: Path) -> None:
     sort_recording([simulate(duration_s=3.0).recording], results_folders=[tmp_path / "out"], **LOOSE)
     stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
-    assert list(stages) == ["recording", "sorting", "waveforms", "curation", "compilation"]
+    assert list(stages) == ["recording", "sorting", "waveforms", "curation", "compilation", "evidence"]
 
 
 def test_how_far_units_moved_is_a_column_where_that_is_known() -> None:

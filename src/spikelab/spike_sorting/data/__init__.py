@@ -5,6 +5,7 @@
     recording  -> BinaryRecording    filtered traces on disk, and how to read them
     sorting    -> SpikeTrains        spike frames of each unit
     waveforms  -> Waveforms          templates, noise and metrics of each unit
+    evidence   -> Evidence           size and place of every spike
 
 Authors of sorters import these classes from here. Nothing here opens a raw recording, runs a sorter or curates a unit.
 """
@@ -12,6 +13,7 @@ Authors of sorters import these classes from here. Nothing here opens a raw reco
 from spikelab.spike_sorting.data.arrays import FloatArray, IntArray
 from spikelab.spike_sorting.data.dead_time import annotate_dead_time, dead_time_of
 from spikelab.spike_sorting.data.epochs import Epoch, annotate_epochs, epochs_of
+from spikelab.spike_sorting.data.evidence import Evidence
 from spikelab.spike_sorting.data.geometry import Geometry
 from spikelab.spike_sorting.data.pulses import Pulses, annotate_pulses, pulses_of
 from spikelab.spike_sorting.data.recording import BinaryRecording
@@ -22,6 +24,7 @@ from spikelab.spike_sorting.data.waveforms import Waveforms
 __all__ = [
     "BinaryRecording",
     "Epoch",
+    "Evidence",
     "FloatArray",
     "Geometry",
     "IntArray",

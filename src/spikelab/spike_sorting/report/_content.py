@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
+    from spikelab.spike_sorting.data import BinaryRecording, Evidence, SpikeTrains
     from spikelab.spike_sorting.decisions import Decisions
     from spikelab.spike_sorting.report._drift import Drift
     from spikelab.spike_sorting.settings.schema import CurationConfig
@@ -47,6 +47,7 @@ class ReportData:
     drifts: list[Drift] = field(default_factory=list)
     trains: SpikeTrains | None = None  # of the sort, whatever was decided since
     decisions: Decisions | None = None  # of a person, that `units` and `outcome` were made with
+    evidence: Evidence | None = None  # on every spike
 
 
 # ---- the recording and the run ----

@@ -9,6 +9,7 @@ from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
 from spikelab.spike_sorting.report import _content, _page, _words
 from spikelab.spike_sorting.report._decided import decided_content
 from spikelab.spike_sorting.report._drift import drift_content
+from spikelab.spike_sorting.report.evidence import EvidenceSource, embedded
 from spikelab.system import files
 from spikelab.system.json_files import plain
 
@@ -51,9 +52,10 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
     shown = _words.shown_status(status, record)
     badge, meaning, advice = _words.status_words(shown)
     error = record.get("error")
-    units = None
+    units, evidence = None, ""
     if status == DONE and data.units is not None and data.outcome is not None:
         units = _content.unit_content(data.units, data.outcome, config, _unit_pages(results))
+        evidence = _evidence(config, data)
     return _page.render(
         "report.html.j2",
         palette=palette_of(config.figures),
@@ -68,6 +70,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         attempts=_content.attempt_rows(record),
         units=units,
         decided=None if units is None else decided_content(data),
+        evidence=evidence,
         drift=_drift(config, data),
         traces="" if units else _content.traces(data),
         stages=_content.stage_rows(record),
@@ -79,6 +82,14 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         host=record.get("host", {}),
         files=[(name, about) for name, about in _wanted_files(config) if (results / name).exists()],
     )
+
+
+def _evidence(config: SortingPipelineConfig, data: ReportData) -> str:
+    """Pack what is drawn when a unit is opened; "" where there are no units."""
+    if data.units is None or data.outcome is None or not data.units.N:
+        return ""
+    channels = data.recording.channel_ids if data.recording is not None else ()
+    return embedded(EvidenceSource(data.units, data.outcome, config.curation, data.evidence, channels))
 
 
 def _drift(config: SortingPipelineConfig, data: ReportData) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.curation.doubts import Doubt
-    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
+    from spikelab.spike_sorting.data import BinaryRecording, Evidence, SpikeTrains, Waveforms
     from spikelab.spike_sorting.recording.motion import Movement
     from spikelab.spike_sorting.report import Drift, ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
@@ -236,6 +236,7 @@ def _find_neurons(
     report.units, report.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, inputs)
     _added(record, "compilation", compilation)
+    report.evidence = _evidence(context, record, recording, waveforms)
     if not context.store.read_only:
         _write_extras(job)
     if not curation.loaded:
@@ -255,6 +256,21 @@ def _find_neurons(
         summarise(units, curation.value, job.config.curation, doubted),
         round(sum(stage["wall_s"] for stage in record.stages.values()), 3),
     )
+
+
+def _evidence(
+    context: Context,
+    record: RunRecord,
+    recording: StageResult[BinaryRecording],
+    waveforms: StageResult[Waveforms],
+) -> Evidence | None:
+    """Measure every spike, for the report; results that are complete do not fail for that."""
+    try:
+        found = stages.evidence_stage(context, recording, waveforms)
+    except Exception as error:
+        logger.warning("spikes could not be measured: %s: %s", type(error).__name__, error, exc_info=True)
+        return None
+    return None if found is None else _added(record, "evidence", found).value
 
 
 def _with_metrics(

@@ -4,14 +4,15 @@
 
     recording -> sorting -> waveforms -> curation -> compilation -> figures
 
-SpikeInterface's quality metrics (``quality.py``) and those of other packages (``plugin_metrics.py``) are artifacts of
-their own beside them, made only where wanted.
+Artifacts of their own beside them: SpikeInterface's quality metrics (``quality.py``) and those of other packages
+(``plugin_metrics.py``), made only where wanted, and the evidence on every spike (``evidence.py``), for the report.
 """
 
 from spikelab.spike_sorting.stages.checks import require_machine
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
+from spikelab.spike_sorting.stages.evidence import evidence_stage
 from spikelab.spike_sorting.stages.figures import (
     draw_overview,
     figures_stage,
@@ -37,6 +38,7 @@ WORK = {  # of the stages and further artifacts, in words for the log
     "sorting": "finds the neurons and their spikes",
     "waveforms": "measures the waveforms of all units",
     "quality_metrics": "computes SpikeInterface's metrics",
+    "evidence": "measures every spike, for the report",
     "curation": "chooses the units to keep",
     "compilation": "writes the results",
     "figures": "draws the figures",
@@ -61,6 +63,7 @@ __all__ = [
     "delete_scratch",
     "draw_overview",
     "ensure_waveform_files",
+    "evidence_stage",
     "figures_stage",
     "limited_artifacts",
     "movement_stage",

@@ -1,0 +1,104 @@
+"""Everything that the page shows of units as one text: JSON, a line for what they share and a line per unit."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.curation.criteria import in_force, metric_named, metrics
+from spikelab.spike_sorting.curation.histograms import dead_periods
+from spikelab.spike_sorting.curation.outcome import PLUGIN_METRICS, QUALITY_PREFIX
+from spikelab.spike_sorting.data.spike_trains import MEASURES
+from spikelab.spike_sorting.report.evidence import packing
+from spikelab.spike_sorting.report.evidence.unit import evidence_of
+
+if TYPE_CHECKING:
+    from spikelab.spike_sorting.report.evidence.source import EvidenceSource
+
+PLACES = ("amplitude", "x", "y")
+LEVEL = 6  # of compression: 9 takes three times as long for a hundredth
+
+
+def embedded(source: EvidenceSource) -> str:
+    """Pack the evidence on all units as gzip in base64; the same bytes for the same results."""
+    lines = [about_of(source), *(evidence_of(source, unit).to_dict() for unit in source.units.unit_ids)]
+    text = "\n".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False, allow_nan=False) for line in lines)
+    return b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode()
+
+
+def about_of(source: EvidenceSource) -> dict[str, Any]:
+    """Gather what is common to all units: electrodes, epochs, dead time, metrics, and traces to look at."""
+    units, metadata = source.units, source.units.metadata
+    chunks = metadata.get("rec_chunks_ms") or []
+    names = metadata.get("rec_chunk_names") or [""] * len(chunks)
+    attributes = units.unit_attributes
+    return {
+        "fs": source.fs,
+        "n_samples": source.n_samples,
+        "seconds": source.n_samples / source.fs,
+        "locations": [packing.rounded(place, 6) for place in source.locations],
+        "channel_ids": list(source.channel_ids),
+        "noise": packing.rounded(source.measured.noise, 3) if source.measured is not None else None,
+        "epochs": [
+            {"start_s": start / 1000, "name": str(name)} for (start, _), name in zip(chunks, names, strict=False)
+        ],
+        "dead_s": [[start / 1000, end / 1000] for start, end in dead_periods(units)],
+        "unit_ids": [int(unit) for unit in units.unit_ids],
+        "kept": [bool(source.metrics[unit]["passed"]) for unit in units.unit_ids],
+        "channels": [int(unit["channel"]) for unit in attributes],
+        "amplitudes": packing.rounded([unit["amplitude"] for unit in attributes]),
+        "n_spikes": [len(frames) for frames in source.frames],
+        "metrics": _metrics(source),
+        "traces": _traces(source),
+    }
+
+
+def _metrics(source: EvidenceSource) -> list[dict[str, Any]]:
+    """List every metric that any unit has as a number, with all units' values and the thresholds in force."""
+    attributes = source.units.unit_attributes
+    known = [metric.name for metric in metrics(source.curation)]
+    others = sorted({name for unit in attributes for name in unit if name.startswith(QUALITY_PREFIX)})
+    others += [*source.units.metadata.get(PLUGIN_METRICS, ()), *MEASURES]
+    bounds = {criterion.metric.name: criterion.bounds(limit) for criterion, limit in in_force(source.curation)}
+    rows = []
+    for name in dict.fromkeys([*known, *PLACES, *others]):
+        values = [_number(source.metrics[unit["unit_id"]].get(name, unit.get(name))) for unit in attributes]
+        if any(value is not None for value in values):
+            low, high = bounds.get(name, (None, None))
+            label = metric_named(name).label(source.curation)
+            rows.append({"name": name, "label": label, "values": values, "low": low, "high": high})
+    return rows
+
+
+def _number(value: Any) -> float | str | None:
+    """Round a metric for the page; infinity as a word, None where it is no number."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or np.isnan(float(value)):
+        return None
+    number = float(value)
+    if np.isinf(number):
+        return "inf" if number > 0 else "-inf"
+    return float(f"{number:.6g}")
+
+
+def _traces(source: EvidenceSource) -> dict[str, Any] | None:
+    """Pack the traces to look at, and the spikes in them; None where there are none."""
+    measured = source.measured
+    if measured is None or not measured.traces.size:
+        return None
+    start, length = measured.traces_start, len(measured.traces)
+    spikes = []
+    for unit_id, frames in zip(source.units.unit_ids, source.frames, strict=True):
+        first, last = np.searchsorted(frames, [start, start + length])
+        if first < last:
+            spikes.append([int(unit_id), (frames[first:last] - start).tolist()])
+    return {
+        "start": start,
+        "channels": measured.traces_channels.tolist(),
+        "uv": packing.signed_bytes(measured.traces.T * float(measured.traces_gain_uv)),
+        "length": length,
+        "spikes": spikes,
+    }

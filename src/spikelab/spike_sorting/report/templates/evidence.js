@@ -180,15 +180,16 @@
     },
     put(data, row) {
       const id = data ? data.id : Number(row.dataset.unit);
-      lines.delete(id);
-      units.set(id, { id, data, row: row || (units.get(id) || {}).row || null });
+      if (data) lines.delete(id);
+      const own = row || (units.get(id) || {}).row || null;
+      if (own && table && !own.isConnected) table.tBodies[0].append(own);
+      units.set(id, { id, data, row: own });
       document.dispatchEvent(new CustomEvent("spikelab:changed"));
     },
-    drop(id) {
+    drop(id) { // what was embedded of the unit stays: it may come back
       const unit = units.get(id);
       if (unit && unit.row) unit.row.remove();
       units.delete(id);
-      lines.delete(id);
       document.dispatchEvent(new CustomEvent("spikelab:changed"));
     },
     show, hide, step,
@@ -266,12 +267,19 @@
 
   // ---- keys ----
 
-  function nameOf(event) {
-    const parts = [event.ctrlKey || event.metaKey ? "Ctrl" : "", event.altKey ? "Alt" : ""];
-    if (event.shiftKey && event.key.length > 1) parts.push("Shift");
-    return [...parts.filter(Boolean), event.key].join("+");
+  // "Shift+m" is told apart from "m"; what needs Shift to be typed, such as "?", goes by its own name.
+  function keyOf(event) {
+    const held = [event.ctrlKey || event.metaKey ? "Ctrl" : "", event.altKey ? "Alt" : ""].filter(Boolean);
+    const shifted = [...held, "Shift", event.key.length === 1 ? event.key.toLowerCase() : event.key].join("+");
+    const plain = [...held, event.key].join("+");
+    return (event.shiftKey && spikelab.keys.get(shifted)) || spikelab.keys.get(plain);
   }
-  const writes = (target) => target.closest && target.closest("input, textarea, select, [contenteditable]");
+  // A field takes what is typed; a button or link takes the keys that press it.
+  function takes({ target, key }) {
+    if (!target.closest) return false;
+    return target.closest("textarea, select, dialog, [contenteditable], input:not([type=checkbox])")
+      || ((key === " " || key === "Enter") && target.closest("button, a, summary, input"));
+  }
   const open = () => spikelab.shown !== null;
   const set = (names, words, run, when = () => true) => names.forEach((name, index) =>
     spikelab.keys.set(name, { words: index ? null : words, shown: names.join(" "), run, when }));
@@ -282,8 +290,8 @@
   set(["Escape"], "close the panel", () => hide(), open);
   set(["?"], "show or hide this list", () => { const keys = panel.querySelector("details.keys"); keys.open = !keys.open; }, open);
   document.addEventListener("keydown", (event) => {
-    const key = spikelab.keys.get(nameOf(event));
-    if (!key || event.defaultPrevented || writes(event.target) || (key.when && !key.when())) return;
+    const key = keyOf(event);
+    if (!key || event.defaultPrevented || takes(event) || (key.when && !key.when())) return;
     event.preventDefault();
     key.run(event);
   });

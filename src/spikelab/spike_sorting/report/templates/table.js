@@ -2,7 +2,7 @@
 // Sorting and filtering of the tables. Without it the page is complete, in the order of the sort.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
-  const rows = [...body.rows];
+  const listed = () => [...body.rows]; // other scripts add rows, and take some away
   const form = document.querySelector(`form[data-for="${table.id}"]`);
   const output = form.querySelector("output");
   const headings = [...table.tHead.querySelectorAll("[data-column]")];
@@ -20,7 +20,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
   function sort(column, ascending) {
     order = { column, ascending };
-    const sorted = rows.map((row) => [cell(row, column), row]).sort((a, b) => compare(a[0], b[0]));
+    const sorted = listed().map((row) => [cell(row, column), row]).sort((a, b) => compare(a[0], b[0]));
     body.append(...sorted.map((pair) => pair[1]));
     for (const heading of headings) {
       if (heading.dataset.column === column) heading.ariaSort = ascending ? "ascending" : "descending";
@@ -35,6 +35,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       .filter((select) => select.name !== "order" && select.value)
       .map((select) => [select.name, select.value]);
     let shown = 0;
+    const rows = listed();
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
       row.hidden = !(words.every((word) => text.includes(word))
@@ -62,7 +63,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   // A link from the map leads to its row even where a filter hides it.
   function reveal() {
     const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (row && rows.includes(row) && row.hidden) {
+    if (row && row.parentElement === body && row.hidden) {
       form.reset();
       setTimeout(() => row.scrollIntoView());
     }

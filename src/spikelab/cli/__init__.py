@@ -171,27 +171,59 @@ def export(
 
 
 @cli.command("import")
-@RESULTS
 @click.argument("folder", type=ANY_PATH)
-@click.option("--from", "source", required=True, metavar="TOOL", shell_complete=_complete.tools, help="phy.")
-@click.option("--keep", multiple=True, default=("good",), show_default=True, help="Groups to keep; may be repeated.")
+@click.argument("phy_folder", required=False, type=ANY_PATH)
+@click.option("--to", "results", type=ANY_PATH, help="Results folder for the units of another program.")
+@RECORDING
+@click.option(
+    "--keep",
+    multiple=True,
+    help="Labels of the units that are taken; may be repeated.  [default: all; with --from phy: good]",
+)
+@CONFIG
+@PRESET
+@SETTING
+@TRUST
+@click.option("--intermediate", type=ANY_PATH, help="Scratch folder.  [default: intermediate in RESULTS]")
+@click.option("--from", "source", metavar="TOOL", shell_complete=_complete.tools, help="phy: bring a curation back.")
 @click.option(
     "--duplicate-ms",
     default=0.4,
     show_default=True,
-    help="In merged units, spikes of two sources this close are one; 0 keeps both.",
+    help="With --from phy: in merged units, spikes of two sources this close are one; 0 keeps both.",
 )
-@RECORDING
 @QUIET
 @VERBOSE
 def import_(
-    results: Path, folder: Path, source: str, keep: tuple[str, ...], duplicate_ms: float, recording: Path | None
+    folder: Path,
+    phy_folder: Path | None,
+    results: Path | None,
+    recording: Path | None,
+    keep: tuple[str, ...],
+    source: str | None,
+    duplicate_ms: float,
+    **settings: Any,
 ) -> None:
-    """Bring the curation of FOLDER, which was exported from RESULTS, back into RESULTS."""
-    with errors_as_exit_codes():
-        from spikelab.cli._exchange import import_text
+    """Take units that another program found, or bring a curation back.
 
-        click.echo(import_text(results, folder, source, keep, duplicate_ms, recording))
+    \b
+    spikelab import FOLDER --to RESULTS
+    spikelab import RESULTS PHY_FOLDER --from phy
+
+    The first reads the units of FOLDER: of Kilosort 2 to 4, of phy, a sorting or an analyzer of SpikeInterface, or an
+    NWB file. What follows is as after any sorter: waveforms, curation, results and report, in the folder RESULTS.
+    Nothing in FOLDER is changed. The recording is the one that it names, or that of --recording.
+
+    The second brings the curation of PHY_FOLDER, which was exported from RESULTS, back into RESULTS.
+    """
+    end_in_order()
+    with errors_as_exit_codes():
+        from spikelab.cli import _exchange
+
+        _exchange.require_one_way(phy_folder, results, source, settings)
+        if results is not None:
+            finish(*_exchange.import_units(folder, results, recording, keep, **settings))
+        click.echo(_exchange.import_text(folder, phy_folder, source, keep or ("good",), duplicate_ms, recording))
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""``spikelab export`` and ``spikelab import``: write results for other tools, and read curation back."""
+"""``spikelab export`` and ``spikelab import``: write results for other tools, read curation back, take units."""
 
 from __future__ import annotations
 
@@ -56,6 +56,55 @@ def export_text(
     matlab = str(path).replace("'", "''")
     names = {"params": in_shell(path / "params.py"), "analyzer": str(path / "analyzer"), "matlab": f"'{matlab}'"}
     return f"{NEXT[to].format(path=str(path), **names)}\nwritten to {printable(str(path))}"
+
+
+WAYS = """
+  spikelab import FOLDER --to RESULTS              takes the units that another program found
+  spikelab import RESULTS PHY_FOLDER --from phy    brings back what was curated in phy"""
+
+
+def require_one_way(phy_folder: Path | None, results: Path | None, source: str | None, settings: dict[str, Any]) -> None:
+    """Raise UsageError where it is not clear which of the two imports is meant."""
+    if results is not None and (source is not None or phy_folder is not None):
+        extra = f"a second folder, {phy_folder}" if phy_folder is not None else f"--from {source}"
+        raise click.UsageError(f"--to goes without {extra}. There are two imports:{WAYS}")
+    if results is not None:
+        return
+    if source is None or phy_folder is None:
+        missing = "--from" if phy_folder is not None else "a second folder" if source is not None else "--to or --from"
+        raise click.UsageError(f"{missing} is missing. There are two imports:{WAYS}")
+    given = [name for name, value in settings.items() if value]
+    if given:
+        names = ", ".join(OPTIONS.get(name, f"--{name}") for name in given)
+        raise click.UsageError(f"{names} goes with --to only: the settings of these results are known")
+
+
+OPTIONS = {"config_file": "--config", "presets": "--preset", "settings": "--set"}
+
+
+def import_units(
+    folder: Path,
+    results: Path,
+    recording: Path | None,
+    keep: Sequence[str],
+    *,
+    config_file: Path | None,
+    presets: Sequence[str],
+    settings: Sequence[str],
+    trust: bool,
+    intermediate: Path | None,
+) -> tuple[str, int]:
+    """Import the units of another program; return the table of the outcome and the exit code."""
+    from spikelab.cli import _settings, _sort
+    from spikelab.spike_sorting.backends.imported import find_recording
+    from spikelab.spike_sorting.importing import SORTER, sorter_params, with_probe
+
+    folder = folder.absolute()
+    found = find_recording(folder, recording, trust=trust)
+    more = {"sorter_params": sorter_params(folder, keep), **({"trust_input": True} if trust else {})}
+    wanted = _settings.what_is_wanted(SORTER, config_file, presets, settings, more)
+    wanted = wanted.take(**with_probe(found, results, wanted.given))
+    return _sort.sort_found(found.source, wanted, results, intermediate)
 
 
 def import_text(

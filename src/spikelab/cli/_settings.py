@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,14 +15,18 @@ from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.toml import config_to_toml, parse_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
 def what_is_wanted(
-    sorter: str | None, config_file: Path | None, presets: Sequence[str] = (), settings: Sequence[str] = ()
+    sorter: str | None,
+    config_file: Path | None,
+    presets: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Wanted:
-    """Gather the settings that the options give; UsageError with all their faults."""
+    """Gather the settings that the options give, and `more` by keyword; UsageError with all their faults."""
     faults: list[str] = []
     changes: dict[str, Any] = {}
     for name in presets:
@@ -35,7 +40,7 @@ def what_is_wanted(
                 faults.append(f"--preset {name} is one of {theirs}, and --sorter asks for {sorter}: leave one out")
     single, malformed = parse_settings(settings)
     faults += malformed
-    found, problems = wanted(sorter, config_file, {**changes, **single}, choose_sorter)
+    found, problems = wanted(sorter, config_file, {**changes, **single, **more}, choose_sorter)
     faults += [problem.text for problem in problems]
     if found is None or faults:
         raise click.UsageError("\n".join(faults))

@@ -82,6 +82,17 @@ def sort_files(
     return report_outcomes(outcomes)
 
 
+def sort_found(source: Any, wanted: Wanted, results: Path, intermediate: Path | None) -> tuple[str, int]:
+    """Sort one recording, a path or one in memory, whose settings are known; return the outcome and the exit code."""
+    from spikelab.spike_sorting.batch.in_process import run_jobs
+
+    if not hasattr(source, "get_traces"):
+        return sort_files((source,), wanted, (), all_recordings=False, results=results, intermediate=intermediate)
+    jobs = plan_jobs([(source, wanted.config)], [intermediate or results / "intermediate"], [results])
+    with shown_progress():
+        return report_outcomes(run_jobs(jobs))
+
+
 def _tell(jobs: Sequence[Job], faults: Mapping[int, Sequence[Fault]]) -> None:
     """Tell all faults; Refused where every job has one, or one has to be chosen by whoever typed the command."""
     told = [(jobs[i].name, fault) for i, of_job in faults.items() for fault in of_job]

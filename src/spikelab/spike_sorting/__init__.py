@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         SpikeSortingClassifiedError,
     )
     from spikelab.spike_sorting.exchange import export_results, import_curation
+    from spikelab.spike_sorting.importing import import_sorting
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
     from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
@@ -25,6 +26,7 @@ _MODULES = {
     "sort_multistream": "pipeline",
     "export_results": "exchange",
     "import_curation": "exchange",
+    "import_sorting": "importing",
     "config_from_toml": "settings.toml",
     "config_to_toml": "settings.toml",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "config_to_toml",
     "export_results",
     "import_curation",
+    "import_sorting",
     "sort_multistream",
     "sort_recording",
 ]

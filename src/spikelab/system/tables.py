@@ -25,6 +25,7 @@ DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 QUOTED = re.compile(r'"[^"]*"')
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 WITH_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+LEADING_ZERO = re.compile(r"[+-]?0\d")
 LIKE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
@@ -127,3 +128,15 @@ def whole_number(cell: str) -> int | None:
     except ValueError:
         return None
     return int(value) if value.is_integer() and abs(value) < 2**53 else None
+
+
+def typed(texts: Sequence[str]) -> list[str] | list[int] | list[float]:
+    """Convert the cells of a column to numbers, where all of them are; 007 is none."""
+    if any(LEADING_ZERO.match(text) for text in texts):
+        return list(texts)
+    try:
+        parsed = numbers(texts)
+    except ValueError:
+        return list(texts)
+    whole = all(number.is_integer() and abs(number) < 2**53 for number in parsed)
+    return [int(number) for number in parsed] if whole else parsed

@@ -45,6 +45,8 @@ class SorterBackend(ABC):
         The sorter parameter that is halved when a resource runs out, None where there is none.
     batch_default : int or None
         Its value where the configuration sets none.
+    sorts_groups_apart : bool
+        Whether groups of channels, such as shanks that are apart, are handed to :meth:`sort` one by one.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class SorterBackend(ABC):
     libraries_bytes: ClassVar[int] = LIBRARIES_BYTES
     batch_parameter: ClassVar[str | None] = None
     batch_default: ClassVar[int | None] = None
+    sorts_groups_apart: ClassVar[bool] = True
 
     def __init__(self, config: SortingPipelineConfig) -> None:
         self.config = config

@@ -22,6 +22,8 @@ BUILT_IN = {
     "kilosort4": "spikelab.spike_sorting.backends.kilosort4:Kilosort4Backend",
     "rt_sort": "spikelab.spike_sorting.backends.rt_sort:RTSortBackend",
 }
+# What takes the place of a sorter and finds no spikes: chosen by the command or function that is for it.
+NO_SORTERS = {"imported": "spikelab.spike_sorting.backends.imported:ImportedBackend"}
 
 
 def list_sorters() -> list[str]:
@@ -69,8 +71,9 @@ def get_backend_class(sorter_name: str) -> type[SorterBackend]:
     >>> backend.sorter_label, backend.needs_gpu(backend.config)
     ('rt_sort', False)
     """
-    if sorter_name in BUILT_IN:
-        module, _, name = BUILT_IN[sorter_name].partition(":")
+    own = {**NO_SORTERS, **BUILT_IN}
+    if sorter_name in own:
+        module, _, name = own[sorter_name].partition(":")
         backend: type[SorterBackend] = getattr(importlib.import_module(module), name)
         return backend
     plugins = _plugins()

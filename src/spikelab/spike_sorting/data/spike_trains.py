@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,10 @@ MEASURES = (MOVED_UM, SIZE_RATIO)
 
 How far the unit went during the recording, in um, and its largest amplitude over its smallest at another time.
 """
+
+
+TOLD = "imported_"
+"""Begin of the names of properties, and neuron attributes, that hold what another program says of the units."""
 
 
 def rows_of_each(labels: NDArray[np.integer[Any]], values: ArrayLike) -> tuple[IntArray, ...]:
@@ -65,6 +70,12 @@ def _measures(sorting: BaseSorting, order: NDArray[np.intp]) -> dict[str, NDArra
     return {name: np.asarray(sorting.get_property(name), dtype=np.float64)[order] for name in told}
 
 
+def _told(sorting: BaseSorting, order: NDArray[np.intp]) -> dict[str, tuple[Any, ...]]:
+    """Get the properties of a sorting that another program said of its units, put in an order."""
+    names = [str(name) for name in sorting.get_property_keys() if str(name).startswith(TOLD)]
+    return {name: tuple(np.asarray(sorting.get_property(name))[order].tolist()) for name in names}
+
+
 @dataclass(frozen=True)
 class SpikeTrains:
     """Spike trains of all units, in frames of the recording.
@@ -81,6 +92,9 @@ class SpikeTrains:
         Ids that the sorter gave; None where they are `unit_ids`.
     measures : dict of str to numpy.ndarray of float64, shape (units,)
         Those of :data:`MEASURES` that the sorter tells.
+    told : dict of str to tuple
+        What another program that found the units says of each: texts, numbers, truth values or None, by a name that
+        begins with :data:`TOLD`.
 
     Raises
     ------
@@ -102,11 +116,12 @@ class SpikeTrains:
     groups: IntArray | None = None
     sorter_ids: tuple[str, ...] | None = None
     measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    told: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.unit_ids) != len(self.samples):
             raise ValueError(f"{len(self.unit_ids)} unit ids but {len(self.samples)} spike trains")
-        for what, values in (("groups", self.groups), ("sorter ids", self.sorter_ids), *self.measures.items()):
+        for what, values in (("groups", self.groups), ("sorter ids", self.sorter_ids), *self.measures.items(), *self.told.items()):
             if values is not None and len(values) != len(self.unit_ids):
                 raise ValueError(f"{len(self.unit_ids)} unit ids but {len(values)} {what}")
 
@@ -122,13 +137,7 @@ class SpikeTrains:
         samples = [frames[~in_dead_time(frames, periods)] for frames in self.samples]
         pairs = zip(samples, self.samples, strict=True)
         kept = np.flatnonzero([len(outside) > 0 or len(every) == 0 for outside, every in pairs])
-        return SpikeTrains(
-            self.unit_ids[kept],
-            tuple(samples[unit] for unit in kept.tolist()),
-            None if self.groups is None else self.groups[kept],
-            None if self.sorter_ids is None else tuple(self.sorter_ids[unit] for unit in kept.tolist()),
-            {name: values[kept] for name, values in self.measures.items()},
-        )
+        return replace(self, samples=tuple(samples)).take(kept)
 
     @classmethod
     def from_dict(cls, trains: Mapping[int, Sequence[int] | IntArray]) -> SpikeTrains:
@@ -157,6 +166,7 @@ class SpikeTrains:
             None if groups is None else np.asarray(groups, dtype=np.int64)[order],
             None if names is None else tuple(str(names[unit]) for unit in order),
             _measures(sorting, order),
+            _told(sorting, order),
         )
 
     @classmethod
@@ -184,7 +194,12 @@ class SpikeTrains:
             name: np.concatenate([trains.measures.get(name, np.full(trains.n_units, np.nan)) for _, trains in found])
             for name in told
         }
-        return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names), measures)
+        said = dict.fromkeys(name for _, trains in found for name in trains.told)
+        of_others = {
+            name: tuple(value for _, trains in found for value in trains.told.get(name, [None] * trains.n_units))
+            for name in said
+        }
+        return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names), measures, of_others)
 
     def take(self, rows: IntArray) -> SpikeTrains:
         """Keep the units at some rows, in the given order."""
@@ -194,6 +209,7 @@ class SpikeTrains:
             None if self.groups is None else self.groups[rows],
             None if self.sorter_ids is None else tuple(self.sorter_ids[row] for row in rows.tolist()),
             {name: values[rows] for name, values in self.measures.items()},
+            {name: tuple(values[row] for row in rows.tolist()) for name, values in self.told.items()},
         )
 
     def to_spikeinterface(self, sampling_frequency: float) -> BaseSorting:
@@ -209,6 +225,8 @@ class SpikeTrains:
             sorting.set_property(SORTER_ID, np.array(self.sorter_ids))
         for name, values in self.measures.items():
             sorting.set_property(name, values)
+        for name, said in self.told.items():
+            sorting.set_property(name, np.array(said, dtype=object))
         return sorting
 
     def to_segments(self, sampling_frequency: float, epochs: Sequence[Epoch]) -> BaseSorting:
@@ -232,6 +250,8 @@ class SpikeTrains:
         if self.sorter_ids is not None:
             more["sorter_ids"] = np.array(self.sorter_ids, dtype=np.str_)
         more |= self.measures
+        if self.told:
+            more["told"] = np.array(json.dumps(self.told))
         clusters = np.repeat(self.unit_ids, counts)
         np.savez(path, unit_ids=self.unit_ids, spike_times=times, spike_clusters=clusters, **more)
 
@@ -242,5 +262,7 @@ class SpikeTrains:
             ids, times, clusters = data["unit_ids"], data["spike_times"], data["spike_clusters"]
             groups, names = data.get("groups"), data.get("sorter_ids")
             measures = {name: data[name] for name in MEASURES if name in data}
+            said = json.loads(str(data["told"])) if "told" in data else {}
         trains = tuple(times[rows] for rows in rows_of_each(clusters, ids))
-        return cls(ids, trains, groups, None if names is None else tuple(names.tolist()), measures)
+        told = {name: tuple(values) for name, values in said.items()}
+        return cls(ids, trains, groups, None if names is None else tuple(names.tolist()), measures, told)

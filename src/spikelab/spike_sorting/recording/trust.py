@@ -85,6 +85,14 @@ def vet_folder(path: Path) -> None:
     _Vetting(path).description(description, file, path)
 
 
+def vet_description(file: Path, content: dict[str, Any] | None = None) -> None:
+    """Refuse a description, of its own `content` or that of the file, by its classes and pickles.
+
+    The files that it names may be anywhere: whoever names the description asks for them.
+    """
+    _Vetting(file, anywhere=True).description(json_of(file) if content is None else content, file, file.parent)
+
+
 def vet_store(path: Path) -> None:
     """Refuse a zarr store with values that are pickles."""
     for file in [path / ".zmetadata", *(folder / ".zarray" for folder in zarr_arrays(path))]:
@@ -157,8 +165,9 @@ class _Syntax(pickle.Unpickler):
 class _Vetting:
     """Vets an input and every file that it leads to, each once; files in the folder of `root` may be followed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, anywhere: bool = False) -> None:
         self._root = root
+        self._anywhere = anywhere
         self._inside = root.absolute().parent
         self._seen: set[Path] = set()
 
@@ -213,7 +222,8 @@ class _Vetting:
                 self.description(json_of(folder / name), folder / name, folder, depth + 1)
 
     def _refuse_elsewhere(self, target: Path, how: str) -> None:
-        if not any(target.is_relative_to(folder) for folder in (self._inside, self._inside.resolve())):
+        allowed = (self._inside, self._inside.resolve())
+        if not (self._anywhere or any(target.is_relative_to(folder) for folder in allowed)):
             raise ValueError(
                 f"{self._root}: {how}, which is outside of {self._inside}, the folder that it is in. {HOW_TO_TRUST}"
             )

@@ -70,7 +70,7 @@ class SorterRuns:
         """Run the sorter on all channels, or on each group of channels that are sorted apart."""
         folder = self.context.sorter_folder
         empty_folder(folder.parent)  # its mark stays out of the sorter's reach
-        if not in_groups(binary) or binary.geometry is None:
+        if not in_groups(binary) or binary.geometry is None or not self.backend.sorts_groups_apart:
             return self._with_smaller_batches(binary, self.context.traces_path, folder, self.report, None)
         folder.mkdir()
         return self._sort_groups(binary, binary.geometry)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikelab.system.quoting import from_spreadsheet
 from spikelab.system.runlog import warn
-from spikelab.system.tables import Row, by_column, known_name, numbers, read_rows, whole_number
+from spikelab.system.tables import Row, by_column, known_name, read_rows, whole_number
+from spikelab.system.tables import typed as typed_cells
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 CLUSTER, GROUP = "cluster_id", "group"
 ALL_COLUMNS = "cluster_info"  # Phy's table of all columns, which are in tables of their own too
-LEADING_ZERO = re.compile(r"[+-]?0\d")
 WHAT = "a table of Phy: the columns cluster_id and that of a label, apart by a tab"
 
 
@@ -84,15 +83,7 @@ def _cluster(path: Path, header: Sequence[str], row: Row) -> tuple[int, dict[str
 
 def typed(values: Mapping[int, str]) -> dict[int, Any]:
     """Convert the labels of a column to numbers, where all of them are; 007 is none."""
-    texts = list(values.values())
-    if any(LEADING_ZERO.match(text) for text in texts):
-        return dict(values)
-    try:
-        parsed = numbers(texts)
-    except ValueError:
-        return dict(values)
-    whole = all(number.is_integer() and abs(number) < 2**53 for number in parsed)
-    return {cluster: int(number) if whole else number for cluster, number in zip(values, parsed, strict=True)}
+    return dict(zip(values, typed_cells(list(values.values())), strict=True))
 
 
 def label_of(name: str, values: Mapping[int, Any], cluster: int, sources: Sequence[int]) -> Any:

@@ -1,0 +1,10 @@
+"""Units that another program found: reading them, finding their recording, and the backend that takes them."""
+
+from __future__ import annotations
+
+from spikelab.spike_sorting.backends.imported.backend import ImportedBackend
+from spikelab.spike_sorting.backends.imported.reading import kind_of, read_units
+from spikelab.spike_sorting.backends.imported.recordings import PROBE_FILE, FoundRecording, find_recording
+from spikelab.spike_sorting.backends.imported.units import ImportedUnits
+
+__all__ = ["PROBE_FILE", "FoundRecording", "ImportedBackend", "ImportedUnits", "find_recording", "kind_of", "read_units"]

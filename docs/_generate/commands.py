@@ -24,6 +24,7 @@ Every command has `--help`, which says what this page says: the page is written 
 | sort recordings | [`sort`](#spikelab-sort) |
 | sort many of them, on workers or a cluster | [`batch`](#spikelab-batch), [`status`](#spikelab-status) |
 | see or keep the settings | [`show-config`](#spikelab-show-config) |
+| take the units that another program found | [`import`](#spikelab-import) |
 | go on in Phy, NWB or MATLAB, and come back | [`export`](#spikelab-export), [`import`](#spikelab-import) |
 
 ## Exit codes
@@ -77,7 +78,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "spikelab export sorted_rt_sort_culture --to phy",
         "spikelab export sorted_rt_sort_culture culture.nwb --to nwb --units all",
     ),
-    "import": ("spikelab import sorted_rt_sort_culture --from phy sorted_rt_sort_culture/export/phy",),
+    "import": (
+        "spikelab import kilosort4_output --to culture_kilosort4",
+        "spikelab import sorted_rt_sort_culture sorted_rt_sort_culture/export/phy --from phy",
+    ),
     "batch": ("spikelab batch plates.toml --workers 2", "spikelab batch plates.toml --plan plan"),
     "sort-one": ("spikelab sort-one plan/jobs/00000.toml",),
     "status": ("spikelab status results",),

@@ -204,7 +204,7 @@ def import_(
     duplicate_ms: float,
     **settings: Any,
 ) -> None:
-    """Take units that another program found, or bring a curation back.
+    r"""Take units that another program found, or bring a curation back.
 
     \b
     spikelab import FOLDER --to RESULTS
@@ -223,7 +223,8 @@ def import_(
         _exchange.require_one_way(phy_folder, results, source, settings)
         if results is not None:
             finish(*_exchange.import_units(folder, results, recording, keep, **settings))
-        click.echo(_exchange.import_text(folder, phy_folder, source, keep or ("good",), duplicate_ms, recording))
+        if phy_folder is not None and source is not None:
+            click.echo(_exchange.import_text(folder, phy_folder, source, keep or ("good",), duplicate_ms, recording))
 
 
 @cli.command()

@@ -63,7 +63,9 @@ WAYS = """
   spikelab import RESULTS PHY_FOLDER --from phy    brings back what was curated in phy"""
 
 
-def require_one_way(phy_folder: Path | None, results: Path | None, source: str | None, settings: dict[str, Any]) -> None:
+def require_one_way(
+    phy_folder: Path | None, results: Path | None, source: str | None, settings: dict[str, Any]
+) -> None:
     """Raise UsageError where it is not clear which of the two imports is meant."""
     if results is not None and (source is not None or phy_folder is not None):
         extra = f"a second folder, {phy_folder}" if phy_folder is not None else f"--from {source}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import metrics
-from spikelab.spike_sorting.data.spike_trains import MEASURES
+from spikelab.spike_sorting.data.spike_trains import MEASURES, TOLD
 from spikelab.spikedata._base import CriterionResult
 from spikelab.spikedata._merge import merge_duplicates
 from spikelab.system import files
@@ -104,8 +104,8 @@ class CurationOutcome:
 
         A text that a spreadsheet would run as a formula, such as a channel called ``=A1``, gets an apostrophe in front.
         With all `units` of the sort the table also gets, where they have them, the sorter's own id, group, main channel
-        and its position (um), amplitude (uV), how far it moved, the metrics whose name starts with ``si_``, and those
-        of other packages.
+        and its position (um), amplitude (uV), how far it moved, the metrics whose name starts with ``si_``, those
+        of other packages, and what another program said of the units that it found (``imported_``).
         """
         attributes = {} if units is None else dict(zip(units.unit_ids, units.unit_attributes, strict=True))
         others = () if units is None else tuple(units.metadata.get(PLUGIN_METRICS, ()))
@@ -122,7 +122,8 @@ class CurationOutcome:
 def _csv_columns(attributes: set[str]) -> list[str]:
     place = [name for name in PLACE_COLUMNS if name in attributes]
     quality = sorted(name for name in attributes if name.startswith(QUALITY_PREFIX))
-    return ["unit_id", *place, *(metric.name for metric in metrics()), *VERDICT_COLUMNS, *quality]
+    told = sorted(name for name in attributes if name.startswith(TOLD))
+    return ["unit_id", *place, *(metric.name for metric in metrics()), *VERDICT_COLUMNS, *quality, *told]
 
 
 def merge_parameters(curation_parameters: Mapping[str, Any]) -> dict[str, Any] | None:

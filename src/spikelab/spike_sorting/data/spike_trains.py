@@ -121,7 +121,12 @@ class SpikeTrains:
     def __post_init__(self) -> None:
         if len(self.unit_ids) != len(self.samples):
             raise ValueError(f"{len(self.unit_ids)} unit ids but {len(self.samples)} spike trains")
-        for what, values in (("groups", self.groups), ("sorter ids", self.sorter_ids), *self.measures.items(), *self.told.items()):
+        for what, values in (
+            ("groups", self.groups),
+            ("sorter ids", self.sorter_ids),
+            *self.measures.items(),
+            *self.told.items(),
+        ):
             if values is not None and len(values) != len(self.unit_ids):
                 raise ValueError(f"{len(self.unit_ids)} unit ids but {len(values)} {what}")
 

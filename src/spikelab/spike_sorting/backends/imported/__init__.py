@@ -7,4 +7,12 @@ from spikelab.spike_sorting.backends.imported.reading import kind_of, read_units
 from spikelab.spike_sorting.backends.imported.recordings import PROBE_FILE, FoundRecording, find_recording
 from spikelab.spike_sorting.backends.imported.units import ImportedUnits
 
-__all__ = ["PROBE_FILE", "FoundRecording", "ImportedBackend", "ImportedUnits", "find_recording", "kind_of", "read_units"]
+__all__ = [
+    "PROBE_FILE",
+    "FoundRecording",
+    "ImportedBackend",
+    "ImportedUnits",
+    "find_recording",
+    "kind_of",
+    "read_units",
+]

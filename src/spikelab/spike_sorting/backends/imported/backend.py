@@ -49,7 +49,9 @@ class ImportedBackend(StandardBackend):
         params = self.config.sorter.sorter_params or {}
         check_param_names(self.sorter_label, PARAMS, params)
         if not isinstance(params.get("folder"), str | Path):
-            raise ValueError("'folder' in sorter_params must be the folder or file of the units; see spikelab import")
+            raise ValueError(  # noqa: TRY004  a setting is missing
+                "'folder' in sorter_params must be the folder or file of the units; see spikelab import"
+            )
         keep = params.get("keep")
         if not (keep is None or (isinstance(keep, list | tuple) and all(isinstance(label, str) for label in keep))):
             raise ValueError(f"'keep' in sorter_params must be a list of labels such as ['good'], got {keep!r}")

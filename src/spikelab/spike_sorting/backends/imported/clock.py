@@ -58,9 +58,7 @@ def _require_one_clock(units: ImportedUnits, epochs: Sequence[Epoch], config: Re
         )
 
 
-def _frames(
-    units: ImportedUnits, binary: BinaryRecording, times: NDArray[Any], segments: IntArray | None
-) -> IntArray:
+def _frames(units: ImportedUnits, binary: BinaryRecording, times: NDArray[Any], segments: IntArray | None) -> IntArray:
     """Return the spikes of one unit that are in the recording, in its frames; others as frame -1."""
     epochs = binary.epochs
     if units.in_seconds:

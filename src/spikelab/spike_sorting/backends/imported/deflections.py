@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 MOST_UNITS, MOST_SPIKES, FEWEST_SPIKES = 48, 60, 10
 AROUND_MS = 1.0
-# The largest of 10^6 values of noise, as many as a mean spike of 1000 channels may have, reaches 5.
+MEDIAN_NOISE = 1.25  # of the median of many values, beside that of their mean
+# The largest of 10^6 values of noise, as many as a median spike of 1000 channels may have, reaches 5.
 LARGEST_OF_NOISE = 7.0
 
 
 def without_deflection(trains: SpikeTrains, binary: BinaryRecording, seed: int) -> tuple[list[int], int]:
-    """Find units whose mean spike is no larger than the mean of as many pieces of noise.
+    """Find units whose median spike is no larger than the median of as many pieces of noise.
 
     Returns the ids of those, and how many units were looked at: some, drawn at random, with enough spikes.
     """
@@ -34,24 +35,27 @@ def without_deflection(trains: SpikeTrains, binary: BinaryRecording, seed: int) 
     chosen = sorted(rng.choice(candidates, min(MOST_UNITS, len(candidates)), replace=False)) if candidates else []
     flat = []
     for row in chosen:
-        mean, n_spikes = _mean_spike(trains.samples[row], binary, around, rng)
-        if n_spikes >= FEWEST_SPIKES and _in_noise(mean, noise / np.sqrt(n_spikes)) < LARGEST_OF_NOISE:
+        middle, n_spikes = _middle_spike(trains.samples[row], binary, around, rng)
+        if n_spikes >= FEWEST_SPIKES and _in_noise(middle, MEDIAN_NOISE * noise / np.sqrt(n_spikes)) < LARGEST_OF_NOISE:
             flat.append(int(trains.unit_ids[row]))
     return flat, len(chosen)
 
 
-def _mean_spike(
+def _middle_spike(
     train: IntArray, binary: BinaryRecording, around: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], int]:
-    """Return the mean of some spikes, shape (samples, channels), in microvolts, and of how many."""
+    """Return the median of some spikes, shape (samples, channels), in microvolts, and of how many.
+
+    Spikes of other units, which random times meet as well, leave no trace in a median.
+    """
     inside = train[(train >= around) & (train < binary.n_samples - around)]
     drawn = np.sort(rng.choice(inside, min(MOST_SPIKES, len(inside)), replace=False))
-    total = np.zeros((2 * around + 1, binary.n_channels))
-    for frame in drawn.tolist():
-        total += read_raw(binary, frame - around, frame + around + 1)
-    return total * binary.gain_uv / max(1, len(drawn)), len(drawn)
+    if not len(drawn):
+        return np.zeros((1, binary.n_channels)), 0
+    pieces = np.stack([read_raw(binary, frame - around, frame + around + 1) for frame in drawn.tolist()])
+    return np.median(pieces, axis=0) * binary.gain_uv, len(drawn)
 
 
-def _in_noise(mean: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
-    """Return the largest deflection from the first and last samples, in the noise of the mean."""
-    return float((np.abs(mean - np.median(mean, axis=0)) / noise).max(initial=0.0))
+def _in_noise(middle: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
+    """Return the largest deflection of a median spike, in the noise that is left in it."""
+    return float((np.abs(middle - np.median(middle, axis=0)) / noise).max(initial=0.0))

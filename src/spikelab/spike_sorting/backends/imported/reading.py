@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.backends.imported import nwb, phy, spikeinterface_units
 from spikelab.spike_sorting.backends.imported.units import some
@@ -15,17 +15,13 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.backends.imported.units import ImportedUnits
 
 
-class _Reader(Protocol):
-    def __call__(self, path: Path, *, trust: bool = False) -> ImportedUnits: ...
-
-
 @dataclass(frozen=True)
 class Kind:
     """One kind of folder or file with units."""
 
     name: str
     recognised: Callable[[Path], bool]
-    read: _Reader
+    read: Callable[..., ImportedUnits]  # of the path, and whether it is trusted
 
 
 KINDS = (

@@ -15,7 +15,7 @@ from spikelab.spike_sorting.backends.imported.reading import kind_of
 from spikelab.spike_sorting.backends.imported.spikeinterface_units import is_analyzer
 from spikelab.spike_sorting.recording.formats import HEADERLESS, HEADERLESS_SUFFIXES, file_format
 from spikelab.spike_sorting.recording.readers import electrical_series
-from spikelab.spike_sorting.recording.trust import vet_description
+from spikelab.spike_sorting.recording.trust import vet_description, vet_store
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
@@ -184,8 +184,6 @@ def _of_analyzer(folder: Path, *, trust: bool) -> BaseRecording:
 def _in_store(folder: Path, *, trust: bool) -> Any:
     """Read the description of the recording in a zarr store; where it is a pickle, only if that is trusted."""
     if (folder / "recording" / ".zarray").is_file():
-        from spikelab.spike_sorting.recording.trust import vet_store
-
         import zarr
 
         if not trust:

@@ -54,8 +54,9 @@ def read_spikeinterface(path: Path, *, trust: bool = False) -> ImportedUnits:
 
 
 def _sorting(path: Path, *, trust: bool) -> BaseSorting:
-    from spikeinterface.core import NpzSortingExtractor, NumpyFolderSorting, ZarrSortingExtractor
+    from spikeinterface.core import NpzSortingExtractor, NumpyFolderSorting
     from spikeinterface.core.sortingfolder import NpzFolderSorting
+    from spikeinterface.core.zarrextractors import ZarrSortingExtractor
 
     if path.suffix == ".npz" and path.is_file():
         return NpzSortingExtractor(path)
@@ -161,4 +162,4 @@ def one_value_each(values: NDArray[Any]) -> tuple[Any, ...] | None:
     plain = [value.decode(errors="replace") if isinstance(value, bytes) else scalar(value) for value in values.tolist()]
     if not all(value is None or isinstance(value, str | int | float | bool) for value in plain):
         return None
-    return tuple(None if value == "" or value != value else value for value in plain)  # noqa: PLR0124 - NaN
+    return tuple(None if value == "" or value != value else value for value in plain)

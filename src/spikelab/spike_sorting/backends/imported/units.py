@@ -101,11 +101,10 @@ class ImportedUnits:
     def labelled(self, labels: Collection[str]) -> ImportedUnits:
         """Keep the units with one of some labels; ValueError, with the labels there are, where none has one."""
         rows = [row for row, label in enumerate(self.labels) if (label or "").casefold() in _lower(labels)]
-        if rows:
-            return self.take(rows)
-        raise ValueError(
-            f"no unit of {self.path} has the label {' or '.join(labels)}; there are {some(sorted(set(self.labels) - {None}))}"  # type: ignore[type-var,arg-type]
-        )
+        if not rows:
+            there = some(sorted({label for label in self.labels if label}))
+            raise ValueError(f"no unit of {self.path} has the label {' or '.join(labels)}; there are {there}")
+        return self.take(rows)
 
 
 def _lower(labels: Collection[str]) -> set[str]:

@@ -157,6 +157,7 @@ def test_regrouped_trains_keep_what_is_known_of_units():
         np.array([0, 1, 1]),
         ("a", "b", "c"),
         {"moved_um": np.array([1.0, 2.0, 3.0])},
+        {"sorter_label": ("good", "mua", "noise")},
     )
     grouped = d.regrouped(trains, decided(trains, {"do": "merge", "units": [1, 2]})[1])
     assert grouped.unit_ids.tolist() == [3, 4]
@@ -164,6 +165,7 @@ def test_regrouped_trains_keep_what_is_known_of_units():
     assert grouped.groups.tolist() == [1, 0]
     assert grouped.sorter_ids == ("c", "a+b")
     np.testing.assert_array_equal(grouped.measures["moved_um"], [3.0, np.nan])
+    assert grouped.told == {"sorter_label": ("noise", None)}
 
 
 BASE = {"do": "split", "unit": 1, "into": [3, 4], "by": "time", "at_s": 0.1}

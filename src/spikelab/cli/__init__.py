@@ -142,7 +142,7 @@ RECORDING = click.option(
     required=True,
     metavar="FORMAT",
     shell_complete=_complete.formats,
-    help="phy, nwb, si, analyzer, mat, npz, h5 or pkl.",
+    help="phy, nwb, si, analyzer, mat, npz, h5, pkl or curation (what was decided by hand).",
 )
 @click.option(
     "--units", default="curated", show_default=True, help="curated, all, or phy: those that 'spikelab import' made."
@@ -247,6 +247,32 @@ def view(results: Path, port: int, browser: bool, recording: Path | None) -> Non
         from spikelab.cli._view import view_results
 
         view_results(results, port, recording, browser=browser)
+
+
+@cli.command()
+@click.argument("results", nargs=-1, required=True, type=ANY_PATH)
+@click.option(
+    "--from",
+    "source",
+    type=ANY_PATH,
+    help="decisions.json, SpikeInterface's curation JSON, or a Phy folder.  [default: RESULTS/decisions.json]",
+)
+@click.option("--dry-run", is_flag=True, help="Only check the decisions, and say what they do.")
+@RECORDING
+@QUIET
+@VERBOSE
+def curate(results: tuple[Path, ...], source: Path | None, dry_run: bool, recording: Path | None) -> None:
+    """Apply decisions on units (keep, drop, labels, merges, splits) to the folders RESULTS.
+
+    They are checked first; what depends on them is then computed again, as in any other run: the sorter does not run.
+    """
+    if source is not None and len(results) > 1:
+        raise click.UsageError("--from is for one results folder: decisions are on the units of one sort")
+    end_in_order()
+    with errors_as_exit_codes():
+        from spikelab.cli._exchange import curate_text
+
+        click.echo(curate_text(results, source, recording, dry_run=dry_run))
 
 
 @cli.command()

@@ -21,6 +21,7 @@ NEXT = {
     "mat": "read it with: load({matlab})",
     "npz": "read it with: spikelab.SpikeData.load({path!r})",
     "h5": "read it with: spikelab.SpikeData.load({path!r})",
+    "curation": "read it with: spikeinterface.curation.load_curation({path!r})",
     "pkl": "read it with: spikelab.SpikeData.load({path!r})",
 }
 
@@ -125,6 +126,25 @@ def import_text(
     lines += [f"  unit {unit['unit_id']}: {_origin(unit)}" for unit in new]
     lines.append(f"written to {results.absolute() / PHY_UNITS}.npz")
     return "\n".join(lines)
+
+
+def curate_text(results: Sequence[Path], source: Path | None, recording: Path | None, *, dry_run: bool) -> str:
+    """Apply decisions, or only check them; return what they do."""
+    from spikelab.cli._progress import shown_progress
+    from spikelab.spike_sorting.exchange.curate import applied, planned
+
+    plans = [planned(folder, source, recording=recording) for folder in results]
+    lines = []
+    for plan in plans:
+        lines += [printable(str(plan.results.folder)), *plan.lines()]
+        if dry_run:
+            continue
+        with shown_progress():
+            units = applied(plan, recording=recording)
+        lines.append(
+            f"{sum(sd.N for sd in units[:1])} units kept; results are in {printable(str(plan.results.folder))}"
+        )
+    return "\n".join([*lines, *(["nothing was changed (--dry-run)"] if dry_run else [])])
 
 
 def _origin(unit: dict[str, Any]) -> str:

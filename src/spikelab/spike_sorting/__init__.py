@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         SorterNotInstalledError,
         SpikeSortingClassifiedError,
     )
-    from spikelab.spike_sorting.exchange import export_results, import_curation
+    from spikelab.spike_sorting.exchange import curate_results, export_results, import_curation
     from spikelab.spike_sorting.importing import import_sorting
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
     from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "sort_recording": "pipeline",
     "sort_multistream": "pipeline",
+    "curate_results": "exchange",
     "export_results": "exchange",
     "import_curation": "exchange",
     "import_sorting": "importing",
@@ -41,6 +42,7 @@ __all__ = [
     "SpikeSortingClassifiedError",
     "config_from_toml",
     "config_to_toml",
+    "curate_results",
     "export_results",
     "import_curation",
     "import_sorting",

@@ -131,13 +131,18 @@ def doubts(units: SpikeData, outcome: CurationOutcome, config: CurationConfig) -
     by_causes: dict[tuple[bool, tuple[str, ...]], Doubt] = {}
     violations = dict(zip(units.unit_ids, isi_violations(units, method="certain").tolist(), strict=True))
     for row in outcome.unit_metrics:
-        missed = [] if row["passed"] or row["failed_round"] == "merge" else _missed(row, config)
+        missed = [] if _is_settled(row) else _missed(row, config)
         if missed and _looks_right(row, violations[row["unit_id"]]) and _is_its_own(units, outcome, row["unit_id"]):
             causes = tuple(f"{criterion.setting} {criterion.metric.name}" for criterion, _ in missed)
             small = causes == ("snr_min snr",) and SMALL_SNR[0] <= row["snr"] < SMALL_SNR[1]
             doubt = Doubt(missed, [], config.metric_limits or {}, small)
             by_causes.setdefault((small, causes), doubt).rows.append(row)
     return sorted(by_causes.values(), key=lambda doubt: -len(doubt.rows))
+
+
+def _is_settled(row: dict[str, Any]) -> bool:
+    """Whether a unit was kept, is in another one, or was decided on by a person."""
+    return row["passed"] or row["failed_round"] == "merge" or "decided" in row
 
 
 def _missed(row: dict[str, Any], config: CurationConfig) -> list[tuple[Criterion, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.curation.criteria import in_force
-from spikelab.spike_sorting.curation.outcome import MERGE
+from spikelab.spike_sorting.curation.outcome import BY_HAND, MERGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +26,8 @@ class Dropped:
 
     def brief(self) -> str:
         """Write how many units, and by what; without the threshold."""
+        if self.metric == BY_HAND:
+            return f"{self.count} by hand"
         return f"{self.count} by {self.metric}" if self.metric else f"{self.count} merged into another"
 
     def __str__(self) -> str:

@@ -9,14 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting.curation.criteria import CRITERIA, LIMITS, Round, in_force, metrics
-from spikelab.spike_sorting.curation.outcome import MERGE, CurationOutcome, RoundResults, merge_parameters
-from spikelab.spikedata._merge import Evidence, merge_duplicates
+from spikelab.spike_sorting.curation.outcome import (
+    BY_HAND,
+    DROP,
+    KEEP,
+    MERGE,
+    CurationOutcome,
+    NamedResult,
+    RoundResults,
+    merge_but_kept,
+    merge_parameters,
+)
 from spikelab.spikedata.curation import build_curation_history
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
     from spikelab.spikedata._base import CriterionResult
+    from spikelab.spikedata._merge import Evidence
 
 IntArray = NDArray[np.int64]
 NOT_NUMBERS = ("unit_id", "channel", "channel_id", "electrode", "template_peak_ind", "sorter_unit_id", "group")
@@ -35,16 +45,20 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
     duration, and its own snr and std_norm where the units have ``epoch_snr`` and ``epoch_std_norm``; metrics of
     ``metric_limits`` that are no criterion otherwise stay those of the recording. Units that pass keep their spikes in
     all epochs.
+
+    Units with the attribute ``decided`` are kept (``"keep"``) or not (``"drop"``), whatever the criteria say; one that
+    is kept is merged into no other.
     """
     _require_limited(sd_all, config)
     measured = _measured_part(sd_all, config.curation_epoch)
     ids = np.array(sd_all.unit_ids, dtype=np.int64)
     after_first, ids_first, first = _apply_round("first", measured, ids, config)
     after_second, ids_second, second = _apply_round("second", after_first, ids_first, config)
-    _, ids_curated, limits = _apply_round("limits", after_second, ids_second, config)
+    _, ids_passed, limits = _apply_round("limits", after_second, ids_second, config)
     sd_first = sd_all.subset(np.isin(ids, ids_first))
+    ids_curated, by_hand = _by_hand(sd_all, ids, ids_passed)
     sd_curated, merged, evidence = _merge(sd_all.subset(np.isin(ids, ids_curated)), config)
-    rounds = {"first": first, "second": second, "limits": limits, "merge": merged}
+    rounds = {"first": first, "second": second, "limits": limits, "hand": by_hand, "merge": merged}
     history = _history(sd_all, sd_curated, rounds, config)
     if merged:
         history["merges"] = evidence
@@ -57,6 +71,7 @@ def curate_two_rounds(sd_all: SpikeData, config: CurationConfig) -> CurationOutc
         unit_metrics=_unit_metrics(measured, ids, rounds, evidence, config),
         limits=limits,
         merged=merged,
+        by_hand=by_hand,
     )
 
 
@@ -111,8 +126,20 @@ def _merge(sd: SpikeData, config: CurationConfig) -> tuple[SpikeData, RoundResul
     parameters = merge_parameters(asdict(config))
     if parameters is None:
         return sd, {}, []
-    merged, result, evidence = merge_duplicates(sd, **parameters)
-    return merged, {MERGE: {"unit_ids": np.array(sd.unit_ids, dtype=np.int64), **result}}, evidence
+    merged, result, evidence = merge_but_kept(sd, parameters)
+    return merged, {MERGE: result}, evidence
+
+
+def _by_hand(sd: SpikeData, ids: IntArray, ids_passed: IntArray) -> tuple[IntArray, RoundResults]:
+    """Apply what a person decided to all units, of which some passed the criteria: ids that are left, and results."""
+    said = [unit.get("decided") for unit in sd.unit_attributes]
+    if not any(said):
+        return ids_passed, {}
+    values = np.array([{KEEP: 1.0, DROP: 0.0}.get(verdict, np.nan) for verdict in said])
+    reached = np.isin(ids, ids_passed) | (values == 1.0)
+    passed = values[reached] != 0.0
+    result = {"unit_ids": ids[reached], "metric": values[reached], "passed": passed}
+    return ids[reached][passed], {BY_HAND: result}  # type: ignore[dict-item]
 
 
 def _history(
@@ -124,7 +151,23 @@ def _history(
         for name, value in applied.items():
             unique = f"{name}_{which}" if name in results else name
             results[unique] = {"metric": value["metric"], "passed": value["passed"]}
-    return build_curation_history(sd_all, sd_curated, results, parameters=asdict(config))
+    # Units that are kept by hand come back: what follows covers units that did not reach it by the criteria.
+    after = {name: results.pop(name) for name in (BY_HAND, MERGE) if rounds["hand"] and name in results}
+    history = build_curation_history(sd_all, sd_curated, results, parameters=asdict(config))
+    for name in after:
+        _add_round(history, name, (rounds["hand"] | rounds["merge"])[name])
+    decisions = sd_all.metadata.get("curation_history", {}).get("decisions")
+    return history if decisions is None else {**history, "decisions": decisions}
+
+
+def _add_round(history: dict[str, Any], name: str, result: NamedResult) -> None:
+    """Add one round to a history as ``build_curation_history`` has the others."""
+    ids, passed = result["unit_ids"], result["passed"]
+    values = [None if np.isnan(value) else value for value in result["metric"].tolist()]
+    history["curations"].append(name)
+    history["curated"][name] = ids[passed].tolist()
+    history["failed"][name] = ids[~passed].tolist()
+    history["metrics"][name] = dict(zip(map(str, ids.tolist()), values, strict=True))
 
 
 def _unit_metrics(
@@ -141,19 +184,29 @@ def _unit_metrics(
     rows = []
     for index, unit in enumerate(ids.tolist()):
         failed_round, failed_criterion = _failure(unit, rounds)
+        passed_first = failed_round != "first"
+        decided = _decided(sd.unit_attributes[index])
+        if decided.get("decided") == KEEP:
+            failed_round, failed_criterion = None, None
         rows.append(
             {
                 "unit_id": unit,
                 **{name: values[index].item() for name, values in columns.items()},
-                "passed_first": failed_round != "first",
+                "passed_first": passed_first,
                 "passed": failed_round is None,
                 "failed_round": failed_round,
                 "failed_criterion": failed_criterion,
                 "failed_criteria": [name for name, units in missed.items() if units[index]],
                 "merged_into": _last(merged_into, unit),
+                **decided,
             }
         )
     return rows
+
+
+def _decided(unit: dict[str, Any]) -> dict[str, str]:
+    """Select what a person said of a unit."""
+    return {name: unit[name] for name in ("decided", "label") if unit.get(name) is not None}
 
 
 def _missed(columns: dict[str, Any], config: CurationConfig) -> dict[str, NDArray[np.bool_]]:

@@ -135,6 +135,14 @@ class SpikeTrains:
         """Number of units."""
         return len(self.unit_ids)
 
+    def inside(self, n_samples: int) -> SpikeTrains:
+        """Leave out the spikes outside a recording of so many frames; units stay."""
+        if all(not len(train) or (train[0] >= 0 and train[-1] < n_samples) for train in self.samples):
+            return self
+        bounds = (np.searchsorted(train, [0, n_samples]) for train in self.samples)
+        kept = tuple(train[slice(*bound)] for train, bound in zip(self.samples, bounds, strict=True))
+        return replace(self, samples=kept)
+
     def outside(self, periods: IntArray) -> SpikeTrains:
         """Leave out the spikes in periods of dead time, shape (periods, 2), and units that had no others."""
         if not len(periods):

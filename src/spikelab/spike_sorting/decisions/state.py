@@ -14,6 +14,8 @@ from spikelab.spikedata._merge import coincident
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from spikelab.spike_sorting.data import IntArray
     from spikelab.spike_sorting.decisions.model import Decisions
 
@@ -100,6 +102,13 @@ class State:
         found = {"merged_from": list(counts) if len(counts) > 1 else [], "split_from": split}
         return {name: units for name, units in found.items() if units}
 
+    def second_part(self, split: Step) -> NDArray[np.bool_]:
+        """Mark the spikes of a unit, in time order, that a split gives to the second new unit."""
+        frames = self.units[split["unit"]].frames
+        if split["by"] == "time":
+            return frames >= split["at_s"] * self.sampling_frequency
+        return unpacked(split["second"], len(frames))
+
 
 def state_of(decisions: Decisions, trains: SpikeTrains, sampling_frequency: float) -> State:
     """Replay the steps that count on the spike trains of the sort.
@@ -137,19 +146,23 @@ def state_of(decisions: Decisions, trains: SpikeTrains, sampling_frequency: floa
     }
     state = State(units, {unit: len(units[unit].frames) for unit in ids}, max(ids, default=-1) + 1, sampling_frequency)
     for number, step in enumerate(decisions.counted, 1):
-        try:
-            state = after(state, step)
-        except ValueError as error:
-            raise ValueError(f"step {number} ({step['do']}): {error}") from error
+        state = _replayed(state, step, number)
     return state
+
+
+def _replayed(state: State, step: Step, number: int) -> State:
+    try:
+        return after(state, step)
+    except ValueError as error:
+        raise ValueError(f"step {number} ({step['do']}): {error}") from error
 
 
 def regrouped(trains: SpikeTrains, state: State) -> SpikeTrains:
     """Give the spike trains of the sort to the units of a state.
 
     Units that nobody merged or split are as they were. New ones have the group of channels that most of their spikes
-    were found on, and instead of the sorter's id those of the units that they come from; what the sorter measured of
-    units is not known of them.
+    were found on, and instead of the sorter's id those of the units that they come from; what the sorter measured or
+    said of units is not known of them.
     """
     rows = {unit: row for row, unit in enumerate(trains.unit_ids.tolist())}
     units = list(state.units.values())
@@ -161,11 +174,21 @@ def regrouped(trains: SpikeTrains, state: State) -> SpikeTrains:
         None if trains.groups is None else trains.groups[largest],
         None if trains.sorter_ids is None else tuple(_sorter_id(unit, trains.sorter_ids, rows) for unit in units),
         {name: np.where(is_new, np.nan, values[largest]) for name, values in trains.measures.items()},
+        {
+            name: tuple(None if new else said[row] for new, row in zip(is_new, largest, strict=True))
+            for name, said in trains.told.items()
+        },
     )
 
 
 def _sorter_id(unit: DecidedUnit, names: tuple[str, ...], rows: dict[int, int]) -> str:
     return "+".join(names[rows[source]] for source in unit.spikes_from)
+
+
+def require_redo(decisions: Decisions, state: State) -> None:
+    """Check that the steps that were undone fit the state too; a ValueError names the one that does not."""
+    for number, step in enumerate(decisions.steps[decisions.done :], decisions.done + 1):
+        state = _replayed(state, step, number)
 
 
 def after(state: State, step: Step) -> State:
@@ -188,13 +211,17 @@ def with_new_ids(state: State, step: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _alive(state: State, units: list[int]) -> list[DecidedUnit]:
     missing = [unit for unit in units if unit not in state.units]
+    if missing:
+        raise ValueError(_missing(state, missing))
+    return [state.units[unit] for unit in units]
+
+
+def _missing(state: State, missing: list[int]) -> str:
     first_new = max(state.sizes, default=-1) + 1
     gone = [unit for unit in missing if unit in state.sizes or first_new <= unit < state.next_id]
-    if missing:
-        listed = ", ".join(map(str, gone or missing))
-        found = f"unit {listed} is" if len(gone or missing) == 1 else f"units {listed} are"
-        raise ValueError(f"{found} {'not there any more: merged or split before' if gone else 'not there'}")
-    return [state.units[unit] for unit in units]
+    told = gone or missing
+    found = f"unit {told[0]} is" if len(told) == 1 else f"units {', '.join(map(str, told))} are"
+    return f"{found} {'not there any more: merged or split before' if gone else 'not there'}"
 
 
 def _mark(state: State, step: Step) -> State:
@@ -217,10 +244,7 @@ def _merge(state: State, step: Step) -> State:
 
 def _split(state: State, step: Step) -> State:
     (unit,) = _alive(state, [step["unit"]])
-    if step["by"] == "time":
-        second = unit.frames >= step["at_s"] * state.sampling_frequency
-    else:
-        second = unpacked(step["second"], len(unit.frames))
+    second = state.second_part(step)
     if second.all() or not second.any():
         n_first, n_second = int((~second).sum()), int(second.sum())
         raise ValueError(f"unit {unit.unit_id} would be split into {n_first} and {n_second} spikes")

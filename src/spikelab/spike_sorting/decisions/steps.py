@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -42,24 +42,35 @@ def require_step(step: Mapping[str, Any]) -> Step:
     ValueError
         The step has another form; the message says what was found and what was expected.
     """
-    if not isinstance(step, dict):
-        raise ValueError(f"expected a step like {{'do': 'merge', ...}}, found {step!r:.80}")  # noqa: TRY004 - a file's value
-    do = step.get("do")
-    if not isinstance(do, str) or do not in CHECKS:
-        raise ValueError(f"do: found {do!r:.80}, expected one of {', '.join(CHECKS)}")
-    by = step.get("by")
-    if do == "split" and by not in ("time", *BY_SPIKES):
-        raise ValueError(f"by: found {by!r:.80}, expected one of time, {', '.join(BY_SPIKES)}")
-    checks = CHECKS[do] | (BY_TIME if by == "time" else BY_MASK) if do == "split" else CHECKS[do]
-    unknown = [key for key in step if key not in ("do", *checks)]
+    checks = _checks(step)
+    do = step["do"]
+    _require_keys(do, [key for key in step if key != "do"], checks)
+    return {"do": do} | {key: check(key, step[key]) for key, check in checks.items() if key in step}
+
+
+def _require_keys(do: str, keys: list[str], known: Collection[str]) -> None:
+    unknown = [key for key in keys if key not in known]
+    missing = [key for key in known if key not in keys and key not in OPTIONAL]
     if unknown:
-        raise ValueError(f"{do} has no {unknown[0]!r:.80}, expected {', '.join(checks)}")
-    missing = [key for key in checks if key not in step and key not in OPTIONAL]
+        raise ValueError(f"{do} has no {unknown[0]!r:.80}, expected {', '.join(known)}")
     if missing:
         raise ValueError(f"{do} needs {missing[0]!r}")
-    if do == "mark" and not {"verdict", "label"} & step.keys():
+    if do == "mark" and not {"verdict", "label"} & {*keys}:
         raise ValueError("mark needs a verdict or a label")
-    return {"do": do} | {key: check(key, step[key]) for key, check in checks.items() if key in step}
+
+
+def _checks(step: Any) -> _Checks:
+    """Return the keys that a step has by what it does, with the check of each."""
+    if not isinstance(step, dict):
+        raise ValueError(f"expected a step like {{'do': 'merge', ...}}, found {step!r:.80}")  # noqa: TRY004 - a file's value
+    do, by = step.get("do"), step.get("by")
+    if not isinstance(do, str) or do not in CHECKS:
+        raise ValueError(f"do: found {do!r:.80}, expected one of {', '.join(CHECKS)}")
+    if do != "split":
+        return CHECKS[do]
+    if by not in ("time", *BY_SPIKES):
+        raise ValueError(f"by: found {by!r:.80}, expected one of time, {', '.join(BY_SPIKES)}")
+    return CHECKS[do] | (BY_TIME if by == "time" else BY_MASK)
 
 
 def packed(second: ArrayLike) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .curate import curate_results
 from .export import FORMATS, UNITS, export_results
 from .reimport import import_curation
 
-__all__ = ["FORMATS", "UNITS", "export_results", "import_curation"]
+__all__ = ["FORMATS", "UNITS", "curate_results", "export_results", "import_curation"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -76,7 +77,7 @@ def export_results(
     results : path
         Results folder of one recording.
     to : str
-        One of `FORMATS`: phy, nwb, si, analyzer, mat, npz, h5, pkl.
+        One of `FORMATS`: phy, nwb, si, analyzer, mat, npz, h5, pkl, curation.
     target : path, optional
         File or folder to write; by default in ``<results>/export``.
     units : {"curated", "all", "phy"}
@@ -253,6 +254,12 @@ def _write_mat(order: Order) -> None:
     write_mat(order.target, order.handoff.units, order.handoff.recording.epochs)
 
 
+def _write_curation(order: Order) -> None:
+    from spikelab.spike_sorting.exchange.curate import curation_content
+
+    files.write_text(order.target, json.dumps(curation_content(order.results), indent=1))
+
+
 def _write_spikedata(order: Order) -> None:
     order.handoff.units.save(order.target)
 
@@ -271,4 +278,5 @@ FORMATS: dict[str, Format] = {
     "npz": Format("units.npz", False, _write_spikedata, "no", "SpikeData, without pickled objects"),
     "h5": Format("units.h5", False, _write_spikedata, "no", "SpikeData as HDF5"),
     "pkl": Format("units.pkl", False, _write_spikedata, "no", "SpikeData as a pickle"),
+    "curation": Format("curation.json", False, _write_curation, "no", "SpikeInterface curation JSON (version 2)"),
 }

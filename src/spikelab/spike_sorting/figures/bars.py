@@ -34,7 +34,7 @@ FOUND, SECOND = "Found", "Second Curation"
 def curation_bar_plot(recordings: Sequence[FigureRecording], config: FigureConfig, *, ax: Axes | None = None) -> Figure:
     """Draw bars for each recording, in `ax` or a new figure: units found, after the first round, and kept.
 
-    Where ``metric_limits`` or a merge of duplicates follows the second round, a bar for the latter stands between.
+    Where ``metric_limits``, decisions by hand or a merge of duplicates follow the second round, it has a bar too.
     """
     names = [short(recording.name) for recording in recordings]
     rotation = config.bar_label_rotation if _width(names, config.bar_label_rotation, config) <= MAX_WIDTH else 90.0
@@ -65,7 +65,7 @@ def _rounds_shown(recordings: Sequence[FigureRecording], config: FigureConfig) -
         ([outcome.sd_first.N for outcome in outcomes], config.bar_total_label, palette.first),
         ([outcome.sd_curated.N for outcome in outcomes], config.bar_selected_label, palette.kept),
     ]
-    if any(outcome.limits or outcome.merged for outcome in outcomes):
+    if any(outcome.limits or outcome.merged or outcome.by_hand for outcome in outcomes):
         shown.insert(2, ([outcome.n_second for outcome in outcomes], SECOND, palette.second))
     return shown
 

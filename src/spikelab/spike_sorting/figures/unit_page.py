@@ -82,6 +82,10 @@ def _title(unit: dict[str, Any], row: dict[str, Any]) -> str:
     verdict = "curated"
     if row.get("merged_into") is not None:
         verdict = f"merged into unit {row['merged_into']}"
+    elif row["failed_round"] == "hand":
+        verdict = "dropped by hand"
+    elif row.get("decided") == "keep":
+        verdict = "kept by hand"
     elif not row["passed"]:
         verdict = f"failed {row['failed_criterion']} ({row['failed_round']} round)"
     place = f"channel {short(str(unit['channel_id']))} at ({unit['x']:g}, {unit['y']:g}) um"

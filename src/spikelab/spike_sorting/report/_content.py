@@ -12,6 +12,7 @@ import numpy as np
 from spikelab.spike_sorting.curation.criteria import in_force, metrics
 from spikelab.spike_sorting.curation.doubts import doubts
 from spikelab.spike_sorting.curation.histograms import metric_histogram
+from spikelab.spike_sorting.curation.outcome import is_rescued
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
@@ -226,8 +227,11 @@ def criteria_rows(outcome: CurationOutcome, config: CurationConfig) -> list[dict
 def _funnel(units: SpikeData, outcome: CurationOutcome, config: CurationConfig) -> list[tuple[str, str, int]]:
     """List kind, words and number of units after each round; the second one where something follows it."""
     rows = [("found", "found", units.N), ("first", "after the first round", outcome.sd_first.N)]
-    if config.metric_limits or config.merge_duplicates:
+    if config.metric_limits or config.merge_duplicates or outcome.by_hand:
         rows.append(("second", "after the second round", outcome.n_second))
+    rescued = sum(is_rescued(row) for row in outcome.unit_metrics)
+    if rescued:
+        return [*rows, ("kept", f"kept, {rescued} of them by hand", outcome.sd_curated.N)]
     return [*rows, ("kept", "kept", outcome.sd_curated.N)]
 
 
@@ -290,9 +294,11 @@ def _verdict(row: dict[str, Any], shown: Collection[str]) -> dict[str, Any]:
     """Say whether a unit was kept, and which metrics of those `shown` were against it."""
     criterion = row.get("failed_criterion") or ""
     verdict = {"criterion": criterion, "merged_into": row.get("merged_into")}
+    against = [name for name in row.get("failed_criteria", [criterion]) if name in shown]
+    if is_rescued(row):
+        return verdict | {"kind": "kept", "verdict": "kept by hand", "failed_metrics": against}
     if row["passed"]:
         return verdict | {"kind": "kept", "verdict": "kept", "failed_metrics": []}
-    against = [name for name in row.get("failed_criteria", [criterion]) if name in shown]
     return verdict | {"kind": "failed", "verdict": _criterion_name(criterion), "failed_metrics": against}
 
 

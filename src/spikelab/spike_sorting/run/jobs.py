@@ -37,6 +37,7 @@ class Job:
     # What a list of recordings says of the recording besides, such as its condition, in values of JSON.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)  # settings that nobody gave, and why they are as they are
+    fingerprint: str | None = None  # of an input that need not be there: its results are gone on with
     takes: Estimate | None = None  # where the recording was looked into, and is still to be sorted
 
 

@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting import decisions as decided
 from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
 from spikelab.spike_sorting.data.outcomes import DONE
+from spikelab.spike_sorting.decisions import Decisions, State
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.record import FINAL, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
@@ -84,8 +86,19 @@ class Results:
 
     @cached_property
     def trains(self) -> SpikeTrains:
-        """Spikes of all units as the sorter found them, with its own ids."""
-        return SpikeTrains.load(self.intact("sorting") / sorting.SPIKES)
+        """Spikes of all units as the sorter found them, with its own ids; those that decisions are made on."""
+        return SpikeTrains.load(self.intact("sorting") / sorting.SPIKES).inside(self.recording.n_samples)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Decisions that these results were made with; the file ``decisions.json`` may have more."""
+        path = self.stage("curation") / decided.FILE
+        return decided.read(path) if path.is_file() else Decisions.on(self.trains)
+
+    @cached_property
+    def state(self) -> State:
+        """Units after these decisions."""
+        return decided.state_of(self.decisions, self.trains, self.recording.sampling_frequency)
 
     @cached_property
     def units(self) -> SpikeData:
@@ -93,7 +106,10 @@ class Results:
         from spikelab.spike_sorting.compilation import build_spikedata
 
         noted = self.record.get("metadata")
-        units = build_spikedata(self.recording, self.waveforms, self.config, self.trains, noted)
+        trains = decided.regrouped(self.trains, self.state) if self.decisions.regroups else self.trains
+        units = build_spikedata(self.recording, self.waveforms, self.config, trains, noted)
+        if self.decisions.done:
+            units = decided.with_decisions(units, decided.record_of(self.decisions, self.state))
         waveforms = self.run_id("waveforms")
         if self.config.waveform.si_quality_metrics:
             units = quality.with_quality(units, quality.stored_quality(self.folder, waveforms))

@@ -104,7 +104,7 @@ def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) ->
 
 def _require_input(job: Job) -> None:
     """Raise FileNotFoundError for a path that does not exist, before folders are made for the recording."""
-    if isinstance(job.recording_input, Path) and not job.recording_input.exists():
+    if job.fingerprint is None and isinstance(job.recording_input, Path) and not job.recording_input.exists():
         raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
 
 
@@ -224,15 +224,16 @@ def _find_neurons(
     from spikelab.spike_sorting.curation import doubts
     from spikelab.spike_sorting.report import summarise
 
+    decided, sorting = _with_decisions(context, record, recording, sorting)
     waveforms = _added(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
-    if not (context.config.execution.delete_inter or context.store.read_only):
-        waveform_files()  # the files stay in the intermediate folder
-    units = stages.all_units(context, recording, sorting, waveforms)
+    if context.keeps_waveform_files:
+        waveform_files()
+    units = stages.all_units(context, recording, sorting, waveforms, decided)
     units, metrics = _with_metrics(context, record, units, recording, waveforms)
     inputs = metrics | {name: record.stages[name]["run_id"] for name in ("movement",) if name in record.stages}
     limited = stages.limited_artifacts(context.config.curation, metrics)
-    curation = _added(record, "curation", stages.curation_stage(context, units, waveforms, limited))
+    curation = _added(record, "curation", stages.curation_stage(context, units, waveforms, limited, decided))
     report.units, report.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, inputs)
     _added(record, "compilation", compilation)
@@ -271,6 +272,19 @@ def _evidence(
         logger.warning("spikes could not be measured: %s: %s", type(error).__name__, error, exc_info=True)
         return None
     return None if found is None else _added(record, "evidence", found).value
+
+
+def _with_decisions(
+    context: Context,
+    record: RunRecord,
+    recording: StageResult[BinaryRecording],
+    sorting: StageResult[SpikeTrains],
+) -> tuple[stages.Decided | None, StageResult[SpikeTrains]]:
+    """Take up a person's decisions, and give the spikes of the sorting to the units that they made."""
+    decided = stages.decisions_stage(context, recording, sorting)
+    if decided is None or decided.trains is None:
+        return decided, sorting
+    return decided, _added(record, "decisions", decided.trains)
 
 
 def _with_metrics(
@@ -352,7 +366,7 @@ def context_of(
         store=StageStore(job.results, versions, on_start or _log_start),
         results=job.results,
         intermediate=job.intermediate,
-        fingerprint=fingerprint(job.recording_input, leave_out=(job.results, job.intermediate)),
+        fingerprint=job.fingerprint or fingerprint(job.recording_input, leave_out=(job.results, job.intermediate)),
         wanted_memory=parse_memory(job.config.execution.total_memory),
         metadata=job.metadata,
     )

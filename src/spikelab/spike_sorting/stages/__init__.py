@@ -4,6 +4,7 @@
 
     recording -> sorting -> waveforms -> curation -> compilation -> figures
 
+Where a person merged or split units, ``decisions.py`` gives their spikes to waveforms in the place of the sorter's.
 Artifacts of their own beside them: SpikeInterface's quality metrics (``quality.py``) and those of other packages
 (``plugin_metrics.py``), made only where wanted, and the evidence on every spike (``evidence.py``), for the report.
 """
@@ -12,6 +13,7 @@ from spikelab.spike_sorting.stages.checks import require_machine
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
 from spikelab.spike_sorting.stages.curation import all_units, curation_stage
+from spikelab.spike_sorting.stages.decisions import Decided, decisions_stage
 from spikelab.spike_sorting.stages.evidence import evidence_stage
 from spikelab.spike_sorting.stages.figures import (
     draw_overview,
@@ -36,6 +38,7 @@ WORK = {  # of the stages and further artifacts, in words for the log
     "recording": "reads, checks and filters the recording",
     "movement": "measures how the tissue moved",
     "sorting": "finds the neurons and their spikes",
+    "decisions": "gives the spikes to the units that were merged or split by hand",
     "waveforms": "measures the waveforms of all units",
     "quality_metrics": "computes SpikeInterface's metrics",
     "evidence": "measures every spike, for the report",
@@ -55,11 +58,13 @@ __all__ = [
     "STAGES",
     "WORK",
     "Context",
+    "Decided",
     "StageResult",
     "StageStore",
     "all_units",
     "compilation_stage",
     "curation_stage",
+    "decisions_stage",
     "delete_scratch",
     "draw_overview",
     "ensure_waveform_files",

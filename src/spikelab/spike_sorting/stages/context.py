@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from spikelab.spike_sorting.backends.base import SorterBackend
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
@@ -47,6 +47,13 @@ class Context:
     def waveforms_folder(self) -> Path:
         """Folder of the per-unit waveform files."""
         return self.intermediate / "waveforms"
+
+    @property
+    def keeps_waveform_files(self) -> bool:
+        """Whether the intermediate folder keeps the files of the waveforms; without the recording, none are made."""
+        given = self.recording_input
+        is_gone = given is None or (isinstance(given, Path) and not given.exists())
+        return not (self.config.execution.delete_inter or self.store.read_only or is_gone)
 
     def forced_by(self, *flags: str) -> str | None:
         """Return the first of the force flags that is set."""

@@ -331,8 +331,8 @@ def _warn_if_large(shapes: Mapping[int, tuple[int, int, int]], allowed: int) -> 
 
 def _inside(trains: SpikeTrains, n_samples: int) -> SpikeTrains:
     """Leave out the spikes outside the recording, which some sorters report."""
-    kept = tuple(spikes[np.searchsorted(spikes, 0) : np.searchsorted(spikes, n_samples)] for spikes in trains.samples)
-    lost = sum(map(len, trains.samples)) - sum(map(len, kept))
+    inside = trains.inside(n_samples)
+    lost = sum(map(len, trains.samples)) - sum(map(len, inside.samples))
     if lost:
         logger.warning("%d spikes lie outside the %d frames of the recording and were left out", lost, n_samples)
-    return replace(trains, samples=kept)
+    return inside

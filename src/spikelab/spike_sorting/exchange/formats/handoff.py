@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.decisions.history import ATTRIBUTES, DECISIONS, HISTORY
 from spikelab.spikedata.curation import isi_violations
 
 if TYPE_CHECKING:
@@ -63,9 +64,18 @@ class Handoff:
             self._scalars(unit) | {"firing_rate": float(rate), "isi_violation": float(violation)}
             for unit, rate, violation in zip(self.units.unit_attributes, rates, violations, strict=True)
         ]
+        rows = [row | said for row, said in zip(rows, self._decisions(), strict=True)]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         return {name: values for name, values in columns.items() if not all(map(_is_unknown, values))}
+
+    def _decisions(self) -> list[dict[str, str]]:
+        """Write for each unit what a person's decisions gave it, as far as any unit has it; "" for none."""
+        units = self.units.unit_attributes
+        if DECISIONS not in self.units.metadata.get(HISTORY, {}):
+            return [{} for _ in units]
+        given = [name for name in ATTRIBUTES if any(unit.get(name) for unit in units)]
+        return [{name: _text(unit.get(name)) for name in given} for unit in units]
 
     def _scalars(self, unit: dict[str, Any]) -> dict[str, Any]:
         """Select the scalar attributes of a unit, and the verdicts of curation on it."""
@@ -76,6 +86,11 @@ class Handoff:
 
 # Columns from the table of metrics; other values come from the units, which may have been merged since.
 VERDICTS = ("passed", "failed_criterion", "merged_into")
+
+
+def _text(value: Any) -> str:
+    """Write what a decision gave a unit; "" where it gave nothing."""
+    return "; ".join(map(str, value)) if isinstance(value, list) else value or ""
 
 
 def _is_single(value: Any) -> bool:

@@ -34,6 +34,7 @@ UNITS = "spikelab_units.npz"
 FORMAT = "spikelab phy export"
 # Phy shows these itself, or they mean nothing there.
 NOT_SHOWN = ("unit_id", "channel", "template_peak_ind", "passed", "firing_rate")
+GROUPS = {"noise": "noise", "multi-unit": "mua", "mua": "mua"}  # by label
 # "group" is Phy's word for good, mua and noise.
 PHY_NAMES = {"group": "channel_group"}
 # The column becomes a file's name: one with a slash in it would lead elsewhere.
@@ -130,14 +131,18 @@ def _channel_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:
 
 def _write_tables(handoff: Handoff, folder: Path) -> list[str]:
     """Write one ``cluster_<column>.tsv`` per column of Phy's cluster view; returns the columns."""
-    ids = handoff.trains.unit_ids.tolist()
-    passed = [handoff.metrics.get(unit, {}).get("passed", True) for unit in ids]
-    columns: dict[str, Sequence[Any]] = {"group": ["good" if kept else "unsorted" for kept in passed], "unit_id": ids}
+    columns: dict[str, Sequence[Any]] = {"group": groups_of(handoff), "unit_id": handoff.trains.unit_ids.tolist()}
     known = {PHY_NAMES.get(name, name): values for name, values in handoff.columns().items()}
     columns |= {name: values for name, values in known.items() if name not in NOT_SHOWN and COLUMN_NAME.fullmatch(name)}
     for name, values in columns.items():
         _write_table(folder / f"cluster_{name}.tsv", name, values)
     return list(columns)
+
+
+def groups_of(handoff: Handoff) -> list[str]:
+    """Return the group of each unit in Phy: good for those that are kept, else by the label that a person gave."""
+    rows = [handoff.metrics.get(unit, {}) for unit in handoff.trains.unit_ids.tolist()]
+    return ["good" if row.get("passed", True) else GROUPS.get(row.get("label"), "unsorted") for row in rows]
 
 
 def _write_table(path: Path, name: str, values: Sequence[Any]) -> None:

@@ -1,0 +1,99 @@
+"""Run finished results again after decisions: what depends on them, and never the sorter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spikelab.spike_sorting import stages
+from spikelab.spike_sorting.recording.fingerprint import fingerprint
+from spikelab.spike_sorting.run.jobs import Job
+from spikelab.spike_sorting.run.results import TracesUnavailableError
+from spikelab.spike_sorting.run.sort_one import Sorted, context_of, sort_one
+from spikelab.spike_sorting.stages.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spikelab.spike_sorting.decisions import Decisions
+    from spikelab.spike_sorting.run.results import Results
+
+FORCED = (
+    "recompute_recording",
+    "recompute_sorting",
+    "reextract_waveforms",
+    "recurate_first",
+    "recurate_second",
+    "recompile_single_recording",
+)
+
+
+def job_again(results: Results, recording: Path | None = None) -> Job:
+    """Make the job that made the results; the recording need not be there.
+
+    Raises
+    ------
+    ValueError
+        The sorter would have to run again.
+    """
+    job = Job(
+        recording_input=_source(results, recording),
+        name=results.record.get("name", results.folder.name),
+        config=results.config.override(**dict.fromkeys(FORCED, False)),
+        results=results.folder,
+        intermediate=(results.folder / (results.record.get("intermediate") or "intermediate")).resolve(),
+        metadata=results.record.get("metadata") or {},
+        chosen=results.record.get("chosen") or {},
+        fingerprint=_fingerprint_of(results),
+    )
+    if stages.will_sort(context_of(job, {})):
+        raise ValueError(
+            f"{results.folder} would have to be sorted again: what it was sorted from or by is not what "
+            "config_used.toml says, or its files are damaged; 'spikelab sort' says why, and sorts again"
+        )
+    return job
+
+
+def sort_again(job: Job) -> Sorted:
+    """Run what is left to do of a job."""
+    return sort_one(job)
+
+
+def require_traces(results: Results, decisions: Decisions, recording: Path | None = None) -> None:
+    """Raise TracesUnavailableError where decisions need filtered traces, and these cannot be had.
+
+    Merges and splits that are not in the results yet need them, for the waveforms of the new units; so do files and
+    figures with the waveforms of all units. Verdicts and labels alone do not.
+    """
+    config = results.config
+    shown = config.compilation.compile_waveforms or config.figures.create_unit_figures
+    if results.traces is not None or not (shown or _regrouping(decisions) != _regrouping(results.decisions)):
+        return
+    source = _source(results, recording)
+    if source is None or not source.exists():
+        missing = f"there is no recording{'' if source is None else f' at {source}'} to filter again"
+    elif fingerprint(source, leave_out=(results.folder,)) != _fingerprint_of(results):
+        missing = f"{source} is not the recording that was sorted, or was changed since"
+    else:
+        return
+    what = "the figures or files of waveforms that the settings ask for" if shown else "merges and splits"
+    raise TracesUnavailableError(
+        f"{what} need the filtered traces, which were deleted (delete_inter), and {missing}. Give its place "
+        "(--recording), or decide only which units are kept and how they are called"
+    )
+
+
+def _source(results: Results, given: Path | None) -> Path | None:
+    """Return where the recording should be; None of one in memory."""
+    known = results.record.get("recording_input")
+    return given or (None if known is None else (results.folder / known).resolve())
+
+
+def _regrouping(decisions: Decisions) -> list[dict[str, object]]:
+    return [step for step in decisions.counted if step["do"] != "mark"]
+
+
+def _fingerprint_of(results: Results) -> str:
+    """Return the fingerprint of the recording that was sorted."""
+    manifest = Manifest.read(results.intact("recording"))
+    assert manifest is not None
+    return str(manifest.settings["input"])

@@ -172,17 +172,22 @@ def regrouped(trains: SpikeTrains, state: State) -> SpikeTrains:
         np.array([unit.unit_id for unit in units], dtype=np.int64),
         tuple(unit.frames for unit in units),
         None if trains.groups is None else trains.groups[largest],
-        None if trains.sorter_ids is None else tuple(_sorter_id(unit, trains.sorter_ids, rows) for unit in units),
+        _sorter_ids(units, trains.sorter_ids, rows),
         {name: np.where(is_new, np.nan, values[largest]) for name, values in trains.measures.items()},
-        {
-            name: tuple(None if new else said[row] for new, row in zip(is_new, largest, strict=True))
-            for name, said in trains.told.items()
-        },
+        {name: _of_old(said, largest, is_new) for name, said in trains.told.items()},
     )
 
 
-def _sorter_id(unit: DecidedUnit, names: tuple[str, ...], rows: dict[int, int]) -> str:
-    return "+".join(names[rows[source]] for source in unit.spikes_from)
+def _of_old(said: tuple[Any, ...], rows: list[int], is_new: list[bool]) -> tuple[Any, ...]:
+    return tuple(None if new else said[row] for row, new in zip(rows, is_new, strict=True))
+
+
+def _sorter_ids(
+    units: list[DecidedUnit], names: tuple[str, ...] | None, rows: dict[int, int]
+) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return tuple("+".join(names[rows[source]] for source in unit.spikes_from) for unit in units)
 
 
 def require_redo(decisions: Decisions, state: State) -> None:

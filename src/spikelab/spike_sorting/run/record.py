@@ -18,6 +18,7 @@ from spikelab.system.texts import brief, read_json_object
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.run.jobs import Job
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spike_sorting.stages import StageResult
 
 RUN_RECORD = "run.json"
@@ -116,6 +117,24 @@ class RunRecord:
     def write(self, results: Path) -> None:
         """Write the file in a results folder."""
         files.write_text(results / RUN_RECORD, readable(self.to_dict(), default=str))
+
+
+def versions_of(config: SortingPipelineConfig) -> dict[str, str]:
+    """List the versions of this program and of the libraries that results depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from spikelab import __version__
+
+    versions = {"spikelab": __version__, "python": platform.python_version()}
+    names = ["spikeinterface", "numpy", "scipy", "numba"]
+    if config.sorter.sorter_name == "kilosort4" and not config.sorter.use_docker:
+        names += ["kilosort", "torch"]
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
 
 
 def status_of(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,15 @@ from spikelab.spike_sorting.data.outcomes import DONE
 from spikelab.spike_sorting.failures.system_errors import known_errors
 from spikelab.spike_sorting.run.jobs import unusable_folder
 from spikelab.spike_sorting.run.lock import locked
-from spikelab.spike_sorting.run.record import FINAL, INTERRUPTED, SORTED, RunRecord, earlier_runs, failure_line
+from spikelab.spike_sorting.run.record import (
+    FINAL,
+    INTERRUPTED,
+    SORTED,
+    RunRecord,
+    earlier_runs,
+    failure_line,
+    versions_of,
+)
 from spikelab.spike_sorting.stages import Context, StageResult, StageStore
 from spikelab.spike_sorting.stages.store import is_read_only, now
 from spikelab.system import files as _files
@@ -169,7 +176,7 @@ def _sort(job: Job, record: RunRecord, report: ReportData, limits: Limits, *, on
 
 def _prepare(job: Job, record: RunRecord, limits: Limits) -> Context:
     """Make the context of the stages, and check the machine now, rather than after hours of filtering."""
-    sorter, versions = job.config.sorter.sorter_name, _versions(job.config)
+    sorter, versions = job.config.sorter.sorter_name, versions_of(job.config)
     record.sorter, record.versions = sorter, versions
     logger.info("sorting %s with %s; results go to %s", job.name, sorter, job.results)
     context = context_of(job, versions, limits, partial(_announce, job.results, record))
@@ -196,7 +203,7 @@ def _find_spikes(
     if epoch is not None:
         require_epoch(epoch, len(recording.value.epochs))
     sorting = _added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
-    report.trains = sorting.value
+    report.trains = sorting.value.inside(recording.value.n_samples)
     record.attempts = sorting.info.get("attempts", [])
     record.versions = {**(record.versions or {}), **sorting.info.get("made_by", {})}
     return recording, sorting
@@ -224,7 +231,7 @@ def _find_neurons(
     from spikelab.spike_sorting.curation import doubts
     from spikelab.spike_sorting.report import summarise
 
-    decided, sorting = _with_decisions(context, record, recording, sorting)
+    decided, sorting = _with_decisions(context, record, report, recording, sorting)
     waveforms = _added(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
     if context.keeps_waveform_files:
@@ -277,14 +284,16 @@ def _evidence(
 def _with_decisions(
     context: Context,
     record: RunRecord,
+    report: ReportData,
     recording: StageResult[BinaryRecording],
     sorting: StageResult[SpikeTrains],
 ) -> tuple[stages.Decided | None, StageResult[SpikeTrains]]:
     """Take up a person's decisions, and give the spikes of the sorting to the units that they made."""
     decided = stages.decisions_stage(context, recording, sorting)
-    if decided is None or decided.trains is None:
-        return decided, sorting
-    return decided, _added(record, "decisions", decided.trains)
+    if decided is None:
+        return None, sorting
+    report.decisions = decided.decisions
+    return decided, sorting if decided.trains is None else _added(record, "decisions", decided.trains)
 
 
 def _with_metrics(
@@ -434,20 +443,3 @@ def _write_extras(job: Job) -> None:
     _files.write_text(job.results / "config_used.toml", config_to_toml(job.config))
     if job.config.execution.save_script:
         _files.write_text(job.results / "sort_again.py", repeat_script(job))
-
-
-def _versions(config: SortingPipelineConfig) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    from spikelab import __version__
-
-    versions = {"spikelab": __version__, "python": platform.python_version()}
-    names = ["spikeinterface", "numpy", "scipy", "numba"]
-    if config.sorter.sorter_name == "kilosort4" and not config.sorter.use_docker:
-        names += ["kilosort", "torch"]
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions

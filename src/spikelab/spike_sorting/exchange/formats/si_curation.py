@@ -227,8 +227,8 @@ def _marks(model: Any, number: Callable[[Any], int | None], state: State) -> lis
 def _said(labels: Mapping[str, Sequence[str]], *, exact: bool) -> dict[str, Any]:
     """Return label and verdict of a unit; `exact` in a file that this program wrote."""
     if exact:
-        named = {LABEL: "label", DECIDED: "verdict"}
-        return {named[name]: values[0] for name, values in labels.items() if name in named and values}
+        named = ((LABEL, "label"), (DECIDED, "verdict"))
+        return {name: labels[theirs][0] for theirs, name in named if labels.get(theirs)}
     # The model has the labels of a unit in no order: those that mean something here come first.
     found = [(_meant(value), value) for _, values in sorted(labels.items()) for value in values]
     found.sort(key=lambda pair: pair[0] is None)

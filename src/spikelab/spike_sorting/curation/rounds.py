@@ -135,7 +135,7 @@ def _by_hand(sd: SpikeData, ids: IntArray, ids_passed: IntArray) -> tuple[IntArr
     said = [unit.get("decided") for unit in sd.unit_attributes]
     if not any(said):
         return ids_passed, {}
-    values = np.array([{KEEP: 1.0, DROP: 0.0}.get(verdict, np.nan) for verdict in said])
+    values = np.array([{KEEP: 1.0, DROP: 0.0}.get(str(verdict), np.nan) for verdict in said])
     reached = np.isin(ids, ids_passed) | (values == 1.0)
     passed = values[reached] != 0.0
     result = {"unit_ids": ids[reached], "metric": values[reached], "passed": passed}

@@ -142,7 +142,7 @@ def _write_tables(handoff: Handoff, folder: Path) -> list[str]:
 def groups_of(handoff: Handoff) -> list[str]:
     """Return the group of each unit in Phy: good for those that are kept, else by the label that a person gave."""
     rows = [handoff.metrics.get(unit, {}) for unit in handoff.trains.unit_ids.tolist()]
-    return ["good" if row.get("passed", True) else GROUPS.get(row.get("label"), "unsorted") for row in rows]
+    return ["good" if row.get("passed", True) else GROUPS.get(str(row.get("label")), "unsorted") for row in rows]
 
 
 def _write_table(path: Path, name: str, values: Sequence[Any]) -> None:

@@ -106,7 +106,7 @@ class State:
         """Mark the spikes of a unit, in time order, that a split gives to the second new unit."""
         frames = self.units[split["unit"]].frames
         if split["by"] == "time":
-            return np.greater_equal(frames, split["at_s"] * self.sampling_frequency)
+            return frames >= float(split["at_s"]) * self.sampling_frequency
         return unpacked(split["second"], len(frames))
 
 

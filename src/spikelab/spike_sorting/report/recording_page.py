@@ -71,6 +71,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         units=units,
         decided=None if units is None else decided_content(data),
         evidence=evidence,
+        has_traces=data.evidence is not None and data.evidence.traces.size > 0,
         drift=_drift(config, data),
         traces="" if units else _content.traces(data),
         stages=_content.stage_rows(record),

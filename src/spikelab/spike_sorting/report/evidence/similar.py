@@ -11,7 +11,7 @@ from spikelab.spike_sorting.report._words import format_number
 from spikelab.spikedata._correlograms import correlogram
 from spikelab.spikedata._dead_time import live_ms
 from spikelab.spikedata._epochs import count_short_intervals, starts_ms
-from spikelab.spikedata._merge import best_lag, coincident
+from spikelab.spikedata._merge import coincident
 from spikelab.spikedata._one_neuron import ALIKE, JITTER_MS, REFRACTORY_MS, judge
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-SHOWN, TRIED = 5, 12  # units like another one that are shown, and whose templates are compared
+SHOWN, TRIED = 5, 8  # units like another one that are shown, and whose templates are compared
 LEAST_SHOWN = 0.2  # similarity, but of the most similar unit
-REACH_UM = 150.0  # on which channels two templates are compared, from the main electrode of either
+NEAREST = 24  # channels of either unit, on which two templates are compared
 MOST_LAG = 10  # frames, as where duplicates are merged
 SAME_SPIKE_MS, VIOLATION_MS = 0.4, 1.5
 CCG_REACH_MS, CCG_BIN_MS = 25.0, 0.5
@@ -83,11 +83,25 @@ def _candidates(source: EvidenceSource, own: Shape, rows: Sequence[int]) -> list
 
 
 def _similarity(locations: FloatArray, a: Shape, b: Shape) -> tuple[float, int]:
-    """Return the cosine of two templates at the best of their lags, on the channels near either, and the lag."""
+    """Return the cosine of two templates at the best of their lags, on the channels near either, and the lag.
+
+    The lag is by how many samples the same waveform comes later in the first template.
+    """
     near = np.zeros(len(locations), dtype=np.bool_)
     for shape in (a, b):
-        near |= np.linalg.norm(locations - locations[shape.main], axis=1) <= REACH_UM
-    return best_lag(a.template[:, near], b.template[:, near], MOST_LAG)
+        distance = np.linalg.norm(locations - locations[shape.main], axis=1)
+        near[np.argsort(distance, kind="stable")[:NEAREST]] = True
+    first, second = a.template[:, near], b.template[:, near]
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    if not norm > 0:
+        return float("nan"), 0
+    n, reach = len(first), min(MOST_LAG, len(first) - 1)
+    sums = [
+        float(np.vdot(first[max(0, lag) : n + min(0, lag)], second[max(0, -lag) : n - max(0, lag)]))
+        for lag in range(-reach, reach + 1)
+    ]
+    best = int(np.argmax(sums))
+    return sums[best] / norm, best - reach
 
 
 def _compared(

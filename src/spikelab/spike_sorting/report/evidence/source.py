@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-SPIKES_OF_A_PAGE, FEWEST_DRAWN, MOST_DRAWN = 400_000, 500, 3000
+SPIKES_OF_A_PAGE, FEWEST_DRAWN, MOST_DRAWN = 200_000, 400, 3000
 
 
 @dataclass(frozen=True)

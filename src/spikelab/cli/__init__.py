@@ -276,6 +276,32 @@ def curate(results: tuple[Path, ...], source: Path | None, dry_run: bool, record
 
 
 @cli.command()
+@click.argument("sorts", nargs=-1, required=True, type=ANY_PATH)
+@click.option("--truth", type=ANY_PATH, help="Ground truth, by which the others are judged.")
+@click.option("--out", type=ANY_PATH, help="Write a page (HTML) as well.")
+@click.option("--csv", type=ANY_PATH, help="Write the tables into this folder as well.")
+@click.option("--name", "names", multiple=True, help="What they are called, one for each; may be repeated.")
+@click.option("--delta-ms", default=0.4, show_default=True, help="Spikes at most this far apart are the same.")
+@click.option(
+    "--min-agreement", default=0.5, show_default=True, help="Units are the same from this share of common spikes on."
+)
+@click.option("--all-units", "every_unit", is_flag=True, help="Of results, those too that curation dropped.")
+@TRUST
+@QUIET
+@VERBOSE
+def compare(sorts: tuple[Path, ...], truth: Path | None, **options: Any) -> None:
+    """Compare SORTS of one recording unit by unit: what they agree on, what each alone has, and why.
+
+    Each is a results folder, a file of units (npz, h5, pkl), or what spikelab import reads. Of three and more it is
+    shown how many agree on each unit.
+    """
+    with errors_as_exit_codes():
+        from spikelab.cli._compare import compare_text
+
+        click.echo(compare_text(sorts, truth, **options))
+
+
+@cli.command()
 @click.argument("manifest", type=PRESENT_FILE)
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, e.g. tcp://node1:8786.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine, besides one for each GPU.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         SorterNotInstalledError,
         SpikeSortingClassifiedError,
     )
+    from spikelab.spike_sorting.comparison import Comparison, compare_sorts
     from spikelab.spike_sorting.exchange import curate_results, export_results, import_curation
     from spikelab.spike_sorting.importing import import_sorting
     from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
@@ -25,6 +26,8 @@ _MODULES = {
     "sort_recording": "pipeline",
     "sort_multistream": "pipeline",
     "curate_results": "exchange",
+    "compare_sorts": "comparison",
+    "Comparison": "comparison",
     "export_results": "exchange",
     "import_curation": "exchange",
     "import_sorting": "importing",
@@ -34,12 +37,14 @@ _MODULES = {
 
 __all__ = [
     "BiologicalSortFailure",
+    "Comparison",
     "EnvironmentSortFailure",
     "InsufficientActivityError",
     "ResourceSortFailure",
     "SortBatchError",
     "SorterNotInstalledError",
     "SpikeSortingClassifiedError",
+    "compare_sorts",
     "config_from_toml",
     "config_to_toml",
     "curate_results",

@@ -25,6 +25,7 @@ Every command has `--help`, which says what this page says: the page is written 
 | sort many of them, on workers or a cluster | [`batch`](#spikelab-batch), [`status`](#spikelab-status) |
 | see or keep the settings | [`show-config`](#spikelab-show-config) |
 | take the units that another program found | [`import`](#spikelab-import) |
+| compare sorts, with each other or with a ground truth | [`compare`](#spikelab-compare) |
 | go on in Phy, NWB or MATLAB, and come back | [`export`](#spikelab-export), [`import`](#spikelab-import) |
 
 ## Exit codes
@@ -77,6 +78,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": (
         "spikelab export sorted_rt_sort_culture --to phy",
         "spikelab export sorted_rt_sort_culture culture.nwb --to nwb --units all",
+    ),
+    "compare": (
+        "spikelab compare sorted_rt_sort_culture culture_kilosort4 --out compared.html",
+        "spikelab compare sorted_rt_sort_culture --truth true_units.npz",
     ),
     "import": (
         "spikelab import kilosort4_output --to culture_kilosort4",

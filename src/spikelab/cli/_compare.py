@@ -102,7 +102,7 @@ def _judged(compared: Comparison) -> Iterator[str]:
 
 
 def _alone(compared: Comparison) -> Iterator[str]:
-    rows = [row for row in compared.alone if row["in"] != compared.truth]
+    rows = compared.alone
     if not rows:
         return
     shown = [(str(row["in"]), str(row["unit"]), str(row["why"]), str(row["detail"])) for row in rows[:MOST_ROWS]]

@@ -19,9 +19,14 @@ Table = list[dict[str, Any]]
 
 
 # Columns of the tables: key, heading, whether it holds numbers.
-PAIR = (("unit_a", "{a}", True), ("unit_b", "{b}", True))
+PAIR = (("unit_a", "Unit of {a}", True), ("unit_b", "Unit of {b}", True))
 AGREED = (("agreement", "Agreement", True),)
-JUDGED = (("accuracy", "Accuracy", True), ("recall", "Recall", True), ("precision", "Precision", True))
+JUDGED = (
+    ("found", "Found", False),
+    ("accuracy", "Accuracy", True),
+    ("recall", "Recall", True),
+    ("precision", "Precision", True),
+)
 COUNTED = (
     ("n_common", "Spikes in common", True),
     ("n_a", "Spikes in {a}", True),
@@ -29,6 +34,7 @@ COUNTED = (
     ("snr", "SNR", True),
     ("amplitude", "Amplitude (uV)", True),
 )
+SHARES = ("agreement", "accuracy", "recall", "precision", "best_agreement", "least_agreement")
 ALONE = (
     ("unit", "Unit", True),
     ("why", "Why", False),
@@ -101,7 +107,12 @@ def _consensus(compared: Any) -> dict[str, Any] | None:
     counts = Counter(row["n_agree"] for row in compared.consensus)
     keys = {f"unit in {name}": f"sort{number}" for number, name in enumerate(compared.names)}
     units = [(key, name, True) for key, name in zip(keys.values(), compared.names, strict=True)]
-    columns = [("n_agree", "Agree", True), *units, ("least_agreement", "Least agreement", True)]
+    columns = [
+        ("consensus", "Number", True),
+        ("n_agree", "Agree", True),
+        *units,
+        ("least_agreement", "Least agreement", True),
+    ]
     rows = [{keys.get(name, name): value for name, value in row.items()} for row in compared.consensus]
     return {
         "counts": [(n, counts.get(n, 0)) for n in range(len(compared.names), 0, -1)],
@@ -129,14 +140,18 @@ def _table(
     filters: Sequence[tuple[str, str, str, list[str]]] = (),
 ) -> dict[str, Any]:
     """Write the cells of a table; each with its text and what it is ordered by."""
-    body = [{"cells": [(*column, *_cell(row.get(column[0]))) for column in columns], "of": row} for row in rows]
+    body = [
+        {"cells": [(*column, *_cell(column[0], row.get(column[0]))) for column in columns], "of": row} for row in rows
+    ]
     order = [(name, heading) for name, heading, _ in columns]
     return {"key": key, "columns": list(columns), "order": order, "rows": body, "filters": list(filters)}
 
 
-def _cell(value: Any) -> tuple[str, str]:
+def _cell(name: str, value: Any) -> tuple[str, str]:
     if isinstance(value, str):
         return value, value
+    if name in SHARES and value is not None:
+        return f"{value:.2f}", str(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10_000:
         return str(value), str(value)  # ids are not grouped
     return _words.format_number(value), _words.sort_key(value)

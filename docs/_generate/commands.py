@@ -26,6 +26,7 @@ Every command has `--help`, which says what this page says: the page is written 
 | see or keep the settings | [`show-config`](#spikelab-show-config) |
 | take the units that another program found | [`import`](#spikelab-import) |
 | compare sorts, with each other or with a ground truth | [`compare`](#spikelab-compare) |
+| look at units, decide on them | [`view`](#spikelab-view), [`curate`](#spikelab-curate) |
 | go on in Phy, NWB or MATLAB, and come back | [`export`](#spikelab-export), [`import`](#spikelab-import) |
 
 ## Exit codes
@@ -87,6 +88,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "spikelab import kilosort4_output --to culture_kilosort4",
         "spikelab import sorted_rt_sort_culture sorted_rt_sort_culture/export/phy --from phy",
     ),
+    "curate": ("spikelab curate sorted_rt_sort_culture --from decisions.json",),
+    "view": ("spikelab view sorted_rt_sort_culture",),
     "batch": ("spikelab batch plates.toml --workers 2", "spikelab batch plates.toml --plan plan"),
     "sort-one": ("spikelab sort-one plan/jobs/00000.toml",),
     "status": ("spikelab status results",),

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from browsers import browser
 from simulated import save_recording, simulate_dense
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting.view import serve
+from spikelab.spike_sorting.view.claim import FOLDER
+from viewing import Client
 
+__all__ = ["browser"]
 SETTINGS = {
     "sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1, "create_figures": False,
     "random_seed": 1,
@@ -39,84 +39,60 @@ def sorted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@dataclass
-class Client:
-    """A client of one server, with its token in a cookie."""
-
-    address: str
-    cookie: bool = True
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def port(self) -> int:
-        return int(urlsplit(self.address).port or 0)
-
-    @property
-    def token(self) -> str:
-        return self.address.partition("token=")[2]
-
-    def ask(
-        self, method: str, path: str, body: bytes | str | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of an answer; a header of "" is not sent."""
-        sent = {"Host": f"127.0.0.1:{self.port}"} | (
-            {"Cookie": f"spikelab-{self.port}={self.token}"} if self.cookie else {}
-        )
-        if method == "POST":
-            sent |= {"Origin": f"http://127.0.0.1:{self.port}", "Content-Type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, {name: value for name, value in sent.items() if value})
-            answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-        finally:
-            connection.close()
-
-    def get(self, name: str) -> Any:
-        """Values of an answer that is expected to be one."""
-        status, _, body = self.ask("GET", f"/api/{name}")
-        assert status == 200, body
-        return json.loads(body)
-
-    def post(self, name: str, values: Any, expected: int = 200) -> Any:
-        """Values of the answer to a change."""
-        status, _, body = self.ask("POST", f"/api/{name}", json.dumps(values))
-        assert status == expected, body
-        return json.loads(body)
-
-    def act(self, **step: Any) -> Any:
-        """Add a step to the newest decisions."""
-        return self.post("act", {"revision": self.get("state")["revision"], "step": step})
-
-
 @pytest.fixture
 def copied(sorted_once: Path, tmp_path: Path) -> Path:
     """Results folder of a copy."""
-    shutil.copytree(sorted_once, tmp_path / "moved", copy_function=shutil.copy2)
+    ignore = shutil.ignore_patterns(FOLDER)
+    shutil.copytree(sorted_once, tmp_path / "moved", copy_function=shutil.copy2, ignore=ignore)
     return tmp_path / "moved" / "out"
+
+
+class Servers:
+    """Servers in threads of their own, until they are closed."""
+
+    def __init__(self) -> None:
+        self.open: list[tuple[Any, Any, threading.Thread]] = []
+
+    def start(self, results: Path, **options: Any) -> Client:
+        """Serve a results folder."""
+        context = serve(results, **options)
+        found = context.__enter__()
+        thread = threading.Thread(target=found.server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        self.open.append((context, found, thread))
+        return Client(found.address)
+
+    def close(self) -> None:
+        """End all of them, as Ctrl-C does."""
+        for context, found, thread in self.open:
+            found.server.shutdown()
+            thread.join()
+            context.__exit__(None, None, None)
 
 
 @pytest.fixture
 def served() -> Iterator[Callable[..., Client]]:
     """A function that serves a results folder until the end of the test."""
-    open_ones = []
-
-    def start(results: Path, **options: Any) -> Client:
-        context = serve(results, **options)
-        found = context.__enter__()
-        thread = threading.Thread(target=found.server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        open_ones.append((context, found, thread))
-        return Client(found.address)
-
-    yield start
-    for context, found, thread in open_ones:
-        found.server.shutdown()
-        thread.join()
-        context.__exit__(None, None, None)
+    servers = Servers()
+    yield servers.start
+    servers.close()
 
 
 @pytest.fixture
 def client(copied: Path, served: Callable[..., Client]) -> Client:
     return served(copied)
+
+
+@pytest.fixture(scope="session")
+def looked_at(sorted_once: Path) -> Path:
+    """Results folder that one server has open for all tests that change nothing."""
+    return sorted_once / "out"
+
+
+@pytest.fixture(scope="session")
+def looking(looked_at: Path) -> Iterator[Client]:
+    """Client of that server."""
+    servers = Servers()
+    yield servers.start(looked_at)
+    servers.close()
+    assert not (looked_at / "decisions.json").exists()

@@ -78,23 +78,23 @@ def test_undo_of_all_steps_and_redo_lead_back(client: Any, copied: Path) -> None
         ([], "expected"),
     ],
 )
-def test_what_cannot_be_done_says_why_and_leaves_no_file(client: Any, copied: Path, step: Any, words: str) -> None:
-    answer = client.post("act", {"revision": "", "step": step}, expected=400)
+def test_what_cannot_be_done_says_why_and_leaves_no_file(looking: Any, looked_at: Path, step: Any, words: str) -> None:
+    answer = looking.post("act", {"revision": "", "step": step}, expected=400)
     assert words in answer["error"]
-    assert not (copied / "decisions.json").exists()
+    assert not (looked_at / "decisions.json").exists()
 
 
-def test_traces_are_those_of_the_binary(client: Any, copied: Path) -> None:
-    recording = Results.open(copied).recording
-    answer = client.get("traces?start=1000&frames=300&pixels=1000&channels=2,0")
+def test_traces_are_those_of_the_binary(looking: Any, looked_at: Path) -> None:
+    recording = Results.open(looked_at).recording
+    answer = looking.get("traces?start=1000&frames=300&pixels=1000&channels=2,0")
     assert (answer["start"], answer["end"], answer["step"]) == (1000, 1300, 1)
     counts = decoded(answer["counts"], "<i2").reshape(2, 300)
     assert np.array_equal(counts, recording.counts[1000:1300, [2, 0]].T)
 
 
-def test_thinned_traces_keep_the_least_and_the_largest_of_each_pixel(client: Any, copied: Path) -> None:
-    recording = Results.open(copied).recording
-    answer = client.get("traces?start=500&frames=10007&pixels=100&channels=1")
+def test_thinned_traces_keep_the_least_and_the_largest_of_each_pixel(looking: Any, looked_at: Path) -> None:
+    recording = Results.open(looked_at).recording
+    answer = looking.get("traces?start=500&frames=10007&pixels=100&channels=1")
     step, counts = answer["step"], decoded(answer["counts"], "<i2")
     assert step == 101
     whole = recording.counts[500:10_507, 1]
@@ -119,21 +119,21 @@ def test_spikes_of_a_window_equal_the_trains_also_of_merged_units(client: Any, c
     assert not answer["more_spikes"]
 
 
-def test_a_window_beyond_the_recording_is_moved_into_it(client: Any, copied: Path) -> None:
-    n_samples = Results.open(copied).recording.n_samples
-    answer = client.get("traces?start=999999999&frames=100&pixels=100&channels=0")
+def test_a_window_beyond_the_recording_is_moved_into_it(looking: Any, looked_at: Path) -> None:
+    n_samples = Results.open(looked_at).recording.n_samples
+    answer = looking.get("traces?start=999999999&frames=100&pixels=100&channels=0")
     assert (answer["start"], answer["end"]) == (n_samples - 100, n_samples)
-    answer = client.get("traces?start=-5&frames=999999999&pixels=100&channels=0")
+    answer = looking.get("traces?start=-5&frames=999999999&pixels=100&channels=0")
     assert (answer["start"], answer["end"]) == (0, n_samples)
 
 
-def test_next_spike_goes_from_spike_to_spike(client: Any, copied: Path) -> None:
-    trains = Results.open(copied).trains
+def test_next_spike_goes_from_spike_to_spike(looking: Any, looked_at: Path) -> None:
+    trains = Results.open(looked_at).trains
     unit, frames = int(trains.unit_ids[0]), trains.samples[0].tolist()
-    assert client.get(f"spike?unit={unit}&after=-1")["frame"] == frames[0]
-    assert client.get(f"spike?unit={unit}&after={frames[0]}")["frame"] == frames[1]
-    assert client.get(f"spike?unit={unit}&after={frames[1]}&back=1")["frame"] == frames[0]
-    assert client.get(f"spike?unit={unit}&after={frames[-1]}")["frame"] is None
+    assert looking.get(f"spike?unit={unit}&after=-1")["frame"] == frames[0]
+    assert looking.get(f"spike?unit={unit}&after={frames[0]}")["frame"] == frames[1]
+    assert looking.get(f"spike?unit={unit}&after={frames[1]}&back=1")["frame"] == frames[0]
+    assert looking.get(f"spike?unit={unit}&after={frames[-1]}")["frame"] is None
 
 
 def test_a_line_through_amplitudes_splits_every_spike(client: Any, copied: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_lasso_around_components_takes_what_is_inside(client: Any) -> None:
     assert after["units"][-2]["n"] == int((x >= middle).sum())
 
 
-def test_the_first_component_is_the_one_of_most_variance(client: Any) -> None:
-    unit = client.get("state")["units"][0]["id"]
-    shown = client.get(f"projection?unit={unit}&by=projection")
+def test_the_first_component_is_the_one_of_most_variance(looking: Any) -> None:
+    unit = looking.get("state")["units"][0]["id"]
+    shown = looking.get(f"projection?unit={unit}&by=projection")
     assert decoded(shown["x"], "<f4").var() >= decoded(shown["y"], "<f4").var()

@@ -233,10 +233,11 @@ def import_(
     "--port", default=0, type=click.IntRange(0, 65535), help="Port to listen on.  [default: one that is free]"
 )
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser, or only say its address.")
+@click.option("--gui", metavar="PROGRAM", help="Decide in another program instead: spikeinterface.")
 @RECORDING
 @QUIET
 @VERBOSE
-def view(results: Path, port: int, browser: bool, recording: Path | None) -> None:
+def view(results: Path, port: int, browser: bool, gui: str | None, recording: Path | None) -> None:
     """Look at the units of RESULTS in a browser, with traces of any moment; keep, drop, label, merge and split them.
 
     The page is served to this machine alone. Every decision is in RESULTS/decisions.json as it is made, and can be
@@ -244,9 +245,12 @@ def view(results: Path, port: int, browser: bool, recording: Path | None) -> Non
     """
     end_in_order()
     with errors_as_exit_codes():
-        from spikelab.cli._view import view_results
+        from spikelab.cli import _view
 
-        view_results(results, port, recording, browser=browser)
+        if gui is not None:
+            _view.view_in_gui(results, gui, recording)
+        else:
+            _view.view_results(results, port, recording, browser=browser)
 
 
 @cli.command()

@@ -17,6 +17,7 @@ EXTRAS = {
     "pynapple": ("pynapple>=0.8",),
     "distributed": ("dask[distributed]>=2026.1",),
     "docker": ("docker>=7", "cuda-bindings>=12"),
+    "gui": ("spikeinterface-gui[desktop]>=0.12",),
     "singularity": ("spython>=0.3", "cuda-bindings>=12"),
 }
 MODULES = {"hdbscan": "hdbscan", "networkx": "networkx", "pandas": "pandas", "scikit-learn": "sklearn"}

@@ -12,6 +12,7 @@ from spikelab.spike_sorting.view.page import linked_files, live_page
 from spikelab.spike_sorting.view.projections import MOST_POINTS, Projection, project, second_part
 from spikelab.spike_sorting.view.server import Answers
 from spikelab.spike_sorting.view.traces import TraceFile, dead_in, encoded, next_spike, picture, spikes_in, window_of
+from spikelab.spike_sorting.view.units import PageUnits
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.data import BinaryRecording
@@ -27,6 +28,7 @@ class Desk:
 
     def __init__(self, session: Session, traces: TraceFile) -> None:
         self.session, self.file = session, traces
+        self.units = PageUnits(session.results)
         self._linked = linked_files(session.results.folder)
         self._last: tuple[tuple[Any, ...], Projection] | None = None  # projection that was drawn last
 
@@ -34,7 +36,7 @@ class Desk:
         """Take up results that were written anew."""
         results = Results.open(self.session.results.folder)
         self.session.reload(results)
-        self.file.results, self._last = results, None
+        self.file.results, self.units, self._last = results, PageUnits(results), None
         self._linked.clear()
         self._linked.update(linked_files(results.folder))
 
@@ -47,6 +49,7 @@ class Desk:
                 "state": self.session.state,
                 "traces": self.traces,
                 "spike": self.spike,
+                "unit": self.unit,
                 "projection": self.projection,
                 "apply": applying.progress,
             },
@@ -68,7 +71,8 @@ class Desk:
         start, end = window_of(recording, int(query["start"]), int(query["frames"]))
         channels = _channels(query["channels"], recording)
         counts, step = picture(recording, start, end, channels, int(query["pixels"]))
-        spikes, more = spikes_in(self.session.current()[1].units.values(), start, end)
+        units = self.session.current()[1].units
+        spikes, more = spikes_in(units.values(), start, end)
         return {
             "note": self.file.note,
             "start": start,
@@ -77,10 +81,15 @@ class Desk:
             "channels": channels,
             "gain_uv": float(recording.gain_uv),
             "counts": encoded(counts),
-            "spikes": spikes,
+            "spikes": [{**each, "channel": self.units.main_channel(units[each["unit"]])} for each in spikes],
             "more_spikes": more,
             "dead": dead_in(recording, start, end),
         }
+
+    def unit(self, query: Query) -> dict[str, Any]:
+        """Answer with the evidence on a unit that is alive."""
+        unit = self.session.unit(query["id"])
+        return self.units.evidence(unit, self.session.current()[1])
 
     def spike(self, query: Query) -> dict[str, Any]:
         """Answer with the next spike of a unit after a frame, or before it."""

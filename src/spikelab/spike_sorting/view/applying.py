@@ -12,11 +12,11 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from spikelab.spike_sorting.view.session import Session
     from spikelab.system.progress import Progress
@@ -112,6 +112,7 @@ def _said(line: str) -> dict[str, Any] | None:
 def main(folder: str, recording: str | None = None) -> int:
     """Run the sort of a folder again, and write on stdout how far it is; returns the exit code."""
     from spikelab.spike_sorting.data.outcomes import words_of
+    from spikelab.spike_sorting.exchange import curate_results
     from spikelab.system.progress import watched
 
     def say(**values: Any) -> None:
@@ -124,19 +125,11 @@ def main(folder: str, recording: str | None = None) -> int:
     logging.getLogger("spikelab").addHandler(logging.StreamHandler(sys.stdout))
     try:
         with watched(watch):
-            _sort_again(Path(folder), None if recording is None else Path(recording))
+            curate_results(folder, recording=recording)
     except Exception as error:  # noqa: BLE001 - told to the page
         say(error=words_of(error))
         return 1
     return 0
-
-
-def _sort_again(folder: Path, recording: Path | None) -> None:
-    """Run the sort of a results folder again; all stages that stay the same are loaded."""
-    from spikelab.spike_sorting.run.results import Results
-    from spikelab.spike_sorting.run.sort_one import sort_one
-
-    sort_one(Results.open(folder).job(recording))
 
 
 if __name__ == "__main__":

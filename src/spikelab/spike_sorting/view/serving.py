@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spikelab.spike_sorting.report import REPORT
+from spikelab.spike_sorting.run.again import job_again, sort_again
 from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.stages.store import is_read_only
 from spikelab.spike_sorting.view.answers import Desk
 from spikelab.spike_sorting.view.applying import Applying
 from spikelab.spike_sorting.view.claim import claimed, require_no_sort, say_address
+from spikelab.spike_sorting.view.page import is_current
 from spikelab.spike_sorting.view.server import Server
 from spikelab.spike_sorting.view.session import Session
 from spikelab.spike_sorting.view.traces import TraceFile
@@ -71,10 +74,12 @@ def serve(results: str | Path, port: int = 0, recording: str | Path | None = Non
     folder = Path(results).absolute()
     require_no_sort(folder)
     opened, given = Results.open(folder), None if recording is None else Path(recording).absolute()
+    _require_page(opened, given)
     with ExitStack() as held:
         read_only = is_read_only(folder)
         own = None if read_only else held.enter_context(claimed(folder))
         session = Session(opened, read_only=read_only)
+        session.current()  # a file of decisions that is damaged, or of another sort, is told before anything is served
         traces = TraceFile(opened, None if own is None else own / TRACES, given)
         desk = Desk(session, traces)
         applying = Applying(session, desk.reload, given)
@@ -83,3 +88,17 @@ def serve(results: str | Path, port: int = 0, recording: str | Path | None = Non
         if own is not None:
             say_address(own, server.guard.address)
         yield Served(f"{server.guard.address}?token={server.guard.token}", server, read_only)
+
+
+def _require_page(results: Results, recording: Path | None) -> None:
+    """Write the report anew where it is missing, or is of another version; ValueError where that fails."""
+    if is_current(results.folder):
+        return
+    if not is_read_only(results.folder):
+        logger.info("the report in %s is of another version: it is written anew", results.folder)
+        sort_again(job_again(results, recording))
+    if not is_current(results.folder):
+        raise ValueError(
+            f"{results.folder / REPORT} is not of this version of spikelab, and cannot be written anew; move it away, "
+            "and 'spikelab sort' writes another one"
+        )

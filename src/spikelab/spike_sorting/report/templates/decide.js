@@ -135,7 +135,9 @@
         tell(error.message);
       }
       holder.removeAttribute("aria-busy");
-      if (state) render();
+      if (!state) return;
+      if (table) settle();
+      await render();
     });
     return queue;
   }
@@ -180,7 +182,7 @@
   async function similar(by) { // select the next of the units that look like the one that is shown
     if (lab.shown === null) return walk(by);
     const data = await lab.evidence(lab.shown);
-    const like = (data?.similar ?? []).map((other) => other.id ?? other.unit ?? other).filter((id) => alive(id));
+    const like = (data?.similar ?? []).map((other) => other.id).filter((id) => alive(id));
     if (!like.length) return tell(`No unit is known to be like unit ${lab.shown}.`);
     const now = like.findIndex((id) => selected.has(id));
     const next = like[Math.min(Math.max(now + by, 0), like.length - 1)];
@@ -269,20 +271,27 @@
     return row;
   }
 
-  const taken = new Map(); // units of the page that are merged or split now: id -> [evidence, row]
+  const taken = new Map(); // of units of the page that are merged or split now: evidence and row, by id
 
-  function rows() {
-    const now = new Map(state.units.map((unit) => [unit.id, unit]));
-    for (const [id, unit] of [...lab.units]) {
+  // Units of the registry and rows of the table are those that are there now.
+  function settle() {
+    const now = new Set(state.units.map((unit) => unit.id));
+    for (const [id, { data, row }] of [...lab.units]) {
       if (now.has(id)) continue;
-      taken.set(id, [unit.data, unit.row]);
+      taken.set(id, [data, row]);
       lab.drop(id);
     }
     for (const unit of state.units) {
       if (!lab.units.has(unit.id)) lab.put(...(taken.get(unit.id) ?? [null, new_row(unit)]));
     }
+    for (const id of selected) if (!now.has(id)) selected.delete(id);
+    if (lab.shown !== null && !now.has(lab.shown)) lab.hide();
+  }
+
+  function rows() {
+    const now = new Map(state.units.map((unit) => [unit.id, unit]));
     for (const { id, row } of lab.units.values()) {
-      if (!row) continue;
+      if (!row || !now.has(id)) continue;
       const cell = row.querySelector('[data-column="verdict"]');
       cell.querySelector(".chips")?.remove();
       const found = chips(now.get(id));
@@ -292,24 +301,21 @@
       if (!box) {
         box = made("input", { type: "checkbox", class: "select", "aria-label": `Select unit ${id}` });
         box.addEventListener("change", () => toggle(id));
-        box.addEventListener("click", (event) => event.stopPropagation());
         row.querySelector('[data-column="id"]').prepend(box);
       }
       box.checked = selected.has(id);
       row.classList.toggle("selected", selected.has(id));
     }
+    document.dispatchEvent(new CustomEvent("spikelab:changed"));
   }
 
-  function render() {
-    for (const id of selected) if (!alive(id)) selected.delete(id);
-    if (table) rows();
-    if (lab.shown !== null && !alive(lab.shown)) lab.hide();
-    document.dispatchEvent(new CustomEvent("spikelab:changed"));
+  function tell_state() {
     const left = state.steps.length - state.done;
     const open = live ? state.counted !== base.counted : unsaved();
     const parts = [plural(state.done, "step") + (left ? `, ${left} undone` : "")];
     if (state.done || left || open) parts.push(open ? (live ? "not applied yet" : "not saved") : live ? "applied" : "saved");
     const units = chosen();
+    holder.classList.toggle("active", lab.shown !== null || selected.size > 0 || open || left > 0);
     holder.querySelector(".said").textContent = `${parts.join(", ")}. ${selected.size ? `Selected: ${units.join(", ")}. ` : ""}${state.busy || store.words()}`;
     holder.querySelector("ol").replaceChildren(...state.steps.map((step, number) => made("li", number < state.done ? {} : { class: "undone" }, described(step))));
     const shut = Boolean(state.busy) || state.read_only;
@@ -321,32 +327,42 @@
     button("save").hidden = live;
     button("apply").hidden = !live;
     button("apply").disabled = shut || !open;
-    lab.redraw();
   }
+
+  async function render() {
+    if (table) rows();
+    tell_state();
+    const focused = lab.panel?.contains(document.activeElement) ? document.activeElement.dataset.press : undefined;
+    await lab.redraw(); // makes the buttons anew
+    if (focused) lab.panel.querySelector(`[data-press="${CSS.escape(focused)}"]`)?.focus();
+  }
+  for (const event of ["shown", "hidden"]) document.addEventListener(`spikelab:${event}`, () => state && tell_state());
 
   lab.sections.unshift({
     name: "decide",
     title: "Decide",
+    wide: true,
+    withoutEvidence: true,
     draw(unit, data, element) {
       const now = state && alive(unit.id);
       if (!now) return false;
-      const press = (text, keys, run, pressed) => {
-        const found = made("button", { type: "button", "aria-pressed": String(pressed) }, text);
-        found.title = keys;
+      const press = (text, keys, run, pressed = null) => {
+        const found = made("button", { type: "button", title: keys, "data-press": text }, text);
+        if (pressed !== null) found.setAttribute("aria-pressed", String(pressed));
         found.disabled = Boolean(state.busy) || state.read_only;
         found.addEventListener("click", run);
         return found;
       };
       const one = [unit.id];
-      const buttons = made("div", { class: "buttons" },
-        press("Keep", "", () => mark(one, { verdict: now.verdict === "keep" ? null : "keep" }), now.verdict === "keep"),
-        press("Drop", "", () => mark(one, { verdict: now.verdict === "drop" ? null : "drop" }), now.verdict === "drop"),
-        ...["good", "multi-unit", "noise"].map((text) => press(text[0].toUpperCase() + text.slice(1), `Alt+${text[0]}`, () => group(one, now.label === text ? "" : text), now.label === text)),
-        press("Label\u2026", "l", label, Boolean(now.label) && !(now.label in LABELS)),
-        press("Split\u2026", "k", () => lab.split(unit.id), false),
-        press("Select", "x", () => toggle(unit.id), selected.has(unit.id)));
-      for (const each of buttons.querySelectorAll("button:nth-last-child(2)")) each.removeAttribute("aria-pressed");
-      element.append(buttons, made("p", { class: "chips" }, ...chips(now)));
+      const named = Boolean(now.label) && !(now.label in LABELS);
+      element.append(made("div", { class: "buttons" },
+        press("Keep", "whatever the criteria say", () => mark(one, { verdict: now.verdict === "keep" ? null : "keep" }), now.verdict === "keep"),
+        press("Drop", "whatever the criteria say", () => mark(one, { verdict: now.verdict === "drop" ? null : "drop" }), now.verdict === "drop"),
+        ...["good", "multi-unit", "noise"].map((text) => press(text[0].toUpperCase() + text.slice(1), `Alt+${text[0]}: ${LABELS[text]}`, () => group(one, now.label === text ? "" : text), now.label === text)),
+        press("Label\u2026", "l", label, named),
+        press("Split\u2026", "k", () => lab.split(unit.id)),
+        press("Select", "x", () => toggle(unit.id), selected.has(unit.id))),
+      made("p", { class: "chips" }, ...chips(now)));
       return true;
     },
   });
@@ -375,9 +391,16 @@
     ["End", "last unit of the table", () => ordered().length && lab.show(ordered().at(-1), {})],
     ["Ctrl+z", "undo", undo],
     ["Ctrl+y", "redo", redo],
-    ["Ctrl+Shift+z", null, redo],
+    ["Ctrl+Z", null, redo],
     ["Ctrl+s", null, () => !live && save()],
-  ]) lab.keys.set(key, { words, run });
+  ]) lab.keys.set(key, { words, run, shown: key.replace(" ", "space") });
+  lab.keys.set("ArrowUp", { ...lab.keys.get("ArrowUp"), words: "unit before", shown: "ArrowUp" }); // k splits, as in phy
+  // On the button of the unit that is shown already, space means what it means elsewhere.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== " " || !event.target.closest?.("tr.opened button.open")) return;
+    event.preventDefault();
+    similar(event.shiftKey ? -1 : 1);
+  });
 
   function save() {
     const text = JSON.stringify(filed.content(), null, 1);
@@ -417,8 +440,12 @@
     if (!live && unsaved() && !filed.kept) event.preventDefault();
   });
   if (live) addEventListener("focus", () => state && !state.busy && change(store.load));
-  document.addEventListener("spikelab:shown", () => state && holder.dispatchEvent(new Event("look")));
-
+  if (live) {
+    lab.source = (id) => ask(`unit?id=${id}`).catch((error) => {
+      tell(error.message);
+      return null;
+    });
+  }
   Object.assign(lab, { live, ask, split_by: split, alive: (id) => Boolean(state && alive(id)), decided: () => state });
   holder.hidden = false;
   lab.ready.then(() => change(() => store.load())).then(() => state?.busy && follow());

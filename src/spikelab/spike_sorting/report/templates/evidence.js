@@ -21,7 +21,8 @@
 //     drop(id),          // take a unit away, its row too
 //     redraw(),          // draw the panel again, after something that it shows has changed
 //     sections,          // Array of {name, title, wide, draw(unit, data, element)}, drawn in this order; scripts push
-//                        //   or splice their own. `draw` returns false where there is nothing to show
+//                        //   or splice their own. `draw` returns false where there is nothing to show; with
+//                        //   `withoutEvidence: true` it is called, with null, where no evidence is to be had too
 //     keys,              // Map: key ("j", "ArrowDown", "Shift+m", "Ctrl+z") -> {words, run(event)}: pressed anywhere but
 //                        //   in a field that takes text. `words` are listed under "?"; null leaves a key out of the list
 //     draw,              // {svg(width, height, label), line, bars, axes, scatter, element(name, attributes, ...children)}:
@@ -216,7 +217,8 @@
     const title = panel.querySelector("h3");
     title.textContent = `Unit ${id}`;
     const drawn = [];
-    for (const section of spikelab.sections) {
+    if (!data) drawn.push(element("p", { class: "part wide none" }, "This unit was made after the page: there is no evidence on it here."));
+    for (const section of spikelab.sections.filter((each) => data || each.withoutEvidence)) {
       const part = element("section", { class: `part ${section.name}${section.wide ? " wide" : ""}` });
       if (section.title) part.append(element("h4", {}, section.title));
       if (section.draw(unit, data, part) !== false) drawn.push(part);
@@ -270,8 +272,10 @@
   // "Shift+m" is told apart from "m"; what needs Shift to be typed, such as "?", goes by its own name.
   function keyOf(event) {
     const held = [event.ctrlKey || event.metaKey ? "Ctrl" : "", event.altKey ? "Alt" : ""].filter(Boolean);
-    const shifted = [...held, "Shift", event.key.length === 1 ? event.key.toLowerCase() : event.key].join("+");
-    const plain = [...held, event.key].join("+");
+    // With Alt, some keyboards write another letter: then the place of the key counts.
+    const letter = event.altKey && /^Key/.test(event.code) && !/^[a-z]$/i.test(event.key) ? event.code[3].toLowerCase() : event.key;
+    const shifted = [...held, "Shift", letter.length === 1 ? letter.toLowerCase() : letter].join("+");
+    const plain = [...held, letter].join("+");
     return (event.shiftKey && spikelab.keys.get(shifted)) || spikelab.keys.get(plain);
   }
   // A field takes what is typed; a button or link takes the keys that press it.

@@ -196,7 +196,7 @@
     const apart = Math.hypot(last[0] - first[0], last[1] - first[1]);
     const length = way.slice(1).reduce((sum, at, i) => sum + Math.hypot(at[0] - way[i][0], at[1] - way[i][1]), 0);
     if (length < 10) points = [];
-    else if (length < 1.15 * apart) points = [points[0], points.at(-1)].sort((a, b) => a[0] - b[0]);
+    else if (length < 1.15 * apart) points = [points[0], points.at(-1)].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     way = null;
     form.elements.level.value = "";
     tell();

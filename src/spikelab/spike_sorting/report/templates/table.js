@@ -69,6 +69,18 @@ for (const table of document.querySelectorAll("table.sortable")) {
     }
   }
   addEventListener("hashchange", reveal);
+  let known = body.rows.length;
+  let waiting = false;
+  document.addEventListener("spikelab:changed", () => {
+    if (waiting) return; // many rows change at once
+    waiting = true;
+    queueMicrotask(() => {
+      waiting = false;
+      if (body.rows.length !== known) sort(order.column, order.ascending);
+      known = body.rows.length;
+      filter();
+    });
+  });
   form.hidden = false;
   filter();
   sort(order.column, true);

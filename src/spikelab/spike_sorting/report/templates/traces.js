@@ -1,8 +1,7 @@
 "use strict";
 // Traces of any moment and channel, read by `spikelab view` from the filtered recording, with the spikes coloured.
-(() => {
-  const lab = window.spikelab;
-  if (!lab?.live || !lab.about) return;
+window.spikelab?.ready?.then((lab) => {
+  if (!lab.live || !lab.about) return;
   const { fs, n_samples: total, channel_ids: names, locations } = lab.about;
   const LEFT = 58; // pixels for the names of channels
   const FEWEST = 16; // frames in the window
@@ -197,17 +196,20 @@
       const reach = Math.ceil(0.0008 * fs);
       const index = (at) => (answer.step === 1 ? at - answer.start : Math.floor((at - answer.start) / answer.step) * 2);
       const legend = [];
-      for (const { unit, frames } of answer.spikes) {
-        const colour = unit === this.unit ? "#c2410c" : lab.colour(unit);
-        const data = lab.units.get(unit)?.data;
-        const main = data?.channel ?? data?.main_channel;
-        const rows = answer.channels.map((channel, row) => [channel, row]).filter(([channel]) => main === undefined || this.around(channel, main)).map((pair) => pair[1]);
+      let elsewhere = 0; // units with spikes in this window, none of them on these channels
+      for (const { unit, frames, channel: main } of answer.spikes) {
+        const colour = unit === this.unit ? "#000" : lab.colour(unit);
+        const rows = answer.channels.map((channel, row) => [channel, row]).filter(([channel]) => main === null || this.around(channel, main)).map((pair) => pair[1]);
+        if (!rows.length) {
+          elsewhere += 1;
+          continue;
+        }
         for (const at of frames) {
           for (const row of rows) line(row, index(at - reach), index(at + reach) + 2, colour, unit === this.unit ? 1.8 : 1.2);
           pen.fillStyle = colour;
           pen.fillRect(x(at) - 0.75, height - 24, 1.5, 5);
         }
-        legend.push(`${unit} (${frames.length})`);
+        legend[unit === this.unit ? "unshift" : "push"](`${unit} (${frames.length})`);
       }
       pen.fillStyle = "#595959";
       pen.textAlign = "center";
@@ -221,6 +223,7 @@
         + (answer.step > 1 ? `, least and largest of each ${answer.step} frames` : "")
         + (answer.dead.length ? ", grey: dead time" : "")
         + `. Spikes of unit${legend.length === 1 ? "" : "s"}: ${legend.slice(0, 12).join(", ") || "none"}${legend.length > 12 ? "\u2026" : ""}`
+        + (elsewhere ? `; ${elsewhere} other${elsewhere === 1 ? "" : "s"} elsewhere` : "")
         + (answer.more_spikes ? "; there are too many to show all." : ".");
     }
 
@@ -230,20 +233,23 @@
   }
 
   let last = null; // the view is made once for a unit: the panel may be drawn again at every change
-  lab.sections.splice(1, 0, {
+  const before = lab.sections.findIndex((section) => section.name === "amplitudes");
+  lab.sections.splice(before < 0 ? lab.sections.length : before, 0, {
     name: "traces",
     title: "Traces",
     wide: true,
+    withoutEvidence: true,
     draw(unit, data, element) {
       if (!lab.alive(unit.id)) return false;
       if (last?.unit !== unit.id) {
         const holder = made("div", {});
-        last = { unit: unit.id, holder, view: new View(holder, unit.id, data?.channel ?? data?.main_channel ?? 0) };
+        last = { unit: unit.id, holder, view: new View(holder, unit.id, data?.channel ?? 0) };
         last.view.jump(false);
       }
       element.append(last.holder);
       return true;
     },
   });
+  lab.redraw();
   lab.keys.set("t", { words: "traces: put the keyboard on them (arrows move, + and \u2212 zoom, n and p go from spike to spike)", run: () => last?.view.canvas.focus() });
-})();
+});

@@ -17,7 +17,7 @@ import numpy as np
 from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig, SortingPipelineConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
-from spikelab.spike_sorting.data import BinaryRecording, Epoch
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, Evidence
 from spikelab.spike_sorting.figures import make_figures
 from spikelab.spike_sorting.report import IndexRow, ReportData, summarise, write_index, write_report
 
@@ -142,6 +142,23 @@ def _binary(name: str, locations: np.ndarray, seconds: float, edges: np.ndarray)
         gain_uv=0.1, channel_ids=tuple(map(str, range(len(locations)))), locations=locations, electrodes=None,
         epochs=tuple(Epoch(int(a), int(b)) for a, b in pairwise(frames)),
         source_file=f"/data/{name}.raw.h5", source_format="maxwell",
+    )  # fmt: skip
+
+
+def measured(case: Case) -> Evidence:
+    """Evidence on the spikes of a case: sizes and places around those of the units."""
+    rng = np.random.default_rng(5)
+    units = case.units.unit_attributes
+    counts = np.array([len(unit["spike_train_samples"]) for unit in units])
+    mains = np.repeat([unit["channel"] for unit in units], counts)
+    amplitudes = -np.repeat([unit["amplitude"] for unit in units], counts) * rng.normal(1, 0.1, counts.sum())
+    locations = case.units.metadata["channel_locations"]
+    return Evidence(
+        unit_ids=np.array(case.units.unit_ids), counts=counts, amplitudes=amplitudes.astype(np.float32),
+        places=(locations[mains] + rng.normal(0, 3, (len(mains), 2))).astype(np.float32),
+        spreads=np.full((len(units), 81), 7.0, dtype=np.float32), noise=np.full(len(locations), 6.0, dtype=np.float32),
+        traces=rng.normal(0, 60, (400, 4)).astype(np.int16), traces_start=20_000, traces_channels=np.arange(4),
+        traces_gain_uv=0.1,
     )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gallery import CASES, make_case, record_of, rows_of
+from gallery import CASES, make_case, measured, record_of, rows_of
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.report import ReportData, write_index, write_report
 from spikelab.spike_sorting.report.recording_page import FIGURES
 
 TABLE = "unit-table"
+HOSTILE = "</script><img src=x onerror=\"document.title='run'\">"
 ONE_RECORDING = [name for name in CASES if not name.startswith(("seven", "plate"))]
 
 
@@ -30,8 +33,14 @@ def written(folder: Path, name: str = "typical", **settings: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def typical(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("typical"))
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The page of a case by its name, written once."""
+    return cache(lambda name: written(tmp_path_factory.mktemp(name), name))
+
+
+@pytest.fixture(scope="module")
+def typical(pages: Callable[[str], Path]) -> Path:
+    return pages("typical")
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +55,13 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ONE_RECORDING)
-def test_console_is_clean_and_nothing_is_wider_than_the_window(browser: Any, tmp_path: Path, name: str) -> None:
+def test_console_is_clean_and_nothing_is_wider_than_the_window(
+    browser: Any, pages: Callable[[str], Path], name: str
+) -> None:
     cut = """return [...document.querySelectorAll('h1, h2, p, li, dd, label, button, select, pre, output')]
         .filter(element => element.offsetParent && element.getBoundingClientRect().right > innerWidth + 1
             && !element.closest('.scroll')).map(element => element.outerHTML.slice(0, 80))"""
-    page = written(tmp_path, name)
+    page = pages(name)
     for width in (1200, 400):
         browser.open(page, width)
         assert browser.console() == []
@@ -69,8 +80,8 @@ def test_pictures_of_the_page_are_inside_of_their_frames(browser: Any, typical: 
 
 
 @pytest.mark.parametrize("name", ["200_units", "array_2d", "neuropixels_column", "typical"])
-def test_labels_of_an_axis_do_not_touch(browser: Any, tmp_path: Path, name: str) -> None:
-    browser.open(written(tmp_path, name))
+def test_labels_of_an_axis_do_not_touch(browser: Any, pages: Callable[[str], Path], name: str) -> None:
+    browser.open(pages(name))
     touching = """return [...document.querySelectorAll('svg.distribution, svg.probe, .times')].flatMap(frame => {
         const parts = [...frame.querySelectorAll('text, span')];
         const boxes = parts.map(part => [part.textContent, part.getBoundingClientRect()]);
@@ -156,7 +167,7 @@ def test_print_has_every_unit(browser: Any, typical: Path) -> None:
     browser.open(typical)
     pdf = browser.pdf()
     assert pdf.startswith(b"%PDF")
-    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.run("return document.querySelector('.controls').offsetHeight") == 0
     assert len(browser.column(TABLE, "id")) == 12
@@ -186,9 +197,115 @@ def test_page_of_a_failure(browser: Any, tmp_path: Path) -> None:
         assert browser.overflow() == 0
 
 
-# ---- plates and groups ----
+# ---- the evidence on a unit ----
 
-HOSTILE = "</script><img src=x onerror=\"document.title='run'\">"
+
+@pytest.fixture(scope="module")
+def evident(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with measured spikes, epochs, dead time, and hostile names of all that has one."""
+    folder = tmp_path_factory.mktemp("evident")
+    case = make_case(
+        HOSTILE, seconds=60.0, epochs=2, change=lambda unit: {**unit, "channel_id": HOSTILE, "label": HOSTILE}
+    )
+    case.units.metadata["dead_time_s"] = [[10.0, 12.0]]
+    case.units.metadata["rec_chunk_names"] = [HOSTILE, HOSTILE]
+    shown = replace(case.shown, evidence=measured(case))
+    shown.recording = replace(case.recording, channel_ids=(HOSTILE,) * case.recording.n_channels)
+    write_report(folder, record_of(case), SortingPipelineConfig.from_kwargs(sorter_name="kilosort4"), shown)
+    return folder / "report.html"
+
+
+def settled(browser: Any, unit: int) -> None:
+    """Wait until a unit is drawn."""
+    drawn = f"document.querySelector('.evidence-body').dataset.unit === '{unit}'"
+    browser.run(f"return (async () => {{ while (!({drawn})) await new Promise(done => setTimeout(done, 10)) }})()")
+
+
+def press(browser: Any, *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    ActionChains(browser.driver).send_keys(*keys).perform()
+
+
+@pytest.mark.parametrize("width", [1280, 700])
+def test_a_unit_opens_in_the_window_and_runs_no_name(browser: Any, evident: Path, width: int) -> None:
+    browser.open(evident, width, "#unit-3")
+    settled(browser, 3)
+    titles = browser.run("return [...document.querySelectorAll('#evidence h4')].map(e => e.textContent)")
+    assert titles[-7:] == [
+        "Footprint", "Auto-correlogram", "Intervals", "Amplitude over time", "Position over time",
+        "Most similar units", "Metrics among all units",
+    ]  # fmt: skip
+    assert browser.console() == []
+    assert browser.overflow() == 0
+    assert browser.driver.title != "run"
+    assert browser.run("return document.querySelectorAll('img[src=\"x\"]').length") == 0
+    assert HOSTILE in browser.find("#evidence").text
+    box = browser.run(
+        "const b = document.querySelector('#evidence h3').getBoundingClientRect(); return [b.top, b.bottom]"
+    )
+    assert 0 <= box[0] < box[1] <= 900
+    row = browser.run("const b = document.querySelector('tr.opened').getBoundingClientRect(); return [b.top, b.bottom]")
+    assert row[0] >= 0
+    assert browser.run("return document.querySelectorAll('rect.dead').length") == 3  # in each picture over time
+    assert browser.run("return document.querySelectorAll('#evidence-traces canvas').length") == 1
+
+
+def test_keys_walk_through_the_table_as_it_is_sorted_and_filtered(browser: Any, evident: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(evident)
+    browser.find("select[name=kind] option[value=kept]").click()
+    browser.find(f"#{TABLE} [data-column=snr] button").click()
+    order = [int(value) for value in browser.column(TABLE, "id")]
+    browser.find(f"#unit-{order[0]} button.open").send_keys(Keys.ENTER)
+    settled(browser, order[0])
+    press(browser, "j", Keys.ARROW_DOWN)
+    settled(browser, order[2])
+    assert browser.run("return location.hash") == f"#unit-{order[2]}"
+    press(browser, Keys.ARROW_UP)
+    settled(browser, order[1])
+    assert browser.find("tr.opened").get_attribute("id") == f"unit-{order[1]}"
+    browser.find("input[type=search]").send_keys("k")  # a field takes what is typed
+    assert browser.run("return spikelab.shown") == order[1]
+    browser.run("document.activeElement.blur()")
+    press(browser, Keys.ESCAPE)
+    assert browser.run("return [spikelab.shown, document.querySelector('#evidence').hidden]") == [None, True]
+    assert browser.run("return document.activeElement.closest('tr').id") == f"unit-{order[1]}"
+
+
+def test_units_can_be_added_and_taken_away(browser: Any, evident: Path) -> None:
+    browser.open(evident)
+    browser.run("""return spikelab.ready.then(() => spikelab.evidence(2)).then((data) => {
+        const row = document.getElementById('unit-2').cloneNode(true);
+        row.id = 'unit-70';
+        row.dataset.unit = 70;
+        row.querySelector('[data-column=id]').dataset.value = 70;
+        spikelab.put({...data, id: 70, kept: null, why: [], attributes: {merged_from: [2, 4]}}, row);
+        spikelab.drop(2);
+        return spikelab.show(70);
+    })""")
+    settled(browser, 70)
+    assert "merged from units" in browser.find("#evidence").text
+    browser.find(f"#{TABLE} [data-column=id] button").click()
+    ids = browser.column(TABLE, "id")
+    assert "70" in (ids[0], ids[-1])
+    assert "2" not in ids
+    browser.run("spikelab.put(null, document.getElementById('unit-3').cloneNode(true))")
+
+
+def test_print_has_the_unit_that_is_open(browser: Any, evident: Path) -> None:
+    browser.open(evident, fragment="#unit-1")
+    settled(browser, 1)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = """const e = document.getElementById('evidence');
+        return [e.scrollHeight <= e.clientHeight + 1, getComputedStyle(e).position]"""
+    assert browser.run(shown) == [True, "static"]
+    assert len(re.findall(rb"/Type\s*/Page\b", browser.pdf())) <= 12
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+# ---- plates and groups ----
 
 
 @pytest.fixture(scope="module")

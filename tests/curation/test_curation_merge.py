@@ -142,3 +142,41 @@ def test_names_that_a_spreadsheet_would_run_are_text_in_the_table(tmp_path: Path
     assert [row["channel_id"] for row in rows] == [*("'" + name for name in names[:3]), "-7"]
     assert [from_spreadsheet(row["channel_id"]) for row in rows] == names
     assert {row["x"] for row in rows} == {"-10.0"}
+
+
+def with_verdicts(verdicts: dict[int, str]) -> SpikeData:
+    sd = sd_with_twins()
+    said = [
+        {**unit, **({"decided": verdicts[unit["unit_id"]]} if unit["unit_id"] in verdicts else {})}
+        for unit in sd.unit_attributes
+    ]
+    return sd.replace(neuron_attributes=said)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kept", "merged_into"),
+    [
+        ({3: "keep"}, [3, 5], {8: 3}),
+        ({8: "keep"}, [3, 5, 8], {}),
+        ({8: "keep", 9: "keep"}, [3, 5, 8, 9], {}),
+        ({3: "drop"}, [5, 8], {}),
+        ({5: "drop", 9: "drop"}, [3], {8: 3}),
+    ],
+)
+def test_a_unit_that_is_kept_by_hand_is_merged_into_no_other(
+    tmp_path: Path, verdicts: dict[int, str], kept: list[int], merged_into: dict[int, int]
+) -> None:
+    sd = with_verdicts(verdicts)
+    outcome = curate_two_rounds(sd, MERGING)
+    assert outcome.sd_curated.unit_ids == kept
+    rows = {row["unit_id"]: row for row in outcome.unit_metrics}
+    assert {unit: row["merged_into"] for unit, row in rows.items() if row["merged_into"] is not None} == merged_into
+    assert [unit for unit, row in rows.items() if row["passed"]] == kept
+    dropped = {unit for unit, row in rows.items() if row["failed_criterion"] == "by hand"}
+    assert dropped == {unit for unit, verdict in verdicts.items() if verdict == "drop" and unit != 9}
+    assert rows[9]["failed_criterion"] == (None if 9 in kept else "spike_count")
+    outcome.save(tmp_path / "curation.json")
+    loaded = CurationOutcome.load(tmp_path / "curation.json", sd)
+    assert loaded.sd_curated == outcome.sd_curated
+    assert loaded.history == json.loads(json.dumps(outcome.history))
+    assert loaded.n_second == outcome.n_second == 3

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.data.epochs import measured_epochs
+from spikelab.spike_sorting.decisions.history import DECISIONS, HISTORY
 from spikelab.spike_sorting.settings.schema import CompilationConfig
 from spikelab.system import files
 from spikelab.system.threads import ThreadPool
@@ -122,10 +123,16 @@ def _compiled_units(sd: SpikeData, config: CompilationConfig, scale: Scale = 1.0
     Fields: unit_id, spike_train (int64 frames), x_max, y_max (um, main channel), template (samples, channels),
     electrode (-1 where the format has no electrode numbers); with ``save_dl_data`` also sorted_index (position in the
     list, over both signs), max_channel_si (index), max_channel_id, peak_sign (-1 or 1), peak_ind (sample of the peak in
-    `template`), amplitudes and std_norms (per channel). Every array is a fresh copy, so that two files made from equal
-    input are equal byte by byte.
+    `template`), amplitudes and std_norms (per channel); where a person decided on units also decided and label ("" for
+    none), merged_from and split_from (unit ids of the sort). Every array is a fresh copy, so that two files made from
+    equal input are equal byte by byte.
     """
-    return [_unit(unit, index, config, scale) for index, unit in enumerate(sd.unit_attributes)]
+    units = [_unit(unit, index, config, scale) for index, unit in enumerate(sd.unit_attributes)]
+    if DECISIONS in sd.metadata.get(HISTORY, {}):
+        for unit, values in zip(units, sd.unit_attributes, strict=True):
+            unit |= {name: values.get(name) or "" for name in ("decided", "label")}
+            unit |= {name: np.array(values.get(name, []), dtype=np.int64) for name in ("merged_from", "split_from")}
+    return units
 
 
 def _unit(unit: dict[str, Any], index: int, config: CompilationConfig, scale: Scale) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -13,7 +13,7 @@ from spikelab.cli._output import table
 from spikelab.system.quoting import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.comparison import Comparison
@@ -62,18 +62,20 @@ def _lines(compared: Comparison) -> Iterator[str]:
     header = ("sort", "units compared", "found")
     yield table(header, [(str(one["name"]), str(one["n_units"]), str(one["n_found"])) for one in compared.sorts])
     yield ""
-    yield from _judged(compared) if compared.truth is not None else _matched(compared)
+    yield from _matched(compared) if compared.truth is None else _judged(compared)
     if compared.consensus:
         counts = Counter(row["n_agree"] for row in compared.consensus)
         agreed = ", ".join(f"{counts[n]} in {n}" for n in sorted(counts, reverse=True))
         yield f"units by how many sorts have them: {agreed}"
     yield from _alone(compared)
-    for what in ("settings", "versions"):
-        rows = getattr(compared, what)
-        if rows:
-            names = [name for name in rows[0] if name != "name"]
-            cells = [tuple(_shown(row[name]) for name in ("name", *names)) for row in rows]
-            yield "\n" + table((f"{what} that differ", *names), cells)
+    yield from _differing("setting", compared.settings)
+    yield from _differing("version", compared.versions)
+
+
+def _differing(what: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if rows:
+        header = (f"{what}s that differ", *(name for name in rows[0] if name != "name"))
+        yield "\n" + table(header, [tuple(map(_shown, row.values())) for row in rows])
 
 
 def _matched(compared: Comparison) -> Iterator[str]:

@@ -68,18 +68,21 @@ def require_one_way(
     phy_folder: Path | None, results: Path | None, source: str | None, settings: dict[str, Any]
 ) -> None:
     """Raise UsageError where it is not clear which of the two imports is meant."""
-    if results is not None and (source is not None or phy_folder is not None):
-        extra = f"a second folder, {phy_folder}" if phy_folder is not None else f"--from {source}"
-        raise click.UsageError(f"--to goes without {extra}. There are two imports:{WAYS}")
-    if results is not None:
-        return
+    if results is None:
+        _require_curation(phy_folder, source, settings)
+    elif phy_folder is not None:
+        raise click.UsageError(f"--to goes without a second folder, {phy_folder}. There are two imports:{WAYS}")
+    elif source is not None:
+        raise click.UsageError(f"--to goes without --from {source}. There are two imports:{WAYS}")
+
+
+def _require_curation(phy_folder: Path | None, source: str | None, settings: dict[str, Any]) -> None:
     if source is None or phy_folder is None:
         missing = "--from" if phy_folder is not None else "a second folder" if source is not None else "--to or --from"
         raise click.UsageError(f"{missing} is missing. There are two imports:{WAYS}")
-    given = [name for name, value in settings.items() if value]
+    given = [OPTIONS.get(name, f"--{name}") for name, value in settings.items() if value]
     if given:
-        names = ", ".join(OPTIONS.get(name, f"--{name}") for name in given)
-        raise click.UsageError(f"{names} goes with --to only: the settings of these results are known")
+        raise click.UsageError(f"{', '.join(given)} goes with --to only: the settings of these results are known")
 
 
 OPTIONS = {"config_file": "--config", "presets": "--preset", "settings": "--set"}

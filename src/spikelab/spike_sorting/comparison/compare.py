@@ -7,10 +7,17 @@ import io
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from spikelab.spike_sorting.comparison.about import (
+    differing_settings,
+    differing_versions,
+    doubts,
+    named,
+    over_the_same_time,
+)
 from spikelab.spike_sorting.comparison.consensus import consensus_of
 from spikelab.spike_sorting.comparison.matching import Overlap, best_pairs, overlap_of
 from spikelab.spike_sorting.comparison.reasons import alone_in
@@ -20,11 +27,11 @@ from spikelab.system.quoting import in_spreadsheet
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TABLES = ("sorts", "matched", "alone", "consensus", "settings", "versions")
-Table = list[dict[str, Any]]
-RATE_TOLERANCE, LENGTH_TOLERANCE_S = 1e-4, 0.01
+Table: TypeAlias = list[dict[str, Any]]
+Pair: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Comparison:
         Of three and more sorts: consensus, n_agree, least_agreement, and ``unit in <name>`` of each sort, or
         None.
     settings, versions : list of dict
-        What differs between sorts whose settings are known: name, and the value of each sort by its name.
+        What differs between sorts whose settings are known: name, and ``in <name>`` of each sort.
     notes : list of str
         What makes the comparison doubtful: another recording, length or rate.
     """
@@ -166,26 +173,25 @@ def compare_sorts(
     [(0, 1, 1.0), (1, 0, 0.67)]
     """
     _require(delta_ms, min_agreement, units)
-    opened = [open_side(source, units=units, trust=trust_input) for source in (a, b, *more)]
-    sides = _named(opened, names)
-    notes = _doubts(sides)
+    opened = named([open_side(source, units=units, trust=trust_input) for source in (a, b, *more)], names)
+    notes = doubts(opened)
     for note in notes:
         warn(note)
-    sides = _over_the_same_time(sides)
+    sides = over_the_same_time(opened)
     pairs = _pairs(len(sides), truth=truth)
     overlaps = {pair: overlap_of(sides[pair[0]].trains, sides[pair[1]].trains, delta_ms) for pair in pairs}
     matches = {pair: _matches(sides, pair, overlap, min_agreement) for pair, overlap in overlaps.items()}
-    several = len(sides) > 2 and not truth
+    matched, alone = _tables(sides, overlaps, matches, min_agreement, truth=truth)
     return Comparison(
         names=tuple(side.name for side in sides),
         delta_ms=delta_ms,
         min_agreement=min_agreement,
-        sorts=[_about(side, full) for side, full in zip(sides, opened, strict=True)],
-        matched=[row for pair in pairs for row in _matched(sides, pair, overlaps[pair], matches[pair], truth=truth)],
-        alone=[row for pair in pairs for row in _alone(sides, pair, overlaps[pair], matches[pair], min_agreement)],
-        consensus=consensus_of(sides, overlaps, matches) if several else [],
-        settings=_differences(sides, _settings(sides)),
-        versions=_differences(sides, {side.name: dict(side.versions) for side in sides if side.versions}),
+        sorts=list(map(_about, opened)),
+        matched=matched,
+        alone=alone,
+        consensus=consensus_of(sides, overlaps, matches) if len(sides) > 2 and not truth else [],
+        settings=differing_settings(sides),
+        versions=differing_versions(sides),
         notes=notes,
         truth=sides[-1].name if truth else None,
     )
@@ -200,47 +206,6 @@ def _require(delta_ms: float, min_agreement: float, units: str) -> None:
         raise ValueError(f"units must be 'curated' or 'all', got {units!r}")
 
 
-def _named(sides: Sequence[Side], names: Sequence[str] | None) -> list[Side]:
-    """Give the sides their names; equal ones are numbered."""
-    from dataclasses import replace
-
-    if names is not None and len(names) != len(sides):
-        raise ValueError(f"names has {len(names)} names for {len(sides)} sorts")
-    wanted = [side.name for side in sides] if names is None else list(map(str, names))
-    if names is not None and len(set(wanted)) < len(wanted):
-        raise ValueError(f"names has a name twice: {', '.join(wanted)}")
-    for number, name in enumerate(wanted):
-        if name in wanted[:number]:
-            wanted[number] = f"{name} ({number + 1})"
-    return [replace(side, name=name) for side, name in zip(sides, wanted, strict=True)]
-
-
-def _doubts(sides: Sequence[Side]) -> list[str]:
-    """Say what speaks against the sorts being of one recording."""
-    notes = []
-    for first, other in combinations(sides, 2):
-        if first.rate and other.rate and abs(first.rate / other.rate - 1) > RATE_TOLERANCE:
-            notes.append(
-                f"{first.name} was sorted at {first.rate:g} Hz and {other.name} at {other.rate:g} Hz: are they of one "
-                "recording?"
-            )
-        if first.length_s and other.length_s and abs(first.length_s - other.length_s) > LENGTH_TOLERANCE_S:
-            notes.append(
-                f"{first.name} lasts {first.length_s:g} s and {other.name} {other.length_s:g} s: are they of one "
-                f"recording? The first {min(first.length_s, other.length_s):g} s are compared"
-            )
-        elif first.recording and other.recording and first.recording != other.recording:
-            notes.append(f"{first.name} and {other.name} were not sorted from the same file, or it was changed since")
-    return notes
-
-
-def _over_the_same_time(sides: Sequence[Side]) -> list[Side]:
-    lengths = [side.length_s for side in sides if side.length_s]
-    if not lengths or max(lengths) - min(lengths) <= LENGTH_TOLERANCE_S:
-        return list(sides)
-    return [side.until(1000 * min(lengths)) for side in sides]
-
-
 def _pairs(n_sides: int, *, truth: bool) -> list[tuple[int, int]]:
     return [(side, n_sides - 1) for side in range(n_sides - 1)] if truth else list(combinations(range(n_sides), 2))
 
@@ -252,7 +217,24 @@ def _matches(sides: Sequence[Side], pair: tuple[int, int], overlap: Overlap, lea
     return [(int(rows[row]), int(columns[column])) for row, column in found]
 
 
-def _about(side: Side, full: Side) -> dict[str, Any]:
+def _tables(
+    sides: Sequence[Side],
+    overlaps: Mapping[Pair, Overlap],
+    matches: Mapping[Pair, Sequence[Pair]],
+    least: float,
+    *,
+    truth: bool,
+) -> tuple[Table, Table]:
+    """Make the tables of matched units, and of those that are alone."""
+    matched: Table = []
+    alone: Table = []
+    for pair, overlap in overlaps.items():
+        matched += _matched(sides, pair, overlap, matches[pair], truth=truth)
+        alone += _alone(sides, pair, overlap, matches[pair], least)
+    return matched, alone
+
+
+def _about(side: Side) -> dict[str, Any]:
     return {
         "name": side.name,
         "source": side.source,
@@ -260,7 +242,7 @@ def _about(side: Side, full: Side) -> dict[str, Any]:
         "n_units": int(side.kept.sum()),
         "n_found": len(side.ids),
         "rate": side.rate,
-        "length_s": full.length_s,
+        "length_s": side.length_s,
     }
 
 
@@ -335,22 +317,6 @@ def _alone(
         *alone_in(first, other, overlap, dict(matches), least),
         *alone_in(other, first, overlap.turned(), turned, least),
     ]
-
-
-def _settings(sides: Sequence[Side]) -> dict[str, dict[str, Any]]:
-    from spikelab.spike_sorting.settings.presets import differences
-
-    return {side.name: differences(side.config) for side in sides if side.config is not None}
-
-
-def _differences(sides: Sequence[Side], values: dict[str, dict[str, Any]]) -> Table:
-    """List what differs between the sorts whose values are known; None for the default, or no value."""
-    if len(values) < 2:
-        return []
-    order = [side.name for side in sides if side.name in values]
-    names = dict.fromkeys(name for of_one in values.values() for name in of_one)
-    rows = [{"name": name, **{side: values[side].get(name) for side in order}} for name in names]
-    return [row for row in rows if len({repr(row[side]) for side in order}) > 1]
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -21,25 +21,27 @@ def consensus_of(
 
     Pairs are joined from the best agreement on; one that would bring a second unit of a sort into a group is not.
     """
-    edges = [
-        (float(overlaps[pair].agreement[mine, theirs]), (pair[0], mine), (pair[1], theirs))
-        for pair, found in matches.items()
-        for mine, theirs in found
-    ]
     group: dict[Unit, set[Unit]] = {
         (number, row): {(number, row)} for number, side in enumerate(sides) for row in side.rows().tolist()
     }
     least: dict[Unit, float] = {}
-    for agreement, one, other in sorted(edges, key=lambda edge: (-edge[0], edge[1:])):
+    for agreement, one, other in sorted(_edges(overlaps, matches), key=lambda edge: (-edge[0], edge[1:])):
         joined = group[one] | group[other]
-        if len({number for number, _ in joined}) < len(joined):
-            continue
-        for unit in joined:
-            group[unit] = joined
-            least[unit] = agreement
+        if len({number for number, _ in joined}) == len(joined):
+            group |= dict.fromkeys(joined, joined)
+            least |= dict.fromkeys(joined, agreement)
     groups = {min(units): units for units in group.values()}
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return [_row(number, sides, units, least.get(first)) for number, (first, units) in enumerate(ordered)]
+
+
+def _edges(overlaps: Mapping[Pair, Overlap], matches: Mapping[Pair, Sequence[Pair]]) -> list[tuple[float, Unit, Unit]]:
+    """List the matched units of each pair of sorts, with their agreement."""
+    return [
+        (float(overlaps[pair].agreement[mine, theirs]), (pair[0], mine), (pair[1], theirs))
+        for pair, found in matches.items()
+        for mine, theirs in found
+    ]
 
 
 def _row(number: int, sides: Sequence[Side], units: set[Unit], least: float | None) -> dict[str, Any]:

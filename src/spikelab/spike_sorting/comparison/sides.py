@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from spikelab.spikedata import SpikeData
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -58,21 +57,16 @@ def open_side(source: Any, *, units: str = "curated", trust: bool = False) -> Si
     """Open what is to be compared; errors say what it is and what was expected."""
     if isinstance(source, SpikeData):
         return _of_spikedata(source, "in memory", "units in memory")
+    from spikelab.spike_sorting.backends.imported.spikeinterface_units import is_spikeinterface
+
     path = Path(source).absolute()
     if (path / "run.json").is_file():
         return _of_results(path, units)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    if path.is_file() and path.suffix.lower() in SUFFIXES and not _is_npz_of_spikeinterface(path):
+    if path.is_file() and path.suffix.lower() in SUFFIXES and not is_spikeinterface(path):
         return _of_spikedata(SpikeData.load(path), str(path), "a file of spikelab")
     return _of_others(path, trust=trust)
-
-
-def _is_npz_of_spikeinterface(path: Path) -> bool:
-    if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "num_segment.npy" in archive.namelist()
 
 
 def _of_spikedata(units: SpikeData, source: str, kind: str) -> Side:
@@ -153,22 +147,24 @@ def _of_others(path: Path, *, trust: bool) -> Side:
     from spikelab.spike_sorting.backends.imported import read_units
 
     units = read_units(path, trust=trust)
-    if units.segments is not None and any(own.any() for own in units.segments):
+    if units.has_segments:
         raise ValueError(
             f"{path} has spikes in several segments, whose lengths are not known here; import it with its recording "
             "(spikelab import), and compare the results"
         )
     if units.rate is None and not units.in_seconds:
         raise ValueError(f"{path} does not say its sampling rate: params.py with sample_rate is missing")
-    per_ms = 0.001 if units.in_seconds else (units.rate or 0.0) / 1000
-    about: Sequence[dict[str, Any]] = [{"imported_label": label} if label else {} for label in units.labels]
+    if units.in_seconds:
+        trains = tuple(1000 * np.asarray(train) for train in units.times)
+    else:
+        trains = tuple(1000 * np.asarray(train) / (units.rate or 1.0) for train in units.times)
     return Side(
         name=path.stem,
         source=str(path),
         kind=units.kind,
         ids=units.ids,
-        trains=tuple(np.asarray(train, dtype=np.float64) / per_ms for train in units.times),
+        trains=trains,
         kept=np.ones(len(units.ids), dtype=bool),
-        about=tuple(about),
+        about=tuple({"imported_label": label} if label else {} for label in units.labels),
         rate=units.rate,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ ALONE = (
 
 def render_comparison(compared: Any) -> str:
     """Write the page of a ``Comparison`` as HTML."""
-    pairs = list(dict.fromkeys([(row["a"], row["b"]) for row in compared.matched] or _pairs_of(compared)))
+    pairs = [pair for pair in combinations(compared.names, 2) if compared.truth in (None, pair[1])]
     return _page.render(
         "compare.html.j2",
         compared=compared,
@@ -58,10 +59,6 @@ def render_comparison(compared: Any) -> str:
         consensus=_consensus(compared),
         differing=[_differing("settings", compared.settings), _differing("versions", compared.versions)],
     )
-
-
-def _pairs_of(compared: Any) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["in"], row["not_in"]) for row in compared.alone))[:1]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -73,8 +70,6 @@ def _pair(compared: Any, number: int, first: str, other: str) -> dict[str, Any]:
     rows = [row for row in compared.matched if (row["a"], row["b"]) == (first, other)]
     same = [row for row in rows if row.get("found", True)]
     judged = compared.truth is not None
-    columns = (*reversed(PAIR), *JUDGED, *COUNTED) if judged else (*PAIR, *AGREED, *COUNTED)
-    named = [(key, heading.format(a=first, b=other), is_number) for key, heading, is_number in columns]
     sides = [(first, other), (other, first)]
     return {
         "number": number,
@@ -84,9 +79,15 @@ def _pair(compared: Any, number: int, first: str, other: str) -> dict[str, Any]:
         "median": float(np.median([row["agreement"] for row in same])) if same else None,
         "plot": _agreements([row["agreement"] for row in rows], compared.min_agreement, judged=judged),
         "judged": judged,
-        "table": _table(f"matched{number}", named, rows),
+        "table": _table(f"matched{number}", _columns(first, other, judged=judged), rows),
         "alone": [_alone(compared, f"alone{number}{side}", *names) for side, names in enumerate(sides)],
     }
+
+
+def _columns(first: str, other: str, *, judged: bool) -> list[tuple[str, str, bool]]:
+    """Return the columns of the table of matched units."""
+    columns = (*reversed(PAIR), *JUDGED, *COUNTED) if judged else (*PAIR, *AGREED, *COUNTED)
+    return [(key, heading.format(a=first, b=other), is_number) for key, heading, is_number in columns]
 
 
 def _alone(compared: Any, key: str, own: str, other: str) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _differing(what: str, rows: Table) -> dict[str, Any]:
     names = [name for name in (rows[0] if rows else {}) if name != "name"]
     return {
         "what": what,
-        "names": names,
+        "names": [name.removeprefix("in ") for name in names],
         "rows": [[row["name"], *(_value(row[name]) for name in names)] for row in rows],
     }
 

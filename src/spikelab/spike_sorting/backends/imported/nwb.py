@@ -38,15 +38,19 @@ def read_nwb_units(path: Path, *, trust: bool = False) -> ImportedUnits:
         if units is None or TIMES not in units or f"{TIMES}_index" not in units:
             held = "no units" if units is None else f"units without spike times, only {some(sorted(units))}"
             raise ValueError(f"{path} has {held}; expected a units table with {TIMES}")
-        times, ends = units[TIMES][()].astype(np.float64), units[f"{TIMES}_index"][()].astype(np.int64)
-        if len(ends) and (ends[-1] > len(times) or (np.diff(ends) < 0).any()):
-            raise ValueError(f"{path}: {TIMES}_index leads to {ends[-1]} of {len(times)} spikes; the table is damaged")
-        trains = np.split(times, ends)[: len(ends)]
-        columns = {name: values for name, values in _columns(units, len(ends)) if values is not None}
-    found = ImportedUnits(KIND, path, _ids(columns, len(ends)), tuple(map(np.sort, trains)), columns=columns)
+        trains = _trains(path, units)
+        columns = {name: values for name, values in _columns(units, len(trains)) if values is not None}
+    return without_empty(ImportedUnits(KIND, path, _ids(columns, len(trains)), trains, columns=columns))
+
+
+def _trains(path: Path, units: Any) -> tuple[NDArray[np.float64], ...]:
+    """Read the spikes of each unit in seconds, ascending."""
+    times, ends = units[TIMES][()].astype(np.float64), units[f"{TIMES}_index"][()].astype(np.int64)
+    if len(ends) and (ends[-1] > len(times) or (np.diff(ends) < 0).any()):
+        raise ValueError(f"{path}: {TIMES}_index leads to {ends[-1]} of {len(times)} spikes; the table is damaged")
     if not np.isfinite(times).all():
         raise ValueError(f"{path}: {int((~np.isfinite(times)).sum())} spike times are no numbers")
-    return without_empty(found)
+    return tuple(map(np.sort, np.split(times, ends)[: len(ends)]))
 
 
 def _columns(units: Any, n_units: int) -> Iterator[tuple[str, tuple[Any, ...] | None]]:

@@ -12,11 +12,11 @@ from spikelab.spike_sorting.backends.imported.units import ImportedUnits, some
 from spikelab.spike_sorting.data import rows_of_each
 from spikelab.system.quoting import from_spreadsheet
 from spikelab.system.runlog import warn
-from spikelab.system.tables import by_column, known_name, read_rows, typed, whole_number
+from spikelab.system.tables import Row, by_column, known_name, read_rows, typed, whole_number
 from spikelab.system.texts import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,25 +40,28 @@ def is_phy(path: Path) -> bool:
 
 def read_phy(folder: Path, *, trust: bool = False) -> ImportedUnits:  # noqa: ARG001 - nothing is run
     """Read the clusters that have spikes; FileNotFoundError and ValueError say what is missing or cannot be."""
-    params = read_params(folder)
-    times = _frames(folder)
+    params, times = read_params(folder), _frames(folder)
     clusters = _clusters(folder, len(times))
-    present = np.unique(clusters)
-    tables = _tables(folder)
-    present = _real(present, clusters, folder)
-    order = rows_of_each(clusters, present) if clusters.dtype.kind in "iu" else _rows_of_texts(clusters, present)
-    ids = tuple(str(cluster) for cluster in present.tolist())
-    named = list(dict.fromkeys(cluster for values in tables.values() for cluster in values))
+    every = np.unique(clusters)
+    rows = dict(zip(every.tolist(), rows_of_each(np.searchsorted(every, clusters), range(len(every))), strict=True))
+    present = _real(every, clusters, folder).tolist()
+    ids, tables = tuple(map(str, present)), _tables(folder)
     return ImportedUnits(
         KIND,
         folder,
         ids,
-        tuple(np.sort(times[rows]) for rows in order),
+        tuple(np.sort(times[rows[cluster]]) for cluster in present),
         params.sample_rate,
         columns={name: tuple(values.get(cluster) for cluster in ids) for name, values in tables.items()},
-        empty=tuple(cluster for cluster in named if cluster not in set(ids) and not cluster.startswith("-")),
+        empty=_without_spikes(tables, ids),
         n_channels=_numbers_of_channels(folder, params.n_channels),
     )
+
+
+def _without_spikes(tables: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the clusters that are in a table and have no spikes."""
+    named = dict.fromkeys(cluster for values in tables.values() for cluster in values)
+    return tuple(cluster for cluster in named if cluster not in set(ids) and not cluster.startswith("-"))
 
 
 def _frames(folder: Path) -> IntArray:
@@ -96,10 +99,6 @@ def _real(present: NDArray[Any], clusters: NDArray[Any], folder: Path) -> NDArra
         return present
     warn(f"{folder}: {int((clusters < 0).sum())} spikes of cluster {some(present[present < 0])} belong to no unit")
     return np.asarray(present[present >= 0])
-
-
-def _rows_of_texts(clusters: NDArray[Any], present: NDArray[Any]) -> tuple[IntArray, ...]:
-    return rows_of_each(np.searchsorted(present, clusters).astype(np.int64), range(len(present)))
 
 
 def _flat(path: Path, what: str) -> NDArray[Any]:
@@ -162,13 +161,22 @@ def _cells(path: Path) -> Iterator[tuple[str, str, str]]:
         warn(f"{path} is left out: its columns are {brief(rows[0].cells)}; expected {WHAT}")
         return
     for row in rows[1:]:
-        try:
-            cells = by_column(header, row)
-        except ValueError as error:
-            raise ValueError(f"{path}, {error}; expected {WHAT}") from error
-        number = whole_number(cells[key])
-        cluster = cells[key] if number is None else str(number)
-        yield from ((name, cluster, from_spreadsheet(text)) for name, text in cells.items() if name != key and text)
+        cells = _by_column(path, header, row)
+        cluster = _cluster(cells.pop(key))
+        yield from ((name, cluster, from_spreadsheet(text)) for name, text in cells.items() if text)
+
+
+def _cluster(cell: str) -> str:
+    """Return the id in a cell: a whole number as spreadsheets write it, or a name."""
+    number = whole_number(cell)
+    return cell if number is None else str(number)
+
+
+def _by_column(path: Path, header: Sequence[str], row: Row) -> dict[str, str]:
+    try:
+        return by_column(header, row)
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}; expected {WHAT}") from error
 
 
 def _typed(values: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +37,16 @@ MODULES = tuple(
 def is_spikeinterface(path: Path) -> bool:
     """Whether a path is a sorting or an analyzer of SpikeInterface."""
     if path.is_file():
-        return path.suffix == ".npz" or (path.suffix == ".json" and "class" in json_of(path))
+        return _is_npz(path) or (path.suffix.lower() == ".json" and "class" in json_of(path))
     names = (INFO, NPZ_INFO, f"sorting/{INFO}", "unit_ids/.zarray", "sorting/unit_ids/.zarray")
     return any((path / name).is_file() for name in names)
+
+
+def _is_npz(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "num_segment.npy" in archive.namelist()
 
 
 def is_analyzer(path: Path) -> bool:
@@ -58,7 +67,7 @@ def _sorting(path: Path, *, trust: bool) -> BaseSorting:
     from spikeinterface.core.sortingfolder import NpzFolderSorting
     from spikeinterface.core.zarrextractors import ZarrSortingExtractor
 
-    if path.suffix == ".npz" and path.is_file():
+    if path.is_file() and _is_npz(path):
         return NpzSortingExtractor(path)
     if path.is_file():
         return _described(path, trust=trust)
@@ -101,25 +110,25 @@ def _described(path: Path, *, trust: bool) -> BaseSorting:
 
 def _vet_classes(content: Any, path: Path) -> None:
     """Refuse a description of anything but sortings that read files, whose pickles are refused too."""
-    from spikeinterface import BaseSorting
-
-    if isinstance(content, list):
-        for item in content:
-            _vet_classes(item, path)
-    if not isinstance(content, dict):
-        return
-    if "class" in content:
-        module, _, name = str(content["class"]).rpartition(".")
-        named = getattr(import_module(module), name, None) if module in MODULES else None
-        if not (isinstance(named, type) and issubclass(named, BaseSorting)):
-            raise ValueError(
-                f"{path} names {str(content['class'])[:200]!r}, which is none of the sortings of SpikeInterface that "
-                f"only read files. {HOW_TO_TRUST}"
-            )
-    for name, item in content.items():
+    if isinstance(content, dict) and "class" in content:
+        _require_sorting(str(content["class"]), path)
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, item in items:
         if isinstance(item, str) and name in ("folder_path", "file_path"):
             _vet(path.parent / item)
         _vet_classes(item, path)
+
+
+def _require_sorting(name: str, path: Path) -> None:
+    from spikeinterface import BaseSorting
+
+    module, _, attribute = name.rpartition(".")
+    named = getattr(import_module(module), attribute, None) if module in MODULES else None
+    if not (isinstance(named, type) and issubclass(named, BaseSorting)):
+        raise ValueError(  # noqa: TRY004  the input is wrong
+            f"{path} names {name[:200]!r}, which is none of the sortings of SpikeInterface that only read files. "
+            f"{HOW_TO_TRUST}"
+        )
 
 
 def _units(sorting: BaseSorting, kind: str, path: Path) -> ImportedUnits:
@@ -143,8 +152,6 @@ def _units(sorting: BaseSorting, kind: str, path: Path) -> ImportedUnits:
 
 def without_empty(units: ImportedUnits) -> ImportedUnits:
     """Leave out units without spikes, and name them."""
-    from dataclasses import replace
-
     rows = [row for row, train in enumerate(units.times) if len(train)]
     empty = tuple(name for name, train in zip(units.ids, units.times, strict=True) if not len(train))
     return replace(units.take(rows), empty=(*units.empty, *empty))

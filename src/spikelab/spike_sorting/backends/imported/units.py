@@ -71,6 +71,11 @@ class ImportedUnits:
         return sum(map(len, self.times))
 
     @property
+    def has_segments(self) -> bool:
+        """Whether spikes are in several segments of a recording."""
+        return self.segments is not None and any(own.any() for own in self.segments)
+
+    @property
     def labels(self) -> tuple[str | None, ...]:
         """What the source calls each unit, such as "good"."""
         known = [self.columns[name] for name in LABELS if name in self.columns]

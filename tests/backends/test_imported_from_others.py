@@ -67,7 +67,7 @@ def test_what_phylib_saves_is_read(results: Path, tmp_path: Path, small: Simulat
     assert [len(train) for train in units.times] == list(map(len, small.frames))
 
 
-@pytest.mark.parametrize("form", ["si", "analyzer", "nwb", "phy"])
+@pytest.mark.parametrize("form", ["si", pytest.param("analyzer", marks=pytest.mark.slow), "nwb", "phy"])
 def test_our_own_exports_are_read_as_they_were_written(results: Path, tmp_path: Path, form: str) -> None:
     from spikelab import SpikeData
 

@@ -42,6 +42,19 @@ def test_one_spike_has_one_partner_however_many_are_near() -> None:
     assert overlap_of([np.array([9.9, 10.1])], [np.array([10.0])], 0.4).n_common.tolist() == [[1]]
 
 
+def test_counts_do_not_depend_on_how_much_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikelab.spike_sorting.comparison import matching
+
+    rng = np.random.default_rng(0)
+    a = [train(i, 60) for i in range(3)]
+    b = [np.sort(own + rng.uniform(-0.6, 0.6, 60)) for own in a]
+    by_hand = [[min((np.abs(x[:, None] - y) <= 0.4).any(k).sum() for k in (0, 1)) for y in b] for x in a]
+    for chunk in (7, 1 << 20):
+        monkeypatch.setattr(matching, "CHUNK", chunk)
+        assert overlap_of(a, b, 0.4).n_common.tolist() == by_hand
+
+
+@pytest.mark.slow  # SpikeInterface compiles its count
 def test_counts_are_those_of_spikeinterface(monkeypatch: pytest.MonkeyPatch) -> None:
     comparisontools = pytest.importorskip("spikeinterface.comparison.comparisontools")
     from spikeinterface.core import NumpySorting

@@ -161,6 +161,8 @@ def test_params_are_parsed_and_never_run(folder: Path, tmp_path: Path) -> None:
     params = read_params(folder)
     assert (params.dat_paths, params.sample_rate, params.n_channels) == (("a.dat", "b.dat"), 30_000.0, None)
     assert not (tmp_path / "harm").exists()
+    (folder / "params.py").write_text("dat_path = WindowsPath('D:/a/rec.dat')\n")
+    assert read_params(folder).dat_paths == ("D:/a/rec.dat",)
     (folder / "params.py").write_text("sample_rate = 'fast'\n")
     with pytest.raises(ValueError, match=r"sample_rate is 'fast'; expected a rate in Hz"):
         read_params(folder)

@@ -26,7 +26,8 @@ def small() -> Simulated:
 def results(tmp_path_factory: pytest.TempPathFactory, small: Simulated) -> Path:
     """A sort of ours, whose exports are read."""
     folder = tmp_path_factory.mktemp("ours") / "results"
-    sort_recording([small.recording], sorter="threshold", results_folders=[folder], delete_inter=False, **QUIET)
+    folders: dict[str, Any] = {"results_folders": [folder], "intermediate_folders": [folder.with_name("inter")]}
+    sort_recording([small.recording], sorter="threshold", delete_inter=False, **folders, **QUIET)
     return folder
 
 
@@ -55,7 +56,9 @@ def test_what_phylib_saves_is_read(results: Path, tmp_path: Path, small: Simulat
     from phylib.io.model import load_model
 
     folder = export_results(results, "phy", tmp_path / "phy")
-    assert find_recording(folder).source == folder / "traces.dat"
+    found = find_recording(folder)
+    assert found.source == folder / "traces.dat"
+    assert 0 < found.settings["gain_to_uv"] < 1
     model = load_model(folder / "params.py")
     clusters = model.spike_clusters.copy()
     clusters[clusters == 2] = 7

@@ -216,7 +216,8 @@ def test_folders_of_other_programs_are_compared(tmp_path: Path) -> None:
 def sorts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Simulated]:
     """Two results of one recording: all units, and those with the largest SNR."""
     base, sim = tmp_path_factory.mktemp("sorts"), simulate(n_units=3, n_channels=4, duration_s=4.0)
-    options = {"sorter": "threshold", "create_figures": False, **UNCURATED}
+    options = {"sorter": "threshold", "create_figures": False, "delete_inter": False, **UNCURATED}
+    options["intermediate_folders"] = [base / "inter"]  # the traces are filtered once
     (every,) = sort_recording([sim.recording], results_folders=[base / "all"], **options)
     options["snr_min"] = float(np.median([unit["snr"] for unit in every.unit_attributes]))
     sort_recording([sim.recording], results_folders=[base / "strict"], **options)

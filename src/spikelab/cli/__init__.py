@@ -204,17 +204,13 @@ def import_(
     duplicate_ms: float,
     **settings: Any,
 ) -> None:
-    r"""Take units that another program found, or bring a curation back.
+    """Take the units that another program found, or bring a curation back.
 
-    \b
-    spikelab import FOLDER --to RESULTS
-    spikelab import RESULTS PHY_FOLDER --from phy
+    With --to RESULTS, the units of FOLDER are taken: of Kilosort 2 to 4, of phy, a sorting or an analyzer of
+    SpikeInterface, or an NWB file. What follows is as after any sorter: waveforms, curation, results and report, in the
+    folder RESULTS. Nothing in FOLDER is changed. The recording is the one that it names, or that of --recording.
 
-    The first reads the units of FOLDER: of Kilosort 2 to 4, of phy, a sorting or an analyzer of SpikeInterface, or an
-    NWB file. What follows is as after any sorter: waveforms, curation, results and report, in the folder RESULTS.
-    Nothing in FOLDER is changed. The recording is the one that it names, or that of --recording.
-
-    The second brings the curation of PHY_FOLDER, which was exported from RESULTS, back into RESULTS.
+    With --from phy, the curation of PHY_FOLDER, which was exported from the results FOLDER, is brought back into them.
     """
     end_in_order()
     with errors_as_exit_codes():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spikelab.system.files import tidy
 from spikelab.system.quoting import in_shell, printable
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def import_units(
     from spikelab.spike_sorting.backends.imported import find_recording
     from spikelab.spike_sorting.importing import SORTER, sorter_params, with_probe
 
-    folder = folder.absolute()
+    folder = tidy(folder)
     found = find_recording(folder, recording, trust=trust)
     more = {"sorter_params": sorter_params(folder, keep), **({"trust_input": True} if trust else {})}
     wanted = _settings.what_is_wanted(SORTER, config_file, presets, settings, more)

@@ -85,7 +85,7 @@ def import_sorting(
     """
     from spikelab.spike_sorting.backends.imported import find_recording
 
-    folder, results = Path(folder).absolute(), Path(results).absolute()
+    folder, results = files.tidy(Path(folder)), files.tidy(Path(results))
     found = find_recording(folder, recording, trust=bool(settings.get("trust_input")))
     params = sorter_params(folder, keep)
     described = with_probe(found, results, {*settings, *_set_in(config)})

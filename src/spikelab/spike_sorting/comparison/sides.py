@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spikedata import SpikeData
+from spikelab.system.files import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def open_side(source: Any, *, units: str = "curated", trust: bool = False) -> Si
         return _of_spikedata(source, "in memory", "units in memory")
     from spikelab.spike_sorting.backends.imported.spikeinterface_units import is_spikeinterface
 
-    path = Path(source).absolute()
+    path = tidy(Path(source))
     if (path / "run.json").is_file():
         return _of_results(path, units)
     if not path.exists():

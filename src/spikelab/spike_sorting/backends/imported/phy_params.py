@@ -57,10 +57,16 @@ def _assigned(path: Path) -> dict[str, Any]:
     for line in lines:
         if isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name):
             try:
-                found[line.targets[0].id] = ast.literal_eval(line.value)
+                found[line.targets[0].id] = ast.literal_eval(_text_of_path(line.value))
             except (ValueError, TypeError, RecursionError, MemoryError):
                 continue
     return found
+
+
+def _text_of_path(value: ast.expr) -> ast.expr:
+    """Return what a path is made of: of ``PosixPath('rec.dat')`` the text, of any other value the value."""
+    is_path = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id.endswith("Path")
+    return value.args[0] if isinstance(value, ast.Call) and is_path and len(value.args) == 1 else value
 
 
 def _checked(

@@ -16,7 +16,7 @@ from spikelab.spike_sorting.backends.imported.spikeinterface_units import is_ana
 from spikelab.spike_sorting.recording.formats import HEADERLESS, HEADERLESS_SUFFIXES, file_format
 from spikelab.spike_sorting.recording.readers import electrical_series
 from spikelab.spike_sorting.recording.trust import vet_description, vet_store
-from spikelab.system.json_files import plain
+from spikelab.system.json_files import plain, read_object
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
@@ -107,11 +107,21 @@ def _binary(folder: Path, paths: list[Path], params: PhyParams) -> FoundRecordin
         "sampling_frequency": params.sample_rate,
         "num_channels": params.n_channels,
         "dtype": params.dtype,
+        **_gain(folder, paths),
     }
     probe = _probe(folder, params)
     if len(paths) == 1 and params.offset == 0 and paths[0].name.lower().endswith(HEADERLESS_SUFFIXES):
         return FoundRecording(paths[0], settings, probe)
     return FoundRecording(_in_memory(paths, params, probe))
+
+
+def _gain(folder: Path, paths: list[Path]) -> dict[str, float]:
+    """Read the microvolts per count of traces that an export of this package put into the folder."""
+    record = folder / "spikelab.json"
+    if not record.is_file() or any(path.parent != folder for path in paths):
+        return {}
+    gain = read_object(record).get("gain_to_uv")
+    return {"gain_to_uv": float(gain)} if isinstance(gain, int | float) else {}
 
 
 def _of_spikeglx(path: Path) -> FoundRecording:

@@ -85,6 +85,7 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
         "units": units,
         "unit_ids": trains.unit_ids.tolist(),
         "columns": own,
+        "gain_to_uv": None if traces is None else handoff.recording.gain_uv,
         "epochs": [asdict(epoch) for epoch in handoff.recording.epochs],
     }
     if len(handoff.recording.dead_time):

@@ -127,7 +127,7 @@ def read_raw(source: TraceSource, start: int, end: int) -> NDArray[Any]:
     if start >= end:
         return np.empty((0, source.n_channels), dtype=np.int16)
     counts = np.memmap(
-        source.path,
+        str(source.path),  # of a path object, numpy would look up every folder, each time
         dtype=np.int16,
         mode="r",
         offset=start * source.n_channels * np.dtype(np.int16).itemsize,

@@ -8,13 +8,17 @@ DEV    := $(VENV)/.dev-installed
 # $(call needs_python,PROGRAM,REMEDY): one plain sentence where that is too old, instead of what pip says of it
 needs_python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "spikelab needs Python 3.11 or newer, and $(1) is $$($(1) --version 2>/dev/null || echo missing); $(2)"; exit 1; }
 
-.PHONY: demo test test-slow coverage lint format docs docs-pictures clean
+.PHONY: demo install test tests test-slow coverage lint format docs docs-pictures clean
 
 demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, compare
 	$(VENV)/bin/spikelab demo
 	@echo "Next, for your own recording: '. $(VENV)/bin/activate' makes the command spikelab known in this terminal."
 
-test: $(DEV) lint  ## everything CI runs
+install: $(DEV)  ## the virtual environment of the other commands
+
+test: lint tests  ## everything CI runs
+
+tests: $(DEV)  ## the second half of `make test`
 	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal
 
 test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -14,6 +15,8 @@ import hypothesis
 import pytest
 from click.testing import CliRunner, Result
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers fill the cores; threads of numpy's that wait for one spin
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated import Simulated, save_recording, simulate
 

@@ -82,7 +82,7 @@ def test_the_workflow_has_three_systems_all_pythons_and_the_oldest_versions() ->
     of = {name: "\n".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
     assert "make lint" in of["lint"]
     assert "--resolution lowest-direct" in of["oldest"]
-    tests = recipe("test")[0].removeprefix("python ")
+    tests = recipe("tests")[0].removeprefix("python ")
     assert tests in of["test"]
     assert tests in of["oldest"]
     for extra in re.findall(r'-e "\.\[(.+?)\]"', "\n".join(of.values())):

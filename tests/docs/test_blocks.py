@@ -34,7 +34,7 @@ PAGES = [
     ),
 ]
 # Pages that take half a minute and more, whose commands and calls other tests make too.
-LONG = ("rt_sort.md", "tutorial.md")
+LONG = ("custom_sorter.md", "rt_sort.md", "tutorial.md")
 RUN, SHOWN = {"python", "console"}, {"mermaid", "toml", "text", "ini", "matlab"}
 OPENING = re.compile(r"^ *```+(\S+)", flags=re.MULTILINE)
 REASONS = ("needs ", "installs", "takes minutes")

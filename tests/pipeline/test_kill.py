@@ -63,8 +63,14 @@ def undisturbed(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return result_bytes(folder), int(done.stdout)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize(
+    ("fraction", "workers"),
+    [
+        *[(0.1, 2), (0.3, 1), (0.5, 2), (0.7, 1), (0.9, 2)],
+        *[pytest.param(fraction, 1, marks=pytest.mark.slow) for fraction in (0.1, 0.5, 0.9)],
+        *[pytest.param(fraction, 2, marks=pytest.mark.slow) for fraction in (0.3, 0.7)],
+    ],
+)
 def test_killed_and_repeated(
     recording: Path, undisturbed: tuple[dict[str, bytes], int], tmp_path: Path, fraction: float, workers: int
 ) -> None:

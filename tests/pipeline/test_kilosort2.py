@@ -137,6 +137,7 @@ def test_memory_that_suffices_for_half_a_batch(
     assert (second["sorter_params"], second["error"]) == ({**NO_CAR, "NT": 32_800}, None)
 
 
+@pytest.mark.slow  # three runs; test_batch has the same ladder with a sorter of this process
 def test_memory_that_never_suffices(fails: Callable[..., Exception], tmp_path: Path) -> None:
     error = fails(STAND_IN_MAX_NT="100", sorter_params={"NT": 65_600})
     assert isinstance(error, errors.GPUOutOfMemoryError)
@@ -186,10 +187,11 @@ def test_same_words_in_an_active_recording_are_not(fails: Callable[..., Exceptio
             errors.InsufficientActivityError,
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "preprocessDataSub",
             "Undefined function 'mexThSpkPC' for input arguments of type 'gpuArray'.",
             errors.SorterNotInstalledError,
+            marks=pytest.mark.slow,
         ),
         (
             "preprocessDataSub",
@@ -202,7 +204,12 @@ def test_same_words_in_an_active_recording_are_not(fails: Callable[..., Exceptio
             errors.GPUUnavailableError,
             marks=pytest.mark.slow,
         ),
-        ("splitAllClusters", 'Out of memory. Type "help memory" for your options.', errors.HostOutOfMemoryError),
+        pytest.param(
+            "splitAllClusters",
+            'Out of memory. Type "help memory" for your options.',
+            errors.HostOutOfMemoryError,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "rezToPhy",
             "Could not write: No space left on device",

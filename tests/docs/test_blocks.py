@@ -9,10 +9,13 @@ it that says why::
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 from tests.docs.recordings import make_those_named
+
+from spikelab.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ("_build", "gallery", "notebooks")  # the notebooks are run by test_site
@@ -34,7 +39,7 @@ PAGES = [
     ),
 ]
 # Pages that take half a minute and more, whose commands and calls other tests make too.
-LONG = ("custom_sorter.md", "rt_sort.md", "tutorial.md")
+LONG = ("custom_sorter.md", "handoffs.md", "rt_sort.md", "spike_sorting.md", "tutorial.md")
 RUN, SHOWN = {"python", "console"}, {"mermaid", "toml", "text", "ini", "matlab"}
 OPENING = re.compile(r"^ *```+(\S+)", flags=re.MULTILINE)
 REASONS = ("needs ", "installs", "takes minutes")
@@ -85,6 +90,25 @@ def run(example: Example) -> str | None:
     except SkipTest as skipped:
         return str(skipped)
     return None
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name in LONG], ids=lambda page: page.name)
+def test_a_long_page_imports_and_calls_what_there_is(page: Path) -> None:
+    """The blocks of these pages run with the slow tests."""
+    for block in blocks_of(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("spikelab"):
+                exec(ast.unparse(node), {})
+    for line in "\n".join(blocks_of(page, "console")).replace("\\\n", " ").splitlines():
+        if line.startswith("spikelab "):
+            _, name, *arguments = shlex.split(line, comments=True)
+            known = {option for parameter in cli.commands[name].params for option in parameter.opts}
+            assert {word for word in arguments if re.match("--?[a-z]", word)} <= known
+
+
+def blocks_of(page: Path, language: str) -> list[str]:
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in found]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

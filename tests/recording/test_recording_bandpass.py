@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -15,7 +17,7 @@ from spikeinterface.preprocessing import bandpass_filter
 
 from spikelab.spike_sorting.filters._bandpass_kernels import TILE
 from spikelab.spike_sorting.filters.bandpass import MEMORY, BandPassRecording
-from spikelab.spike_sorting.filters.design import design, memory_frames
+from spikelab.spike_sorting.filters.design import ORDER, design, memory_frames
 from spikelab.spike_sorting.recording import preprocess
 
 FS = 20_000.0
@@ -237,3 +239,24 @@ def test_float_traces_are_filtered_as_they_are():
     recording = preprocess.band_pass(parent, 300, 6000, "x")
     assert_close(recording.get_traces(), reference(parent.get_traces(), 300, 6000))
     assert recording.get_parent() is parent
+
+
+@pytest.mark.parametrize(
+    ("freq_min", "freq_max", "rate"),
+    [(300, 6000, 20_000), (300, 4500, 10_000), (0.5, 100, 1000), (600, 620, 30_000), (1, 9999, 20_000)],
+)
+def test_the_design_is_that_of_scipy(freq_min: float, freq_max: float, rate: float) -> None:
+    sections = butter(ORDER, [freq_min, freq_max], btype="bandpass", fs=rate, output="sos")
+    gain, poles = design(freq_min, freq_max, rate)
+    assert gain == pytest.approx(sections[:, 0].prod(), rel=1e-12)
+    np.testing.assert_allclose(poles, sections[:, 4:], rtol=0, atol=1e-12)  # the sections in the same order
+
+
+def test_a_band_beyond_half_of_the_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="300 to 6000 Hz is not between 0 and half of 12000 Hz"):
+        design(300, 6000, 12_000)
+
+
+def test_a_band_pass_does_without_the_slow_import() -> None:
+    code = "import sys; from spikelab.spike_sorting.filters.design import design; design(300, 6000, 20_000)"
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'scipy.signal' not in sys.modules"], check=True)

@@ -172,3 +172,20 @@ def test_a_folder_saved_in_phy_gives_the_decisions(copied, tmp_path):
     assert [(len(unit.frames), unit.label) for unit in split] == [(len(rows[::2]), "good"), (len(rows[1::2]), "noise")]
     # What nobody touched, nobody decided.
     assert all(unit.verdict is None for unit in plan.state.units.values() if unit.unit_id in opened.trains.unit_ids)
+
+
+def test_other_steps_to_the_same_units_compute_nothing_of_the_units_again(copied, tmp_path):
+    root = copied()
+    opened = Results.open(root / "out")
+    by_time, state = with_steps(
+        opened, [{"do": "split", "unit": steps_for(opened)[2]["unit"], "by": "time", "at_s": 3}]
+    )
+    second = state.units[state.next_id - 1]
+    curate_results(root / "out", by_time)
+    run_id = Results.open(root / "out").run_id("waveforms")
+    again = curation_content(Results.open(root / "out"))
+    plan = planned(root / "out", again)
+    assert plan.decisions.steps[0]["by"] == "given"
+    np.testing.assert_array_equal(plan.state.units[second.unit_id].frames, second.frames)
+    curate_results(root / "out", again)
+    assert Results.open(root / "out").run_id("waveforms") == run_id

@@ -110,9 +110,12 @@ def planned(
         found = _of_content(opened, given)
     else:
         found = _of_path(opened, Path(given))
-    state = decided.state_of(found, opened.trains, opened.recording.sampling_frequency)
-    decided.require_redo(found, state)
-    require_traces(opened, found, None if recording is None else Path(recording))
+    try:
+        state = decided.state_of(found, opened.trains, opened.recording.sampling_frequency)
+        decided.require_redo(found, state)
+    except ValueError as error:
+        raise ValueError(f"{given}: {error}" if isinstance(given, str | Path) else str(error)) from error
+    require_traces(opened, state, None if recording is None else Path(recording))
     return Plan(opened, found, state)
 
 

@@ -14,7 +14,7 @@ from spikelab.spike_sorting.stages.manifest import Manifest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spikelab.spike_sorting.decisions import Decisions
+    from spikelab.spike_sorting.decisions import State
     from spikelab.spike_sorting.run.results import Results
 
 FORCED = (
@@ -58,15 +58,15 @@ def sort_again(job: Job) -> Sorted:
     return sort_one(job)
 
 
-def require_traces(results: Results, decisions: Decisions, recording: Path | None = None) -> None:
-    """Raise TracesUnavailableError where decisions need filtered traces, and these cannot be had.
+def require_traces(results: Results, state: State, recording: Path | None = None) -> None:
+    """Raise TracesUnavailableError where the units of a state need filtered traces, and these cannot be had.
 
     Merges and splits that are not in the results yet need them, for the waveforms of the new units; so do files and
     figures with the waveforms of all units. Verdicts and labels alone do not.
     """
     config = results.config
     shown = config.compilation.compile_waveforms or config.figures.create_unit_figures
-    if results.traces is not None or not (shown or _regrouping(decisions) != _regrouping(results.decisions)):
+    if results.traces is not None or not (shown or _units(state) != _units(results.state)):
         return
     source = _source(results, recording)
     if source is None or not source.exists():
@@ -88,8 +88,9 @@ def _source(results: Results, given: Path | None) -> Path | None:
     return given or (None if known is None else (results.folder / known).resolve())
 
 
-def _regrouping(decisions: Decisions) -> list[dict[str, object]]:
-    return [step for step in decisions.counted if step["do"] != "mark"]
+def _units(state: State) -> list[tuple[int, bytes]]:
+    """Return the ids of the units that were merged or split, and their spikes."""
+    return [(unit.unit_id, unit.frames.tobytes()) for unit in state.new]
 
 
 def _fingerprint_of(results: Results) -> str:

@@ -59,11 +59,14 @@ def decisions_stage(
     if not decisions.regroups:
         return Decided(decisions, record, None)
 
+    regrouped = decided.regrouped(trains, state)
+
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
-        decided.regrouped(trains, state).save(folder / SPIKES)
+        regrouped.save(folder / SPIKES)
         return {"n_units": len(state.units), "new_units": len(state.new), "duplicates_removed": state.n_removed}
 
-    settings = {"steps": _digest(tuple(step for step in decisions.counted if step["do"] != "mark"))}
+    # By what comes of the steps, not by the steps: what comes after stays where others lead to the same units.
+    settings = {"units": decided.content_id(regrouped)}
     result = context.store.load_or_run(
         Key(NAME, settings, {"sorting": sorting.run_id}),
         run=run,

@@ -232,9 +232,9 @@ def test_a_unit_opens_in_the_window_and_runs_no_name(browser: Any, evident: Path
     browser.open(evident, width, "#unit-3")
     settled(browser, 3)
     titles = browser.run("return [...document.querySelectorAll('#evidence h4')].map(e => e.textContent)")
-    assert titles[-7:] == [
-        "Footprint", "Auto-correlogram", "Intervals", "Amplitude over time", "Position over time",
-        "Most similar units", "Metrics among all units",
+    assert titles[-8:] == [
+        "Footprint", "Amplitude on all electrodes", "Auto-correlogram", "Intervals", "Amplitude over time",
+        "Position over time", "Most similar units", "Metrics among all units",
     ]  # fmt: skip
     assert browser.console() == []
     assert browser.overflow() == 0

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 TRACES_SHOWN, TRACE_SECONDS = 12, 0.5
+MANY_UNITS, FEW_CHANNELS, MANY_CHANNELS = 300, 3, 1
 
 
 @dataclass
@@ -258,20 +259,31 @@ def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
     return list((columns | {"amplitude": "Amplitude (uV)", "x": "x (um)", "y": "y (um)"}).items())
 
 
+def thumbnail_channels(n_units: int) -> int:
+    """Return how many channels beside the main one a template is drawn on: fewer where that makes the page large."""
+    return MANY_CHANNELS if n_units > MANY_UNITS else FEW_CHANNELS
+
+
 def unit_rows(
     units: SpikeData, outcome: CurationOutcome, columns: list[tuple[str, str]], pages: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """List one row per unit of the sort, pictures included; `pages` are the paths of the units' own pages."""
     rows = {row["unit_id"]: row for row in outcome.unit_metrics}
+    n_others = thumbnail_channels(units.N)
     return [
-        _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata, columns)
+        _unit_row(unit, rows[unit["unit_id"]], intervals, units.metadata, columns, n_others)
         | {"page": pages.get(unit["unit_id"])}
         for unit, intervals in zip(units.unit_attributes, units.interspike_intervals(), strict=True)
     ]
 
 
 def _unit_row(
-    unit: dict[str, Any], row: dict[str, Any], intervals: Any, metadata: dict[str, Any], columns: list[tuple[str, str]]
+    unit: dict[str, Any],
+    row: dict[str, Any],
+    intervals: Any,
+    metadata: dict[str, Any],
+    columns: list[tuple[str, str]],
+    n_others: int,
 ) -> dict[str, Any]:
     known = row | {name: unit[name] for name in ("amplitude", "x", "y")}
     values = {name: known[name] for name, _ in columns}
@@ -285,7 +297,7 @@ def _unit_row(
         "sorter_unit_id": unit.get("sorter_unit_id"),
         "moved": (format_number(unit[MOVED_UM]), sort_key(unit[MOVED_UM])) if MOVED_UM in unit else None,
         "values": {name: (format_number(value), sort_key(value)) for name, value in values.items()},
-        "template": _plots.template_thumbnail(unit, metadata, verdict["kind"]),
+        "template": _plots.template_thumbnail(unit, metadata, verdict["kind"], n_others),
         "isi": _plots.isi_thumbnail(unit["unit_id"], intervals, verdict["kind"]),
     }
 
@@ -321,5 +333,6 @@ def unit_content(
         "pulses": around_pulses(curated),
         "probe": probe_map(units.metadata["channel_locations"], units.unit_attributes, set(curated.unit_ids)),
         "columns": columns,
+        "thumbnail_channels": thumbnail_channels(units.N),
         "rows": unit_rows(units, outcome, columns, pages),
     }

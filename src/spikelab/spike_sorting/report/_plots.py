@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ROW_PIXELS, RASTER_PIXELS, ID_PIXELS = (3, 16), 600, 11  # height of a row, of a raster at most, of the id of a unit
 THUMB_WIDTH, THUMB_HEIGHT = 112.0, 50.0
 DECADES_MS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
-THUMB_CHANNELS = 4
 SPARK_BINS = 60
 TRACE_COLUMNS = 500
 
@@ -131,10 +130,10 @@ def sparkline(sd: SpikeData) -> str:
     return drawing(120, 28, f'<path class="line" d="{line}"/>', label="population rate", kind="spark")
 
 
-def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str) -> str:
-    """Draw the template on its main channel, and pale behind it on the next three by amplitude, at one scale."""
+def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str, n_others: int = 3) -> str:
+    """Draw the template on its main channel, and pale behind it on the next ones by amplitude, at one scale."""
     template, main = np.asarray(unit["template_full"]), unit["channel"]
-    others = _strongest(np.asarray(unit["amplitudes"]), main)
+    others = _strongest(np.asarray(unit["amplitudes"]), main, n_others)
     shown = template[:, [*others, main]].astype(np.float64)
     finite = shown[np.isfinite(shown)]
     if not len(finite):
@@ -153,12 +152,12 @@ def template_thumbnail(unit: dict[str, Any], metadata: dict[str, Any], kind: str
     return drawing(THUMB_WIDTH, THUMB_HEIGHT, "".join(lines), label=label, kind="thumb")
 
 
-def _strongest(amplitudes: NDArray[np.floating[Any]], main: int) -> list[int]:
+def _strongest(amplitudes: NDArray[np.floating[Any]], main: int, count: int) -> list[int]:
     """List the channels to draw beside `main`, the strongest first, those of NaN last."""
     left = np.where(np.isnan(amplitudes), -1.0, amplitudes)
     left[main] = -np.inf
     found: list[int] = []
-    for _ in range(min(THUMB_CHANNELS, len(left)) - 1):
+    for _ in range(min(count, len(left) - 1)):
         found.append(int(np.argmax(left)))
         left[found[-1]] = -np.inf
     return found

@@ -25,7 +25,7 @@ LEVEL = 6  # of compression: 9 takes three times as long for a hundredth
 
 def embedded(source: EvidenceSource) -> str:
     """Pack the evidence on all units as gzip in base64; the same bytes for the same results."""
-    lines = [about_of(source), *(evidence_of(source, unit).to_dict() for unit in source.units.unit_ids)]
+    lines = [about_of(source), *(evidence_of(source, unit).to_dict() for unit in source.unit_ids)]
     text = "\n".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False, allow_nan=False) for line in lines)
     return b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode()
 
@@ -35,7 +35,7 @@ def about_of(source: EvidenceSource) -> dict[str, Any]:
     units, metadata = source.units, source.units.metadata
     chunks = metadata.get("rec_chunks_ms") or []
     names = metadata.get("rec_chunk_names") or [""] * len(chunks)
-    attributes = units.unit_attributes
+    attributes = source.attributes
     return {
         "fs": source.fs,
         "n_samples": source.n_samples,
@@ -47,8 +47,8 @@ def about_of(source: EvidenceSource) -> dict[str, Any]:
             {"start_s": start / 1000, "name": str(name)} for (start, _), name in zip(chunks, names, strict=False)
         ],
         "dead_s": [[start / 1000, end / 1000] for start, end in dead_periods(units)],
-        "unit_ids": [int(unit) for unit in units.unit_ids],
-        "kept": [bool(source.metrics[unit]["passed"]) for unit in units.unit_ids],
+        "unit_ids": [int(unit) for unit in source.unit_ids],
+        "kept": [bool(source.metrics[unit]["passed"]) for unit in source.unit_ids],
         "channels": [int(unit["channel"]) for unit in attributes],
         "amplitudes": packing.rounded([unit["amplitude"] for unit in attributes]),
         "n_spikes": [len(frames) for frames in source.frames],
@@ -59,7 +59,7 @@ def about_of(source: EvidenceSource) -> dict[str, Any]:
 
 def _metrics(source: EvidenceSource) -> list[dict[str, Any]]:
     """List every metric that any unit has as a number, with all units' values and the thresholds in force."""
-    attributes = source.units.unit_attributes
+    attributes = source.attributes
     known = [metric.name for metric in metrics(source.curation)]
     others = sorted({name for unit in attributes for name in unit if name.startswith(QUALITY_PREFIX)})
     others += [*source.units.metadata.get(PLUGIN_METRICS, ()), *MEASURES]
@@ -91,7 +91,7 @@ def _traces(source: EvidenceSource) -> dict[str, Any] | None:
         return None
     start, length = measured.traces_start, len(measured.traces)
     spikes = []
-    for unit_id, frames in zip(source.units.unit_ids, source.frames, strict=True):
+    for unit_id, frames in zip(source.unit_ids, source.frames, strict=True):
         first, last = np.searchsorted(frames, [start, start + length])
         if first < last:
             spikes.append([int(unit_id), (frames[first:last] - start).tolist()])

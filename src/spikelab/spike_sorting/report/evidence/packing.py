@@ -22,12 +22,12 @@ def rounded(values: ArrayLike, digits: int = 4) -> list[float | None]:
     ]
 
 
-def in_bytes(values: ArrayLike) -> PackedArray:
-    """Pack values with 255 steps between the smallest and the largest; NaN as the smallest."""
+def in_bytes(values: ArrayLike, steps: int = 255) -> PackedArray:
+    """Pack values with some steps between the smallest and the largest; NaN as the smallest."""
     data = np.asarray(values, dtype=np.float64)
     finite = data[np.isfinite(data)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-    step = (high - low) / 255 or 1.0
+    step = (high - low) / steps or 1.0
     whole = np.rint((np.nan_to_num(data, nan=low, posinf=high, neginf=low) - low) / step)
     return {"t": "u1", "d": _text(whole.astype(np.uint8)), "k": float(f"{step:.6g}"), "o": float(f"{low:.6g}")}
 

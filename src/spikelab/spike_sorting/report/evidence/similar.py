@@ -53,14 +53,14 @@ class Shape:
 
 def shape_of(source: EvidenceSource, row: int) -> Shape:
     """Return what the unit at a row is compared by."""
-    unit = source.units.unit_attributes[row]
+    unit = source.attributes[row]
     template = np.asarray(unit["template_full"], dtype=np.float64)
     return Shape(source.frames[row], template, source.amplitudes[row], int(unit["channel"]), unit.get("group"))
 
 
 def similar_units(source: EvidenceSource, own: Shape, among: Sequence[int]) -> list[dict[str, Any]]:
     """Compare a unit with those at some rows; the most similar first."""
-    rows = [row for row in among if source.units.unit_attributes[row].get("group") == own.group]
+    rows = [row for row in among if source.groups[row] == own.group]
     found = []
     for row in _candidates(source, own, rows):
         other = shape_of(source, row)
@@ -74,10 +74,7 @@ def similar_units(source: EvidenceSource, own: Shape, among: Sequence[int]) -> l
 
 def _candidates(source: EvidenceSource, own: Shape, rows: Sequence[int]) -> list[int]:
     """Choose the rows whose amplitudes over the electrodes are most like the unit's."""
-    others = source.amplitudes[list(rows)]
-    norms = np.linalg.norm(others, axis=1) * np.linalg.norm(own.amplitudes)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        likeness = np.nan_to_num(others @ own.amplitudes / norms)
+    likeness = (source.directions @ own.amplitudes)[list(rows)]
     order = np.argsort(-likeness, kind="stable")[:TRIED]
     return [rows[index] for index in order.tolist() if likeness[index] > 0]
 
@@ -114,7 +111,7 @@ def _compared(
         first, second, similarity=similarity, template_lag_ms=lag * 1000 / fs, delta_ms=SAME_SPIKE_MS,
         length_ms=live_ms(source.units), starts=starts,
     )  # fmt: skip
-    unit_id = source.units.unit_ids[row]
+    unit_id = source.unit_ids[row]
     joined = np.sort(np.concatenate([first, second[~coincident(second, first, SAME_SPIKE_MS, starts)]]))
     violations = count_short_intervals(joined, VIOLATION_MS, 0.0, starts) / max(len(joined), 1)
     reasons = _reasons(found, similarity, min(len(first), len(second)))

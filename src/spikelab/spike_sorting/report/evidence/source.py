@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-SPIKES_OF_A_PAGE, FEWEST_DRAWN, MOST_DRAWN = 200_000, 400, 3000
+SPIKES_OF_A_PAGE, FEWEST_DRAWN, MOST_DRAWN = 200_000, 320, 3000
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,24 @@ class EvidenceSource:
         return np.asarray(self.units.metadata["channel_locations"], dtype=np.float64).reshape(-1, 2)
 
     @cached_property
+    def attributes(self) -> list[dict[str, Any]]:
+        """Attributes of each unit."""
+        return list(self.units.unit_attributes)
+
+    @cached_property
+    def unit_ids(self) -> list[int]:
+        """Ids of the units."""
+        return [int(unit) for unit in self.units.unit_ids]
+
+    @cached_property
+    def groups(self) -> list[Any]:
+        """Group of channels of each unit; None where there is one."""
+        return [unit.get("group") for unit in self.attributes]
+
+    @cached_property
     def rows(self) -> dict[int, int]:
         """Row of each unit, by its id."""
-        return {unit: row for row, unit in enumerate(self.units.unit_ids)}
+        return {unit: row for row, unit in enumerate(self.unit_ids)}
 
     @cached_property
     def metrics(self) -> dict[int, dict[str, Any]]:
@@ -75,7 +90,7 @@ class EvidenceSource:
     @cached_property
     def frames(self) -> list[IntArray]:
         """Aligned frames of each unit, ascending."""
-        return [np.asarray(unit["spike_train_samples"], dtype=np.int64) for unit in self.units.unit_attributes]
+        return [np.asarray(unit["spike_train_samples"], dtype=np.int64) for unit in self.attributes]
 
     @cached_property
     def offsets(self) -> IntArray:
@@ -91,8 +106,14 @@ class EvidenceSource:
     @cached_property
     def amplitudes(self) -> FloatArray:
         """Amplitude of each unit on all channels, in uV, shape (units, channels); zero where it is not known."""
-        every = [np.asarray(unit["amplitudes"], dtype=np.float64) for unit in self.units.unit_attributes]
+        every = [np.asarray(unit["amplitudes"], dtype=np.float64) for unit in self.attributes]
         return np.nan_to_num(np.stack(every)) if every else np.empty((0, len(self.locations)))
+
+    @cached_property
+    def directions(self) -> FloatArray:
+        """Amplitudes as vectors of length 1, shape (units, channels); zero where there are none."""
+        lengths = np.linalg.norm(self.amplitudes, axis=1, keepdims=True)
+        return np.divide(self.amplitudes, lengths, out=np.zeros_like(self.amplitudes), where=lengths > 0)
 
     @property
     def most_drawn(self) -> int:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ACG_REACH_MS, ACG_BIN_MS = 50.0, 0.5
 FOOTPRINT_UM, FEW_UNITS = 120.0, 300
 FOOTPRINT_CHANNELS = (24, 14)  # of few units, of many
+SHADES = 50  # of the map of amplitudes
 FOOTPRINT_MS = (1.0, 2.0)  # before and after the spike
 SEEN_SHARE = 0.12  # of the main amplitude: from here a spike's time on an electrode is told
 ATTRIBUTES = ("label", "decided", "merged_from", "split_from", "sorter_unit_id", "group", "electrode")
@@ -135,7 +136,7 @@ def evidence_of(
     parts = _parts_of(source, unit_id, spikes)
     shape, main = parts.shape, parts.shape.main
     times = shape.times_ms(source.fs)
-    known = source.units.unit_attributes[source.rows[unit_id]] if spikes is None else (attributes or {})
+    known = source.attributes[source.rows[unit_id]] if spikes is None else (attributes or {})
     near, footprint = _footprint(source, shape)
     width, n_bins = bins_of(source.fs, ACG_REACH_MS, ACG_BIN_MS)
     counts, edges = isi_histogram(intervals(times, starts_ms(source.units.metadata)))
@@ -156,7 +157,7 @@ def evidence_of(
         spread=None if parts.spread is None else packing.rounded(parts.spread, 3),
         peak=int(source.units.metadata["template_full_peak_ind"]),
         footprint=footprint | {"channels": near.tolist()},
-        amplitudes=packing.in_bytes(shape.amplitudes),
+        amplitudes=packing.in_bytes(shape.amplitudes, SHADES),
         acg={
             "counts": correlogram(shape.frames, shape.frames, width, n_bins, source.starts, same=True).tolist(),
             "bin_ms": width * 1000 / source.fs,
@@ -194,7 +195,7 @@ def _parts_of(source: EvidenceSource, unit_id: int, spikes: ArrayLike | None) ->
     order = np.argsort(frames, kind="stable")
     chosen, frames = chosen[order], frames[order]
     rows, counts = np.unique(np.searchsorted(source.offsets, chosen, side="right") - 1, return_counts=True)
-    units = [source.units.unit_attributes[row] for row in rows.tolist()]
+    units = [source.attributes[row] for row in rows.tolist()]
     template = np.average(
         [np.asarray(unit["template_full"], dtype=np.float64) for unit in units], axis=0, weights=counts
     )
@@ -285,7 +286,7 @@ def _drawn(source: EvidenceSource, parts: _Parts) -> dict[str, Any] | None:
 
 def _verdict(source: EvidenceSource, unit_id: int) -> tuple[bool, list[str]]:
     """Say whether a unit was kept, and which criteria it met or missed."""
-    row, unit = source.metrics[unit_id], source.units.unit_attributes[source.rows[unit_id]]
+    row, unit = source.metrics[unit_id], source.attributes[source.rows[unit_id]]
     missed, met = [], 0
     for criterion, threshold in in_force(source.curation):
         name = criterion.metric.name

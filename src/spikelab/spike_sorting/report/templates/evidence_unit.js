@@ -96,6 +96,23 @@
     part.append(figure(words, drawing));
   } });
 
+  sections.push({ name: "array", title: "Amplitude on all electrodes", draw(unit, data, part) {
+    const places = about().locations, values = unpack(data.amplitudes), width = 300;
+    if (places.length <= data.footprint.channels.length) return false; // all of them are in the footprint
+    const sides = [0, 1].map((axis) => extent(places.map((place) => place[axis])));
+    const laid = sides[1][1] - sides[1][0] > 2 * (sides[0][1] - sides[0][0]), [along, across] = laid ? [1, 0] : [0, 1];
+    const long = Math.max(sides[along][1] - sides[along][0], 1), short = sides[across][1] - sides[across][0];
+    const height = Math.max(26, Math.min(220, (280 * short) / long)) + 20, top = Math.max(...values) || 1;
+    const size = Math.max(1.6, Math.min(14, 0.75 * Math.sqrt((280 * (height - 20)) / places.length)));
+    const drawing = svg(width, height, `amplitude of unit ${unit.id} on ${places.length} electrodes, at most ${number(top)} uV`);
+    places.forEach((place, channel) => {
+      const x = 10 + ((place[along] - sides[along][0]) / long) * 280, y = height - 10 - ((place[across] - sides[across][0]) / (short || 1)) * (height - 20);
+      drawing.append(element("rect", { class: "electrode", x: (x - size / 2).toFixed(1), y: (y - size / 2).toFixed(1), width: size.toFixed(1), height: size.toFixed(1),
+        "fill-opacity": Math.max(0.04, values[channel] / top).toFixed(2) }, element("title", {}, `channel ${about().channel_ids[channel] || channel}: ${number(values[channel])} uV`)));
+    });
+    part.append(figure(`The darker, the larger, up to ${number(top)} uV.${laid ? " The column is laid down: y runs from left to right." : ""}`, drawing));
+  } });
+
   // ---- intervals ----
 
   sections.push({ name: "acg", title: "Auto-correlogram", draw(unit, data, part) {

@@ -71,10 +71,16 @@
   }
   const plural = (count, one) => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
 
+  function bytesOf(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+    const text = atob(base64), bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return bytes;
+  }
+
   // Values of a packed array.
   function unpack(packed) {
-    const text = atob(packed.d);
-    const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+    const bytes = bytesOf(packed.d);
     if (packed.t === "steps") {
       const values = [];
       let value = 0, step = 0, power = 1;
@@ -308,7 +314,7 @@
   // ---- what is embedded ----
 
   async function read() {
-    const bytes = Uint8Array.from(atob(embedded.textContent), (letter) => letter.charCodeAt(0));
+    const bytes = bytesOf(embedded.textContent);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const parts = (await new Response(stream).text()).split("\n");
     embedded.textContent = "";

@@ -20,8 +20,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
   function sort(column, ascending) {
     order = { column, ascending };
-    const sorted = listed().map((row) => [cell(row, column), row]).sort((a, b) => compare(a[0], b[0]));
-    body.append(...sorted.map((pair) => pair[1]));
+    const rows = listed();
+    const sorted = rows.map((row) => [cell(row, column), row]).sort((a, b) => compare(a[0], b[0])).map((pair) => pair[1]);
+    if (sorted.some((row, place) => row !== rows[place])) body.append(...sorted); // a thousand rows take a second
     for (const heading of headings) {
       if (heading.dataset.column === column) heading.ariaSort = ascending ? "ascending" : "descending";
       else heading.removeAttribute("aria-sort");
@@ -37,7 +38,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     let shown = 0;
     const rows = listed();
     for (const row of rows) {
-      const text = row.textContent.toLowerCase();
+      const text = words.length ? row.textContent.toLowerCase() : "";
       row.hidden = !(words.every((word) => text.includes(word))
         && choices.every(([name, value]) => row.dataset[name] === value));
       shown += !row.hidden;

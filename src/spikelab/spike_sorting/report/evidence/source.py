@@ -113,7 +113,8 @@ class EvidenceSource:
     def directions(self) -> FloatArray:
         """Amplitudes as vectors of length 1, shape (units, channels); zero where there are none."""
         lengths = np.linalg.norm(self.amplitudes, axis=1, keepdims=True)
-        return np.divide(self.amplitudes, lengths, out=np.zeros_like(self.amplitudes), where=lengths > 0)
+        ones: FloatArray = self.amplitudes / np.where(lengths > 0, lengths, 1.0)
+        return ones
 
     @property
     def most_drawn(self) -> int:

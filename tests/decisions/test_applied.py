@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pytest
 
 from spikelab.spike_sorting import decisions as d
 from spikelab.spike_sorting.run.results import Results
@@ -96,6 +97,7 @@ def test_verdicts_merges_and_splits_come_out_of_a_sort(copied, sort):
     assert "by hand" in report
 
 
+@pytest.mark.slow
 def test_all_undone_gives_the_results_as_they_were_to_the_byte(copied, sort):
     root = copied()
     before = files_of(root / "out")
@@ -127,6 +129,7 @@ def test_decisions_on_other_spikes_are_moved_away(copied, sort, caplog):
     assert units.N == before.N + 1
 
 
+@pytest.mark.slow
 def test_a_unit_is_kept_by_hand_in_spite_of_criteria(copied, sort):
     root = copied()
     sort(root, snr_min=1000.0)

@@ -8,10 +8,7 @@ import pytest
 from spikelab.spike_sorting import curate_results, export_results
 from spikelab.spike_sorting import decisions as d
 from spikelab.spike_sorting.exchange.curate import curation_content, planned
-from spikelab.spike_sorting.exchange.formats.phy import write_phy  # noqa: F401
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
-
-CLEAN = ("decided", "label", "merged_from", "split_from")
 
 
 def steps_for(opened):
@@ -133,6 +130,13 @@ def test_the_command_tells_what_it_would_do_and_does_it(copied, run, tmp_path):
     after = Results.open(root / "out")
     assert new in after.curation.sd_curated.unit_ids
     assert d.read(root / "out" / d.FILE).done == len(decisions.steps) - 1
+    assert not (root / "out" / "earlier").exists()
+    # Others that are not among them are kept.
+    other, _ = with_steps(opened, [{"do": "mark", "units": [decisions.steps[0]["units"][0]], "label": "mine"}])
+    d.write(root / "out" / d.FILE, other)
+    assert run("curate", root / "out", "--from", tmp_path / "mine.json").exit_code == 0
+    (kept,) = (root / "out" / "earlier").rglob(d.FILE)
+    assert d.read(kept) == other
 
 
 def test_without_a_recording_verdicts_and_labels_apply_and_merges_say_what_is_missing(copied):
@@ -174,6 +178,7 @@ def test_a_folder_saved_in_phy_gives_the_decisions(copied, tmp_path):
     assert all(unit.verdict is None for unit in plan.state.units.values() if unit.unit_id in opened.trains.unit_ids)
 
 
+@pytest.mark.slow
 def test_other_steps_to_the_same_units_compute_nothing_of_the_units_again(copied, tmp_path):
     root = copied()
     opened = Results.open(root / "out")

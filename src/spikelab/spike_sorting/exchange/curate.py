@@ -13,6 +13,7 @@ from spikelab.spike_sorting.decisions import Decisions, State
 from spikelab.spike_sorting.exchange.formats.si_curation import curation_of, is_curation, with_curation
 from spikelab.spike_sorting.run.again import job_again, require_traces, sort_again
 from spikelab.spike_sorting.run.results import Results
+from spikelab.spike_sorting.stages.outdated import set_aside
 from spikelab.system.json_files import read_object
 
 if TYPE_CHECKING:
@@ -122,8 +123,23 @@ def planned(
 def applied(plan: Plan, *, recording: AnyPath | None = None) -> list[SpikeData]:
     """Write the decisions of a plan, and run what follows."""
     job = job_again(plan.results, None if recording is None else Path(recording))
+    _keep_others(plan)
     decided.write(plan.results.folder / decided.FILE, plan.decisions)
     return sort_again(job).results or []
+
+
+def _keep_others(plan: Plan) -> None:
+    """Move decisions that are in the results folder, and not among those of a plan, into the folder 'earlier'."""
+    folder, planned_steps = plan.results.folder, plan.decisions.counted
+    try:
+        there = decided.read(folder / decided.FILE).counted
+    except FileNotFoundError:
+        return
+    except ValueError:
+        there = None  # not readable, but somebody's
+    if there is None or there != planned_steps[: len(there)]:
+        logger.info("%s had other decisions: it is kept in the folder 'earlier'", folder / decided.FILE)
+        set_aside([decided.FILE], [], folder, folder)
 
 
 def curation_content(results: Results) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Results:
     @cached_property
     def decisions(self) -> Decisions:
         """Decisions that these results were made with; the file ``decisions.json`` may have more."""
-        path = self.stage("curation") / decided.FILE
+        path = self.intact("curation") / decided.FILE
         return decided.read(path) if path.is_file() else Decisions.on(self.trains)
 
     @cached_property

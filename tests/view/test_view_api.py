@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.decisions import read, regrouped, state_of
 from spikelab.spike_sorting.run.results import Results
 
@@ -164,3 +166,28 @@ def test_the_first_component_is_the_one_of_most_variance(looking: Any) -> None:
     unit = looking.get("state")["units"][0]["id"]
     shown = looking.get(f"projection?unit={unit}&by=projection")
     assert decoded(shown["x"], "<f4").var() >= decoded(shown["y"], "<f4").var()
+
+
+def test_results_that_were_sorted_again_take_no_decisions_on_other_spikes(client: Any, copied: Path) -> None:
+    unit = client.get("state")["units"][0]["id"]
+    trains = Results.open(copied).trains
+    SpikeTrains.from_dict({7: trains.samples[0].tolist()}).save(copied / "stages" / "sorting" / "spikes.npz")
+    path = copied / "stages" / "sorting" / "manifest.json"
+    os.utime(path, ns=(1, 1))  # another sort has written it
+    step = {"do": "mark", "units": [unit], "label": "x"}
+    answer = client.post("act", {"revision": "", "step": step}, expected=400)
+    assert "spikes.npz" in answer["error"] or "other units or spikes" in answer["error"]
+    assert not (copied / "decisions.json").exists()
+
+
+def test_evidence_on_a_unit_that_was_merged_now_has_the_spikes_of_both(client: Any, copied: Path) -> None:
+    first, second = client.get("state")["units"][:2]
+    after = client.act(do="merge", units=[first["id"], second["id"]])
+    merged = after["units"][-1]
+    found = client.get(f"unit?id={merged['id']}")
+    assert found["n_spikes"] == merged["n"]
+    assert found["attributes"]["merged_from"] == [first["id"], second["id"]]
+    assert {entry["id"] for entry in found["similar"]}.isdisjoint({first["id"], second["id"]})
+    alone = client.get(f"unit?id={after['units'][0]['id']}")
+    assert alone["n_spikes"] == after["units"][0]["n"]
+    assert client.ask("GET", f"/api/unit?id={first['id']}")[0] == 400  # it is gone

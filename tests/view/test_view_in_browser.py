@@ -81,7 +81,7 @@ def page(browser: Any) -> Page:
     return Page(browser)
 
 
-def test_from_the_first_unit_to_applied_decisions(
+def test_from_the_first_unit_to_all_steps_undone_and_done_again(
     page: Page, browser: Any, copied: Path, served: Callable[..., Any]
 ) -> None:
     address = served(copied).address
@@ -139,6 +139,25 @@ def test_from_the_first_unit_to_applied_decisions(
         again = page.steps(number)
     assert again["units"] == end["units"]
     assert browser.console() == []
+    asked = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert asked
+    assert browser.overflow() == 0
+    assert all(name.startswith((address.partition("?")[0], "data:", "blob:")) for name in asked)
+
+
+@pytest.mark.slow
+def test_apply_runs_what_follows_and_opens_the_new_report(
+    page: Page, browser: Any, copied: Path, served: Callable[..., Any]
+) -> None:
+    client = served(copied)
+    browser.visit(client.address, 1280)
+    first, second, third, fourth = page.steps(0)["units"][:4]
+    client.act(do="merge", units=[first["id"], second["id"]])
+    client.act(do="split", unit=third["id"], by="time", at_s=3.0)
+    client.act(do="mark", units=[fourth["id"]], verdict="keep", label="inter<b>neuron</b>")
+    end = client.act(do="mark", units=[client.get("state")["next_id"] - 1], verdict="drop")
+    browser.visit(client.address.partition("?")[0], 1280)  # the cookie is enough
+    page.steps(4)
     browser.find(".decisions button[name=apply]").click()
     page.until(
         "document.readyState === 'complete' && window.spikelab?.decided?.()?.done === 4"
@@ -147,23 +166,26 @@ def test_from_the_first_unit_to_applied_decisions(
     )
     results = Results.open(copied)
     assert results.units.unit_ids == [unit["id"] for unit in end["units"]]
-    assert results.units.unit_attributes[results.units.unit_ids.index(fourth)]["label"] == "inter<b>neuron</b>"
+    assert results.units.unit_attributes[results.units.unit_ids.index(fourth["id"])]["label"] == "inter<b>neuron</b>"
     assert page.rows() == page.alive()
     assert browser.console() == []
     assert browser.overflow() == 0
-    asked = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
-    assert asked
-    assert all(name.startswith((address.partition("?")[0], "data:", "blob:")) for name in asked)
+    kept = {
+        unit for unit, row in zip(results.units.unit_ids, results.curation.unit_metrics, strict=True) if row["passed"]
+    }
+    assert fourth["id"] in kept
+    assert end["units"][-1]["id"] not in kept
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [200, 1000])
 def test_many_units(page: Page, browser: Any, served: Callable[..., Any], tmp_path: Path, number: int) -> None:
+    settings = SETTINGS | {"save_waveform_files": False}  # of so many units they are gigabytes
     recording = simulate(n_units=number, n_channels=number, duration_s=4.0, rate_hz=15.0).recording
     out = tmp_path / "out"
     sort_recording(
         [save_recording(recording, tmp_path / "dish")], results_folders=[out], delete_inter=False,
-        intermediate_folders=[out / "intermediate"], **SETTINGS,
+        intermediate_folders=[out / "intermediate"], **settings,
     )  # fmt: skip
     browser.visit(served(out).address, 1280)
     start = page.steps(0)
@@ -192,6 +214,7 @@ def test_many_units(page: Page, browser: Any, served: Callable[..., Any], tmp_pa
         assert browser.overflow() == 0
 
 
+@pytest.mark.slow
 def test_a_second_window_is_told_of_what_the_first_did(
     page: Page, browser: Any, copied: Path, served: Callable[..., Any]
 ) -> None:

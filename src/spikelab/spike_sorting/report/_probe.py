@@ -81,7 +81,9 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
     wide = frame.width > LARGE_SIDE + MARGIN + 14
     kind = "probe lying" if wide else "probe"
     return ProbeMap(
-        drawing(frame.width, frame.height, content, label=label, kind=kind), [*filter(notes.get, notes)], wide
+        drawing(frame.width, frame.height, content, label=label, kind=kind, role="group"),
+        [*filter(notes.get, notes)],
+        wide,
     )
 
 

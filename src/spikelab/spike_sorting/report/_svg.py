@@ -130,9 +130,12 @@ def polyline(x: ArrayLike, y: ArrayLike) -> str:
     return ("m%g %g" + "l%g %g" * (len(steps) - 1)) % tuple(steps.ravel().tolist())
 
 
-def drawing(width: float, height: float, content: str, *, label: str, kind: str = "") -> str:
-    """Write an ``svg`` element that scales with the page; `label` describes it to screen readers."""
+def drawing(width: float, height: float, content: str, *, label: str, kind: str = "", role: str = "img") -> str:
+    """Write an ``svg`` element that scales with the page; `label` describes it to screen readers.
+
+    Of one with links in it the `role` is "group": those in an image are not read out.
+    """
     return (
-        f'<svg class="{kind}" viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" role="img" '
+        f'<svg class="{kind}" viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" role="{role}" '
         f'aria-label="{escape(label)}">{content}</svg>'
     )

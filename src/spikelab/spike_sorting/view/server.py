@@ -53,7 +53,7 @@ class Server(ThreadingHTTPServer):
     """HTTP on loopback; each request in a thread of its own."""
 
     daemon_threads = True
-    allow_reuse_address = True
+    allow_reuse_address = os.name == "posix"  # on Windows it would let two servers have one port
 
     def __init__(self, port: int, make_answers: Callable[[Guard], Answers]) -> None:
         super().__init__((HOST, port), Handler)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting import decisions as deciding
 from spikelab.spike_sorting.decisions import Decisions, State
 from spikelab.spike_sorting.report import counted
+from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.view.server import StaleError
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.data import SpikeTrains
-    from spikelab.spike_sorting.run.results import Results
 
 logger = logging.getLogger(__name__)
 
+SORTING, MANIFEST = "sorting", "manifest.json"
 MOST_STEPS = 100_000
 HIDDEN = ("second", "points")  # of a step: one bit for each spike, which the page has no use for
 
@@ -38,6 +39,7 @@ class Session:
         self.busy = ""  # why nothing can be changed now
         self._lock = threading.RLock()
         self._trains = results.trains
+        self._sorted = _stamp(results.stage(SORTING) / MANIFEST)
         self._stamp: tuple[int, ...] | None = None
         self._decisions, self._revision = Decisions.on(self._trains), ""
         self._states: list[State] = []  # after none, one, two, ... of the steps, as far as they were needed
@@ -50,6 +52,7 @@ class Session:
     def current(self) -> tuple[Decisions, State, str]:
         """Return decisions, the units after them, and the revision, read anew where the file has changed."""
         with self._lock:
+            self._require_same_sort()
             stamp = _stamp(self.path)
             if not self._states or stamp != self._stamp:
                 self._take(self._read())
@@ -130,6 +133,13 @@ class Session:
             raise ValueError(f"{self.results.folder} cannot be written to: decisions are not kept")
         if self.busy:
             raise ValueError(self.busy)
+
+    def _require_same_sort(self) -> None:
+        """Raise ValueError where the recording was sorted again, with other spikes, since the page was opened."""
+        stamp = _stamp(self.results.stage(SORTING) / MANIFEST)
+        if stamp != self._sorted:
+            Decisions.on(self._trains).require_fit(Results.open(self.results.folder).trains)
+            self._sorted = stamp
 
     def _read(self) -> Decisions:
         try:

@@ -88,8 +88,7 @@
       } catch {
         this.kept = false;
       }
-      const { steps, done } = stored ?? base;
-      return this.at(steps, done);
+      return this.at((stored ?? base).steps, (stored ?? base).done);
     },
     at(steps, done) {
       return { steps, done, ...replayed(steps.slice(0, done)), busy: "", read_only: false };
@@ -153,9 +152,9 @@
   const alive = (id) => state.units.find((unit) => unit.id === id);
   const chosen = () => [...new Set([lab.shown, ...selected])].filter((id) => id !== null && alive(id)); // shown one first
   const act = (step) => change(() => store.act(step));
-  const LABELS = { good: "keep", "multi-unit": "drop", noise: "drop" };
+  const LABELS = { good: "keep", "multi-unit": "drop", noise: "drop" }; // as in phy
   const mark = (units, values) => (units.length ? act({ do: "mark", units, ...values }) : tell("Open or select a unit first."));
-  const shown = () => (lab.shown === null || !alive(lab.shown) ? [] : [lab.shown]);
+  const shown = () => (alive(lab.shown) ? [lab.shown] : []);
   const group = (units, label) => mark(units, { verdict: LABELS[label] ?? null, label: label || null });
 
   async function merge() {
@@ -175,9 +174,7 @@
     if (alive(into)) await lab.show(into, {});
   }
 
-  function ordered() {
-    return lab.order().filter(alive);
-  }
+  const ordered = () => lab.order().filter(alive);
 
   async function similar(by) { // select the next of the units that look like the one that is shown
     if (lab.shown === null) return walk(by);
@@ -204,24 +201,24 @@
     render();
   }
 
-  const ask_label = document.getElementById("label-dialog");
+  const naming = document.getElementById("label-dialog");
   function label() {
     const units = chosen();
     if (!units.length) return tell("Open or select a unit first.");
-    ask_label.units = units;
-    ask_label.querySelector("output").textContent = `unit ${units.join(", ")}`;
-    ask_label.querySelector("input").value = alive(units[0]).label ?? "";
+    naming.units = units;
+    naming.querySelector("output").textContent = `unit ${units.join(", ")}`;
+    naming.querySelector("input").value = alive(units[0]).label ?? "";
     const used = [...new Set(["good", "multi-unit", "noise", ...state.units.map((unit) => unit.label).filter(Boolean)])];
-    ask_label.querySelector("datalist").replaceChildren(...used.map((value) => made("option", { value })));
-    return ask_label.showModal();
+    naming.querySelector("datalist").replaceChildren(...used.map((value) => made("option", { value })));
+    return naming.showModal();
   }
-  ask_label.querySelector("form").addEventListener("submit", (event) => {
-    const text = ask_label.querySelector("input").value.trim();
-    if (event.submitter?.value === "clear") mark(ask_label.units, { label: null });
-    else if (text) mark(ask_label.units, text in LABELS ? { verdict: LABELS[text], label: text } : { label: text });
+  naming.querySelector("form").addEventListener("submit", (event) => {
+    const text = naming.querySelector("input").value.trim();
+    if (event.submitter?.value === "clear") mark(naming.units, { label: null });
+    else if (text) mark(naming.units, text in LABELS ? { verdict: LABELS[text], label: text } : { label: text });
   });
-  for (const dialog of document.querySelectorAll("dialog")) {
-    for (const cancel of dialog.querySelectorAll('button[value="cancel"]')) cancel.addEventListener("click", () => dialog.close());
+  for (const cancel of document.querySelectorAll('dialog button[value="cancel"]')) {
+    cancel.addEventListener("click", () => cancel.closest("dialog").close());
   }
 
   // ---- what is shown ----
@@ -337,7 +334,6 @@
     if (focused) lab.panel.querySelector(`[data-press="${CSS.escape(focused)}"]`)?.focus();
   }
   for (const event of ["shown", "hidden"]) document.addEventListener(`spikelab:${event}`, () => state && tell_state());
-
   lab.sections.unshift({
     name: "decide",
     title: "Decide",
@@ -361,8 +357,9 @@
         ...["good", "multi-unit", "noise"].map((text) => press(text[0].toUpperCase() + text.slice(1), `Alt+${text[0]}: ${LABELS[text]}`, () => group(one, now.label === text ? "" : text), now.label === text)),
         press("Label\u2026", "l", label, named),
         press("Split\u2026", "k", () => lab.split(unit.id)),
-        press("Select", "x", () => toggle(unit.id), selected.has(unit.id))),
-      made("p", { class: "chips" }, ...chips(now)));
+        press("Select", "x", () => toggle(unit.id), selected.has(unit.id))));
+      const found = chips(now);
+      if (found.length) element.append(made("p", { class: "chips" }, ...found));
       return true;
     },
   });
@@ -412,26 +409,28 @@
   }
 
   const bar = holder.querySelector("progress");
-  async function follow() {
-    button("stop").hidden = false;
-    for (;;) {
-      const found = await ask("apply");
-      bar.hidden = found.status !== "running";
-      if (found.status !== "running") {
-        button("stop").hidden = true;
-        if (found.status === "done") return location.reload();
-        return change(store.load).then(() => tell(found.error ? `The decisions could not be applied. ${found.error}` : ""));
-      }
+  let follows = false;
+  async function follow() { // until the decisions are applied, whichever window asked for it
+    if (follows || !state?.busy) return;
+    follows = true;
+    let found = { status: "running" };
+    while (found.status === "running") {
+      found = await ask("apply").catch((error) => ({ status: "lost", error: error.message }));
+      bar.hidden = button("stop").hidden = found.status !== "running";
       if (typeof found.share === "number") bar.value = found.share;
       else bar.removeAttribute("value");
-      holder.querySelector(".said").textContent = `Applying: ${found.words ?? ""}`;
-      await new Promise((resolve) => setTimeout(resolve, 400));
+      if (!bar.hidden) holder.querySelector(".said").textContent = `Applying: ${found.words ?? ""}`;
+      await new Promise((resolve) => setTimeout(resolve, 300));
     }
+    follows = false;
+    if (found.status === "done" || found.status === "idle") return location.reload();
+    await change(store.load);
+    return tell(`The decisions could not be applied. ${found.error}`);
   }
   const apply = () => change(async () => {
     await ask("apply", { revision: state.revision });
     return store.load();
-  }).then(() => state.busy && follow()).catch((error) => tell(error.message));
+  }).then(follow);
 
   for (const [name, run] of Object.entries({ undo, redo, merge, save, apply, clear: () => { selected.clear(); render(); }, stop: () => ask("stop", {}) })) {
     button(name).addEventListener("click", run);
@@ -439,7 +438,7 @@
   addEventListener("beforeunload", (event) => {
     if (!live && unsaved() && !filed.kept) event.preventDefault();
   });
-  if (live) addEventListener("focus", () => state && !state.busy && change(store.load));
+  if (live) addEventListener("focus", () => state && !follows && change(store.load).then(follow));
   if (live) {
     lab.source = (id) => ask(`unit?id=${id}`).catch((error) => {
       tell(error.message);
@@ -448,5 +447,5 @@
   }
   Object.assign(lab, { live, ask, split_by: split, alive: (id) => Boolean(state && alive(id)), decided: () => state });
   holder.hidden = false;
-  lab.ready.then(() => change(() => store.load())).then(() => state?.busy && follow());
+  lab.ready.then(() => change(() => store.load())).then(follow);
 })();

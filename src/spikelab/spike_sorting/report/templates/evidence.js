@@ -246,7 +246,9 @@
   function reveal(row) {
     const box = row.getBoundingClientRect(), sheet = panel.getBoundingClientRect();
     const below = sheet.left < box.left + 40;
-    const low = below && sheet.top > 0 ? sheet.top : innerHeight;
+    const bar = document.querySelector(".decisions.active");
+    const floor = bar ? Math.min(innerHeight, bar.getBoundingClientRect().top) : innerHeight;
+    const low = below && sheet.top > 0 ? sheet.top : floor;
     if (box.top < 0 || box.bottom > low) scrollBy(0, box.top < 0 ? box.top - 60 : Math.min(box.bottom - low + 20, box.top - 60));
     const top = panel.getBoundingClientRect().top;
     if (!below && top < 0) scrollBy(0, top - 8);

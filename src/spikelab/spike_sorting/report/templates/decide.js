@@ -6,7 +6,7 @@
   const holder = document.getElementById("decisions");
   if (!lab || !holder) return;
   const base = JSON.parse(document.getElementById("decisions-data").textContent);
-  const live = document.querySelector('meta[name="spikelab-live"]') !== null;
+  const live = Boolean(document.querySelector('meta[name="spikelab-live"]'));
   const table = document.getElementById("unit-table");
   const button = (name) => holder.querySelector(`button[name="${name}"]`);
   const made = (tag, attributes = {}, ...children) => {
@@ -15,7 +15,7 @@
     element.append(...children);
     return element;
   };
-  const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  const { plural } = lab.draw;
   if (live && location.search) history.replaceState(null, "", location.pathname + location.hash); // without the token
 
   // ---- the units after steps, as the Python package replays them ----
@@ -140,7 +140,6 @@
     });
     return queue;
   }
-
   const trouble = holder.querySelector(".trouble");
   function tell(text) {
     trouble.textContent = text;
@@ -152,7 +151,7 @@
   const alive = (id) => state.units.find((unit) => unit.id === id);
   const chosen = () => [...new Set([lab.shown, ...selected])].filter((id) => id !== null && alive(id)); // shown one first
   const act = (step) => change(() => store.act(step));
-  const LABELS = { good: "keep", "multi-unit": "drop", noise: "drop" }; // as in phy
+  const LABELS = { good: "keep", "multi-unit": "drop", noise: "drop" };
   const mark = (units, values) => (units.length ? act({ do: "mark", units, ...values }) : tell("Open or select a unit first."));
   const shown = () => (alive(lab.shown) ? [lab.shown] : []);
   const group = (units, label) => mark(units, { verdict: LABELS[label] ?? null, label: label || null });
@@ -400,8 +399,8 @@
   });
 
   function save() {
-    const text = JSON.stringify(filed.content(), null, 1);
-    const link = made("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: "decisions.json" });
+    const file = new Blob([JSON.stringify(filed.content(), null, 1)], { type: "application/json" });
+    const link = made("a", { href: URL.createObjectURL(file), download: "decisions.json" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     filed.saved = JSON.stringify(filed.content());

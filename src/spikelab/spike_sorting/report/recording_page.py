@@ -51,7 +51,6 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
     status = str(record.get("status", ""))
     shown = _words.shown_status(status, record)
     badge, meaning, advice = _words.status_words(shown)
-    error = record.get("error")
     units, evidence = None, ""
     if status == DONE and data.units is not None and data.outcome is not None:
         units = _content.unit_content(data.units, data.outcome, config, _unit_pages(results))
@@ -64,7 +63,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         severity=_words.severity(shown),
         meaning=meaning,
         advice=advice,
-        error={key: _short_paths(str(error.get(key, "")), results) for key in ("class", "message")} if error else None,
+        error=_error(record, results),
         facts=_content.facts(record, data),
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
@@ -83,6 +82,12 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         host=record.get("host", {}),
         files=[(name, about) for name, about in _wanted_files(config) if (results / name).exists()],
     )
+
+
+def _error(record: Mapping[str, Any], results: Path) -> dict[str, str] | None:
+    """Return class and message of the error that ended the run; None where there was none."""
+    error = record.get("error")
+    return {key: _short_paths(str(error.get(key, "")), results) for key in ("class", "message")} if error else None
 
 
 def _evidence(config: SortingPipelineConfig, data: ReportData) -> str:

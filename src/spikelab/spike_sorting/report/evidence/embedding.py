@@ -17,6 +17,8 @@ from spikelab.spike_sorting.report.evidence import packing
 from spikelab.spike_sorting.report.evidence.unit import evidence_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spikelab.spike_sorting.report.evidence.source import EvidenceSource
 
 PLACES = ("amplitude", "x", "y")
@@ -32,10 +34,7 @@ def embedded(source: EvidenceSource) -> str:
 
 def about_of(source: EvidenceSource) -> dict[str, Any]:
     """Gather what is common to all units: electrodes, epochs, dead time, metrics, and traces to look at."""
-    units, metadata = source.units, source.units.metadata
-    chunks = metadata.get("rec_chunks_ms") or []
-    names = metadata.get("rec_chunk_names") or [""] * len(chunks)
-    attributes = source.attributes
+    units, attributes = source.units, source.attributes
     return {
         "fs": source.fs,
         "n_samples": source.n_samples,
@@ -43,9 +42,7 @@ def about_of(source: EvidenceSource) -> dict[str, Any]:
         "locations": [packing.rounded(place, 6) for place in source.locations],
         "channel_ids": list(source.channel_ids),
         "noise": packing.rounded(source.measured.noise, 3) if source.measured is not None else None,
-        "epochs": [
-            {"start_s": start / 1000, "name": str(name)} for (start, _), name in zip(chunks, names, strict=False)
-        ],
+        "epochs": _epochs(units.metadata),
         "dead_s": [[start / 1000, end / 1000] for start, end in dead_periods(units)],
         "unit_ids": [int(unit) for unit in source.unit_ids],
         "kept": [bool(source.metrics[unit]["passed"]) for unit in source.unit_ids],
@@ -55,6 +52,12 @@ def about_of(source: EvidenceSource) -> dict[str, Any]:
         "metrics": _metrics(source),
         "traces": _traces(source),
     }
+
+
+def _epochs(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    chunks = metadata.get("rec_chunks_ms") or []
+    names = metadata.get("rec_chunk_names") or [""] * len(chunks)
+    return [{"start_s": start / 1000, "name": str(name)} for (start, _), name in zip(chunks, names, strict=False)]
 
 
 def _metrics(source: EvidenceSource) -> list[dict[str, Any]]:

@@ -140,13 +140,12 @@ def evidence_of(
     near, footprint = _footprint(source, shape)
     width, n_bins = bins_of(source.fs, ACG_REACH_MS, ACG_BIN_MS)
     counts, edges = isi_histogram(intervals(times, starts_ms(source.units.metadata)))
-    live_s = live_ms(source.units) / 1000
     others = among if among is not None else [row for row in range(source.units.N) if row not in parts.members]
     kept, why = _verdict(source, unit_id) if spikes is None else (None, [])
     return UnitEvidence(
         id=unit_id,
         n_spikes=len(times),
-        rate_hz=float(f"{len(times) / live_s:.4g}") if live_s > 0 else None,
+        rate_hz=_rate_hz(source, len(times)),
         channel=main,
         channel_id=str(_channel_ids(source)[main]),
         place=packing.rounded(_place(source, shape)),
@@ -166,6 +165,12 @@ def evidence_of(
         spikes=_drawn(source, parts),
         similar=similar_units(source, shape, others),
     )
+
+
+def _rate_hz(source: EvidenceSource, n_spikes: int) -> float | None:
+    """Divide by the time that is not dead; None where there is none."""
+    live_s = live_ms(source.units) / 1000
+    return float(f"{n_spikes / live_s:.4g}") if live_s > 0 else None
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@
     const toY = (y) => 24 + (y1 > y0 ? (y1 - y) / (y1 - y0) * (height - 56) : (height - 56) / 2);
     const [low, high] = extent(waves), scale = 44 / (high - low || 1);
     const known = latency.filter((value) => value !== null), [first, last] = extent(known);
+    const travels = known.length > 1 && last - first >= 1000 / about().fs; // less than a sample is not told
     channels.forEach((channel, row) => {
       const at = [toX(places[row][0]), toY(places[row][1])];
       let path = "";
@@ -80,19 +81,17 @@
         path += `${i ? "L" : "M"}${(at[0] + (i / (length - 1) - 0.5) * cell * 0.9).toFixed(1)} ${(at[1] - waves[row * length + i] * scale).toFixed(1)}`;
       }
       const late = latency[row];
-      const colour = late === null ? null : heat(last > first ? (late - first) / (last - first) : 0);
+      const colour = late === null || !travels ? null : heat((late - first) / (last - first));
       const name = about().channel_ids[channel] || String(channel);
       drawing.append(element("g", {}, element("title", {}, `channel ${name}${late === null ? "" : `, ${number(late)} ms`}`),
         element("circle", { class: "site", cx: at[0].toFixed(1), cy: at[1].toFixed(1), r: 1.6 }),
         element("path", { class: late === null ? "line pale" : "line", style: colour ? `stroke:${colour}` : null, d: path,
           "stroke-width": row === 0 ? 2.2 : 1.3 })));
     });
-    const travel = known.length > 1 ? last - first : 0;
     const bar = ticks(0, high - low, 2).at(-1) || high - low;
     drawing.append(element("path", { class: "axis", d: `M5 ${height - 6}v${(-bar * scale).toFixed(1)}` }), label(9, height - 6, `${number(bar)} uV`, "start"));
-    const words = travel > 0
-      ? `It reaches ${known.length} of these electrodes within ${number(Number(travel.toFixed(2)))} ms: orange first, violet last.`
-      : "Grey: electrodes that hardly see it.";
+    const reached = `It reaches ${number(known.length)} of these electrodes`;
+    const words = travels ? `${reached} within ${number(Number((last - first).toFixed(2)))} ms: orange first, violet last.` : `${reached} at once; grey: those that hardly see it.`;
     part.append(figure(words, drawing));
   } });
 
@@ -165,7 +164,7 @@
   }
   function howMany({ n, drawn, stretches }) {
     if (drawn === n) return `All ${plural(n, "spike")}.`;
-    return `${number(drawn)} of ${number(n)} spikes: in every ${number(stretches)}th of the recording those with the smallest and the largest value, and others evenly.`;
+    return `${number(drawn)} of ${number(n)} spikes: the smallest and the largest of each of ${number(stretches)} stretches of the recording, and others evenly.`;
   }
 
   sections.push({ name: "amplitudes", title: "Amplitude over time", wide: true, draw(unit, data, part) {

@@ -118,3 +118,36 @@ def test_a_folder_of_kilosort_4_is_imported(tmp_path: Path) -> None:
     assert {unit["imported_label"] for unit in sd.unit_attributes} <= {"good", "mua"}
     for train, own in zip(sd.train, sorted_here.train, strict=True):
         np.testing.assert_allclose(train, own, atol=1e-9)
+
+
+def test_units_of_channels_that_are_sorted_apart_are_taken_once(tmp_path: Path, small: Simulated) -> None:
+    from probeinterface import Probe, ProbeGroup
+    from spikeinterface.core import NpzSortingExtractor, NumpyRecording, NumpySorting
+
+    group = ProbeGroup()
+    for number in range(2):
+        probe = Probe(ndim=2)
+        probe.set_contacts(
+            np.array([[0.0, 0.0], [0.0, 20.0]]) + 500 * number, shapes="circle", shape_params={"radius": 5}
+        )
+        probe.set_device_channel_indices(np.array([0, 1]) + 2 * number)
+        group.add_probe(probe)
+    recording = NumpyRecording([small.recording.get_traces()], FS)
+    recording.set_probegroup(group)
+    sorting = NumpySorting.from_unit_dict(dict(enumerate(small.frames)), FS)
+    NpzSortingExtractor.write_sorting(sorting, tmp_path / "units.npz")
+    (sd,) = import_sorting(tmp_path / "units.npz", tmp_path / "results", recording, **QUIET)
+    assert sd.unit_ids == [0, 1, 2]
+    assert len({unit["group"] for unit in sd.unit_attributes}) == 2
+
+
+def test_units_of_nwb_are_imported_with_the_traces_beside_them(results: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pynwb")
+    path = export_results(results, "nwb", tmp_path / "units.nwb", traces=True)
+    (sd,) = import_sorting(path, tmp_path / "results", **QUIET)
+    from spikelab import SpikeData
+
+    own = SpikeData.load(results / "sorted_spikedata_curated.npz")
+    assert sd.N == own.N
+    for train, written in zip(sd.train, own.train, strict=True):
+        np.testing.assert_allclose(train, written, atol=2000 / FS)  # filtered twice, spikes are aligned anew

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from simulated import UNCURATED, Simulated, simulate
+from simulated import UNCURATED, Simulated, save_recording, simulate
 from spikelab import SpikeData
 from spikelab.spike_sorting import compare_sorts, sort_recording
 from spikelab.spike_sorting.comparison.matching import best_pairs, overlap_of
@@ -175,6 +176,18 @@ def test_another_length_and_rate_are_told_and_the_common_part_is_compared() -> N
     assert len(compared.notes) == 2
 
 
+def test_sorts_of_other_files_are_doubted_unless_their_traces_are_the_same() -> None:
+    from spikelab.spike_sorting.comparison.about import doubts
+    from spikelab.spike_sorting.comparison.sides import Side
+
+    def side(name: str, *known_by: str) -> Side:
+        return Side(name, name, "results", (), (), np.ones(0, dtype=bool), recording=frozenset(known_by))
+
+    assert doubts([side("a", "file", "traces"), side("b", "moved", "traces"), side("c")]) == []
+    (note,) = doubts([side("a", "file", "traces"), side("b", "other", "others")])
+    assert "a and b were not sorted from the same file" in note
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one = units([train(0)])
     for settings, said in (
@@ -238,6 +251,31 @@ def test_a_unit_that_curation_dropped_is_said_to_be_with_the_criterion(sorts: tu
     assert [row["n_units"] for row in both.sorts] == [3, 3]
     judged = compare_sorts(strict, SpikeData(sim.trains_ms, length=4000.0), truth=True, units="all")
     assert all(row["found"] for row in judged.matched)
+
+
+def test_a_unit_that_a_person_dropped_is_said_to_be(sorts: tuple[Path, Path, Simulated], tmp_path: Path) -> None:
+    from spikelab.spike_sorting import curate_results
+
+    every, _, sim = sorts
+    decided = tmp_path / "decided"
+    folders = {"results_folders": [decided], "intermediate_folders": [every.with_name("inter")]}
+    options = {"sorter": "threshold", "create_figures": False, "delete_inter": False, **UNCURATED}
+    path = save_recording(sim.recording, tmp_path / "recording")
+    sort_recording([path], **folders, **options)
+    curate_results(decided, dropping(decided, 0))
+    (alone,) = compare_sorts(every, decided).alone
+    assert (alone["unit"], alone["why"]) == (0, "dropped by curation")
+    assert alone["detail"] == "unit 0 there, dropped by hand"
+
+
+def dropping(results: Path, unit: int) -> Any:
+    from spikelab.spike_sorting.decisions import Decisions, state_of, with_step
+    from spikelab.spike_sorting.run.results import Results
+
+    opened = Results.open(results)
+    decisions = Decisions.on(opened.trains)
+    state = state_of(decisions, opened.trains, opened.recording.sampling_frequency)
+    return with_step(decisions, {"do": "mark", "units": [unit], "verdict": "drop"}, state)[0]
 
 
 def test_tables_are_written_as_csv(tmp_path: Path) -> None:

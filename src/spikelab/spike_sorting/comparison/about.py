@@ -48,7 +48,7 @@ def _doubts_of(first: Side, other: Side) -> Iterator[str]:
             f"{first.name} lasts {first.length_s:g} s and {other.name} {other.length_s:g} s: are they of one "
             f"recording? The first {shorter:g} s are compared"
         )
-    elif None not in (first.recording, other.recording) and first.recording != other.recording:
+    elif first.recording and other.recording and not first.recording & other.recording:
         yield f"{first.name} and {other.name} were not sorted from the same file, or it was changed since"
 
 

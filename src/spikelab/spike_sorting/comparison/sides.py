@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.curation.outcome import BY_HAND
 from spikelab.spikedata import SpikeData
 from spikelab.system.files import tidy
 
@@ -39,7 +40,7 @@ class Side:
     length_s: float | None = None
     config: SortingPipelineConfig | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    recording: str | None = None  # what tells recordings apart
+    recording: frozenset[str] = frozenset()  # what its recording is known by: the file, and the filtered traces
 
     def rows(self) -> NDArray[np.int64]:
         """Return the rows of the units that are compared."""
@@ -131,16 +132,20 @@ def _reason(row: Mapping[str, Any], limits: Mapping[tuple[Any, Any], str]) -> st
     if row.get("merged_into") is not None:
         return f"merged into unit {row['merged_into']}"
     name = row.get("failed_criterion")
+    if name == BY_HAND:
+        return "hand"
     value, limit = row.get(str(name)), limits.get((row.get("failed_round"), name), "")
     shown = f" {value:.3g}" if isinstance(value, int | float) and not isinstance(value, bool) else ""
     return f"{name or 'curation'}{shown}" + (f" ({limit})" if limit else "")
 
 
-def _recording_of(results: Results) -> str | None:
+def _recording_of(results: Results) -> frozenset[str]:
     from spikelab.spike_sorting.stages.manifest import Manifest
 
     manifest = Manifest.read(results.stage("recording"))
-    return None if manifest is None else str(manifest.settings.get("input"))
+    if manifest is None:
+        return frozenset()
+    return frozenset(map(str, filter(None, [manifest.settings.get("input"), manifest.info.get("content")])))
 
 
 def _of_others(path: Path, *, trust: bool) -> Side:

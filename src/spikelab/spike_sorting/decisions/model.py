@@ -29,6 +29,13 @@ class Decisions:
         As :func:`require_step` describes them, in the order in which they were made.
     done : int
         How many of the steps count. Those after it were undone, and can be done again.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.data import SpikeTrains
+    >>> from spikelab.spike_sorting.decisions import Decisions
+    >>> Decisions.on(SpikeTrains.from_dict({1: [10, 500]}))
+    Decisions(sort='...', steps=(), done=0)
     """
 
     sort: str
@@ -89,16 +96,44 @@ def with_step(decisions: Decisions, step: Mapping[str, Any], state: State) -> tu
     ------
     ValueError
         The step has another form, or does not fit the units as they are.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.data import SpikeTrains
+    >>> from spikelab.spike_sorting.decisions import Decisions, state_of, with_step
+    >>> trains = SpikeTrains.from_dict({1: [10, 500], 2: [900]})
+    >>> none = Decisions.on(trains)
+    >>> one, state = with_step(none, {"do": "mark", "units": [2], "label": "good"}, state_of(none, trains, 20_000.0))
+    >>> one.done, state.units[2].label
+    (1, 'good')
     """
     complete = require_step(with_new_ids(state, step))
     return replace(decisions, steps=(*decisions.counted, complete), done=decisions.done + 1), after(state, complete)
 
 
 def undone(decisions: Decisions, steps: int = 1) -> Decisions:
-    """Take back the last steps that count, as far as there are any."""
+    """Take back the last steps that count, as far as there are any.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.decisions import Decisions, redone, undone
+    >>> decisions = Decisions("of some sort", ({"do": "mark", "units": [2], "label": "good"},), done=1)
+    >>> undone(decisions).counted
+    ()
+    >>> redone(undone(decisions)) == decisions
+    True
+    """
     return replace(decisions, done=max(decisions.done - steps, 0))
 
 
 def redone(decisions: Decisions, steps: int = 1) -> Decisions:
-    """Do steps again that were undone, as far as there are any."""
+    """Do steps again that were undone, as far as there are any.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting.decisions import Decisions, redone
+    >>> decisions = Decisions("of some sort", ({"do": "mark", "units": [2], "label": "good"},), done=0)
+    >>> redone(decisions).done
+    1
+    """
     return replace(decisions, done=min(decisions.done + steps, len(decisions.steps)))

@@ -78,9 +78,11 @@ def packed(second: ArrayLike) -> str:
 
     Examples
     --------
+    >>> import base64, zlib
     >>> from spikelab.spike_sorting.decisions import packed
-    >>> packed([False, True, True])
-    'eJxLAQAAYQBh'
+    >>> bits = zlib.decompress(base64.b64decode(packed([False, True, True])))
+    >>> f"{bits[0]:08b}"
+    '01100000'
     """
     bits = np.packbits(np.asarray(second, dtype=bool)).tobytes()
     return base64.b64encode(zlib.compress(bits, 9)).decode("ascii")

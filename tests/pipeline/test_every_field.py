@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from spikeinterface.core import NumpyRecording
 
 from simulated import FS, save_recording, simulate, simulate_dense
@@ -25,6 +26,7 @@ from spikelab.spike_sorting._exceptions import GPUOutOfMemoryError, Insufficient
 from spikelab.spike_sorting.backends import rt_sort as rt_sort_backend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import SortingPipelineConfig
+from spikelab.spike_sorting.figures import make
 from spikelab.spike_sorting.metrics import registry
 from spikelab.spike_sorting.rt_sort import ModelSpikeSorter, RTSort, detect
 from spikelab.spike_sorting.run import sort_one
@@ -243,9 +245,12 @@ EFFECTS: dict[tuple[str, str], Effect] = {
 
 def sort_once(folder: Path, recording: Any, **settings: Any) -> Seen:
     results, intermediate = folder / "out", folder / "inter"
-    (result,) = sort_recording(
-        [recording], results_folders=[results], intermediate_folders=[intermediate], **{**BASE, **settings}
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for figure in ("quality_distributions", "raster_pop_rate"):  # no setting is theirs alone, and they take longest
+            patch.setattr(make, figure, lambda *_: Figure())
+        (result,) = sort_recording(
+            [recording], results_folders=[results], intermediate_folders=[intermediate], **{**BASE, **settings}
+        )
     return Seen(result, results, intermediate)
 
 

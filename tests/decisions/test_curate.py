@@ -7,7 +7,9 @@ import pytest
 
 from spikelab.spike_sorting import curate_results, export_results
 from spikelab.spike_sorting import decisions as d
+from spikelab.spike_sorting._exceptions import ConcurrentSortError
 from spikelab.spike_sorting.exchange.curate import curation_content, planned
+from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 
 
@@ -194,3 +196,12 @@ def test_other_steps_to_the_same_units_compute_nothing_of_the_units_again(copied
     np.testing.assert_array_equal(plan.state.units[second.unit_id].frames, second.frames)
     curate_results(root / "out", again)
     assert Results.open(root / "out").run_id("waveforms") == run_id
+
+
+def test_while_a_run_is_under_way_nothing_is_written(copied):
+    root = copied()
+    opened = Results.open(root / "out")
+    mark, _ = with_steps(opened, [{"do": "mark", "units": opened.trains.unit_ids.tolist()[:1], "label": "x"}])
+    with locked(root / "out", root / "out" / "intermediate"), pytest.raises(ConcurrentSortError):
+        curate_results(root / "out", mark)
+    assert not (root / "out" / d.FILE).exists()

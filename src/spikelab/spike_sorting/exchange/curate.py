@@ -12,6 +12,7 @@ from spikelab.spike_sorting import decisions as decided
 from spikelab.spike_sorting.decisions import Decisions, State
 from spikelab.spike_sorting.exchange.formats.si_curation import curation_of, is_curation, with_curation
 from spikelab.spike_sorting.run.again import job_again, require_traces, sort_again
+from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.stages.outdated import set_aside
 from spikelab.system.json_files import read_object
@@ -86,6 +87,8 @@ def curate_results(
         The decisions do not fit the results: the message says what was found and what was expected. Nothing is changed.
     FileNotFoundError
         There are no such results or decisions.
+    ConcurrentSortError
+        A run is under way in the results folder.
 
     Examples
     --------
@@ -123,8 +126,9 @@ def planned(
 def applied(plan: Plan, *, recording: AnyPath | None = None) -> list[SpikeData]:
     """Write the decisions of a plan, and run what follows."""
     job = job_again(plan.results, None if recording is None else Path(recording))
-    _keep_others(plan)
-    decided.write(plan.results.folder / decided.FILE, plan.decisions)
+    with locked(job.results, job.intermediate):  # a run that is under way has its own decisions
+        _keep_others(plan)
+        decided.write(plan.results.folder / decided.FILE, plan.decisions)
     return sort_again(job).results or []
 
 

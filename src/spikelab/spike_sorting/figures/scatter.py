@@ -34,6 +34,7 @@ class _Units:
     verdicts: NDArray[np.int64]  # one of KEPT, FAILED_SECOND, FAILED_FIRST
     name: str
     note: str  # on units that are not drawn
+    by_hand: bool  # whether a person decided on some
 
 
 def std_scatter_plot(
@@ -108,9 +109,10 @@ def _explain_markers(ax: Axes, units: Sequence[_Units], config: FigureConfig) ->
     palette = palette_of(config)
     counts = np.bincount(np.concatenate([np.empty(0, np.int64), *(one.verdicts for one in units)]), minlength=3)
     face = palette.recording(config.scatter_recording_colors[0]) if len(units) == 1 else "none"
+    second = "failed later, or by hand" if any(one.by_hand for one in units) else "failed second round"
     marks: tuple[tuple[int, str, dict[str, Any]], ...] = (
         (KEPT, "kept", {"marker": "o", "color": palette.kept, "markerfacecolor": face}),
-        (FAILED_SECOND, "failed second round", {"marker": "o", "color": palette.failed, "markerfacecolor": "none"}),
+        (FAILED_SECOND, second, {"marker": "o", "color": palette.failed, "markerfacecolor": "none"}),
         (FAILED_FIRST, "failed first round", {"marker": CROSS, "color": palette.failed}),
     )
     for verdict, words, style in marks:
@@ -139,4 +141,5 @@ def _units(recording: FigureRecording, limit: int | None) -> _Units:
     if limit is not None and len(keep) > limit:
         notes.append(f"{limit} of {len(keep)} units")
         keep = np.sort(np.random.default_rng(SEED).choice(keep, limit, replace=False))
-    return _Units(points[keep], verdicts[keep], short(recording.name), ", ".join(notes))
+    by_hand = bool(recording.outcome.by_hand)
+    return _Units(points[keep], verdicts[keep], short(recording.name), ", ".join(notes), by_hand)

@@ -20,9 +20,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
   function sort(column, ascending) {
     order = { column, ascending };
-    const rows = listed();
-    const sorted = rows.map((row) => [cell(row, column), row]).sort((a, b) => compare(a[0], b[0])).map((pair) => pair[1]);
-    if (sorted.some((row, place) => row !== rows[place])) body.append(...sorted); // a thousand rows take a second
+    const sorted = listed().map((row) => [cell(row, column), row]).sort((a, b) => compare(a[0], b[0])).map((pair) => pair[1]);
+    let at = body.firstElementChild; // rows that stand where they belong stay there: to move a thousand takes a second
+    for (const row of sorted) {
+      if (row === at) at = at.nextElementSibling;
+      else body.insertBefore(row, at);
+    }
     for (const heading of headings) {
       if (heading.dataset.column === column) heading.ariaSort = ascending ? "ascending" : "descending";
       else heading.removeAttribute("aria-sort");

@@ -85,6 +85,8 @@ GUARDS = {
     "rt_sort/traces.py": Guards(("traces",), ("sorter",)),
     "rt_sort/whitening.py": Guards(("whitening",)),
     "waveforms/_kernels.py": Guards(("waveforms_kernels",)),
+    "waveforms/_evidence_kernels.py": Guards(("evidence",)),
+    "waveforms/evidence.py": Guards(("evidence",)),
     "waveforms/quality.py": Guards(compiled=("waveforms_quality_metrics",)),
 }
 # Changes that nothing can notice: (file, the line before, the line after) and why.

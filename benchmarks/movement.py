@@ -1,0 +1,188 @@
+"""Sorting of tissue that moves: each sorter's own following, ``motion="correct"`` before it, and neither.
+
+Writes ``results/movement.md`` and ``results/movement.json``, in which rows that are there are not measured again::
+
+    python -m benchmarks.movement --families ramp40,step40,breathe40 --seeds 1,2,3 --sorters rt_sort,tridesclous2,lupin
+
+The ceiling is the same neurons on tissue that lies still (`drift0`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.reporting import RESULTS, machine, markdown, write
+from benchmarks.rt_sort_recipes import DRIFT, RECIPES
+from benchmarks.rt_sort_recordings import load_recording, make
+from benchmarks.rt_sort_scoring import score_folder
+from benchmarks.rt_sort_tasks import SEED
+from spikelab.system.resources import cpu_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from spikeinterface import BaseRecording, BaseSorting
+
+    from spikelab.spike_sorting.data import BinaryRecording
+
+NONE, OWN, CORRECT = "none", "own", "correct"
+# RT-Sort follows its units whatever is done before it; Kilosort 4, which has a following of its own, wants a GPU.
+WAYS = {"rt_sort": (OWN, CORRECT), "tridesclous2": (NONE, OWN, CORRECT), "lupin": (NONE, OWN, CORRECT)}
+EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sort.
+
+    Attributes
+    ----------
+    accuracy : float
+        Mean over units with an SNR of at least 5.
+    excess : int
+        False units, and units found twice.
+    course_rms_um : float or None
+        Of the measured course from the true one, both without their medians; None where none was measured.
+    moved_um : float or None
+        How far the tissue is said to have moved.
+    measure_cpu_s, sort_cpu_s : float
+        Of opening, correcting and writing the recording, and of the sort.
+    """
+
+    family: str
+    seed: int
+    sorter: str
+    way: str
+    accuracy: float
+    found: int
+    excess: int
+    course_rms_um: float | None
+    moved_um: float | None
+    measure_cpu_s: float
+    sort_cpu_s: float
+
+
+def measured(family: str, seed: int, sorter: str, way: str, folder: Path) -> Row:
+    """Open and write the recording in `folder`, sort it, compare."""
+    from spikelab.spike_sorting.config import RecordingConfig
+    from spikelab.spike_sorting.recording import open_recording, write_binary
+
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        began = cpu_seconds()
+        config = RecordingConfig(motion="correct" if way == CORRECT else None)
+        opened = open_recording(load_recording(folder), config)
+        binary, _ = write_binary(opened, Path(scratch) / "traces.dat", n_jobs=1, total_memory="4G", seed=SEED)
+        written = cpu_seconds()
+        found = _sorted(binary, sorter, way, Path(scratch))
+        ended = cpu_seconds()
+    rms, moved = _course_error(opened, folder)
+    scored = score_folder(folder, found.remove_empty_units())
+    return Row(
+        family, seed, sorter, way, round(scored.mean_visible, 4), scored.found, scored.excess, rms, moved,
+        round(written - began, 1), round(ended - written, 1),
+    )  # fmt: skip
+
+
+def _sorted(binary: BinaryRecording, sorter: str, way: str, scratch: Path) -> BaseSorting:
+    if sorter == "rt_sort":
+        from spikelab.spike_sorting.config import RT_SORT_NEUROPIXELS
+        from spikelab.spike_sorting.rt_sort import detect_sequences
+
+        params = RT_SORT_NEUROPIXELS.rt_sort.params or {}
+        return detect_sequences(binary, probe="neuropixels", num_processes=1, **params).sort_offline(binary, n_jobs=1)
+    from spikeinterface.core import set_global_job_kwargs
+    from spikeinterface.sorters import run_sorter
+
+    set_global_job_kwargs(n_jobs=1, progress_bar=False)
+    own: dict[str, Any] = {"apply_motion_correction": way == OWN, "apply_preprocessing": False, "seed": SEED}
+    return run_sorter(sorter, binary.to_spikeinterface(), folder=scratch / "run", verbose=False, **own)
+
+
+def _course_error(opened: BaseRecording, folder: Path) -> tuple[float | None, float | None]:
+    """Compare the course that the recording was corrected by with the true one, every tenth of a second."""
+    from spikelab.spike_sorting.recording.motion.measuring import movements_of
+
+    movements = movements_of(opened)
+    measured_course = movements[0].course if movements else None
+    if measured_course is None:
+        return None, None
+    times = np.arange(EVERY_S / 2, opened.get_duration(), EVERY_S)
+    depths = np.unique(opened.get_channel_locations()[:, 1])
+    true = np.zeros((len(times), len(depths)))
+    if (folder / "course.npz").is_file():
+        with np.load(folder / "course.npz") as course:
+            ways = [np.interp(times, course["times_s"], way) for way in course["moved_um"].T]
+            nearest = np.abs(course["depths_um"] - depths[:, None]).argmin(axis=1)
+            true = np.stack([ways[index] for index in nearest], axis=1)
+    error = measured_course.at(times, depths) - true
+    error -= np.median(error, axis=0)
+    return round(float(np.sqrt((error**2).mean())), 2), movements[0].summary["moved_um"]
+
+
+def _rows(args: argparse.Namespace, known: Sequence[Row], scratch: Path) -> Iterator[Row]:
+    done = {(row.family, row.seed, row.sorter, row.way): row for row in known}
+    for seed in args.seeds:
+        for family in [DRIFT.name, *args.families]:
+            folder = make(RECIPES[family], seed, scratch, args.templates)
+            for sorter in args.sorters:
+                # Tissue that lies still is also corrected: that must cost nothing.
+                for way in WAYS[sorter]:
+                    key = (family, seed, sorter, way)
+                    yield done[key] if key in done else measured(*key, folder)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Lay out means over the seeds."""
+    lines = []
+    for family, sorter, way in dict.fromkeys((row.family, row.sorter, row.way) for row in rows):
+        own = [row for row in rows if (row.family, row.sorter, row.way) == (family, sorter, way)]
+        courses = [row.course_rms_um for row in own if row.course_rms_um is not None]
+        excess, accuracy = sum(row.excess for row in own), np.mean([row.accuracy for row in own])
+        course = f"{np.mean(courses):.1f}" if courses else ""
+        cpu = [
+            f"{np.mean(seconds):.1f}" for seconds in zip(*((r.measure_cpu_s, r.sort_cpu_s) for r in own), strict=True)
+        ]
+        seeds = ", ".join(str(row.seed) for row in own)
+        lines.append([family, sorter, way, f"{accuracy:.3f}", str(excess), course, *cpu, seeds])
+    header = ["family", "sorter", "movement", "accuracy", "false + twice", "course off by (um RMS)"]
+    return markdown([*header, "CPU s to write", "CPU s to sort", "seeds"], lines)
+
+
+def main() -> None:
+    """Measure what is missing, and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", type=lambda text: text.split(","), default=["ramp40", "step40", "breathe40"])
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--sorters", type=lambda text: text.split(","), default=list(WAYS))
+    parser.add_argument("--templates", type=Path, help="measured footprints (default: those of ../shared/data)")
+    parser.add_argument("--scratch", type=Path, help="where recordings are, and stay")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    path = args.out / "movement.json"
+    known = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for row in _rows(args, known, args.scratch or Path(temporary)):
+            rows.append(row)
+            print(row, flush=True)
+            others = [row for row in known if row not in rows]
+            path.write_text(json.dumps([asdict(row) for row in (*rows, *others)], indent=1) + "\n", encoding="utf-8")
+    title = "# Tissue that moves along a column of 64 electrodes"
+    about = (
+        "The same neurons (real footprints, 90 s at 30 kHz) on tissue that lies still (`drift0`), or moves by so many "
+        "micrometres: settling (`ramp`), at once (`step`), or at 0.2 Hz (`breathe`). Movement `none`: the sorter is not "
+        "told and does not follow; `own`: it follows by itself; `correct`: the recording is corrected before it by the "
+        f"setting `motion`. Accuracy is the mean over units with an SNR of at least 5. One core. {machine()}."
+    )
+    write(args.out / "movement.md", [title, about, table(rows)])
+
+
+if __name__ == "__main__":
+    main()

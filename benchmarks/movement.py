@@ -178,8 +178,8 @@ def main() -> None:
     about = (
         "The same neurons (real footprints, 90 s at 30 kHz) on tissue that lies still (`drift0`), or moves by so many "
         "micrometres: settling (`ramp`), at once (`step`), or at 0.2 Hz (`breathe`). Movement `none`: the sorter is "
-        "not told and does not follow; `own`: it follows by itself; `correct`: the recording is corrected before it by the "
-        f"setting `motion`. Accuracy is the mean over units with an SNR of at least 5. One core. {machine()}."
+        "not told and does not follow; `own`: it follows by itself; `correct`: the recording is corrected before it by "
+        f"`motion`. Accuracy is the mean over units with an SNR of at least 5. One core. {machine()}."
     )
     write(args.out / "movement.md", [title, about, table(rows)])
 

@@ -8,17 +8,20 @@ DEV    := $(VENV)/.dev-installed
 # $(call needs_python,PROGRAM,REMEDY): one plain sentence where that is too old, instead of what pip says of it
 needs_python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "spikelab needs Python 3.11 or newer, and $(1) is $$($(1) --version 2>/dev/null || echo missing); $(2)"; exit 1; }
 
-.PHONY: demo install test tests test-slow coverage lint format docs docs-pictures clean
+# Tests start hundreds of interpreters, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test tests test-slow coverage lint format docs docs-pictures clean
 
 demo: $(BASE)  ## simulate a recording with known neurons, sort it on the CPU, compare
 	$(VENV)/bin/spikelab demo
 	@echo "Next, for your own recording: '. $(VENV)/bin/activate' makes the command spikelab known in this terminal."
 
-install: $(DEV)  ## the virtual environment of the other commands
+test: $(DEV)  ## everything CI runs; lint runs beside the tests, and its words come last
+	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 & lint=$$!; failed=0; \
+	$(MAKE) --no-print-directory tests || failed=$$?; wait $$lint || failed=$$?; cat $(VENV)/lint.log; exit $$failed
 
-test: lint tests  ## everything CI runs
-
-tests: $(DEV)  ## the second half of `make test`
+tests: $(DEV)  ## without lint
 	$(VENV)/bin/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal
 
 test-slow: $(DEV)  ## minutes more, Kilosort 4 on the CPU included
@@ -63,7 +66,9 @@ $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(call needs_python,$(VENV)/bin/python,remove the folder $(VENV) and name another one: make PYTHON=python3.12)
-	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	$(PIP) install -q --no-compile -c constraints.txt -e ".[dev]"
+	@# pip would compile on one core; compileall does it on all. Some templates in packages are no Python.
+	@$(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $@ $(BASE)
 
 clean:

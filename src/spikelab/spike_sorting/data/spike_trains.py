@@ -64,6 +64,24 @@ def _whole(unit: Any) -> int | None:
     return number if is_same and -(2**63) <= number < 2**63 else None
 
 
+def _joined_measures(every: Sequence[SpikeTrains]) -> dict[str, NDArray[np.float64]]:
+    """Join what sorters measured of units, in the order of the table; NaN where one did not."""
+    names = [name for name in MEASURES if any(name in trains.measures for trains in every)]
+    return {
+        name: np.concatenate([trains.measures.get(name, np.full(trains.n_units, np.nan)) for trains in every])
+        for name in names
+    }
+
+
+def _joined_told(every: Sequence[SpikeTrains]) -> dict[str, tuple[Any, ...]]:
+    """Join what others told of units; None where they did not."""
+    names = dict.fromkeys(name for trains in every for name in trains.told)
+    return {
+        name: tuple(value for trains in every for value in trains.told.get(name, [None] * trains.n_units))
+        for name in names
+    }
+
+
 def _measures(sorting: BaseSorting, order: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
     """Get the properties of a sorting that are measures of its units, which are put in an order."""
     told = [name for name in MEASURES if name in sorting.get_property_keys()]
@@ -202,17 +220,11 @@ class SpikeTrains:
             samples += trains.samples
             groups.append(np.full(trains.n_units, group, dtype=np.int64))
             names += trains.sorter_ids or [str(unit) for unit in trains.unit_ids.tolist()]
-        told = [name for name in MEASURES if any(name in trains.measures for _, trains in found)]
-        measures = {
-            name: np.concatenate([trains.measures.get(name, np.full(trains.n_units, np.nan)) for _, trains in found])
-            for name in told
-        }
-        said = dict.fromkeys(name for _, trains in found for name in trains.told)
-        of_others = {
-            name: tuple(value for _, trains in found for value in trains.told.get(name, [None] * trains.n_units))
-            for name in said
-        }
-        return cls(np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names), measures, of_others)
+        every = [trains for _, trains in found]
+        return cls(
+            np.concatenate(ids), tuple(samples), np.concatenate(groups), tuple(names), _joined_measures(every),
+            _joined_told(every),
+        )  # fmt: skip
 
     def take(self, rows: IntArray) -> SpikeTrains:
         """Keep the units at some rows, in the given order."""

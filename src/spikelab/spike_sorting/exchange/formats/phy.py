@@ -77,21 +77,25 @@ def write_phy(handoff: Handoff, folder: Path, *, units: str = "curated", traces:
     columns = _write_tables(handoff, folder)
     if units == "phy":  # another import would replace them in the results
         handoff.units.save(folder / UNITS)
+    record = _record(handoff, units, traces, columns)
+    (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
+
+
+def _record(handoff: Handoff, units: str, traces: str | None, columns: Sequence[str]) -> dict[str, Any]:
+    """Note for the import what was written, in values of JSON."""
+    recording = handoff.recording
     # Labels that came from Phy before are a person's: they are read again.
     labels = handoff.units.metadata.get("curation_history", {}).get("phy", {}).get("labels", [])
-    own = [name for name in columns if name not in labels]
     record = {
         "format": FORMAT,
         "units": units,
-        "unit_ids": trains.unit_ids.tolist(),
-        "columns": own,
-        "gain_to_uv": None if traces is None else handoff.recording.gain_uv,
-        "epochs": [asdict(epoch) for epoch in handoff.recording.epochs],
+        "unit_ids": handoff.trains.unit_ids.tolist(),
+        "columns": [name for name in columns if name not in labels],
+        "gain_to_uv": None if traces is None else recording.gain_uv,
+        "epochs": [asdict(epoch) for epoch in recording.epochs],
     }
-    if len(handoff.recording.dead_time):
-        record["dead_time"] = handoff.recording.dead_time.tolist()
-    (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (folder / PARAMS).write_text(_params(handoff, traces), encoding="utf-8")
+    return record | ({"dead_time": recording.dead_time.tolist()} if len(recording.dead_time) else {})
 
 
 def _template_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:

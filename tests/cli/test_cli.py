@@ -21,7 +21,8 @@ import pytest
 from click.testing import Result
 
 from spikelab import __version__
-from spikelab.cli import _doctor, log_to_terminal
+from spikelab.cli import _doctor
+from spikelab.cli._log import log_to_terminal
 from spikelab.cli._output import code_for, most_severe
 from spikelab.cli._settings import parse_settings
 from spikelab.cli._sort import report_outcomes

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spikelab.cli import _progress, log_to_terminal
+from spikelab.cli import _progress
+from spikelab.cli._log import log_to_terminal
 from spikelab.cli._progress import Board, bar_of, line_of, shown_progress
 from spikelab.system import progress
 from spikelab.system.progress import Progress, ignore, part_of_work, watched

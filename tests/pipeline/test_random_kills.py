@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 SERVER = """
 import importlib, json, os, pkgutil, signal, sys, traceback
 import spikelab.spike_sorting
-from spikelab.cli import end_in_order
+from spikelab.cli._ending import end_in_order
 from spikelab.spike_sorting import sort_recording
 from spikelab.spike_sorting.backends import registry
 

@@ -5,29 +5,19 @@ click starts in a few hundredths of a second, has no dependencies, and completes
 
 from __future__ import annotations
 
-import logging
 import shutil
-import signal
-import sys
-import threading
-import traceback
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 
 from spikelab import __version__
-from spikelab.cli import _complete, _output
+from spikelab.cli import _complete
+from spikelab.cli._ending import end_in_order, errors_as_exit_codes, finish
+from spikelab.cli._log import QUIET, VERBOSE
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-LEVEL = "spikelab.level"  # of the log, in what a command keeps
 TRUSTING = ("trust_input=true",)
 SORTER_NAME = "Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: the best that runs here]"
-Function = TypeVar("Function", bound="Callable[..., Any]")
 SORTER = click.option("--sorter", metavar="NAME", shell_complete=_complete.sorters, help=SORTER_NAME)
 SETTING = click.option(
     "--set",
@@ -55,21 +45,6 @@ ALL_RECORDINGS = click.option(
 )
 
 
-def _log_option(*flags: str, level: int, about: str) -> Callable[[Function], Function]:
-    def chosen(context: click.Context, _option: click.Parameter, given: bool) -> None:
-        if given or context.parent is not None:  # before a command it is given, or the command chooses
-            choose_log(context, level if given else None)
-
-    return click.option(*flags, is_flag=True, expose_value=False, callback=chosen, help=about)
-
-
-QUIET = _log_option("-q", "--quiet", level=logging.WARNING, about="Warnings and errors only.")
-VERBOSE = _log_option(
-    "-v",
-    "--verbose",
-    level=logging.DEBUG,
-    about="Details too, with where each line comes from; of an error, the whole trace.",
-)
 FILES = click.argument("files", nargs=-1, required=True, type=ANY_PATH)
 
 
@@ -441,88 +416,6 @@ def show_config(
             click.echo(render_text(min(shutil.get_terminal_size().columns, 100)))
         else:
             click.echo(_settings.config_text(wanted))
-
-
-def finish(text: str, code: int) -> NoReturn:
-    """End a command with the text that it made, and its exit code."""
-    click.echo(text)
-    sys.exit(code)
-
-
-@contextmanager
-def errors_as_exit_codes() -> Iterator[None]:
-    """Turn what a command raises into one message and an exit code."""
-    try:
-        yield
-    except (click.ClickException, click.exceptions.Exit):
-        raise
-    except KeyboardInterrupt as interrupt:
-        click.echo("interrupted; the same command continues where it stopped", err=True)
-        sys.exit(getattr(interrupt, "exit_code", _output.INTERRUPTED))
-    except Exception as error:  # noqa: BLE001 - the last stop: every error becomes a message and a code
-        click.echo(f"error: {_output.message_for(error)}", err=True)
-        if logging.getLogger("spikelab").isEnabledFor(logging.DEBUG):
-            click.echo("".join(traceback.format_exception(error)), err=True)
-        sys.exit(_output.code_for(error))
-
-
-class Terminated(KeyboardInterrupt):
-    """Signal of a batch system, or of a closed terminal, that asks this process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
-
-
-def end_in_order() -> None:
-    """Treat SIGTERM and SIGHUP like Ctrl-C: the sorter is ended, and the folders are left in order."""
-
-    def leave(number: int, _: object) -> None:
-        raise Terminated(number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals can be handled in the main thread only
-        return
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, which is kept
-            signal.signal(number, leave)
-
-
-def choose_log(context: click.Context, level: int | None) -> None:
-    """Log to the terminal from `level`, which --quiet or --verbose ask for, or else from INFO."""
-    chosen = context.meta.setdefault(LEVEL, logging.INFO) if level is None else level
-    context.meta[LEVEL] = chosen
-    log_to_terminal(chosen)
-
-
-def log_to_terminal(level: int) -> None:
-    """Write the log of the package as plain lines to stderr."""
-    from spikelab.system.quoting import PrintableFormatter
-
-    handler = logging.StreamHandler()
-    place = "%(levelname)s %(name)s: " if level <= logging.DEBUG else "%(marked)s"
-    handler.addFilter(_marked)
-    handler.setFormatter(PrintableFormatter(f"%(asctime)s {place}%(message)s", datefmt="%H:%M:%S"))
-    logger = logging.getLogger("spikelab")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
-    if level <= logging.INFO:  # Python's warnings are in the log too
-        warnings.simplefilter("ignore", UserWarning)
-    else:
-        warnings.showwarning = show_warning  # type: ignore[assignment]  # only the message is shown
-    warnings.simplefilter("ignore", FutureWarning)  # libraries address developers with these
-
-
-def _marked(record: logging.LogRecord) -> bool:
-    """Mark what is a warning, so that it is not taken for what is done."""
-    record.marked = "warning: " if record.levelno == logging.WARNING else ""
-    return True
-
-
-def show_warning(message: Warning | str, *_: object) -> None:
-    """Show a warning without its place in the code."""
-    click.echo(f"warning: {message}", err=True)
 
 
 def main() -> None:

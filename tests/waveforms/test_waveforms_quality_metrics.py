@@ -89,7 +89,7 @@ def test_windows_seeds_and_workers_are_handed_on(
         ("spike_amplitudes", job),
         ("spike_locations", job),
         ("noise", {"method": "std", "random_slices_kwargs": {"seed": seed}} | alone),
-        ("quality_metrics", {"skip_pc_metrics": True, "seed": seed} | job),
+        ("quality_metrics", {"skip_pc_metrics": True, "periods": None, "seed": seed} | job),
     ]
 
 

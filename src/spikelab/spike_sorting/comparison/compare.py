@@ -63,6 +63,15 @@ class Comparison:
         What differs between sorts whose settings are known: name, and ``in <name>`` of each sort.
     notes : list of str
         What makes the comparison doubtful: another recording, length or rate.
+
+    Examples
+    --------
+    >>> from spikelab import SpikeData
+    >>> from spikelab.spike_sorting import compare_sorts
+    >>> one, other = SpikeData([[10.0, 500.0], [40.0]], length=1000.0), SpikeData([[10.0, 500.0]], length=1000.0)
+    >>> compared = compare_sorts(one, other, names=["one", "other"])
+    >>> [(row["unit_a"], row["unit_b"]) for row in compared.matched], [row["unit"] for row in compared.alone]
+    ([(0, 0)], [1])
     """
 
     names: tuple[str, ...]

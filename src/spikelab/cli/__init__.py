@@ -264,7 +264,7 @@ def curate(results: tuple[Path, ...], source: Path | None, dry_run: bool, record
 @TRUST
 @QUIET
 @VERBOSE
-def compare(sorts: tuple[Path, ...], truth: Path | None, **options: Any) -> None:
+def compare(sorts: tuple[Path, ...], truth: Path | None, names: tuple[str, ...], trust: bool, **options: Any) -> None:
     """Compare SORTS of one recording unit by unit: what they agree on, what each alone has, and why.
 
     Each is a results folder, a file of units (npz, h5, pkl), or what spikelab import reads. Of three and more it is
@@ -273,7 +273,7 @@ def compare(sorts: tuple[Path, ...], truth: Path | None, **options: Any) -> None
     with errors_as_exit_codes():
         from spikelab.cli._compare import compare_text
 
-        click.echo(compare_text(sorts, truth, **options))
+        click.echo(compare_text(sorts, truth, names=names or None, trust_input=trust, **options))
 
 
 @cli.command()

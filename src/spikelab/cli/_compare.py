@@ -23,32 +23,15 @@ ALONE = ("only in", "unit", "why", "in detail")
 
 
 def compare_text(
-    sorts: Sequence[Path],
-    truth: Path | None,
-    *,
-    names: Sequence[str],
-    delta_ms: float,
-    min_agreement: float,
-    every_unit: bool,
-    trust: bool,
-    out: Path | None,
-    csv: Path | None,
+    sorts: Sequence[Path], truth: Path | None, *, every_unit: bool, out: Path | None, csv: Path | None, **how: Any
 ) -> str:
-    """Compare; return tables of what came out, and where the page is."""
+    """Compare, with the arguments of ``compare_sorts``; return tables of what came out, and where the page is."""
     from spikelab.spike_sorting.comparison import compare_sorts
 
     given = [*sorts, *([] if truth is None else [truth])]
     if len(given) < 2:
         raise click.UsageError("give at least two: results folders, files of units, or one and --truth")
-    compared = compare_sorts(
-        *given,
-        names=names or None,
-        delta_ms=delta_ms,
-        min_agreement=min_agreement,
-        truth=truth is not None,
-        units="all" if every_unit else "curated",
-        trust_input=trust,
-    )
+    compared = compare_sorts(*given, truth=truth is not None, units="all" if every_unit else "curated", **how)
     lines = list(_lines(compared))
     if csv is not None:
         compared.to_csv(csv)

@@ -95,21 +95,18 @@ def import_units(
     recording: Path | None,
     keep: Sequence[str],
     *,
-    config_file: Path | None,
-    presets: Sequence[str],
-    settings: Sequence[str],
     trust: bool,
     intermediate: Path | None,
+    **given: Any,
 ) -> tuple[str, int]:
-    """Import the units of another program; return the table of the outcome and the exit code."""
+    """Import the units of another program, with the options that a sort has; return the outcome and the exit code."""
     from spikelab.cli import _settings, _sort
-    from spikelab.spike_sorting.backends.imported import find_recording
-    from spikelab.spike_sorting.importing import SORTER, sorter_params, with_probe
+    from spikelab.spike_sorting.backends.imported import SORTER, find_recording, sorter_params, with_probe
 
     folder = tidy(folder)
     found = find_recording(folder, recording, trust=trust)
     more = {"sorter_params": sorter_params(folder, keep), **({"trust_input": True} if trust else {})}
-    wanted = _settings.what_is_wanted(SORTER, config_file, presets, settings, more)
+    wanted = _settings.what_is_wanted(SORTER, **given, more=more)
     wanted = wanted.take(**with_probe(found, results, wanted.given))
     return _sort.sort_found(found.source, wanted, results, intermediate)
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     )
     from spikelab.spike_sorting.comparison import Comparison, compare_sorts
     from spikelab.spike_sorting.exchange import curate_results, export_results, import_curation
-    from spikelab.spike_sorting.importing import import_sorting
-    from spikelab.spike_sorting.pipeline import sort_multistream, sort_recording
+    from spikelab.spike_sorting.pipeline import import_sorting, sort_multistream, sort_recording
     from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
 
 # Modules of the names below, apart from the exceptions. Lazy, so that the settings do not load SpikeInterface.
@@ -30,7 +29,7 @@ _MODULES = {
     "Comparison": "comparison",
     "export_results": "exchange",
     "import_curation": "exchange",
-    "import_sorting": "importing",
+    "import_sorting": "pipeline",
     "config_from_toml": "settings.toml",
     "config_to_toml": "settings.toml",
 }

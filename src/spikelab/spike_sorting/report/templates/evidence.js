@@ -300,7 +300,13 @@
   set(["Home"], "first unit", () => show(spikelab.order()[0]), open);
   set(["End"], "last unit", () => show(spikelab.order().at(-1)), open);
   set(["Escape"], "close the panel", () => hide(), open);
-  set(["?"], "show or hide this list", () => { const keys = panel.querySelector("details.keys"); keys.open = !keys.open; }, open);
+  set(["?"], "show or hide this list", () => {
+    const keys = panel.querySelector("details.keys");
+    keys.open = !keys.open;
+    if (!keys.open) return;
+    listKeys();
+    keys.scrollIntoView(); // it stands at the end of the panel
+  }, open);
   document.addEventListener("keydown", (event) => {
     const key = keyOf(event);
     if (!key || event.defaultPrevented || takes(event) || (key.when && !key.when())) return;

@@ -163,6 +163,18 @@ def test_a_line_through_a_unit_that_has_the_id_of_an_undone_one_splits_its_own_s
         client.post("undo", {"revision": made["revision"]})
 
 
+def test_units_that_have_the_id_of_an_undone_one_are_told_apart(client: Any) -> None:
+    first, second = (unit["id"] for unit in client.get("state")["units"][:2])
+    new, made = client.get("state")["next_id"], []
+    for unit in (first, second, first):
+        after = client.act(do="split", unit=unit, by="time", at_s=3.0)
+        made.append(next(entry["made"] for entry in after["units"] if entry["id"] == new))
+        assert {entry["made"] for entry in after["units"] if entry["id"] < new} == {""}
+        client.post("undo", {"revision": after["revision"]})
+    assert made[0] == made[2] != made[1]
+    assert "" not in made
+
+
 def test_a_lasso_around_components_takes_what_is_inside(client: Any) -> None:
     unit = client.get("state")["units"][0]
     shown = client.get(f"projection?unit={unit['id']}&by=projection")

@@ -199,6 +199,18 @@ def test_sortings_of_spikeinterface_are_read_in_every_form(tmp_path: Path, small
         assert units.columns["snr"] == (5.0, None, 3.0)
 
 
+def test_a_group_of_channels_is_no_label(tmp_path: Path) -> None:
+    from spikeinterface.core import NumpySorting
+
+    sorting = NumpySorting.from_unit_dict({"a": np.array([10, 20]), "b": np.array([5, 50])}, 30_000.0)
+    sorting.set_property("group", np.array([0, 1]))
+    sorting.set_property("quality", np.array(["good", "mua"]))
+    sorting.save(folder=tmp_path / "grouped")
+    units = read_units(tmp_path / "grouped")
+    assert units.labels == ("good", "mua")
+    assert units.columns["group"] == (0, 1)
+
+
 def test_a_description_that_names_other_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     path.write_text(json.dumps({"class": "os.system", "kwargs": {"command": "true"}}))

@@ -205,3 +205,24 @@ def test_while_a_run_is_under_way_nothing_is_written(copied):
     with locked(root / "out", root / "out" / "intermediate"), pytest.raises(ConcurrentSortError):
         curate_results(root / "out", mark)
     assert not (root / "out" / d.FILE).exists()
+
+
+def test_decisions_that_could_not_be_applied_can_be_applied_again_or_taken_back(copied, monkeypatch):
+    root = copied()
+    opened = Results.open(root / "out")
+    units = opened.trains.unit_ids.tolist()
+    merged, _ = with_steps(opened, [{"do": "merge", "units": units[:2]}])
+
+    def fails(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("spikelab.spike_sorting.curation.curate_two_rounds", fails)
+        with pytest.raises(Exception, match="memory"):
+            curate_results(root / "out", merged)
+    with pytest.raises(FileNotFoundError, match="'failed'"):
+        Results.open(root / "out")
+    curate_results(root / "out")
+    assert max(units) + 1 in Results.open(root / "out").units.unit_ids
+    curate_results(root / "out", d.Decisions.on(opened.trains))
+    assert list(Results.open(root / "out").units.unit_ids) == units

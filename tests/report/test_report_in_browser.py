@@ -251,6 +251,20 @@ def test_a_unit_opens_in_the_window_and_runs_no_name(browser: Any, evident: Path
     assert browser.run("return document.querySelectorAll('#evidence-traces canvas').length") == 1
 
 
+@pytest.mark.parametrize("width", [1280, 700])
+def test_the_list_of_keys_comes_into_view(browser: Any, evident: Path, width: int) -> None:
+    browser.open(evident, width, "#unit-3")
+    settled(browser, 3)
+    press(browser, "?")
+    top, bottom, height = browser.run(
+        "const b = document.querySelector('details.keys dt').getBoundingClientRect();"
+        " return [b.top, b.bottom, innerHeight]"
+    )
+    assert 0 <= top < bottom <= height
+    press(browser, "?")
+    assert not browser.run("return document.querySelector('details.keys').open")
+
+
 def test_keys_walk_through_the_table_as_it_is_sorted_and_filtered(browser: Any, evident: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spikelab.spike_sorting.data import SpikeTrains
-from spikelab.spike_sorting.decisions import read, regrouped, state_of
+from spikelab.spike_sorting.decisions import packed, read, regrouped, state_of
 from spikelab.spike_sorting.run.results import Results
 
 
@@ -149,6 +149,30 @@ def test_a_line_through_amplitudes_splits_every_spike(client: Any, copied: Path)
     second = read(copied / "decisions.json").steps[0]["into"][1]
     assert next(entry["n"] for entry in after["units"] if entry["id"] == second) == int((amplitudes < level).sum())
     assert set(after["steps"][0]) == {"do", "unit", "into", "by"}  # the page has no use for a bit for each spike
+
+
+def test_a_line_through_a_unit_that_has_the_id_of_an_undone_one_splits_its_own_spikes(client: Any) -> None:
+    unit, new = client.get("state")["units"][0], client.get("state")["next_id"]
+    for half in (slice(None, unit["n"] // 2), slice(unit["n"] - unit["n"] // 2, None)):
+        second = np.zeros(unit["n"], dtype=bool)
+        second[half] = True
+        made = client.act(do="split", unit=unit["id"], by="given", second=packed(second))
+        shown = client.get(f"projection?unit={new + 1}&by=amplitude")
+        first = client.get(f"spike?unit={new + 1}&after=-1")["frame"]
+        assert decoded(shown["x"], "<f4")[0] == pytest.approx(first / 20_000.0)
+        client.post("undo", {"revision": made["revision"]})
+
+
+def test_units_that_have_the_id_of_an_undone_one_are_told_apart(client: Any) -> None:
+    first, second = (unit["id"] for unit in client.get("state")["units"][:2])
+    new, made = client.get("state")["next_id"], []
+    for unit in (first, second, first):
+        after = client.act(do="split", unit=unit, by="time", at_s=3.0)
+        made.append(next(entry["made"] for entry in after["units"] if entry["id"] == new))
+        assert {entry["made"] for entry in after["units"] if entry["id"] < new} == {""}
+        client.post("undo", {"revision": after["revision"]})
+    assert made[0] == made[2] != made[1]
+    assert "" not in made
 
 
 def test_a_lasso_around_components_takes_what_is_inside(client: Any) -> None:

@@ -97,6 +97,7 @@ def test_from_the_first_unit_to_all_steps_undone_and_done_again(
         "verdict": "keep",
         "label": "good",
         "from": {str(first): start["units"][0]["n"]},
+        "made": "",
     }
     assert "keep, by hand" in browser.find(f"#unit-{first} .chips").text
     page.press(page.keys.ARROW_DOWN)  # walk

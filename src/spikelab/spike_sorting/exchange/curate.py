@@ -105,8 +105,11 @@ def planned(
     *,
     recording: AnyPath | None = None,
 ) -> Plan:
-    """Read decisions and check that they fit the results; nothing is written."""
-    opened = Results.open(results)
+    """Read decisions and check that they fit the results; nothing is written.
+
+    Where decisions could not be applied before, the same or others can still be.
+    """
+    opened = Results.open(results, finished=False)
     given = opened.folder / decided.FILE if decisions is None else decisions
     if isinstance(given, Decisions):
         found = given
@@ -178,6 +181,7 @@ def _of_content(results: Results, content: Mapping[str, Any]) -> Decisions:
 
 def _of_curation(results: Results, content: Mapping[str, Any]) -> Decisions:
     """Read a curation of SpikeInterface: it is of the units as they are now, or of those of the sort."""
+    results = Results.open(results.folder)  # as the decisions before are needed, which an unfinished run may have left
     trains, fs = results.trains, results.recording.sampling_frequency
     names = {name: unit for unit, name in zip(trains.unit_ids.tolist(), trains.sorter_ids or (), strict=False)}
 
@@ -207,7 +211,7 @@ def _of_phy(results: Results, folder: Path) -> Decisions:
     from spikelab.spike_sorting.exchange.formats.phy_curation import read_phy
     from spikelab.spike_sorting.exchange.formats.phy_decisions import with_phy
 
-    phy = read_phy(folder)
+    results, phy = Results.open(results.folder), read_phy(folder)
     if phy.units == "phy":
         raise ValueError(
             f"{folder} was exported with --units phy, which are no units of the sort: export with --units all"

@@ -44,13 +44,17 @@ class Results:
     record: dict[str, Any]  # content of ``run.json``
 
     @classmethod
-    def open(cls, folder: str | Path) -> Results:
-        """Open the results folder of one recording; FileNotFoundError where it is none, or the sort did not finish."""
+    def open(cls, folder: str | Path, *, finished: bool = True) -> Results:
+        """Open the results folder of one recording; FileNotFoundError where it is none, or the sort did not finish.
+
+        Without `finished` a sort may have failed since it finished first, as when decisions could not be applied: what
+        the sorter found is there, and what follows from it may be of different runs.
+        """
         path = Path(folder).absolute()
         if not (path / RUN_RECORD).is_file():
             raise FileNotFoundError(f"{path} is no results folder: it has no {RUN_RECORD}{_nested(path)}")
         record = read_record(path / RUN_RECORD)
-        if not (path / CONFIG).is_file() or record["status"] != DONE:
+        if not (path / CONFIG).is_file() or (finished and record["status"] != DONE):
             raise FileNotFoundError(
                 f"{path} holds no finished sort: its status is {record['status']!r}; {_next_step(record['status'])}"
             )

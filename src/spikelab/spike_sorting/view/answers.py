@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,10 +126,13 @@ class Desk:
         if recording is None:
             return None
         unit = self.session.unit(unit_id)
-        key = (unit.unit_id, by, len(unit.frames), recording.path)
-        if self._last is None or self._last[0] != key:
-            self._last = key, project(recording, unit.frames, by)
-        return self._last[1]
+        # By the spikes, not by the id: after an undo another unit may have it. Other requests may change what is kept.
+        key = (hashlib.blake2b(unit.frames.tobytes()).digest(), by, recording.path)
+        last = self._last
+        if last is None or last[0] != key:
+            last = key, project(recording, unit.frames, by)
+            self._last = last
+        return last[1]
 
 
 def _channels(text: str, recording: BinaryRecording) -> list[int]:

@@ -11,6 +11,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikelab.spike_sorting import decisions as deciding
 from spikelab.spike_sorting.decisions import Decisions, State
 from spikelab.spike_sorting.report import counted
@@ -69,10 +71,17 @@ class Session:
             "steps": [{key: value for key, value in step.items() if key not in HIDDEN} for step in found.steps],
             "counted": counted(found),
             "next_id": state.next_id,
-            "units": [_described(unit, state) for unit in state.units.values()],
+            "units": [{**_described(unit, state), "made": self._made(unit, state)} for unit in state.units.values()],
             "read_only": self.read_only,
             "busy": self.busy,
         }
+
+    def _made(self, unit: deciding.DecidedUnit, state: State) -> str:
+        """Tell units of one id apart, as after an undo: by their spikes; "" for those that the page was made with."""
+        there = unit if unit.unit_id in state.sizes else self.results.state.units.get(unit.unit_id)
+        if there is not None and np.array_equal(there.frames, unit.frames):
+            return ""
+        return hashlib.blake2b(unit.frames.tobytes(), digest_size=8).hexdigest()
 
     def unit(self, unit_id: Any) -> deciding.DecidedUnit:
         """Return a unit that is alive; ValueError for another one."""

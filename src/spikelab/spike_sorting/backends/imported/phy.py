@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.backends.imported.phy_params import PARAMS, read_params
-from spikelab.spike_sorting.backends.imported.units import ImportedUnits, some
+from spikelab.spike_sorting.backends.imported.units import LABELS, PHY_LABEL, ImportedUnits, some
 from spikelab.spike_sorting.data import rows_of_each
 from spikelab.system.quoting import from_spreadsheet
 from spikelab.system.runlog import warn
@@ -55,6 +55,7 @@ def read_phy(folder: Path, *, trust: bool = False) -> ImportedUnits:  # noqa: AR
         columns={name: tuple(values.get(cluster) for cluster in ids) for name, values in tables.items()},
         empty=_without_spikes(tables, ids),
         n_channels=_numbers_of_channels(folder, params.n_channels),
+        label_columns=(PHY_LABEL, *LABELS),
     )
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import IntArray
 
 LABEL = "label"
-# Columns that hold what a person or a program calls a unit, the first that has a word for it counts.
-LABELS = ("group", "quality", "curated_label", "label", "KSLabel", "ks_unitType")
+LABELS = ("quality", "curated_label", "label", "KSLabel", "ks_unitType")
+PHY_LABEL = "group"  # in a folder of phy; elsewhere a group of channels has this name
 MOST_LISTED = 8
 
 
@@ -48,6 +48,8 @@ class ImportedUnits:
         Ids that the source names and that have no spikes: they are no units here.
     n_channels : tuple of int
         Numbers of channels that the recording may have; empty where the source does not say.
+    label_columns : tuple of str
+        Columns that hold what a person or a program calls a unit; the first that has a word for it counts.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class ImportedUnits:
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
     n_channels: tuple[int, ...] = ()
+    label_columns: tuple[str, ...] = LABELS
 
     @property
     def in_seconds(self) -> bool:
@@ -78,7 +81,7 @@ class ImportedUnits:
     @property
     def labels(self) -> tuple[str | None, ...]:
         """What the source calls each unit, such as "good"."""
-        known = [self.columns[name] for name in LABELS if name in self.columns]
+        known = [self.columns[name] for name in self.label_columns if name in self.columns]
         return tuple(
             next((str(values[unit]) for values in known if values[unit] not in (None, "")), None)
             for unit in range(len(self.ids))

@@ -21,7 +21,7 @@
   // ---- the units after steps, as the Python package replays them ----
 
   function replayed(steps) {
-    const units = new Map(base.units.map(([id, n]) => [id, { id, n, verdict: null, label: null, from: { [id]: n } }]));
+    const units = new Map(base.units.map(([id, n]) => [id, { id, n, verdict: null, label: null, from: { [id]: n }, made: "" }]));
     let next = Math.max(-1, ...units.keys()) + 1;
     for (const step of steps) {
       if (step.do === "mark") {
@@ -38,8 +38,9 @@
       const label = step.do === "merge" ? named[0]?.label ?? null : gone[0].label;
       const from = {};
       for (const unit of gone) for (const id of Object.keys(unit.from)) from[id] = null;
+      const made_by = JSON.stringify([step, gone.map((unit) => unit.made)]);
       for (const unit of gone) units.delete(unit.id);
-      for (const id of [step.into].flat()) units.set(id, { id, n: null, verdict: null, label, from });
+      for (const id of [step.into].flat()) units.set(id, { id, n: null, verdict: null, label, from, made: made_by });
       next += [step.into].flat().length;
     }
     return { units: [...units.values()].sort((a, b) => a.id - b.id), next_id: next };
@@ -267,18 +268,24 @@
     return row;
   }
 
-  const taken = new Map(); // of units of the page that are merged or split now: evidence and row, by id
+  // After an undo another unit may have the id of an earlier one: `made` tells them apart.
+  const of_page = new Map(live ? [] : replayed(base.steps.slice(0, base.done)).units.map(({ id, made }) => [id, made]));
+  const there = new Map(); // of what unit the evidence and row of an id are
+  const taken = new Map(); // of units that are merged, split or undone now: evidence and row
+  const made_of = (id) => there.get(id) ?? of_page.get(id) ?? "";
 
   // Units of the registry and rows of the table are those that are there now.
   function settle() {
-    const now = new Set(state.units.map((unit) => unit.id));
-    for (const [id, { data, row }] of [...lab.units]) {
-      if (now.has(id)) continue;
-      taken.set(id, [data, row]);
+    const now = new Map(state.units.map((unit) => [unit.id, unit.made]));
+    for (const [id, { data, row, embedded }] of [...lab.units]) {
+      if (now.get(id) === made_of(id)) continue;
+      taken.set(`${id} ${made_of(id)}`, [data, row, embedded]);
       lab.drop(id);
     }
     for (const unit of state.units) {
-      if (!lab.units.has(unit.id)) lab.put(...(taken.get(unit.id) ?? [null, new_row(unit)]));
+      const embedded = unit.made === (of_page.get(unit.id) ?? "");
+      if (!lab.units.has(unit.id)) lab.put(...(taken.get(`${unit.id} ${unit.made}`) ?? [null, new_row(unit), embedded]));
+      there.set(unit.id, unit.made);
     }
     for (const id of selected) if (!now.has(id)) selected.delete(id);
     if (lab.shown !== null && !now.has(lab.shown)) lab.hide();

@@ -17,7 +17,8 @@
 //     evidence(id),      // Promise of the evidence of a unit: `data` of `units`, else what `source(id)` gives
 //     source,            // function id -> Promise of evidence as in `data`; null on a page without a server. A server's
 //                        //   script sets it, for units that did not exist when the page was made
-//     put(data, row),    // add or replace a unit: its evidence (or null) and its row of the table
+//     put(data, row, embedded = true), // add or replace a unit: its evidence (or null) and its row of the table; false
+//                        //   where what is embedded of this id is of another unit, one that was merged or split before
 //     drop(id),          // take a unit away, its row too
 //     redraw(),          // draw the panel again, after something that it shows has changed
 //     sections,          // Array of {name, title, wide, draw(unit, data, element)}, drawn in this order; scripts push
@@ -181,16 +182,16 @@
       await spikelab.ready;
       const unit = units.get(id);
       if (!unit) throw new Error(`there is no unit ${id}`);
-      if (!unit.data && lines.has(id)) { unit.data = JSON.parse(lines.get(id)); lines.delete(id); }
+      if (!unit.data && unit.embedded && lines.has(id)) { unit.data = JSON.parse(lines.get(id)); lines.delete(id); }
       if (!unit.data && spikelab.source) unit.data = await spikelab.source(id);
       return unit.data;
     },
-    put(data, row) {
+    put(data, row, own_line = true) {
       const id = data ? data.id : Number(row.dataset.unit);
-      if (data) lines.delete(id);
+      if (data && own_line) lines.delete(id);
       const own = row || (units.get(id) || {}).row || null;
       if (own && table && !own.isConnected) table.tBodies[0].append(own);
-      units.set(id, { id, data, row: own });
+      units.set(id, { id, data, row: own, embedded: own_line });
       document.dispatchEvent(new CustomEvent("spikelab:changed"));
     },
     drop(id) { // what was embedded of the unit stays: it may come back
@@ -300,7 +301,13 @@
   set(["Home"], "first unit", () => show(spikelab.order()[0]), open);
   set(["End"], "last unit", () => show(spikelab.order().at(-1)), open);
   set(["Escape"], "close the panel", () => hide(), open);
-  set(["?"], "show or hide this list", () => { const keys = panel.querySelector("details.keys"); keys.open = !keys.open; }, open);
+  set(["?"], "show or hide this list", () => {
+    const keys = panel.querySelector("details.keys");
+    keys.open = !keys.open;
+    if (!keys.open) return;
+    listKeys();
+    keys.scrollIntoView(); // it stands at the end of the panel
+  }, open);
   document.addEventListener("keydown", (event) => {
     const key = keyOf(event);
     if (!key || event.defaultPrevented || takes(event) || (key.when && !key.when())) return;
@@ -326,7 +333,7 @@
   }
 
   if (panel && table && embedded) {
-    for (const row of table.tBodies[0].rows) units.set(Number(row.dataset.unit), { id: Number(row.dataset.unit), data: null, row });
+    for (const row of table.tBodies[0].rows) units.set(Number(row.dataset.unit), { id: Number(row.dataset.unit), data: null, row, embedded: true });
     panel.querySelector("button.close").addEventListener("click", hide);
     panel.querySelector("button.previous").addEventListener("click", () => step(-1));
     panel.querySelector("button.next").addEventListener("click", () => step(1));

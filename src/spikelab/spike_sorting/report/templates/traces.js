@@ -149,7 +149,7 @@ window.spikelab?.ready?.then((lab) => {
       this.draw();
     }
 
-    spacing() { // uV
+    spacing() { // uV of half the way from line to line
       if (this.scale !== null) return this.scale;
       const { values, gain_uv: gain } = this.answer;
       let largest = 1;
@@ -219,7 +219,7 @@ window.spikelab?.ready?.then((lab) => {
       }
       pen.textAlign = "left";
       const shown = (answer.end - answer.start) / fs;
-      this.note.textContent = `${answer.note ? `${answer.note} ` : ""}${Number(shown.toPrecision(3))} s, ${Math.round(spacing)} uV from line to line`
+      this.note.textContent = `${answer.note ? `${answer.note} ` : ""}${Number(shown.toPrecision(3))} s, ${Math.round(2 * spacing)} uV from line to line`
         + (answer.step > 1 ? `, least and largest of each ${answer.step} frames` : "")
         + (answer.dead.length ? ", grey: dead time" : "")
         + `. Spikes of unit${legend.length === 1 ? "" : "s"}: ${legend.slice(0, 12).join(", ") || "none"}${legend.length > 12 ? "\u2026" : ""}`

@@ -509,3 +509,13 @@ def test_the_command_finds_finished_results(done: tuple[Path, Path, SpikeData], 
     )  # type: ignore[operator]
     assert result.exit_code == 0, result.stderr
     assert "3 of 3" in result.stdout
+
+
+def test_results_of_another_sort_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "run.json").write_text('{"status": "done", "sorter": "rt_sort"}')
+    with pytest.raises(ValueError, match="holds results of rt_sort, which an import would replace"):
+        import_sorting(folder, results)
+    with pytest.raises(ValueError, match="lies in .*, which its import would replace"):
+        import_sorting(folder, folder.parent)

@@ -245,3 +245,10 @@ def test_a_merge_takes_the_label_of_the_largest_unit_that_has_one():
     labels = [{"do": "mark", "units": [unit], "label": label} for unit, label in ((2, "good"), (3, "noise"))]
     _, state = decided(trains, *labels, {"do": "merge", "units": [3, 2, 1]})
     assert state.units[4].label == "good"
+
+
+def test_a_unit_without_spikes_stays_where_others_are_merged():
+    trains = SpikeTrains.from_dict({1: [10, 500], 2: [900], 3: []})
+    _, state = decided(trains, {"do": "merge", "units": [1, 2]})
+    kept = d.regrouped(trains, state)
+    assert dict(zip(kept.unit_ids.tolist(), map(len, kept.samples), strict=True)) == {3: 0, 4: 3}

@@ -102,8 +102,10 @@ def import_units(
     """Import the units of another program, with the options that a sort has; return the outcome and the exit code."""
     from spikelab.cli import _settings, _sort
     from spikelab.spike_sorting.backends.imported import SORTER, find_recording, sorter_params, with_probe
+    from spikelab.spike_sorting.run.record import require_no_other_sort
 
     folder = tidy(folder)
+    require_no_other_sort(results, SORTER, folder)
     found = find_recording(folder, recording, trust=trust)
     more = {"sorter_params": sorter_params(folder, keep), **({"trust_input": True} if trust else {})}
     wanted = _settings.what_is_wanted(SORTER, **given, more=more)

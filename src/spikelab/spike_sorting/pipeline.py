@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting.batch.in_process import run_jobs
 from spikelab.spike_sorting.batch.policy import raise_failures
 from spikelab.spike_sorting.run.jobs import as_list, checked_streams, of_each_recording, plan_jobs, require_sorter
+from spikelab.spike_sorting.run.record import require_no_other_sort
 from spikelab.spike_sorting.settings.keywords import changed
 from spikelab.spike_sorting.settings.presets import preset_for
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
@@ -195,7 +196,8 @@ def import_sorting(
     FileNotFoundError
         If the folder, a file of it, or the recording that it names is not there.
     ValueError
-        If units cannot be read, or cannot be of this recording, by its rate or length.
+        If units cannot be read, or cannot be of this recording, by its rate or length; if `results` holds a sort, which
+        would be replaced, or the units themselves.
 
     Warns
     -----
@@ -219,6 +221,7 @@ def import_sorting(
     from spikelab.spike_sorting.backends.imported import SORTER, find_recording, sorter_params, with_probe
 
     folder, results = files.tidy(Path(folder)), files.tidy(Path(results))
+    require_no_other_sort(results, SORTER, folder)
     found = find_recording(folder, recording, trust=bool(settings.get("trust_input")))
     params = sorter_params(folder, keep)
     described = with_probe(found, results, {*settings, *_set_in(config)})

@@ -166,7 +166,7 @@ def regrouped(trains: SpikeTrains, state: State) -> SpikeTrains:
     """
     rows = {unit: row for row, unit in enumerate(trains.unit_ids.tolist())}
     units = list(state.units.values())
-    largest = [rows[max(unit.spikes_from, key=unit.spikes_from.__getitem__)] for unit in units]
+    largest = [rows[max(unit.spikes_from, key=unit.spikes_from.__getitem__, default=unit.unit_id)] for unit in units]
     is_new = [unit.unit_id not in state.sizes for unit in units]
     return SpikeTrains(
         np.array([unit.unit_id for unit in units], dtype=np.int64),

@@ -15,7 +15,7 @@ from spikelab.spike_sorting.run.again import job_again, require_traces, sort_aga
 from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.stages.outdated import set_aside
-from spikelab.system.json_files import read_object
+from spikelab.system.texts import read_json_object
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.exchange.export import AnyPath
@@ -163,7 +163,7 @@ def _of_path(results: Results, path: Path) -> Decisions:
         return _of_phy(results, path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}: {EXPECTED}")
-    content = read_object(path)
+    content = read_json_object(path, EXPECTED.removeprefix("expected "))
     try:
         return _of_content(results, content)
     except ValueError as error:

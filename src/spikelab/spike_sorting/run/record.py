@@ -183,6 +183,21 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def require_no_other_sort(results: Path, sorter: str, units: Path) -> None:
+    """Refuse to import the units at `units` into a folder that holds them, or the results of another sorter."""
+    if units.resolve().is_relative_to(results.resolve()):
+        raise ValueError(f"{units} lies in {results}, which its import would replace: name another results folder")
+    try:
+        found = read_record(results / RUN_RECORD).get("sorter")
+    except (OSError, ValueError):  # no results, or none that can be read: the sort says so
+        return
+    if found not in (None, sorter):
+        raise ValueError(
+            f"{results} holds results of {found}, which an import would replace: name another folder for the units "
+            f"of {units}"
+        )
+
+
 def _damaged_entry(record: dict[str, Any]) -> str | None:
     """Describe the first entry that is not of its type; None if all are."""
     for name, kind in TYPES.items():

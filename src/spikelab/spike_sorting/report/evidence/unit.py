@@ -46,6 +46,8 @@ class UnitEvidence:
     ----------
     id : int
     n_spikes : int
+    span_s : list of float
+        Time of the first spike, and of the last.
     rate_hz : float or None
     channel : int
         The main one.
@@ -78,6 +80,7 @@ class UnitEvidence:
 
     id: int
     n_spikes: int
+    span_s: list[float]
     rate_hz: float | None
     channel: int
     channel_id: str
@@ -145,6 +148,7 @@ def evidence_of(
     return UnitEvidence(
         id=unit_id,
         n_spikes=len(times),
+        span_s=[round(float(times[end]) / 1000, 4) for end in (0, -1)] if len(times) else [0.0, 0.0],
         rate_hz=_rate_hz(source, len(times)),
         channel=main,
         channel_id=str(_channel_ids(source)[main]),

@@ -157,9 +157,21 @@
     return counts;
   }
 
+  // Between the first spike of the unit and its last, where these are known, else within the recording.
+  function divides() {
+    const [first, last] = lab.units.get(unit)?.data?.span_s || [0, lab.about ? lab.about.seconds : Infinity];
+    return { first, last, inside: Number(form.elements.at.value) > first && Number(form.elements.at.value) <= last };
+  }
+
   function tell() {
-    const ready = by() === "time" ? form.elements.at.value !== "" : points.length > 1;
+    const given = form.elements.at.value !== "";
+    const { first, last, inside } = divides();
+    const ready = by() === "time" ? given && inside : points.length > 1;
     form.elements.split.disabled = !ready;
+    if (by() === "time" && given && !inside) {
+      said.textContent = `Its spikes lie between ${first} and ${last} s: all of them would be on one side.`;
+      return;
+    }
     if (!cloud) {
       said.textContent = lab.live ? "" : "Served by 'spikelab view', units can also be split by a line through amplitudes or components.";
       return;

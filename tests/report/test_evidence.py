@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gallery import Case, make_case, measured, record_of
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.report import write_report
 from spikelab.spike_sorting.report.evidence import EvidenceSource, embedded, evidence_of, packing
+from spikelab.spike_sorting.report.evidence.embedding import doubtful_pairs
 from spikelab.spike_sorting.report.evidence.similar import Shape, _similarity, similar_units
 from spikelab.spike_sorting.report.evidence.thinning import n_stretches, thinned
 from spikelab.spike_sorting.report.evidence.unit import _latencies
@@ -140,6 +142,9 @@ def test_two_halves_of_a_neuron_are_called_one_and_neighbours_two() -> None:
     judged = {entry["id"]: entry for entry in evidence_of(found, 0).similar}
     assert (judged[1]["verdict"], judged[2]["verdict"]) == ("one neuron", "two neurons")
     assert judged[1]["similarity"] == pytest.approx(1.0)
+    every = [replace(evidence_of(found, unit), kept=True) for unit in (0, 1, 2)]
+    assert [(pair["ids"], pair["verdict"]) for pair in doubtful_pairs(every)] == [([0, 1], "one neuron")]
+    assert doubtful_pairs([replace(evidence, kept=evidence.id != 1) for evidence in every]) == []
     middle = judged[1]["ccg"][len(judged[1]["ccg"]) // 2 - 4 : len(judged[1]["ccg"]) // 2 + 4]
     assert sum(middle) == 0
 

@@ -65,6 +65,15 @@ def is_current(path: Path, source: Any) -> bool:
     return mark is not None and mark[1] == _seal(page.replace(mark[0], MARK.format(""), 1), source)
 
 
+@cache
+def _templates() -> str:
+    """Return the hash of all templates, scripts and style sheets: a page that was made with others is not current."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(TEMPLATES.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _seal(page: str, source: Any) -> str:
-    text = json.dumps([__version__, source, page], sort_keys=True, default=str)
+    text = json.dumps([__version__, _templates(), source, page], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

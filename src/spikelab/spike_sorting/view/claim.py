@@ -66,5 +66,5 @@ def _where(results: Path, own: Path, error: ConcurrentSortError) -> str:
     at = f" at {address}" if address else ""
     return (
         f"{results} is open in another 'spikelab view'{at} (process {error.pid} on {error.host}): use that one, "
-        "or end it with Ctrl-C in its terminal"
+        "whose terminal shows the address with its token, or end it there with Ctrl-C"
     )

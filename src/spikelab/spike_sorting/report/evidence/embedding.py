@@ -14,22 +14,43 @@ from spikelab.spike_sorting.curation.histograms import dead_periods
 from spikelab.spike_sorting.curation.outcome import PLUGIN_METRICS, QUALITY_PREFIX
 from spikelab.spike_sorting.data.spike_trains import MEASURES
 from spikelab.spike_sorting.report.evidence import packing
+from spikelab.spike_sorting.report.evidence.similar import WORDS
 from spikelab.spike_sorting.report.evidence.unit import evidence_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from spikelab.spike_sorting.report.evidence.source import EvidenceSource
+    from spikelab.spike_sorting.report.evidence.unit import UnitEvidence
 
 PLACES = ("amplitude", "x", "y")
+MOST_PAIRS = 12  # that are listed on the first page
+LEAST_ALIKE = 0.8  # similarity of two units of which it cannot be told, to be listed
 LEVEL = 6  # of compression: 9 takes three times as long for a hundredth
 
 
 def embedded(source: EvidenceSource) -> str:
     """Pack the evidence on all units as gzip in base64; the same bytes for the same results."""
-    lines = [about_of(source), *(evidence_of(source, unit).to_dict() for unit in source.unit_ids)]
+    every = [evidence_of(source, unit) for unit in source.unit_ids]
+    lines = [about_of(source) | {"pairs": doubtful_pairs(every)}, *(evidence.to_dict() for evidence in every)]
     text = "\n".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False, allow_nan=False) for line in lines)
     return b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode()
+
+
+def doubtful_pairs(every: Sequence[UnitEvidence]) -> list[dict[str, Any]]:
+    """List the pairs of kept units that look like one neuron, or of which it cannot be told; the likeliest first."""
+    kept = {evidence.id for evidence in every if evidence.kept}
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for evidence in every:
+        for other in evidence.similar:
+            ids = min(evidence.id, other["id"]), max(evidence.id, other["id"])
+            alike = other["verdict"] == WORDS["one"] or (
+                other["verdict"] == WORDS["open"] and other["similarity"] >= LEAST_ALIKE
+            )
+            if alike and kept.issuperset(ids):
+                found[ids] = {"ids": list(ids), "verdict": other["verdict"], "similarity": other["similarity"]}
+    ordered = sorted(found.values(), key=lambda pair: (pair["verdict"] != WORDS["one"], -pair["similarity"]))
+    return ordered[:MOST_PAIRS]
 
 
 def about_of(source: EvidenceSource) -> dict[str, Any]:

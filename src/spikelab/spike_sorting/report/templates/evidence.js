@@ -4,7 +4,7 @@
 //   window.spikelab = {
 //     about,             // once `ready` has resolved: {fs, seconds, n_samples, locations: [[x, y]...], channel_ids,
 //                        //   epochs: [{start_s, name}], dead_s: [[from, to]...], metrics: [{name, label, values, low, high}],
-//                        //   unit_ids: [id...], traces: {...} | null}
+//                        //   unit_ids: [id...], pairs: [{ids, verdict, similarity}], traces: {...} | null}
 //     units,             // Map: unit id (a number) -> {id, data, row}: `data` is null until it is unpacked, `row` is
 //                        //   the row of the table, null for a unit that the page was not made with
 //     ready,             // Promise of window.spikelab: what is embedded has been unpacked

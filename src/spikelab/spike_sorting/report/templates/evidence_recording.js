@@ -151,7 +151,16 @@
       `${plural(total, "kept unit")} on ${number(used)} of ${plural(n, "electrode")}: ${number(total / n)} per electrode, ${number(used ? total / used : 0)} per electrode that has any.`), drawing);
   }
 
+  function pairs(found) {
+    const section = document.getElementById("pairs");
+    if (!section || !found.length) return;
+    section.hidden = false;
+    section.querySelector("ul").replaceChildren(...found.map(({ ids, verdict, similarity }) => draw.element("li", {},
+      draw.element("a", { href: `#unit-${ids[0]}` }, `Units ${ids[0]} and ${ids[1]}`), `: ${verdict}, similarity ${similarity.toFixed(2)}`)));
+  }
+
   ready.then(({ about }) => {
+    pairs(about.pairs);
     const holders = { traces: document.querySelector("#evidence-traces .drawn"), electrodes: document.querySelector("#electrodes .drawn") };
     if (holders.traces && about.traces) traces(holders.traces, about);
     if (holders.electrodes) electrodes(holders.electrodes, about);

@@ -282,13 +282,17 @@
       taken.set(`${id} ${made_of(id)}`, [data, row, embedded]);
       lab.drop(id);
     }
+    const came = [];
     for (const unit of state.units) {
+      if (!lab.units.has(unit.id)) came.push(unit.id);
       const embedded = unit.made === (of_page.get(unit.id) ?? "");
       if (!lab.units.has(unit.id)) lab.put(...(taken.get(`${unit.id} ${unit.made}`) ?? [null, new_row(unit), embedded]));
       there.set(unit.id, unit.made);
     }
     for (const id of selected) if (!now.has(id)) selected.delete(id);
-    if (lab.shown !== null && !now.has(lab.shown)) lab.hide();
+    if (lab.shown === null || now.has(lab.shown)) return;
+    if (came.length) lab.show(came[0]);
+    else lab.hide();
   }
 
   function rows() {

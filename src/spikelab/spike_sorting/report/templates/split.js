@@ -16,11 +16,13 @@
   const by = () => form.elements.by.value;
 
   const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-  const range = (values) => {
-    let [low, high] = [Infinity, -Infinity];
-    for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
-    const room = 0.04 * (high - low) || 1;
-    return [low - room, high + room];
+  // A few far values would press the others together: of a thousand, one at each end may lie on the edge.
+  const range = (values, all) => {
+    const sorted = Float32Array.from(values).sort();
+    const cut = all ? 0 : Math.floor(sorted.length / 1000);
+    const [low, high] = [sorted[cut], sorted[sorted.length - 1 - cut]];
+    const room = (all ? 0.04 : 0.2) * (high - low) || 1;
+    return [Math.max(low - room, sorted[0] - 0.04 * (high - low)), Math.min(high + room, sorted.at(-1) + 0.04 * (high - low))];
   };
 
   lab.split = (id) => {
@@ -56,7 +58,7 @@
       if (wanted !== `${unit} ${by()}` || !dialog.open) return undefined;
       if (found.x === undefined) throw new Error(found.note);
       const [x, y] = [floats(found.x), floats(found.y)];
-      cloud = { ...found, x, y, span: [range(x), range(y)] };
+      cloud = { ...found, x, y, span: [range(x, by() !== "projection"), range(y, false)] };
       draw();
       tell();
     } catch (error) {
@@ -121,7 +123,9 @@
       pen.fillStyle = colours[part];
       for (let i = 0; i < cloud.x.length; i += 1) {
         if (Number(second(cloud.x[i], cloud.y[i])) !== part) continue;
-        const [left, top] = place(cloud.x[i], cloud.y[i]);
+        let [left, top] = place(cloud.x[i], cloud.y[i]);
+        left = Math.min(Math.max(left, edge.left), canvas.width - edge.right);
+        top = Math.min(Math.max(top, edge.top), canvas.height - edge.bottom);
         pen.fillRect(left - size / 2, top - size / 2, size, size);
         counts[part] += 1;
       }
@@ -165,11 +169,11 @@
 
   function tell() {
     const given = form.elements.at.value !== "";
-    const { first, last, inside } = divides();
+    const { first: from, last: until, inside } = divides();
     const ready = by() === "time" ? given && inside : points.length > 1;
     form.elements.split.disabled = !ready;
     if (by() === "time" && given && !inside) {
-      said.textContent = `Its spikes lie between ${first} and ${last} s: all of them would be on one side.`;
+      said.textContent = `Its spikes lie between ${from} and ${until} s: all of them would be on one side.`;
       return;
     }
     if (!cloud) {

@@ -148,7 +148,7 @@ def evidence_of(
     return UnitEvidence(
         id=unit_id,
         n_spikes=len(times),
-        span_s=[round(float(times[end]) / 1000, 4) for end in (0, -1)] if len(times) else [0.0, 0.0],
+        span_s=_span_s(times),
         rate_hz=_rate_hz(source, len(times)),
         channel=main,
         channel_id=str(_channel_ids(source)[main]),
@@ -169,6 +169,11 @@ def evidence_of(
         spikes=_drawn(source, parts),
         similar=similar_units(source, shape, others),
     )
+
+
+def _span_s(times_ms: FloatArray) -> list[float]:
+    """Return the times of the first spike and of the last."""
+    return [round(float(times_ms[end]) / 1000, 4) for end in (0, -1)] if len(times_ms) else [0.0, 0.0]
 
 
 def _rate_hz(source: EvidenceSource, n_spikes: int) -> float | None:

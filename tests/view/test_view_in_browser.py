@@ -15,6 +15,8 @@ from spikelab.spike_sorting.decisions import read, state_of
 from spikelab.spike_sorting.run.results import Results
 
 SETTINGS = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1, "create_figures": False}
+SLOW = """const given = window.spikelab.source;
+window.spikelab.source = async (id) => { await new Promise((resolve) => setTimeout(resolve, 500)); return given(id); };"""
 SAID, TROUBLE = ".decisions .said", ".decisions .trouble"
 
 
@@ -37,7 +39,7 @@ class Page:
             chain.key_up(key)
         chain.perform()
 
-    def until(self, script: str, *arguments: Any, seconds: float = 30.0) -> Any:
+    def until(self, script: str, *arguments: Any, seconds: float = 120.0) -> Any:
         """Value of a script as soon as it is true."""
         end = time.monotonic() + seconds
         while not (value := self.browser.run(f"return {script}", *arguments)):
@@ -122,10 +124,14 @@ def test_from_the_first_unit_to_all_steps_undone_and_done_again(
     page._chain().move_to_element_with_offset(canvas, -200, -20).click_and_hold().move_by_offset(200, 0).move_by_offset(
         200, 0
     ).release().perform()
+    browser.run(SLOW)
     browser.find("#split-dialog button[name=split]").click()
+    page.until("window.spikelab.decided()?.done === 3")
+    page.open(fourth)  # while the evidence on the parts is on its way: it stays open
     parts = page.steps(3)["steps"][2]["into"]
     assert parts == [merged + 1, merged + 2]
-    page.open(fourth)
+    time.sleep(0.1)
+    page.shown(fourth)
     page.press("l")
     browser.find("#label-dialog input").send_keys("inter<b>neuron</b>", page.keys.ENTER)
     end = page.steps(4)

@@ -124,7 +124,7 @@
 
   let queue = Promise.resolve(); // one change after the other, each based on the state after the one before
   function change(what) {
-    queue = queue.then(async () => {
+    queue = queue.catch(() => {}).then(async () => {
       holder.setAttribute("aria-busy", "true");
       try {
         state = await what();
@@ -134,10 +134,12 @@
         if (!(error instanceof Refused)) console.error(error);
         tell(error.message);
       }
-      holder.removeAttribute("aria-busy");
-      if (!state) return;
-      if (table) settle();
-      await render();
+      try {
+        if (state && table) settle();
+        if (state) await render();
+      } finally {
+        holder.removeAttribute("aria-busy");
+      }
     });
     return queue;
   }
@@ -161,18 +163,13 @@
     const units = chosen();
     if (units.length < 2) return tell("Select two or more units to merge: space selects the next similar one, x the one that is shown.");
     const into = state.next_id;
+    const closed = lab.shown === null;
     await act({ do: "merge", units });
-    if (alive(into)) {
-      selected.clear();
-      await lab.show(into, {});
-    }
+    // In place of a unit that was shown the new one is shown already; the user may have opened another since.
+    return closed && lab.shown === null && alive(into) ? lab.show(into, {}) : undefined;
   }
 
-  async function split(step) {
-    const into = state.next_id;
-    await act({ do: "split", ...step });
-    if (alive(into)) await lab.show(into, {});
-  }
+  const split = (step) => act({ do: "split", ...step }); // its first part is shown in its place
 
   const ordered = () => lab.order().filter(alive);
 

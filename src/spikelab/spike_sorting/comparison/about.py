@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from spikelab.spike_sorting.comparison.sides import Side
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 RATE_TOLERANCE, LENGTH_TOLERANCE_S = 1e-4, 0.01
 
@@ -65,10 +66,17 @@ def over_the_same_time(sides: Sequence[Side]) -> list[Side]:
 
 
 def differing_settings(sides: Sequence[Side]) -> list[dict[str, Any]]:
-    """List the settings that differ; None for the default."""
-    from spikelab.spike_sorting.settings.presets import differences
+    """List the settings that differ and can change a result; None for the default."""
+    return _differing({side.name: _changed(side.config) for side in sides if side.config is not None})
 
-    return _differing({side.name: differences(side.config) for side in sides if side.config is not None})
+
+def _changed(config: SortingPipelineConfig) -> dict[str, Any]:
+    """Return the settings that are not the defaults."""
+    from spikelab.spike_sorting.settings.presets import differences
+    from spikelab.spike_sorting.stages.effective import effective_settings
+
+    effective = effective_settings(config)
+    return {name: effective[name] for name in differences(config) if name in effective}
 
 
 def differing_versions(sides: Sequence[Side]) -> list[dict[str, Any]]:

@@ -233,7 +233,13 @@ def sorts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Simulat
     options["intermediate_folders"] = [base / "inter"]  # the traces are filtered once
     (every,) = sort_recording([sim.recording], results_folders=[base / "all"], **options)
     options["snr_min"] = float(np.median([unit["snr"] for unit in every.unit_attributes]))
-    options |= {"n_jobs": 2, "compile_to_npz": False, "streaming": False, "motion": "estimate", "rt_sort_verbose": False}
+    options |= {
+        "n_jobs": 2,
+        "compile_to_npz": False,
+        "streaming": False,
+        "motion": "estimate",
+        "rt_sort_verbose": False,
+    }
     sort_recording([sim.recording], results_folders=[base / "strict"], **options)
     return base / "all", base / "strict", sim
 

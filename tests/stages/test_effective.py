@@ -36,7 +36,9 @@ def test_they_are_those_in_the_keys_of_a_sort(tmp_path: Path) -> None:
     for stage in STAGES:
         manifest = Manifest.read(tmp_path / STAGES_FOLDER / stage)
         assert manifest is not None
-        assert set(manifest.settings) - CONTENTS - {"random_seed"} == found.pop(GROUPS.get(stage, stage)) - {"probe_path"}
+        assert set(manifest.settings) - CONTENTS - {"random_seed"} == found.pop(GROUPS.get(stage, stage)) - {
+            "probe_path"
+        }
     assert found == {"execution": {"random_seed"}}
 
 

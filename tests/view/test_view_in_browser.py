@@ -15,8 +15,8 @@ from spikelab.spike_sorting.decisions import read, state_of
 from spikelab.spike_sorting.run.results import Results
 
 SETTINGS = {"sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1, "create_figures": False}
-SLOW = """const given = window.spikelab.source;
-window.spikelab.source = async (id) => { await new Promise((resolve) => setTimeout(resolve, 500)); return given(id); };"""
+SLOW = """const given = window.spikelab.source, later = (resolve) => setTimeout(resolve, 500);
+window.spikelab.source = async (id) => { await new Promise(later); return given(id); };"""
 SAID, TROUBLE = ".decisions .said", ".decisions .trouble"
 
 

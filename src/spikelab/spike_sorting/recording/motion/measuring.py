@@ -14,7 +14,7 @@ from spikelab.spike_sorting.recording.motion.columns import axis_name, columns_o
 from spikelab.spike_sorting.recording.motion.course import Course
 from spikelab.spike_sorting.recording.motion.drift_map import DriftMap
 from spikelab.spike_sorting.recording.motion.peaks import Source, find_peaks
-from spikelab.spike_sorting.recording.motion.presets import preset_course
+from spikelab.spike_sorting.recording.motion.presets import preset_course, require_packages
 from spikelab.spike_sorting.recording.motion.registration import BINS_S, course_of
 from spikelab.system.json_files import readable
 
@@ -107,6 +107,7 @@ def with_motion(recording: BaseRecording, geometry: Geometry, setting: str, n_jo
     columns = columns_of(geometry, setting)
     if setting == ESTIMATE:
         return recording
+    require_packages(setting)
     from spikelab.spike_sorting.recording.motion.correction import MotionCorrectedRecording
 
     source, epochs = Source.of_recording(recording), epochs_of(recording)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,21 @@ if TYPE_CHECKING:
 
 # A preset of SpikeInterface 0.105 names a mode that its own estimate does not know.
 REPAIRED: dict[str, dict[str, Any]] = {"dredge": {"batching_mode": "full"}}
+# What SpikeInterface imports only once all spikes are found.
+PACKAGES = {"dredge": ("torch",), "dredge_fast": ("torch",), "medicine": ("medicine", "torch")}
 WINDOWED = ("dredge_ap", "decentralized", "iterative_template")
 WINDOWS = {"win_step_um": 200.0, "win_scale_um": 300.0}  # SpikeInterface's defaults
 NOISE_KEY = "noise_level_mad_raw"
 NOISE_SLICES = {"num_chunks_per_segment": 20, "chunk_size": 10_000, "seed": 0}
+
+
+def require_packages(preset: str) -> None:
+    """Refuse a preset whose packages are not installed; ModuleNotFoundError with the command that installs them."""
+    missing = [name for name in PACKAGES.get(preset, ()) if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"motion={preset!r} needs what is not installed: pip install {' '.join(missing)}; motion='correct' does not"
+        )
 
 
 def preset_course(recording: BaseRecording, column: Column, preset: str) -> tuple[Peaks, Course]:

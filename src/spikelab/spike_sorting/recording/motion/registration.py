@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from spikelab.spike_sorting.recording.motion.course import Course
 
@@ -25,6 +26,7 @@ BLOCK_BINS = 600  # which are brought to one template; blocks then are to one an
 STEP_UM, N_SIZES, N_ROUNDS = 5.0, 8, 6  # of depth, of sizes of spikes, of alignment to a better template
 MARGIN_UM = 80.0  # beyond the contacts, as histograms are shifted in a circle
 RIGID_BELOW_UM = 300.0  # shorter probes are taken to move as a whole
+ASTRAY_UM, NEIGHBOURS = 15.0, 2  # a bin so far from the median of so many on both sides is looked at again
 WINDOW_UM, WINDOW_STEP_UM = 150.0, 200.0  # width (sigma) and distance of the windows that move each on its own
 
 
@@ -106,9 +108,45 @@ def _registered(
     order, middle = np.arange(n_bins), n_bins // 2 - 1
     busiest = int(counts.sum(axis=(1, 2)).argmax())
     order[[middle, busiest]] = order[[busiest, middle]]
-    shifts, _, _ = iterative_template_registration(np.log2(1 + counts[order]), windows, num_iterations=N_ROUNDS)
+    histograms = np.log2(1 + counts)
+    shifts, _, _ = iterative_template_registration(histograms[order], windows, num_iterations=N_ROUNDS)
     moved: Floats = np.empty(shifts.shape)
     moved[order] = -STEP_UM * shifts
+    return _with_strays_back(histograms, moved, windows)
+
+
+def _with_strays_back(histograms: Floats, moved: Floats, windows: Floats) -> Floats:
+    """Bring bins that lie far from those around them back to these, where their spikes fit there at least as well.
+
+    Registration searches some way around the place of the round before: a bin of few spikes that once went astray as
+    far as that does not come back. A bin that has really moved fits better where it was found.
+    """
+    around = median_filter(moved, size=(2 * NEIGHBOURS + 1, 1), mode="mirror") if len(moved) > NEIGHBOURS else moved
+    astray = np.abs(moved - around) > ASTRAY_UM
+    mended = moved.copy()
+    for window in np.flatnonzero(astray.any(axis=0)).tolist():
+        steady = np.flatnonzero(~astray[:, window])
+        rows = np.rint(moved[:, window] / STEP_UM).astype(np.int64)
+        template = sum(_straight(histograms[bin_], int(rows[bin_])) for bin_ in steady) * windows[window][:, None]
+        for bin_ in np.flatnonzero(astray[:, window]).tolist():
+            here, there = moved[bin_, window], around[bin_, window]
+            fits = [_fit(histograms[bin_], template, place) for place in (here, there)]
+            if fits[1] >= fits[0]:
+                mended[bin_, window] = there
+    return mended
+
+
+def _fit(histogram: Floats, template: Floats, moved_um: float) -> float:
+    """Say how well a bin fits the template at about a place."""
+    row = round(moved_um / STEP_UM)
+    return max(float((_straight(histogram, row + near) * template).sum()) for near in (-1, 0, 1))
+
+
+def _straight(histogram: Floats, rows: int) -> Floats:
+    """Move a histogram back by so many rows; what comes in from beyond its ends is empty."""
+    moved = np.zeros_like(histogram)
+    if abs(rows) < len(histogram):
+        moved[max(-rows, 0) : len(moved) - max(rows, 0)] = histogram[max(rows, 0) : len(moved) - max(-rows, 0)]
     return moved
 
 

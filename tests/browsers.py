@@ -19,15 +19,15 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, page: Path, width: int = 1200, fragment: str = "") -> None:
+    def open(self, page: Path, width: int = 1200, fragment: str = "", height: int = 900) -> None:
         """Load a page in a window of `width` pixels; what an earlier page said on the console is forgotten."""
-        self.visit(page.as_uri() + fragment, width)
+        self.visit(page.as_uri() + fragment, width, height)
 
-    def visit(self, address: str, width: int = 1200) -> None:
+    def visit(self, address: str, width: int = 1200, height: int = 900) -> None:
         """Load what is at an address."""
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
         self.driver.get("about:blank")
         self.driver.get_log("browser")

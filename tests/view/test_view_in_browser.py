@@ -221,6 +221,26 @@ def test_many_units(page: Page, browser: Any, served: Callable[..., Any], tmp_pa
         assert browser.overflow() == 0
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (1280, 700), (700, 900), (700, 500)])
+def test_the_bar_of_decisions_covers_nothing_of_the_panel(
+    page: Page, browser: Any, looked_at: Path, width: int, height: int
+) -> None:
+    browser.open(looked_at / "report.html", width, height=height)
+    browser.run("localStorage.clear()")
+    browser.open(looked_at / "report.html", width, height=height)
+    page.steps(0)
+    for unit in (page.alive()[0], page.alive()[-1]):
+        page.open(unit)
+        for _ in range(2):
+            page.until(
+                "document.querySelector('#evidence').getBoundingClientRect().bottom"
+                " <= Math.min(innerHeight, document.querySelector('.decisions').getBoundingClientRect().top) + 0.5",
+                seconds=5,
+            )
+            assert browser.run("return document.querySelector('#evidence').clientHeight") >= 0.3 * height
+            browser.run("document.querySelector('.decisions details').open = true; scrollBy(0, -60)")
+
+
 @pytest.mark.slow
 def test_a_second_window_is_told_of_what_the_first_did(
     page: Page, browser: Any, copied: Path, served: Callable[..., Any]
@@ -275,6 +295,18 @@ def test_the_report_alone_replays_steps_as_the_package_does_and_saves_a_file(
     while not (tmp_path / "decisions.json").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
+    assert "3 steps, 1 undone, saved." in page.said()
+    page.press(page.keys.CONTROL, "y")
+    page.steps(4)
+    assert "4 steps, not saved." in page.said()
+    browser.open(copied / "report.html", 700)  # it is known what was saved
+    page.steps(4)
+    assert "4 steps, not saved." in page.said()
+    page.press(page.keys.CONTROL, "z")
+    page.steps(3)
+    browser.open(copied / "report.html", 700)
+    page.steps(3)
+    assert "3 steps, 1 undone, saved." in page.said()
     decisions, results = read(tmp_path / "decisions.json"), Results.open(copied)
     assert (len(decisions.steps), decisions.done) == (4, 3)
     state = state_of(decisions, results.trains, results.recording.sampling_frequency)

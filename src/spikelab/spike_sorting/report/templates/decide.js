@@ -80,7 +80,8 @@
   const place = `spikelab decisions ${base.sort} ${base.counted}`;
   const filed = {
     kept: true, // by the browser
-    saved: "", // content of the file that was saved last
+    saved: "", // steps of the file that was saved last
+    now: () => JSON.stringify([state.steps, state.done]),
     content: () => ({ format: "spikelab decisions 1", sort: base.sort, steps: state.steps, done: state.done }),
     load() {
       let stored = null;
@@ -89,17 +90,21 @@
       } catch {
         this.kept = false;
       }
+      this.saved = stored?.saved ?? "";
       return this.at((stored ?? base).steps, (stored ?? base).done);
     },
     at(steps, done) {
       return { steps, done, ...replayed(steps.slice(0, done)), busy: "", read_only: false };
     },
-    change(steps, done) {
+    keep(steps, done) {
       try {
-        localStorage.setItem(place, JSON.stringify({ steps, done }));
+        localStorage.setItem(place, JSON.stringify({ steps, done, saved: this.saved }));
       } catch {
         this.kept = false;
       }
+    },
+    change(steps, done) {
+      this.keep(steps, done);
       return this.at(steps, done);
     },
     act(step) {
@@ -119,8 +124,7 @@
   const store = live ? served : filed;
   let state = null;
   const selected = new Set(); // besides the unit that is shown
-  const unsaved = () => !live && JSON.stringify(filed.content()) !== filed.saved
-    && JSON.stringify([state.steps, state.done]) !== JSON.stringify([base.steps, base.done]);
+  const unsaved = () => !live && ![filed.saved, JSON.stringify([base.steps, base.done])].includes(filed.now());
 
   let queue = Promise.resolve(); // one change after the other, each based on the state after the one before
   function change(what) {
@@ -292,6 +296,15 @@
     else lab.hide();
   }
 
+  function add_box(row, id) {
+    const box = made("input", { type: "checkbox", class: "select", "aria-label": `Select unit ${id}` });
+    box.addEventListener("change", () => toggle(id));
+    row.querySelector('[data-column="id"]').prepend(box);
+    return box;
+  }
+  // Before the table is drawn for the first time: to lay out a thousand rows again takes as long as all else.
+  for (const row of table?.tBodies[0].rows ?? []) add_box(row, Number(row.dataset.unit));
+
   function rows() {
     const now = new Map(state.units.map((unit) => [unit.id, unit]));
     for (const { id, row } of lab.units.values()) {
@@ -300,18 +313,21 @@
       cell.querySelector(".chips")?.remove();
       const found = chips(now.get(id));
       if (found.length) cell.append(made("span", { class: "chips" }, ...found));
-      row.dataset.decided = now.get(id).verdict ?? "";
-      let box = row.querySelector("input.select");
-      if (!box) {
-        box = made("input", { type: "checkbox", class: "select", "aria-label": `Select unit ${id}` });
-        box.addEventListener("change", () => toggle(id));
-        row.querySelector('[data-column="id"]').prepend(box);
-      }
+      const verdict = now.get(id).verdict ?? "";
+      if (row.dataset.decided !== verdict) row.dataset.decided = verdict;
+      const box = row.querySelector("input.select") ?? add_box(row, id);
       box.checked = selected.has(id);
       row.classList.toggle("selected", selected.has(id));
     }
     document.dispatchEvent(new CustomEvent("spikelab:changed"));
   }
+
+  // How much of the window this bar covers: what is beside it ends above it.
+  function cover() {
+    const height = holder.classList.contains("active") ? Math.ceil(holder.getBoundingClientRect().height) : 0;
+    document.documentElement.style.setProperty("--bar", `${height}px`);
+  }
+  new ResizeObserver(cover).observe(holder);
 
   function tell_state() {
     const left = state.steps.length - state.done;
@@ -320,6 +336,7 @@
     if (state.done || left || open) parts.push(open ? (live ? "not applied yet" : "not saved") : live ? "applied" : "saved");
     const units = chosen();
     holder.classList.toggle("active", lab.shown !== null || selected.size > 0 || open || left > 0);
+    cover();
     holder.querySelector(".said").textContent = `${parts.join(", ")}. ${selected.size ? `Selected: ${units.join(", ")}. ` : ""}${state.busy || store.words()}`;
     holder.querySelector("ol").replaceChildren(...state.steps.map((step, number) => made("li", number < state.done ? {} : { class: "undone" }, described(step))));
     const shut = Boolean(state.busy) || state.read_only;
@@ -411,7 +428,8 @@
     const link = made("a", { href: URL.createObjectURL(file), download: "decisions.json" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    filed.saved = JSON.stringify(filed.content());
+    filed.saved = filed.now();
+    filed.keep(state.steps, state.done);
     render();
   }
 

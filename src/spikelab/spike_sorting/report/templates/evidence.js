@@ -216,6 +216,7 @@
     spikelab.shown = id;
     document.body.classList.add("evidence-open");
     panel.hidden = false;
+    fit();
     const data = await spikelab.evidence(id);
     if (mine !== turn) return;
     const body = panel.querySelector(".evidence-body");
@@ -245,15 +246,23 @@
   }
   // The row comes into view as far as it has to, and the head of the panel: a panel below covers part of the window.
   function reveal(row) {
-    const box = row.getBoundingClientRect(), sheet = panel.getBoundingClientRect();
-    const below = sheet.left < box.left + 40;
     const bar = document.querySelector(".decisions.active");
     const floor = bar ? Math.min(innerHeight, bar.getBoundingClientRect().top) : innerHeight;
-    const low = below && sheet.top > 0 ? sheet.top : floor;
-    if (box.top < 0 || box.bottom > low) scrollBy(0, box.top < 0 ? box.top - 60 : Math.min(box.bottom - low + 20, box.top - 60));
+    let below;
+    for (let times = 0; times < 5; times += 1) { // the panel comes into the window with the rows, and then covers some
+      fit();
+      const box = row.getBoundingClientRect(), sheet = panel.getBoundingClientRect();
+      below = sheet.left < box.left + 40;
+      const low = below && sheet.top > 0 ? Math.min(floor, sheet.top) : floor;
+      if (box.top < 0 || box.bottom > low) scrollBy(0, box.top < 0 ? box.top - 60 : Math.min(box.bottom - low + 20, box.top - 60));
+    }
     const top = panel.getBoundingClientRect().top;
     if (!below && top < 0) scrollBy(0, top - 8);
     else if (!below && top > innerHeight / 2) scrollBy(0, Math.min(top - 60, row.getBoundingClientRect().top - 60));
+  }
+  // The panel ends where the window does, however far the page is scrolled.
+  function fit() {
+    if (spikelab.shown !== null) panel.style.setProperty("--above", `${Math.max(0, panel.parentElement.getBoundingClientRect().top)}px`);
   }
   function hide() {
     if (!panel || spikelab.shown === null) return;
@@ -348,6 +357,8 @@
       if (found && Number(found[1]) !== spikelab.shown) show(Number(found[1]));
     };
     addEventListener("hashchange", follow);
+    addEventListener("scroll", fit, { passive: true });
+    addEventListener("resize", fit);
     follow();
     setTimeout(read); // after the page has been drawn
   } else if (embedded) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.view import AlreadyServedError, serve
 from spikelab.spike_sorting.view.claim import FOLDER
+from spikelab.spike_sorting.view.server import Handler
 from viewing import Client
 
 
@@ -59,6 +61,34 @@ def test_a_port_that_is_in_use_is_an_error_and_frees_the_folder(copied: Path, se
         pass
     with serve(other):
         pass
+
+
+@pytest.mark.parametrize("change", ["grows", "is cut short"])
+def test_a_log_that_changes_while_it_is_sent(
+    copied: Path, served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    log, begin = copied / "sort_again.log", Handler._begin
+    log.write_bytes(b"line\n" * 50_000)
+
+    def begin_and_change(self: Handler, size: int, *values: Any, **more: Any) -> None:
+        begin(self, size, *values, **more)
+        with log.open("r+b") as file:
+            file.truncate(1000 if change == "is cut short" else 500_000)
+
+    client = served(copied)
+    monkeypatch.setattr(Handler, "_begin", begin_and_change)
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)
+    headers = {"Cookie": f"spikelab-{client.port}={client.token}"}
+    connection.request("GET", "/sort_again.log", headers=headers)
+    answer = connection.getresponse()
+    if change == "is cut short":
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    else:
+        assert answer.read() == b"line\n" * 50_000
+        connection.request("GET", "/api/state", headers=headers)  # on the same connection
+        assert json.loads(connection.getresponse().read())["steps"] == []
+    connection.close()
 
 
 def test_decisions_that_were_made_on_other_spikes_are_told(copied: Path) -> None:

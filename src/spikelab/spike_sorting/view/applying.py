@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 APPLYING = "The decisions are being applied: wait for the end, or stop it."
 LAST_LINES = 20  # of what a child that failed has said
 ENDS_WITHIN_S = 10.0  # after it was asked to
+STOPPED = "it was stopped"
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Applying:
     recording_input: Path | None = None
     _state: dict[str, Any] = field(default_factory=lambda: {"status": "idle"})
     _child: subprocess.Popen[str] | None = None
+    _thread: threading.Thread | None = None
+    _stopping: bool = False  # whether the run is to end, even where it has no child yet
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def progress(self, _: object = None) -> dict[str, Any]:
@@ -48,18 +51,20 @@ class Applying:
         with self._lock:
             if self._state["status"] != "running":
                 self.session.hold(values["revision"], APPLYING)
-                self._state = {"status": "running", "words": "starting"}
-                threading.Thread(target=self._run, name="apply", daemon=True).start()
+                self._state, self._stopping = {"status": "running", "words": "starting"}, False
+                self._thread = threading.Thread(target=self._run, name="apply", daemon=True)
+                self._thread.start()
         return self.progress()
 
     def stop(self, _: object = None) -> dict[str, Any]:
         """End the run, if there is one; the results are as they were, or as far as the run came."""
-        child = self._child
+        with self._lock:
+            self._stopping = True
+            child, thread = self._child, self._thread
         if child is not None:
-            child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(ENDS_WITHIN_S)
-            child.kill()
+            _end(child)
+        if thread is not None:
+            thread.join(ENDS_WITHIN_S)
         return self.progress()
 
     def _run(self) -> None:
@@ -77,11 +82,16 @@ class Applying:
         given = [] if self.recording_input is None else [str(self.recording_input)]
         command = [sys.executable, "-m", __name__, str(self.session.results.folder), *given]
         last: list[str] = []
+        if self._stopping:
+            return {"status": "failed", "error": STOPPED}
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             encoding="utf-8", errors="replace",
         ) as child:  # fmt: skip
-            self._child = child
+            with self._lock:
+                self._child, stopping = child, self._stopping
+            if stopping:
+                _end(child)
             assert child.stdout is not None
             for line in child.stdout:
                 said = _said(line)
@@ -92,10 +102,18 @@ class Applying:
                 else:
                     self._state = {"status": "running", **said}
         if child.returncode != 0:
-            stopped = "it was stopped" if child.returncode < 0 else f"exit code {child.returncode}"
+            stopped = STOPPED if child.returncode < 0 else f"exit code {child.returncode}"
             return {"status": "failed", "error": "\n".join(last) or stopped}
         self.reload()
         return {"status": "done"}
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """Ask a child to end, and kill it where it does not."""
+    child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(ENDS_WITHIN_S)
+    child.kill()
 
 
 def _said(line: str) -> dict[str, Any] | None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 from spikelab.spike_sorting.view.guard import HEADERS, HOST, JSON, Guard, RefusedError
@@ -26,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 Query: TypeAlias = dict[str, Any]
 API = "/api/"
+CHUNK_BYTES = 1 << 16
 IDLE_S = 30.0  # after which a connection on which nothing comes is closed
 TEXT, PAGE, BYTES = "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/octet-stream"
 TYPES = {".png": "image/png", **dict.fromkeys((".csv", ".json", ".toml", ".log", ".out", ".txt", ".py"), TEXT)}
@@ -154,7 +154,16 @@ class Handler(BaseHTTPRequestHandler):
             self._begin(
                 size, TYPES.get(path.suffix, BYTES), more={"Content-Security-Policy": "default-src 'none'; sandbox"}
             )
-            shutil.copyfileobj(file, self.wfile)
+            self._copy(file, size)
+
+    def _copy(self, file: BinaryIO, size: int) -> None:
+        """Send as much of a file as was announced: it may grow, or be cut short, meanwhile."""
+        left = size
+        while left and (part := file.read(min(left, CHUNK_BYTES))):
+            self.wfile.write(part)
+            left -= len(part)
+        if left:
+            self.close_connection = True  # what follows would be taken for the rest
 
     def _begin(
         self, size: int, kind: str, status: HTTPStatus = HTTPStatus.OK, more: Mapping[str, str] | None = None

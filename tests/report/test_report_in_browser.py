@@ -174,6 +174,21 @@ def test_print_has_every_unit(browser: Any, typical: Path) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+def test_labels_of_an_import_are_found_and_all_columns_are_on_paper(browser: Any, tmp_path: Path) -> None:
+    told = {"group": "shank 1", "sorter_unit_id": "clu_1024", "moved_um": 12.0}
+    case = make_case(change=lambda unit: {**unit, **told, "imported_label": "mua" if unit["unit_id"] == 3 else "good"})
+    write_report(tmp_path, record_of(case), SortingPipelineConfig(), case.shown)
+    browser.open(tmp_path / "report.html")
+    assert browser.column(TABLE, "imported").count("good") == 11
+    browser.find("input[type=search]").send_keys("mua")
+    assert browser.column(TABLE, "id") == ["3"]
+    browser.open(tmp_path / "report.html", 703)  # A4 without its margins
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.find(f"#{TABLE}").value_of_css_property("display") == "table"
+    assert browser.overflow() == 0
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("width", [1200, 400])
 def test_page_of_a_batch(browser: Any, batch: Path, width: int) -> None:
     browser.open(batch, width)

@@ -295,6 +295,7 @@ def _unit_row(
         "electrode": unit.get("electrode"),
         "group": unit.get("group"),
         "sorter_unit_id": unit.get("sorter_unit_id"),
+        "imported_label": unit.get("imported_label") or None,
         "moved": (format_number(unit[MOVED_UM]), sort_key(unit[MOVED_UM])) if MOVED_UM in unit else None,
         "values": {name: (format_number(value), sort_key(value)) for name, value in values.items()},
         "template": _plots.template_thumbnail(unit, metadata, verdict["kind"], n_others),

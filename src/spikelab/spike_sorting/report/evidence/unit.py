@@ -35,7 +35,9 @@ FOOTPRINT_CHANNELS = (24, 14)  # of few units, of many
 SHADES = 50  # of the map of amplitudes
 FOOTPRINT_MS = (1.0, 2.0)  # before and after the spike
 SEEN_SHARE = 0.12  # of the main amplitude: from here a spike's time on an electrode is told
-ATTRIBUTES = ("label", "decided", "merged_from", "split_from", "sorter_unit_id", "group", "electrode")
+ATTRIBUTES = (
+    "label", "decided", "merged_from", "split_from", "sorter_unit_id", "imported_label", "group", "electrode",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@
       if (data.why.length > 1) part.append(element("ul", {}, ...data.why.map((words) => element("li", {}, words))));
     }
     const names = { label: "label", decided: "decided by hand", merged_from: "merged from units", split_from: "split from unit",
-      sorter_unit_id: "the sorter's id", group: "group", electrode: "electrode" };
+      sorter_unit_id: "the sorter's id", imported_label: "imported label", group: "group", electrode: "electrode" };
     const facts = [["spikes", number(data.n_spikes)], ["rate", data.rate_hz === null ? "n/a" : `${number(data.rate_hz)} Hz`],
       ["channel", data.channel_id], ["place", `${data.place.map(number).join(", ")} um`]];
     for (const [name, words] of Object.entries(names)) {

@@ -39,7 +39,9 @@ class Applying:
     _state: dict[str, Any] = field(default_factory=lambda: {"status": "idle"})
     _child: subprocess.Popen[str] | None = None
     _thread: threading.Thread | None = None
-    _stopping: bool = False  # whether the run is to end, even where it has no child yet
+    _stopping: threading.Event = field(
+        default_factory=threading.Event
+    )  # whether the run is to end, even where it has no child yet
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def progress(self, _: object = None) -> dict[str, Any]:
@@ -51,7 +53,8 @@ class Applying:
         with self._lock:
             if self._state["status"] != "running":
                 self.session.hold(values["revision"], APPLYING)
-                self._state, self._stopping = {"status": "running", "words": "starting"}, False
+                self._state = {"status": "running", "words": "starting"}
+                self._stopping.clear()
                 self._thread = threading.Thread(target=self._run, name="apply", daemon=True)
                 self._thread.start()
         return self.progress()
@@ -59,7 +62,7 @@ class Applying:
     def stop(self, _: object = None) -> dict[str, Any]:
         """End the run, if there is one; the results are as they were, or as far as the run came."""
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
             child, thread = self._child, self._thread
         if child is not None:
             _end(child)
@@ -82,15 +85,15 @@ class Applying:
         given = [] if self.recording_input is None else [str(self.recording_input)]
         command = [sys.executable, "-m", __name__, str(self.session.results.folder), *given]
         last: list[str] = []
-        if self._stopping:
+        if self._stopping.is_set():
             return {"status": "failed", "error": STOPPED}
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             encoding="utf-8", errors="replace",
         ) as child:  # fmt: skip
             with self._lock:
-                self._child, stopping = child, self._stopping
-            if stopping:
+                self._child = child
+            if self._stopping.is_set():
                 _end(child)
             assert child.stdout is not None
             for line in child.stdout:

@@ -12,17 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.reporting import RESULTS, machine, markdown, write
-from benchmarks.rt_sort_recipes import COURSES, DRIFT, RECIPES
+from benchmarks.rt_sort_recipes import COURSES, DRIFT
 from benchmarks.rt_sort_recordings import load_recording, make
 from benchmarks.rt_sort_scoring import score_folder
 from benchmarks.rt_sort_tasks import SEED
+from benchmarks.troubles import shortened
 from spikelab.system.resources import cpu_seconds
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Row:
         How far the tissue is said to have moved.
     measure_cpu_s, sort_cpu_s : float
         Of opening, correcting and writing the recording, and of the sort.
+    length : float
+        Of the recording, as a share of what its recipe says.
     """
 
     family: str
@@ -69,6 +72,7 @@ class Row:
     moved_um: float | None
     measure_cpu_s: float
     sort_cpu_s: float
+    length: float = 1.0
 
 
 def measured(family: str, seed: int, sorter: str, way: str, folder: Path) -> Row:
@@ -130,28 +134,29 @@ def _course_error(
 
 
 def _rows(args: argparse.Namespace, known: Sequence[Row], scratch: Path) -> Iterator[Row]:
-    done = {(row.family, row.seed, row.sorter, row.way): row for row in known}
+    done = {(row.family, row.seed, row.sorter, row.way): row for row in known if row.length == args.length}
     for seed in args.seeds:
         for family in [DRIFT.name, *args.families]:
-            folder = make(RECIPES[family], seed, scratch, args.templates)
+            folder = make(shortened(family, args.length), seed, scratch, args.templates)
             for sorter in args.sorters:
                 # Tissue that lies still is also corrected: that must cost nothing.
                 for way in [way for way in WAYS[sorter] if not args.ways or way in args.ways]:
                     key = (family, seed, sorter, way)
-                    yield done[key] if key in done else measured(*key, folder)
+                    yield done[key] if key in done else replace(measured(*key, folder), length=args.length)
 
 
 def table(rows: Sequence[Row]) -> str:
     """Lay out means over the seeds; the ceiling is the best way with tissue that lies still."""
-    best: dict[tuple[str, int], float] = {}
+    best: dict[tuple[str, int, float], float] = {}
     for row in rows:
         if row.family == DRIFT.name:
-            best[row.sorter, row.seed] = max(row.accuracy, best.get((row.sorter, row.seed), 0.0))
+            key = (row.sorter, row.seed, row.length)
+            best[key] = max(row.accuracy, best.get(key, 0.0))
     lines = []
-    for family, sorter, way in dict.fromkeys((row.family, row.sorter, row.way) for row in rows):
-        own = [row for row in rows if (row.family, row.sorter, row.way) == (family, sorter, way)]
+    for family, sorter, way, length in dict.fromkeys((r.family, r.sorter, r.way, r.length) for r in rows):
+        own = [r for r in rows if (r.family, r.sorter, r.way, r.length) == (family, sorter, way, length)]
         courses = [row.course_rms_um for row in own if row.course_rms_um is not None]
-        below = [best[key] - row.accuracy for row in own if (key := (row.sorter, row.seed)) in best]
+        below = [best[key] - row.accuracy for row in own if (key := (row.sorter, row.seed, length)) in best]
         excess, accuracy = sum(row.excess for row in own), np.mean([row.accuracy for row in own])
         course = f"{np.mean(courses):.1f}" if courses else ""
         cpu = [
@@ -159,7 +164,20 @@ def table(rows: Sequence[Row]) -> str:
         ]
         seeds = ", ".join(str(row.seed) for row in own)
         under = f"{np.mean(below):.3f}" if below else ""
-        lines.append([family, sorter, way, f"{accuracy:.3f}", under, str(excess), course, *cpu, seeds])
+        lines.append(
+            [
+                family,
+                f"{DRIFT.seconds * length:g}",
+                sorter,
+                way,
+                f"{accuracy:.3f}",
+                under,
+                str(excess),
+                course,
+                *cpu,
+                seeds,
+            ]
+        )
     header = [
         "family",
         "sorter",
@@ -179,6 +197,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--sorters", type=lambda text: text.split(","), default=list(WAYS))
     parser.add_argument("--ways", type=lambda text: text.split(","), help="only these (default: all of the sorter)")
+    parser.add_argument("--length", type=float, default=1.0, help="of the recordings, as a share of the usual length")
     parser.add_argument("--templates", type=Path, help="measured footprints (default: those of ../shared/data)")
     parser.add_argument("--scratch", type=Path, help="where recordings are, and stay")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -198,7 +217,7 @@ def main() -> None:
     )
     title = "# Tissue that moves along a column of 64 electrodes"
     about = (
-        "The same neurons (real footprints, 90 s at 30 kHz) on tissue that lies still (`drift0`), or moves by so many "
+        "The same neurons (real footprints, at 30 kHz) on tissue that lies still (`drift0`), or moves by so many "
         "micrometres: settling (`ramp`), at once (`step`), or at 0.2 Hz (`breathe`). Movement `none`: the sorter is "
         "not told and does not follow; `own`: it follows by itself; `correct`: the recording is corrected before it by "
         f"`motion`. Accuracy is the mean over units with an SNR of at least 5. One core. {machine()}."

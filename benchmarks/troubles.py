@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from spikeinterface import BaseSorting
 
+    from benchmarks.rt_sort_recipes import Recipe
     from spikelab.spike_sorting.data import BinaryRecording, IntArray
 
 CEILING, UNTREATED = "ceiling", "untreated"
@@ -53,7 +54,7 @@ class Row:
     Attributes
     ----------
     accuracy : float
-        Mean over neurons with an SNR of at least 5; spikes within dead time, true or found, do not count.
+        Mean over neurons with an SNR of at least 5 without the trouble; spikes within dead time do not count.
     excess : int
         False units, and units found twice.
     artefact_units : int
@@ -62,6 +63,8 @@ class Row:
         Dead time, and time on the rail.
     prepare_cpu_s, sort_cpu_s : float
         Of opening and writing the recording, and of the sort.
+    length : float
+        Of the recording, as a share of what its recipe says.
     """
 
     family: str
@@ -76,6 +79,7 @@ class Row:
     lost_s: float
     prepare_cpu_s: float
     sort_cpu_s: float
+    length: float = 1.0
 
 
 def measured(family: str, seed: int, sorter: str, way: str, folders: dict[str, Path]) -> Row:
@@ -95,7 +99,8 @@ def measured(family: str, seed: int, sorter: str, way: str, folders: dict[str, P
         ended = cpu_seconds()
     dead = dead_time_of(opened)
     pulses = load_facts(folders[UNTREATED]).get("periods", {}).get("pulses", [])
-    scored = scored_outside(folder, found, lost_by_the_best(family, folders[UNTREATED]) if pulses else dead)
+    dead_of_all = lost_by_the_best(family, folders[UNTREATED]) if pulses else dead
+    scored = scored_outside(folder, folders[CEILING], found, dead_of_all)
     return Row(
         family, seed, sorter, way, round(scored.mean_visible, 4), scored.found, scored.excess,
         artefact_units(found, pulses, fs),
@@ -132,10 +137,10 @@ def sorted_by(sorter: str, binary: BinaryRecording, probe: str, scratch: Path) -
     return run_sorter(sorter, traces, folder=scratch / "run", verbose=False, **own).remove_empty_units()
 
 
-def scored_outside(folder: Path, found: BaseSorting, dead: IntArray) -> Score:
-    """Compare what lies outside of dead time."""
+def scored_outside(folder: Path, ceiling: Path, found: BaseSorting, dead: IntArray) -> Score:
+    """Compare what lies outside of dead time; the SNR of the neurons is that in the recording without trouble."""
     left = [_outside(sorting, dead) for sorting in (load_truth(folder), found)]
-    return score(*left, load_facts(folder)["units"], small=load_small(folder))
+    return score(*left, load_facts(ceiling)["units"], small=load_small(folder))
 
 
 def _outside(sorting: BaseSorting, dead: IntArray) -> BaseSorting:
@@ -157,7 +162,7 @@ def artefact_units(found: BaseSorting, pulses: Sequence[tuple[int, int]], fs: fl
 
 
 def _rows(args: argparse.Namespace, known: Sequence[Row], scratch: Path) -> Iterator[Row]:
-    done = {(row.family, row.seed, row.sorter, row.way): row for row in known}
+    done = {(row.family, row.seed, row.sorter, row.way): row for row in known if row.length == args.length}
     for seed in args.seeds:
         for family in args.families:
             keys = [
@@ -168,12 +173,21 @@ def _rows(args: argparse.Namespace, known: Sequence[Row], scratch: Path) -> Iter
             ]
             folders = {}
             if any(key not in done for key in keys):
-                recipes = {UNTREATED: RECIPES[family], CEILING: RECIPES[WITHOUT[family]]}
+                recipes = {UNTREATED: shortened(family, args.length), CEILING: shortened(WITHOUT[family], args.length)}
                 folders = {name: make(recipe, seed, scratch, args.templates) for name, recipe in recipes.items()}
             for key in keys:
                 if key not in done:
-                    done[key] = _shared(key, done) or measured(*key, folders)
+                    done[key] = _shared(key, done) or replace(measured(*key, folders), length=args.length)
                 yield done[key]
+
+
+def shortened(family: str, length: float) -> Recipe:
+    """Give a recipe of a part of the length, with as many pulses per minute."""
+    recipe = RECIPES[family]
+    if length == 1:
+        return recipe
+    amplifier = replace(recipe.amplifier, pulses=round(recipe.amplifier.pulses * length))
+    return replace(recipe, name=f"{family}_{length:g}", seconds=recipe.seconds * length, amplifier=amplifier)
 
 
 def _shared(key: tuple[str, int, str, str], done: dict[tuple[str, int, str, str], Row]) -> Row | None:
@@ -187,22 +201,25 @@ def _shared(key: tuple[str, int, str, str], done: dict[tuple[str, int, str, str]
 
 def table(rows: Sequence[Row]) -> str:
     """Lay out means over the seeds."""
-    ceilings = {(row.family, row.seed, row.sorter): row.accuracy for row in rows if row.way == CEILING}
+    ceilings = {(r.family, r.seed, r.sorter, r.length): r.accuracy for r in rows if r.way == CEILING}
     lines = []
-    for family, sorter, way in dict.fromkeys((row.family, row.sorter, row.way) for row in rows):
-        own = [row for row in rows if (row.family, row.sorter, row.way) == (family, sorter, way)]
-        below = [ceilings[key] - row.accuracy for row in own if (key := (row.family, row.seed, sorter)) in ceilings]
+    kinds = dict.fromkeys((row.family, row.sorter, row.way, row.length) for row in rows)
+    for family, sorter, way, length in kinds:
+        own = [r for r in rows if (r.family, r.sorter, r.way, r.length) == (family, sorter, way, length)]
+        keys = [(family, row.seed, sorter, length) for row in own]
+        below = [ceilings[key] - row.accuracy for key, row in zip(keys, own, strict=True) if key in ceilings]
         lost, dead = sum(row.lost_s for row in own), sum(row.dead_s for row in own)
         cpu = [np.mean(values) for values in zip(*((row.prepare_cpu_s, row.sort_cpu_s) for row in own), strict=True)]
         lines.append([
-            family if way != CEILING else f"{WITHOUT[family]} (no {family})", sorter, way,
+            family if way != CEILING else f"{WITHOUT[family]} (no {family})",
+            f"{RECIPES[family].seconds * length:g}", sorter, way,
             f"{np.mean([row.accuracy for row in own]):.3f}",
             f"{np.mean(below):.3f} ({max(below):.3f})" if below and way != CEILING else "",
             str(sum(row.excess for row in own)), str(sum(row.artefact_units for row in own)) if lost else "",
             f"{dead / lost:.2f}" if dead and lost else "",
             *(f"{value:.1f}" for value in cpu), ", ".join(str(row.seed) for row in own),
         ])  # fmt: skip
-    header = ["recording", "sorter", "way", "accuracy", "below the ceiling (most)", "false + twice"]
+    header = ["recording", "s", "sorter", "way", "accuracy", "below the ceiling (most)", "false + twice"]
     more = ["units of artefacts", "dead time / time on the rail", "CPU s to write", "CPU s to sort", "seeds"]
     return markdown([*header, *more], lines)
 
@@ -214,6 +231,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=REPORTING_SEEDS)
     parser.add_argument("--sorters", type=lambda text: text.split(","), default=list(SORTERS))
     parser.add_argument("--ways", type=lambda text: text.split(","), help="only these (default: all of the family)")
+    parser.add_argument("--length", type=float, default=1.0, help="of the recordings, as a share of the usual length")
     parser.add_argument("--templates", type=Path, help="measured footprints (default: those of ../shared/data)")
     parser.add_argument("--scratch", type=Path, help="where recordings are, and stay")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -227,15 +245,23 @@ def main() -> None:
                 print(row, flush=True)
                 path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     ways = {family: (CEILING, UNTREATED, *WAYS[family]) for family in WAYS}
-    rows.sort(key=lambda row: (list(WAYS).index(row.family), row.sorter, ways[row.family].index(row.way), row.seed))
+    rows.sort(
+        key=lambda row: (
+            list(WAYS).index(row.family),
+            row.length,
+            row.sorter,
+            ways[row.family].index(row.way),
+            row.seed,
+        )
+    )
     title = "# Artefacts, converters that take turns, and stripes"
     about = (
         "`stim` and `stim_hard`: 30 times in 120 or 90 s all contacts are on the rail for 3 ms and come back with time "
         "constants of 5 to 20 ms, on SpikeInterface's generated ground truth with mains hum and on a mature culture. "
         "`probe_in_turn`: 96 channels of a Neuropixels 1.0 probe, sampled one after the other; `probe_stripes`: with "
         "16 uV of tones and noise common to all as well. `untreated`: filtered, and nothing else. The ceiling is the "
-        "same recording without the trouble. Accuracy is the mean over neurons with an SNR of at least 5, without the "
-        f"spikes in the dead time that is found by the last way. One core. {machine()}."
+        "same recording without the trouble. Accuracy is the mean over neurons with an SNR of at least 5 there, "
+        f"without the spikes in the dead time that is found by the last way. One core. {machine()}."
     )
     write(args.out / "troubles.md", [title, about, table(rows)])
 

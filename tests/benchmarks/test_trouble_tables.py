@@ -21,9 +21,9 @@ def test_below_the_ceiling_of_the_same_seed() -> None:
         ]
     ]  # fmt: skip
     ceiling, treated = cells(troubles.table(rows))
-    assert (ceiling[0], ceiling[3], ceiling[4]) == ("stim_none (no stim)", "0.850", "")
-    assert treated[3:5] == ["0.840", "0.010 (0.020)"]
-    assert treated[7] == "1.50"
+    assert (ceiling[0], ceiling[1], ceiling[4], ceiling[5]) == ("stim_none (no stim)", "120", "0.850", "")
+    assert treated[4:6] == ["0.840", "0.010 (0.020)"]
+    assert treated[8] == "1.50"
     assert treated[-1] == "1, 2"
 
 
@@ -56,4 +56,4 @@ def test_the_ceiling_of_movement_is_the_best_way_without() -> None:
         movement.Row(family, 1, "lupin", way, accuracy, 9, 0, None, None, 1.0, 2.0)
         for family, way, accuracy in [("drift0", "none", 0.9), ("drift0", "own", 0.8), ("ramp40", "own", 0.85)]
     ]
-    assert [line[4] for line in cells(movement.table(rows))] == ["0.000", "0.100", "0.050"]
+    assert [line[5] for line in cells(movement.table(rows))] == ["0.000", "0.100", "0.050"]

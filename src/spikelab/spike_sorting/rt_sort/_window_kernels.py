@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
 
-ROWS = 16  # that are written side by side: of as many neighbours in memory
+FRAMES = 128  # that are turned into rows at a time: of all channels they stay in the cache
 
 
 @compiled
@@ -34,12 +34,12 @@ def gather_windows(
 @compiled
 def take_rows(traces: NDArray[Any], channels: IntArray, scale: np.float32, first: int, rows: FloatArray) -> None:
     """Copy some channels, times a factor, into `rows`, shape (channels, frames), from column `first` on."""
-    for start in range(0, len(channels), ROWS):
-        some = channels[start : start + ROWS]
-        for t in range(len(traces)):
-            values = traces[t]
-            for k in range(len(some)):
-                rows[start + k, first + t] = np.float32(values[some[k]]) * scale
+    for begin in range(0, len(traces), FRAMES):
+        end = min(begin + FRAMES, len(traces))
+        for k in range(len(channels)):
+            channel = channels[k]
+            for t in range(begin, end):
+                rows[k, first + t] = np.float32(traces[t, channel]) * scale
 
 
 @compiled

@@ -39,9 +39,7 @@ class Applying:
     _state: dict[str, Any] = field(default_factory=lambda: {"status": "idle"})
     _child: subprocess.Popen[str] | None = None
     _thread: threading.Thread | None = None
-    _stopping: threading.Event = field(
-        default_factory=threading.Event
-    )  # whether the run is to end, even where it has no child yet
+    _stopping: threading.Event = field(default_factory=threading.Event)  # set while the run has no child yet, too
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def progress(self, _: object = None) -> dict[str, Any]:
@@ -72,13 +70,14 @@ class Applying:
 
     def _run(self) -> None:
         try:
-            self._state = self._outcome()
+            outcome = self._outcome()
         except Exception as error:
             logger.exception("the decisions could not be applied")
-            self._state = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        finally:
+            outcome = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        with self._lock:  # the next run starts when all of this one is over
             self._child = None
             self.session.release()
+            self._state = outcome
 
     def _outcome(self) -> dict[str, Any]:
         """Run the child to its end, and reload the results."""

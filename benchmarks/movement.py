@@ -180,6 +180,7 @@ def table(rows: Sequence[Row]) -> str:
         )
     header = [
         "family",
+        "s",
         "sorter",
         "movement",
         "accuracy",

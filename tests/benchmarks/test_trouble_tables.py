@@ -9,7 +9,9 @@ from benchmarks import movement, stimulation, troubles
 
 
 def cells(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert {len(line) for line in lines} == {len(header)}
+    return lines
 
 
 def test_below_the_ceiling_of_the_same_seed() -> None:

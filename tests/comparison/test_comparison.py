@@ -12,7 +12,7 @@ import pytest
 from simulated import UNCURATED, Simulated, save_recording, simulate
 from spikelab import SpikeData
 from spikelab.spike_sorting import compare_sorts, sort_recording
-from spikelab.spike_sorting.comparison.matching import best_pairs, overlap_of
+from spikelab.spike_sorting.data.matching import best_pairs, overlap_of
 
 LENGTH_MS = 60_000.0
 

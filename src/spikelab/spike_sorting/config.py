@@ -24,6 +24,7 @@ from spikelab.spike_sorting.settings.schema import (
     RTSortConfig,
     SorterConfig,
     SortingPipelineConfig,
+    ValidationConfig,
     WaveformConfig,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "RecordingConfig",
     "SorterConfig",
     "SortingPipelineConfig",
+    "ValidationConfig",
     "WaveformConfig",
     "preset",
     "preset_for",

@@ -19,9 +19,9 @@ from spikelab.spike_sorting.comparison.about import (
     over_the_same_time,
 )
 from spikelab.spike_sorting.comparison.consensus import consensus_of
-from spikelab.spike_sorting.comparison.matching import Overlap, best_pairs, overlap_of
 from spikelab.spike_sorting.comparison.reasons import alone_in
 from spikelab.spike_sorting.comparison.sides import Side, open_side
+from spikelab.spike_sorting.data.matching import Overlap, best_pairs, overlap_of
 from spikelab.system import files
 from spikelab.system.quoting import in_spreadsheet
 from spikelab.system.runlog import warn

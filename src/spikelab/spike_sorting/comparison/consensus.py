@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from spikelab.spike_sorting.comparison.matching import Overlap
     from spikelab.spike_sorting.comparison.sides import Side
+    from spikelab.spike_sorting.data.matching import Overlap
 
 Pair = tuple[int, int]
 Unit = tuple[int, int]  # number of the sort, row of the unit

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from spikelab.spike_sorting.comparison.matching import best_pairs
+from spikelab.spike_sorting.data.matching import best_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spikelab.spike_sorting.comparison.matching import Overlap
     from spikelab.spike_sorting.comparison.sides import Side
+    from spikelab.spike_sorting.data.matching import Overlap
 
 DROPPED, SPLIT, MERGED, PARTLY, SMALL, NOISE = (
     "dropped by curation", "split", "merged", "found in part", "below its amplitudes", "in its noise",

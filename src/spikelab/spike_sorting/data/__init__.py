@@ -19,6 +19,7 @@ from spikelab.spike_sorting.data.pulses import Pulses, annotate_pulses, pulses_o
 from spikelab.spike_sorting.data.recording import BinaryRecording
 from spikelab.spike_sorting.data.spike_trains import SpikeTrains, integer_ids, rows_of_each
 from spikelab.spike_sorting.data.traces import Part, PartReader, SpikeInterfaceTraces, TraceSource, trace_source
+from spikelab.spike_sorting.data.validation import Validation
 from spikelab.spike_sorting.data.waveforms import Waveforms
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SpikeInterfaceTraces",
     "SpikeTrains",
     "TraceSource",
+    "Validation",
     "Waveforms",
     "annotate_dead_time",
     "annotate_epochs",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import BinaryRecording, Evidence, SpikeTrains
+    from spikelab.spike_sorting.data import BinaryRecording, Evidence, SpikeTrains, Validation
     from spikelab.spike_sorting.decisions import Decisions
     from spikelab.spike_sorting.report._drift import Drift
     from spikelab.spike_sorting.settings.schema import CurationConfig
@@ -50,6 +50,7 @@ class ReportData:
     trains: SpikeTrains | None = None  # of the sort, whatever was decided since
     decisions: Decisions | None = None  # of a person, that `units` and `outcome` were made with
     evidence: Evidence | None = None  # on every spike
+    validation: Validation | None = None
 
 
 # ---- the recording and the run ----

@@ -16,13 +16,14 @@ from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.record import FINAL, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
-from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting
+from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting, validation
 from spikelab.spike_sorting.stages.manifest import REMEDY, STAGES_FOLDER, Manifest, intact
 from spikelab.system import files
 from spikelab.system.json_files import read_object
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.curation import CurationOutcome
+    from spikelab.spike_sorting.data import Validation
     from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spikedata import SpikeData
 
@@ -118,7 +119,13 @@ class Results:
         if self.config.waveform.si_quality_metrics:
             units = quality.with_quality(units, quality.stored_quality(self.folder, waveforms))
         stages = self.record.get("stages") or {}
-        return plugin_metrics.with_plugin_metrics(units, plugin_metrics.stored_metrics(self.folder, stages, waveforms))
+        metrics = plugin_metrics.stored_metrics(self.folder, stages, waveforms)
+        return plugin_metrics.with_plugin_metrics(units, metrics | validation.as_metrics(self.validation))
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What a validation tells of these units; None without one."""
+        return validation.stored_validation(self.folder, self.record.get("stages") or {}, self.run_id("waveforms"))
 
     @cached_property
     def curation(self) -> CurationOutcome:

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting.data.outcomes import DONE
 from spikelab.spike_sorting.failures.system_errors import known_errors
+from spikelab.spike_sorting.run.further import added, evidence_of, with_metrics
 from spikelab.spike_sorting.run.jobs import unusable_folder
 from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.record import (
@@ -27,7 +28,7 @@ from spikelab.spike_sorting.run.record import (
 from spikelab.spike_sorting.stages import Context, StageResult, StageStore
 from spikelab.spike_sorting.stages.store import is_read_only, now
 from spikelab.system import files as _files
-from spikelab.system.memory import USABLE_SHARE, parse_memory, release
+from spikelab.system.memory import USABLE_SHARE, parse_memory
 from spikelab.system.process import exit_codes_are_kept
 from spikelab.system.resources import available_cores, available_memory
 from spikelab.system.runlog import run_log
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.curation.doubts import Doubt
-    from spikelab.spike_sorting.data import BinaryRecording, Evidence, SpikeTrains, Waveforms
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.recording.motion import Movement
     from spikelab.spike_sorting.report import Drift, ReportData, Summary
     from spikelab.spike_sorting.run.jobs import Job
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -191,10 +190,10 @@ def _find_spikes(
     """Run the stages recording and sorting."""
     from spikelab.spike_sorting.curation import require_epoch
 
-    recording = _added(record, "recording", stages.recording_stage(context))
+    recording = added(record, "recording", stages.recording_stage(context))
     movement = stages.movement_stage(context, recording)
     if movement is not None:
-        _added(record, "movement", movement)
+        added(record, "movement", movement)
         recording = stages.with_movement(recording, movement)
     report.recording = recording.value
     report.drifts = [_drift(found) for found in stages.movements(context, movement)]
@@ -202,7 +201,7 @@ def _find_spikes(
     epoch = context.config.curation.curation_epoch
     if epoch is not None:
         require_epoch(epoch, len(recording.value.epochs))
-    sorting = _added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
+    sorting = added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
     report.trains = sorting.value.inside(recording.value.n_samples)
     record.attempts = sorting.info.get("attempts", [])
     record.versions = {**(record.versions or {}), **sorting.info.get("made_by", {})}
@@ -232,19 +231,19 @@ def _find_neurons(
     from spikelab.spike_sorting.report import summarise
 
     decided, sorting = _with_decisions(context, record, report, recording, sorting)
-    waveforms = _added(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
+    waveforms = added(record, "waveforms", stages.waveforms_stage(context, recording, sorting))
     waveform_files = partial(stages.ensure_waveform_files, context, recording, sorting, waveforms)
     if context.keeps_waveform_files:
         waveform_files()
     units = stages.all_units(context, recording, sorting, waveforms, decided)
-    units, metrics = _with_metrics(context, record, units, recording, waveforms)
+    units, metrics = with_metrics(context, record, report, units, recording, waveforms)
     inputs = metrics | {name: record.stages[name]["run_id"] for name in ("movement",) if name in record.stages}
     limited = stages.limited_artifacts(context.config.curation, metrics)
-    curation = _added(record, "curation", stages.curation_stage(context, units, waveforms, limited, decided))
+    curation = added(record, "curation", stages.curation_stage(context, units, waveforms, limited, decided))
     report.units, report.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, inputs)
-    _added(record, "compilation", compilation)
-    report.evidence = _evidence(context, record, recording, waveforms)
+    added(record, "compilation", compilation)
+    report.evidence = evidence_of(context, record, recording, waveforms)
     if not context.store.read_only:
         _write_extras(job)
     if not curation.loaded:
@@ -253,7 +252,7 @@ def _find_neurons(
     record.units = {"sorted": units.N, "curated": curated.N}
     figures = _draw(context, recording, units, curation, waveform_files)
     if figures is not None:
-        _added(record, "figures", figures)
+        added(record, "figures", figures)
     doubted = doubts(units, curation.value, job.config.curation)
     _log_outcome(job, record, curation.value, doubted)
     return Sorted(
@@ -264,21 +263,6 @@ def _find_neurons(
         summarise(units, curation.value, job.config.curation, doubted),
         round(sum(stage["wall_s"] for stage in record.stages.values()), 3),
     )
-
-
-def _evidence(
-    context: Context,
-    record: RunRecord,
-    recording: StageResult[BinaryRecording],
-    waveforms: StageResult[Waveforms],
-) -> Evidence | None:
-    """Measure every spike, for the report; results that are complete do not fail for that."""
-    try:
-        found = stages.evidence_stage(context, recording, waveforms)
-    except Exception as error:
-        logger.warning("spikes could not be measured: %s: %s", type(error).__name__, error, exc_info=True)
-        return None
-    return None if found is None else _added(record, "evidence", found).value
 
 
 def _with_decisions(
@@ -293,26 +277,7 @@ def _with_decisions(
     if decided is None:
         return None, sorting
     report.decisions = decided.decisions
-    return decided, sorting if decided.trains is None else _added(record, "decisions", decided.trains)
-
-
-def _with_metrics(
-    context: Context,
-    record: RunRecord,
-    units: SpikeData,
-    recording: StageResult[BinaryRecording],
-    waveforms: StageResult[Waveforms],
-) -> tuple[SpikeData, dict[str, str]]:
-    """Add the metrics of SpikeInterface and of other packages; return the run ids of their artifacts too."""
-    run_ids = {}
-    quality = stages.quality_stage(context, recording, waveforms)
-    if quality is not None:
-        units = stages.with_quality(units, _added(record, "quality_metrics", quality).value)
-        run_ids["quality_metrics"] = quality.run_id
-    others = stages.plugin_metric_stages(context, units, recording, waveforms)
-    for stage, result in others.items():
-        run_ids[stage] = _added(record, stage, result).run_id
-    return stages.with_plugin_metrics(units, {stage: result.value for stage, result in others.items()}), run_ids
+    return decided, sorting if decided.trains is None else added(record, "decisions", decided.trains)
 
 
 def _log_outcome(job: Job, record: RunRecord, outcome: CurationOutcome, doubted: Sequence[Doubt]) -> None:
@@ -408,13 +373,6 @@ def _effective(config: SortingPipelineConfig, limits: Limits) -> SortingPipeline
     memory = min(parse_memory(config.execution.total_memory), int(USABLE_SHARE * available))
     workers = min(config.execution.n_jobs, limits.cores or available_cores(), available_cores())
     return config.override(save_waveform_files=files, n_jobs=workers, total_memory=max(memory, 1))
-
-
-def _added(record: RunRecord, stage: str, result: StageResult[T]) -> StageResult[T]:
-    """Add the result of a stage to the record, and give freed memory back to the system before the next stage."""
-    release()
-    record.add(stage, result)
-    return result
 
 
 def _trace_to_log(path: Path, error: BaseException) -> None:

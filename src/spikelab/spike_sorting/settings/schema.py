@@ -228,6 +228,23 @@ class CurationConfig:
 
 @settings_group
 @dataclass
+class ValidationConfig:
+    """How right the sort is: known neurons are put into the recording, and it is sorted again."""
+
+    def __post_init__(self) -> None:
+        tell_illegal(self)
+
+    validate: bool = option(False, "Validate the sort: each unit gets an expected accuracy.", BOOLEAN)
+    validation_units: int | None = option(
+        None,
+        "Neurons that are put in at once; None: 0.4 of the units that were found, at least 8.",
+        nullable(COUNT),
+    )
+    validation_rounds: int = option(1, "Times that the recording is sorted again, with other neurons in it.", COUNT)
+
+
+@settings_group
+@dataclass
 class CompilationConfig:
     """Files written beside the SpikeData."""
 
@@ -304,6 +321,7 @@ class SortingPipelineConfig:
     sorter: SorterConfig = field(default_factory=SorterConfig)
     rt_sort: RTSortConfig = field(default_factory=RTSortConfig)
     waveform: WaveformConfig = field(default_factory=WaveformConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     curation: CurationConfig = field(default_factory=CurationConfig)
     compilation: CompilationConfig = field(default_factory=CompilationConfig)
     figures: FigureConfig = field(default_factory=FigureConfig)

@@ -6,7 +6,8 @@
 
 Where a person merged or split units, ``decisions.py`` gives their spikes to waveforms in the place of the sorter's.
 Artifacts of their own beside them: SpikeInterface's quality metrics (``quality.py``) and those of other packages
-(``plugin_metrics.py``), made only where wanted, and the evidence on every spike (``evidence.py``), for the report.
+(``plugin_metrics.py``) and the validation of the sort (``validation.py``), made only where wanted, and the evidence on
+every spike (``evidence.py``), for the report.
 """
 
 from spikelab.spike_sorting.stages.checks import require_machine
@@ -31,6 +32,8 @@ from spikelab.spike_sorting.stages.recording import recording_stage
 from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage, will_sort
 from spikelab.spike_sorting.stages.store import StageResult, StageStore
+from spikelab.spike_sorting.stages.validation import NAME as VALIDATION
+from spikelab.spike_sorting.stages.validation import as_metrics, validation_stage
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
 
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
@@ -41,6 +44,7 @@ WORK = {  # of the stages and further artifacts, in words for the log
     "decisions": "gives the spikes to the units that were merged or split by hand",
     "waveforms": "measures the waveforms of all units",
     "quality_metrics": "computes SpikeInterface's metrics",
+    "validation": "tells what to expect of each unit",
     "evidence": "measures every spike, for the report",
     "curation": "chooses the units to keep",
     "compilation": "writes the results",
@@ -56,12 +60,14 @@ def title_of(stage: str) -> str:
 __all__ = [
     "NOT_DONE",
     "STAGES",
+    "VALIDATION",
     "WORK",
     "Context",
     "Decided",
     "StageResult",
     "StageStore",
     "all_units",
+    "as_metrics",
     "compilation_stage",
     "curation_stage",
     "decisions_stage",
@@ -83,6 +89,7 @@ __all__ = [
     "sorting_stage",
     "tell_outdated",
     "title_of",
+    "validation_stage",
     "warn_of_movement",
     "waveforms_stage",
     "will_sort",

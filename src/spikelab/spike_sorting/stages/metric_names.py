@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.curation.criteria import LIMITED_ATTRIBUTES, LIMITS, metrics
+from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.metrics import list_metrics
 from spikelab.spike_sorting.settings.keywords import suggestion
-from spikelab.spike_sorting.stages import quality
+from spikelab.spike_sorting.stages import quality, validation
 from spikelab.spike_sorting.stages.plugin_metrics import PREFIX, wanted_metrics
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ def known_metrics(config: SortingPipelineConfig, *, with_quality: bool = True) -
         from spikelab.spike_sorting.waveforms.quality import quality_metric_names
 
         names += [quality.PREFIX + name for name in quality_metric_names()]
-    return names + wanted_metrics(config.waveform)
+    return names + wanted_metrics(config.waveform) + (list(ABOUT) if config.validation.validate else [])
 
 
 def _why_unknown(name: str, known: list[str], config: SortingPipelineConfig) -> str:
     if name.startswith(quality.PREFIX) and not config.waveform.si_quality_metrics:
         return "which is computed with si_quality_metrics=True only (on the command line --set si_quality_metrics=true)"
+    if name in ABOUT:
+        return "which only a validation tells: validate=True (on the command line --set validate=true)"
     if name in list_metrics():
         return "which is installed, but not among 'plugin_metrics'"
     return f"which is no metric{suggestion(name, known)}; there are {', '.join(known)}"
@@ -57,4 +60,6 @@ def limited_artifacts(config: CurationConfig, artifacts: Mapping[str, str]) -> d
     wanted = {PREFIX + name for name in limited}
     if any(name.startswith(quality.PREFIX) for name in limited):
         wanted.add(quality.NAME)
+    if any(name in ABOUT for name in limited):
+        wanted.add(validation.NAME)
     return {stage: run_id for stage, run_id in artifacts.items() if stage in wanted}

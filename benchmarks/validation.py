@@ -1,0 +1,223 @@
+"""How right the validation is: expected beside true accuracy of units, on recordings with known neurons.
+
+Sorts each recording with the pipeline, validates the sort, and compares what is expected of every unit with the truth::
+
+    python -m benchmarks.validation --families hard,quiet --seeds 101,102 --sorters rt_sort --out FOLDER
+    python -m benchmarks.validation --families "" --join A/validation.json --fit   # writes validation/model.json
+    python -m benchmarks.validation --families "" --join B/validation.json         # the report of other seeds
+
+A model is fitted on tuning seeds and reported on others. Rows hold the features of all units, so that a new model needs
+no new sorts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reporting import machine, markdown, write
+from benchmarks.rt_sort_recipes import RECIPES
+from benchmarks.rt_sort_recordings import load_truth, make
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.data.matching import overlap_of
+from spikelab.spike_sorting.validation import predict
+
+RESULTS = Path(__file__).parent / "results"
+FAMILIES = "grid,column,hard,quiet,drift15,dense,shared70,faint"
+ROWS = "validation.json"
+WINDOW_MS = 0.4
+CALLED_GOOD = 0.9
+
+
+def main() -> None:
+    """Sort, validate, and report after every recording."""
+    args = _arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = [row for path in args.join for row in json.loads(path.read_text(encoding="utf-8"))]
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = args.scratch or Path(temporary)
+        for family in filter(None, args.families.split(",")):
+            for seed in map(int, args.seeds.split(",")):
+                folder = make(RECIPES[family], seed, scratch)
+                for sorter in args.sorters.split(","):
+                    if not any((row["family"], row["seed"], row["sorter"]) == (family, seed, sorter) for row in rows):
+                        rows.append(_measured(family, seed, sorter, folder, scratch, args.rounds))
+                    (args.out / ROWS).write_text(json.dumps(rows), encoding="utf-8")
+                if args.scratch is None:
+                    shutil.rmtree(folder)
+    if args.fit:
+        _fit(rows)
+    report(rows, args.out / "validation.md")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default=FAMILIES)
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--sorters", default="rt_sort")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--join", type=Path, nargs="*", default=[], help="validation.json of other runs")
+    parser.add_argument("--fit", action="store_true", help="fit the model that the package comes with on these rows")
+    return parser.parse_args()
+
+
+def _measured(family: str, seed: int, sorter: str, folder: Path, scratch: Path, rounds: int) -> dict[str, Any]:
+    """Sort and validate one recording; return a row with all of its units."""
+    from spikelab.spike_sorting import sort_recording, validate_sort
+    from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS, SortingPipelineConfig
+    from spikelab.spike_sorting.run.results import Results
+
+    neuropixels = RECIPES[family].probe == "neuropixels"
+    config = RT_SORT_NEUROPIXELS if neuropixels else RT_SORT_MEA
+    if sorter != "rt_sort":
+        config = SortingPipelineConfig().override(sorter_name=sorter)
+    work = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        start = time.process_time()
+        sort_recording(
+            [folder / "recording"], config=config.override(n_jobs=1, delete_inter=False, create_figures=False),
+            results_folders=[work / "results"], intermediate_folders=[work / "intermediate"],
+        )  # fmt: skip
+        sorted_s = time.process_time() - start
+        before = Results.open(work / "results")
+        start = time.process_time()
+        validate_sort(work / "results", rounds=rounds)
+        validated_s = time.process_time() - start
+        return {
+            "family": family, "seed": seed, "sorter": sorter, "machine": machine(),
+            "sort_cpu_s": sorted_s, "validation_cpu_s": validated_s,
+            **_compared(Results.open(work / "results"), before.trains, load_truth(folder)),
+        }  # fmt: skip
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _compared(results: Any, before: SpikeTrains, truth: Any) -> dict[str, Any]:
+    """Compare the units with the truth, and list what the prediction is made from."""
+    from spikelab.spike_sorting.validation import Round
+    from spikelab.spike_sorting.validation.features import features
+
+    fs = results.recording.sampling_frequency
+    known = truth if isinstance(truth, SpikeTrains) else SpikeTrains.from_spikeinterface(truth)
+    times = [train / fs * 1000.0 for train in known.samples]
+    overlap = overlap_of(times, [train / fs * 1000.0 for train in results.waveforms.spikes], WINDOW_MS)
+    best, every = overlap.agreement.argmax(axis=0), np.arange(results.waveforms.n_units)
+    true = np.stack(
+        [overlap.agreement[best, every], overlap.share_of_a[best, every], overlap.share_of_b[best, every]], axis=1
+    )
+    numbers = range(results.validation.summary["rounds"])
+    rounds = [Round.load(results.stage(f"validation_round{number}")) for number in numbers]
+    return {
+        "features": features(results.waveforms, results.recording).tolist(),
+        "stability": np.mean([each.stability for each in rounds], axis=0).tolist(),
+        "true": true.tolist(),
+        "known": np.concatenate([each.piece_features for each in rounds]).tolist(),
+        "known_scores": np.concatenate([each.piece_scores for each in rounds]).tolist(),
+        "summary": results.validation.summary,
+        "accuracy_of_truth": float(overlap.agreement.max(axis=1).mean()),
+        "n_found": before.n_units,
+    }
+
+
+def _fit(rows: list[dict[str, Any]]) -> None:
+    """Fit the model on all units of the rows, injected and of the sort, and write it."""
+    model = fitted(rows)
+    path = Path(sys.modules[predict.__name__].__file__ or "").parent / "model.json"
+    about = sorted({f"{row['family']} {row['seed']} {row['sorter']}" for row in rows})
+    path.write_text(json.dumps({**model, "fitted_on": about}, indent=1) + "\n", encoding="utf-8")
+    predict.read_model.cache_clear()
+
+
+def fitted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fit the regressions, then the width of the intervals: 90 % of the units' accuracies lie within."""
+    features, stability, scores, groups = [], [], [], []
+    for number, row in enumerate(rows):
+        for names, known in (("features", True), ("known", False)):
+            values = np.array(row[names]).reshape(-1, len(row["features"][0]))
+            features.append(values)
+            scores.append(np.array(row["true" if known else "known_scores"]).reshape(-1, 3))
+            stability.append(np.array(row["stability"]) if known else np.full(len(values), np.nan))
+            groups.append(np.full(len(values), number))
+    model = predict.fit(*map(np.concatenate, (features, stability, scores)), np.concatenate(groups))
+    found = [(row, expected_of(row, {**model, "precision_of_beta": 10.0})) for row in rows]
+    mean = np.concatenate([each.scores[:, 0] for _, each in found])
+    true = np.concatenate([np.array(row["true"])[:, 0] for row, _ in found])
+    is_known = np.isfinite(mean)
+    widths = np.geomspace(1.0, 200.0, 100)
+    inside = [_inside(true[is_known], mean[is_known], width) for width in widths]
+    model["precision_of_beta"] = float(widths[int(np.argmin(np.abs(np.array(inside) - 0.9)))].round(2))
+    return model
+
+
+def _inside(true: np.ndarray, mean: np.ndarray, width: float) -> float:
+    low, high = predict.interval(mean, width)
+    return float(np.mean((true >= low) & (true <= high)))
+
+
+def expected_of(row: dict[str, Any], model: Any = None) -> predict.Expected:
+    """Predict the units of a row."""
+    size = len(row["features"][0])
+    return predict.expected(
+        np.array(row["known"]).reshape(-1, size), np.array(row["known_scores"]).reshape(-1, 3),
+        np.array(row["features"]), np.array(row["stability"]), model,
+    )  # fmt: skip
+
+
+def report(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write the report."""
+    lines, errors, inside, good, means = [], [], [], [], []
+    for row in rows:
+        found, true = expected_of(row), np.array(row["true"])[:, 0]
+        known = np.isfinite(found.scores[:, 0])
+        mean, true = found.scores[known, 0], true[known]
+        covered = (true >= found.low[known]) & (true <= found.high[known])
+        errors.append(np.abs(mean - true))
+        inside.append(covered)
+        good.append(true[mean >= CALLED_GOOD] >= CALLED_GOOD)
+        means.append((mean.mean(), true.mean()))
+        smallest = row["summary"]["smallest_snr"]
+        lines.append((
+            row["family"], str(row["seed"]), row["sorter"], str(len(true)), str(row["summary"]["n_injected"]),
+            f"{true.mean():.3f}", f"{mean.mean():.3f}", f"{np.mean(errors[-1]):.3f}", f"{covered.mean():.2f}",
+            f"{row['summary']['stability']:.3f}", "" if smallest is None else f"{smallest[0]:.1f}",
+            f"{row['validation_cpu_s'] / row['sort_cpu_s']:.2f}",
+        ))  # fmt: skip
+    header = (
+        "family", "seed", "sorter", "units", "injected", "true", "expected", "error per unit", "in the interval",
+        "stability", "SNR of 80 %", "CPU, of the sort's",
+    )  # fmt: skip
+    text = [
+        "# Expected and true accuracy",
+        f"{len(rows)} sorts, one core each; {'; '.join(sorted({row['machine'] for row in rows}))}.",
+        *_summary(errors, inside, good, means),
+        markdown(header, lines),
+    ]
+    write(path, text)
+
+
+def _summary(errors: Any, inside: Any, good: Any, means: Any) -> list[str]:
+    from scipy.stats import spearmanr
+
+    expect, true = np.array(means).T
+    called = np.concatenate(good)
+    rank = float(spearmanr(expect, true).statistic) if len(expect) > 2 else float("nan")
+    return [
+        f"Mean absolute error per unit {np.concatenate(errors).mean():.3f}, of a recording's mean "
+        f"{np.abs(expect - true).mean():.3f} (largest {np.abs(expect - true).max():.3f}). 90 % intervals hold "
+        f"{100 * np.concatenate(inside).mean():.0f} % of the units. Of {len(called)} units called 0.9 or better, "
+        f"{100 * called.mean():.0f} % are. Rank correlation of the recordings' means {rank:.2f}."
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Curves: from which amplitude on neurons are found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+
+
+SHARE = 0.8  # found from the smallest SNR on
+INTERVAL = (5.0, 95.0)
+DRAWS = 200
+STEPS = 30
+PRIOR = 0.05  # weight of a slope that keeps the curve finite where it parts the neurons without fault
+
+
+def smallest_found(snr: Values, found: NDArray[np.bool_]) -> list[float] | None:
+    """Find the SNR from which 80 % of neurons are found, and the ends of its 90 % interval.
+
+    A logistic curve over the logarithm of the SNR, fitted by maximum likelihood; the interval is that of 200 draws of
+    the neurons with replacement.
+
+    Returns
+    -------
+    list of float or None
+        Value, low, high; None where all neurons were found, none was, or the curve does not rise.
+    """
+    x = np.log(snr)
+    value = _crossing(x, found)
+    if value is None:
+        return None
+    rng = np.random.default_rng(len(snr))
+    drawn = []
+    for _ in range(DRAWS):
+        rows = rng.integers(0, len(x), len(x))
+        crossing = _crossing(x[rows], found[rows])
+        drawn.append(value if crossing is None else crossing)
+    low, high = np.exp(np.percentile(drawn, INTERVAL))
+    lowest, highest = float(snr.min()), float(snr.max())
+    return [float(np.clip(end, lowest, highest)) for end in (np.exp(value), low, high)]
+
+
+def _crossing(x: Values, found: NDArray[np.bool_]) -> float | None:
+    """Return where the fitted curve reaches 80 %."""
+    if found.all() or not found.any():
+        return None
+    offset, slope = fitted(x, found)
+    return float((np.log(SHARE / (1 - SHARE)) - offset) / slope) if slope > 0 else None
+
+
+def fitted(x: Values, found: NDArray[np.bool_]) -> tuple[float, float]:
+    """Fit offset and slope of a logistic curve by Newton's method."""
+    design = np.stack([np.ones(len(x)), x - x.mean()], axis=1)
+    weights = np.zeros(2)
+    for _ in range(STEPS):
+        probability = 1 / (1 + np.exp(-design @ weights))
+        gradient = design.T @ (found - probability) - np.array([0.0, PRIOR]) * weights
+        curvature = (design * (probability * (1 - probability))[:, None]).T @ design + np.diag([1e-6, PRIOR])
+        weights += np.clip(np.linalg.solve(curvature, gradient), -5, 5)
+    return float(weights[0] - weights[1] * x.mean()), float(weights[1])

@@ -1,0 +1,174 @@
+"""Prediction: what to expect of the units of a sort, from injected neurons, their own features and their stability.
+
+A model that was fitted on recordings with known neurons says how accuracy, recall and precision follow from a unit's
+features; the injected neurons of this recording say by how much sorts of it are better or worse than that; and a unit
+that the sorter does not find again as it was is doubted. Each of the three measures has a fractional logistic regression
+(Papke and Wooldridge 1996, doi:10.1002/(SICI)1099-1255(199611)11:6<619::AID-JAE418>3.0.CO;2-1). ``benchmarks/validation.py``
+fits ``model.json`` and tests it on other recordings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.system.json_files import read_object
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+
+MEASURES = ("accuracy", "recall", "precision")
+MODEL = Path(__file__).parent / "model.json"
+ALIKE_SNR, ALIKE_SPIKES = 2.0, 10.0  # factors within which an injected neuron is like a unit
+FEWEST_ALIKE = 1
+PRIOR_NEURONS = 8.0  # injected neurons that count as much as the model where both disagree
+INTERVAL = (0.05, 0.95)
+UNSTABLE = 0.02  # added to 1 - stability, whose logarithm is a feature
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What to expect of units.
+
+    Attributes
+    ----------
+    scores : numpy.ndarray of float64, shape (units, 3)
+        Accuracy, recall and precision; NaN where no injected neuron is like the unit.
+    low, high : numpy.ndarray of float64, shape (units,)
+        Ends of the 90 % interval of the accuracy.
+    alike : numpy.ndarray of int64, shape (units,)
+        Injected neurons with an SNR within a factor of 2 and a number of spikes within a factor of 10.
+    """
+
+    scores: Values
+    low: Values
+    high: Values
+    alike: NDArray[np.int64]
+
+
+def expected(known: Values, scores: Values, units: Values, stability: Values, model: Any = None) -> Expected:
+    """Tell what to expect of units from injected neurons.
+
+    Parameters
+    ----------
+    known : numpy.ndarray of float64, shape (pieces, features)
+        Features of the found units that hold an injected neuron; see :func:`.features`.
+    scores : numpy.ndarray of float64, shape (pieces, 3)
+        Their accuracy, recall and precision.
+    units : numpy.ndarray of float64, shape (units, features)
+        Features of the units of the sort.
+    stability : numpy.ndarray of float64, shape (units,)
+        Agreement of each with itself in the new sort.
+    model : dict, optional
+        By default that in ``model.json``.
+    """
+    model = read_model() if model is None else model
+    found = np.zeros((len(units), len(MEASURES)))
+    for column, measure in enumerate(MEASURES):
+        weights = {name: np.array(values) for name, values in model[measure].items()}
+        offset = _offset(design(known) @ weights["features"], scores[:, column])
+        found[:, column] = _logistic(
+            design(units) @ weights["features"] + offset + doubt(stability) @ weights["stability"]
+        )
+    low, high = interval(found[:, 0], model["precision_of_beta"])
+    alike = count_alike(known, units)
+    unknown = alike < FEWEST_ALIKE
+    found[unknown], low[unknown], high[unknown] = np.nan, np.nan, np.nan
+    return Expected(found, low, high, alike)
+
+
+@cache
+def read_model() -> dict[str, Any]:
+    """Read the fitted model that the package comes with."""
+    return read_object(MODEL)
+
+
+def design(features: Values) -> Values:
+    """Return the columns that the regressions see, shape (units, columns): 1, the features, the square of the SNR's."""
+    snr = features[:, :1] - np.log(6.0)
+    return np.concatenate([np.ones_like(snr), features, snr**2], axis=1)
+
+
+def doubt(stability: Values) -> Values:
+    """Return the columns of stability, shape (units, 2): 0 for a unit that stayed as it was."""
+    doubted = np.log((1.0 - stability + UNSTABLE) / UNSTABLE)
+    return np.stack([doubted, doubted**2], axis=1)
+
+
+def _offset(predicted: Values, scores: Values) -> float:
+    """Find by how much the injected neurons of this recording do better or worse, in logits, drawn to 0 by a prior."""
+    offset = 0.0
+    for _ in range(20):
+        mean = _logistic(predicted + offset)
+        information = float(np.sum(mean * (1.0 - mean))) + 0.02 * PRIOR_NEURONS
+        offset += float(np.sum(scores - mean) - 0.02 * PRIOR_NEURONS * offset) / information
+    return offset
+
+
+def _logistic(values: Values) -> Values:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0))), dtype=np.float64)
+
+
+def interval(mean: Values, precision: float) -> tuple[Values, Values]:
+    """Return the 90 % intervals of beta distributions with these means; `precision` is the sum of their parameters."""
+    from scipy.stats import beta
+
+    mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
+    low, high = (beta.ppf(end, mean * precision, (1.0 - mean) * precision) for end in INTERVAL)
+    return np.asarray(low), np.asarray(high)
+
+
+def count_alike(known: Values, units: Values) -> NDArray[np.int64]:
+    """Count the injected neurons that are like each unit, shape (units,)."""
+    snr = np.abs(known[None, :, 0] - units[:, None, 0]) <= np.log(ALIKE_SNR)
+    spikes = np.abs(known[None, :, 1] - units[:, None, 1]) <= np.log10(ALIKE_SPIKES)
+    return np.asarray(np.sum(snr & spikes, axis=1), dtype=np.int64)
+
+
+def fit(features: Values, stability: Values, scores: Values, groups: NDArray[np.int64], ridge: float = 0.3) -> Any:
+    """Fit the model.
+
+    Parameters
+    ----------
+    features : numpy.ndarray of float64, shape (units, features)
+        Of units with a known truth.
+    stability : numpy.ndarray of float64, shape (units,)
+        Of the same; NaN of injected ones, whose stability nobody knows.
+    scores : numpy.ndarray of float64, shape (units, 3)
+    groups : numpy.ndarray of int64, shape (units,)
+        Recording of each; those of many units count no more than others.
+    ridge : float
+        Weight of the prior that all coefficients but the first are 0.
+    """
+    columns = design(features)
+    known = np.where(np.isnan(stability), 1.0, stability)
+    every = np.concatenate([columns, doubt(known)], axis=1)
+    weights = 1.0 / np.bincount(groups)[groups]
+    weights *= len(weights) / weights.sum()
+    model: dict[str, Any] = {}
+    for column, measure in enumerate(MEASURES):
+        found = _regression(every, scores[:, column], weights, ridge)
+        model[measure] = {
+            "features": found[: columns.shape[1]].round(6).tolist(),
+            "stability": found[columns.shape[1] :].round(6).tolist(),
+        }
+    return model
+
+
+def _regression(columns: Values, scores: Values, weights: Values, ridge: float) -> Values:
+    """Fit a fractional logistic regression by Newton's method."""
+    found = np.zeros(columns.shape[1])
+    penalty = np.full(len(found), ridge)
+    penalty[0] = 1e-6
+    for _ in range(100):
+        mean = _logistic(columns @ found)
+        gradient = columns.T @ (weights * (scores - mean)) - penalty * found
+        curvature = (columns * (weights * mean * (1.0 - mean))[:, None]).T @ columns + np.diag(penalty)
+        found += np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
+    return found

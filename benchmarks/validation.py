@@ -211,11 +211,13 @@ def _summary(errors: Any, inside: Any, good: Any, means: Any) -> list[str]:
     expect, true = np.array(means).T
     called = np.concatenate(good)
     rank = float(spearmanr(expect, true).statistic) if len(expect) > 2 else float("nan")
+    error = f"Mean absolute error per unit {np.concatenate(errors).mean():.3f}"
+    of_means = f"{np.abs(expect - true).mean():.3f} (largest {np.abs(expect - true).max():.3f})"
+    held = f"90 % intervals hold {100 * np.concatenate(inside).mean():.0f} % of the units"
+    good_ones = f"Of {len(called)} units called {CALLED_GOOD} or better, {100 * called.mean():.0f} % are"
     return [
-        f"Mean absolute error per unit {np.concatenate(errors).mean():.3f}, of a recording's mean "
-        f"{np.abs(expect - true).mean():.3f} (largest {np.abs(expect - true).max():.3f}). 90 % intervals hold "
-        f"{100 * np.concatenate(inside).mean():.0f} % of the units. Of {len(called)} units called 0.9 or better, "
-        f"{100 * called.mean():.0f} % are. Rank correlation of the recordings' means {rank:.2f}."
+        f"{error}, of a recording's mean {of_means}. {held}. {good_ones}. Rank correlation of the recordings' means "
+        f"{rank:.2f}."
     ]
 
 

@@ -2,9 +2,9 @@
 
 A model that was fitted on recordings with known neurons says how accuracy, recall and precision follow from a unit's
 features; the injected neurons of this recording say by how much sorts of it are better or worse than that; and a unit
-that the sorter does not find again as it was is doubted. Each of the three measures has a fractional logistic regression
-(Papke and Wooldridge 1996, doi:10.1002/(SICI)1099-1255(199611)11:6<619::AID-JAE418>3.0.CO;2-1). ``benchmarks/validation.py``
-fits ``model.json`` and tests it on other recordings.
+that the sorter does not find again as it was is doubted. Each of the three measures has a fractional logistic
+regression (Papke and Wooldridge 1996, Journal of Applied Econometrics 11, 619-632). ``benchmarks/validation.py`` fits
+``model.json`` and tests it on other recordings.
 """
 
 from __future__ import annotations

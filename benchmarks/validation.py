@@ -80,7 +80,7 @@ def _measured(family: str, seed: int, sorter: str, folder: Path, scratch: Path, 
     neuropixels = RECIPES[family].probe == "neuropixels"
     config = RT_SORT_NEUROPIXELS if neuropixels else RT_SORT_MEA
     if sorter != "rt_sort":
-        config = SortingPipelineConfig().override(sorter_name=sorter)
+        config = SortingPipelineConfig().override(sorter_name=f"spikeinterface:{sorter}")
     work = Path(tempfile.mkdtemp(dir=scratch))
     try:
         start = time.process_time()

@@ -15,35 +15,18 @@ from spikelab import __version__
 from spikelab.cli import _complete
 from spikelab.cli._ending import end_in_order, errors_as_exit_codes, finish
 from spikelab.cli._log import QUIET, VERBOSE
-
-TRUSTING = ("trust_input=true",)
-SORTER_NAME = "Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: the best that runs here]"
-SORTER = click.option("--sorter", metavar="NAME", shell_complete=_complete.sorters, help=SORTER_NAME)
-SETTING = click.option(
-    "--set",
-    "settings",
-    metavar="FIELD=VALUE",
-    multiple=True,
-    shell_complete=_complete.settings,
-    help="Change one setting, e.g. --set snr_min=8; may be repeated.",
+from spikelab.cli._options import (
+    ALL_RECORDINGS,
+    ANY_PATH,
+    CONFIG,
+    PRESENT_FILE,
+    PRESET,
+    RECORDING,
+    SETTING,
+    SORTER,
+    TRUST,
+    TRUSTING,
 )
-PRESET = click.option(
-    "--preset",
-    "presets",
-    metavar="NAME",
-    multiple=True,
-    shell_complete=_complete.presets,
-    help="Settings that belong together, e.g. rt_sort_neuropixels, or evidence, which keeps units by statistics; "
-    "may be repeated. --set goes before it.  [default: chosen by the electrodes]",
-)
-ANY_PATH = click.Path(path_type=Path)
-PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-CONFIG = click.option("--config", "config_file", type=PRESENT_FILE, help="Settings as TOML.")
-TRUST = click.option("--trust", is_flag=True, help="Follow whatever the recording names: it can run any program.")
-ALL_RECORDINGS = click.option(
-    "--all-recordings", is_flag=True, help="Of a well with several recordings sort each, with a result of its own."
-)
-
 
 FILES = click.argument("files", nargs=-1, required=True, type=ANY_PATH)
 
@@ -77,6 +60,10 @@ def cli() -> None:
 @ALL_RECORDINGS
 @click.option("--results", type=ANY_PATH, help="Results folder; of several recordings, its parent.")
 @click.option("--intermediate", type=ANY_PATH, help="Scratch folder; of several, its parent.")
+@click.option("--validate", is_flag=True, help="Tell how right the sort is, as spikelab validate does.")
+@click.option(
+    "--again", type=click.IntRange(min=1), help="Sort so many more times, and tell how far each unit is found again."
+)
 @QUIET
 @VERBOSE
 def sort(
@@ -85,7 +72,6 @@ def sort(
     config_file: Path | None,
     presets: tuple[str, ...],
     settings: tuple[str, ...],
-    trust: bool,
     streams: tuple[str, ...],
     **where: Any,
 ) -> None:
@@ -99,14 +85,13 @@ def sort(
         from spikelab.cli._settings import what_is_wanted
         from spikelab.cli._sort import sort_files
 
-        wanted = what_is_wanted(sorter, config_file, presets, (*settings, *TRUSTING) if trust else settings)
+        more = {"trust_input": where.pop("trust"), "validate": where.pop("validate"), "sort_again": where.pop("again")}
+        given = {name: value for name, value in more.items() if value}
+        wanted = what_is_wanted(sorter, config_file, presets, settings, given)
         finish(*sort_files(files, wanted, streams, **where))
 
 
 RESULTS = click.argument("results", type=ANY_PATH)
-RECORDING = click.option(
-    "--recording", type=ANY_PATH, help="Where the recording is now, should it have to be read again."
-)
 
 
 @cli.command()
@@ -248,6 +233,45 @@ def curate(results: tuple[Path, ...], source: Path | None, dry_run: bool, record
         from spikelab.cli._exchange import curate_text
 
         click.echo(curate_text(results, source, recording, dry_run=dry_run))
+
+
+@cli.command()
+@click.argument("results", nargs=-1, required=True, type=ANY_PATH)
+@click.option("--units", type=click.IntRange(min=1), help="Neurons to put in.  [default: a fifth of the units]")
+@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="Times to sort again.")
+@click.option("--grid", multiple=True, metavar="FIELD=[VALUES]", help="Try these values instead; may be repeated.")
+@click.option("--sorters", metavar="NAMES", help="Try these sorters instead, e.g. rt_sort,spikeinterface:lupin.")
+@click.option("--all-units", "every_unit", is_flag=True, help="List all units, not only the 30 least accurate.")
+@RECORDING
+@QUIET
+@VERBOSE
+def validate(
+    results: tuple[Path, ...],
+    units: int | None,
+    rounds: int,
+    grid: tuple[str, ...],
+    sorters: str | None,
+    every_unit: bool,
+    recording: Path | None,
+) -> None:
+    """Tell how right the sorts in the folders RESULTS are: known neurons are put into the recording and sorted.
+
+    Each unit gets an expected accuracy with an interval. With --grid or --sorters, settings are tried on the same
+    neurons, e.g. --grid 'rt_sort_params.match_threshold=[15, 20, 25]', and the results stay as they are.
+    """
+    if (grid or sorters) and len(results) > 1:
+        raise click.UsageError("--grid and --sorters are for one results folder")
+    end_in_order()
+    with errors_as_exit_codes():
+        from spikelab.cli import _validate
+
+        if grid or sorters:
+            text = _validate.grid_text(results[0], grid, sorters, units=units, rounds=rounds, recording=recording)
+        else:
+            text = _validate.validate_text(
+                results, units=units, rounds=rounds, recording=recording, every_unit=every_unit
+            )
+        click.echo(text)
 
 
 @cli.command()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.exchange import curate_results, export_results, import_curation
     from spikelab.spike_sorting.pipeline import import_sorting, sort_multistream, sort_recording
     from spikelab.spike_sorting.settings.toml import config_from_toml, config_to_toml
-    from spikelab.spike_sorting.trials import validate_sort
+    from spikelab.spike_sorting.trials import Trial, validate_grid, validate_sort
 
 # Modules of the names below, apart from the exceptions. Lazy, so that the settings do not load SpikeInterface.
 _MODULES = {
@@ -32,6 +32,8 @@ _MODULES = {
     "import_curation": "exchange",
     "import_sorting": "pipeline",
     "validate_sort": "trials",
+    "validate_grid": "trials",
+    "Trial": "trials",
     "config_from_toml": "settings.toml",
     "config_to_toml": "settings.toml",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "SortBatchError",
     "SorterNotInstalledError",
     "SpikeSortingClassifiedError",
+    "Trial",
     "compare_sorts",
     "config_from_toml",
     "config_to_toml",
@@ -54,6 +57,7 @@ __all__ = [
     "import_sorting",
     "sort_multistream",
     "sort_recording",
+    "validate_grid",
     "validate_sort",
 ]
 

@@ -9,7 +9,9 @@ from spikelab.spike_sorting import stages
 from spikelab.system.memory import release
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.data import BinaryRecording, Evidence, Validation, Waveforms
+    from collections.abc import Callable
+
+    from spikelab.spike_sorting.data import BinaryRecording, Evidence, Waveforms
     from spikelab.spike_sorting.report import ReportData
     from spikelab.spike_sorting.run.record import RunRecord
     from spikelab.spike_sorting.stages import Context, StageResult
@@ -47,24 +49,32 @@ def with_metrics(
     for stage, result in others.items():
         run_ids[stage] = added(record, stage, result).run_id
     metrics = {stage: result.value for stage, result in others.items()}
-    validation = _validated(context, recording, waveforms)
+    validation = _guarded(NOT_VALIDATED, stages.validation_stage, context, recording, waveforms)
     if validation is not None:
         report.validation = added(record, stages.VALIDATION, validation).value
         run_ids[stages.VALIDATION] = validation.run_id
         metrics |= stages.as_metrics(validation.value)
+    again = _guarded("the sort could not be repeated", stages.again_stage, context, recording, waveforms)
+    if again is not None:
+        run_ids[stages.AGAIN] = added(record, stages.AGAIN, again).run_id
+        metrics |= stages.agreement_metric(again.value)
     return stages.with_plugin_metrics(units, metrics), run_ids
 
 
-def _validated(
-    context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
-) -> StageResult[Validation] | None:
-    """Validate the sort where that is wanted; what was sorted is not lost for that."""
+def _guarded(
+    problem: str,
+    stage: Callable[[Context, StageResult[BinaryRecording], StageResult[Waveforms]], StageResult[T] | None],
+    context: Context,
+    recording: StageResult[BinaryRecording],
+    waveforms: StageResult[Waveforms],
+) -> StageResult[T] | None:
+    """Run a stage that sorts once more; what was sorted is not lost for its failure."""
     try:
-        return stages.validation_stage(context, recording, waveforms)
+        return stage(context, recording, waveforms)
     except Exception as error:
         words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        logger.warning("%s: %s", NOT_VALIDATED, words)
-        logger.debug("validation", exc_info=True)
+        logger.warning("%s: %s", problem, words)
+        logger.debug("%s", problem, exc_info=True)
         return None
 
 

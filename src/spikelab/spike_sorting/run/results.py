@@ -16,7 +16,7 @@ from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.record import FINAL, RUN_RECORD, read_record
 from spikelab.spike_sorting.run.sort_one import context_of
 from spikelab.spike_sorting.settings.toml import config_from_toml
-from spikelab.spike_sorting.stages import plugin_metrics, quality, recording, sorting, validation
+from spikelab.spike_sorting.stages import again, plugin_metrics, quality, recording, sorting, validation
 from spikelab.spike_sorting.stages.manifest import REMEDY, STAGES_FOLDER, Manifest, intact
 from spikelab.system import files
 from spikelab.system.json_files import read_object
@@ -120,7 +120,9 @@ class Results:
             units = quality.with_quality(units, quality.stored_quality(self.folder, waveforms))
         stages = self.record.get("stages") or {}
         metrics = plugin_metrics.stored_metrics(self.folder, stages, waveforms)
-        return plugin_metrics.with_plugin_metrics(units, metrics | validation.as_metrics(self.validation))
+        metrics |= validation.as_metrics(self.validation)
+        metrics |= again.agreement_metric(again.stored_agreement(self.folder, stages, waveforms))
+        return plugin_metrics.with_plugin_metrics(units, metrics)
 
     @cached_property
     def validation(self) -> Validation | None:

@@ -237,10 +237,16 @@ class ValidationConfig:
     validate: bool = option(False, "Validate the sort: each unit gets an expected accuracy.", BOOLEAN)
     validation_units: int | None = option(
         None,
-        "Neurons that are put in at once; None: 0.4 of the units that were found, at least 8.",
+        "Neurons that are put in at once; None: 0.2 of the units that were found, at least 6.",
         nullable(COUNT),
     )
     validation_rounds: int = option(1, "Times that the recording is sorted again, with other neurons in it.", COUNT)
+    sort_again: int | list[str] = option(
+        0,
+        "Sort again, and tell how far each unit is found again (agreement): so often with other seeds, or by each of "
+        "these sorters with their defaults.",
+        either(INDEX, list_of(TEXT, "a list of names", minimum=1)),
+    )
 
 
 @settings_group

@@ -10,6 +10,8 @@ Artifacts of their own beside them: SpikeInterface's quality metrics (``quality.
 every spike (``evidence.py``), for the report.
 """
 
+from spikelab.spike_sorting.stages.again import NAME as AGAIN
+from spikelab.spike_sorting.stages.again import again_stage, agreement_metric
 from spikelab.spike_sorting.stages.checks import require_machine
 from spikelab.spike_sorting.stages.compilation import compilation_stage
 from spikelab.spike_sorting.stages.context import Context
@@ -33,7 +35,7 @@ from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage, will_sort
 from spikelab.spike_sorting.stages.store import StageResult, StageStore
 from spikelab.spike_sorting.stages.validation import NAME as VALIDATION
-from spikelab.spike_sorting.stages.validation import as_metrics, validation_stage
+from spikelab.spike_sorting.stages.validation import as_metrics, round_stage, validation_stage
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
 
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
@@ -45,6 +47,7 @@ WORK = {  # of the stages and further artifacts, in words for the log
     "waveforms": "measures the waveforms of all units",
     "quality_metrics": "computes SpikeInterface's metrics",
     "validation": "tells what to expect of each unit",
+    "again": "tells how far each unit is found again",
     "evidence": "measures every spike, for the report",
     "curation": "chooses the units to keep",
     "compilation": "writes the results",
@@ -58,6 +61,7 @@ def title_of(stage: str) -> str:
 
 
 __all__ = [
+    "AGAIN",
     "NOT_DONE",
     "STAGES",
     "VALIDATION",
@@ -66,6 +70,8 @@ __all__ = [
     "Decided",
     "StageResult",
     "StageStore",
+    "again_stage",
+    "agreement_metric",
     "all_units",
     "as_metrics",
     "compilation_stage",
@@ -84,6 +90,7 @@ __all__ = [
     "recording_stage",
     "require_machine",
     "require_metrics",
+    "round_stage",
     "set_outdated_aside",
     "set_outdated_overview_aside",
     "sorting_stage",

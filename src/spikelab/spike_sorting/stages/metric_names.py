@@ -8,7 +8,7 @@ from spikelab.spike_sorting.curation.criteria import LIMITED_ATTRIBUTES, LIMITS,
 from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.metrics import list_metrics
 from spikelab.spike_sorting.settings.keywords import suggestion
-from spikelab.spike_sorting.stages import quality, validation
+from spikelab.spike_sorting.stages import again, quality, validation
 from spikelab.spike_sorting.stages.plugin_metrics import PREFIX, wanted_metrics
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ def known_metrics(config: SortingPipelineConfig, *, with_quality: bool = True) -
         from spikelab.spike_sorting.waveforms.quality import quality_metric_names
 
         names += [quality.PREFIX + name for name in quality_metric_names()]
-    return names + wanted_metrics(config.waveform) + (list(ABOUT) if config.validation.validate else [])
+    if config.validation.validate:
+        names += ABOUT
+    if config.validation.sort_again:
+        names.append(again.METRIC)
+    return names + wanted_metrics(config.waveform)
 
 
 def _why_unknown(name: str, known: list[str], config: SortingPipelineConfig) -> str:
@@ -49,6 +53,8 @@ def _why_unknown(name: str, known: list[str], config: SortingPipelineConfig) -> 
         return "which is computed with si_quality_metrics=True only (on the command line --set si_quality_metrics=true)"
     if name in ABOUT:
         return "which only a validation tells: validate=True (on the command line --set validate=true)"
+    if name == again.METRIC:
+        return "which only further sorts tell: sort_again=2 (on the command line --again 2)"
     if name in list_metrics():
         return "which is installed, but not among 'plugin_metrics'"
     return f"which is no metric{suggestion(name, known)}; there are {', '.join(known)}"
@@ -62,4 +68,6 @@ def limited_artifacts(config: CurationConfig, artifacts: Mapping[str, str]) -> d
         wanted.add(quality.NAME)
     if any(name in ABOUT for name in limited):
         wanted.add(validation.NAME)
+    if again.METRIC in limited:
+        wanted.add(again.NAME)
     return {stage: run_id for stage, run_id in artifacts.items() if stage in wanted}

@@ -66,12 +66,16 @@ class SorterRuns:
         self.backend = self.context.backend
         self.retries_left = self.context.config.execution.resource_retries
 
-    def sort(self, binary: BinaryRecording) -> SpikeTrains:
-        """Run the sorter on all channels, or on each group of channels that are sorted apart."""
+    def sort(self, binary: BinaryRecording, traces: Path | None = None) -> SpikeTrains:
+        """Run the sorter on all channels, or on each group of channels that are sorted apart.
+
+        The traces are those of the context, or in the file `traces`.
+        """
         folder = self.context.sorter_folder
         empty_folder(folder.parent)  # its mark stays out of the sorter's reach
         if not in_groups(binary) or binary.geometry is None or not self.backend.sorts_groups_apart:
-            return self._with_smaller_batches(binary, self.context.traces_path, folder, self.report, None)
+            path = self.context.traces_path if traces is None else traces
+            return self._with_smaller_batches(binary, path, folder, self.report, None)
         folder.mkdir()
         return self._sort_groups(binary, binary.geometry)
 

@@ -51,7 +51,7 @@ def validation_stage(
     config = context.config.validation
     if not config.validate:
         return None
-    rounds = [_round_stage(context, number, recording, waveforms) for number in range(config.validation_rounds)]
+    rounds = [round_stage(context, number, recording, waveforms) for number in range(config.validation_rounds)]
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         from spikelab.spike_sorting.validation import conclude
@@ -65,39 +65,47 @@ def validation_stage(
     return context.store.load_or_run(key, run=run, load=Validation.load)
 
 
-def _round_stage(
-    context: Context, number: int, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
+def round_stage(
+    context: Context,
+    number: int,
+    recording: StageResult[BinaryRecording],
+    waveforms: StageResult[Waveforms],
+    name: str | None = None,
 ) -> StageResult[Round]:
-    """Sort once with known neurons in the recording."""
+    """Sort once with known neurons in the recording, by the settings of `context`.
+
+    The neurons follow from the number of the round, the random seed and the units in `waveforms`; `name` is that of the
+    artifact, where it is not a round of the validation but a trial of other settings.
+    """
     from spikelab.spike_sorting.validation import Round
 
-    name, config = f"{ROUND}{number}", context.config
-    seed = stage_seed(config.execution.random_seed, name, recording.info["content"])
+    config = context.config
+    seed = stage_seed(config.execution.random_seed, f"{ROUND}{number}", recording.info["content"])
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
-        with part_of_work(f"validation {number + 1} of {config.validation.validation_rounds}"):
-            found = _sorted_again(
-                _apart(context), seed, number, ensure_traces(context, recording), recording, waveforms
-            )
+        with part_of_work(name or f"validation {number + 1} of {config.validation.validation_rounds}"):
+            binary = ensure_traces(context, recording)
+            found = _sorted_again(apart(context, FOLDER), seed, number, binary, recording, waveforms)
         found.save(folder)
         return {"n_injected": len(found.snr), "n_new": found.n_new}
 
-    settings = {
-        "version": VERSION,
-        "units": config.validation.validation_units,
-        "random_seed": config.execution.random_seed,
-        **context.settings("sorter"),
-        **context.backend.key(),
-    }
+    settings = {"version": VERSION, "units": config.validation.validation_units, **settings_of_sorter(context)}
     inputs = {"recording": recording.run_id, "waveforms": waveforms.run_id}
-    return context.store.load_or_run(Key(name, settings, inputs), run=run, load=Round.load)
+    return context.store.load_or_run(Key(name or f"{ROUND}{number}", settings, inputs), run=run, load=Round.load)
 
 
-def _apart(context: Context) -> Context:
+def settings_of_sorter(context: Context) -> dict[str, Any]:
+    """Return what a sort depends on, for a key."""
+    return {
+        **context.settings("sorter"), **context.backend.key(), "random_seed": context.config.execution.random_seed,
+    }  # fmt: skip
+
+
+def apart(context: Context, folder: str, **settings: Any) -> Context:
     """Return the context of a sort in a folder of its own, without the files of single waveforms."""
-    config = context.config.override(save_waveform_files=False)
+    config = context.config.override(save_waveform_files=False, **settings)
     backend = type(context.backend)(config)
-    return replace(context, config=config, backend=backend, intermediate=context.intermediate / FOLDER, sorts=True)
+    return replace(context, config=config, backend=backend, intermediate=context.intermediate / folder, sorts=True)
 
 
 def _sorted_again(
@@ -122,9 +130,14 @@ def _sorted_again(
         found = _measured(context, mixed, trains, seed)
         return round_of(number, injections, binary, waveforms.value, found)
     finally:
-        delete_scratch(context.intermediate)
-        if context.intermediate.is_dir() and not any(context.intermediate.iterdir()):
-            context.intermediate.rmdir()
+        clear(context.intermediate)
+
+
+def clear(folder: Path) -> None:
+    """Delete the scratch folder of a sort apart."""
+    delete_scratch(folder)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _measured(context: Context, binary: BinaryRecording, trains: SpikeTrains, seed: int) -> Waveforms:

@@ -1,0 +1,138 @@
+"""The sort done again: with other seeds, or by other sorters; how far each unit is found by all is the artifact."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.data.matching import overlap_of
+from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, intact
+from spikelab.spike_sorting.stages.recording import ensure_traces
+from spikelab.spike_sorting.stages.sorter_runs import SorterRuns
+from spikelab.spike_sorting.stages.validation import apart, clear, settings_of_sorter
+from spikelab.system.json_files import finite_or_text, plain, read_object, readable
+from spikelab.system.progress import part_of_work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from spikelab.spike_sorting.data import BinaryRecording, Waveforms
+    from spikelab.spike_sorting.stages.context import Context
+    from spikelab.spike_sorting.stages.plugin_metrics import PluginMetric
+    from spikelab.spike_sorting.stages.store import StageResult
+
+    Agreements = dict[str, dict[int, float]]
+
+logger = logging.getLogger(__name__)
+
+NAME, FOLDER = "again", "again"
+SORT = "again_sort"  # with a number, the name of a sort
+METRIC, FILE, SPIKES = "agreement", "agreement.json", "spikes.npz"
+WINDOW_MS = 0.4
+ABOUT = (
+    "Mean agreement with the best unit of each further sort of the recording, with another seed or by another sorter: "
+    "spikes in common, over all spikes of either."
+)
+
+
+def again_stage(
+    context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
+) -> StageResult[Agreements] | None:
+    """Sort again as often as the settings say, and tell how far each unit is found again; None for no times."""
+    wanted = sorts_of(context)
+    if not wanted:
+        return None
+    sorts = [_sort_stage(context, number, changes, recording) for number, changes in enumerate(wanted)]
+    names = [_name(changes) for changes in wanted]
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
+        fs = recording.value.sampling_frequency
+        found = agreements(waveforms.value, dict(zip(names, (each.value for each in sorts), strict=True)), fs)
+        text = readable(plain(found, number=finite_or_text), allow_nan=False)
+        (folder / FILE).write_text(text, encoding="utf-8")
+        return {"sorts": names}
+
+    inputs = {f"{SORT}{number}": each.run_id for number, each in enumerate(sorts)}
+    return context.store.load_or_run(
+        Key(NAME, {"sorts": names}, {"waveforms": waveforms.run_id, **inputs}), run=run, load=_read
+    )
+
+
+def sorts_of(context: Context) -> list[dict[str, Any]]:
+    """List the settings by which each further sort differs."""
+    config = context.config
+    again = config.validation.sort_again
+    if isinstance(again, int):
+        seed = config.execution.random_seed
+        return [{"random_seed": (seed + number) % 2**32} for number in range(1, again + 1)]
+    return [{"sorter_name": name, "sorter_params": None} for name in again]
+
+
+def _name(changes: Mapping[str, Any]) -> str:
+    return str(changes["sorter_name"]) if "sorter_name" in changes else f"seed {changes['random_seed']}"
+
+
+def _sort_stage(
+    context: Context, number: int, changes: Mapping[str, Any], recording: StageResult[BinaryRecording]
+) -> StageResult[SpikeTrains]:
+    other = apart(context, FOLDER, **changes)
+
+    def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
+        binary = ensure_traces(context, recording)
+        logger.info("the recording is sorted again: %s", _name(changes))
+        try:
+            with part_of_work(_name(changes)):
+                trains = _sorted(other, binary, context.traces_path, recording)
+        finally:
+            clear(other.intermediate)
+        trains.save(folder / SPIKES)
+        return {"n_units": trains.n_units}
+
+    key = Key(f"{SORT}{number}", settings_of_sorter(other), {"recording": recording.run_id})
+    return context.store.load_or_run(key, run=run, load=lambda folder: SpikeTrains.load(folder / SPIKES))
+
+
+def _sorted(
+    context: Context, binary: BinaryRecording, traces: Path, recording: StageResult[BinaryRecording]
+) -> SpikeTrains:
+    """Sort the traces where they are, with the scratch of the sorter apart."""
+    runs = SorterRuns(context, recording.info.get("report", {}), [])
+    return runs.sort(binary, traces).outside(binary.dead_time).inside(binary.n_samples)
+
+
+def agreements(waveforms: Waveforms, sorts: Mapping[str, SpikeTrains], sampling_frequency: float) -> Agreements:
+    """Return the agreement of each unit with its best partner in each sort, and their mean as ``agreement``."""
+    per_ms = sampling_frequency / 1000.0
+    own = [train / per_ms for train in waveforms.spikes]
+    found = {}
+    for name, trains in sorts.items():
+        overlap = overlap_of(own, [train / per_ms for train in trains.samples], WINDOW_MS)
+        found[name] = overlap.agreement.max(axis=1, initial=0.0)
+    found[METRIC] = np.mean(list(found.values()), axis=0)
+    ids = waveforms.unit_ids.tolist()
+    return {name: dict(zip(ids, values.tolist(), strict=True)) for name, values in found.items()}
+
+
+def stored_agreement(results: Path, stages: Iterable[str], waveforms_run_id: str) -> Agreements | None:
+    """Read the agreements in a results folder, if its run has some of these waveforms."""
+    folder = results / STAGES_FOLDER / NAME
+    if NAME not in stages or not folder.exists() or intact(folder).inputs.get("waveforms") != waveforms_run_id:
+        return None
+    return _read(folder)
+
+
+def agreement_metric(found: Agreements | None) -> dict[str, PluginMetric]:
+    """Return the agreement in the form of the metrics of other packages."""
+    if found is None:
+        return {}
+    about = {"description": ABOUT, "unit": "", "low": 0.0, "high": 1.0, "version": "1", "package": "spikelab"}
+    return {METRIC: {"about": about, "values": found[METRIC]}}
+
+
+def _read(folder: Path) -> Agreements:
+    content: dict[str, dict[str, float | str]] = read_object(folder / FILE)
+    return {name: {int(unit): float(value) for unit, value in by_unit.items()} for name, by_unit in content.items()}

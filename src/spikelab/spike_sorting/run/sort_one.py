@@ -355,7 +355,7 @@ def _announce(results: Path, record: RunRecord, stage: str, reason: str) -> None
 
 def _log_start(stage: str, reason: str) -> None:
     again = "" if reason == stages.NOT_DONE else f" once more ({reason})"
-    logger.info("%s: %s%s", stages.title_of(stage), stages.WORK.get(stage, "computes a metric"), again)
+    logger.info("%s: %s%s", stages.title_of(stage), stages.work_of(stage), again)
 
 
 def _effective(config: SortingPipelineConfig, limits: Limits) -> SortingPipelineConfig:

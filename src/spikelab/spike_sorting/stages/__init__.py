@@ -55,6 +55,19 @@ WORK = {  # of the stages and further artifacts, in words for the log
 }
 
 
+SORTED_AGAIN = {  # begins of the names of artifacts that are sorts
+    "validation_round": "sorts the recording with known neurons in it",
+    "trial_": "sorts the recording with known neurons in it by other settings",
+    "again_sort": "sorts the recording once more",
+}
+
+
+def work_of(stage: str) -> str:
+    """Say in words what a stage or another artifact does; one that is not listed is a metric of another package."""
+    sorts = (text for begin, text in SORTED_AGAIN.items() if stage.startswith(begin))
+    return WORK.get(stage) or next(sorts, "computes a metric")
+
+
 def title_of(stage: str) -> str:
     """Name a stage with its number: ``stage 2 of 6, sorting``; further artifacts have none."""
     return f"stage {STAGES.index(stage) + 1} of {len(STAGES)}, {stage}" if stage in STAGES else stage
@@ -65,7 +78,6 @@ __all__ = [
     "NOT_DONE",
     "STAGES",
     "VALIDATION",
-    "WORK",
     "Context",
     "Decided",
     "StageResult",
@@ -103,4 +115,5 @@ __all__ = [
     "with_movement",
     "with_plugin_metrics",
     "with_quality",
+    "work_of",
 ]

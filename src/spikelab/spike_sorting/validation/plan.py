@@ -99,7 +99,7 @@ def plan_injections(
         if not order:
             order = rng.permutation(len(donors)).tolist()
         donor = donors[order.pop()]
-        snr = _size(waveforms, len(chosen) < ALIKE_SHARE * wanted, rng)
+        snr = _size(waveforms, len(chosen) / max(1.0, ALIKE_SHARE * wanted), rng)
         place = _free_place(binary, waveforms, donor, chosen, limit, rng)
         train = None if place is None else _train(binary, donor, rng)
         if place is None or train is None or (len(train[0]) > budget and len(chosen) >= FEWEST):
@@ -110,11 +110,11 @@ def plan_injections(
     return chosen
 
 
-def _size(waveforms: Waveforms, alike: bool, rng: np.random.Generator) -> float:
-    """Draw an SNR: about that of a unit of the sort, or anything up to the largest."""
+def _size(waveforms: Waveforms, quantile: float, rng: np.random.Generator) -> float:
+    """Draw an SNR: near a quantile of those of the units, or, from 1 on, anything up to the largest."""
     sizes = np.maximum(waveforms.snr.astype(np.float64), SMALLEST_SNR)
-    if alike:
-        return float(rng.choice(sizes) * np.exp(rng.normal(0.0, SCATTER)))
+    if quantile < 1.0:
+        return float(np.quantile(sizes, quantile) * np.exp(rng.normal(0.0, SCATTER)))
     return float(np.exp(rng.uniform(np.log(SMALLEST_SNR), np.log(max(sizes.max(), 2 * SMALLEST_SNR)))))
 
 

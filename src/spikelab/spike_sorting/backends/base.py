@@ -156,6 +156,10 @@ class SorterBackend(ABC):
         """Get settings besides ``config.sorter`` that change what :meth:`sort` returns, JSON-able."""
         return {}
 
+    def finds_anew(self) -> bool:
+        """Tell whether :meth:`sort` would find a neuron that was put into the recording since."""
+        return True
+
     @property
     def kept(self) -> tuple[str, ...]:
         """Files and folders of the output folder of :meth:`sort` that are kept in ``stages/sorting``."""

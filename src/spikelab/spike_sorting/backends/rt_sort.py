@@ -98,6 +98,10 @@ class RTSortBackend(StandardBackend):
         logger.info("rt_sort: %d of %d sequences have spikes", trains.n_units, rt_sort.n_sequences)
         return trains.to_spikeinterface(binary.sampling_frequency)
 
+    def finds_anew(self) -> bool:
+        """Tell whether sequences are found, rather than those of a saved `RTSort` applied."""
+        return not saved_folders(self.config.rt_sort.model_path)
+
     def _find_sequences(self, binary: BinaryRecording) -> RTSort:
         from spikelab.spike_sorting.rt_sort import detect_sequences
 

@@ -77,8 +77,13 @@ def round_stage(
     The neurons follow from the number of the round, the random seed and the units in `waveforms`; `name` is that of the
     artifact, where it is not a round of the validation but a trial of other settings.
     """
-    from spikelab.spike_sorting.validation import Round
+    from spikelab.spike_sorting.validation import CannotValidateError, Round
 
+    if not context.backend.finds_anew():
+        raise CannotValidateError(
+            f"{context.backend.sorter_label} takes its units from elsewhere, here from a file or a folder, and would not "
+            "find neurons that are put into the recording: validate the sort that they are from"
+        )
     config = context.config
     seed = stage_seed(config.execution.random_seed, f"{ROUND}{number}", recording.info["content"])
 

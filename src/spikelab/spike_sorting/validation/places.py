@@ -36,7 +36,7 @@ class Place:
 
 
 def places_of(donor: Donor, locations: NDArray[np.float64], groups: IntArray, rng: np.random.Generator) -> list[Place]:
-    """List the places of a donor's footprint, other than its own, in a random order.
+    """List the places of a donor's footprint, other than its own, on a channel that `works`, in a random order.
 
     Footprints are moved as they are, or mirrored, so that electrodes fall on electrodes; a tenth of the energy may fall
     beyond the array. Of tetrodes and other groups of few channels, any order of the channels is a place.
@@ -49,7 +49,8 @@ def places_of(donor: Donor, locations: NDArray[np.float64], groups: IntArray, rn
             found += _orders(donor, channels, groups, rng)
         else:
             found += _moves(donor, locations, channels, energy)
-    return [found[index] for index in rng.permutation(len(found))]
+    shuffled = [found[index] for index in rng.permutation(len(found))]
+    return [place for place in shuffled if works[place.main]]
 
 
 def _moves(

@@ -92,6 +92,7 @@ def plan_injections(
     wanted = max(LEAST, round(SHARE * waveforms.n_units)) if number is None else number
     budget = MOST_SPIKES * sum(map(len, waveforms.spikes)) if number is None else np.inf
     limit = min(LIKENESS[1], float(np.quantile(likeness(waveforms.templates), LIKENESS[0])))
+    sorted_part = _part_with_spikes(waveforms)
     chosen: list[Injection] = []
     order: list[int] = []
     failed = 0
@@ -101,7 +102,7 @@ def plan_injections(
         donor = donors[order.pop()]
         snr = _size(waveforms, len(chosen) / max(1.0, ALIKE_SHARE * wanted), rng)
         place = _free_place(binary, waveforms, donor, chosen, limit, rng)
-        train = None if place is None else _train(binary, donor, rng)
+        train = None if place is None else _train(binary, donor, sorted_part, rng)
         if place is None or train is None or (len(train[0]) > budget and len(chosen) >= FEWEST):
             failed += 1
             continue
@@ -129,7 +130,7 @@ def _free_place(
     """Find a place where no unit looks like the moved one."""
     mean = donor.mean
     taken = {injection.main for injection in chosen}
-    for place in places_of(donor, binary.locations, binary.groups, rng)[:TRIES]:
+    for place in places_of(donor, binary.locations, binary.groups, waveforms.noise > 0, rng)[:TRIES]:
         if place.main in taken:
             continue
         kept = place.channels >= 0
@@ -145,7 +146,15 @@ def _likeness(shape: FloatArray, channels: IntArray, templates: FloatArray) -> f
     return float((products / np.maximum(norms, 1e-9)).max(initial=0.0))
 
 
-def _train(binary: BinaryRecording, donor: Donor, rng: np.random.Generator) -> tuple[IntArray, FloatArray] | None:
+def _part_with_spikes(waveforms: Waveforms) -> tuple[int, int]:
+    """Return the first frame and the last in which units fire: a sorter may have been given a part to sort."""
+    every = [train for train in waveforms.spikes if len(train)]
+    return min(int(train[0]) for train in every), max(int(train[-1]) for train in every)
+
+
+def _train(
+    binary: BinaryRecording, donor: Donor, sorted_part: tuple[int, int], rng: np.random.Generator
+) -> tuple[IntArray, FloatArray] | None:
     """Move the donor's bursts, each by its own few milliseconds, and keep what is in one epoch and seen."""
     per_ms = binary.sampling_frequency / 1000.0
     if not len(donor.frames):
@@ -161,6 +170,7 @@ def _train(binary: BinaryRecording, donor: Donor, rng: np.random.Generator) -> t
     at = np.clip(np.searchsorted(starts, frames, side="right") - 1, 0, len(starts) - 1)
     n_samples = donor.shapes.shape[1]
     fits = (frames - donor.n_before - 1 >= starts[at]) & (frames + n_samples - donor.n_before + 1 < ends[at])
+    fits &= (frames >= sorted_part[0]) & (frames <= sorted_part[1])
     if len(binary.dead_time):
         fits &= ~in_dead_time(frames, binary.dead_time)
     frames, sizes = frames[fits], sizes[fits]

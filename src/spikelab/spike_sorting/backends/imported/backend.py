@@ -44,6 +44,10 @@ class ImportedBackend(StandardBackend):
         units = read_units(Path(params["folder"]), trust=self.config.recording.trust_input)
         return units.labelled(params["keep"]) if params.get("keep") else units
 
+    def finds_anew(self) -> bool:
+        """Tell that no units are looked for."""
+        return False
+
     def check_settings(self) -> None:
         """Raise ValueError for unknown parameters, and for a folder that no units can be read from."""
         params = self.config.sorter.sorter_params or {}

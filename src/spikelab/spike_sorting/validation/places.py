@@ -35,7 +35,13 @@ class Place:
     channels: IntArray
 
 
-def places_of(donor: Donor, locations: NDArray[np.float64], groups: IntArray, rng: np.random.Generator) -> list[Place]:
+def places_of(
+    donor: Donor,
+    locations: NDArray[np.float64],
+    groups: IntArray,
+    works: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> list[Place]:
     """List the places of a donor's footprint, other than its own, on a channel that `works`, in a random order.
 
     Footprints are moved as they are, or mirrored, so that electrodes fall on electrodes; a tenth of the energy may fall

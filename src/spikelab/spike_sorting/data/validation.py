@@ -75,5 +75,7 @@ class Validation:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Read numbers that JSON cannot hold from their names."""
-    return {name: float(value) if isinstance(value, str) else value for name, value in values.items()}
+    """Read numbers that JSON cannot hold from their names; of all columns, the channel's alone is a text."""
+    return {
+        name: float(value) if isinstance(value, str) and name != "channel" else value for name, value in values.items()
+    }

@@ -81,8 +81,8 @@ def round_stage(
 
     if not context.backend.finds_anew():
         raise CannotValidateError(
-            f"{context.backend.sorter_label} takes its units from elsewhere, here from a file or a folder, and would not "
-            "find neurons that are put into the recording: validate the sort that they are from"
+            f"{context.backend.sorter_label} takes its units from a file or a folder here, and would not find neurons "
+            "that are put into the recording: validate the sort that they are from"
         )
     config = context.config
     seed = stage_seed(config.execution.random_seed, f"{ROUND}{number}", recording.info["content"])

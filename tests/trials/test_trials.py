@@ -1,0 +1,139 @@
+"""Settings and sorters tried on known neurons, the sort done again, and what the command line says of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simulated import save_recording, simulate
+from spikelab.spike_sorting import sort_recording, validate_grid, validate_sort
+from spikelab.spike_sorting.backends.imported.backend import ImportedBackend
+from spikelab.spike_sorting.backends.threshold import ThresholdBackend
+from spikelab.spike_sorting.config import RT_SORT_MEA, SortingPipelineConfig
+from spikelab.spike_sorting.run.results import Results
+from spikelab.spike_sorting.trials.grid import configured
+from spikelab.spike_sorting.validation import CannotValidateError
+
+SETTINGS: dict[str, Any] = {
+    "sorter": "threshold", "spikes_min_first": 5, "spikes_min_second": 5, "n_jobs": 1, "create_figures": False,
+    "delete_inter": False,
+}  # fmt: skip
+DETECTION = "sorter_params.detect_threshold"
+
+
+@pytest.fixture(scope="module")
+def sorted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("trials")
+    recording = simulate(n_units=10, n_channels=20, duration_s=6.0, rate_hz=8.0).recording
+    sort_recording(
+        [save_recording(recording, root / "dish")], results_folders=[root / "out"],
+        intermediate_folders=[root / "out" / "intermediate"], **SETTINGS,
+    )  # fmt: skip
+    return root
+
+
+@pytest.fixture
+def results(sorted_once: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sorted_once, tmp_path / "moved", copy_function=shutil.copy2)
+    return tmp_path / "moved" / "out"
+
+
+def without_times(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "trial_" not in str(path)
+    }
+
+
+def test_a_threshold_that_no_spike_reaches_is_the_worst_and_the_results_stay(results: Path) -> None:
+    before = without_times(results)
+    trials = validate_grid(results, {DETECTION: [200, 5]}, units=4)
+    assert [trial.settings for trial in trials] == [{DETECTION: 5}, {DETECTION: 200}]
+    good, bad = trials
+    assert good.error == ""
+    assert good.n_injected == 4
+    assert 0 < good.accuracy <= 1
+    assert good.stability > 0.8
+    assert bad.error.startswith("InsufficientActivityError")
+    assert np.isnan(bad.accuracy)
+    assert without_times(results) == before
+    again = validate_grid(results, {DETECTION: [5]}, units=4)
+    assert again == [good]  # loaded: even the time that it took is the same
+
+
+def test_what_cannot_be_tried_is_told_before_anything_is_sorted(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThresholdBackend, "sort", None)
+    with pytest.raises(TypeError, match="Unknown parameter 'nonsense'"):
+        validate_grid(results, {"nonsense": [1]})
+    with pytest.raises(ValueError, match="nobody"):
+        validate_grid(results, {"sorter": ["threshold", "nobody"]})
+    with pytest.raises(ValueError, match="detect_treshold"):
+        validate_grid(results, {"sorter_params.detect_treshold": [4]})
+
+
+def test_another_sorter_does_not_get_the_parameters_of_this_one() -> None:
+    config = SortingPipelineConfig().override(sorter_name="threshold", sorter_params={"detect_threshold": 6})
+    other = configured(config, {"sorter": "rt_sort"})
+    assert (other.sorter.sorter_name, other.sorter.sorter_params) == ("rt_sort", None)
+    same = configured(config, {"sorter": "threshold", DETECTION: 4})
+    assert same.sorter.sorter_params == {"detect_threshold": 4}
+    params = configured(RT_SORT_MEA, {"rt_sort_params.match_threshold": 15}).rt_sort.params
+    assert params == {**(RT_SORT_MEA.rt_sort.params or {}), "match_threshold": 15}
+
+
+def test_units_of_another_program_are_not_validated(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ImportedBackend(SortingPipelineConfig()).finds_anew() is False
+    monkeypatch.setattr(ThresholdBackend, "finds_anew", lambda _: False)
+    with pytest.raises(CannotValidateError, match="would not find neurons"):
+        validate_sort(results)
+
+
+def test_sorts_with_other_seeds_agree_where_the_sorter_has_none(results: Path) -> None:
+    sort_recording(
+        [results.parent / "dish"], results_folders=[results], intermediate_folders=[results / "intermediate"],
+        sort_again=2, **SETTINGS,
+    )  # fmt: skip
+    units = Results.open(results).units
+    assert [unit["agreement"] for unit in units.unit_attributes] == [1.0] * units.N
+    assert "agreement" in (results / "unit_metrics.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert not (results / "intermediate" / "again").exists()
+
+
+def test_another_sorter_agrees_less(results: Path) -> None:
+    sort_recording(
+        [results.parent / "dish"], results_folders=[results], intermediate_folders=[results / "intermediate"],
+        sort_again=["threshold"], sorter_params={"detect_threshold": 24}, **SETTINGS,
+    )  # fmt: skip
+    agreements = [unit["agreement"] for unit in Results.open(results).units.unit_attributes]
+    assert all(0 < agreement <= 1 for agreement in agreements)
+    assert min(agreements) < 1
+
+
+def test_the_command_line_validates_and_tries(results: Path, run: Callable[..., Any]) -> None:
+    told = run("validate", results, "--units", 4, "-q")
+    assert told.exit_code == 0, told.output
+    assert "of 4 injected neurons were found" in told.output
+    assert "expected accuracy" in told.output
+    assert "report.html" in told.output
+    tried = run("validate", results, "--grid", f"{DETECTION}=[5, 200]", "--units", 4, "-q")
+    assert tried.exit_code == 0, tried.output
+    rows = [line.split() for line in tried.output.splitlines()]
+    assert [
+        next(row[0] for row in rows if row[:1] == [word]) for word in (DETECTION, "5", "200")
+    ] == [DETECTION, "5", "200"]
+    assert "failed" in tried.output
+    for wrong, words in (
+        (("--grid", "snr_min=5"), "expected a list of values"),
+        (("--grid", "snr_min"), "expected FIELD=VALUE"),
+        (("--grid", "nonsense=[1]"), "nonsense"),
+    ):
+        refused = run("validate", results, *wrong)
+        assert refused.exit_code != 0
+        assert words in refused.output
+    assert run("validate", results, results, "--sorters", "threshold").exit_code == 2

@@ -38,7 +38,7 @@ class Donor:
     main : int
         Main channel.
     channels : numpy.ndarray of int64, shape (channels,)
-        Channels that see it.
+        Channels that see it, of those that are sorted together with the main one.
     shapes : numpy.ndarray of float32, shape (stretches, samples, channels)
         Mean spike in each of some stretches of time, in uV; 0 on all other channels.
     middles : numpy.ndarray of float64, shape (stretches,)
@@ -85,7 +85,7 @@ def usable_units(waveforms: Waveforms, sampling_frequency: float) -> IntArray:
 
 def measure_donors(binary: BinaryRecording, waveforms: Waveforms, rows: IntArray) -> list[Donor]:
     """Measure how the spikes of some units look over time, in one pass over the traces."""
-    started = [_Measured(waveforms, int(row), binary.n_samples) for row in rows]
+    started = [_Measured(waveforms, int(row), binary.n_samples, binary.groups) for row in rows]
     n_samples = waveforms.templates.shape[1]
     step = max(4 * n_samples, CHUNK_VALUES // binary.n_channels)
     with Progress("footprints of the units", binary.n_samples) as progress:
@@ -103,12 +103,13 @@ def measure_donors(binary: BinaryRecording, waveforms: Waveforms, rows: IntArray
 class _Measured:
     """Sums of the windows of a donor, and the size of every spike."""
 
-    def __init__(self, waveforms: Waveforms, row: int, n_frames: int) -> None:
+    def __init__(self, waveforms: Waveforms, row: int, n_frames: int, groups: IntArray) -> None:
         template = waveforms.templates[row]
         peaks = np.abs(template).max(axis=0)
         floor = SEEN_NOISE * waveforms.noise / np.sqrt(max(1, int(waveforms.n_averaged[row])))
         self.row, self.main, self.n_before = row, int(waveforms.main_channels[row]), waveforms.n_before
         seen = peaks >= np.maximum(SEEN_SHARE * peaks[self.main], floor)
+        seen &= groups == groups[self.main]
         seen[self.main] = True
         self.channels = np.flatnonzero(seen)
         self.template = np.ascontiguousarray(template[:, self.channels])

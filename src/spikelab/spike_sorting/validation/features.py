@@ -51,7 +51,7 @@ def _violations(train: IntArray, sampling_frequency: float) -> float:
 
 def likeness(templates: FloatArray) -> Values:
     """Return the largest cosine of each template with another one, to three digits, shape (units,)."""
-    flat = templates.reshape(len(templates), -1)
+    flat = templates.reshape(len(templates), int(np.prod(templates.shape[1:])))
     products = (flat @ flat.T).astype(np.float64)
     norms = np.sqrt(np.maximum(np.diagonal(products), 1e-12))
     cosines = products / norms / norms[:, None]

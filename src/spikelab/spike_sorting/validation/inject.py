@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.validation.plan import Injection
 
 CHUNK_VALUES = 1 << 23
-HIGHEST = 2**15 - 1
+LOWEST, HIGHEST = -(2**15), 2**15 - 1
 
 
 def write_injected(binary: BinaryRecording, injections: Sequence[Injection], path: Path) -> BinaryRecording:
@@ -35,7 +35,7 @@ def write_injected(binary: BinaryRecording, injections: Sequence[Injection], pat
             for injection, shapes in zip(injections, shifted, strict=True):
                 _add(added, start, injection, shapes)
             whole = counts.reshape(added.shape) + np.rint(added / np.float32(binary.gain_uv))
-            file.write(np.clip(whole, -HIGHEST, HIGHEST).astype(np.int16).data)
+            file.write(np.clip(whole, LOWEST, HIGHEST).astype(np.int16).data)
             progress.update(end - start)
     return replace(binary, path=path)
 

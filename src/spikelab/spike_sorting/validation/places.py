@@ -68,20 +68,18 @@ def _moves(
     neighbours: Any = tree.query(locations[channels], k=2)[0]
     pitch = float(np.median(neighbours[:, 1]))
     offsets = locations[donor.channels] - locations[donor.main]
-    found = []
-    for number, mirror in enumerate(MIRRORS):
+    found: dict[bytes, Place] = {}  # a row of electrodes, mirrored, is the same row
+    for mirror in MIRRORS:
         wanted = locations[channels][:, None, :] + offsets[None] * mirror
         distance, nearest = _nearest(tree, wanted, max(NEAR * pitch, 1e-6))
         hit = np.isfinite(distance)
         enough = (hit * energy).sum(axis=1) >= KEPT_ENERGY * energy.sum()
         for target in np.flatnonzero(enough).tolist():
-            if number == 0 and channels[target] == donor.main:
-                continue
-            moved = np.where(hit[target], channels[np.minimum(nearest[target], len(channels) - 1)], -1)
+            moved = np.where(hit[target], channels[np.minimum(nearest[target], len(channels) - 1)], -1).astype(np.int64)
             used = moved[moved >= 0]
-            if len(np.unique(used)) == len(used):
-                found.append(Place(int(channels[target]), moved.astype(np.int64)))
-    return found
+            if len(np.unique(used)) == len(used) and not np.array_equal(moved, donor.channels):
+                found.setdefault(moved.tobytes(), Place(int(channels[target]), moved))
+    return list(found.values())
 
 
 def _nearest(tree: Any, wanted: NDArray[np.float64], reach: float) -> tuple[NDArray[np.float64], IntArray]:

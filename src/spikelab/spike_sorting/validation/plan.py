@@ -24,7 +24,9 @@ MOST_SPIKES = 0.2  # injected spikes per spike of the sort
 ALIKE_SHARE = 0.6  # of the injected units are as large as the recording's, the others of any size
 SMALLEST_SNR = 2.5
 SCATTER = 0.15  # of the logarithm of sizes
-LIKENESS = (0.9, 0.95)  # quantile over the units, and most: no neuron is put where one unit is more like it than that
+# Quantile over the units, and least and most: no neuron is put where one unit is more like it than that. Units far apart
+# are like none another, and a neuron is hardly ever like none at all.
+LIKENESS, LIKENESS_RANGE = 0.9, (0.5, 0.95)
 TRIES = 40
 FEWEST = 4  # injected neurons: fewer tell nothing
 BURST_MS = 100.0  # spikes that are closer move together
@@ -91,12 +93,12 @@ def plan_injections(
     """
     wanted = max(LEAST, round(SHARE * waveforms.n_units)) if number is None else number
     budget = MOST_SPIKES * sum(map(len, waveforms.spikes)) if number is None else np.inf
-    limit = min(LIKENESS[1], float(np.quantile(likeness(waveforms.templates), LIKENESS[0])))
+    limit = float(np.clip(np.quantile(likeness(waveforms.templates), LIKENESS), *LIKENESS_RANGE))
     sorted_part = _part_with_spikes(waveforms)
     chosen: list[Injection] = []
     order: list[int] = []
     failed = 0
-    while len(chosen) < wanted and failed < 3 * wanted:
+    while donors and len(chosen) < wanted and failed < 3 * wanted:
         if not order:
             order = rng.permutation(len(donors)).tolist()
         donor = donors[order.pop()]

@@ -103,12 +103,15 @@ def doubt(stability: Values) -> Values:
 
 def _offset(predicted: Values, scores: Values) -> float:
     """Find by how much the injected neurons of this recording do better or worse, in logits, drawn to 0 by a prior."""
-    offset = 0.0
-    for _ in range(20):
-        mean = _logistic(predicted + offset)
-        information = float(np.sum(mean * (1.0 - mean))) + 0.02 * PRIOR_NEURONS
-        offset += float(np.sum(scores - mean) - 0.02 * PRIOR_NEURONS * offset) / information
-    return offset
+    from scipy.optimize import brentq
+
+    weight = 0.02 * PRIOR_NEURONS
+
+    def slope(offset: float) -> float:
+        return float(np.sum(scores - _logistic(predicted + offset))) - weight * offset
+
+    furthest = 1.0 + len(scores) / weight  # the slope falls everywhere, and beyond this its sign is that of the prior
+    return float(brentq(slope, -furthest, furthest))
 
 
 def _logistic(values: Values) -> Values:
@@ -116,12 +119,15 @@ def _logistic(values: Values) -> Values:
 
 
 def interval(mean: Values, precision: float) -> tuple[Values, Values]:
-    """Return the 90 % intervals of beta distributions with these means; `precision` is the sum of their parameters."""
-    from scipy.stats import beta
+    """Return the 90 % intervals of beta distributions with these means; `precision` is the sum of their parameters.
 
-    mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
-    low, high = (beta.ppf(end, mean * precision, (1.0 - mean) * precision) for end in INTERVAL)
-    return np.asarray(low), np.asarray(high)
+    Next to 0 and 1, a broad distribution has its mean beyond its quantiles: the interval then ends at the mean.
+    """
+    from scipy.special import betaincinv
+
+    inside = np.clip(mean, 1e-3, 1.0 - 1e-3)
+    low, high = (betaincinv(inside * precision, (1.0 - inside) * precision, end) for end in INTERVAL)
+    return np.minimum(low, mean), np.maximum(high, mean)
 
 
 def count_alike(known: Values, units: Values) -> NDArray[np.int64]:

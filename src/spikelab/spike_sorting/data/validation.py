@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "validation.json"
+FOUND = 0.8  # accuracy of an injected neuron that counts as found
 ABOUT = {
     "expected_accuracy": "Expected accuracy: spikes in common with the neuron, over all spikes of either, as known "
     "neurons that were put into the recording, the unit's own features and its stability tell.",

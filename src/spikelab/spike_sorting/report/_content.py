@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.curation.criteria import in_force, metrics
+from spikelab.spike_sorting.curation.criteria import in_force, metric_named, metrics
 from spikelab.spike_sorting.curation.doubts import doubts
 from spikelab.spike_sorting.curation.histograms import metric_histogram
-from spikelab.spike_sorting.curation.outcome import is_rescued
+from spikelab.spike_sorting.curation.outcome import PLUGIN_METRICS, is_rescued
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _plots
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 TRACES_SHOWN, TRACE_SECONDS = 12, 0.5
 MANY_UNITS, FEW_CHANNELS, MANY_CHANNELS = 300, 3, 1
+EXPECTED = "expected_accuracy"  # what the table shows of a validation
 
 
 @dataclass
@@ -254,9 +255,10 @@ def distributions(outcome: CurationOutcome, curation: CurationConfig) -> list[di
     return pictures
 
 
-def unit_columns(curation: CurationConfig) -> list[tuple[str, str]]:
-    """List key and heading of the numeric columns of the table."""
+def unit_columns(curation: CurationConfig, others: Collection[str] = ()) -> list[tuple[str, str]]:
+    """List key and heading of the numeric columns of the table; `others` are metrics of the units beside ours."""
     columns = {metric.name: metric.label(curation) for metric in metrics(curation)}
+    columns |= {EXPECTED: metric_named(EXPECTED).label(curation)} if EXPECTED in others else {}
     return list((columns | {"amplitude": "Amplitude (uV)", "x": "x (um)", "y": "y (um)"}).items())
 
 
@@ -286,7 +288,7 @@ def _unit_row(
     columns: list[tuple[str, str]],
     n_others: int,
 ) -> dict[str, Any]:
-    known = row | {name: unit[name] for name in ("amplitude", "x", "y")}
+    known = {EXPECTED: unit.get(EXPECTED)} | row | {name: unit[name] for name in ("amplitude", "x", "y")}
     values = {name: known[name] for name, _ in columns}
     verdict = _verdict(row, values)
     return verdict | {
@@ -321,7 +323,7 @@ def unit_content(
 ) -> dict[str, Any]:
     """Gather the content on the units of a finished sort."""
     curated, curation = outcome.sd_curated, config.curation
-    columns = unit_columns(curation)
+    columns = unit_columns(curation, units.metadata.get(PLUGIN_METRICS, ()))
     return {
         "n_units": units.N,
         "n_first": outcome.sd_first.N,

@@ -61,14 +61,14 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
     if not len(locations):
         return None
     places = np.array([unit_position(unit, locations) for unit in units]).reshape(-1, 2)
-    frame, laid, stretched = _frame(locations)
+    frame, laid, stretched = layout(locations)
     order = (1, 0) if laid else (0, 1)
     x, y = frame.x(locations[:, order[0]]), frame.y(locations[:, order[1]])
     dots = "".join(f"M{number(a)} {number(b)}h0" for a, b in zip(x, y, strict=True))
     names = ("y (um)", "x (um)") if laid else ("x (um)", "y (um)")
     marks, unnamed = _marks(frame, places[:, order], units, kept)
     content = (
-        f'<path class="electrodes" style="stroke-width:{_dot(x, y):.2g}" d="{dots}"/>'
+        f'<path class="electrodes" style="stroke-width:{dot_size(x, y):.2g}" d="{dots}"/>'
         + marks
         + frame.axes(*names, ticks(*frame.x_range, 6), ticks(*frame.y_range, 3 if laid else 5))
     )
@@ -87,7 +87,7 @@ def probe_map(locations: FloatArray, units: Sequence[Mapping[str, Any]], kept: s
     )
 
 
-def _dot(x: FloatArray, y: FloatArray) -> float:
+def dot_size(x: FloatArray, y: FloatArray) -> float:
     """Return the diameter of an electrode's dot in pixels: at most half of the distance to the next electrode."""
     from scipy.spatial import cKDTree
 
@@ -121,15 +121,19 @@ def mini_map(locations: FloatArray, units: Sequence[Mapping[str, Any]]) -> str:
     return drawing(120, 60, content, label=f"{len(units)} units on the probe", kind="mini")
 
 
-def _frame(locations: FloatArray) -> tuple[Frame, bool, bool]:
-    """Lay out the plot area; return also whether a tall probe is laid down, and whether it is stretched."""
+def layout(locations: FloatArray, side: float | None = None) -> tuple[Frame, bool, bool]:
+    """Lay out the plot area; return also whether a tall probe is laid down, and whether it is stretched.
+
+    `side` is the length of the longer side of what is no column, in pixels; by default it follows from the number of
+    electrodes.
+    """
     low, high = locations.min(axis=0), locations.max(axis=0)
     pad = np.maximum(0.04 * (high - low), 10.0)
     low, high = low - pad, high + pad
     extent = high - low
     laid = bool(extent[1] > LONG * extent[0])
     along, across = (1, 0) if laid else (0, 1)
-    long_side = SMALL_SIDE if len(locations) <= FEW else LARGE_SIDE
+    long_side = side or (SMALL_SIDE if len(locations) <= FEW else LARGE_SIDE)
     if extent[along] > LONG * extent[across]:
         long_side = LAID_SIDE
     scale = long_side / max(extent[along], extent[across])

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.report import _page, _words
+from spikelab.spike_sorting.report import _page
 from spikelab.spike_sorting.report._svg import Frame, drawing
+from spikelab.spike_sorting.report._table import table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 PLOT_WIDTH, PLOT_HEIGHT = 420.0, 190.0
 N_BINS = 20
@@ -35,7 +36,6 @@ COUNTED = (
     ("snr", "SNR", True),
     ("amplitude", "Amplitude (uV)", True),
 )
-SHARES = ("agreement", "accuracy", "recall", "precision", "best_agreement", "least_agreement")
 ALONE = (
     ("unit", "Unit", True),
     ("why", "Why", False),
@@ -79,7 +79,7 @@ def _pair(compared: Any, number: int, first: str, other: str) -> dict[str, Any]:
         "median": float(np.median([row["agreement"] for row in same])) if same else None,
         "plot": _agreements([row["agreement"] for row in rows], compared.min_agreement, judged=judged),
         "judged": judged,
-        "table": _table(f"matched{number}", _columns(first, other, judged=judged), rows),
+        "table": table(f"matched{number}", _columns(first, other, judged=judged), rows),
         "alone": [_alone(compared, f"alone{number}{side}", *names) for side, names in enumerate(sides)],
     }
 
@@ -98,7 +98,7 @@ def _alone(compared: Any, key: str, own: str, other: str) -> dict[str, Any]:
         "own": own,
         "other": other,
         "reasons": [(why, count, 100 * count / len(rows)) for why, count in counts.most_common()],
-        "table": _table(key, columns, rows, filters=[("why", "Why", "any", list(counts))] if len(counts) > 1 else []),
+        "table": table(key, columns, rows, filters=[("why", "Why", "any", list(counts))] if len(counts) > 1 else []),
     }
 
 
@@ -117,7 +117,7 @@ def _consensus(compared: Any) -> dict[str, Any] | None:
     rows = [{keys.get(name, name): value for name, value in row.items()} for row in compared.consensus]
     return {
         "counts": [(n, counts.get(n, 0)) for n in range(len(compared.names), 0, -1)],
-        "table": _table("consensus", columns, rows),
+        "table": table("consensus", columns, rows),
     }
 
 
@@ -132,30 +132,6 @@ def _differing(what: str, rows: Table) -> dict[str, Any]:
 
 def _value(value: Any) -> str:
     return "\N{EN DASH}" if value is None else str(value)
-
-
-def _table(
-    key: str,
-    columns: Sequence[tuple[str, str, bool]],
-    rows: Sequence[Mapping[str, Any]],
-    filters: Sequence[tuple[str, str, str, list[str]]] = (),
-) -> dict[str, Any]:
-    """Write the cells of a table; each with its text and what it is ordered by."""
-    body = [
-        {"cells": [(*column, *_cell(column[0], row.get(column[0]))) for column in columns], "of": row} for row in rows
-    ]
-    order = [(name, heading) for name, heading, _ in columns]
-    return {"key": key, "columns": list(columns), "order": order, "rows": body, "filters": list(filters)}
-
-
-def _cell(name: str, value: Any) -> tuple[str, str]:
-    if isinstance(value, str):
-        return value, value
-    if name in SHARES and value is not None:
-        return f"{value:.2f}", str(value)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10_000:
-        return str(value), str(value)  # ids are not grouped
-    return _words.format_number(value), _words.sort_key(value)
 
 
 def _agreements(values: Sequence[float], least: float, *, judged: bool) -> str:

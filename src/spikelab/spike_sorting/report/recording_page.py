@@ -9,7 +9,9 @@ from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
 from spikelab.spike_sorting.report import _content, _page, _words
 from spikelab.spike_sorting.report._decided import decided_content
 from spikelab.spike_sorting.report._drift import drift_content
+from spikelab.spike_sorting.report._validation import validation_content
 from spikelab.spike_sorting.report.evidence import EvidenceSource, embedded
+from spikelab.spike_sorting.report.validation_page import VALIDATION_PAGE, write_validation
 from spikelab.system import files
 from spikelab.system.json_files import plain
 
@@ -35,11 +37,14 @@ FIGURES = {
 def write_report(results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, data: ReportData) -> bool:
     """Write ``report.html`` into the results folder; returns False where the page there was made from the same runs.
 
+    Where the sort was validated, ``validation.html`` is written beside it.
+
     `record` is the content of ``run.json``, `config` as the user gave it. A run that failed has some of the artifacts
     in `data`, and a page that explains.
     """
     page = results / REPORT
     source = _source(record, config)
+    _write_validation(results, record, config, data, source)
     if record.get("status") in SETTLED and _page.is_current(page, source):
         return False
     files.write_text(page, _page.sealed(render_report(results, record, config, data), source))
@@ -51,10 +56,12 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
     status = str(record.get("status", ""))
     shown = _words.shown_status(status, record)
     badge, meaning, advice = _words.status_words(shown)
-    units, evidence = None, ""
+    units, evidence, validation = None, "", None
     if status == DONE and data.units is not None and data.outcome is not None:
         units = _content.unit_content(data.units, data.outcome, config, _unit_pages(results))
         evidence = _evidence(config, data)
+        if data.validation is not None:
+            validation = validation_content(data.validation, data.units, data.outcome)
     return _page.render(
         "report.html.j2",
         palette=palette_of(config.figures),
@@ -68,6 +75,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         warnings=[_short_paths(text, results) for text in _content.all_warnings(record)],
         attempts=_content.attempt_rows(record),
         units=units,
+        validation=validation,
         decided=None if units is None else decided_content(data),
         evidence=evidence,
         has_traces=data.evidence is not None and data.evidence.traces.size > 0,
@@ -84,6 +92,16 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
     )
 
 
+def _write_validation(
+    results: Path, record: Mapping[str, Any], config: SortingPipelineConfig, data: ReportData, source: Any
+) -> None:
+    """Write the page of the validation; a run that failed leaves that of an earlier one."""
+    if record.get("status") != DONE or data.units is None or data.outcome is None:
+        return
+    name, palette = str(record.get("name", results.name)), palette_of(config.figures)
+    write_validation(results, name, data.validation, data.units, data.outcome, palette, source)
+
+
 def _error(record: Mapping[str, Any], results: Path) -> dict[str, str] | None:
     """Return class and message of the error that ended the run; None where there was none."""
     error = record.get("error")
@@ -95,7 +113,7 @@ def _evidence(config: SortingPipelineConfig, data: ReportData) -> str:
     if data.units is None or data.outcome is None or not data.units.N:
         return ""
     channels = data.recording.channel_ids if data.recording is not None else ()
-    return embedded(EvidenceSource(data.units, data.outcome, config.curation, data.evidence, channels))
+    return embedded(EvidenceSource(data.units, data.outcome, config.curation, data.evidence, channels, data.validation))
 
 
 def _drift(config: SortingPipelineConfig, data: ReportData) -> dict[str, Any] | None:
@@ -125,6 +143,7 @@ def _short_paths(text: str, results: Path) -> str:
 
 def _wanted_files(config: SortingPipelineConfig) -> list[tuple[str, str]]:
     return [
+        (VALIDATION_PAGE, "how right the sort is, as known neurons that were put into the recording tell"),
         ("sorted_spikedata_curated.npz", "curated units, for SpikeData.load"),
         ("sorted_spikedata_curated.pkl", "the same as a pickle"),
         ("sorted_spikedata.npz", "units before curation"),

@@ -45,12 +45,24 @@ def smallest_found(snr: Values, found: NDArray[np.bool_]) -> list[float] | None:
     return [float(np.clip(end, lowest, highest)) for end in (np.exp(value), low, high)]
 
 
-def _crossing(x: Values, found: NDArray[np.bool_]) -> float | None:
-    """Return where the fitted curve reaches 80 %."""
+def curve_of(snr: Values, found: NDArray[np.bool_]) -> list[float] | None:
+    """Return offset and slope of the curve that :func:`smallest_found` is read from; None where it returns None."""
+    curve = _rising(np.log(snr), found)
+    return None if curve is None else list(curve)
+
+
+def _rising(x: Values, found: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Fit the curve; None where all neurons were found, none was, or it does not rise."""
     if found.all() or not found.any():
         return None
     offset, slope = fitted(x, found)
-    return float((np.log(SHARE / (1 - SHARE)) - offset) / slope) if slope > 0 else None
+    return (offset, slope) if slope > 0 else None
+
+
+def _crossing(x: Values, found: NDArray[np.bool_]) -> float | None:
+    """Return where the fitted curve reaches 80 %."""
+    curve = _rising(x, found)
+    return None if curve is None else float((np.log(SHARE / (1 - SHARE)) - curve[0]) / curve[1])
 
 
 def fitted(x: Values, found: NDArray[np.bool_]) -> tuple[float, float]:

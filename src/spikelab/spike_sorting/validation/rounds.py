@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data import Validation
-from spikelab.spike_sorting.data.validation import INJECTED
-from spikelab.spike_sorting.validation.curves import smallest_found
+from spikelab.spike_sorting.data.validation import FOUND, INJECTED
+from spikelab.spike_sorting.validation.curves import curve_of, smallest_found
 from spikelab.spike_sorting.validation.donors import MIN_SNR, MIN_SPIKES, measure_donors, usable_units
 from spikelab.spike_sorting.validation.features import features
 from spikelab.spike_sorting.validation.plan import FEWEST, plan_injections
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-FOUND = 0.8  # accuracy of a neuron that counts as found
 FILE = "round.npz"
 
 
@@ -170,6 +169,8 @@ def summary_of(rounds: Sequence[Round], units: dict[int, dict[str, float]]) -> d
     dict
         ``rounds``; ``n_injected`` neurons, of which ``n_found`` with an accuracy of 0.8 or more; ``smallest_snr``, from
         which on 80 % are found, with the ends of its 90 % interval, None where the injected ones do not tell;
+        ``curve``, offset and slope of the share found as a logistic function of the logarithm of the SNR, None where
+        ``smallest_snr`` is;
         ``expected_accuracy``, the mean over the units that it is known of, ``n_known`` in number; ``stability``, the
         mean over all units; ``n_new`` units per round that were there neither before nor injected.
     """
@@ -182,6 +183,7 @@ def summary_of(rounds: Sequence[Round], units: dict[int, dict[str, float]]) -> d
         "n_injected": len(snr),
         "n_found": int(np.sum(accuracy >= FOUND)),
         "smallest_snr": smallest_found(snr, accuracy >= FOUND),
+        "curve": curve_of(snr, accuracy >= FOUND),
         "expected_accuracy": float(expect[is_known].mean()) if is_known.any() else None,
         "n_known": int(is_known.sum()),
         "stability": float(np.mean([values["stability"] for values in units.values()])),

@@ -45,7 +45,9 @@ class PageUnits:
         folder = results.stage(EVIDENCE)
         measured = Evidence.load(folder) if (folder / "evidence.npz").is_file() else None
         channels = results.recording.channel_ids
-        return EvidenceSource(results.units, results.curation, results.config.curation, measured, channels)
+        return EvidenceSource(
+            results.units, results.curation, results.config.curation, measured, channels, results.validation
+        )
 
     @cached_property
     def _main(self) -> dict[int, int]:

@@ -13,6 +13,7 @@ from spikelab.spike_sorting.curation.criteria import in_force, metric_named, met
 from spikelab.spike_sorting.curation.histograms import dead_periods
 from spikelab.spike_sorting.curation.outcome import PLUGIN_METRICS, QUALITY_PREFIX
 from spikelab.spike_sorting.data.spike_trains import MEASURES
+from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.report.evidence import packing
 from spikelab.spike_sorting.report.evidence.similar import WORDS
 from spikelab.spike_sorting.report.evidence.unit import evidence_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.report.evidence.source import EvidenceSource
     from spikelab.spike_sorting.report.evidence.unit import UnitEvidence
 
+TOLD_IN_WORDS = set(ABOUT) - {"expected_accuracy"}  # of a validation: a line of the panel says them
 PLACES = ("amplitude", "x", "y")
 MOST_PAIRS = 12  # that are listed on the first page
 LEAST_ALIKE = 0.8  # similarity of two units of which it cannot be told, to be listed
@@ -86,7 +88,8 @@ def _metrics(source: EvidenceSource) -> list[dict[str, Any]]:
     attributes = source.attributes
     known = [metric.name for metric in metrics(source.curation)]
     others = sorted({name for unit in attributes for name in unit if name.startswith(QUALITY_PREFIX)})
-    others += [*source.units.metadata.get(PLUGIN_METRICS, ()), *MEASURES]
+    others += [name for name in source.units.metadata.get(PLUGIN_METRICS, ()) if name not in TOLD_IN_WORDS]
+    others += MEASURES
     bounds = {criterion.metric.name: criterion.bounds(limit) for criterion, limit in in_force(source.curation)}
     rows = []
     for name in dict.fromkeys([*known, *PLACES, *others]):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelab.spike_sorting.curation import CurationOutcome
-    from spikelab.spike_sorting.data import Evidence
+    from spikelab.spike_sorting.data import Evidence, Validation
     from spikelab.spike_sorting.settings.schema import CurationConfig
     from spikelab.spikedata import SpikeData
 
@@ -39,6 +39,8 @@ class EvidenceSource:
         Size and place of every spike; without it amplitudes and places over time are not shown.
     channel_ids : tuple of str
         Names of the channels; without them they are numbered.
+    validation : Validation or None
+        What known neurons that were put into the recording tell of the units.
     """
 
     units: SpikeData = field(repr=False)
@@ -46,6 +48,7 @@ class EvidenceSource:
     curation: CurationConfig = field(repr=False)
     measured: Evidence | None = field(default=None, repr=False)
     channel_ids: tuple[str, ...] = ()
+    validation: Validation | None = field(default=None, repr=False)
 
     @cached_property
     def fs(self) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from spikelab.spike_sorting.curation.criteria import in_force
 from spikelab.spike_sorting.curation.histograms import isi_histogram
 from spikelab.spike_sorting.report._probe import unit_position
+from spikelab.spike_sorting.report._validation import expected_words
 from spikelab.spike_sorting.report._words import format_number
 from spikelab.spike_sorting.report.evidence import packing
 from spikelab.spike_sorting.report.evidence.similar import Shape, bins_of, shape_of, similar_units
@@ -60,6 +61,8 @@ class UnitEvidence:
         None for a unit that curation has not seen.
     why : list of str
         Why it was kept or not.
+    expected : str
+        What a validation tells of it, in words; "" without one, and of a new unit.
     attributes : dict
         Those of `ATTRIBUTES` that the unit has.
     mean, spread : list
@@ -89,6 +92,7 @@ class UnitEvidence:
     place: list[float | None]
     kept: bool | None
     why: list[str]
+    expected: str
     attributes: dict[str, Any]
     mean: list[float | None] = field(repr=False)
     spread: list[float | None] | None = field(repr=False)
@@ -157,6 +161,7 @@ def evidence_of(
         place=packing.rounded(_place(source, shape)),
         kept=kept,
         why=why,
+        expected=_expected(source, unit_id) if spikes is None else "",
         attributes={name: plain(known[name]) for name in ATTRIBUTES if known.get(name) is not None},
         mean=packing.rounded(shape.template[:, main]),
         spread=None if parts.spread is None else packing.rounded(parts.spread, 3),
@@ -298,6 +303,10 @@ def _drawn(source: EvidenceSource, parts: _Parts) -> dict[str, Any] | None:
         "x": packing.in_bytes(places[shown, 0]),
         "y": packing.in_bytes(places[shown, 1]),
     }
+
+
+def _expected(source: EvidenceSource, unit_id: int) -> str:
+    return "" if source.validation is None else expected_words(source.validation.units.get(unit_id))
 
 
 def _verdict(source: EvidenceSource, unit_id: int) -> tuple[bool, list[str]]:

@@ -22,6 +22,7 @@
         data.why.length === 1 ? ` \u2013 ${data.why[0]}` : ""));
       if (data.why.length > 1) part.append(element("ul", {}, ...data.why.map((words) => element("li", {}, words))));
     }
+    if (data.expected) part.append(element("p", { class: "expected" }, data.expected));
     const names = { label: "label", decided: "decided by hand", merged_from: "merged from units", split_from: "split from unit",
       sorter_unit_id: "the sorter's id", imported_label: "imported label", group: "group", electrode: "electrode" };
     const facts = [["spikes", number(data.n_spikes)], ["rate", data.rate_hz === null ? "n/a" : `${number(data.rate_hz)} Hz`],

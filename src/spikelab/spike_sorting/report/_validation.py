@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import Validation
     from spikelab.spikedata import SpikeData
 
-MAP_SIDE = 240.0
+SMALL_MAP, LARGE_MAP = 240.0, 300.0  # longer side in pixels
 NOT_KNOWN = "Expected accuracy: not known, as nothing alike was put into the recording"
 
 
@@ -30,7 +30,7 @@ def validation_content(found: Validation, units: SpikeData, outcome: CurationOut
         "has_curve": found.summary.get("curve") is not None,
         "expected": expected,
         "n_unknown": len(found.units) - n_known,
-        "map": map_of(found, units, side=MAP_SIDE),
+        "map": map_of(found, units, side=SMALL_MAP),
         "ramp": plots.ramp(),
         "least": FOUND,
     }
@@ -94,7 +94,7 @@ def _new_words(n_new: float, rounds: int) -> str:
     if not n_new:
         return "no unit came up that was neither there before nor put in"
     verb = "unit that was" if n_new == 1 else "units that were"
-    return f"{format_number(n_new)} {verb} neither there before nor put in came up{each}"
+    return f"{round(n_new, 1):g} {verb} neither there before nor put in came up{each}"
 
 
 def expected_words(values: Mapping[str, float] | None) -> str:

@@ -43,12 +43,15 @@ def over(found: Validation, measure: str, along: str, size: tuple[float, float] 
     label, words = AXES[along]
     frame = _frame(size, _log_range(x), x_log=True)
     with_curve = (measure, along) == ("accuracy", "snr")
+    has_curve = with_curve and found.summary.get("curve") is not None
     content = (
         (_smallest(frame, found.summary.get("smallest_snr")) if with_curve else "")
         + _level(frame)
         + "".join(_known_neuron(frame, row, float(at), measure) for row, at in zip(found.injected, x, strict=True))
         + (_curve(frame, found.summary.get("curve")) if with_curve else "")
-        + frame.axes(label, measure.capitalize(), log_ticks(*frame.x_range), SHARES)
+        + frame.axes(
+            label, "Accuracy, share found" if has_curve else measure.capitalize(), log_ticks(*frame.x_range), SHARES
+        )
     )
     told = (
         f"{measure.capitalize()} of {plural(len(x), 'known neuron')} over the {words}, from {format_number(x.min())} "
@@ -138,7 +141,7 @@ def known_words(row: Mapping[str, Any]) -> str:
 
 
 def _frame(size: tuple[float, float], x_range: tuple[float, float], *, x_log: bool = False) -> Frame:
-    return Frame(*size, x_range, (-BEYOND, 1 + BEYOND), left=44, x_log=x_log)
+    return Frame(*size, x_range, (-BEYOND, 1 + BEYOND), left=52, x_log=x_log)
 
 
 def _log_range(x: FloatArray) -> tuple[float, float]:

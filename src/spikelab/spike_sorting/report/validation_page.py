@@ -10,7 +10,7 @@ from spikelab.spike_sorting.data.validation import FOUND
 from spikelab.spike_sorting.report import _page
 from spikelab.spike_sorting.report import _validation_plots as plots
 from spikelab.spike_sorting.report._table import table
-from spikelab.spike_sorting.report._validation import map_of, summary_words
+from spikelab.spike_sorting.report._validation import LARGE_MAP, map_of, summary_words
 from spikelab.system import files
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VALIDATION_PAGE = "validation.html"
 MEASURES = ("accuracy", "recall", "precision")
+SHOWN = ("accuracy", "snr")  # in the first, large picture
 REPORT = "report.html"
 # Columns of the tables: key, heading, whether it holds numbers.
 INJECTED = (
@@ -68,7 +69,7 @@ def render_validation(
     """Render the page as HTML."""
     kept = set(outcome.sd_curated.unit_ids)
     expected, n_known = plots.expected_picture(found, kept, plots.LARGE, REPORT)
-    maps = [map_of(found, units, measure) for measure in MEASURES]
+    maps = [map_of(found, units, measure, LARGE_MAP) for measure in MEASURES]
     return _page.render(
         "validation.html.j2",
         palette=palette,
@@ -80,10 +81,8 @@ def render_validation(
         expected=expected,
         n_unknown=len(found.units) - n_known,
         over=[
-            (measure, along, plots.over(found, measure, along))
-            for along in plots.AXES
-            for measure in MEASURES
-            if (measure, along) != ("accuracy", "snr")
+            (along, [plots.over(found, measure, axis) for measure in MEASURES if (measure, axis) != SHOWN])
+            for axis, (_, along) in plots.AXES.items()
         ],
         maps=[(measure, drawn) for measure, drawn in zip(MEASURES, maps, strict=True) if drawn is not None],
         ramp=plots.ramp(),

@@ -17,9 +17,11 @@ import numpy as np
 from spikelab import SpikeData
 from spikelab.spike_sorting.config import CurationConfig, SortingPipelineConfig
 from spikelab.spike_sorting.curation import CurationOutcome, curate_two_rounds
-from spikelab.spike_sorting.data import BinaryRecording, Epoch, Evidence
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, Evidence, Validation
 from spikelab.spike_sorting.figures import make_figures
 from spikelab.spike_sorting.report import IndexRow, ReportData, summarise, write_index, write_report
+from spikelab.spike_sorting.stages import as_metrics, with_plugin_metrics
+from spikelab.spike_sorting.validation.curves import curve_of, smallest_found
 
 FS = 20_000.0
 N_BEFORE, N_SAMPLES = 40, 81
@@ -41,6 +43,7 @@ class Case:
     units: SpikeData
     outcome: CurationOutcome
     recording: BinaryRecording
+    validation: Validation | None = None
 
     @property
     def triple(self) -> tuple[str, SpikeData, CurationOutcome]:
@@ -48,7 +51,7 @@ class Case:
 
     @property
     def shown(self) -> ReportData:
-        return ReportData(self.recording, self.units, self.outcome)
+        return ReportData(self.recording, self.units, self.outcome, validation=self.validation)
 
 
 def square(side: int = 8, pitch: float = 35.0) -> np.ndarray:
@@ -162,6 +165,40 @@ def measured(case: Case) -> Evidence:
     )  # fmt: skip
 
 
+def validated(case: Case, n: int = 24, least: float = 3.0) -> Case:
+    """The case with known neurons, the larger the better found; of every fifth unit nothing is known."""
+    rng = np.random.default_rng(3)
+    channels = rng.integers(len(case.recording.locations), size=n)
+    channels[-2:] = channels[-3]  # three on one electrode
+    snr = np.exp(rng.uniform(1.0, 3.0, n))
+    accuracy = np.clip((snr - least) / 8 + rng.normal(0, 0.08, n), 0, 1) * (snr > 4)
+    found = accuracy >= 0.8
+    injected = [
+        {"round": i % 2, "donor": int(case.units.unit_ids[i % case.units.N]), "channel": str(channels[i]),
+         "x": float(case.recording.locations[channels[i], 0]), "y": float(case.recording.locations[channels[i], 1]),
+         "snr": float(snr[i]), "rate": float(rng.lognormal()), "n_spikes": 100 + i, "accuracy": float(accuracy[i]),
+         "recall": float(accuracy[i] ** 0.5), "precision": float(accuracy[i] ** 0.7)}
+        for i in range(n)
+    ]  # fmt: skip
+    mean = np.where(np.arange(case.units.N) % 5 == 4, np.nan, rng.uniform(0.4, 0.98, case.units.N))
+    units = {
+        int(unit): {
+            "expected_accuracy": value, "expected_accuracy_low": 0.8 * value, "expected_accuracy_high": value**0.5,
+            "expected_recall": value, "expected_precision": value, "stability": 0.9, "alike": float(value > 0) * 3,
+        }
+        for unit, value in zip(case.units.unit_ids, mean.tolist(), strict=True)
+    }  # fmt: skip
+    summary = {
+        "rounds": 2, "n_injected": n, "n_found": int(found.sum()), "smallest_snr": smallest_found(snr, found),
+        "curve": curve_of(snr, found), "expected_accuracy": float(np.nanmean(mean)), "stability": 0.9,
+        "n_known": int(np.isfinite(mean).sum()), "n_new": 1.5,
+    }  # fmt: skip
+    told = Validation(injected, units, summary)
+    sd = with_plugin_metrics(case.units, as_metrics(told))
+    outcome = curate_two_rounds(sd, SortingPipelineConfig().curation)
+    return replace(case, units=sd, outcome=outcome, validation=told)
+
+
 def record_of(case: Case, **changes: Any) -> dict[str, Any]:
     """A ``run.json`` as a finished run leaves it."""
     costs = {"recording": 4.2, "sorting": 31.0, "waveforms": 2.8, "curation": 0.02, "compilation": 0.4, "figures": 3.1}
@@ -204,6 +241,8 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "linear": lambda: [make_case("wires", 5, np.column_stack([np.arange(8) * 200.0, np.zeros(8)]))],
     "one_channel": lambda: [make_case("wire", 2, np.zeros((1, 2)))],
     "epochs": lambda: [make_case("days", 12, epochs=3)],
+    "validated": lambda: [validated(make_case())],
+    "validated_column": lambda: [validated(make_case("probe", 60, column(96), 20))],
     "seven_recordings": lambda: [make_case(f"culture_{i}_day{i}", 6 + 3 * i, seed=i) for i in range(7)],
     "plate_of_24": lambda: [make_case(f"plate7_well{i:03d}", 3 + i % 9, seed=i, seconds=20.0) for i in range(24)],
     "plate_of_96": lambda: [make_case(f"plate7_well{i:03d}", i % 9, seed=i, seconds=20.0) for i in range(96)],

@@ -124,9 +124,11 @@ def test_the_command_line_validates_and_tries(results: Path, run: Callable[..., 
     tried = run("validate", results, "--grid", f"{DETECTION}=[5, 200]", "--units", 4, "-q")
     assert tried.exit_code == 0, tried.output
     rows = [line.split() for line in tried.output.splitlines()]
-    assert [
-        next(row[0] for row in rows if row[:1] == [word]) for word in (DETECTION, "5", "200")
-    ] == [DETECTION, "5", "200"]
+    assert [next(row[0] for row in rows if row[:1] == [word]) for word in (DETECTION, "5", "200")] == [
+        DETECTION,
+        "5",
+        "200",
+    ]
     assert "failed" in tried.output
     for wrong, words in (
         (("--grid", "snr_min=5"), "expected a list of values"),

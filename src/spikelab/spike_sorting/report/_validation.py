@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import Validation
+    from spikelab.spike_sorting.report._probe import ProbeMap
     from spikelab.spikedata import SpikeData
 
 SMALL_MAP, LARGE_MAP = 240.0, 300.0  # longer side in pixels
@@ -38,7 +39,7 @@ def validation_content(found: Validation, units: SpikeData, outcome: CurationOut
 
 def map_of(
     found: Validation, units: SpikeData, measure: str = "accuracy", side: float | None = None
-) -> plots.ProbeMap | None:
+) -> ProbeMap | None:
     """Draw the known neurons on the array; None without electrodes."""
     locations = np.asarray(units.metadata["channel_locations"], dtype=np.float64).reshape(-1, 2)
     return plots.place_map(found, locations, units.unit_attributes, measure, side) if len(locations) else None
@@ -51,14 +52,18 @@ def summary_words(found: Validation) -> list[str]:
     again = "sorted again" if rounds == 1 else f"sorted {rounds} times more, each time with others of them"
     known = (
         f"{plural(n, 'known neuron')} made from units of this sort, moved over the array and scaled, "
-        f"{'was' if n == 1 else 'were'} put into the recording, which was {again}. {format_number(n_found)} of them "
-        f"{'was' if n_found == 1 else 'were'} found with an accuracy of {FOUND} or more."
+        f"{'was' if n == 1 else 'were'} put into the recording, which was {again}. {_how_many(n_found, n)} "
+        f"{'was' if n_found <= 1 < n else 'were'} found with an accuracy of {FOUND} or more."
     )
     stable = (
         f"The units of this sort agree with themselves in the new one by {summary['stability']:.2f} on average; "
         f"{_new_words(summary['n_new'], rounds)}."
     )
     return [known, _smallest_words(summary), _expected_summary(found), stable]
+
+
+def _how_many(count: int, of: int) -> str:
+    return {of: "All of them", 0: "None of them"}.get(count, f"{format_number(count)} of them")
 
 
 def _smallest_words(summary: Mapping[str, Any]) -> str:

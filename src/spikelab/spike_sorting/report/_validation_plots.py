@@ -31,6 +31,7 @@ LEAST = 1e-3  # on a logarithmic axis
 # Of accuracy from 0 to 1: those of the map of electrodes, pale yellow to dark blue.
 SHADES = ((255, 247, 214), (150, 196, 196), (62, 118, 168), (18, 40, 100))
 CURVE_POINTS = 60
+FEWEST_TICKS = 3
 APART = 6.0  # pixels by which known neurons of one electrode are moved apart
 
 
@@ -106,7 +107,9 @@ def place_map(
         f'<path class="electrodes" style="stroke-width:{dot_size(x, y):.2g}" d="{dots}"/>'
         + "".join(_beside(frame, unit, locations, order) for unit in units)
         + _diamonds(frame, found, order, measure)
-        + frame.axes(*("xy"[axis] + " (um)" for axis in order), ticks(*frame.x_range, 5), ticks(*frame.y_range, 3))
+        + frame.axes(
+            f"{'xy'[order[0]]} (um)", f"{'xy'[order[1]]} (um)", ticks(*frame.x_range, 5), ticks(*frame.y_range, 3)
+        )
     )
     told = (
         f"Map of the array: {plural(len(found.injected), 'known neuron')} at {len(locations)} electrodes, shaded by "
@@ -148,6 +151,12 @@ def _log_range(x: FloatArray) -> tuple[float, float]:
     low, high = float(x.min()), float(x.max())
     space = max((high / low) ** BEYOND, 1.1)
     return low / space, high * space
+
+
+def _steps(low: float, high: float) -> list[float]:
+    """List ticks of a logarithmic axis, also of one that is shorter than a decade."""
+    steps = log_ticks(low, high)
+    return steps if len(steps) >= FEWEST_TICKS else ticks(low, high, 4)
 
 
 def _radius(n: int) -> float:

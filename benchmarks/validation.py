@@ -215,10 +215,8 @@ def _summary(errors: Any, inside: Any, good: Any, means: Any) -> list[str]:
     of_means = f"{np.abs(expect - true).mean():.3f} (largest {np.abs(expect - true).max():.3f})"
     held = f"90 % intervals hold {100 * np.concatenate(inside).mean():.0f} % of the units"
     good_ones = f"Of {len(called)} units called {CALLED_GOOD} or better, {100 * called.mean():.0f} % are"
-    return [
-        f"{error}, of a recording's mean {of_means}. {held}. {good_ones}. Rank correlation of the recordings' means "
-        f"{rank:.2f}."
-    ]
+    ranks = f"Rank correlation of the recordings' means {rank:.2f}."
+    return [f"{error}, of a recording's mean {of_means}. {held}. {good_ones}. {ranks}"]
 
 
 if __name__ == "__main__":

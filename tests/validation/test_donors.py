@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.validation.conftest import World
+from tests.validation.known import FS, NOISE, footprint, grid, measured, trains_of, write
 
 from spikelab.spike_sorting.data import Geometry
 from spikelab.spike_sorting.validation import donors
 from spikelab.spike_sorting.validation.donors import SIZES, measure_donors, usable_units
-from tests.validation.conftest import World
-from tests.validation.known import FS, NOISE, footprint, grid, measured, trains_of, write
 
 
 def test_a_footprint_comes_back_within_noise(world: World) -> None:

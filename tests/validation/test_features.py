@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.validation.conftest import MAINS, RATE, World
+from tests.validation.known import described, grid, measured
 
 from spikelab.spike_sorting.data import Waveforms
 from spikelab.spike_sorting.validation.features import NAMES, features, likeness
-from tests.validation.conftest import MAINS, RATE, World
-from tests.validation.known import described, grid, measured
 
 PER_UNIT = ("unit_ids", "templates", "template_stds", "main_channels", "has_pos_peak", "amplitudes", "peak_inds",
             "std_norms_all", "snr", "std_norm", "n_averaged")  # fmt: skip

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.validation.known import GAIN, described, grid, shape_of
 
 from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.validation import inject, write_injected
 from spikelab.spike_sorting.validation.plan import PHASES, Injection
-from tests.validation.known import GAIN, described, grid, shape_of
 
 N, CHANNELS = 3000, 25
 
@@ -72,8 +72,12 @@ def test_written_minus_original_is_the_sum_of_the_shapes(
         frames = np.sort(rng.choice(N, 12, replace=False))
         injections.append(
             neuron(
-                frames, rng.choice(CHANNELS, 3, replace=False), rng.uniform(-200, 200), int(rng.integers(1, 4)),
-                phases=rng.integers(0, PHASES, 12), sizes=rng.uniform(0.3, 2.0, 12).astype(np.float32),
+                frames,
+                rng.choice(CHANNELS, 3, replace=False),
+                rng.uniform(-200, 200),
+                int(rng.integers(1, 4)),
+                phases=rng.integers(0, PHASES, 12),
+                sizes=rng.uniform(0.3, 2.0, 12).astype(np.float32),
             )  # fmt: skip
         )
     before = hashlib.sha256(binary.path.read_bytes()).hexdigest()

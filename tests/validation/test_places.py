@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.validation.known import donor_of, footprint, grid
 
 from spikelab.spike_sorting.validation.places import Place, places_of
-from tests.validation.known import donor_of, footprint, grid
 
 RNG = np.random.default_rng(0)
 ONE_GROUP = np.zeros(25, dtype=np.int64)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.validation.conftest import World
+from tests.validation.known import FS, described, donor_of, grid
 
 from spikelab.spike_sorting.data import Epoch
 from spikelab.spike_sorting.data.dead_time import in_dead_time
 from spikelab.spike_sorting.validation import CannotValidateError, injections_for, plan
 from spikelab.spike_sorting.validation.donors import Donor, measure_donors
 from spikelab.spike_sorting.validation.plan import FEWEST, REFRACTORY_MS, Injection, plan_injections
-from tests.validation.conftest import World
-from tests.validation.known import FS, described, donor_of, grid
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.validation.known import FS
 
 from spikelab.spike_sorting.validation.score import score
-from tests.validation.known import FS
 
 NATIVE = [np.arange(500, 200_000, 1000), np.arange(700, 200_000, 1300)]
 KNOWN = np.arange(250, 200_000, 1000)  # at 12.5 ms from the first unit, and never within 0.4 ms of the second

@@ -24,8 +24,8 @@ MOST_SPIKES = 0.2  # injected spikes per spike of the sort
 ALIKE_SHARE = 0.6  # of the injected units are as large as the recording's, the others of any size
 SMALLEST_SNR = 2.5
 SCATTER = 0.15  # of the logarithm of sizes
-# Quantile over the units, and least and most: no neuron is put where one unit is more like it than that. Units far apart
-# are like none another, and a neuron is hardly ever like none at all.
+# Quantile over the units, and least and most: no neuron is put where one unit is more like it than that. Units far
+# apart are like no other, and a neuron is hardly ever like none at all.
 LIKENESS, LIKENESS_RANGE = 0.9, (0.5, 0.95)
 TRIES = 40
 FEWEST = 4  # injected neurons: fewer tell nothing

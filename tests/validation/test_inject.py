@@ -78,7 +78,7 @@ def test_written_minus_original_is_the_sum_of_the_shapes(
                 int(rng.integers(1, 4)),
                 phases=rng.integers(0, PHASES, 12),
                 sizes=rng.uniform(0.3, 2.0, 12).astype(np.float32),
-            )  # fmt: skip
+            )
         )
     before = hashlib.sha256(binary.path.read_bytes()).hexdigest()
     with pytest.MonkeyPatch.context() as patch:

@@ -74,7 +74,7 @@ def test_of_a_tetrode_any_order_of_the_channels_is_a_place() -> None:
 
 def test_nothing_falls_on_another_shank() -> None:
     shank = np.array([[0.0, 20.0 * k] for k in range(12)])
-    locations = np.concatenate([shank, shank + [20, 0]])  # so near that a footprint could reach over
+    locations = np.concatenate([shank, shank + np.array([20.0, 0.0])])  # so near that a footprint could reach over
     groups = np.repeat([0, 1], 12)
     donor = donor_of(locations[:12], 5)
     found = places_of(donor, locations, groups, WORKS, RNG)

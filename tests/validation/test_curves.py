@@ -24,13 +24,13 @@ def planted(n: int, at: float, slope: float, seed: int = 0) -> tuple[np.ndarray,
 @pytest.mark.parametrize("at", [5.0, 9.0])
 def test_a_planted_curve_comes_back(at: float) -> None:
     within = 0
-    for seed in range(4):
+    for seed in range(10):
         snr, found = planted(200, at, 4.0, seed)
         value, low, high = smallest_found(snr, found) or ()
         assert low <= value <= high
         assert value == pytest.approx(at, rel=0.3)
         within += low <= at <= high
-    assert within >= 3
+    assert within >= 7
     offset, slope = fitted(np.log(planted(20_000, at, 4.0)[0]), planted(20_000, at, 4.0)[1])
     assert slope == pytest.approx(4.0, rel=0.1)
     assert np.exp((np.log(4) - offset) / slope) == pytest.approx(at, rel=0.05)

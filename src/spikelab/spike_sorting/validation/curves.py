@@ -73,5 +73,8 @@ def fitted(x: Values, found: NDArray[np.bool_]) -> tuple[float, float]:
         probability = 1 / (1 + np.exp(-design @ weights))
         gradient = design.T @ (found - probability) - np.array([0.0, PRIOR]) * weights
         curvature = (design * (probability * (1 - probability))[:, None]).T @ design + np.diag([1e-6, PRIOR])
-        weights += np.clip(np.linalg.solve(curvature, gradient), -5, 5)
+        step = np.clip(np.linalg.solve(curvature, gradient), -5, 5)
+        weights += step
+        if np.abs(step).max() < 1e-9:
+            break
     return float(weights[0] - weights[1] * x.mean()), float(weights[1])

@@ -43,16 +43,14 @@ def over(found: Validation, measure: str, along: str, size: tuple[float, float] 
     x = np.maximum([row[along] for row in found.injected], LEAST).astype(np.float64)
     label, words = AXES[along]
     frame = _frame(size, _log_range(x), x_log=True)
-    with_curve = (measure, along) == ("accuracy", "snr")
-    has_curve = with_curve and found.summary.get("curve") is not None
+    summary = found.summary if (measure, along) == ("accuracy", "snr") else {}
+    curve = summary.get("curve")
     content = (
-        (_smallest(frame, found.summary.get("smallest_snr")) if with_curve else "")
+        _smallest(frame, summary.get("smallest_snr"))
         + _level(frame)
         + "".join(_known_neuron(frame, row, float(at), measure) for row, at in zip(found.injected, x, strict=True))
-        + (_curve(frame, found.summary.get("curve")) if with_curve else "")
-        + frame.axes(
-            label, "Accuracy, share found" if has_curve else measure.capitalize(), log_ticks(*frame.x_range), SHARES
-        )
+        + _curve(frame, curve)
+        + frame.axes(label, f"{measure.capitalize()}{', share found' if curve else ''}", _steps(frame.x_range), SHARES)
     )
     told = (
         f"{measure.capitalize()} of {plural(len(x), 'known neuron')} over the {words}, from {format_number(x.min())} "
@@ -153,10 +151,10 @@ def _log_range(x: FloatArray) -> tuple[float, float]:
     return low / space, high * space
 
 
-def _steps(low: float, high: float) -> list[float]:
+def _steps(x_range: tuple[float, float]) -> list[float]:
     """List ticks of a logarithmic axis, also of one that is shorter than a decade."""
-    steps = log_ticks(low, high)
-    return steps if len(steps) >= FEWEST_TICKS else ticks(low, high, 4)
+    steps = log_ticks(*x_range)
+    return steps if len(steps) >= FEWEST_TICKS else ticks(*x_range, 4)
 
 
 def _radius(n: int) -> float:

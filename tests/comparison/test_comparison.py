@@ -44,7 +44,7 @@ def test_one_spike_has_one_partner_however_many_are_near() -> None:
 
 
 def test_counts_do_not_depend_on_how_much_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikelab.spike_sorting.comparison import matching
+    from spikelab.spike_sorting.data import matching
 
     rng = np.random.default_rng(0)
     a = [train(i, 60) for i in range(3)]
@@ -60,7 +60,7 @@ def test_counts_are_those_of_spikeinterface(monkeypatch: pytest.MonkeyPatch) -> 
     comparisontools = pytest.importorskip("spikeinterface.comparison.comparisontools")
     from spikeinterface.core import NumpySorting
 
-    from spikelab.spike_sorting.comparison import matching
+    from spikelab.spike_sorting.data import matching
 
     monkeypatch.setattr(matching, "CHUNK", 100)  # of many
     rng = np.random.default_rng(0)

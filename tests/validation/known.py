@@ -1,4 +1,4 @@
-"""A small recording with a known truth, for validation: footprints on electrodes, their spikes, the waveforms of units."""
+"""A small recording with a known truth, for validation: footprints on electrodes, spikes, waveforms of units."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.validation.conftest import World
+from tests.validation.known import measured
 
 from spikelab.spike_sorting.data import Validation
 from spikelab.spike_sorting.data.validation import ABOUT, INJECTED
 from spikelab.spike_sorting.validation import Round, conclude, injections_for, round_of, summary_of, write_injected
 from spikelab.spike_sorting.validation.features import NAMES
-from tests.validation.conftest import World
-from tests.validation.known import measured
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,11 @@ class Seen:
         """The table of the units' metrics."""
         return (self.results / "unit_metrics.csv").read_text()
 
+    def injected(self) -> list[int]:
+        """Round of each neuron that was put in to validate the sort."""
+        content = json.loads((self.results / "stages" / "validation" / "validation.json").read_text())
+        return [neuron["round"] for neuron in content["injected"]]
+
     def sequences(self) -> dict[str, str]:
         """What RT-Sort learnt."""
         folder = self.results / "stages" / "sorting" / "rt_sort"
@@ -111,6 +116,8 @@ def odd_recording(kind: str) -> Any:
         counts.set_channel_offsets(0)
         counts.set_dummy_probe_from_locations(plain.get_channel_locations())
         return counts
+    if kind == "roomy":
+        return simulate(duration_s=SECONDS, n_channels=14).recording
     if kind == "staggered":
         plain = simulate(duration_s=SECONDS).recording
         plain.set_property("inter_sample_shift", np.linspace(0, 0.9, plain.get_num_channels()))
@@ -136,6 +143,7 @@ def odd_recording(kind: str) -> Any:
 
 
 FIGURES: dict[str, Any] = {"create_figures": True}
+VALIDATED: dict[str, Any] = {"validate": True}
 EVERY_SPIKE: dict[str, Any] = {"kilosort_params": {"exclude_ms": 0.2}}
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 RT_SORT: dict[str, Any] = {"sorter": "rt_sort", "rt_sort_device": "cpu"}
@@ -182,6 +190,10 @@ EFFECTS: dict[tuple[str, str], Effect] = {
     ("waveform", "std_over_window_ms_before"): Effect("std_over_window_ms_before", 1.0, also={"std_at_peak": False}),
     ("waveform", "std_over_window_ms_after"): Effect("std_over_window_ms_after", 0.5, also={"std_at_peak": False}),
     ("waveform", "save_waveform_files"): Effect("save_waveform_files", False, Seen.names, {"delete_inter": False}),
+    ("validation", "validate"): Effect("validate", True, Seen.metrics, recording="roomy"),
+    ("validation", "validation_units"): Effect("validation_units", 6, Seen.injected, VALIDATED, "roomy"),
+    ("validation", "validation_rounds"): Effect("validation_rounds", 2, Seen.injected, VALIDATED, "roomy"),
+    ("validation", "sort_again"): Effect("sort_again", 1, Seen.metrics, recording="roomy"),
     ("curation", "curate_first"): Effect("curate_first", False, also={"snr_min": 1000}),
     ("curation", "curate_second"): Effect("curate_second", False, also={"spikes_min_second": 1000}),
     ("curation", "curation_epoch"): Effect("curation_epoch", 0, also={"spikes_min_first": 35}, recording="segments"),

@@ -48,6 +48,7 @@ ADDED = {
     "WaveformConfig": ["si_quality_metrics", "plugin_metrics"],
     "CurationConfig": ["significance_min", "metric_limits", "merge_duplicates", "merge_duplicates_params"],
     "ExecutionConfig": ["on_failure", "resource_retries", "sorter_timeout_s"],
+    "SortingPipelineConfig": ["validation"],
 }
 
 

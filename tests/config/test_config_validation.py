@@ -168,6 +168,10 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "on_failure": ("ignore", None),
     "resource_retries": (*NO_INDEX, None),
     "sorter_timeout_s": NO_POSITIVE,
+    "validate": NO_FLAG,
+    "validation_units": NO_COUNT,
+    "validation_rounds": (*NO_COUNT, None),
+    "sort_again": (*NO_INDEX, None, [], [""], [1], "rt_sort"),
 }
 
 

@@ -327,11 +327,11 @@ class SortingPipelineConfig:
     sorter: SorterConfig = field(default_factory=SorterConfig)
     rt_sort: RTSortConfig = field(default_factory=RTSortConfig)
     waveform: WaveformConfig = field(default_factory=WaveformConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
     curation: CurationConfig = field(default_factory=CurationConfig)
     compilation: CompilationConfig = field(default_factory=CompilationConfig)
     figures: FigureConfig = field(default_factory=FigureConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig, repr=False)
 
     @classmethod
     def from_kwargs(cls, **kwargs: Any) -> SortingPipelineConfig:

@@ -80,6 +80,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "spikelab export sorted_rt_sort_culture --to phy",
         "spikelab export sorted_rt_sort_culture culture.nwb --to nwb --units all",
     ),
+    "validate": (
+        "spikelab validate sorted_rt_sort_culture",
+        "spikelab validate sorted_rt_sort_culture --grid 'rt_sort_params.match_threshold=[15, 20, 25]'",
+    ),
     "compare": (
         "spikelab compare sorted_rt_sort_culture culture_kilosort4 --out compared.html",
         "spikelab compare sorted_rt_sort_culture --truth true_units.npz",

@@ -116,8 +116,6 @@ def odd_recording(kind: str) -> Any:
         counts.set_channel_offsets(0)
         counts.set_dummy_probe_from_locations(plain.get_channel_locations())
         return counts
-    if kind == "roomy":
-        return simulate(duration_s=SECONDS, n_channels=14).recording
     if kind == "staggered":
         plain = simulate(duration_s=SECONDS).recording
         plain.set_property("inter_sample_shift", np.linspace(0, 0.9, plain.get_num_channels()))
@@ -138,8 +136,8 @@ def odd_recording(kind: str) -> Any:
         traces = twins.get_traces()
         traces[10_000:, 7] = 0.8 * traces[10_000:, 0]
         return twins
-    assert kind == "plain"
-    return simulate(duration_s=SECONDS).recording
+    assert kind in ("plain", "roomy")
+    return simulate(duration_s=SECONDS, n_channels=14 if kind == "roomy" else 8).recording
 
 
 FIGURES: dict[str, Any] = {"create_figures": True}

@@ -17,7 +17,6 @@ from spikelab.spike_sorting.rt_sort.learning.paths import (
     joined_steps,
     n_bins,
     noise_edge,
-    on_edges,
     path_of,
     weigh_size,
 )
@@ -130,24 +129,6 @@ def test_size_counts_by_the_spread_that_templates_allow_for() -> None:
     np.testing.assert_allclose(half, [[0, 0], [3 * np.sqrt(0.625), 0], [0, 4]])
 
 
-def test_units_change_at_the_edges_of_bins_between_the_same_two_examples() -> None:
-    # Edges of 4 bins of 102 frames, as `bins_of` has them: 0, 26, 51, 77.
-    assert np.flatnonzero(np.diff(np.arange(102) * 4 // 102)).tolist() == [25, 50, 76]
-    assert on_edges(np.array([0, 30, 60, 90]), 102, 4).tolist() == [0, 26, 51, 77]
-    assert on_edges(np.array([0, 38]), 102, 4).tolist() == [0, 26]
-    assert on_edges(np.array([0, 39]), 102, 4).tolist() == [0, 51]
-    assert on_edges(np.array([0]), 102, 4).tolist() == [0]
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        frames = np.sort(rng.choice(6000, 40, replace=False))
-        firsts = np.flatnonzero(np.diff(frames * 30 // 6000)) + 1
-        starts = np.append(0, (frames[firsts - 1] + frames[firsts] + 1) // 2)
-        moved = on_edges(starts, 6000, 30)[1:]
-        assert (moved > frames[firsts - 1]).all()
-        assert (moved <= frames[firsts]).all()
-        assert (moved % 200 == 0).all()
-
-
 def test_steps_are_joined_up_to_a_distance() -> None:
     places, counts = np.array([[0.0], [1], [10], [10.5], [12.2]]), np.array([1.0, 3, 1, 1, 1])
     assert joined_steps(places, counts, 0.1).tolist() == [0, 1, 2, 3, 4]
@@ -207,7 +188,6 @@ def test_paths_are_those_of_the_units_that_are_left() -> None:
     assert found.n_each[0] == 1
     assert found.n_each[1] in (2, 3)  # the step may fall into a bin
     assert found.starts[:2].tolist() == [0, 0]
-    assert found.starts[2] % (paths.BIN_S * FS) == 0
     sizes = [np.abs(waveform).max(axis=1) for _, waveform in found.waveforms]
     places = [np.average(own, weights=size**2) for (own, _), size in zip(found.waveforms, sizes, strict=True)]
     assert places[0] == pytest.approx(2, abs=0.1)

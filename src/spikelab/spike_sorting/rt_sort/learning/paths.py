@@ -105,20 +105,6 @@ def bins_of(frames: IntArray, n_frames: int, n: int) -> IntArray:
     return joined
 
 
-def on_edges(starts: IntArray, n_frames: int, n: int) -> IntArray:
-    """Move the times at which a unit changes to the nearest edges of `n` bins of a recording; the first one stays.
-
-    Between two examples any time is as good; where all units change at the same few, templates are made anew at these.
-    """
-    edges = -(-np.arange(n + 1, dtype=np.int64) * n_frames // n)
-    after = np.searchsorted(edges, starts).clip(1, n - 1)
-    before = after - 1
-    nearest = np.where(starts - edges[before] < edges[after] - starts, before, after)
-    moved: IntArray = edges[nearest]
-    moved[0] = starts[0]
-    return moved
-
-
 def course_of(
     examples: Examples, features: NDArray[np.float64], bins: IntArray, threshold: float, scale_std: float
 ) -> Course | None:
@@ -231,11 +217,11 @@ def find_paths(units: Units, chosen: IntArray, n_frames: int, parameters: Sequen
         bins = bins_of(examples.frames, n_frames, n)
         mean, count = units.means[unit], units.counts[unit]
         course = course_of(examples, features, bins, parameters.match_threshold, parameters.scale_std)
-        if course is None:
-            path = [(0, denoise(mean, count, units.noise))]
-        else:
-            course = course._replace(starts=on_edges(course.starts, n_frames, n))
-            path = path_of(mean, count, examples, course, units.noise)
+        path = (
+            [(0, denoise(mean, count, units.noise))]
+            if course is None
+            else path_of(mean, count, examples, course, units.noise)
+        )
         templates += [number] * len(path)
         starts += [start for start, _ in path]
         waveforms += [waveform for _, waveform in path]

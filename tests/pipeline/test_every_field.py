@@ -136,8 +136,7 @@ def odd_recording(kind: str) -> Any:
         traces = twins.get_traces()
         traces[10_000:, 7] = 0.8 * traces[10_000:, 0]
         return twins
-    assert kind in ("plain", "roomy")
-    return simulate(duration_s=SECONDS, n_channels=14 if kind == "roomy" else 8).recording
+    return simulate(duration_s=SECONDS, n_channels={"plain": 8, "roomy": 14}[kind]).recording
 
 
 FIGURES: dict[str, Any] = {"create_figures": True}

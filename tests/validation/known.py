@@ -1,4 +1,4 @@
-"""A small recording with a known truth, for validation: footprints on electrodes, spikes, waveforms of units."""
+"""A small recording with a known truth, for validation: footprints, spikes, and the units' waveforms."""
 
 from __future__ import annotations
 

@@ -46,10 +46,9 @@ def sum_of(injections: list[Injection], n: int = N) -> np.ndarray:
         stretches = np.arange(len(each.middles))
         for frame, phase, size in zip(each.frames, each.phases, each.sizes, strict=True):
             place = np.interp(frame, each.middles, stretches)
-            shape = np.stack([
-                [np.interp(place, stretches, each.shapes[:, t, k]) for k in range(len(each.channels))]
-                for t in range(each.shapes.shape[1])
-            ])  # fmt: skip
+            lower = min(int(place), max(0, len(stretches) - 2))
+            upper = min(lower + 1, len(stretches) - 1)
+            shape = (1 - (place - lower)) * each.shapes[lower] + (place - lower) * each.shapes[upper]
             if phase:
                 turn = np.exp(-2j * np.pi * np.fft.rfftfreq(2 * len(shape)) * phase / PHASES)[:, None]
                 shape = np.fft.irfft(np.fft.rfft(shape, 2 * len(shape), axis=0) * turn, axis=0)[: len(shape)]
@@ -70,16 +69,11 @@ def test_written_minus_original_is_the_sum_of_the_shapes(
     injections = []
     for _ in range(3):
         frames = np.sort(rng.choice(N, 12, replace=False))
-        injections.append(
-            neuron(
-                frames,
-                rng.choice(CHANNELS, 3, replace=False),
-                rng.uniform(-200, 200),
-                int(rng.integers(1, 4)),
-                phases=rng.integers(0, PHASES, 12),
-                sizes=rng.uniform(0.3, 2.0, 12).astype(np.float32),
-            )
-        )
+        course = {
+            "phases": rng.integers(0, PHASES, 12), "sizes": rng.uniform(0.3, 2.0, 12).astype(np.float32),
+        }  # fmt: skip
+        channels, stretches = rng.choice(CHANNELS, 3, replace=False), int(rng.integers(1, 4))
+        injections.append(neuron(frames, channels, rng.uniform(-200, 200), stretches, **course))
     before = hashlib.sha256(binary.path.read_bytes()).hexdigest()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inject, "CHUNK_VALUES", chunk)

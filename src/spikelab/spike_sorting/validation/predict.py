@@ -29,7 +29,6 @@ ALIKE_SNR, ALIKE_SPIKES = 2.0, 10.0  # factors within which an injected neuron i
 FEWEST_ALIKE = 1
 PRIOR_NEURONS = 8.0  # injected neurons that count as much as the model where both disagree
 INTERVAL = (0.05, 0.95)
-UNSTABLE = 0.02  # added to 1 - stability, whose logarithm is a feature
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,8 @@ def design(features: Values) -> Values:
 
 
 def doubt(stability: Values) -> Values:
-    """Return the columns of stability, shape (units, 2): 0 for a unit that stayed as it was."""
-    doubted = np.log((1.0 - stability + UNSTABLE) / UNSTABLE)
-    return np.stack([doubted, doubted**2], axis=1)
+    """Return the column of stability, shape (units, 1): 0 for a unit that stayed as it was."""
+    return np.asarray(1.0 - stability)[:, None]
 
 
 def _offset(predicted: Values, scores: Values) -> float:

@@ -106,6 +106,7 @@ def _compared(results: Any, before: SpikeTrains, truth: Any) -> dict[str, Any]:
     """Compare the units with the truth, and list what the prediction is made from."""
     from spikelab.spike_sorting.validation import Round
     from spikelab.spike_sorting.validation.features import features
+    from spikelab.spike_sorting.validation.rounds import found_sizes
 
     fs = results.recording.sampling_frequency
     known = truth if isinstance(truth, SpikeTrains) else SpikeTrains.from_spikeinterface(truth)
@@ -123,6 +124,7 @@ def _compared(results: Any, before: SpikeTrains, truth: Any) -> dict[str, Any]:
         "true": true.tolist(),
         "known": np.concatenate([each.piece_features for each in rounds]).tolist(),
         "known_scores": np.concatenate([each.piece_scores for each in rounds]).tolist(),
+        "injected": found_sizes(rounds).tolist(),
         "summary": results.validation.summary,
         "accuracy_of_truth": float(overlap.agreement.max(axis=1).mean()),
         "n_found": before.n_units,
@@ -167,9 +169,11 @@ def _inside(true: np.ndarray, mean: np.ndarray, width: float) -> float:
 def expected_of(row: dict[str, Any], model: Any = None) -> predict.Expected:
     """Predict the units of a row."""
     size = len(row["features"][0])
+    known = np.array(row["known"]).reshape(-1, size)
+    injected = np.array(row["injected"]).reshape(-1, 2) if "injected" in row else known[:, :2]
     return predict.expected(
-        np.array(row["known"]).reshape(-1, size), np.array(row["known_scores"]).reshape(-1, 3),
-        np.array(row["features"]), np.array(row["stability"]), model,
+        known, np.array(row["known_scores"]).reshape(-1, 3), np.array(row["features"]), np.array(row["stability"]),
+        injected, model,
     )  # fmt: skip
 
 

@@ -169,7 +169,7 @@ ILLEGAL: dict[str, tuple[Any, ...]] = {
     "resource_retries": (*NO_INDEX, None),
     "sorter_timeout_s": NO_POSITIVE,
     "validate": NO_FLAG,
-    "validation_units": NO_COUNT,
+    "validation_units": (*NO_COUNT, 3),
     "validation_rounds": (*NO_COUNT, None),
     "sort_again": (*NO_INDEX, None, [], [""], [1], "rt_sort"),
 }

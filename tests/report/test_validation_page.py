@@ -71,7 +71,7 @@ def test_the_summary_is_told_in_plain_words(case: Case) -> None:
     assert known.endswith("sorted 2 times more, each time with others of them. 11 of them were found with an accuracy "
                           "of 0.8 or more.")  # fmt: skip
     assert smallest == "From an SNR of 9.50 on, 80 % are found (90 % interval 8.25 to 11)."
-    assert "0.65, the mean over the 10 units that it is known of. Of 2 units nothing alike was put in" in expected
+    assert "0.65, the mean over the 10 units that it is known of. Of 2 units no neuron alike was put in" in expected
     assert "by 0.90 on average; 0.5 units that were neither there before nor put in came up each time." in stable
 
 
@@ -94,7 +94,7 @@ def test_where_no_smallest_snr_is_known_the_words_say_why(case: Case, n_found: i
 def test_nothing_is_expected_where_nothing_alike_was_put_in(case: Case) -> None:
     unknown = {unit: values | {"expected_accuracy": np.nan} for unit, values in told(case).units.items()}
     found = replace(told(case, expected_accuracy=None, n_known=0), units=unknown)
-    assert "not known. Of 12 units nothing alike" in summary_words(found)[2]
+    assert "not known. Of 12 units no neuron alike" in summary_words(found)[2]
     html = validation_page(case, found)
     assert "Expected accuracy of" not in html
     assert "Short lines high up" not in html
@@ -168,7 +168,7 @@ def test_the_panel_says_what_to_expect_of_a_unit_in_one_line(case: Case) -> None
     )
     assert evidence_of(source, 0).expected == expected_words(told(case).units[0])
     assert evidence_of(source, 4).expected == (
-        "Expected accuracy: not known, as nothing alike was put into the recording; stability 0.90."
+        "Expected accuracy: not known, as no neuron alike was put in and found; stability 0.90."
     )
     assert evidence_of(source, 99, [0, 1, 2]).expected == ""
     assert evidence_of(replace(source, validation=None), 0).expected == ""

@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 
 from simulated import save_recording, simulate
-from spikelab.spike_sorting import sort_recording, validate_grid, validate_sort
+from spikelab.spike_sorting import curate_results, sort_recording, validate_grid, validate_sort
 from spikelab.spike_sorting.backends.imported.backend import ImportedBackend
+from spikelab.spike_sorting.backends.rt_sort import RTSortBackend
 from spikelab.spike_sorting.backends.threshold import ThresholdBackend
 from spikelab.spike_sorting.config import RT_SORT_MEA, SortingPipelineConfig
-from spikelab.spike_sorting.run.results import Results
+from spikelab.spike_sorting.decisions import Decisions, state_of, with_step
+from spikelab.spike_sorting.run.again import job_again
+from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
+from spikelab.spike_sorting.run.sort_one import context_of
+from spikelab.spike_sorting.stages.validation import apart
 from spikelab.spike_sorting.trials.grid import configured
 from spikelab.spike_sorting.validation import CannotValidateError
 
@@ -47,7 +52,7 @@ def without_times(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "trial_" not in str(path)
+        if path.is_file() and "trial_" not in str(path) and path.suffix != ".out"
     }
 
 
@@ -73,6 +78,8 @@ def test_what_cannot_be_tried_is_told_before_anything_is_sorted(results: Path, m
         validate_grid(results, {"nonsense": [1]})
     with pytest.raises(ValueError, match="nobody"):
         validate_grid(results, {"sorter": ["threshold", "nobody"]})
+    with pytest.raises(ValueError, match="no setting of the sorter"):
+        validate_grid(results, {"freq_min": [300, 600]})
     with pytest.raises(ValueError, match="detect_treshold"):
         validate_grid(results, {"sorter_params.detect_treshold": [4]})
 
@@ -139,3 +146,67 @@ def test_the_command_line_validates_and_tries(results: Path, run: Callable[..., 
         assert refused.exit_code != 0
         assert words in refused.output
     assert run("validate", results, results, "--sorters", "threshold").exit_code == 2
+
+
+def test_a_further_sort_is_of_the_sorter_that_is_named(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = context_of(job_again(Results.open(results)), {})
+    other = apart(context, "again", sorter_name="rt_sort", sorter_params=None)
+    assert type(other.backend) is RTSortBackend
+    with pytest.raises(ValueError, match="nobody"):
+        sort_recording([results.parent / "dish"], sort_again=["nobody"], **SETTINGS)
+
+
+def test_a_validation_that_is_stopped_leaves_the_results_and_goes_on(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sort, calls = ThresholdBackend.sort, []
+
+    def stopped(self: ThresholdBackend, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return sort(self, *args, **kwargs)
+
+    monkeypatch.setattr(ThresholdBackend, "sort", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        validate_sort(results, rounds=2)
+    assert Results.open(results).validation is None
+    assert validate_sort(results, rounds=2).summary["rounds"] == 2
+    assert len(calls) == 3  # the first round was on disk
+
+
+def test_traces_are_made_of_no_other_recording(results: Path, tmp_path: Path) -> None:
+    shutil.rmtree(results / "intermediate")
+    other = save_recording(simulate(n_units=10, n_channels=20, duration_s=6.0, seed=5).recording, tmp_path / "other")
+    with pytest.raises(TracesUnavailableError, match="is not the recording that was sorted"):
+        validate_sort(results, recording=other)
+    assert validate_sort(results).summary["n_injected"] >= 4
+
+
+def test_units_merged_by_hand_are_validated_anew_and_not_by_the_way(
+    results: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate_sort(results)
+    first, second = Results.open(results).units.unit_ids[:2]
+    with monkeypatch.context() as patch:
+        patch.setattr(ThresholdBackend, "sort", None)
+        decisions = Decisions.on(Results.open(results).trains)
+        state = state_of(decisions, Results.open(results).trains, 20_000.0)
+        marked, state = with_step(decisions, {"do": "mark", "units": [first], "verdict": "drop"}, state)
+        curate_results(results, marked)
+        assert Results.open(results).validation is not None  # of the same units
+        merged, _ = with_step(marked, {"do": "merge", "units": [first, second]}, state)
+        curate_results(results, merged)
+    assert Results.open(results).validation is None
+    assert "not validated any more" in caplog.text
+    assert validate_sort(results).summary["n_injected"] >= 4
+
+
+def test_a_limit_without_its_metric_drops_nothing(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThresholdBackend, "finds_anew", lambda _: False)
+    folders: dict[str, Any] = {
+        "results_folders": [results], "intermediate_folders": [results / "intermediate"],
+    }  # fmt: skip
+    limits = {"expected_accuracy": [0.5, None]}
+    with pytest.raises(CannotValidateError):
+        sort_recording([results.parent / "dish"], validate=True, metric_limits=limits, **folders, **SETTINGS)

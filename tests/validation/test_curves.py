@@ -63,3 +63,9 @@ def test_any_neurons_give_numbers_in_their_range_or_none(snr: Any, found: Any) -
     told = smallest_found(snr, found)
     assert told is None or all(snr.min() - 1e-9 <= value <= snr.max() + 1e-9 for value in told)
     assert told is None or told == smallest_found(snr, found)
+
+
+def test_what_no_neuron_was_large_enough_to_show_is_not_told() -> None:
+    snr = np.array([3.0, 4, 5, 6, 7, 8, 9, 10, 12, 14])
+    found = np.array([1, 0, 0, 1, 0, 1, 0, 1, 0, 1], dtype=bool)
+    assert smallest_found(snr, found) is None

@@ -30,7 +30,7 @@ def units_of(most: int) -> st.SearchStrategy[np.ndarray]:
 def test_shares_in_order_and_known_where_something_is_alike(known: Any, units: Any, data: st.DataObject) -> None:
     scores = data.draw(arrays(np.float64, (len(known), 3), elements=SHARE))
     stability = data.draw(arrays(np.float64, len(units), elements=SHARE))
-    found = expected(known, scores, units, stability)
+    found = expected(known, scores, units, stability, known[:, :2])
     unknown = count_alike(known, units) < 1
     assert np.array_equal(found.alike < 1, unknown)
     for values in (*found.scores.T, found.low, found.high):
@@ -50,7 +50,7 @@ def test_what_was_found_better_makes_all_better(known: Any, units: Any, data: st
     scores = data.draw(arrays(np.float64, (len(known), 3), elements=SHARE))
     better = np.minimum(1.0, scores + data.draw(arrays(np.float64, scores.shape, elements=SHARE)))
     stability = np.ones(len(units))
-    worse_found, better_found = (expected(known, each, units, stability) for each in (scores, better))
+    worse_found, better_found = (expected(known, each, units, stability, known[:, :2]) for each in (scores, better))
     told = worse_found.alike > 0
     assert (better_found.scores[told] >= worse_found.scores[told] - 1e-6).all()
 
@@ -61,17 +61,21 @@ def test_the_offset_is_that_of_the_injected_ones() -> None:
     known = RANGES[:, 0] + rng.uniform(0.3, 0.7, (400, len(NAMES))) * (RANGES[:, 1] - RANGES[:, 0])
     for level in (0.3, 0.9):
         scores = np.full((400, 3), level)
-        told = expected(known, scores, known, np.ones(400)).scores
+        told = expected(known, scores, known, np.ones(400), known[:, :2]).scores
         np.testing.assert_allclose(told.mean(axis=0), level, atol=0.01)
-    nothing = expected(known[:0], np.empty((0, 3)), known, np.ones(400))
+    nothing = expected(known[:0], np.empty((0, 3)), known, np.ones(400), known[:0, :2])
     assert np.isnan(nothing.scores).all()
-    of_one, of_many = (expected(known[:n], np.zeros((n, 3)), known[:1], np.ones(1)).scores[0, 0] for n in (1, 400))
+    of_one, of_many = (
+        expected(known[:n], np.zeros((n, 3)), known[:1], np.ones(1), known[:n, :2]).scores[0, 0] for n in (1, 400)
+    )
     assert of_many < of_one
 
 
 def test_instability_is_a_doubt() -> None:
     known = np.tile(RANGES.mean(axis=1), (10, 1))
-    told = expected(known, np.full((10, 3), 0.95), np.tile(known[0], (3, 1)), np.array([1.0, 0.8, 0.2])).scores[:, 0]
+    told = expected(
+        known, np.full((10, 3), 0.95), np.tile(known[0], (3, 1)), np.array([1.0, 0.8, 0.2]), known[:, :2]
+    ).scores[:, 0]
     assert told[0] > told[1] > told[2]
 
 
@@ -114,13 +118,15 @@ def test_a_fit_comes_back() -> None:
     model = fit(units, stability, np.stack([truth] * 3, axis=1), rng.integers(0, 5, 2000), ridge=0.01)
     model["precision_of_beta"] = 10.0
     whole = units[np.isnan(stability)]
-    told = expected(whole[:50], np.stack([truth[np.isnan(stability)][:50]] * 3, axis=1), whole, np.ones(1000), model)
+    told = expected(
+        whole[:50], np.stack([truth[np.isnan(stability)][:50]] * 3, axis=1), whole, np.ones(1000), whole[:50, :2], model
+    )
     known = ~np.isnan(told.scores[:, 0])
     assert known.mean() > 0.9
     assert np.abs(told.scores[known, 0] - truth[np.isnan(stability)][known]).mean() < 0.06
 
 
 def test_expected_is_a_value() -> None:
-    found = expected(np.zeros((1, 6)), np.ones((1, 3)), np.zeros((2, 6)), np.ones(2))
+    found = expected(np.zeros((1, 6)), np.ones((1, 3)), np.zeros((2, 6)), np.ones(2), np.zeros((1, 2)))
     assert replace(found).scores is found.scores
     assert found.scores[0].tolist() == pytest.approx(found.scores[1].tolist())

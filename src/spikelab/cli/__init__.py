@@ -237,7 +237,7 @@ def curate(results: tuple[Path, ...], source: Path | None, dry_run: bool, record
 
 @cli.command()
 @click.argument("results", nargs=-1, required=True, type=ANY_PATH)
-@click.option("--units", type=click.IntRange(min=1), help="Neurons to put in.  [default: a fifth of the units]")
+@click.option("--units", type=click.IntRange(min=4), help="Neurons to put in.  [default: a fifth of the units]")
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="Times to sort again.")
 @click.option("--grid", multiple=True, metavar="FIELD=[VALUES]", help="Try these values instead; may be repeated.")
 @click.option("--sorters", metavar="NAMES", help="Try these sorters instead, e.g. rt_sort,spikeinterface:lupin.")

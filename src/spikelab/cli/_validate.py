@@ -84,7 +84,7 @@ def summary_lines(found: Validation) -> list[str]:
         lines.append(f"expected accuracy of {said['n_known']} units: {said['expected_accuracy']:.3f} on average")
     unknown = len(found.units) - said["n_known"]
     if unknown:
-        lines.append(f"{unknown} units are like none that was injected: nothing is said of them")
+        lines.append(f"{unknown} units are like no injected neuron that was found: nothing is said of them")
     lines.append(
         f"with the neurons put in, units kept {100 * said['stability']:.0f} % of their spikes on average; "
         f"{said['n_new']:g} new units per sort"

@@ -135,7 +135,8 @@ def _task(index: int, job: Job) -> Task:
     sorter, execution = job.config.sorter.sorter_name, job.config.execution
     wants_gpu = get_backend_class(sorter)(job.config).gpu_use() != GPU_UNUSED
     forced = execution.recompute_recording or execution.recompute_sorting  # a second task would do it all again
-    return Task(index, sorter, wants_gpu=wants_gpu, may_be_split=not forced)
+    sorts_more = job.config.validation.validate or bool(job.config.validation.sort_again)  # what follows sorts too
+    return Task(index, sorter, wants_gpu=wants_gpu, may_be_split=not (forced or sorts_more))
 
 
 class Batch:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting import decisions as decided
 from spikelab.spike_sorting.decisions import Decisions, State
 from spikelab.spike_sorting.exchange.formats.si_curation import curation_of, is_curation, with_curation
-from spikelab.spike_sorting.run.again import job_again, require_traces, sort_again
+from spikelab.spike_sorting.run.again import job_again, require_traces, sort_again, without_further_sorts
 from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.stages.outdated import set_aside
@@ -129,6 +129,7 @@ def planned(
 def applied(plan: Plan, *, recording: AnyPath | None = None) -> list[SpikeData]:
     """Write the decisions of a plan, and run what follows."""
     job = job_again(plan.results, None if recording is None else Path(recording))
+    job = without_further_sorts(job, plan.results, plan.state)
     with locked(job.results, job.intermediate):  # a run that is under way has its own decisions
         _keep_others(plan)
         decided.write(plan.results.folder / decided.FILE, plan.decisions)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spikelab.spikedata import SpikeData
 
 SMALL_MAP, LARGE_MAP = 240.0, 300.0  # longer side in pixels
-NOT_KNOWN = "Expected accuracy: not known, as nothing alike was put into the recording"
+NOT_KNOWN = "Expected accuracy: not known, as no neuron alike was put in and found"
 
 
 def validation_content(found: Validation, units: SpikeData, outcome: CurationOutcome) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _expected_summary(found: Validation) -> str:
     accuracy, n_known = found.summary["expected_accuracy"], found.summary["n_known"]
     n_unknown = len(found.units) - n_known
     unknown = (
-        f" Of {plural(n_unknown, 'unit')} nothing alike was put in: what to expect of "
+        f" Of {plural(n_unknown, 'unit')} no neuron alike was put in and found: what to expect of "
         f"{'it' if n_unknown == 1 else 'them'} is not known."
         if n_unknown
         else ""

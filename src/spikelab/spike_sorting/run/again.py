@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting import stages
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.decisions import State
     from spikelab.spike_sorting.run.results import Results
+
+logger = logging.getLogger(__name__)
 
 FORCED = (
     "recompute_recording",
@@ -68,18 +72,37 @@ def require_traces(results: Results, state: State, recording: Path | None = None
     shown = config.compilation.compile_waveforms or config.figures.create_unit_figures
     if results.traces is not None or not (shown or _units(state) != _units(results.state)):
         return
-    source = _source(results, recording)
-    if source is None or not source.exists():
-        missing = f"there is no recording{'' if source is None else f' at {source}'} to filter again"
-    elif fingerprint(source, leave_out=(results.folder,)) != _fingerprint_of(results):
-        missing = f"{source} is not the recording that was sorted, or was changed since"
-    else:
+    missing = why_no_traces(results, recording)
+    if not missing:
         return
     what = "the figures or files of waveforms that the settings ask for" if shown else "merges and splits"
     raise TracesUnavailableError(
         f"{what} need the filtered traces, which were deleted (delete_inter), and {missing}. Give its place "
         "(--recording), or decide only which units are kept and how they are called"
     )
+
+
+def why_no_traces(results: Results, recording: Path | None = None) -> str:
+    """Say why filtered traces cannot be had; empty where they are there, or the recording that they are made from."""
+    source = _source(results, recording)
+    if results.traces is not None:
+        return ""
+    if source is None or not source.exists():
+        return f"there is no recording{'' if source is None else f' at {source}'} to filter again"
+    if fingerprint(source, leave_out=(results.folder,)) != _fingerprint_of(results):
+        return f"{source} is not the recording that was sorted, or was changed since"
+    return ""
+
+
+def without_further_sorts(job: Job, results: Results, state: State) -> Job:
+    """Leave validation and repeated sorts out of a job that merges or splits units by hand: no sorter is to run."""
+    validation = job.config.validation
+    if not (validation.validate or validation.sort_again) or _units(state) == _units(results.state):
+        return job
+    logger.warning(
+        "the results are not validated any more: units were merged or split; 'spikelab validate' does it anew"
+    )
+    return replace(job, config=job.config.override(validate=False, sort_again=0))
 
 
 def _source(results: Results, given: Path | None) -> Path | None:

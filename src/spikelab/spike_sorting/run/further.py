@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from spikelab.spike_sorting import stages
+from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.system.memory import release
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NOT_VALIDATED = "the sort could not be validated"
+NOT_REPEATED = "the sort could not be repeated"
 
 
 def added(record: RunRecord, stage: str, result: StageResult[T]) -> StageResult[T]:
@@ -49,12 +51,13 @@ def with_metrics(
     for stage, result in others.items():
         run_ids[stage] = added(record, stage, result).run_id
     metrics = {stage: result.value for stage, result in others.items()}
-    validation = _guarded(NOT_VALIDATED, stages.validation_stage, context, recording, waveforms)
+    limited = set(context.config.curation.metric_limits or {})
+    validation = _guarded(NOT_VALIDATED, stages.validation_stage, context, recording, waveforms, limited & set(ABOUT))
     if validation is not None:
         report.validation = added(record, stages.VALIDATION, validation).value
         run_ids[stages.VALIDATION] = validation.run_id
         metrics |= stages.as_metrics(validation.value)
-    again = _guarded("the sort could not be repeated", stages.again_stage, context, recording, waveforms)
+    again = _guarded(NOT_REPEATED, stages.again_stage, context, recording, waveforms, limited & {stages.AGREEMENT})
     if again is not None:
         run_ids[stages.AGAIN] = added(record, stages.AGAIN, again).run_id
         metrics |= stages.agreement_metric(again.value)
@@ -67,11 +70,17 @@ def _guarded(
     context: Context,
     recording: StageResult[BinaryRecording],
     waveforms: StageResult[Waveforms],
+    limited: set[str],
 ) -> StageResult[T] | None:
-    """Run a stage that sorts once more; what was sorted is not lost for its failure."""
+    """Run a stage that sorts once more; what was sorted is not lost for its failure.
+
+    Where metrics of it are `limited`, its failure is raised: without them no unit would be kept.
+    """
     try:
         return stage(context, recording, waveforms)
     except Exception as error:
+        if limited:
+            raise
         words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         logger.warning("%s: %s", problem, words)
         logger.debug("%s", problem, exc_info=True)

@@ -119,6 +119,10 @@ def require_sorter(config: SortingPipelineConfig) -> None:
     from spikelab.spike_sorting.stages.metric_names import require_metrics
 
     get_backend_class(config.sorter.sorter_name)(config).check_settings()
+    again = config.validation.sort_again
+    for name in again if isinstance(again, list) else ():
+        other = config.override(sorter_name=name, sorter_params=None)
+        get_backend_class(name)(other).check_installed()
     require_metrics(config)
 
 

@@ -238,7 +238,7 @@ class ValidationConfig:
     validation_units: int | None = option(
         None,
         "Neurons that are put in at once; None: 0.2 of the units that were found, at least 6.",
-        nullable(COUNT),
+        nullable(number(4, integer=True)),
     )
     validation_rounds: int = option(1, "Times that the recording is sorted again, with other neurons in it.", COUNT)
     sort_again: int | list[str] = option(

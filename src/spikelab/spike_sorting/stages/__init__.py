@@ -10,6 +10,7 @@ Artifacts of their own beside them: SpikeInterface's quality metrics (``quality.
 every spike (``evidence.py``), for the report.
 """
 
+from spikelab.spike_sorting.stages.again import METRIC as AGREEMENT
 from spikelab.spike_sorting.stages.again import NAME as AGAIN
 from spikelab.spike_sorting.stages.again import again_stage, agreement_metric
 from spikelab.spike_sorting.stages.checks import require_machine
@@ -75,6 +76,7 @@ def title_of(stage: str) -> str:
 
 __all__ = [
     "AGAIN",
+    "AGREEMENT",
     "NOT_DONE",
     "STAGES",
     "VALIDATION",

@@ -9,10 +9,11 @@ import numpy as np
 
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.data.matching import overlap_of
+from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, intact
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.sorter_runs import SorterRuns
-from spikelab.spike_sorting.stages.validation import apart, clear, settings_of_sorter
+from spikelab.spike_sorting.stages.validation import apart, clear, measured, settings_of_sorter
 from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 from spikelab.system.progress import part_of_work
 
@@ -80,6 +81,10 @@ def _sort_stage(
     context: Context, number: int, changes: Mapping[str, Any], recording: StageResult[BinaryRecording]
 ) -> StageResult[SpikeTrains]:
     other = apart(context, FOLDER, **changes)
+    if not other.backend.finds_anew():
+        raise ValueError(
+            f"{other.backend.sorter_label} takes its units from a file or a folder here: sorted again they are the same"
+        )
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)
@@ -87,6 +92,9 @@ def _sort_stage(
         try:
             with part_of_work(_name(changes)):
                 trains = _sorted(other, binary, context.traces_path, recording)
+                seed = stage_seed(context.config.execution.random_seed, SORT, recording.info["content"])
+                found = measured(other, binary, trains, seed)  # aligned, as the spikes that it is compared with
+                trains = SpikeTrains(found.unit_ids, found.spikes)
         finally:
             clear(other.intermediate)
         trains.save(folder / SPIKES)

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 # Marks a folder of the pipeline; names the run whose artifact the content belongs to, once the content is complete.
 OWNER = "owner.json"
 FOLDERS = ("recording", "sorting", "waveforms")
+APART = ("validation", "again")  # scratch folders of further sorts, with the same folders in them
 
 
 def empty_folder(folder: Path) -> None:
@@ -63,7 +64,12 @@ def may_empty(folder: Path) -> bool:
 
 
 def delete_scratch(intermediate: Path) -> None:
-    """Delete the pipeline's folders in `intermediate`, and nothing else."""
+    """Delete the pipeline's folders in `intermediate`, those of sorts apart too, and nothing else."""
+    for name in APART:
+        if (apart := intermediate / name).is_dir():
+            delete_scratch(apart)
+            with suppress(OSError):  # it holds something else
+                apart.rmdir()
     for name in FOLDERS:
         folder = intermediate / name
         if may_empty(folder):

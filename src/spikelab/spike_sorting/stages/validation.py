@@ -6,11 +6,13 @@ Each round, which sorts, is an artifact of its own, so that one that was interru
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.data import Validation
 from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.stages.checks import require_room
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 NAME = "validation"
 ROUND = "validation_round"  # with its number, the name of a round
 FOLDER = "validation"  # in the intermediate folder
-VERSION = "1"  # of what is put in, and of the prediction
+VERSION = "1"  # of what is put in, and how it is compared
 
 
 def validation_stage(
@@ -51,6 +53,8 @@ def validation_stage(
     config = context.config.validation
     if not config.validate:
         return None
+    from spikelab.spike_sorting.validation import model_digest
+
     rounds = [round_stage(context, number, recording, waveforms) for number in range(config.validation_rounds)]
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
@@ -61,7 +65,7 @@ def validation_stage(
         return {"summary": found.summary}
 
     inputs = {f"{ROUND}{number}": each.run_id for number, each in enumerate(rounds)}
-    key = Key(NAME, {"version": VERSION}, {"waveforms": waveforms.run_id, **inputs})
+    key = Key(NAME, {"model": model_digest()}, {"waveforms": waveforms.run_id, **inputs})
     return context.store.load_or_run(key, run=run, load=Validation.load)
 
 
@@ -74,7 +78,7 @@ def round_stage(
 ) -> StageResult[Round]:
     """Sort once with known neurons in the recording, by the settings of `context`.
 
-    The neurons follow from the number of the round, the random seed and the units in `waveforms`; `name` is that of the
+    The neurons follow from the number of the round, the random seed and the units in `waveforms`. `name` is that of the
     artifact, where it is not a round of the validation but a trial of other settings.
     """
     from spikelab.spike_sorting.validation import CannotValidateError, Round
@@ -109,7 +113,7 @@ def settings_of_sorter(context: Context) -> dict[str, Any]:
 def apart(context: Context, folder: str, **settings: Any) -> Context:
     """Return the context of a sort in a folder of its own, without the files of single waveforms."""
     config = context.config.override(save_waveform_files=False, **settings)
-    backend = type(context.backend)(config)
+    backend = get_backend_class(config.sorter.sorter_name)(config)
     return replace(context, config=config, backend=backend, intermediate=context.intermediate / folder, sorts=True)
 
 
@@ -132,7 +136,7 @@ def _sorted_again(
         empty_folder(context.traces_path.parent)
         mixed = write_injected(binary, injections, context.traces_path)
         trains = SorterRuns(context, recording.info.get("report", {}), []).sort(mixed).outside(mixed.dead_time)
-        found = _measured(context, mixed, trains, seed)
+        found = measured(context, mixed, trains, seed)
         return round_of(number, injections, binary, waveforms.value, found)
     finally:
         clear(context.intermediate)
@@ -141,11 +145,11 @@ def _sorted_again(
 def clear(folder: Path) -> None:
     """Delete the scratch folder of a sort apart."""
     delete_scratch(folder)
-    if folder.is_dir() and not any(folder.iterdir()):
+    with suppress(OSError):  # there is none, or it holds something else
         folder.rmdir()
 
 
-def _measured(context: Context, binary: BinaryRecording, trains: SpikeTrains, seed: int) -> Waveforms:
+def measured(context: Context, binary: BinaryRecording, trains: SpikeTrains, seed: int) -> Waveforms:
     """Measure the waveforms of what was found, as those of the sort are."""
     from spikelab.spike_sorting.waveforms import waveforms_from_extractor
 

@@ -14,11 +14,10 @@ import numpy as np
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting.backends import get_backend_class
 from spikelab.spike_sorting.run.jobs import require_sorter
-from spikelab.spike_sorting.run.lock import locked
-from spikelab.spike_sorting.run.record import versions_of
-from spikelab.spike_sorting.run.sort_one import context_of
+from spikelab.spike_sorting.settings.keywords import flat_names
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.validation import validate_config
-from spikelab.spike_sorting.trials.validate import validation_job
+from spikelab.spike_sorting.trials.validate import opened, validation_job
 from spikelab.system.json_files import plain
 
 if TYPE_CHECKING:
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikelab.spike_sorting.data import BinaryRecording, Waveforms
-    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spike_sorting.stages import Context, StageResult
     from spikelab.spike_sorting.validation import Round
 
 logger = logging.getLogger(__name__)
 
 STAGE = "trial_"
+TRIED = ("sorter", "rt_sort")  # groups of settings that a trial can change
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,13 @@ class Trial:
         CPU seconds that it took, compilation included; a sorter in a container is not counted.
     error : str
         Why the sorter failed; empty where it did not.
+
+    Examples
+    --------
+    >>> from spikelab.spike_sorting import Trial
+    >>> trials = [Trial({"rt_sort_params.match_threshold": 15}, accuracy=0.91), Trial({}, error="no GPU")]
+    >>> [trial.accuracy for trial in trials if not trial.error]
+    [0.91]
     """
 
     settings: dict[str, Any]
@@ -115,9 +121,7 @@ def validate_grid(
     for config in configs:
         validate_config(config)
         require_sorter(config)
-    with locked(job.results, job.intermediate):
-        context = context_of(job, versions_of(job.config))
-        recorded, waveforms = _opened(context)
+    with opened(job) as (context, recorded, waveforms):
         trials = [
             _tried(context, config, choice, recorded, waveforms)
             for config, choice in zip(configs, choices, strict=True)
@@ -131,6 +135,14 @@ def configured(config: SortingPipelineConfig, choice: Mapping[str, Any]) -> Sort
     Another sorter starts from its own defaults.
     """
     changes: dict[str, Any] = {}
+    places = flat_names(SortingPipelineConfig)
+    for name in choice:
+        place = places.get(name.partition(".")[0])
+        if place is not None and place.group not in TRIED:
+            raise ValueError(
+                f"'{name}' is no setting of the sorter: a trial sorts the traces of these results, with the same "
+                "neurons in them. To try it, sort into another results folder"
+            )
     for name, value in choice.items():
         if name in ("sorter", "sorter_name"):
             changes |= {"sorter_name": value, **({"sorter_params": None} if value != config.sorter.sorter_name else {})}
@@ -149,19 +161,6 @@ def configured(config: SortingPipelineConfig, choice: Mapping[str, Any]) -> Sort
 def _params(config: SortingPipelineConfig, setting: str) -> Any:
     """Return the dictionary of parameters that a keyword names; None for another keyword."""
     return {"rt_sort_params": config.rt_sort.params}.get(setting, config.sorter.sorter_params)
-
-
-def _opened(context: Context) -> tuple[StageResult[BinaryRecording], StageResult[Waveforms]]:
-    """Load the recording and the waveforms of finished results."""
-    recording = stages.recording_stage(context)
-    movement = stages.movement_stage(context, recording)
-    if movement is not None:
-        recording = stages.with_movement(recording, movement)
-    sorting = stages.sorting_stage(context, recording, [])
-    decided = stages.decisions_stage(context, recording, sorting)
-    if decided is not None and decided.trains is not None:
-        sorting = decided.trains
-    return recording, stages.waveforms_stage(context, recording, sorting)
 
 
 def _tried(

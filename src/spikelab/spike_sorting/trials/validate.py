@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.run.again import job_again, sort_again
-from spikelab.spike_sorting.run.further import NOT_VALIDATED
-from spikelab.spike_sorting.run.results import Results
-from spikelab.spike_sorting.validation import CannotValidateError
+from spikelab.spike_sorting import stages
+from spikelab.spike_sorting.failures.system_errors import known_errors
+from spikelab.spike_sorting.run.again import job_again, sort_again, why_no_traces
+from spikelab.spike_sorting.run.lock import locked
+from spikelab.spike_sorting.run.record import versions_of
+from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
+from spikelab.spike_sorting.run.sort_one import context_of
+from spikelab.system.runlog import run_log
 
 if TYPE_CHECKING:
-    from spikelab.spike_sorting.data import Validation
+    from collections.abc import Iterator
+
+    from spikelab.spike_sorting.data import BinaryRecording, Validation, Waveforms
     from spikelab.spike_sorting.run.jobs import Job
+    from spikelab.spike_sorting.stages import Context, StageResult
 
 
 def validate_sort(
@@ -65,26 +73,49 @@ def validate_sort(
     True
     """
     job = validation_job(results, units=units, rounds=rounds, recording=recording)
+    with opened(job) as (context, recorded, waveforms):  # the results stay as they are until all is sorted
+        stages.validation_stage(context, recorded, waveforms)
     sort_again(job)
-    opened = Results.open(job.results)
-    if opened.validation is None:
-        raise CannotValidateError(_reason(opened))
-    return opened.validation
+    found = Results.open(job.results).validation
+    assert found is not None
+    return found
 
 
 def validation_job(
     results: str | Path, *, units: int | None = None, rounds: int = 1, recording: str | Path | None = None
 ) -> Job:
     """Make the job that validates finished results; raises as :func:`validate_sort` does, before anything is done."""
-    opened = Results.open(results)
-    if opened.traces is None:
-        opened.job(recording)  # which says where the recording would have to be
-    job = job_again(opened, None if recording is None else Path(recording))
-    config = job.config.override(validate=True, validation_units=units, validation_rounds=rounds)
-    return replace(job, config=config)
+    there = Results.open(results)
+    place = None if recording is None else Path(recording)
+    if missing := why_no_traces(there, place):
+        raise TracesUnavailableError(
+            f"a validation needs the filtered traces, which were deleted (delete_inter), and {missing}. Give its place "
+            "(--recording)"
+        )
+    job = job_again(there, place)
+    return replace(job, config=job.config.override(validate=True, validation_units=units, validation_rounds=rounds))
 
 
-def _reason(results: Results) -> str:
-    """Return what the run said of why it could not validate."""
-    said = [text for text in results.record.get("warnings") or () if text.startswith(NOT_VALIDATED)]
-    return said[-1] if said else f"{NOT_VALIDATED}; the log in {results.folder} says why"
+@contextmanager
+def opened(job: Job) -> Iterator[tuple[Context, StageResult[BinaryRecording], StageResult[Waveforms]]]:
+    """Hold the folders of finished results, and load their recording and waveforms; what is done goes to their log."""
+    had_traces = Results.open(job.results).traces is not None
+    with (
+        known_errors(job.name, job.results, job.intermediate),
+        locked(job.results, job.intermediate),
+        run_log(job.results / job.config.execution.out_file),
+    ):
+        context = context_of(job, versions_of(job.config))
+        recording = stages.recording_stage(context)
+        movement = stages.movement_stage(context, recording)
+        if movement is not None:
+            recording = stages.with_movement(recording, movement)
+        sorting = stages.sorting_stage(context, recording, [])
+        decided = stages.decisions_stage(context, recording, sorting)
+        if decided is not None and decided.trains is not None:
+            sorting = decided.trains
+        try:
+            yield context, recording, stages.waveforms_stage(context, recording, sorting)
+        finally:
+            if job.config.execution.delete_inter and not had_traces:
+                stages.delete_scratch(job.intermediate)

@@ -11,6 +11,7 @@ together: pure functions on arrays, between which the stage ``stages/validation.
 """
 
 from spikelab.spike_sorting.validation.inject import write_injected
+from spikelab.spike_sorting.validation.predict import model_digest
 from spikelab.spike_sorting.validation.rounds import (
     CannotValidateError,
     Round,
@@ -25,6 +26,7 @@ __all__ = [
     "Round",
     "conclude",
     "injections_for",
+    "model_digest",
     "round_of",
     "summary_of",
     "write_injected",

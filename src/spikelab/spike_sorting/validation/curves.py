@@ -28,18 +28,20 @@ def smallest_found(snr: Values, found: NDArray[np.bool_]) -> list[float] | None:
     Returns
     -------
     list of float or None
-        Value, low, high; None where all neurons were found, none was, or the curve does not rise.
+        Value, low, high, which end at the largest and the smallest SNR of the neurons; None where all of them were
+        found, none was, the curve does not rise, or 80 % lie beyond the largest.
     """
     x = np.log(snr)
     value = _crossing(x, found)
-    if value is None:
+    if value is None or value > x.max():
         return None
     rng = np.random.default_rng(len(snr))
     drawn = []
     for _ in range(DRAWS):
         rows = rng.integers(0, len(x), len(x))
         crossing = _crossing(x[rows], found[rows])
-        drawn.append(value if crossing is None else crossing)
+        # Of a draw without a curve nothing but this is known: the smallest is found, or the largest is not.
+        drawn.append((x.min() if found[rows].all() else x.max()) if crossing is None else crossing)
     low, high = np.exp(np.percentile(drawn, INTERVAL))
     lowest, highest = float(snr.min()), float(snr.max())
     return [float(np.clip(end, lowest, highest)) for end in (np.exp(value), low, high)]

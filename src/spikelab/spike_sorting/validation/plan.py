@@ -91,7 +91,9 @@ def plan_injections(
         Of neurons; by default 0.2 of the units of the sort, at least 6. Beyond the first 4 they add at most 0.2 spikes
         for each of the sort, so that its own units are hardly disturbed.
     """
-    wanted = max(LEAST, round(SHARE * waveforms.n_units)) if number is None else number
+    wanted = wanted_number(waveforms, number)
+    quantiles = rng.permutation(wanted) / max(1.0, ALIKE_SHARE * wanted)
+    norms = np.sqrt(np.einsum("usc,usc->u", waveforms.templates, waveforms.templates))
     budget = MOST_SPIKES * sum(map(len, waveforms.spikes)) if number is None else np.inf
     limit = float(np.clip(np.quantile(likeness(waveforms.templates), LIKENESS), *LIKENESS_RANGE))
     sorted_part = _part_with_spikes(waveforms)
@@ -102,8 +104,8 @@ def plan_injections(
         if not order:
             order = rng.permutation(len(donors)).tolist()
         donor = donors[order.pop()]
-        snr = _size(waveforms, len(chosen) / max(1.0, ALIKE_SHARE * wanted), rng)
-        place = _free_place(binary, waveforms, donor, chosen, limit, rng)
+        snr = _size(waveforms, quantiles[len(chosen)], rng)
+        place = _free_place(binary, waveforms, norms, donor, chosen, limit, rng)
         train = None if place is None else _train(binary, donor, sorted_part, rng)
         if place is None or train is None or (len(train[0]) > budget and len(chosen) >= FEWEST):
             failed += 1
@@ -111,6 +113,11 @@ def plan_injections(
         budget -= len(train[0])
         chosen.append(_injection(waveforms, donor, place, snr, train, rng))
     return chosen
+
+
+def wanted_number(waveforms: Waveforms, number: int | None) -> int:
+    """Return how many neurons to put in."""
+    return max(LEAST, round(SHARE * waveforms.n_units)) if number is None else number
 
 
 def _size(waveforms: Waveforms, quantile: float, rng: np.random.Generator) -> float:
@@ -124,6 +131,7 @@ def _size(waveforms: Waveforms, quantile: float, rng: np.random.Generator) -> fl
 def _free_place(
     binary: BinaryRecording,
     waveforms: Waveforms,
+    norms: FloatArray,
     donor: Donor,
     chosen: Sequence[Injection],
     limit: float,
@@ -136,16 +144,15 @@ def _free_place(
         if place.main in taken:
             continue
         kept = place.channels >= 0
-        if _likeness(mean[:, kept], place.channels[kept], waveforms.templates) < limit:
+        if _likeness(mean[:, kept], place.channels[kept], waveforms.templates, norms) < limit:
             return place
     return None
 
 
-def _likeness(shape: FloatArray, channels: IntArray, templates: FloatArray) -> float:
-    """Return the largest cosine between a shape and the templates of units."""
+def _likeness(shape: FloatArray, channels: IntArray, templates: FloatArray, norms: FloatArray) -> float:
+    """Return the largest cosine between a shape and the templates of units, whose norms are given."""
     products = np.tensordot(templates[:, :, channels], shape, 2)
-    norms = np.sqrt(np.sum(templates.astype(np.float64) ** 2, axis=(1, 2))) * np.sqrt(np.sum(shape**2))
-    return float((products / np.maximum(norms, 1e-9)).max(initial=0.0))
+    return float((products / np.maximum(norms * np.sqrt(np.sum(shape**2)), 1e-9)).max(initial=0.0))
 
 
 def _part_with_spikes(waveforms: Waveforms) -> tuple[int, int]:

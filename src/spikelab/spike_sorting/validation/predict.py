@@ -9,6 +9,7 @@ regression (Papke and Wooldridge 1996, Journal of Applied Econometrics 11, 619-6
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,11 +39,11 @@ class Expected:
     Attributes
     ----------
     scores : numpy.ndarray of float64, shape (units, 3)
-        Accuracy, recall and precision; NaN where no injected neuron is like the unit.
+        Accuracy, recall and precision; NaN where no injected neuron that was found is like the unit.
     low, high : numpy.ndarray of float64, shape (units,)
         Ends of the 90 % interval of the accuracy.
     alike : numpy.ndarray of int64, shape (units,)
-        Injected neurons with an SNR within a factor of 2 and a number of spikes within a factor of 10.
+        Injected neurons that were found, with an SNR within a factor of 2 and a number of spikes within a factor of 10.
     """
 
     scores: Values
@@ -51,7 +52,9 @@ class Expected:
     alike: NDArray[np.int64]
 
 
-def expected(known: Values, scores: Values, units: Values, stability: Values, model: Any = None) -> Expected:
+def expected(
+    known: Values, scores: Values, units: Values, stability: Values, injected: Values, model: Any = None
+) -> Expected:
     """Tell what to expect of units from injected neurons.
 
     Parameters
@@ -64,6 +67,8 @@ def expected(known: Values, scores: Values, units: Values, stability: Values, mo
         Features of the units of the sort.
     stability : numpy.ndarray of float64, shape (units,)
         Agreement of each with itself in the new sort.
+    injected : numpy.ndarray of float64, shape (injected, 2)
+        Logarithms of the SNR (natural) and of the number of spikes (decimal) of the injected neurons that were found.
     model : dict, optional
         By default that in ``model.json``.
     """
@@ -76,10 +81,15 @@ def expected(known: Values, scores: Values, units: Values, stability: Values, mo
             design(units) @ weights["features"] + offset + doubt(stability) @ weights["stability"]
         )
     low, high = interval(found[:, 0], model["precision_of_beta"])
-    alike = count_alike(known, units)
+    alike = count_alike(injected, units)
     unknown = alike < FEWEST_ALIKE
     found[unknown], low[unknown], high[unknown] = np.nan, np.nan, np.nan
     return Expected(found, low, high, alike)
+
+
+def model_digest() -> str:
+    """Identify the fitted model."""
+    return hashlib.blake2b(MODEL.read_bytes(), digest_size=8).hexdigest()
 
 
 @cache
@@ -128,10 +138,10 @@ def interval(mean: Values, precision: float) -> tuple[Values, Values]:
     return np.minimum(low, mean), np.maximum(high, mean)
 
 
-def count_alike(known: Values, units: Values) -> NDArray[np.int64]:
+def count_alike(injected: Values, units: Values) -> NDArray[np.int64]:
     """Count the injected neurons that are like each unit, shape (units,)."""
-    snr = np.abs(known[None, :, 0] - units[:, None, 0]) <= np.log(ALIKE_SNR)
-    spikes = np.abs(known[None, :, 1] - units[:, None, 1]) <= np.log10(ALIKE_SPIKES)
+    snr = np.abs(injected[None, :, 0] - units[:, None, 0]) <= np.log(ALIKE_SNR)
+    spikes = np.abs(injected[None, :, 1] - units[:, None, 1]) <= np.log10(ALIKE_SPIKES)
     return np.asarray(np.sum(snr & spikes, axis=1), dtype=np.int64)
 
 

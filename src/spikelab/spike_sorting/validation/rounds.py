@@ -12,7 +12,7 @@ from spikelab.spike_sorting.data.validation import FOUND, INJECTED
 from spikelab.spike_sorting.validation.curves import curve_of, smallest_found
 from spikelab.spike_sorting.validation.donors import MIN_SNR, MIN_SPIKES, measure_donors, usable_units
 from spikelab.spike_sorting.validation.features import features
-from spikelab.spike_sorting.validation.plan import FEWEST, plan_injections
+from spikelab.spike_sorting.validation.plan import FEWEST, plan_injections, wanted_number
 from spikelab.spike_sorting.validation.predict import expected
 from spikelab.spike_sorting.validation.score import score
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Values = NDArray[np.float64]
 
 FILE = "round.npz"
+
+
+DONORS_PER_NEURON = 2  # more need not be measured
 
 
 class CannotValidateError(ValueError):
@@ -94,7 +97,8 @@ def injections_for(
             f"a validation needs at least 2 units that can lend their footprints (SNR at least {MIN_SNR:g}, "
             f"{MIN_SPIKES} spikes or more, few intervals below 1.5 ms), and {len(rows)} of {waveforms.n_units} are such"
         )
-    injections = plan_injections(binary, waveforms, measure_donors(binary, waveforms, rows), rng, number)
+    some = rng.permutation(rows)[: DONORS_PER_NEURON * wanted_number(waveforms, number)]
+    injections = plan_injections(binary, waveforms, measure_donors(binary, waveforms, np.sort(some)), rng, number)
     if len(injections) < FEWEST:
         raise CannotValidateError(
             f"a validation needs room for at least {FEWEST} further neurons, and {len(injections)} were placed: the "
@@ -131,7 +135,7 @@ def conclude(rounds: Sequence[Round], binary: BinaryRecording, waveforms: Wavefo
     known = np.concatenate([each.piece_features for each in rounds])
     scores = np.concatenate([each.piece_scores for each in rounds])
     stability = np.mean([each.stability for each in rounds], axis=0)
-    found = expected(known, scores, features(waveforms, binary), stability)
+    found = expected(known, scores, features(waveforms, binary), stability, found_sizes(rounds))
     units = {
         unit: {
             "expected_accuracy": float(found.scores[row, 0]),
@@ -145,6 +149,14 @@ def conclude(rounds: Sequence[Round], binary: BinaryRecording, waveforms: Wavefo
         for row, unit in enumerate(waveforms.unit_ids.tolist())
     }
     return Validation(_table(rounds, binary), units, summary_of(rounds, units))
+
+
+def found_sizes(rounds: Sequence[Round]) -> Values:
+    """Return the logarithms of SNR and number of spikes of the injected neurons that were found, shape (found, 2)."""
+    found = np.concatenate([each.scores[:, 0] > 0 for each in rounds])
+    snr = np.concatenate([each.snr for each in rounds])[found]
+    n_spikes = np.concatenate([each.n_spikes for each in rounds])[found]
+    return np.stack([np.log(snr), np.log10(np.maximum(n_spikes, 1))], axis=1)
 
 
 def _table(rounds: Sequence[Round], binary: BinaryRecording) -> list[dict[str, Any]]:
@@ -173,17 +185,29 @@ def summary_of(rounds: Sequence[Round], units: dict[int, dict[str, float]]) -> d
         ``smallest_snr`` is;
         ``expected_accuracy``, the mean over the units that it is known of, ``n_known`` in number; ``stability``, the
         mean over all units; ``n_new`` units per round that were there neither before nor injected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelab.spike_sorting.validation import Round, summary_of
+    >>> ten, none = np.linspace(3, 12, 10), np.empty((0, 3))
+    >>> scores = np.repeat(np.where(ten > 6, 0.99, 0.0)[:, None], 3, axis=1)
+    >>> sort = Round(0, ten, ten, ten, ten, ten, scores, none, none, stability=np.array([0.98]), n_new=0)
+    >>> told = summary_of([sort], {4: {"expected_accuracy": 0.97, "stability": 0.98}})
+    >>> told["n_found"], told["expected_accuracy"], round(told["smallest_snr"][0])
+    (6, 0.97, 8)
     """
     snr = np.concatenate([each.snr for each in rounds])
     accuracy = np.concatenate([each.scores[:, 0] for each in rounds])
     expect = np.array([values["expected_accuracy"] for values in units.values()])
     is_known = np.isfinite(expect)
+    smallest = smallest_found(snr, accuracy >= FOUND)
     return {
         "rounds": len(rounds),
         "n_injected": len(snr),
         "n_found": int(np.sum(accuracy >= FOUND)),
-        "smallest_snr": smallest_found(snr, accuracy >= FOUND),
-        "curve": curve_of(snr, accuracy >= FOUND),
+        "smallest_snr": smallest,
+        "curve": None if smallest is None else curve_of(snr, accuracy >= FOUND),
         "expected_accuracy": float(expect[is_known].mean()) if is_known.any() else None,
         "n_known": int(is_known.sum()),
         "stability": float(np.mean([values["stability"] for values in units.values()])),

@@ -70,7 +70,8 @@ def _say_how_long(results: Path, n_sorts: int) -> None:
     stages = Results.open(results).record.get("stages") or {}
     took = float(stages.get("sorting", {}).get("wall_s") or 0.0)
     if took >= 1:
-        click.echo(f"{results}: sorted {n_sorts} more time(s), about {duration(took * n_sorts)}", err=True)
+        times = "once more" if n_sorts == 1 else f"{n_sorts} more times"
+        click.echo(f"{results}: sorted {times}, about {duration(took * n_sorts)}", err=True)
 
 
 def summary_lines(found: Validation) -> list[str]:

@@ -56,12 +56,7 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
     status = str(record.get("status", ""))
     shown = _words.shown_status(status, record)
     badge, meaning, advice = _words.status_words(shown)
-    units, evidence, validation = None, "", None
-    if status == DONE and data.units is not None and data.outcome is not None:
-        units = _content.unit_content(data.units, data.outcome, config, _unit_pages(results))
-        evidence = _evidence(config, data)
-        if data.validation is not None:
-            validation = validation_content(data.validation, data.units, data.outcome)
+    units, evidence, validation = _of_units(results, config, data) if status == DONE else (None, "", None)
     return _page.render(
         "report.html.j2",
         palette=palette_of(config.figures),
@@ -90,6 +85,16 @@ def render_report(results: Path, record: Mapping[str, Any], config: SortingPipel
         host=record.get("host", {}),
         files=[(name, about) for name, about in _wanted_files(config) if (results / name).exists()],
     )
+
+
+def _of_units(results: Path, config: SortingPipelineConfig, data: ReportData) -> tuple[Any, str, Any]:
+    """Return the table of units, the evidence on them, and the validation, as far as there are any."""
+    if data.units is None or data.outcome is None:
+        return None, "", None
+    units = _content.unit_content(data.units, data.outcome, config, _unit_pages(results))
+    found = data.validation
+    validation = None if found is None else validation_content(found, data.units, data.outcome)
+    return units, _evidence(config, data), validation
 
 
 def _write_validation(

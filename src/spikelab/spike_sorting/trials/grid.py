@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STAGE = "trial_"
+SORTER = ("sorter", "sorter_name")
 TRIED = ("sorter", "rt_sort")  # groups of settings that a trial can change
 
 
@@ -135,27 +136,26 @@ def configured(config: SortingPipelineConfig, choice: Mapping[str, Any]) -> Sort
     Another sorter starts from its own defaults.
     """
     changes: dict[str, Any] = {}
-    places = flat_names(SortingPipelineConfig)
-    for name in choice:
-        place = places.get(name.partition(".")[0])
-        if place is not None and place.group not in TRIED:
-            raise ValueError(
-                f"'{name}' is no setting of the sorter: a trial sorts the traces of these results, with the same "
-                "neurons in them. To try it, sort into another results folder"
-            )
-    for name, value in choice.items():
-        if name in ("sorter", "sorter_name"):
-            changes |= {"sorter_name": value, **({"sorter_params": None} if value != config.sorter.sorter_name else {})}
-    for name, value in choice.items():
+    rest = {name: value for name, value in choice.items() if name not in SORTER}
+    for name in rest:
+        _require_of_sorter(name)
+    sorter = choice.get("sorter", choice.get("sorter_name", config.sorter.sorter_name))
+    if sorter != config.sorter.sorter_name:
+        changes = {"sorter_name": sorter, "sorter_params": None}
+    for name, value in rest.items():
         setting, dot, key = name.partition(".")
-        if name in ("sorter", "sorter_name"):
-            continue
-        if not dot:
-            changes[name] = value
-            continue
-        before = changes.get(setting, _params(config, setting))
-        changes[setting] = {**(before or {}), key: value}
+        changes[setting] = {**(changes.get(setting, _params(config, setting)) or {}), key: value} if dot else value
     return config.override(**changes)
+
+
+def _require_of_sorter(name: str) -> None:
+    """Raise ValueError for a setting that changes the traces, or nothing of the sort; unknown ones are told later."""
+    place = flat_names(SortingPipelineConfig).get(name.partition(".")[0])
+    if place is not None and place.group not in TRIED:
+        raise ValueError(
+            f"'{name}' is no setting of the sorter: a trial sorts the traces of these results, with the same neurons in "
+            "them. To try it, sort into another results folder"
+        )
 
 
 def _params(config: SortingPipelineConfig, setting: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,27 +92,22 @@ def plan_injections(
         Of neurons; by default 0.2 of the units of the sort, at least 6. Beyond the first 4 they add at most 0.2 spikes
         for each of the sort, so that its own units are hardly disturbed.
     """
-    wanted = wanted_number(waveforms, number)
+    wanted, room = wanted_number(waveforms, number), _Room(binary, waveforms)
     quantiles = rng.permutation(wanted) / max(1.0, ALIKE_SHARE * wanted)
-    norms = np.sqrt(np.einsum("usc,usc->u", waveforms.templates, waveforms.templates))
     budget = MOST_SPIKES * sum(map(len, waveforms.spikes)) if number is None else np.inf
-    limit = float(np.clip(np.quantile(likeness(waveforms.templates), LIKENESS), *LIKENESS_RANGE))
-    sorted_part = _part_with_spikes(waveforms)
     chosen: list[Injection] = []
     order: list[int] = []
     failed = 0
     while donors and len(chosen) < wanted and failed < 3 * wanted:
         if not order:
             order = rng.permutation(len(donors)).tolist()
-        donor = donors[order.pop()]
-        snr = _size(waveforms, quantiles[len(chosen)], rng)
-        place = _free_place(binary, waveforms, norms, donor, chosen, limit, rng)
-        train = None if place is None else _train(binary, donor, sorted_part, rng)
-        if place is None or train is None or (len(train[0]) > budget and len(chosen) >= FEWEST):
+        donor, left = donors[order.pop()], np.inf if len(chosen) < FEWEST else budget
+        neuron = room.neuron(donor, _size(waveforms, quantiles[len(chosen)], rng), chosen, left, rng)
+        if neuron is None:
             failed += 1
             continue
-        budget -= len(train[0])
-        chosen.append(_injection(waveforms, donor, place, snr, train, rng))
+        budget -= len(neuron.frames)
+        chosen.append(neuron)
     return chosen
 
 
@@ -128,37 +124,58 @@ def _size(waveforms: Waveforms, quantile: float, rng: np.random.Generator) -> fl
     return float(np.exp(rng.uniform(np.log(SMALLEST_SNR), np.log(max(sizes.max(), 2 * SMALLEST_SNR)))))
 
 
-def _free_place(
-    binary: BinaryRecording,
-    waveforms: Waveforms,
-    norms: FloatArray,
-    donor: Donor,
-    chosen: Sequence[Injection],
-    limit: float,
-    rng: np.random.Generator,
-) -> Place | None:
-    """Find a place where no unit looks like the moved one."""
-    mean = donor.mean
-    taken = {injection.main for injection in chosen}
-    for place in places_of(donor, binary.locations, binary.groups, waveforms.noise > 0, rng)[:TRIES]:
-        if place.main in taken:
-            continue
-        kept = place.channels >= 0
-        if _likeness(mean[:, kept], place.channels[kept], waveforms.templates, norms) < limit:
-            return place
-    return None
+@dataclass(frozen=True)
+class _Room:
+    """A recording and its units, among which neurons are put."""
+
+    binary: BinaryRecording
+    waveforms: Waveforms
+
+    @cached_property
+    def limit(self) -> float:
+        """Largest likeness to a unit that a neuron may have."""
+        return float(np.clip(np.quantile(likeness(self.waveforms.templates), LIKENESS), *LIKENESS_RANGE))
+
+    @cached_property
+    def norms(self) -> FloatArray:
+        """Norm of each template."""
+        templates = self.waveforms.templates
+        return np.asarray(np.sqrt(np.einsum("usc,usc->u", templates, templates)), dtype=np.float32)
+
+    @cached_property
+    def sorted_part(self) -> tuple[int, int]:
+        """First frame and last in which units fire: a sorter may have been given a part to sort."""
+        every = [train for train in self.waveforms.spikes if len(train)]
+        return min(int(train[0]) for train in every), max(int(train[-1]) for train in every)
+
+    def neuron(
+        self, donor: Donor, snr: float, chosen: Sequence[Injection], most_spikes: float, rng: np.random.Generator
+    ) -> Injection | None:
+        """Make a neuron of a donor; None where there is no place for it, or it has too few spikes, or too many."""
+        place = self._free_place(donor, chosen, rng)
+        train = None if place is None else _train(self.binary, donor, self.sorted_part, rng)
+        if place is None or train is None or len(train[0]) > most_spikes:
+            return None
+        return _injection(self.waveforms, donor, place, snr, train, rng)
+
+    def _free_place(self, donor: Donor, chosen: Sequence[Injection], rng: np.random.Generator) -> Place | None:
+        """Find a place where no unit looks like the moved one."""
+        mean, waveforms = donor.mean, self.waveforms
+        taken = {injection.main for injection in chosen}
+        places = places_of(donor, self.binary.locations, self.binary.groups, waveforms.noise > 0, rng)
+        for place in places[:TRIES]:
+            if place.main in taken:
+                continue
+            kept = place.channels >= 0
+            if _likeness(mean[:, kept], place.channels[kept], waveforms.templates, self.norms) < self.limit:
+                return place
+        return None
 
 
 def _likeness(shape: FloatArray, channels: IntArray, templates: FloatArray, norms: FloatArray) -> float:
     """Return the largest cosine between a shape and the templates of units, whose norms are given."""
     products = np.tensordot(templates[:, :, channels], shape, 2)
     return float((products / np.maximum(norms * np.sqrt(np.sum(shape**2)), 1e-9)).max(initial=0.0))
-
-
-def _part_with_spikes(waveforms: Waveforms) -> tuple[int, int]:
-    """Return the first frame and the last in which units fire: a sorter may have been given a part to sort."""
-    every = [train for train in waveforms.spikes if len(train)]
-    return min(int(train[0]) for train in every), max(int(train[-1]) for train in every)
 
 
 def _train(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from spikelab.spike_sorting.view.session import Session
@@ -83,7 +83,6 @@ class Applying:
         """Run the child to its end, and reload the results."""
         given = [] if self.recording_input is None else [str(self.recording_input)]
         command = [sys.executable, "-m", __name__, str(self.session.results.folder), *given]
-        last: list[str] = []
         if self._stopping.is_set():
             return {"status": "failed", "error": STOPPED}
         with subprocess.Popen(
@@ -95,19 +94,25 @@ class Applying:
             if self._stopping.is_set():
                 _end(child)
             assert child.stdout is not None
-            for line in child.stdout:
-                said = _said(line)
-                if said is None:
-                    last = [*last, line.rstrip()][-LAST_LINES:]
-                elif "error" in said:
-                    last = [str(said["error"])]
-                else:
-                    self._state = {"status": "running", **said}
+            last = self._followed(child.stdout)
         if child.returncode != 0:
             stopped = STOPPED if child.returncode < 0 else f"exit code {child.returncode}"
             return {"status": "failed", "error": "\n".join(last) or stopped}
         self.reload()
         return {"status": "done"}
+
+    def _followed(self, lines: Iterable[str]) -> list[str]:
+        """Note how far the child is; return its error, or else the last lines that it wrote."""
+        last: list[str] = []
+        for line in lines:
+            said = _said(line)
+            if said is None:
+                last = [*last, line.rstrip()][-LAST_LINES:]
+            elif "error" in said:
+                last = [str(said["error"])]
+            else:
+                self._state = {"status": "running", **said}
+        return last
 
 
 def _end(child: subprocess.Popen[str]) -> None:

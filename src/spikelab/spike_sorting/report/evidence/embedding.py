@@ -86,19 +86,23 @@ def _epochs(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _metrics(source: EvidenceSource) -> list[dict[str, Any]]:
     """List every metric that any unit has as a number, with all units' values and the thresholds in force."""
     attributes = source.attributes
-    known = [metric.name for metric in metrics(source.curation)]
-    others = sorted({name for unit in attributes for name in unit if name.startswith(QUALITY_PREFIX)})
-    others += [name for name in source.units.metadata.get(PLUGIN_METRICS, ()) if name not in TOLD_IN_WORDS]
-    others += MEASURES
     bounds = {criterion.metric.name: criterion.bounds(limit) for criterion, limit in in_force(source.curation)}
     rows = []
-    for name in dict.fromkeys([*known, *PLACES, *others]):
+    for name in _metric_names(source):
         values = [_number(source.metrics[unit["unit_id"]].get(name, unit.get(name))) for unit in attributes]
         if any(value is not None for value in values):
             low, high = bounds.get(name, (None, None))
             label = metric_named(name).label(source.curation)
             rows.append({"name": name, "label": label, "values": values, "low": low, "high": high})
     return rows
+
+
+def _metric_names(source: EvidenceSource) -> list[str]:
+    """List the names of all metrics that units may have, each once."""
+    known = [metric.name for metric in metrics(source.curation)]
+    quality = sorted({name for unit in source.attributes for name in unit if name.startswith(QUALITY_PREFIX)})
+    others = [name for name in source.units.metadata.get(PLUGIN_METRICS, ()) if name not in TOLD_IN_WORDS]
+    return list(dict.fromkeys([*known, *PLACES, *quality, *others, *MEASURES]))
 
 
 def _number(value: Any) -> float | str | None:

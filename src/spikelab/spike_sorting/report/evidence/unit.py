@@ -150,7 +150,7 @@ def evidence_of(
     width, n_bins = bins_of(source.fs, ACG_REACH_MS, ACG_BIN_MS)
     counts, edges = isi_histogram(intervals(times, starts_ms(source.units.metadata)))
     others = among if among is not None else [row for row in range(source.units.N) if row not in parts.members]
-    kept, why = _verdict(source, unit_id) if spikes is None else (None, [])
+    kept, why, expected = (*_verdict(source, unit_id), _expected(source, unit_id)) if spikes is None else (None, [], "")
     return UnitEvidence(
         id=unit_id,
         n_spikes=len(times),
@@ -161,7 +161,7 @@ def evidence_of(
         place=packing.rounded(_place(source, shape)),
         kept=kept,
         why=why,
-        expected=_expected(source, unit_id) if spikes is None else "",
+        expected=expected,
         attributes={name: plain(known[name]) for name in ATTRIBUTES if known.get(name) is not None},
         mean=packing.rounded(shape.template[:, main]),
         spread=None if parts.spread is None else packing.rounded(parts.spread, 3),

@@ -153,8 +153,8 @@ def _require_of_sorter(name: str) -> None:
     place = flat_names(SortingPipelineConfig).get(name.partition(".")[0])
     if place is not None and place.group not in TRIED:
         raise ValueError(
-            f"'{name}' is no setting of the sorter: a trial sorts the traces of these results, with the same neurons in "
-            "them. To try it, sort into another results folder"
+            f"'{name}' is no setting of the sorter: a trial sorts the traces of these results, with the same neurons "
+            "in them. To try it, sort into another results folder"
         )
 
 

@@ -28,7 +28,7 @@ MEASURES = ("accuracy", "recall", "precision")
 MODEL = Path(__file__).parent / "model.json"
 ALIKE_SNR, ALIKE_SPIKES = 2.0, 10.0  # factors within which an injected neuron is like a unit
 FEWEST_ALIKE = 1
-PRIOR_NEURONS = 8.0  # injected neurons that count as much as the model where both disagree
+PRIOR_NEURONS = 2.0  # injected neurons that count as much as the model where both disagree
 INTERVAL = (0.05, 0.95)
 
 
@@ -145,7 +145,7 @@ def count_alike(injected: Values, units: Values) -> NDArray[np.int64]:
     return np.asarray(np.sum(snr & spikes, axis=1), dtype=np.int64)
 
 
-def fit(features: Values, stability: Values, scores: Values, groups: NDArray[np.int64], ridge: float = 0.3) -> Any:
+def fit(features: Values, stability: Values, scores: Values, groups: NDArray[np.int64], ridge: float = 0.1) -> Any:
     """Fit the model.
 
     Parameters

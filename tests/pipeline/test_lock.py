@@ -69,9 +69,11 @@ def test_who_holds_it_is_told_and_a_killed_run_holds_nothing(tmp_path: Path) -> 
     assert not any(folder.exists() for folder in folders)
 
 
-@pytest.mark.parametrize("folder", ["out", "inter"])
-def test_a_fresh_note_of_another_host_is_respected(tmp_path: Path, folder: str) -> None:
-    note_of(tmp_path / folder, 10, pid=17, host="elsewhere")
+@pytest.mark.parametrize(
+    ("folder", "age_s"), [("out", 10), ("inter", 10), ("out", -1)]
+)  # the clock was set back a little
+def test_a_fresh_note_of_another_host_is_respected(tmp_path: Path, folder: str, age_s: float) -> None:
+    note_of(tmp_path / folder, age_s, pid=17, host="elsewhere")
     with (
         pytest.raises(ConcurrentSortError, match=r"process 17 on elsewhere.*within 3 minutes") as caught,
         locked(tmp_path / "out", tmp_path / "inter"),

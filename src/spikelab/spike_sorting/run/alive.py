@@ -6,8 +6,9 @@ The note that a second run finds is of  then
 a process here, and the lock was had    it means nothing: the lock would have been that process's
 a process here, without locks           it counts while that process runs
 another host or container               it counts for `STALE_S` after it was touched last; when it is
-                                        older, or dated ahead, it is watched for `WATCH_S`, and
-                                        counts if it is touched meanwhile: clocks may be wrong
+                                        older, or dated ahead by more than `COARSE_S`, it is
+                                        watched for `WATCH_S`, and counts if it is touched
+                                        meanwhile: clocks may be wrong
 ======================================  ==========================================================
 
 filelock's lease with a heartbeat is no substitute for the note: a contender has to wait out a whole lease for every
@@ -41,6 +42,7 @@ TOUCH_S = 10.0
 STALE_S = 120.0
 WATCH_S = 3 * TOUCH_S
 POLL_S = 1.0
+COARSE_S = 2.0  # by which a note may be dated ahead: a file system counts in steps, and a clock is set back a little
 ENDS_WITHIN_S = STALE_S + WATCH_S
 
 
@@ -124,7 +126,7 @@ def may_be_alive(folder: Path, note: Note, *, locked: bool) -> bool:
 def _is_touched(folder: Path, note: Note) -> bool:
     """Tell whether a note is fresh, or is touched while it is watched, whatever the clocks of the two hosts say."""
     age = files.now_of(folder) - note.touched_ns / 1e9
-    if 0 <= age < STALE_S:
+    if -COARSE_S <= age < STALE_S:
         return True
     logger.info("%s is watched for %.0f s, to see whether the run that left it is over", folder / NOTE, WATCH_S)
     end = time.monotonic() + WATCH_S

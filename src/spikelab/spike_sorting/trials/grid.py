@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting.backends import get_backend_class
+from spikelab.spike_sorting.data.validation import FOUND
 from spikelab.spike_sorting.run.jobs import require_sorter
 from spikelab.spike_sorting.settings.keywords import flat_names
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
@@ -197,7 +198,7 @@ def _trial(choice: Mapping[str, Any], rounds: Sequence[Round], cpu_s: float) -> 
     scores = np.concatenate([each.scores for each in rounds])
     accuracy, recall, precision = scores.mean(axis=0).tolist()
     return Trial(
-        dict(choice), accuracy, recall, precision, len(scores), int(np.sum(scores[:, 0] >= 0.8)),
+        dict(choice), accuracy, recall, precision, len(scores), int(np.sum(scores[:, 0] >= FOUND)),
         float(np.mean([each.stability.mean() for each in rounds])), round(sum(each.n_new for each in rounds)),
         float(cpu_s),
     )  # fmt: skip

@@ -6,13 +6,14 @@ to make a group. Once its spikes are gathered by the template of a neighbour and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
 from spikelab.spike_sorting.rt_sort.learning.means import PAIR_CHANNELS
-from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike
+from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike, without_tolerances
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 
@@ -44,7 +45,11 @@ def divide(units: Units, left: IntArray, least: int, seed: int, join: Callable[[
 def parts_of(
     units: Units, unit: int, least: int, seed: int, join: Callable[[Units], None] = join_alike
 ) -> Units | None:
-    """Split the examples of a unit and join the parts that are one neuron; None where that is all of them."""
+    """Split the examples of a unit and join the parts that are one neuron; None where that is all of them.
+
+    The published tolerances are for sequences that were found apart. The small spikes of a burst are beyond that on
+    sizes, and would be a neuron of their own once they are split off, whatever the evidence says.
+    """
     channels = units.channels[unit]
     largest = np.sort(channels[channels >= 0][:PAIR_CHANNELS])
     examples, frames = units.examples[unit], units.example_frames[unit]
@@ -70,6 +75,7 @@ def parts_of(
         example_frames=tuple(frames[own] for own in each),
     )
     parts = units.like(learnt)
+    parts.parameters = without_tolerances(units.parameters)
     join(parts)
     return parts if parts.alive.sum() > 1 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
@@ -301,6 +302,14 @@ def sequence_limits(parameters: SequenceParameters) -> tuple[float, float, float
     return (
         parameters.max_latency_diff_sequences, parameters.max_amp_median_diff_sequences,
         parameters.max_root_amp_median_std_sequences,
+    )  # fmt: skip
+
+
+def without_tolerances(parameters: SequenceParameters) -> SequenceParameters:
+    """Return the parameters without the published tolerances between sequences."""
+    return replace(
+        parameters, max_latency_diff_sequences=np.inf, max_amp_median_diff_sequences=np.inf,
+        max_root_amp_median_std_sequences=np.inf,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ to make a group. Once its spikes are gathered by the template of a neighbour and
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
+from spikelab.spike_sorting.config import RT_SORT_NEUROPIXELS
 from spikelab.spike_sorting.rt_sort.learning.dividing import divide, parts_of
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
@@ -89,6 +90,17 @@ def test_a_neuron_that_falls_into_parts_for_a_reason_is_joined_again() -> None:
     units = units_of((300, 3.0), drift=3.0)
     assert parts_of(units, 0, LEAST, 0) is None
     assert len(units.means) == 2
+
+
+def test_published_tolerances_divide_no_unit_by_its_sizes() -> None:
+    """In bursts a neuron has large and small spikes; as sequences found apart these would be kept apart."""
+    units = units_of((100, 4.0))
+    small = np.arange(100) % 2 == 1
+    units.examples[0][small] *= 0.4
+    units.parameters = resolve("neuropixels", RT_SORT_NEUROPIXELS.rt_sort.params)
+    frames = np.arange(100) // 2 * 12_000 + small * 90  # the small one of each pair after 4.5 ms
+    units.frames[0] = units.example_frames[0] = frames
+    assert parts_of(units, 0, LEAST, 0) is None
 
 
 def test_only_units_that_are_left_are_divided() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Keys = NDArray[np.int32]
 
 LANES = 64
-EXACT_BITS = 32
+EXACT_BITS, CENTRE_BITS, SPREAD_BITS = 32, 20, 16
 LOWEST, LARGEST = -(2**31), 2**31 - 1
 
 
@@ -60,7 +60,7 @@ def interpolate(block: Floats, rows: Ints, weights: Floats) -> None:
 
 
 @compiled
-def to_keys(block: Floats, centre: Floats, keys: Keys, *, distance: bool) -> None:
+def to_keys(block: Floats, centre: Floats, keys: Keys, distance: bool) -> None:
     """Write whole numbers that sort as the values of `block`, or as their distances from `centre`, one per lane."""
     for row in range(block.shape[0]):
         values, own = block[row], keys[row]
@@ -200,3 +200,24 @@ def subtract_waves(block: Floats, waves: Floats, limits: Floats, held: Floats) -
             s0, s1, s2, s3 = sizes[wave], sizes[wave + 1], sizes[wave + 2], sizes[wave + 3]
             for lane in range(LANES):
                 values[lane] -= w0 * s0[lane] + w1 * s1[lane] + (w2 * s2[lane] + w3 * s3[lane])
+
+
+@compiled
+def high_pass(block: Floats, keys: Keys, rows: Ints, n_rows: int, waves: Floats, spreads: np.float32) -> None:
+    """Subtract the median of each frame, then what is left of `waves`; values count up to `spreads` times their median.
+
+    Of `rows` those beyond `n_rows` are that of the largest key.
+    """
+    found = np.zeros(LANES, dtype=np.int32)
+    centre, limits = np.zeros(LANES, dtype=np.float32), np.zeros(LANES, dtype=np.float32)
+    to_keys(block, centre, keys, False)
+    select(keys, rows, (n_rows - 1) // 2, CENTRE_BITS, found)
+    to_values(found, centre)
+    to_keys(block, centre, keys, True)
+    select(keys, rows, (n_rows - 1) // 2, SPREAD_BITS, found)
+    to_values(found, limits)
+    for lane in range(LANES):
+        limits[lane] *= spreads
+    subtract(block, rows[:n_rows], centre)
+    held = np.zeros((waves.shape[1], LANES), dtype=np.float32)
+    subtract_waves(block, waves, limits, held)

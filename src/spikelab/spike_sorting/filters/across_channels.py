@@ -35,7 +35,6 @@ NEGLIGIBLE = 1e-3
 # takes nothing away from the channels around it.
 FARTHEST_SD = 3.0
 MAD_OF_SD = 0.6745
-CENTRE_BITS, SPREAD_BITS = 20, 16
 
 
 class AcrossChannelsRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
@@ -122,7 +121,7 @@ class _Prepared:
     def _subtract_references(self, block: Floats, keys: NDArray[np.int32], references: Floats) -> None:
         """Compute all references before any is subtracted: a channel may be part of several."""
         if self._median:
-            kernels.to_keys(block, references[0], keys, distance=False)
+            kernels.to_keys(block, references[0], keys, False)
             kernels.medians_of_each(keys, *self._sources, self._n_sources, references)
         else:
             kernels.averages_of_each(block, *self._sources, self._n_sources, references)
@@ -145,15 +144,7 @@ class _Column:
         # The row of keys after those of this column belongs to none, and is the largest.
         keys = keys[: self._n_rows + 1]
         keys[self._n_rows] = LARGEST
-        found, (centre, spread) = np.zeros(LANES, dtype=np.int32), np.zeros((2, LANES), dtype=np.float32)
-        for result, bits in ((centre, CENTRE_BITS), (spread, SPREAD_BITS)):
-            kernels.to_keys(own, centre, keys, distance=result is spread)
-            kernels.select(keys, self._own, (self._n_rows - 1) // 2, bits, found)
-            kernels.to_values(found, result)
-        spread *= np.float32(FARTHEST_SD / MAD_OF_SD)
-        kernels.subtract(own, self._own[: self._n_rows], centre)
-        held = np.zeros((self._waves.shape[1], LANES), dtype=np.float32)
-        kernels.subtract_waves(own, self._waves, spread, held)
+        kernels.high_pass(own, keys, self._own, self._n_rows, self._waves, np.float32(FARTHEST_SD / MAD_OF_SD))
 
 
 def _in_fours(rows: Sequence[int] | Ints, unused: int) -> tuple[Ints, int]:

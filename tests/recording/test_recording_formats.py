@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from probeinterface import Probe, write_probeinterface
 
 from formats_by_hand import (
     FS,
@@ -171,6 +172,22 @@ def test_a_gap_is_a_boundary_of_epochs(name, tmp_path):
     assert are_segments or any("s are missing after" in str(warning.message) for warning in caught)
     assert [(epoch.start_frame, epoch.end_frame) for epoch in epochs] == [(0, CUT), (CUT, N)]
     assert [epoch.clock_start_s for epoch in epochs] == pytest.approx(list(case.starts_s), abs=2e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("wired", [[2, 0, 1, 3], [3, -1, 1, 0]])
+@pytest.mark.filterwarnings("ignore:.*not continuous:UserWarning")
+def test_a_probe_file_leaves_the_clock_as_it_is(name, wired, tmp_path):
+    path = CASES[name].write(tmp_path)
+    probe = Probe(ndim=2)
+    probe.set_contacts(positions=[[0.0, 40.0 * row] for row in range(4)])
+    probe.set_device_channel_indices(wired)
+    write_probeinterface(tmp_path / "probe.json", probe)
+    alone = epochs_of(open_recording(path, RecordingConfig()))
+    with_probe = open_recording(path, RecordingConfig(probe_path=tmp_path / "probe.json"))
+    assert epochs_of(with_probe) == alone
+    assert with_probe.get_num_channels() == sum(channel >= 0 for channel in wired)
+    assert [epoch.clock_zero for epoch in alone] == [CASES[name].zero] * len(CASES[name].starts_s)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.column_um])

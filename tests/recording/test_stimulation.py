@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -273,7 +274,8 @@ def test_times_of_each_recording(stimulated: Any) -> None:
         open_recording(stimulated, RecordingConfig(stim_times_s=[[1.0], [2.0]]))
 
 
-def test_auto_reads_the_inputs_of_a_maxwell_file(tmp_path: Path, noise_counts: Any) -> None:
+@pytest.mark.parametrize("with_probe_file", [False, True])
+def test_auto_reads_the_inputs_of_a_maxwell_file(tmp_path: Path, noise_counts: Any, with_probe_file: bool) -> None:
     counts = noise_counts(4, 20_000)
     for pulse in (4000, 8000, 12_000, 16_000):
         counts[:, pulse : pulse + 10] = 1023
@@ -283,8 +285,12 @@ def test_auto_reads_the_inputs_of_a_maxwell_file(tmp_path: Path, noise_counts: A
         rows = [(700_000 + p + lag, s) for p in (3980, 7980, 11_980, 15_980) for lag, s in ((0, 1), (100, 0))]
         rows += [(700_000 + p, s) for p, s in ((500, 2), (600, 0), (1500, 2), (1600, 0))]  # of a camera
         file["bits"] = np.array(sorted(rows), dtype=[("frameno", "<i8"), ("bits", "<i4")])
+    config = RecordingConfig(stim_times_s="auto")
+    if with_probe_file:
+        (tmp_path / "probe.csv").write_text("channel,x,y\n0,0,0\n1,17.5,0\n2,35,0\n3,52.5,0\n")
+        config = replace(config, probe_path=tmp_path / "probe.csv")
     with pytest.warns(UserWarning, match="at most events of bit 1, which are not taken for pulses"):
-        found = open_recording(tmp_path / "dish.raw.h5", RecordingConfig(stim_times_s="auto"))
+        found = open_recording(tmp_path / "dish.raw.h5", config)
     pulses = pulses_of(found)
     assert pulses.frames.tolist() == [4000, 8000, 12_000, 16_000]
     assert {pulses.names[site] for site in pulses.sites} == {"bit 0"}

@@ -22,7 +22,7 @@ from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, plac
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.metadata_checks import require_sane
 from spikelab.spike_sorting.recording.motion import with_motion
-from spikelab.spike_sorting.recording.probes import attach, read_probe
+from spikelab.spike_sorting.recording.probes import attach, read_probe, unattached
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import read_file
 from spikelab.spike_sorting.recording.sample_times import sample_shifts
@@ -194,14 +194,16 @@ def _read(source: Source, config: RecordingConfig) -> list[_File]:
 
 def _on_their_clock(file: _File, format_name: str, config: RecordingConfig) -> _File:
     """Split a file where its clock jumps; segments that are too short to filter are left out."""
+    # Only the reader itself knows its file: a selection of its channels, as that of a probe file is, does not.
+    stored = file.raw if config.probe_path is None else unattached(file.raw)
     with reading(file.path, "for its clock") if file.path else nullcontext():
-        clock = read_clock(file.raw, format_name, file.path)
+        clock = read_clock(stored, format_name, file.path)
     raw, stretched = split_at_breaks(file.raw, clock, file.label, preprocess.MIN_FILTER_FRAMES)
     events = None
     if config.stim_times_s == AUTO:
         begun = next((part.start_s for of_segment in clock.segments for part in of_segment), None)
         with reading(file.path, "for its events") if file.path else nullcontext():
-            events = pulse_events(file.raw, format_name, file.path, begun)
+            events = pulse_events(stored, format_name, file.path, begun)
     return replace(file, raw=raw, stretches=tuple(stretched), clock_zero=clock.zero, events=events)
 
 
@@ -347,7 +349,7 @@ def _bad_channels(files: Sequence[_File]) -> frozenset[str]:
     for file in files:
         if file.filtered.get_total_samples():
             with reading(file.path, "in search of bad channels") if file.path else nullcontext():
-                bad |= preprocess.find_bad_channels(file.filtered)
+                bad |= preprocess.find_bad_channels(file.filtered, file.dead_time)
     return frozenset(bad)
 
 

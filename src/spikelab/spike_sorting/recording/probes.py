@@ -75,6 +75,16 @@ def attach(recording: BaseRecording, group: Any, path: Path) -> BaseRecording:
         return wrapped
 
 
+def unattached(recording: BaseRecording) -> BaseRecording:
+    """Return the recording whose channels :func:`attach` selected: the reader of its file, with all frames of it."""
+    from spikeinterface.core import ChannelSliceRecording
+
+    if not isinstance(recording, ChannelSliceRecording):
+        return recording
+    read: BaseRecording = recording._kwargs["recording"]
+    return read
+
+
 def _wire_by_position(group: Any, n_channels: int, path: Path) -> None:
     """Wire contact 0 to channel 0, and so on, where no probe is wired and there are as many contacts as channels."""
     n_contacts = group.get_contact_count()

@@ -92,3 +92,20 @@ def test_pulses_are_cut_and_joined_with_the_data(sd: SpikeData) -> None:
     both = late.append(sd.replace(metadata={"fs_Hz": 20_000.0, "stim_times_s": [0.1]}))
     np.testing.assert_allclose(both.stim_times(), [100, 300, 900])
     assert both.metadata["stim_sites"] == ["B", "A", ""]
+
+
+def test_windows_that_leave_the_epoch_of_their_event_are_left_out() -> None:
+    two_files = {"rec_chunks_ms": [[0, 100], [100, 200]]}
+    sd = SpikeData([[50, 95, 110, 190]], length=200, metadata=two_files)
+    assert sd.align_to([50, 90, 100, 105, 150], 10, 30).index.tolist() == [0, 4]
+    assert sd.align_to([70, 71, 100, 170, 171], 0, 30).index.tolist() == [0, 2, 3]  # up to the boundary, and from it
+    assert sd.align_to([50, 150], 50, 50).index.tolist() == [0, 1]
+    assert not len(sd.align_to([100], 10, 10))
+    windows = sd.replace(metadata={"rec_chunks_ms": [[0, 150], [100, 200]]})  # overlap: no boundary between them
+    assert windows.align_to([90], 10, 30).counts(10).tolist() == [[[0, 1, 0, 1]]]
+
+
+def test_windows_do_not_reach_into_what_was_left_out_between_two_recordings() -> None:
+    piece = SpikeData([[10, 90]], length=100)
+    joined = piece.append(piece, offset=50)
+    assert joined.align_to([80, 120, 160], 10, 20).index.tolist() == [0, 2]

@@ -81,3 +81,14 @@ def test_files_hold_it(tmp_path, suffix):
     path = tmp_path / f"data{suffix}"
     _data().save(path)
     assert SpikeData.load(path).metadata["dead_time_s"] == [[0.2, 0.3], [0.6, 0.9]]
+
+
+def test_what_is_left_out_between_two_recordings_is_no_live_time():
+    piece = SpikeData([[100, 900], []], length=1000, metadata={"dead_time_s": [[0.5, 0.6]]})
+    joined = piece.append(piece, offset=8000)
+    assert joined.metadata["dead_time_s"] == [[0.5, 0.6], [1.0, 9.0], [9.5, 9.6]]
+    np.testing.assert_allclose(joined.rates("Hz"), [4 / 1.8, 0])
+    assert [part.metadata["dead_time_s"] for part in joined.split_epochs()] == [[[0.5, 0.6]], [[0.5, 0.6]]]
+    alone = SpikeData([[100, 900]], length=1000)
+    np.testing.assert_allclose(alone.append(alone, offset=8000).rates("Hz"), [2.0])
+    assert "dead_time_s" not in alone.append(alone).metadata

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 
 from spikelab.spikedata._base import Data
+from spikelab.spikedata._epochs import TOLERANCE_MS, stretches_ms
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from spikelab.spikedata._base import BaseSpikeData
 
     FloatArray = NDArray[np.float64]
 
@@ -25,7 +28,8 @@ class AlignedSpikes(Generic[Data]):
     events : numpy.ndarray, shape (events,)
         Times of the events in ms, on the clock of the data, ascending.
     index : numpy.ndarray of int, shape (events,)
-        Which of the times that were given each is: those whose window leaves the data are left out.
+        Which of the times that were given each is: those whose window leaves the data, or the epoch that they are in,
+        are left out.
     before, after : float
         The window in ms: spikes from ``-before`` up to ``after``.
 
@@ -219,6 +223,17 @@ def _interpolated(times: FloatArray, known: FloatArray, values: FloatArray) -> F
     return np.interp(times, known, values) if len(known) else np.zeros_like(times)
 
 
+def _within_one_stretch(sd: BaseSpikeData, starts: FloatArray, ends: FloatArray) -> NDArray[np.bool_]:
+    """Tell of each window whether all of it lies in the data, and between the same boundaries of epochs."""
+    stretches = stretches_ms(sd.metadata)
+    known = np.array([[sd.start_time, sd.end_time]])
+    bounds = known if stretches is None else np.clip(stretches, *known[0])
+    # Boundaries ascend: the last stretch that begins early enough, or the one before it, is the only one that can do.
+    last = np.searchsorted(bounds[:, 0], starts + TOLERANCE_MS, side="right") - 1
+    inside: NDArray[np.bool_] = (last >= 0) & (ends <= bounds[last, 1] + TOLERANCE_MS)
+    return inside
+
+
 def align_to(sd: Data, times: ArrayLike, before: float, after: float) -> AlignedSpikes[Data]:
     """Collect the spikes around events, such as the pulses of :meth:`stim_times`.
 
@@ -228,7 +243,8 @@ def align_to(sd: Data, times: ArrayLike, before: float, after: float) -> Aligned
     times : array_like, shape (events,)
         Times of the events in ms, on the clock of the data, in any order.
     before, after : float
-        The window around each event, in ms. Events whose window leaves the data are left out.
+        The window around each event, in ms. Events whose window leaves the data are left out, and those whose window
+        leaves their epoch (``rec_chunks_ms``): what comes next in the data is another file, or is later by the clock.
 
     Returns
     -------
@@ -256,7 +272,7 @@ def align_to(sd: Data, times: ArrayLike, before: float, after: float) -> Aligned
     if not np.isfinite(events).all():
         raise ValueError(f"{int((~np.isfinite(events)).sum())} of {len(events)} times are no numbers")
     order = np.argsort(events, kind="stable")
-    inside = (events[order] - before >= sd.start_time - 1e-6) & (events[order] + after <= sd.end_time + 1e-6)
+    inside = _within_one_stretch(sd, events[order] - before, events[order] + after)
     if len(events) and ((events < sd.start_time) | (events > sd.end_time)).all():
         raise ValueError(
             f"all {len(events)} times lie outside of the data, {sd.start_time:g} to {sd.end_time:g} ms: expected ms on "

@@ -57,7 +57,8 @@ def cut_dead_time(metadata: Mapping[str, Any], start: float, end: float, shift: 
     return {DEAD_TIME_KEY: ((periods + shift) / 1000).tolist()} if len(periods) else {}
 
 
-def both(first: Mapping[str, Any], second: Mapping[str, Any], shift: float) -> dict[str, Any]:
-    """Return the entry for two recordings in a row, the second of which is moved by `shift` (ms)."""
-    periods = np.concatenate([dead_time_ms(first), dead_time_ms(second) + shift])
+def both(first: Mapping[str, Any], second: Mapping[str, Any], shift: float, gap: tuple[float, float]) -> dict[str, Any]:
+    """Return the entry for two recordings in a row, the second of which is moved by `shift` (ms), after a `gap`."""
+    between = np.array([gap] if gap[0] < gap[1] else [], dtype=np.float64).reshape(-1, 2)
+    periods = np.concatenate([dead_time_ms(first), between, dead_time_ms(second) + shift])
     return {DEAD_TIME_KEY: (_apart(periods) / 1000).tolist()} if len(periods) else {}

@@ -48,7 +48,7 @@ def append(sd: Data, other: BaseSpikeData, offset: float = 0.0) -> Data:
     sd, other : SpikeData
         Units are the same by their order.
     offset : float, default 0.0
-        Time in ms between the end of `sd` and the beginning of `other`, in which nothing is known.
+        Time in ms between the end of `sd` and the beginning of `other`, in which nothing is known: it is dead time.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def _joined_metadata(sd: BaseSpikeData, other: BaseSpikeData, offset: float) -> 
         first = first[:-1]
     metadata = _without({**other.metadata, **sd.metadata}, (*TIME_KEYS, *OF_ONE_EPOCH)) | table
     metadata |= joined_pulses(sd.metadata, other.metadata, start - other.start_time)
-    metadata |= both(sd.metadata, other.metadata, start - other.start_time)
+    metadata |= both(sd.metadata, other.metadata, start - other.start_time, (sd.end_time, start))
     if all("n_samples" in part.metadata for part in (sd, other)) and np.isfinite(rate):
         metadata["n_samples"] = sum(part.metadata["n_samples"] for part in (sd, other)) + round(offset * rate)
     chunks = np.concatenate([first, second])

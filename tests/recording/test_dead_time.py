@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spikeinterface.core import NumpyRecording
 
+from spikelab.spike_sorting._exceptions import SaturatedSignalError
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.data import BinaryRecording, annotate_dead_time, dead_time, dead_time_of
 from spikelab.spike_sorting.recording import opening, write_binary
@@ -44,6 +48,58 @@ def test_windows_that_reach_into_a_period(periods, before, after):
     expected = [bool(dead[max(frame - before, 0) : frame + after].any()) for frame in range(N)]
     found = dead_time.windows_in_dead_time(np.arange(N), before, after, dead_time.union(periods))
     assert found.tolist() == expected
+
+
+@given(PERIODS, st.tuples(st.integers(0, N), st.integers(0, N)).map(sorted), st.lists(st.integers(0, N), min_size=2))
+def test_ranges_of_live_time_are_the_live_frames_counted(periods, frames, edges):
+    dead, (start, end) = _dead(periods), frames
+    live = [frame for frame in range(start, end) if not dead[frame]]
+    ranges = list(pairwise(sorted(edges)))
+    found = dead_time.of_live_time(dead_time.union(periods), ranges, start, end)
+    listed = [[frame for a, b in pieces for frame in range(a, b)] for pieces in found]
+    assert listed == [live[first:last] for first, last in ranges]
+
+
+def _mostly_on_the_rail():
+    """Ten seconds, of which six are on the rail of the converter; the first channel is much noisier."""
+    counts = np.random.default_rng(0).normal(0, 30, (200_000, 6))
+    counts[:, 0] *= 10
+    counts[40_000:160_000] = 32767
+    recording = NumpyRecording([np.rint(counts).astype(np.int16)], 20_000.0)
+    recording.set_channel_gains(0.2)
+    recording.set_channel_offsets(0.0)
+    recording.set_dummy_probe_from_locations(np.array([[0.0, 17.5 * row] for row in range(6)]))
+    return recording, RecordingConfig(artifacts=[(2.0, 8.0)], freq_min=300.0, freq_max=6000.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*are dead time:UserWarning")
+def test_noise_and_rails_are_of_live_time(tmp_path):
+    recording, config = _mostly_on_the_rail()
+    _, report = write_binary(
+        opening.open_recording(recording, config), tmp_path / "a.dat", n_jobs=1, total_memory="1G", seed=0
+    )
+    assert not report.saturated_channels
+    noise = np.array(report.noise_uv)
+    np.testing.assert_allclose(noise / [10, 1, 1, 1, 1, 1], np.median(noise), rtol=0.1)
+    assert 3 < np.median(noise) < 6  # white noise of 6 uV without what lies outside of the band
+
+
+@pytest.mark.filterwarnings("ignore:.*are dead time:UserWarning")
+def test_bad_channels_are_those_of_live_time():
+    recording, config = _mostly_on_the_rail()
+    with pytest.warns(UserWarning, match="leaves out 1 of 6 channels: 0"):
+        opened = opening.open_recording(recording, replace(config, bad_channels="auto"))
+    assert opened.get_num_channels() == 5
+
+
+def test_a_recording_without_live_time_is_still_checked(tmp_path):
+    recording = NumpyRecording([np.full((4000, 2), 32767, dtype=np.int16)], 20_000.0)
+    recording.set_channel_gains(0.2)
+    recording.set_channel_offsets(0.0)
+    recording.set_dummy_probe_from_locations(np.array([[0.0, 0.0], [17.5, 0.0]]))
+    annotate_dead_time(recording, dead_time.union([[0, 4000]]))
+    with pytest.raises(SaturatedSignalError):
+        write_binary(recording, tmp_path / "a.dat", n_jobs=1, total_memory="1G", seed=0)
 
 
 def test_no_periods_are_an_empty_table():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from spikeinterface.preprocessing import get_motion_presets, get_spatial_interpo
 
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.data import BinaryRecording, Epoch, Geometry
+from spikelab.spike_sorting.data.dead_time import in_dead_time
 from spikelab.spike_sorting.recording import motion, open_recording, write_binary
 from spikelab.spike_sorting.recording.motion import presets, registration
 from spikelab.spike_sorting.recording.motion.correction import N_WEIGHTS, MotionCorrectedRecording
@@ -102,6 +104,23 @@ def test_peaks_do_not_depend_on_workers_or_type(binary: BinaryRecording) -> None
     microvolts = find_peaks(Source(binary.n_samples, FS, 1.0, binary.read_uv), channels, along, 1)
     np.testing.assert_array_equal(counts.frames, microvolts.frames)
     np.testing.assert_allclose(counts.depths_um, microvolts.depths_um, atol=1e-3)
+
+
+def test_dead_time_is_no_noise(binary: BinaryRecording, tmp_path: Path) -> None:
+    counts = np.fromfile(binary.path, dtype=np.int16).reshape(-1, len(PLACES))
+    dead = np.array([[20_000, 100_000], [110_000, 220_000]])
+    for start, end in dead:
+        counts[start:end] = 0
+    counts.tofile(tmp_path / "traces.dat")
+    channels = np.arange(len(PLACES))
+    whole = find_peaks(Source.of_binary(binary), channels, PLACES[:, ::-1], n_jobs=1)
+    part = replace(binary, path=tmp_path / "traces.dat", dead_time=dead)
+    found = find_peaks(Source.of_binary(part), channels, PLACES[:, ::-1], n_jobs=1)
+    n_live = np.sum(~in_dead_time(whole.frames, dead))
+    assert n_live > 300
+    assert len(found.frames) == pytest.approx(n_live, rel=0.02)
+    nothing = replace(part, dead_time=np.array([[0, binary.n_samples]]))
+    assert not len(find_peaks(Source.of_binary(nothing), channels, PLACES[:, ::-1], n_jobs=1).frames)
 
 
 def test_long_recordings_are_put_together_from_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,19 @@ Periods are an array of int64, shape (periods, 2): first frame and end of each, 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.data.arrays import IntArray
+
+IntRange: TypeAlias = tuple[int, int]
 
 DEAD_TIME_ANNOTATION = "spikelab_dead_time"
 
@@ -77,6 +81,26 @@ def live_parts(periods: IntArray, start: int, end: int) -> IntArray:
     [[30, 50], [60, 80]]
     """
     return union(np.array([start, *within(periods, start, end).reshape(-1), end]))
+
+
+def of_live_time(periods: IntArray, ranges: Iterable[tuple[int, int]], start: int, end: int) -> list[list[IntRange]]:
+    """Return where ranges that count the live frames of [start, end) from 0 are: for each its pieces of frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelab.spike_sorting.data import dead_time
+    >>> dead_time.of_live_time(np.array([[10, 30], [50, 60]]), [(0, 5), (25, 50)], 20, 100)
+    [[(30, 35)], [(65, 90)]]
+    """
+    live = live_parts(periods, start, end)
+    passed = np.cumsum(np.diff(live, axis=1)) - np.diff(live, axis=1)[:, 0]
+    found = []
+    for first, last in ranges:
+        pieces = np.column_stack([live[:, 0] + np.maximum(first - passed, 0), live[:, 0] + last - passed])
+        pieces[:, 1] = np.minimum(pieces[:, 1], live[:, 1])
+        found.append([(int(a), int(b)) for a, b in pieces[pieces[:, 0] < pieces[:, 1]]])
+    return found
 
 
 def live_frames(periods: IntArray, start: int, end: int) -> int:

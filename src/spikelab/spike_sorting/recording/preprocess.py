@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data.dead_time import live_frames, of_live_time
 from spikelab.spike_sorting.recording.geometry import geometry_of
+from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
+
+    from spikelab.spike_sorting.data import IntArray
 
 MIN_FILTER_FRAMES = 100
 # Range around the gains in use, 0.05 (simulations) to 12 uV per 16-bit count; outside, the unit is probably wrong.
@@ -120,22 +124,21 @@ def band_pass(
     return BandPassRecording(recording, freq_min, freq_max, sample_shifts=sample_shifts)
 
 
-def find_bad_channels(filtered: BaseRecording) -> set[str]:
+def find_bad_channels(filtered: BaseRecording, dead_time: Sequence[IntArray] = ()) -> set[str]:
     """Find channels that are dead or much noisier than the others of their group.
 
     Noisy is SpikeInterface's rule: the median absolute deviation is over five times that of the median channel. Dead
     is a channel that never changes. SpikeInterface's rule for linear probes is not used: it takes stripes, which the
     spatial filter removes, for noise of the channels (84 of 96 in a generated recording), and channels outside of the
-    brain, which it finds as well, do no harm.
+    brain, which it finds as well, do no harm. `dead_time`, periods of each segment, is left out: it was bridged.
     """
     from scipy.stats import median_abs_deviation
-    from spikeinterface import get_random_data_chunks
 
     chunk = min(
         int(CHUNK_S * filtered.get_sampling_frequency()),
         *(s.get_num_samples() for s in filtered.segments if s.get_num_samples()),
     )
-    traces = get_random_data_chunks(filtered, num_chunks_per_segment=N_CHUNKS, chunk_size=chunk, seed=0)
+    traces = _some_live_traces(filtered, dead_time, chunk)
     noise = median_abs_deviation(traces, axis=0)
     usual = np.full(len(noise), np.median(noise))
     for channels in geometry_of(filtered).channels_of_groups():
@@ -144,6 +147,26 @@ def find_bad_channels(filtered: BaseRecording) -> set[str]:
     # A filtered constant has rounding errors of less than a thousandth of a microvolt.
     bad = (noise > NOISY_FACTOR * usual) | (np.ptp(traces, axis=0) < 1e-3)
     return {str(channel) for channel in filtered.channel_ids[bad]}
+
+
+def _some_live_traces(filtered: BaseRecording, dead_time: Sequence[IntArray], chunk: int) -> NDArray[Any]:
+    """Read chunks throughout each segment, without dead time unless nothing else is there."""
+    from spikeinterface import get_random_data_chunks
+
+    live = []
+    for segment, periods in enumerate(dead_time):
+        n_frames = int(filtered.get_num_samples(segment))
+        n_live = live_frames(periods, 0, n_frames)
+        length = min(chunk, n_live)
+        chunks = [(start, start + length) for start in evenly_spaced(n_live, length, N_CHUNKS)]
+        pieces = [piece for of_chunk in of_live_time(periods, chunks, 0, n_frames) for piece in of_chunk]
+        live += [filtered.get_traces(segment, *piece) for piece in pieces]
+    if live:
+        return np.concatenate(live)
+    traces: NDArray[Any] = np.asarray(
+        get_random_data_chunks(filtered, num_chunks_per_segment=N_CHUNKS, chunk_size=chunk, seed=0)
+    )
+    return traces
 
 
 def require_channels(recording: BaseRecording, bad: Collection[str], where: str) -> None:

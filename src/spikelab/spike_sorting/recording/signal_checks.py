@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import SaturatedSignalError
+from spikelab.spike_sorting.data import dead_time_of
+from spikelab.spike_sorting.data.dead_time import live_frames, of_live_time, union
 from spikelab.spike_sorting.recording.across import INTERPOLATED
 from spikelab.spike_sorting.recording.parts import FrameRange, read_parts, read_stored, stored_pieces
 from spikelab.spike_sorting.recording.read_errors import list_some, origin_of, reading_frames
@@ -64,22 +66,34 @@ def sampled_ranges(n_frames: int, seed: int) -> list[FrameRange]:
     return [(int(start), int(start) + BLOCK_FRAMES) for start in np.sort(starts)]
 
 
+def _sampled_blocks(recording: BaseRecording, seed: int) -> list[list[FrameRange]]:
+    """Pick the blocks, each as its pieces of live time; of all frames where none is live."""
+    n_frames, dead = int(recording.get_num_samples()), dead_time_of(recording)
+    n_live = live_frames(dead, 0, n_frames)
+    if not n_live:
+        n_live, dead = n_frames, union()
+    return of_live_time(dead, sampled_ranges(n_live, seed), 0, n_frames)
+
+
 def check_signal(
     recording: BaseRecording,
     seed: int,
-    run: Callable[[Callable[[FrameRange], Any], Sequence[FrameRange]], Iterable[Any]],
+    run: Callable[[Callable[[list[FrameRange]], Any], Sequence[list[FrameRange]]], Iterable[Any]],
 ) -> SignalCheck:
     """Measure sampled blocks of `recording`, filtered and as stored; `seed` picks the blocks.
 
-    `run` maps a function over the blocks and keeps their order, for example in threads.
+    `run` maps a function over the blocks and keeps their order, for example in threads. Dead time is left out of the
+    blocks: what was bridged there is no noise, and what is on a rail there is known.
     """
 
-    def measure(block: FrameRange) -> tuple[Any, ...]:
-        with reading_frames(recording, *block):
-            stored = read_stored(recording, *block)[::STEP]
-        return *_filtered_statistics(recording, block), *_stored_statistics(stored)
+    def measure(block: Sequence[FrameRange]) -> tuple[Any, ...]:
+        stored = []
+        for piece in block:
+            with reading_frames(recording, *piece):
+                stored.append(read_stored(recording, *piece)[::STEP])
+        return *_filtered_statistics(recording, block), *_stored_statistics(np.concatenate(stored))
 
-    results = list(run(measure, sampled_ranges(recording.get_num_samples(), seed)))
+    results = list(run(measure, _sampled_blocks(recording, seed)))
     max_abs, noise, lowest, n_lowest, highest, n_highest, lengths = (
         np.stack(column) for column in zip(*results, strict=True)
     )
@@ -96,17 +110,19 @@ def check_signal(
     )
 
 
-def _filtered_statistics(recording: BaseRecording, block: FrameRange) -> tuple[float, NDArray[np.float64]]:
-    """Return the largest absolute value, and the noise of each channel on every `STEP`-th frame."""
-    n_channels = recording.get_num_channels()
-    sampled = np.empty((n_channels, -(-(block[1] - block[0]) // STEP)), dtype=np.float32)
-    max_abs = 0.0
-    for frames, channels, traces in read_parts(recording, *block):
-        max_abs = max(max_abs, float(traces.max()), -float(traces.min()))
-        skipped = -frames.start % STEP
-        few = traces[skipped::STEP].T
-        place = (frames.start + skipped) // STEP
-        sampled[channels, place : place + few.shape[1]] = few
+def _filtered_statistics(recording: BaseRecording, block: Sequence[FrameRange]) -> tuple[float, NDArray[np.float64]]:
+    """Return the largest absolute value, and the noise of each channel on every `STEP`-th frame of each piece."""
+    lengths = [-(-(end - start) // STEP) for start, end in block]
+    sampled = np.empty((recording.get_num_channels(), sum(lengths)), dtype=np.float32)
+    max_abs, passed = 0.0, 0
+    for piece, length in zip(block, lengths, strict=True):
+        for frames, channels, traces in read_parts(recording, *piece):
+            max_abs = max(max_abs, float(traces.max()), -float(traces.min()))
+            skipped = -frames.start % STEP
+            few = traces[skipped::STEP].T
+            place = passed + (frames.start + skipped) // STEP
+            sampled[channels, place : place + few.shape[1]] = few
+        passed += length
     sampled -= _medians(sampled)[:, np.newaxis]
     return max_abs, _medians(np.abs(sampled, out=sampled)).astype(np.float64) / 0.6745
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.data import BinaryRecording, Epoch, FloatArray, IntArray, TraceSource
-from spikelab.spike_sorting.data.dead_time import live_frames, live_parts
+from spikelab.spike_sorting.data.dead_time import live_frames, of_live_time
 from spikelab.spike_sorting.data.epochs import measured_epochs
 from spikelab.spike_sorting.data.traces import dead_time_in, read_raw, scale_uv
 from spikelab.spike_sorting.waveforms._kernels import count_values, medians_and_mads
@@ -45,13 +45,8 @@ def noise_levels(source: TraceSource, seed: int, epoch: Epoch | None = None, *, 
 
 def live_segments(dead: IntArray, start: int, end: int, seed: int) -> list[tuple[int, int]]:
     """Choose the segments of frames [start, end) that noise is measured on; dead time is left out of them."""
-    parts = []
-    for first, last in noise_segments(live_frames(dead, start, end), seed):
-        passed = 0
-        for begin, stop in live_parts(dead, start, end).tolist():
-            parts.append((begin + max(first - passed, 0), min(stop, begin + last - passed)))
-            passed += stop - begin
-    return [(begin, stop) for begin, stop in parts if begin < stop]
+    segments = noise_segments(live_frames(dead, start, end), seed)
+    return [piece for pieces in of_live_time(dead, segments, start, end) for piece in pieces]
 
 
 def epoch_noise_levels(source: TraceSource, seed: int, *, n_jobs: int = 1) -> FloatArray | None:

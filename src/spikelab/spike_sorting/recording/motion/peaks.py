@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data import dead_time_of
+from spikelab.spike_sorting.data.dead_time import live_frames, of_live_time, union
 from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.system.progress import Progress
 from spikelab.system.threads import ThreadPool
@@ -41,12 +43,15 @@ class Source:
         Microvolts per count.
     read : callable
         From first and end frame to counts, shape (frames, channels).
+    dead_time : numpy.ndarray of int64, shape (periods, 2)
+        Frames in which the noise is not measured.
     """
 
     n_samples: int
     sampling_frequency: float
     gain_uv: float
     read: Callable[[int, int], NDArray[Any]]
+    dead_time: IntArray = field(default_factory=union)
 
     @classmethod
     def of_binary(cls, binary: BinaryRecording) -> Source:
@@ -58,7 +63,7 @@ class Source:
             counts = np.fromfile(binary.path, dtype=np.int16, count=n_values, offset=2 * start * n_channels)
             return counts.reshape(-1, n_channels)
 
-        return cls(binary.n_samples, binary.sampling_frequency, binary.gain_uv, read)
+        return cls(binary.n_samples, binary.sampling_frequency, binary.gain_uv, read, binary.dead_time)
 
     @classmethod
     def of_recording(cls, recording: BaseRecording) -> Source:
@@ -68,7 +73,8 @@ class Source:
             traces: NDArray[Any] = recording.get_traces(start_frame=start, end_frame=end)
             return traces
 
-        return cls(int(recording.get_num_samples()), float(recording.get_sampling_frequency()), 1.0, read)
+        n_samples, fs = int(recording.get_num_samples()), float(recording.get_sampling_frequency())
+        return cls(n_samples, fs, 1.0, read, dead_time_of(recording))
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def find_peaks(source: Source, channels: IntArray, places: Places, n_jobs: int) 
     from spikelab.spike_sorting.recording.motion._peak_kernels import find_troughs, locate_troughs
 
     fs, length = source.sampling_frequency, round(CHUNK_S * source.sampling_frequency)
-    noise = _noise(source, channels)
+    noise = noise_of(source, channels)
     limits, floors = (-THRESHOLD * noise).astype(np.float32), (FLOOR * noise).astype(np.float32)
     limits[noise == 0] = -np.inf
     apart, reach = round(APART_MS * fs / 1e3), (round(REACH_MS[0] * fs / 1e3), round(REACH_MS[1] * fs / 1e3))
@@ -129,12 +135,17 @@ def _only(traces: NDArray[Any], channels: IntArray) -> NDArray[Any]:
     return np.ascontiguousarray(traces if everything else traces[:, channels])
 
 
-def _noise(source: Source, channels: IntArray) -> Places:
-    """Measure the noise (MAD) of channels on blocks throughout the recording, in counts."""
-    length = min(round(NOISE_BLOCK_S * source.sampling_frequency), source.n_samples)
+def noise_of(source: Source, channels: IntArray) -> Places:
+    """Measure the noise (MAD) of channels on blocks throughout the live time of the recording, in counts."""
+    n_live = live_frames(source.dead_time, 0, source.n_samples)
+    if not n_live:
+        return np.zeros(len(channels))
+    length = min(round(NOISE_BLOCK_S * source.sampling_frequency), n_live)
+    blocks = [(start, start + length) for start in evenly_spaced(n_live, length, NOISE_BLOCKS)]
     deviations = []
-    for start in evenly_spaced(source.n_samples, length, NOISE_BLOCKS):
-        block = np.ascontiguousarray(source.read(start, start + length)[:, channels].T)
+    for pieces in of_live_time(source.dead_time, blocks, 0, source.n_samples):
+        traces = np.concatenate([source.read(*piece)[:, channels] for piece in pieces])
+        block = np.ascontiguousarray(traces.T)
         deviations.append(np.median(np.abs(block - np.median(block, axis=1)[:, None]), axis=1))
     noise: Places = np.median(deviations, axis=0) / 0.6745
     return noise

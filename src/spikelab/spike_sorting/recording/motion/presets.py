@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data import dead_time_of
 from spikelab.spike_sorting.recording.motion.course import AXES, Course
-from spikelab.spike_sorting.recording.motion.peaks import Peaks
+from spikelab.spike_sorting.recording.motion.peaks import Peaks, Source, noise_of
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
@@ -44,6 +45,8 @@ def preset_course(recording: BaseRecording, column: Column, preset: str) -> tupl
 
     own = recording.select_channels(recording.channel_ids[column.channels])
     quiet: dict[str, Any] = {"n_jobs": 1, "progress_bar": False}
+    if len(dead_time_of(recording)):  # of which SpikeInterface knows nothing
+        own.set_property(NOISE_KEY, noise_of(Source.of_recording(recording), column.channels))
     get_noise_levels(own, return_in_uV=False, random_slices_kwargs=NOISE_SLICES, **quiet)  # kept as a property
     assert own.get_property(NOISE_KEY) is not None
     estimate = {"direction": AXES[column.axis], **REPAIRED.get(preset, {}), **_rigid(preset, column)}

@@ -25,7 +25,7 @@ def stim_times(sd: BaseSpikeData, site: str | None = None) -> NDArray[np.float64
     sd : SpikeData
         Pulses are in its metadata where it was sorted with ``stim_times_s``.
     site : str, optional
-        Those of one site only.
+        Those of one site only; without, a pulse of several sites at once counts once.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def stim_times(sd: BaseSpikeData, site: str | None = None) -> NDArray[np.float64
     """
     times = 1000 * np.asarray(sd.metadata.get(STIM_TIMES_KEY, ()), dtype=np.float64)
     if site is None:
-        return times
+        return np.unique(times)
     sites = [str(name) for name in sd.metadata.get(STIM_SITES_KEY, ())]
     if site not in sites:
         known = ", ".join(map(repr, sorted(set(sites)))) or "none"

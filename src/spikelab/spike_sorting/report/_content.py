@@ -98,7 +98,7 @@ def _stimulation(recording: BinaryRecording) -> str:
     if not len(pulses):
         return ""
     sites = f" at {len(pulses.names)} sites" if len(pulses.names) > 1 else ""
-    return f"{format_number(len(pulses))} pulses{sites}"
+    return f"{format_number(len(np.unique(pulses.frames)))} pulses{sites}"
 
 
 def _dead_time(recording: BinaryRecording) -> str:

@@ -5,6 +5,7 @@
     times.py           the times that somebody noted: lists, files, seconds to frames
     events.py          the times that a file holds itself
     onsets.py          the onset of each pulse to the sample
+    matching.py        which jump in the traces is the onset of which pulse
     planning.py        how pulses are removed from each channel, by what is left of them
     removal.py         the traces without pulses
     _decay_kernels.py  compiled loops that fit decays
@@ -92,21 +93,51 @@ def without_pulses(
     """
     from spikelab.spike_sorting.recording.stimulation.removal import WithoutPulsesRecording
 
-    frames = [np.asarray(of_segment, dtype=np.int64) for of_segment, _ in given]
-    sites = [np.array([site_names.index(site) for site in names], dtype=np.int64) for _, names in given]
+    frames, sites = _in_order(given, site_names, label)
     onsets = _onsets(recording, frames)
     if only_seen:
         frames, sites, onsets = _of_seen_sites(frames, sites, onsets, site_names, label)
     pulses = tuple(
-        np.column_stack([np.where(own < 0, noted, own), of_sites])
+        np.unique(np.column_stack([np.where(own < 0, noted, own), of_sites]), axis=0)
         for own, noted, of_sites in zip(onsets, frames, sites, strict=True)
     )
     _tell_unseen(onsets, frames, float(recording.get_sampling_frequency()), label)
-    plans = _plans(recording, onsets, sites, len(site_names))
+    pulse_frames, together, names = _by_sites(onsets, sites, site_names)
+    plans = _plans(recording, pulse_frames, together, len(names))
     if not any(len(plan.onsets) for plan in plans):
         return WithoutPulses(recording, pulses, tuple(np.empty((0, 2), dtype=np.int64) for _ in plans))
-    plans, dead = _chosen(recording, plans, band, site_names, label)
+    plans, dead = _chosen(recording, plans, band, names, label)
     return WithoutPulses(WithoutPulsesRecording(recording, plans), pulses, dead)
+
+
+def _in_order(given: Sequence[Noted], site_names: Sequence[str], label: str) -> tuple[list[IntArray], list[IntArray]]:
+    """Return frames and sites of the pulses of each segment, in order; a frame that a site has twice counts once."""
+    every = [
+        np.array([(frame, site_names.index(name)) for frame, name in zip(frames.tolist(), names, strict=True)])
+        for frames, names in given
+    ]
+    rows = [np.unique(own.reshape(-1, 2).astype(np.int64), axis=0) for own in every]
+    twice = sum(map(len, every)) - sum(map(len, rows))
+    if twice:
+        warn(
+            f"{label}: {twice} stimulation times lie on the same frame as another of their site: each frame counts once"
+        )
+    return [own[:, 0] for own in rows], [own[:, 1] for own in rows]
+
+
+def _by_sites(
+    onsets: Sequence[IntArray], sites: Sequence[IntArray], site_names: Sequence[str]
+) -> tuple[list[IntArray], list[IntArray], list[str]]:
+    """Return the distinct onsets of each segment, and by which sites together each is, with the names of these."""
+    found = []
+    for own, of_sites in zip(onsets, sites, strict=True):
+        rows = np.unique(np.column_stack([own, of_sites])[own >= 0], axis=0)
+        frames, first = np.unique(rows[:, 0], return_index=True)
+        found.append((frames, [tuple(part.tolist()) for part in np.split(rows[:, 1], first[1:])][: len(frames)]))
+    kinds = sorted({kind for _, own in found for kind in own})
+    names = [" and ".join(site_names[site] for site in kind if site_names[site]) for kind in kinds]
+    together = [np.array([kinds.index(kind) for kind in own], dtype=np.int64) for _, own in found]
+    return [frames for frames, _ in found], together, names
 
 
 def _of_seen_sites(
@@ -158,10 +189,8 @@ def _plans(recording: BaseRecording, onsets: Sequence[IntArray], sites: Sequence
     fs, shape = float(recording.get_sampling_frequency()), (n_sites, recording.get_num_channels())
     plans = []
     for segment, own, of_sites in zip(recording.segments, onsets, sites, strict=True):
-        seen = np.unique(own[own >= 0], return_index=True)
-        chosen = of_sites[own >= 0][seen[1]]
         first = np.full(shape, round(LONGEST_MS * fs / 1000), dtype=np.int64)
-        plans.append(Plan(seen[0], chosen, first, np.full(shape, DECAY), *rails_of(segment, seen[0], fs)))
+        plans.append(Plan(own, of_sites, first, np.full(shape, DECAY), *rails_of(segment, own, fs)))
     return plans
 
 

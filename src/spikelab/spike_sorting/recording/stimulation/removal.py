@@ -148,6 +148,8 @@ class Pulses:
     def _level_before(self, pulse: int) -> NDArray[np.float64]:
         """Level of each channel before a pulse that begins a row; after it where nothing is before."""
         end = int(self._starts[pulse])
+        if self._plan.onsets[pulse] == 0:
+            end = int(self._ends[pulse])
         some = read(self._segment, max(0, end - self._frames(LEVEL_MS)), max(end, 1))
         return np.median(some, axis=0).astype(np.float64)
 
@@ -232,5 +234,6 @@ class Pulses:
             own, after = stored[:, channel], min(lead + int(first[channel]), len(stored))
             begin = float(own[0])
             finish = float(np.median(own[after : after + n])) if after < len(own) else begin
+            begin = begin if lead else finish  # a recording that begins within the pulse
             cleaned[:, channel] = own
             cleaned[:after, channel] = np.linspace(begin, finish, after, dtype=np.float32)

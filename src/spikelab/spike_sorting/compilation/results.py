@@ -12,6 +12,7 @@ from spikelab.spike_sorting.compilation.build import compiled_window
 from spikelab.spike_sorting.data.epochs import measured_epochs
 from spikelab.spike_sorting.decisions.history import DECISIONS, HISTORY
 from spikelab.spike_sorting.settings.schema import CompilationConfig
+from spikelab.spikedata._pulses import STIM_SITES_KEY, STIM_TIMES_KEY
 from spikelab.system import files
 from spikelab.system.threads import ThreadPool
 
@@ -28,6 +29,8 @@ Scale: TypeAlias = "float | NDArray[np.float64]"
 CURATED = "sorted_spikedata_curated"
 RAW = "sorted_spikedata"
 UNKNOWN_ELECTRODE = -1
+# What happened when, besides spikes: periods and onsets in s, and the site of each onset.
+TIMED = ("dead_time_s", STIM_TIMES_KEY, STIM_SITES_KEY)
 
 
 def compile_results(
@@ -43,9 +46,10 @@ def compile_results(
 
     - ``sorted_spikedata_curated.pkl`` and ``.npz``; with ``save_raw_pkl`` also ``sorted_spikedata.pkl`` and ``.npz``.
     - With ``compile_single_recording``: ``sorted.npz`` (``compile_to_npz``) and ``sorted.mat`` (``compile_to_mat``)
-      with ``units``, ``locations`` (channels, 2) and ``fs``; with 2 to 64 epochs also ``chunk{i}/`` folders with the
-      same files for that epoch: its spikes on its own clock, its own templates; with ``compile_waveforms``
-      ``negative_peaks/`` and ``positive_peaks/waveforms_{sorted_index}.npy`` over the compiled window, cut out of
+      with ``units``, ``locations`` (channels, 2), ``fs`` and, where there are any, ``dead_time_s``, ``stim_times_s``
+      and ``stim_sites``; with 2 to 64 epochs also ``chunk{i}/`` folders with the same files for that epoch: its spikes
+      on its own clock, its own templates; with ``compile_waveforms`` ``negative_peaks/`` and
+      ``positive_peaks/waveforms_{sorted_index}.npy`` over the compiled window, cut out of
       ``waveforms_{unit_id}.npy`` (spikes, samples, channels) in `waveforms_folder`.
 
     With ``scale_compiled_waveforms=False`` the voltages in the compiled files are divided by the recording's
@@ -105,10 +109,10 @@ def _write_units(sd: SpikeData, config: CompilationConfig, folder: Path, scale: 
 
 
 def _shared(sd: SpikeData) -> dict[str, Any]:
-    """Return what the units of a compiled file share: positions of the channels (um), rate (Hz), dead time (s)."""
+    """Return what the units of a compiled file share: places of channels (um), rate (Hz), dead time and pulses (s)."""
     locations = np.array(sd.metadata["channel_locations"], dtype=np.float64)
-    dead = {"dead_time_s": np.array(sd.metadata["dead_time_s"])} if "dead_time_s" in sd.metadata else {}
-    return {"locations": locations, "fs": float(sd.metadata["fs_Hz"]), **dead}
+    timed = {name: np.array(sd.metadata[name]) for name in TIMED if name in sd.metadata}
+    return {"locations": locations, "fs": float(sd.metadata["fs_Hz"]), **timed}
 
 
 def _sorted_order(sd: SpikeData) -> list[int]:
@@ -169,7 +173,9 @@ def _write_npz(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) 
 def _write_mat(path: Path, units: list[dict[str, Any]], shared: dict[str, Any]) -> None:
     from scipy.io import savemat
 
-    savemat(path, {"units": _struct_array(units), **shared}, long_field_names=True)
+    # Texts of different lengths are MATLAB's cells: numpy's array of texts would become a matrix of characters.
+    texts = {name: value.astype(object) for name, value in shared.items() if np.asarray(value).dtype.kind == "U"}
+    savemat(path, {"units": _struct_array(units), **shared, **texts}, long_field_names=True)
 
 
 def write_mat(path: Path, sd: SpikeData, epochs: Sequence[Epoch]) -> None:

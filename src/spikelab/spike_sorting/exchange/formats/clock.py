@@ -53,9 +53,15 @@ class ExportClock:
 
     def intervals(self, epochs: Sequence[Epoch]) -> list[list[float]]:
         """Return start and end of the epochs."""
-        lengths = np.array([epoch.n_frames for epoch in epochs]) / self.rates_hz
-        intervals: list[list[float]] = np.column_stack([self.starts_s, self.starts_s + lengths]).tolist()
-        return intervals
+        return self.spans(np.array([[epoch.start_frame, epoch.end_frame] for epoch in epochs]))
+
+    def spans(self, periods: IntArray) -> list[list[float]]:
+        """Return start and end of periods of frames, shape (periods, 2), each within one epoch."""
+        starts = self.seconds(periods[:, 0])
+        epoch = np.searchsorted(self.first_frames, periods[:, 0], side="right") - 1
+        ends = starts + np.diff(periods)[:, 0] / self.rates_hz[epoch]
+        spans: list[list[float]] = np.column_stack([starts, ends]).tolist()
+        return spans
 
 
 def clock_of(recording: BinaryRecording) -> ExportClock:

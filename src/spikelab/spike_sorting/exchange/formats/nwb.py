@@ -1,4 +1,4 @@
-"""Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms, epochs and invalid times with them.
+"""Units in an NWB file (Neurodata Without Borders 2): electrodes, waveforms, epochs, invalid times and pulses too.
 
 Times are seconds on the clock of the source, where it has one that fits all epochs: gaps are gaps, and zero is
 ``timestamps_reference_time``. Otherwise they are on the clock of the (concatenated) recording, which goes on without a
@@ -17,22 +17,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import EnvironmentSortFailure
-from spikelab.spike_sorting.data.dead_time import within
+from spikelab.spike_sorting.data.dead_time import live_parts, within
 from spikelab.spike_sorting.exchange.formats.clock import clock_of
 from spikelab.spike_sorting.exchange.formats.nwb_metadata import FILE_FIELDS, read_metadata
 from spikelab.system.extras import install_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.data import BinaryRecording, FloatArray
+    from spikelab.spike_sorting.data import BinaryRecording, FloatArray, IntArray
     from spikelab.spike_sorting.exchange.formats.clock import ExportClock
     from spikelab.spike_sorting.exchange.formats.handoff import Handoff
 
 logger = logging.getLogger(__name__)
 
+PULSES = "stimulation_pulses"
 MICROVOLTS_TO_VOLTS = 1e-6
 COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 # Columns that the standard has other names for, or that hold indices of this package.
@@ -99,6 +100,7 @@ def write_nwb(handoff: Handoff, path: Path, *, metadata: Mapping[str, Any] | Non
     _add_electrodes(file, handoff.recording, metadata.get("location", "unknown"))
     _add_epochs(file, handoff.recording, clock)
     _add_dead_time(file, handoff.recording, clock)
+    _add_pulses(pynwb, file, handoff.recording, clock)
     _add_units(pynwb, file, handoff, clock)
     if traces:
         _add_traces(pynwb, file, handoff.recording, clock)
@@ -223,7 +225,7 @@ def _add_units(pynwb: Any, file: Any, handoff: Handoff, clock: ExportClock) -> N
     for name in columns:
         file.add_unit_column(name, about.get(name, name.replace("_", " ")))
     file.add_unit_column("main_electrode", "row of the main channel in the table of electrodes")
-    intervals = clock.intervals(recording.epochs)
+    intervals = clock.spans(np.concatenate(_of_each_epoch(live_parts, recording)))
     groups, everywhere = file.electrodes["group"], list(range(recording.n_channels))
     for row, (unit, frames) in enumerate(zip(handoff.trains.unit_ids, handoff.trains.samples, strict=True)):
         file.add_unit(
@@ -270,11 +272,32 @@ def _stds(handoff: Handoff) -> FloatArray | None:
 
 def _add_dead_time(file: Any, recording: BinaryRecording, clock: ExportClock) -> None:
     """Add the periods of dead time as invalid times, each within one epoch."""
-    frame_s = 1 / recording.sampling_frequency
-    for epoch in recording.epochs:
-        for start, end in within(recording.dead_time, epoch.start_frame, epoch.end_frame).tolist():
-            first, last = clock.seconds(np.array([start, end - 1])).tolist()
-            file.add_invalid_time_interval(start_time=first, stop_time=last + frame_s, tags=["dead time"])
+    for start, end in clock.spans(np.concatenate(_of_each_epoch(within, recording))):
+        file.add_invalid_time_interval(start_time=start, stop_time=end, tags=["dead time"])
+
+
+def _of_each_epoch(
+    part: Callable[[IntArray, int, int], IntArray], recording: BinaryRecording
+) -> list[NDArray[np.int64]]:
+    """Apply a function of dead time to the frames of each epoch."""
+    return [part(recording.dead_time, epoch.start_frame, epoch.end_frame) for epoch in recording.epochs]
+
+
+def _add_pulses(pynwb: Any, file: Any, recording: BinaryRecording, clock: ExportClock) -> None:
+    """Add the stimulation pulses as a table of intervals; nothing where there are none."""
+    pulses = recording.pulses
+    if not len(pulses):
+        return
+    table = pynwb.epoch.TimeIntervals(
+        name=PULSES,
+        description="Onsets of stimulation pulses; how long each lasted is not known: an interval is one sample.",
+    )
+    table.add_column("site", "which site was stimulated; empty where nobody named it")
+    for (start, end), site in zip(
+        clock.spans(np.column_stack([pulses.frames, pulses.frames + 1])), pulses.sites, strict=True
+    ):
+        table.add_interval(start_time=start, stop_time=end, site=pulses.names[site])
+    file.add_time_intervals(table)
 
 
 def _add_traces(pynwb: Any, file: Any, recording: BinaryRecording, clock: ExportClock) -> None:

@@ -1,7 +1,8 @@
 """Writer of a folder that Phy opens: ``phy template-gui params.py``.
 
 Written as phylib's ``TemplateModel`` reads it. Spikes are frames of the (concatenated) recording, as Phy has no gaps;
-``spikelab.json`` lists the epochs and their times on the clock of the source, and dead time in frames.
+``spikelab.json`` lists the epochs and their times on the clock of the source, dead time and
+stimulation pulses in frames.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def _record(handoff: Handoff, units: str, traces: str | None, columns: Sequence[
         "gain_to_uv": None if traces is None else recording.gain_uv,
         "epochs": [asdict(epoch) for epoch in recording.epochs],
     }
-    return record | ({"dead_time": recording.dead_time.tolist()} if len(recording.dead_time) else {})
+    record |= {"dead_time": recording.dead_time.tolist()} if len(recording.dead_time) else {}
+    return record | ({"pulses": recording.pulses.to_dict()} if len(recording.pulses) else {})
 
 
 def _template_arrays(handoff: Handoff) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.data.dead_time import within
 from spikelab.system.runlog import captured_warnings
 
 if TYPE_CHECKING:
@@ -32,12 +33,35 @@ def sorting_of(handoff: Handoff) -> BaseSorting:
     for name, values in handoff.columns().items():
         if name not in NOT_PROPERTIES and None not in values:
             sorting.set_property(name, np.array(values))
-    if "dead_time_s" in handoff.units.metadata:
-        sorting.annotate(dead_time_s=handoff.units.metadata["dead_time_s"])
+    sorting.annotate(**_annotations(handoff))
     if handoff.units.N:
         # Property by which SpikeInterface finds the main channel.
         sorting.set_property("main_channel_id", np.array(recording.channel_ids)[handoff.main_channels])
     return sorting
+
+
+def _annotations(handoff: Handoff) -> dict[str, Any]:
+    """List dead time and pulses: in seconds of the whole recording, and, for each segment, from its start."""
+    recording, known = handoff.recording, handoff.units.metadata
+    found: dict[str, Any] = {
+        name: known[name] for name in ("dead_time_s", "stim_times_s", "stim_sites") if name in known
+    }
+    fs, pulses, segments = recording.sampling_frequency, recording.pulses, recording.epochs
+    if "dead_time_s" in found:
+        own = [within(recording.dead_time, epoch.start_frame, epoch.end_frame) for epoch in segments]
+        starts = [epoch.start_frame for epoch in segments]
+        found["segment_dead_time_s"] = [
+            ((periods - start) / fs).tolist() for periods, start in zip(own, starts, strict=True)
+        ]
+    if "stim_times_s" in found:
+        ranges = [np.searchsorted(pulses.frames, [epoch.start_frame, epoch.end_frame]) for epoch in segments]
+        found["segment_stim_times_s"] = [
+            ((pulses.frames[first:last] - epoch.start_frame) / fs).tolist()
+            for epoch, (first, last) in zip(segments, ranges, strict=True)
+        ]
+        if "stim_sites" in found:
+            found["segment_stim_sites"] = [list(found["stim_sites"][first:last]) for first, last in ranges]
+    return found
 
 
 def write_sorting(handoff: Handoff, folder: Path) -> None:

@@ -11,6 +11,7 @@ from spikeinterface.core import NumpyRecording
 from spikelab.spike_sorting.config import RecordingConfig
 from spikelab.spike_sorting.data import dead_time_of, pulses_of
 from spikelab.spike_sorting.recording import open_recording
+from spikelab.spike_sorting.recording.stimulation import without_pulses
 from spikelab.spike_sorting.recording.stimulation.matching import matched
 from spikelab.spike_sorting.recording.stimulation.onsets import find_onsets, usual_change
 from spikelab.spikedata import SpikeData
@@ -113,3 +114,26 @@ def test_stim_times_of_all_sites_has_a_shared_pulse_once() -> None:
     data = SpikeData([[110, 309]], length=1000, metadata=about)
     assert data.stim_times().tolist() == [100.0, 300.0]
     assert data.stim_times("A").tolist() == [100.0, 300.0]
+
+
+def given_by(channels: dict[str, np.ndarray]) -> tuple[list[tuple[np.ndarray, tuple[str, ...]]], list[str]]:
+    """Events of channels as they are noted."""
+    rows = sorted((int(frame), name) for name, frames in channels.items() for frame in frames)
+    return [(np.array([frame for frame, _ in rows]), tuple(name for _, name in rows))], sorted(channels)
+
+
+@pytest.mark.parametrize(("rate_hz", "camera_hz"), [(20.0, 30.0), (20.0, 200.0), (200.0, 30.0)])
+def test_events_of_a_camera_cost_no_pulse(rate_hz: float, camera_hz: float) -> None:
+    pulses = train(rate_hz, 100 if rate_hz > 100 else 20, start=1000)
+    noted, names = given_by({"line": pulses - 12, "camera": np.arange(7, 23_500, FS / camera_hz).astype(int)})
+    with pytest.warns(UserWarning, match="camera.* not taken for pulses"):
+        found = without_pulses(pulsed(pulses, 1.2), noted, names, (300.0, 6000.0), "it", only_seen=True)
+    assert found.pulses[0][:, 0].tolist() == pulses.tolist()
+    assert {names[site] for site in found.pulses[0][:, 1]} == {"line"}
+
+
+def test_two_lines_of_the_stimulator_are_both_kept() -> None:
+    pulses = train(100.0, 40, start=1000)
+    noted, names = given_by({"A": pulses[::2] - 30, "B": pulses[1::2] - 30})
+    found = without_pulses(pulsed(pulses), noted, names, (300.0, 6000.0), "it", only_seen=True)
+    assert found.pulses[0].tolist() == [[frame, i % 2] for i, frame in enumerate(pulses.tolist())]

@@ -4,6 +4,7 @@
 
     times.py           the times that somebody noted: lists, files, seconds to frames
     events.py          the times that a file holds itself
+    channels.py        which event channels of a file are of the stimulator
     onsets.py          the onset of each pulse to the sample
     matching.py        which jump in the traces is the onset of which pulse
     planning.py        how pulses are removed from each channel, by what is left of them
@@ -15,10 +16,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from spikelab.spike_sorting.recording.stimulation.channels import of_stimulator
 from spikelab.spike_sorting.recording.stimulation.events import pulse_events
 from spikelab.spike_sorting.recording.stimulation.times import (
     AUTO,
@@ -29,9 +32,8 @@ from spikelab.spike_sorting.recording.stimulation.times import (
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
@@ -88,20 +90,21 @@ def without_pulses(
     """Find the onsets of the pulses, choose how they are removed, and say so.
 
     `given` has frames and sites of each segment, `site_names` those of all files; `band` are the edges of the filter
-    that follows, in Hz. Where nothing is seen of a pulse, nothing is removed; with `only_seen` a site of which most
-    pulses are not seen, such as the trigger of a camera, is left out.
+    that follows, in Hz. Where nothing is seen of a pulse, nothing is removed; with `only_seen` a site whose times are
+    not those of pulses, such as the trigger of a camera, is left out.
     """
     from spikelab.spike_sorting.recording.stimulation.removal import WithoutPulsesRecording
 
     frames, sites = _in_order(given, site_names, label)
-    onsets = _onsets(recording, frames)
+    search, fs = _search(recording), float(recording.get_sampling_frequency())
     if only_seen:
-        frames, sites, onsets = _of_seen_sites(frames, sites, onsets, site_names, label)
+        frames, sites = of_stimulator(frames, sites, site_names, search, fs, label)
+    onsets = search(frames)
     pulses = tuple(
         np.unique(np.column_stack([np.where(own < 0, noted, own), of_sites]), axis=0)
         for own, noted, of_sites in zip(onsets, frames, sites, strict=True)
     )
-    _tell_unseen(onsets, frames, float(recording.get_sampling_frequency()), label)
+    _tell_unseen(onsets, frames, fs, label)
     pulse_frames, together, names = _by_sites(onsets, sites, site_names)
     plans = _plans(recording, pulse_frames, together, len(names))
     if not any(len(plan.onsets) for plan in plans):
@@ -140,31 +143,19 @@ def _by_sites(
     return [frames for frames, _ in found], together, names
 
 
-def _of_seen_sites(
-    frames: list[IntArray], sites: list[IntArray], onsets: list[IntArray], site_names: Sequence[str], label: str
-) -> tuple[list[IntArray], list[IntArray], list[IntArray]]:
-    """Leave out the sites of which most pulses are not seen, and name them."""
-    every, seen = np.concatenate(sites), np.concatenate(onsets) >= 0
-    gone = [site for site in range(len(site_names)) if (seen & (every == site)).sum() < (every == site).sum() / 2]
-    if gone:
-        names = ", ".join(site_names[site] for site in gone)
-        warn(f"{label}: nothing is seen in the traces at most events of {names}, which are not taken for pulses")
-    kept = [~np.isin(own, gone) for own in sites]
-    return _chosen_of(frames, kept), _chosen_of(sites, kept), _chosen_of(onsets, kept)
-
-
-def _chosen_of(values: list[IntArray], kept: Sequence[NDArray[np.bool_]]) -> list[IntArray]:
-    return [own[keep] for own, keep in zip(values, kept, strict=True)]
-
-
-def _onsets(recording: BaseRecording, frames: Sequence[IntArray]) -> list[IntArray]:
+def _search(recording: BaseRecording) -> Callable[[Sequence[IntArray]], list[IntArray]]:
+    """Return what finds the onsets near frames of each segment."""
     from spikelab.spike_sorting.recording.stimulation.onsets import find_onsets, usual_change
 
-    fs = float(recording.get_sampling_frequency())
-    return [
-        find_onsets(segment, own, usual_change(segment, fs), fs) if len(own) else own
-        for segment, own in zip(recording.segments, frames, strict=True)
-    ]
+    fs, changes = float(recording.get_sampling_frequency()), cache(lambda segment: usual_change(segment, fs))
+
+    def search(frames: Sequence[IntArray]) -> list[IntArray]:
+        return [
+            find_onsets(segment, own, changes(segment), fs) if len(own) else own
+            for segment, own in zip(recording.segments, frames, strict=True)
+        ]
+
+    return search
 
 
 def _tell_unseen(onsets: Sequence[IntArray], frames: Sequence[IntArray], fs: float, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from spikelab.spike_sorting.recording.formats import MAXWELL, NWB
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     Events = dict[str, NDArray[np.float64]]
 
 N_BITS = 32
+# How neo labels the edges of SpikeGLX, and the events of Neuralynx at which all inputs are 0.
+SWITCHED = re.compile(r"(?P<line>.*?)\s*\b(?P<way>ON|OFF)")
+ALL_OFF = re.compile(r".* value \(0x0+\)\.?")
+PORT = "digital_input_port"  # of Blackrock, whose labels are the states of its bits
+RISING, TTL = 1, 3  # in the events of a legacy Open Ephys folder
 
 
 def pulse_events(recording: BaseRecording, format_name: str, path: str, clock_start_s: float | None) -> Events:
@@ -66,7 +72,7 @@ def _bits(found: Any) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     return [(table["frameno"].astype(np.int64), table["bits"].astype(np.int64)) for table in tables]
 
 
-def _edges(tables: list[tuple[NDArray[np.int64], NDArray[np.int64]]], fs: float) -> Events:
+def _edges(tables: Sequence[tuple[NDArray[Any], NDArray[np.int64]]], fs: float) -> Events:
     """Find the frames at which each bit becomes 1."""
     events: Events = {}
     for frames, states in tables:
@@ -90,7 +96,10 @@ def _of_nwb(recording: BaseRecording, path: Path, start_s: float) -> Events:  # 
 
 
 def _of_neo(recording: BaseRecording, path: Path, start_s: float) -> Events:  # noqa: ARG001  one signature for all
-    """Use the event channels that neo reads; their clock is neo's, whose start the first frame has in common."""
+    """Use the event channels that neo reads; their clock is neo's, whose start the first frame has in common.
+
+    Of digital lines the rising edges count.
+    """
     neo, block = recording.neo_reader, int(recording.block_index or 0)
     events: Events = {}
     begun = float(neo.get_signal_t_start(block, 0, recording.stream_index))
@@ -99,12 +108,44 @@ def _of_neo(recording: BaseRecording, path: Path, start_s: float) -> Events:  # 
             times, _, labels = neo.get_event_timestamps(block, segment, index)
             if not len(times):
                 continue
+            rising = _rising_of_legacy(neo, segment, len(times))
             seconds = np.asarray(neo.rescale_event_timestamp(times, dtype="float64", event_channel_index=index))
-            for label in np.unique(labels):
-                name = f"{channel['name']} {label}".strip()
-                own = seconds[np.asarray(labels) == label] - begun + start_s
+            seconds, texts = seconds[rising] - begun + start_s, np.asarray(labels).astype(str)[rising]
+            for name, own in _lines(str(channel["name"]), texts, seconds).items():
                 events[name] = np.concatenate([events.get(name, np.zeros(0)), own])
     return events
+
+
+def _rising_of_legacy(neo: Any, segment: int, n_events: int) -> NDArray[np.bool_]:
+    """Tell which events are no falling edges, of which the labels of a legacy Open Ephys folder do not speak."""
+    table = getattr(neo, "_events_memmap", None)
+    table = table.get(segment) if isinstance(table, dict) else None
+    if table is None or len(table) != n_events or not {"event_id", "event_type"} <= set(table.dtype.names or ()):
+        return np.ones(n_events, dtype=np.bool_)
+    return np.asarray((table["event_type"] != TTL) | (table["event_id"] == RISING))
+
+
+def _lines(channel: str, labels: NDArray[np.str_], seconds: NDArray[np.float64]) -> Events:
+    """Divide the events of a channel by their labels, without those that say that a line is switched off."""
+    if channel == PORT and all(label.isdecimal() for label in labels.tolist()):
+        states = labels.astype(np.int64)
+        if (np.diff(states) != 0).all():  # a state comes with its changes; what is repeated is a code
+            return {f"{channel} {bit}": times for bit, times in _risen(seconds, states).items()}
+    named: Events = {}
+    for label in np.unique(labels).tolist():
+        switched = SWITCHED.fullmatch(label)
+        if ALL_OFF.fullmatch(label) or (switched and switched["way"] == "OFF"):
+            continue
+        line = switched["line"] if switched else label
+        name = line if line == channel else f"{channel} {line}".strip()
+        named[name] = np.concatenate([named.get(name, np.zeros(0)), seconds[labels == label]])
+    return named
+
+
+def _risen(seconds: NDArray[np.float64], states: NDArray[np.int64]) -> Events:
+    """Find when each bit becomes 1; one that is always 1, of an input that is not connected, never does."""
+    always = np.bitwise_and.reduce(states) if len(set(states.tolist())) > 1 else 0
+    return _edges([(seconds, states & ~always)], 1.0) if len(states) else {}
 
 
 _READERS: Mapping[str, Callable[[BaseRecording, Path, float], Events]] = {MAXWELL.name: _of_maxwell, NWB.name: _of_nwb}

@@ -126,6 +126,12 @@ def test_the_log_has_the_name_of_the_sorter() -> None:
     assert names["spikeinterface:lupin"] == "sort_with_spikeinterface-lupin.out"
 
 
+def test_presets_for_probes_measure_movement_and_others_do_not() -> None:
+    measuring = {name for name in PRESETS if preset(name).recording.motion == "estimate"}
+    assert measuring == {"neuropixels_rt_sort", "neuropixels_kilosort4"}
+    assert {preset(name).recording.motion for name in set(PRESETS) - measuring} == {None}
+
+
 def test_every_preset_is_described_and_can_be_had_by_name(run: Callable[..., Result]) -> None:
     assert list(PRESET_DOCS) == list(PRESETS)
     assert preset("RT-Sort-Neuropixels") == RT_SORT_NEUROPIXELS

@@ -182,6 +182,15 @@ def test_arrays_along_which_nothing_moves_are_refused(places: NDArray[np.float64
             open_recording(recording, RecordingConfig(motion=setting, freq_max=4000))
 
 
+def test_a_few_contacts_on_one_shank_do_not_keep_the_others_from_being_measured() -> None:
+    places = np.array([[0.0, 20.0 * i] for i in range(16)] + [[500.0, 0.0], [500.0, 20.0]])
+    geometry = replace(Geometry.of(places, np.repeat([0, 1], [16, 2])), group_names=("left", "right"))
+    (column,) = motion.columns_of(geometry, "estimate")
+    assert (column.name, column.channels.tolist()) == ("left", list(range(16)))
+    with pytest.raises(ValueError, match="the 2 contacts of right"):
+        motion.columns_of(geometry, "correct")
+
+
 def test_a_column_along_x_is_a_column() -> None:
     (column,) = motion.columns_of(Geometry.of(PLACES[:, ::-1]), "estimate")
     assert column.axis == 0

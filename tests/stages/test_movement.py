@@ -34,21 +34,32 @@ def test_a_finished_sort_gets_the_measurement_and_is_not_sorted_again(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("sorter", "moved_um", "corrected", "warned"),
+    ("sorter", "moved_um", "corrected", "warned", "params"),
     [
-        ("mountainsort5", 40.0, False, True),
-        ("mountainsort5", 4.0, False, False),
-        ("mountainsort5", None, False, False),
-        ("mountainsort5", 40.0, True, False),
-        ("kilosort4", 40.0, False, False),
+        ("mountainsort5", 40.0, False, True, None),
+        ("mountainsort5", 4.0, False, False, None),
+        ("mountainsort5", None, False, False, None),
+        ("mountainsort5", 40.0, True, False, None),
+        ("kilosort4", 40.0, False, False, None),
+        ("kilosort4", 40.0, False, False, {"nblocks": 5}),
+        ("kilosort4", 40.0, False, True, {"nblocks": 0}),
+        ("kilosort4", 40.0, False, True, {"do_correction": False}),
+        ("kilosort4", 40.0, False, True, {"do_correction": True, "nblocks": 0}),
+        ("spikeinterface:kilosort4", 40.0, False, False, None),
+        ("spikeinterface:kilosort2_5", 40.0, False, False, None),
+        ("spikeinterface:spykingcircus2", 40.0, False, False, None),
+        ("spikeinterface:spykingcircus2", 40.0, False, True, {"apply_motion_correction": False}),
+        ("spikeinterface:tridesclous2", 40.0, False, True, None),
+        ("spikeinterface:tridesclous2", 40.0, False, False, {"apply_motion_correction": True}),
     ],
 )
 def test_movement_that_the_sorter_does_not_bear_is_warned_of(
-    sorter: str, moved_um: float | None, corrected: bool, warned: bool, recwarn: pytest.WarningsRecorder
+    sorter: str, moved_um: float | None, corrected: bool, warned: bool, params: Any, recwarn: pytest.WarningsRecorder
 ) -> None:
     still = BinaryRecording(Path("x"), 1, 1, 1.0, 1.0, ("a",), np.zeros((1, 2)), None, (Epoch(0, 1),))
     binary = replace(still, motion={"corrected": corrected, "groups": [{"moved_um": moved_um}]})
-    context: Any = SimpleNamespace(config=SimpleNamespace(sorter=SimpleNamespace(sorter_name=sorter)))
+    about = SimpleNamespace(sorter_name=sorter, sorter_params=params)
+    context: Any = SimpleNamespace(config=SimpleNamespace(sorter=about))
     warn_of_movement(context, still)
     warn_of_movement(context, binary)
-    assert [str(w.message).split(":")[1][:20] for w in recwarn] == [" set motion='correct"] * warned
+    assert ["set motion='correct'" in str(w.message) for w in recwarn] == [True] * warned

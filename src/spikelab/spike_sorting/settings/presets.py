@@ -33,10 +33,10 @@ RT_SORT_NEUROPIXELS = RT_SORT_MEA.override(
 )
 
 # For an array, with all that goes before the sorter. What differs between Neuropixels 1.0 and 2.0, such as the times at
-# which channels are sampled, shanks and gains, is in their files.
-NEUROPIXELS_RT_SORT = RT_SORT_NEUROPIXELS.override(bad_channels="auto", spatial_filter="highpass")
+# which channels are sampled, shanks and gains, is in their files. How far the tissue moves along them is measured.
+NEUROPIXELS_RT_SORT = RT_SORT_NEUROPIXELS.override(bad_channels="auto", spatial_filter="highpass", motion="estimate")
 # Kilosort 4 subtracts a median, whitens, and corrects drift itself; of the times of sampling it knows nothing.
-NEUROPIXELS_KILOSORT4 = KILOSORT4.override(bad_channels="auto")
+NEUROPIXELS_KILOSORT4 = KILOSORT4.override(bad_channels="auto", motion="estimate")
 MAXWELL = RT_SORT_MEA.override(bad_channels="auto")
 # Each neuron is seen on one electrode or two, as by a plate of 60 electrodes 200 um apart: RT-Sort goes by the waveform
 # there, and finds more in a generated recording than the sorters of SpikeInterface (0.73 beside 0.50 at most).
@@ -87,8 +87,8 @@ PRESET_DOCS: Mapping[str, str] = MappingProxyType(
         "kilosort4_docker": "Kilosort 4 in a container",
         "rt_sort_mea": "RT-Sort for electrodes in a plane",
         "rt_sort_neuropixels": "RT-Sort for columns of electrodes, such as Neuropixels, at about 30 kHz",
-        "neuropixels_rt_sort": "Neuropixels 1.0 and 2.0 with RT-Sort: bad channels left out, stripes removed",
-        "neuropixels_kilosort4": "Neuropixels 1.0 and 2.0 with Kilosort 4, which references and follows drift itself",
+        "neuropixels_rt_sort": "Neuropixels 1.0 and 2.0 with RT-Sort: no bad channels, no stripes, movement measured",
+        "neuropixels_kilosort4": "Neuropixels 1.0 and 2.0 with Kilosort 4, which follows drift; movement measured",
         "maxwell": "MaxOne and MaxTwo with RT-Sort: bad channels left out",
         "low_density": "electrodes 100 um apart or more, each with neurons of its own, with RT-Sort",
         "evidence": "curation by statistics; keeps small and rare neurons; goes with any sorter",

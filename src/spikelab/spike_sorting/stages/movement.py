@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from spikelab.spike_sorting.backends.registry import SPIKEINTERFACE_PREFIX
+from spikelab.spike_sorting.settings.validation import DRIFT_PARAMETERS
 from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.spike_sorting.stages.recording import MOVEMENT_FOLDER, ensure_traces
 from spikelab.spike_sorting.stages.recording import NAME as RECORDING
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.data import BinaryRecording
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.stages.store import StageResult
 
 NAME = "movement"
-# Sorters that correct movement themselves, unless the traces are corrected.
-CORRECT_THEMSELVES = ("kilosort2", "kilosort4", "spykingcircus2")
+# Sorters that correct movement themselves, unless the traces are corrected or their parameters say otherwise.
+CORRECT_THEMSELVES = ("kilosort2", "kilosort2_5", "kilosort3", "kilosort4", "spykingcircus2")
+BLOCKS = "nblocks"  # parameter of Kilosort: blocks along the probe that move each on its own, 0 for no correction
 # The range of 90 % of the time up to which a sorter is taken to find as much as on tissue at rest. RT-Sort found
 # all on a ramp of 36 um, and half on breaths of 39 um, which it cannot follow: the limit is between what was measured.
 BEARS_UM = {"rt_sort": 20.0}
@@ -71,10 +75,19 @@ def with_movement(
     return replace(recording, value=replace(recording.value, motion=movement.info["motion"]))
 
 
+def corrects_itself(sorter: str, given: Mapping[str, Any]) -> bool:
+    """Tell whether a sorter corrects movement itself, with the parameters that somebody gave it."""
+    asked = [bool(given[name]) for name in (*DRIFT_PARAMETERS, BLOCKS) if name in given]
+    if not all(asked):
+        return False
+    switched_on = any(given.get(name) for name in DRIFT_PARAMETERS)
+    return switched_on or sorter.removeprefix(SPIKEINTERFACE_PREFIX) in CORRECT_THEMSELVES
+
+
 def warn_of_movement(context: Context, binary: BinaryRecording) -> None:
     """Warn where the tissue moved more than the sorter bears, and nothing corrects that."""
     sorter, motion = context.config.sorter.sorter_name, binary.motion
-    if motion is None or motion["corrected"] or sorter in CORRECT_THEMSELVES:
+    if motion is None or motion["corrected"] or corrects_itself(sorter, context.config.sorter.sorter_params or {}):
         return
     bears = BEARS_UM.get(sorter, BEARS_UNKNOWN_UM)
     moved = max((group["moved_um"] or 0.0 for group in motion["groups"]), default=0.0)

@@ -12,11 +12,10 @@
     measuring.py      all of these together
 """
 
-from spikelab.spike_sorting.recording.motion.columns import Column, columns_of
+from spikelab.spike_sorting.recording.motion.columns import ESTIMATE, Column, columns_of
 from spikelab.spike_sorting.recording.motion.course import Course
 from spikelab.spike_sorting.recording.motion.drift_map import DriftMap
 from spikelab.spike_sorting.recording.motion.measuring import (
-    ESTIMATE,
     Movement,
     described,
     load_movements,

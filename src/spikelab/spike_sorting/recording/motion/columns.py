@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import Geometry, IntArray
 
+logger = logging.getLogger(__name__)
+
+ESTIMATE = "estimate"  # the setting that measures movement and corrects nothing
 LEAST_LENGTH_UM, LEAST_RATIO = 100.0, 3.0
 
 
@@ -39,11 +43,21 @@ class Column:
 
 
 def columns_of(geometry: Geometry, setting: str) -> list[Column]:
-    """Return a column for each group of channels; ValueError for groups along which `setting` can measure nothing."""
-    return [
-        _column(name, channels, geometry.places[channels], setting)
-        for name, channels in zip(geometry.group_names, geometry.channels_of_groups(), strict=True)
-    ]
+    """Return a column for each group of channels; ValueError for groups along which `setting` can measure nothing.
+
+    Where movement is only measured, such groups are left out, unless there are no others: a few contacts on a shank.
+    """
+    columns, refused = [], []
+    for name, channels in zip(geometry.group_names, geometry.channels_of_groups(), strict=True):
+        try:
+            columns.append(_column(name, channels, geometry.places[channels], setting))
+        except ValueError as error:
+            refused.append(error)
+    if refused and not (columns and setting == ESTIMATE):
+        raise refused[0]
+    if refused:
+        logger.info("movement is not measured of %d groups of channels that form no column", len(refused))
+    return columns
 
 
 def _column(name: str, channels: IntArray, places: NDArray[np.float64], setting: str) -> Column:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data import Geometry, epochs_of
-from spikelab.spike_sorting.recording.motion.columns import axis_name, columns_of
+from spikelab.spike_sorting.recording.motion.columns import ESTIMATE, axis_name, columns_of
 from spikelab.spike_sorting.recording.motion.course import Course
 from spikelab.spike_sorting.recording.motion.drift_map import DriftMap
 from spikelab.spike_sorting.recording.motion.peaks import Source, find_peaks
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ESTIMATE, CORRECT = "estimate", "correct"
+CORRECT = "correct"
 ANNOTATION = "spikelab_motion"
 SUMMARY, MAP, COURSE = "motion.json", "drift_map.npz", "motion"  # in the folder of each group of channels
 

@@ -200,6 +200,17 @@ def test_population_rate_counts_every_spike_once(make_recording: Make) -> None:
     assert np.sum(hertz * np.diff(edges)) * sd.N == pytest.approx(sd.spike_counts.sum())
 
 
+def test_population_rate_is_per_live_time(make_recording: Make) -> None:
+    dead = {"dead_time_s": [[10.0, 10.15], [20.0, 20.19], [30.0, 31.0]]}
+    sd = make_recording(metadata=dead).sd_all
+    whole = population_rate(sd.replace(metadata={}))[1]
+    _, hertz, _ = population_rate(sd)
+    assert hertz[50] == pytest.approx(4 * whole[50])
+    assert not hertz[[100, *range(150, 155)]].any()  # too little is left
+    others = np.setdiff1d(np.arange(300), [50, 100, *range(150, 155)])
+    np.testing.assert_allclose(hertz[others], whole[others])
+
+
 def test_raster_marks_epochs(make_recording: Make) -> None:
     recording = make_recording(metadata={"rec_chunks_ms": [[0, 20_000], [20_000, 60_000]]})
     figure = raster_pop_rate([recording], FigureConfig())

@@ -43,6 +43,13 @@ def test_a_round_holds_what_was_put_in_and_found(rounds: list[Round], world: Wor
     np.testing.assert_allclose(first.rate * world.binary.duration_s, first.n_spikes)
 
 
+def test_rates_of_what_was_put_in_are_per_live_time(world: World) -> None:
+    half = np.array([[0, world.binary.n_samples // 2]])
+    injections = injections_for(world.binary, world.waveforms, np.random.default_rng(0), 6)
+    made = round_of(0, injections, replace(world.binary, dead_time=half), world.waveforms, world.waveforms)
+    np.testing.assert_allclose(made.rate * world.binary.duration_s / 2, made.n_spikes)
+
+
 def test_a_round_is_read_as_it_was_written(rounds: list[Round], tmp_path: Path) -> None:
     odd = replace(rounds[1], piece_features=rounds[1].piece_features * np.nan, n_new=3)
     empty = replace(odd, piece_scores=np.empty((0, 3)), piece_features=np.empty((0, len(NAMES))))

@@ -45,6 +45,16 @@ def live_ms(sd: BaseSpikeData) -> float:
     return max(sd.length - float(np.diff(periods).sum()), 0.0)
 
 
+def dead_in(metadata: Mapping[str, Any], edges: FloatArray) -> FloatArray:
+    """Return how much of each of the bins between ascending `edges` (ms) is dead time, in ms."""
+    periods = dead_time_ms(metadata)
+    if not len(periods):
+        return np.zeros(len(edges) - 1)
+    # Dead time up to a moment, by which that between two moments is known.
+    passed = np.append(0.0, np.cumsum(np.diff(periods)[:, 0]))
+    return np.diff(np.interp(edges, periods.ravel(), np.column_stack([passed[:-1], passed[1:]]).ravel()))
+
+
 def edges_ms(metadata: Mapping[str, Any]) -> FloatArray:
     """Return where dead time begins and ends, ascending."""
     return dead_time_ms(metadata).reshape(-1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelab.spike_sorting.curation.criteria import in_force
 from spikelab.spike_sorting.data.epochs import measured_epochs
+from spikelab.spikedata._dead_time import dead_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ ISI_BINS_PER_DECADE = (4, 16)  # of few and of many intervals
 REFRACTORY_MS = 1.5
 RATE_BINS = 500
 MIN_RATE_BIN_MS = 20.0
+LEAST_LIVE = 0.1  # share of a bin of which a rate can be told
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,18 @@ def isi_histogram(intervals: FloatArray) -> tuple[IntArray, FloatArray]:
 
 
 def population_rate(sd: SpikeData) -> tuple[FloatArray, FloatArray, float]:
-    """Bin the spikes of all units over time: edges (s), mean rate per unit (Hz), width of the about 500 bins (ms)."""
+    """Bin the spikes of all units over time: edges (s), mean rate per unit (Hz), width of the about 500 bins (ms).
+
+    Rates are per live time; 0 in bins of which less than a tenth is.
+    """
     nice = np.sort(np.array([1, 2, 5])[:, None] * 10.0 ** np.arange(1, 9), axis=None)
     wanted = max(MIN_RATE_BIN_MS, sd.length / RATE_BINS)
     bin_ms = float(nice[min(int(np.searchsorted(nice, wanted)), len(nice) - 1)])
     counts = sd.binned(bin_ms) if sd.length > 0 else np.zeros(1, dtype=np.int64)
     edges = np.append(np.arange(len(counts)) * bin_ms, max(sd.length, 1.0))
-    hertz = counts / max(sd.N, 1) / (np.diff(edges) / 1000)
+    width = np.diff(edges)
+    live = width - dead_in(sd.metadata, edges + sd.start_time)
+    hertz = np.where(live < LEAST_LIVE * width, 0.0, 1000 * counts / max(sd.N, 1) / np.maximum(live, 1e-9))
     return (edges + sd.start_time) / 1000, hertz, bin_ms
 
 

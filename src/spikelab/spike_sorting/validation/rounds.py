@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.data import Validation
+from spikelab.spike_sorting.data.dead_time import live_frames
 from spikelab.spike_sorting.data.validation import FOUND, INJECTED
 from spikelab.spike_sorting.validation.curves import curve_of, smallest_found
 from spikelab.spike_sorting.validation.donors import MIN_SNR, MIN_SPIKES, measure_donors, usable_units
@@ -120,7 +121,7 @@ def round_of(
         donor=waveforms.unit_ids[[injection.donor for injection in injections]],
         main=np.array([injection.main for injection in injections], dtype=np.int64),
         snr=np.array([injection.snr for injection in injections]),
-        rate=counts / binary.duration_s,
+        rate=counts * binary.sampling_frequency / max(live_frames(binary.dead_time, 0, binary.n_samples), 1),
         n_spikes=counts,
         scores=np.stack([scored.accuracy, scored.recall, scored.precision], axis=1),
         piece_scores=scored.piece_scores,

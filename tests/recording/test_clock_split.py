@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from simulated import simulate, sort_uncurated
 from spikelab.spike_sorting.config import RecordingConfig
-from spikelab.spike_sorting.data import epochs_of
-from spikelab.spike_sorting.recording import open_recording
+from spikelab.spike_sorting.data import dead_time_of, epochs_of
+from spikelab.spike_sorting.recording import open_recording, opening
 from spikelab.spike_sorting.recording.clock import Clock, Part, split_at_breaks
 
 FS = 20_000.0
@@ -85,6 +86,34 @@ def test_a_short_segment_is_left_out_and_said(in_memory: Callable[..., Any], gau
     with pytest.warns(UserWarning, match="has a segment that is too short to filter, and left out"):
         epochs = epochs_of(open_recording(recording, RecordingConfig(freq_max=4000.0)))
     assert [(epoch.source_segment, epoch.n_frames) for epoch in epochs] == [(0, 60_000), (2, 60_000)]
+
+
+@pytest.mark.filterwarnings("ignore:.*too short to filter, and left out:UserWarning")
+def test_times_that_people_note_count_what_is_left_out(
+    in_memory: Callable[..., Any], gaussian: Callable[..., Any]
+) -> None:
+    traces = gaussian(n_frames=20_000)
+    first = in_memory([traces[:50], traces, traces[:90], traces, traces[:30]])  # the end counts in the next file
+    second = in_memory([traces[:40], traces])
+    starts = np.array([50, 20_140, 40_210])  # of what is kept, in all frames
+    noted = ((starts + 5000) / FS).tolist()
+    one_left_out = 40_180 / FS
+    config = RecordingConfig(freq_max=4000.0, stim_times_s=[*noted[:2], one_left_out, noted[2]])
+    pairs = zip("ab", (first, second), strict=True)
+    files = [opening._on_their_clock(opening._File(name, "", raw), "memory", config) for name, raw in pairs]
+    given = [segment for file in opening._with_pulse_times(files, config)[0] for segment in file.given]
+    assert [frames.tolist() for frames, _ in given] == [[5000], [5000], [5000]]
+    cut = RecordingConfig(
+        freq_max=4000.0, artifacts=[(time, time + 0.01) for time in noted], start_time_s=0.5 * noted[0], end_time_s=2.0
+    )
+    opened = open_recording(first, replace(cut, artifacts=cut.artifacts[:2]))
+    epochs = epochs_of(opened)
+    begin = round(0.5 * noted[0] * FS) - 50
+    assert [(e.source_start_frame, e.n_frames) for e in epochs] == [(begin, 20_000 - begin), (0, 40_000 - 20_140)]
+    into = 20_000 - begin
+    assert dead_time_of(opened).tolist() == [[5000 - begin, 5200 - begin], [into + 5000, into + 5200]]
+    with pytest.raises(ValueError, match="only stretches that are too short to filter"):
+        open_recording(first, RecordingConfig(freq_max=4000.0, rec_chunks=[(20_060, 20_130)]))
 
 
 def test_an_epoch_knows_its_frames_and_its_time() -> None:

@@ -141,12 +141,8 @@ def open_recording(source: Any, config: RecordingConfig, n_jobs: int = 1) -> Bas
     located, sites = _with_pulse_times(located, config)
     unstimulated = [_without_pulses(file, sites, config) for file in located]
     files = _filtered(_without_artefacts(unstimulated, config), geometry, config)
-    segments = _segments(files)
-    n_frames = sum(segment.n_frames for segment in segments)
-    if n_frames == 0:
-        raise ValueError(f"{_label(resolved)} has no samples")
     fs = float(files[0].raw.get_sampling_frequency())
-    cuts = cuts_of(segments, kept_ranges(n_frames, fs, config))
+    cuts = _cuts(_segments(files), fs, config, _label(resolved))
     epochs = epochs_of_cuts(cuts, fs)
     _warn_of_files_left_out(files, epochs)
     recording = _concatenate(files, cuts)
@@ -163,6 +159,16 @@ def open_recording(source: Any, config: RecordingConfig, n_jobs: int = 1) -> Bas
     if config.motion is None:
         return recording
     return with_motion(recording, geometry_of(recording), config.motion, n_jobs)
+
+
+def _cuts(segments: Sequence[Segment], fs: float, config: RecordingConfig, label: str) -> list[Cut]:
+    """Return what is kept of the segments; a ValueError where that is nothing."""
+    if not any(segment.n_frames for segment in segments):
+        raise ValueError(f"{label} has no samples")
+    cuts = cuts_of(segments, kept_ranges(sum(segment.n_told for segment in segments), fs, config))
+    if not cuts:
+        raise ValueError(f"what is kept of {label} holds only stretches that are too short to filter: keep more")
+    return cuts
 
 
 def _source_gains(raw: BaseRecording, config: RecordingConfig) -> NDArray[np.float64]:
@@ -221,6 +227,12 @@ def _lengths(file: _File) -> list[int]:
     return [int(file.raw.get_num_samples(segment)) for segment in range(file.raw.get_num_segments())]
 
 
+def _told_lengths(file: _File) -> list[int]:
+    """Return three lengths for each segment: what is left out before it, its own, and what is left out after it."""
+    own = zip(file.stretches, _lengths(file), strict=True)
+    return [length for s, n in own for length in (s.short_before, n, s.short_after)]
+
+
 def _events_of(files: Sequence[_File], fs: float) -> list[list[Noted]]:
     """Find the frames of the events that each file holds."""
     given = []
@@ -235,9 +247,9 @@ def _given_to(files: Sequence[_File], setting: Any, fs: float) -> list[list[Note
     alone = len(files) == 1
     begun = files[0].stretches[0].start_s if alone else None
     label = files[0].label if alone else f"the {len(files)} files"
-    lengths = [_lengths(file) for file in files]
+    lengths = [_told_lengths(file) for file in files]
     flat = iter(as_frames(given_times(setting), [n for own in lengths for n in own], fs, label, begun))
-    return [[next(flat) for _ in own] for own in lengths]
+    return [[next(flat) for _ in own][1::3] for own in lengths]
 
 
 def _on_same_electrodes(files: Sequence[_File], config: RecordingConfig) -> tuple[list[_File], Geometry]:
@@ -272,7 +284,8 @@ def _without_artefacts(files: list[_File], config: RecordingConfig) -> list[_Fil
     if isinstance(config.artifacts, str):
         found = [_artefacts_of(file, config) for file in files]
     else:
-        found = periods_of_seconds(config.artifacts, lengths, fs)
+        told = periods_of_seconds(config.artifacts, [_told_lengths(file) for file in files], fs)
+        found = [of_file[1::3] for of_file in told]
     say_what_is_dead(found, sum(map(sum, lengths)), fs)
     return [_bridged(file, own) for file, own in zip(files, found, strict=True)]
 
@@ -390,6 +403,8 @@ def _segments(files: Sequence[_File]) -> list[Segment]:
             stretch.start_s,
             file.clock_zero,
             stretch.scale,
+            stretch.short_before,
+            stretch.short_after,
         )
         for index, file in enumerate(files)
         for segment, stretch in enumerate(file.stretches)

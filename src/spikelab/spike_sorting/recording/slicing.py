@@ -82,6 +82,13 @@ class Segment:
     clock_start_s: float | None = None  # time of the first frame on the file's clock
     clock_zero: str = ""  # date and time at which that clock shows 0
     clock_scale: float = 1.0  # seconds on that clock for each second by the sampling rate
+    short_before: int = 0  # frames beside it that are left out as too short, and that times and cuts count
+    short_after: int = 0
+
+    @property
+    def n_told(self) -> int:
+        """Number of frames that times and cuts count."""
+        return self.short_before + self.n_frames + self.short_after
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,11 @@ class Cut:
 def cuts_of(segments: Sequence[Segment], kept: Sequence[tuple[int, int]]) -> list[Cut]:
     """Intersect the kept ranges with the segments.
 
-    The ranges are half-open frames of the concatenated segments, ascending and apart. A boundary of a file, a segment
-    or a kept range starts a new cut.
+    The ranges are half-open frames of the concatenated segments, ascending and apart, with what is left out between
+    these. A boundary of a file, a segment or a kept range starts a new cut.
     """
-    ends = list(accumulate(segment.n_frames for segment in segments))
+    told = accumulate(segment.n_told for segment in segments)
+    ends = [end - segment.short_after for segment, end in zip(segments, told, strict=True)]
     cuts = []
     for start, end in kept:
         for segment, segment_end in zip(segments, ends, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,18 @@ LISTED = 3
 
 @dataclass(frozen=True)
 class Stretched:
-    """A segment of the split recording: where its frames are in the file, and when they were recorded."""
+    """A segment of the split recording: where its frames are in the file, and when they were recorded.
+
+    ``short_before`` and ``short_after`` are the frames of stretches beside it that are left out as too short: times
+    that people note, and cuts, count them.
+    """
 
     source_segment: int
     source_start_frame: int
     start_s: float | None
     scale: float = 1.0  # seconds on the file's clock for each second by the sampling rate
+    short_before: int = 0
+    short_after: int = 0  # only of the last segment
 
 
 def split_at_breaks(
@@ -39,27 +45,33 @@ def split_at_breaks(
 
     if clock.rate is not None and clock.rate != recording.get_sampling_frequency():
         recording = RetimedRecording(recording, clock.rate)
-    long, n_short = _long(clock, fewest_frames)
-    _tell(recording, clock, where, n_short if long else 0)
+    parts = [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
+    long = [(segment, part) for segment, part in parts if _length(part) >= fewest_frames]
+    _tell(recording, clock, where, len(parts) - len(long) if long else 0)
     if not long:
         return recording, [Stretched(segment, 0, None) for segment in range(recording.get_num_segments())]
     pieces = [(segment, part.start, part.end) for segment, part in long]
-    stretched = _stretched(long, float(recording.get_sampling_frequency()))
+    stretched = _stretched(parts, fewest_frames, float(recording.get_sampling_frequency()))
     return recording if pieces == _whole(recording) else PiecesRecording(recording, pieces), stretched
 
 
-def _long(clock: Clock, fewest_frames: int) -> tuple[list[tuple[int, Part]], int]:
-    """Return segment and part of each stretch that can be filtered, and the number of the others."""
-    parts = [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
-    long = [(segment, part) for segment, part in parts if part.end - part.start >= fewest_frames]
-    return long, len(parts) - len(long)
+def _length(part: Part) -> int:
+    return part.end - part.start
 
 
-def _stretched(parts: Sequence[tuple[int, Part]], fs: float) -> list[Stretched]:
-    return [
-        Stretched(segment, part.start, part.start_s, 1.0 if part.step_s is None else part.step_s * fs)
-        for segment, part in parts
-    ]
+def _stretched(parts: Sequence[tuple[int, Part]], fewest_frames: int, fs: float) -> list[Stretched]:
+    """Describe the stretches that can be filtered; there is at least one."""
+    found: list[Stretched] = []
+    short = 0
+    for segment, part in parts:
+        if _length(part) < fewest_frames:
+            short += _length(part)
+            continue
+        scale = 1.0 if part.step_s is None else part.step_s * fs
+        found.append(Stretched(segment, part.start, part.start_s, scale, short))
+        short = 0
+    found[-1] = replace(found[-1], short_after=short)
+    return found
 
 
 def _whole(recording: BaseRecording) -> list[tuple[int, int, int]]:

@@ -128,9 +128,8 @@ def test_pulses_and_dead_time_go_through_cuts_into_the_binary(stimulated: Any, g
 
 
 def removed(recording: Any, method: int, first: int = 12) -> Any:
-    low, high = planning.rails_of(recording.segments[0], PULSES, FS)
-    table = np.full((1, N), first)
-    plan = removal.Plan(PULSES, np.zeros(len(PULSES), dtype=np.int64), table, np.full((1, N), method), low, high)
+    rails, none = planning.rails_of(recording.segments[0], PULSES, FS), np.zeros(len(PULSES), dtype=np.int64)
+    plan = removal.Plan(PULSES, none, np.full((1, N), first), np.full((1, N), method), *rails, held=none)
     return removal.WithoutPulsesRecording(recording, [plan])
 
 

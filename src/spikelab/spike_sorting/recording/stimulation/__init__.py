@@ -55,6 +55,8 @@ Noted: TypeAlias = "tuple[IntArray, tuple[str, ...]]"
 """Frames of pulses, and the site of each."""
 NAMED = 5  # channels, in a message
 LONGER_MS = 0.5  # than the dead time: what is bridged for longer is named
+# A warning tells of so many times the noise of quiet stretches, on so large a share of the channels.
+MUCH_LEFT, MUCH_LEFT_SHARE = 3.0, 0.1
 MOST_UNSEEN = 0.5  # share of the pulses of which nothing is seen above which a warning asks whether they are right
 
 
@@ -174,14 +176,15 @@ def _tell_unseen(onsets: Sequence[IntArray], frames: Sequence[IntArray], fs: flo
 
 
 def _plans(recording: BaseRecording, onsets: Sequence[IntArray], sites: Sequence[IntArray], n_sites: int) -> list[Plan]:
-    from spikelab.spike_sorting.recording.stimulation.planning import LONGEST_MS, rails_of
+    from spikelab.spike_sorting.recording.stimulation.planning import LONGEST_MS, held_frames, rails_of
     from spikelab.spike_sorting.recording.stimulation.removal import DECAY, Plan
 
     fs, shape = float(recording.get_sampling_frequency()), (n_sites, recording.get_num_channels())
     plans = []
     for segment, own, of_sites in zip(recording.segments, onsets, sites, strict=True):
-        first = np.full(shape, round(LONGEST_MS * fs / 1000), dtype=np.int64)
-        plans.append(Plan(own, of_sites, first, np.full(shape, DECAY), *rails_of(segment, own, fs)))
+        first, rails = np.full(shape, round(LONGEST_MS * fs / 1000), dtype=np.int64), rails_of(segment, own, fs)
+        held = held_frames(segment, own, rails, fs)
+        plans.append(Plan(own + held, of_sites, first, np.full(shape, DECAY), *rails, held))
     return plans
 
 
@@ -190,24 +193,48 @@ def _chosen(
 ) -> tuple[list[Plan], tuple[IntArray, ...]]:
     """Choose by site how pulses are removed; return the plans and the dead time of each segment."""
     from spikelab.spike_sorting.data.dead_time import union
-    from spikelab.spike_sorting.recording.stimulation import planning, removal
+    from spikelab.spike_sorting.recording.stimulation import planning
 
     fs = float(recording.get_sampling_frequency())
     quiet = planning.quiet_noise(recording, plans, band)
-    blind = np.zeros(len(site_names), dtype=np.int64)
     first, method = plans[0].first.copy(), plans[0].method.copy()
     for site, name in enumerate(site_names):
         n_pulses = sum(int((plan.sites == site).sum()) for plan in plans)
         if n_pulses:
             first[site], method[site], left = planning.Site(recording, plans, site, band).choose(quiet)
-            blind[site] = planning.blind_frames(first[site], fs)
             what = f"{n_pulses} pulses" + (f" of {name}" if name else "")
-            logger.info("%s: %s", label, _told(recording, what, first[site], method[site], left, int(blind[site])))
-    before = round(removal.BEFORE_MS * fs / 1000)
-    dead = tuple(
-        union(np.column_stack([(plan.onsets - before).clip(0), plan.onsets + blind[plan.sites]])) for plan in plans
+            blind = planning.blind_frames(first[site], fs)
+            logger.info("%s: %s", label, _told(recording, what, first[site], method[site], left, blind))
+            _warn_of_what_is_left(label, what, left)
+    plans = [replace(plan, first=first, method=method) for plan in plans]
+    periods = [planning.dead_periods(own, plan, fs) for own, plan in zip(recording.segments, plans, strict=True)]
+    _tell_held(label, plans, fs)
+    return plans, tuple(union(own) for own in periods)
+
+
+def _tell_held(label: str, plans: Sequence[Plan], fs: float) -> None:
+    held = np.concatenate([plan.held for plan in plans])
+    if held.any():
+        logger.info(
+            "%s: %d pulses hold more than a tenth of the channels on a rail, for up to %.3g ms, which is dead time",
+            label, int((held > 0).sum()), 1000 * held.max() / fs,
+        )  # fmt: skip
+
+
+def _warn_of_what_is_left(label: str, what: str, left: FloatArray) -> None:
+    """Warn where many channels are noisier after pulses than MUCH_LEFT times quiet stretches, or blind until later."""
+    loud, blind = np.isfinite(left) & (left > MUCH_LEFT), np.isinf(left)
+    if (loud | blind).mean() <= MUCH_LEFT_SHARE:
+        return
+    parts = []
+    if loud.any():
+        parts.append(f"{int(loud.sum())} have up to {float(left[loud].max()):.3g} times the noise of quiet stretches")
+    if blind.any():
+        parts.append(f"of {int(blind.sum())} the noise could not be measured, as they were bridged or silent")
+    warn(
+        f"{label}: after the dead time of {what}, of {len(left)} channels {' and '.join(parts)}: spikes then may be of "
+        "the pulses. Look at the traces, and leave these milliseconds out"
     )
-    return [replace(plan, first=first, method=method) for plan in plans], dead
 
 
 def _told(recording: BaseRecording, what: str, first: IntArray, method: IntArray, left: FloatArray, blind: int) -> str:

@@ -150,15 +150,29 @@ def fit_channels(
 
 @compiled
 def last_on_rail(
-    traces: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32], ends: NDArray[np.int64]
+    traces: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    window: int,
+    gap: int,
+    ends: NDArray[np.int64],
 ) -> None:
-    """Find the frame after the last one on a rail, by channel; 0 where there is none."""
+    """Find the frame after the last one on a rail, by channel; 0 where there is none.
+
+    It is one of the first `window` frames, or less than `gap` frames after another one on the rail.
+    """
     for channel in range(traces.shape[1]):
         ends[channel] = 0
+    until = window  # frames at which a channel may be found on the rail
     for t in range(traces.shape[0]):
+        if t >= until:
+            break
         for channel in range(traces.shape[1]):
-            if traces[t, channel] <= low[channel] or traces[t, channel] >= high[channel]:
+            if (t < window or t < ends[channel] + gap) and (
+                traces[t, channel] <= low[channel] or traces[t, channel] >= high[channel]
+            ):
                 ends[channel] = t + 1
+                until = max(until, t + 1 + gap)
 
 
 @compiled

@@ -34,6 +34,13 @@ def usual_change(segment: Any, sampling_frequency: float) -> FloatArray:
     return usual.astype(np.float32)
 
 
+def usual_level(segment: Any) -> FloatArray:
+    """Median of each channel, in stored units."""
+    frames = evenly_spaced(int(segment.get_num_samples()), 1, LEVEL_FRAMES)
+    level: FloatArray = np.median(np.concatenate([read(segment, frame, frame + 1) for frame in frames]), axis=0)
+    return level
+
+
 def read(segment: Any, start: int, end: int) -> FloatArray:
     """Read all channels of frames [start, end) as float32."""
     return np.ascontiguousarray(segment.get_traces(start, end, slice(None)), dtype=np.float32)
@@ -93,11 +100,10 @@ class _Search:
 
     def _begins_in_a_pulse(self, sizes: FloatArray, level: float, typical: float) -> bool:
         """Tell whether the first frame lies within a pulse: far from the usual level, and soon left by a jump."""
-        if not (sizes[1 : self._reach] > level).any():
+        short = self._n_frames < LEVEL_FRAMES * self._reach // 10  # too short to tell its usual level beside pulses
+        if short or not (sizes[1 : self._reach // 2] > level).any():
             return False
-        frames = evenly_spaced(self._n_frames, 1, LEVEL_FRAMES)
-        usual = np.median(np.concatenate([read(self._segment, frame, frame + 1) for frame in frames]), axis=0)
-        away = (read(self._segment, 0, 1) - usual)[:, self._alive] / self._change
+        away = (read(self._segment, 0, 1) - usual_level(self._segment))[:, self._alive] / self._change
         return bool(_size(away, self._least)[0] > max(LEAST_JUMP, BEGUN_SHARE * typical))
 
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from spikelab.spike_sorting.filters.bandpass import BandPassRecording
 from spikelab.spike_sorting.recording.parts import evenly_spaced
-from spikelab.spike_sorting.recording.stimulation.onsets import read
+from spikelab.spike_sorting.recording.stimulation.onsets import read, usual_level
 from spikelab.spike_sorting.recording.stimulation.removal import (
+    BEFORE_MS,
     BLANKING,
     DECAY,
     TEMPLATE,
     Plan,
+    Pulses,
     WithoutPulsesRecording,
 )
 
@@ -53,6 +55,7 @@ N_QUIET, QUIET_BLOCK_MS = 100, 10.0
 RAIL_RUN = 3  # frames in a row at the largest value of a channel: a rail
 RAIL_WINDOW_MS = 10.0
 BLIND_SHARE = 0.1  # of the channels that may be bridged for longer than the dead time
+HELD_MS = 5.0  # on a rail of more channels than that: all are bridged until the release, and decay from then on
 MARGIN_MS = 0.25  # of dead time after the bridge, as the filter spreads it
 
 
@@ -112,8 +115,8 @@ class Site:
         windows = []
         for segment, index in self._some:
             start = int(self._plans[segment].onsets[index]) + first
-            some = cleaned.segments[segment].get_traces(start, start + length, None)
-            if len(some) == length:
+            if start + length <= self._recording.get_num_samples(segment):
+                some = cleaned.segments[segment].get_traces(start, start + length, None)
                 longer = without.segments[segment].pulses.bridged(index) - first  # of channels that are on a rail
                 some[np.arange(length)[:, None] < longer] = np.nan
                 windows.append(some)
@@ -154,10 +157,32 @@ def rails_of(segment: Any, onsets: IntArray, sampling_frequency: float) -> tuple
     if not traces:
         return low, high
     smallest, largest = np.min([t.min(axis=0) for t in traces], axis=0), np.max([t.max(axis=0) for t in traces], axis=0)
-    for extreme, rail in ((smallest, low), (largest, high)):
-        stays = np.any([_run(part == extreme) for part in traces], axis=0)
+    level = usual_level(segment)  # all of the traces may be on one rail
+    for extreme, rail, beyond in ((smallest, low, smallest < level), (largest, high, largest > level)):
+        stays = beyond & np.any([_run(part == extreme) for part in traces], axis=0)
         rail[stays] = extreme[stays]
     return low, high
+
+
+def held_frames(
+    segment: Any, onsets: IntArray, rails: tuple[FloatArray, FloatArray], sampling_frequency: float
+) -> IntArray:
+    """Count the frames for which each pulse holds more than a tenth of the channels on a rail; 0 where it is short."""
+    held, last = np.zeros(len(onsets), dtype=np.int64), int(segment.get_num_samples()) - 1
+    if not (np.isfinite(rails[0]) | np.isfinite(rails[1])).any():
+        return held
+    gap, before = (round(ms * sampling_frequency / 1000) for ms in (HELD_MS, BEFORE_MS))
+    ends = np.append(onsets[1:] - before - 1, last)
+    for index, (onset, end) in enumerate(zip(onsets.tolist(), ends.tolist(), strict=True)):
+        start = onset + gap
+        while start < end:
+            traces = read(segment, start - gap // 4, min(start + gap, end))
+            on_rail = np.flatnonzero(((traces <= rails[0]) | (traces >= rails[1])).mean(axis=1) > BLIND_SHARE)
+            if not len(on_rail):
+                break
+            held[index] = start - gap // 4 + on_rail[-1] + 1 - onset
+            start = onset + int(held[index]) + gap // 4
+    return held
 
 
 def _run(at: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -177,25 +202,32 @@ def quiet_noise(recording: BaseRecording, plans: Sequence[Plan], band: tuple[flo
     for segment, plan in zip(cleaned.segments, plans, strict=True):
         n_frames = int(segment.get_num_samples())
         starts = np.array(evenly_spaced(n_frames, block, 20 * N_QUIET))
-        after = _after_pulse(starts, plan.onsets)
-        before = _after_pulse(-(starts + block), -plan.onsets[::-1])
-        late = np.where(before < 0, 0, after)
+        late = _after_pulse(starts, block, plan)
         far = starts[np.argsort(-np.minimum(late, round(QUIET_MS * fs / 1000)), kind="stable")]
         chosen = far[: max(1, N_QUIET // len(plans))]
-        blocks += [segment.get_traces(int(start), int(start) + block, None) for start in np.sort(chosen)]
+        blocks += [segment.get_traces(int(s), min(int(s) + block, n_frames), None) for s in np.sort(chosen)]
     noise: FloatArray = np.quantile(np.abs(np.concatenate(blocks)), SHARE, axis=0).astype(np.float32) / SHARE_TO_STD
     return noise
 
 
-def _after_pulse(frames: IntArray, onsets: IntArray) -> IntArray:
-    """Frames since the last onset, many where there was none."""
-    index = np.searchsorted(onsets, frames, side="right")
-    last = np.append(np.iinfo(np.int32).min, onsets)[index]
-    since: IntArray = frames - last
-    return since
+def _after_pulse(starts: IntArray, block: int, plan: Plan) -> IntArray:
+    """Frames from the last onset to each block, many where there was none; 0 where a pulse lies within the block."""
+    index = np.searchsorted(plan.onsets, starts, side="right")
+    since = starts - np.append(np.iinfo(np.int32).min, plan.onsets)[index]
+    begun = np.searchsorted(plan.begins, starts + block)
+    return np.where(begun > index, 0, since)
 
 
 def blind_frames(first: IntArray, sampling_frequency: float) -> int:
-    """Dead time after a pulse of a site, in frames: until all but a tenth of the channels are seen again."""
+    """Dead time after a pulse, in frames: until all but a tenth of the channels are seen again."""
     margin = round(MARGIN_MS * sampling_frequency / 1000)
     return int(np.quantile(first, 1 - BLIND_SHARE, method="higher")) + margin
+
+
+def dead_periods(segment: Any, plan: Plan, sampling_frequency: float) -> IntArray:
+    """Dead time of each pulse, first frame and end, by what is bridged on its channels; shape (pulses, 2)."""
+    pulses, onsets = Pulses(segment, plan, sampling_frequency), plan.onsets.tolist()
+    before = round(BEFORE_MS * sampling_frequency / 1000)
+    ends = [onset + blind_frames(pulses.bridged(i), sampling_frequency) for i, onset in enumerate(onsets)]
+    periods = np.column_stack([plan.begins - before, np.array(ends, dtype=np.int64)])
+    return periods.clip(0, int(segment.get_num_samples()))

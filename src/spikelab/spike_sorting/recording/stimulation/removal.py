@@ -30,7 +30,7 @@ LEVEL_MS = 2.0  # before the first pulse of a row, whose median is the level of 
 BEFORE_MS = 0.1  # that is bridged before an onset
 SETTLING_MS = 0.3  # that is bridged after the last frame on a rail
 FEWEST = 4  # frames for each curve
-RAIL_MS = 20.0  # in which frames on a rail belong to a pulse
+RAIL_MS, RAIL_GAP_MS = 20.0, 5.0  # after an onset, or the last frame on a rail: frames on a rail belong to a pulse
 TEMPLATE_MS, TEMPLATE_FADE_MS = 8.0, 4.0  # it reaches so far after the onset, and fades at the end
 N_NEIGHBOURS = 6  # pulses of the same site, before and after, whose mean misfit is the template
 BRIDGE_MS = 0.5  # after a pulse that is bridged alone, whose median is where the bridge ends
@@ -44,7 +44,7 @@ class Plan:
     Attributes
     ----------
     onsets : numpy.ndarray of int64, shape (pulses,)
-        First frames, ascending.
+        First frames, ascending; of a pulse that holds the channels on a rail for long, the frame of its release.
     sites : numpy.ndarray of int64, shape (pulses,)
         Which row of `first` and `method` a pulse has.
     first : numpy.ndarray of int64, shape (sites, channels)
@@ -53,6 +53,8 @@ class Plan:
         `BLANKING`, `DECAY`, or `TEMPLATE`, which is a decay and a template of its misfit.
     low, high : numpy.ndarray of float32, shape (channels,)
         Values from which on a channel is on a rail; infinite where it has none.
+    held : numpy.ndarray of int64, shape (pulses,)
+        Frames that a pulse lasts before `onsets`, all of which are bridged: 0 but for those that hold channels.
     """
 
     onsets: IntArray
@@ -61,6 +63,12 @@ class Plan:
     method: IntArray
     low: FloatArray
     high: FloatArray
+    held: IntArray
+
+    @property
+    def begins(self) -> IntArray:
+        """First frames of the pulses."""
+        return self.onsets - self.held
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the plan with lists."""
@@ -69,11 +77,11 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """Make a plan of what :meth:`to_dict` gave."""
-        onsets, sites, first, method = (
-            np.asarray(values[name], dtype=np.int64) for name in ("onsets", "sites", "first", "method")
+        onsets, sites, first, method, held = (
+            np.asarray(values[name], dtype=np.int64) for name in ("onsets", "sites", "first", "method", "held")
         )
         low, high = (np.asarray(values[name], dtype=np.float32) for name in ("low", "high"))
-        return cls(onsets, sites, first, method, low, high)
+        return cls(onsets, sites, first, method, low, high, held)
 
 
 class WithoutPulsesRecording(BasePreprocessor):  # type: ignore[misc]  # SpikeInterface has no types
@@ -113,11 +121,13 @@ class Pulses:
     def __init__(self, segment: Any, plan: Plan, fs: float) -> None:
         self._segment, self._plan, self._fs = segment, plan, fs
         self._n_frames = int(segment.get_num_samples())
-        self._starts = np.maximum(plan.onsets - self._frames(BEFORE_MS), 0)
+        self._starts = np.maximum(plan.begins - self._frames(BEFORE_MS), 0)
         self._ends, self._row = self._extents()
         n_frames = self._frames(TAIL_MS + FADE_MS) + 1
         self._basis = self._curves(n_frames)
         self._weighted = self._basis / (1 + np.arange(n_frames) / self._frames(EVEN_MS))
+        self._rail_frames = self._frames(RAIL_MS), self._frames(RAIL_GAP_MS)
+        self._has_rails = bool((np.isfinite(plan.low) | np.isfinite(plan.high)).any())
         self._level = lru_cache(maxsize=8)(self._level_before)
         self._misfit = lru_cache(maxsize=KEPT_MISFITS)(self._misfit_of)
 
@@ -148,7 +158,7 @@ class Pulses:
     def _level_before(self, pulse: int) -> NDArray[np.float64]:
         """Level of each channel before a pulse that begins a row; after it where nothing is before."""
         end = int(self._starts[pulse])
-        if self._plan.onsets[pulse] == 0:
+        if self._plan.begins[pulse] == 0:
             end = int(self._ends[pulse])
         some = read(self._segment, max(0, end - self._frames(LEVEL_MS)), max(end, 1))
         return np.median(some, axis=0).astype(np.float64)
@@ -169,34 +179,44 @@ class Pulses:
             share[len(traces) - fade :] = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, fade + 1) / fade)
         subtract_fit(traces, self._basis[:, : len(traces)], heights, first, level, share, cleaned[lead:])
         self._subtract_template(index, np.flatnonzero(method == TEMPLATE), first, cleaned[lead:])
-        self._bridge(np.flatnonzero(method == BLANKING), first, lead, stored, cleaned)
+        self._bridge(index, np.flatnonzero(method == BLANKING), first, lead, stored, cleaned)
         return start, cleaned
 
     def _fitted(self, index: int, traces: FloatArray) -> tuple[IntArray, NDArray[np.float64]]:
         """Return the frames that are bridged, by channel, and the heights of the curves; all where too few are left."""
         site = self._plan.sites[index]
-        first = self._after_rail(index, traces)
+        first = self._enough(index, self._after_rail(index, traces), len(traces))
         heights = np.zeros((len(self._basis), traces.shape[1]))
         if (self._plan.method[site] == BLANKING).all():
             return first, heights
-        first = np.where(first + FEWEST * len(self._basis) <= len(traces), first, len(traces))
         n = len(traces)
         fit_channels(traces, self._basis[:, :n], self._weighted[:, :n], first, heights)
         return first, heights
 
+    def _enough(self, index: int, first: IntArray, n_frames: int) -> IntArray:
+        """Bridge all of a pulse where too few of its frames are left for a fit."""
+        if (self._plan.method[self._plan.sites[index]] == BLANKING).all():
+            return first
+        return np.where(first + FEWEST * len(self._basis) <= n_frames, first, n_frames)
+
     def _after_rail(self, index: int, traces: FloatArray) -> IntArray:
         """Return the frames that are bridged, by channel: as planned, or until the trace has left the rail."""
         on_rail = np.zeros(traces.shape[1], dtype=np.int64)
-        last_on_rail(traces[: self._frames(RAIL_MS)], self._plan.low, self._plan.high, on_rail)
+        last_on_rail(traces, self._plan.low, self._plan.high, *self._rail_frames, on_rail)
         on_rail[on_rail > 0] += self._frames(SETTLING_MS)
         after: IntArray = np.maximum(self._plan.first[self._plan.sites[index]], on_rail)
         return after
 
     def bridged(self, index: int) -> IntArray:
-        """Return how many frames of a pulse are bridged, by channel."""
-        onset = int(self._plan.onsets[index])
-        end = min(onset + self._frames(RAIL_MS), int(self._ends[index]))
-        return self._after_rail(index, read(self._segment, onset, end))
+        """Return how many frames after the onset of a pulse are bridged, by channel."""
+        onset, end = int(self._plan.onsets[index]), int(self._ends[index])
+        if not self._has_rails:
+            return self._enough(index, self._plan.first[self._plan.sites[index]], end - onset)
+        window, gap = self._rail_frames
+        after = self._after_rail(index, read(self._segment, onset, min(onset + window, end)))
+        if after.max() > window - gap:
+            after = self._after_rail(index, read(self._segment, onset, end))
+        return self._enough(index, after, end - onset)
 
     def _subtract_template(self, index: int, channels: IntArray, first: IntArray, cleaned: FloatArray) -> None:
         """Subtract the mean misfit of the decays of the neighbouring pulses of the same site."""
@@ -225,7 +245,9 @@ class Pulses:
         misfit[n - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
         return misfit
 
-    def _bridge(self, channels: IntArray, first: IntArray, lead: int, stored: FloatArray, cleaned: FloatArray) -> None:
+    def _bridge(
+        self, index: int, channels: IntArray, first: IntArray, lead: int, stored: FloatArray, cleaned: FloatArray
+    ) -> None:
         """Leave the traces of `channels` as they are, but for a straight line over the pulse."""
         if not len(channels):
             return
@@ -234,6 +256,6 @@ class Pulses:
             own, after = stored[:, channel], min(lead + int(first[channel]), len(stored))
             begin = float(own[0])
             finish = float(np.median(own[after : after + n])) if after < len(own) else begin
-            begin = begin if lead else finish  # a recording that begins within the pulse
+            begin = begin if self._plan.begins[index] else finish  # a recording that begins within the pulse
             cleaned[:, channel] = own
             cleaned[:after, channel] = np.linspace(begin, finish, after, dtype=np.float32)

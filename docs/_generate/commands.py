@@ -56,6 +56,7 @@ it. The defaults in Python are others, and fixed.
 |---|---|---|
 | sorter | Kilosort 4 where it is installed and there is a GPU that it can use, else RT-Sort | `kilosort2` |
 | preset of RT-Sort | by how the electrodes lie, and the sampling rate: in columns or in a plane | `rt_sort_mea` |
+| movement of the tissue | measured where electrodes are in columns, up to 50 um apart; no unit changes | no |
 | band-pass | up to 6000 Hz, or 0.45 times the sampling rate where that is less | up to 6000 Hz |
 | streams | all that hold electrodes | the one there is; of several an error that names them |
 | name of the log | `sort_with_SORTER.out` | `sort_with_kilosort2.out` |

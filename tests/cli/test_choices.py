@@ -106,7 +106,8 @@ def test_places_that_are_assumed_are_no_column() -> None:
 
 def test_what_somebody_gave_stays() -> None:
     mine = choose_for(
-        given(rt_sort_probe="mea", freq_max=4000, rt_sort_device="cuda:1", out_file="x.log"), info(FS, COLUMN)
+        given(rt_sort_probe="mea", freq_max=4000, rt_sort_device="cuda:1", out_file="x.log", motion=None),
+        info(FS, COLUMN),
     )
     assert dict(mine.chosen) == {}
     params = choose_for(given(rt_sort_params={"loose_thresh": 0.2}), info(30_000.0, COLUMN)).config.rt_sort.params
@@ -116,6 +117,21 @@ def test_what_somebody_gave_stays() -> None:
 def test_the_band_is_lowered_only_where_it_does_not_fit() -> None:
     assert choose_for(given(), info(10_000.0)).config.recording.freq_max == 4500
     assert "freq_max" not in choose_for(given(), info(20_000.0)).chosen
+
+
+def test_movement_is_measured_along_columns_and_not_in_planes() -> None:
+    for sorter in ("rt_sort", "kilosort4"):
+        assert choose_for(given(sorter), info(30_000.0, COLUMN)).config.recording.motion == "estimate"
+    assert choose_for(given(), info(30_000.0, SHANKS)).config.recording.motion == "estimate"
+    for plane in (GRID, TETRODE):
+        assert choose_for(given(), info(30_000.0, plane)).config.recording.motion is None
+    sparse = Geometry.of(np.column_stack([np.zeros(8), 200.0 * np.arange(8)]))  # each neuron is seen by one electrode
+    assert choose_for(given(), info(30_000.0, sparse)).config.recording.motion is None
+    wide = Geometry.of(np.stack(np.meshgrid(45.0 * np.arange(3), 45.0 * np.arange(6)), -1).reshape(-1, 2))
+    assert choose_for(given(), info(30_000.0, wide)).config.recording.motion is None  # a sort would refuse it
+    unknown = info(30_000.0, Geometry.of(np.full((40, 2), np.nan)))
+    assert choose_for(given(), unknown).config.recording.motion is None
+    assert "motion" not in choose_for(given(motion=None), info(30_000.0, COLUMN)).chosen
 
 
 def test_the_log_has_the_name_of_the_sorter() -> None:

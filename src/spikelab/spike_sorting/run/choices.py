@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, is_known
+from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, is_known, nearest_um
+from spikelab.spike_sorting.recording.motion.columns import ESTIMATE, columns_of
 from spikelab.spike_sorting.recording.source import safe_name
 from spikelab.spike_sorting.run.wanted import Choice, Wanted
 from spikelab.spike_sorting.settings.presets import NEUROPIXELS_RT_SORT, RT_SORT_MEA, RT_SORT_NEUROPIXELS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 IN_COLUMNS = "columns of electrodes"
 COLUMN_RATES_HZ = (24_000.0, 40_000.0)  # around the 30 kHz of the detection model for columns
 SHARE_OF_RATE = 0.45  # upper edge of a band-pass, just below half the sampling rate
+NEAR_UM = 50.0  # from one electrode to the next, up to which movement can be seen
 LOWEST_RATE_HZ = 5_000.0  # spikes of a millisecond have nothing left at lower rates
 
 
@@ -94,6 +96,18 @@ def _stripes(wanted: Wanted, info: StreamInfo) -> Wanted:
     return wanted.choose(Choice("spatial_filter", recording.spatial_filter, text))
 
 
+def _movement(wanted: Wanted, info: StreamInfo) -> Wanted:
+    """Measure how far tissue moves along a probe whose electrodes are so near each other that several see a spike."""
+    geometry = info.geometry
+    if wanted.gave("motion") or geometry is None or not is_column(geometry) or nearest_um(geometry) > NEAR_UM:
+        return wanted
+    try:
+        columns_of(geometry, ESTIMATE)
+    except ValueError:  # shorter, or wider
+        return wanted
+    return wanted.choose(Choice("motion", ESTIMATE, f"movement measured ({IN_COLUMNS})"))
+
+
 def _lie(geometry: Geometry | None) -> str:
     """Say how the electrodes lie."""
     if geometry is None or not is_known(geometry):
@@ -133,4 +147,6 @@ def _log(wanted: Wanted, info: StreamInfo) -> Wanted:  # noqa: ARG001 - the same
 
 
 NOT_SAID = ("rt_sort_device", "out_file")  # in the first lines of a command; the record has them
-CHOICES: tuple[Callable[[Wanted, StreamInfo], Wanted], ...] = (_preset_of_rt_sort, _stripes, _band, _device, _log)
+CHOICES: tuple[Callable[[Wanted, StreamInfo], Wanted], ...] = (
+    _preset_of_rt_sort, _stripes, _band, _movement, _device, _log,
+)  # fmt: skip

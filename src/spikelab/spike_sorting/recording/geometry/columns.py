@@ -32,6 +32,14 @@ def is_column(geometry: Geometry) -> bool:
     return bool((narrow <= WIDEST_UM).all() and (wide >= SHORTEST_UM).all() and (wide >= 2 * narrow).all())
 
 
+def nearest_um(geometry: Geometry) -> float:
+    """Return the distance from an electrode to the nearest other one, the median over the electrodes."""
+    from scipy.spatial import cKDTree
+
+    distances = np.asarray(cKDTree(geometry.places).query(geometry.places, k=[2])[0])
+    return float(np.median(distances))
+
+
 def by_shank(geometry: Geometry) -> Geometry:
     """Return the geometry with every shank as a group of its own, as far as the source names shanks."""
     kinds = {

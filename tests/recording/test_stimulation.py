@@ -19,7 +19,7 @@ from spikelab.spike_sorting.pipeline import sort_recording
 from spikelab.spike_sorting.recording import open_recording, write_binary, write_maxwell
 from spikelab.spike_sorting.recording.stimulation import WithoutPulses, planning, removal, without_pulses
 from spikelab.spike_sorting.recording.stimulation.onsets import find_onsets, usual_change
-from spikelab.spike_sorting.recording.stimulation.times import given_times
+from spikelab.spike_sorting.recording.stimulation.times import as_frames, by_file_clock, given_times
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -310,3 +310,33 @@ def test_a_prepared_recording_is_rebuilt_with_its_pulses_removed(opened: Any) ->
     np.testing.assert_array_equal(
         again.get_traces(start_frame=9000, end_frame=12_000), opened.get_traces(start_frame=9000, end_frame=12_000)
     )
+
+
+def test_one_row_of_two_numbers_and_files_without_times_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "row.npy", [[1.0, 2.0]])
+    (tmp_path / "row.csv").write_text("1.0, 2.0\n")
+    for name in ("row.npy", "row.csv"):
+        with pytest.raises(ValueError, match="may be two times, or a time and a site"):
+            given_times(tmp_path / name)
+    (tmp_path / "named.csv").write_text("time,site\n1.0,2\n")
+    assert given_times(tmp_path / "named.csv").sites == ("2",)
+    (tmp_path / "word.csv").write_text("1.0,E2\n")
+    assert given_times(tmp_path / "word.csv").sites == ("E2",)
+    for shape in (0, (0, 2), (3, 0)):
+        np.save(tmp_path / "empty.npy", np.zeros(shape))
+        with pytest.raises(ValueError, match=r"empty.npy has no times; expected one column"):
+            given_times(tmp_path / "empty.npy")
+
+
+def test_times_in_the_last_half_frame_are_of_the_last_frame() -> None:
+    ((frames, sites),) = as_frames(given_times([0.5, 0.99999]), [20_000], FS, "it", None)
+    assert (frames.tolist(), sites) == ([10_000, 19_999], ("", ""))
+    early, late = as_frames(given_times([0.49999, 0.99999]), [10_000, 10_000], FS, "it", None)
+    assert (early[0].tolist(), late[0].tolist()) == ([], [0, 9_999])
+
+
+def test_events_in_the_last_half_frame_of_a_stretch_are_of_it_alone() -> None:
+    events = {"line": np.array([9.99998, 10.49999, 10.99999, 12.0, 12.99999, 13.1])}
+    stretches = [(10.0, 1.0, 10_000), (10.5, 1.0, 10_000), (12.5, 1.0, 10_000)]
+    found = [frames.tolist() for frames, _ in by_file_clock(events, stretches, FS)]
+    assert found == [[0, 9_999], [9_999], [9_999]]

@@ -74,18 +74,30 @@ def _rows_of_file(path: Path) -> list[tuple[float, str]]:
         raise FileNotFoundError(f"{SETTING}: there is no file {path}; expected a csv, txt or npy file with {EXPECTED}")
     if path.suffix.lower() == ".npy":
         table = np.load(path, allow_pickle=False)
+        if not table.size:
+            raise ValueError(f"{SETTING}: {path} has no times; expected {EXPECTED}")
         if table.dtype.kind not in "iuf" or table.ndim not in (1, 2) or (table.ndim == 2 and table.shape[1] > 2):
             raise ValueError(f"{SETTING}: {path} holds {table.dtype} of shape {table.shape}, expected {EXPECTED}")
         table = table.reshape(len(table), -1)
+        if table.shape == (1, 2):
+            raise ValueError(_ambiguous(path, brief(table[0].tolist())))
         return [(float(row[0]), f"{row[1]:g}" if len(row) > 1 else "") for row in table]
     return _rows_of_text(path)
+
+
+def _ambiguous(path: Path, row: str) -> str:
+    return (
+        f"{SETTING}: {path} has one row of two numbers, {row}, which may be two times, or a time and a site: give "
+        "times as a column, and a time and a site as a csv file with a header, such as time,site"
+    )
 
 
 def _rows_of_text(path: Path) -> list[tuple[float, str]]:
     """Read lines of a time and perhaps a site, apart by a comma, a semicolon, a tab or spaces; skip a header."""
     lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
     filled = [(number, line.strip()) for number, line in lines if line.strip() and not line.startswith("#")]
-    if filled and _number(_cells(filled[0][1])[0]) is None:
+    named = bool(filled) and _number(_cells(filled[0][1])[0]) is None
+    if named:
         del filled[0]
     rows = []
     for number, line in filled:
@@ -95,6 +107,8 @@ def _rows_of_text(path: Path) -> list[tuple[float, str]]:
         rows.append(row)
     if not rows:
         raise ValueError(f"{SETTING}: {path} has no times; expected {EXPECTED}")
+    if not named and len(rows) == 1 and _number(rows[0][1]) is not None:
+        raise ValueError(_ambiguous(path, brief(filled[0][1])))
     return rows
 
 
@@ -150,7 +164,8 @@ def as_frames(
     outside = np.flatnonzero(times.seconds >= duration)
     if len(outside):
         raise ValueError(_outside(times.seconds, outside, duration, label, clock_start_s))
-    frames, ends = np.rint(times.seconds * sampling_frequency).astype(np.int64), np.cumsum([0, *lengths])
+    ends = np.cumsum([0, *lengths])
+    frames = np.rint(times.seconds * sampling_frequency).astype(np.int64).clip(max=ends[-1] - 1)
     parts = []
     for start, end in pairwise(ends.tolist()):
         own = np.flatnonzero((frames >= start) & (frames < end))
@@ -180,14 +195,18 @@ def by_file_clock(
 ) -> list[tuple[IntArray, tuple[str, ...]]]:
     """Find the frames of events, seconds on the clock of the file by channel, in stretches of (start, scale, frames).
 
-    Events between the stretches, where nothing was recorded, are left out.
+    Events between the stretches, where nothing was recorded, are left out; one that is less than half a frame before a
+    stretch is its first frame, unless it is of the stretch before.
     """
-    parts = []
+    parts: list[tuple[IntArray, tuple[str, ...]]] = []
+    placed = {site: np.zeros(len(seconds), dtype=np.bool_) for site, seconds in events.items()}
     for begun, scale, n_frames in stretches:
         rows = []
         for site, seconds in events.items():
-            frames = np.rint((seconds - begun) / scale * sampling_frequency).astype(np.int64)
-            rows += [(int(frame), site) for frame in frames if 0 <= frame < n_frames]
+            places = (seconds - begun) / scale * sampling_frequency
+            own = (places < n_frames) & ((places >= 0) | ((places >= -0.5) & ~placed[site]))
+            placed[site] |= own
+            rows += [(frame, site) for frame in np.rint(places[own]).astype(np.int64).clip(0, n_frames - 1).tolist()]
         rows.sort()
         parts.append((np.array([frame for frame, _ in rows], dtype=np.int64), tuple(site for _, site in rows)))
     return parts

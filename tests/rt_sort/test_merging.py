@@ -287,6 +287,12 @@ class TestSameNeuron:
         assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=True, seen=12, beside=40) < 0
         assert evidence(9.0, 1.0, cosine=0.75, drifts=True) < 0  # which is nothing that drift explains
 
+    def test_of_less_alike_ones_drift_without_jitter_leaves_nearly_one_mode(self) -> None:
+        """Two small neighbours have one mode where all of what jitter and drift can make is taken out."""
+        both = (Comparison(1.0, 9, 1.0, 9, 0.0),)
+        assert evidence(9.0, detrended=1.7, cosine=0.83, drifts=True, others=both) == pytest.approx(2 - 0.6 - 1 - 0.02)
+        assert evidence(9.0, detrended=1.9, cosine=0.83, drifts=True, others=both) < 0
+
 
 def tolerated(
     first: np.ndarray, second: np.ndarray, size_std: float = 1.0, sigma: float = 1.0, **limits: float

@@ -39,6 +39,8 @@ FAR_ALIKE = 0.93  # at a lag beyond that of jitter and of neighbouring roots, wh
 SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
 # Pieces of a drifting neuron less alike than that score 0.5 to 1.5 once drift is subtracted: little above one mode.
 DRIFT_MARGIN = 0.6
+# And up to that of spikes as they are. Where only drift and jitter together leave one mode, little is left of anything.
+MOST_DETRENDED = 1.8
 MOST_STEP = 0.5  # of the difference of two groups is left between spikes that are close in time, if drift explains it
 JITTER_FLOOR = 0.02
 MOST_LEFT = 0.25  # of the squared difference of two groups that jitter explains, beside the noise of the means
@@ -382,7 +384,7 @@ def same_neuron(
         score = max(score, threshold - fewest + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
         if pair.cosine >= NEARLY_EQUAL and trains.one:
             score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)
-    elif drifts:
+    elif drifts and results[0].detrended <= MOST_DETRENDED:
         detrended = min(result.detrended for result in results)
         score = max(score, threshold - DRIFT_MARGIN - detrended + pair.cosine - ALIKE)
     return float(score)

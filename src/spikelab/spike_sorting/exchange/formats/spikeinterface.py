@@ -48,10 +48,9 @@ def _annotations(handoff: Handoff) -> dict[str, Any]:
     }
     fs, pulses, segments = recording.sampling_frequency, recording.pulses, recording.epochs
     if "dead_time_s" in found:
-        own = [within(recording.dead_time, epoch.start_frame, epoch.end_frame) for epoch in segments]
-        starts = [epoch.start_frame for epoch in segments]
         found["segment_dead_time_s"] = [
-            ((periods - start) / fs).tolist() for periods, start in zip(own, starts, strict=True)
+            ((within(recording.dead_time, epoch.start_frame, epoch.end_frame) - epoch.start_frame) / fs).tolist()
+            for epoch in segments
         ]
     if "stim_times_s" in found:
         ranges = [np.searchsorted(pulses.frames, [epoch.start_frame, epoch.end_frame]) for epoch in segments]

@@ -45,14 +45,17 @@ def split_at_breaks(
 
     if clock.rate is not None and clock.rate != recording.get_sampling_frequency():
         recording = RetimedRecording(recording, clock.rate)
-    parts = [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
-    long = [(segment, part) for segment, part in parts if _length(part) >= fewest_frames]
-    _tell(recording, clock, where, len(parts) - len(long) if long else 0)
-    if not long:
+    parts = _parts(clock)
+    pieces = [(segment, part.start, part.end) for segment, part in parts if _length(part) >= fewest_frames]
+    _tell(recording, clock, where, len(parts) - len(pieces) if pieces else 0)
+    if not pieces:
         return recording, [Stretched(segment, 0, None) for segment in range(recording.get_num_segments())]
-    pieces = [(segment, part.start, part.end) for segment, part in long]
     stretched = _stretched(parts, fewest_frames, float(recording.get_sampling_frequency()))
     return recording if pieces == _whole(recording) else PiecesRecording(recording, pieces), stretched
+
+
+def _parts(clock: Clock) -> list[tuple[int, Part]]:
+    return [(segment, part) for segment, of_segment in enumerate(clock.segments) for part in of_segment]
 
 
 def _length(part: Part) -> int:

@@ -134,15 +134,18 @@ def _by_sites(
     onsets: Sequence[IntArray], sites: Sequence[IntArray], site_names: Sequence[str]
 ) -> tuple[list[IntArray], list[IntArray], list[str]]:
     """Return the distinct onsets of each segment, and by which sites together each is, with the names of these."""
-    found = []
-    for own, of_sites in zip(onsets, sites, strict=True):
-        rows = np.unique(np.column_stack([own, of_sites])[own >= 0], axis=0)
-        frames, first = np.unique(rows[:, 0], return_index=True)
-        found.append((frames, [tuple(part.tolist()) for part in np.split(rows[:, 1], first[1:])][: len(frames)]))
+    found = [_sites_of_each(own, of_sites) for own, of_sites in zip(onsets, sites, strict=True)]
     kinds = sorted({kind for _, own in found for kind in own})
     names = [" and ".join(site_names[site] for site in kind if site_names[site]) for kind in kinds]
     together = [np.array([kinds.index(kind) for kind in own], dtype=np.int64) for _, own in found]
     return [frames for frames, _ in found], together, names
+
+
+def _sites_of_each(onsets: IntArray, sites: IntArray) -> tuple[IntArray, list[tuple[int, ...]]]:
+    """Return the distinct onsets that were found, and the sites of each."""
+    rows = np.unique(np.column_stack([onsets, sites])[onsets >= 0], axis=0)
+    frames, first = np.unique(rows[:, 0], return_index=True)
+    return frames, [tuple(part.tolist()) for part in np.split(rows[:, 1], first[1:])][: len(frames)]
 
 
 def _search(recording: BaseRecording) -> Callable[[Sequence[IntArray]], list[IntArray]]:

@@ -35,22 +35,20 @@ def of_stimulator(
     channels = [_Channel(frames, sites, site, search, fs) for site in range(len(site_names))]
     unseen = [site for site, channel in enumerate(channels) if channel.seen < MOST]
     firm = [channel for channel in channels if channel.seen >= MOST and channel.spread_ms <= FIRM_MS]
-    by_chance = [
-        site
-        for site, channel in enumerate(channels)
-        if site not in unseen and channel.spread_ms > FIRM_MS and any(channel.shared(other) >= SHARED for other in firm)
-    ]
-    if unseen:
-        names = ", ".join(site_names[site] for site in unseen)
-        warn(f"{label}: nothing is seen in the traces at most events of {names}, which are not taken for pulses")
-    if by_chance:
-        names = ", ".join(site_names[site] for site in by_chance)
-        warn(
-            f"{label}: what is seen near the events of {names} are pulses of another channel, at every distance: these "
-            "events are not taken for pulses"
-        )
+    by_chance = [site for site, channel in enumerate(channels) if channel.sees_pulses_of(firm)]
+    _tell_left_out(label, ", ".join(site_names[site] for site in unseen), ", ".join(site_names[s] for s in by_chance))
     kept = [~np.isin(own, unseen + by_chance) for own in sites]
     return _chosen_of(frames, kept), _chosen_of(sites, kept)
+
+
+def _tell_left_out(label: str, unseen: str, by_chance: str) -> None:
+    if unseen:
+        warn(f"{label}: nothing is seen in the traces at most events of {unseen}, which are not taken for pulses")
+    if by_chance:
+        warn(
+            f"{label}: what is seen near the events of {by_chance} are pulses of another channel, at every distance: "
+            "these events are not taken for pulses"
+        )
 
 
 def _chosen_of(values: list[IntArray], kept: Sequence[NDArray[np.bool_]]) -> list[IntArray]:
@@ -71,6 +69,11 @@ class _Channel:
         self.seen = len(late) / max(1, sum(map(len, given)))  # share of the events
         low, high = np.quantile(late, [0.25, 0.75]) if len(late) else (0.0, 0.0)
         self.spread_ms = float(high - low) * 1000 / fs
+
+    def sees_pulses_of(self, others: list[_Channel]) -> bool:
+        """Tell whether pulses are seen near most of the events, at every distance, and are those of another channel."""
+        by_chance = self.seen >= MOST and self.spread_ms > FIRM_MS
+        return by_chance and any(self.shared(other) >= SHARED for other in others)
 
     def shared(self, other: _Channel) -> float:
         """Share of the pulses that are another channel's as well."""

@@ -127,10 +127,9 @@ def _rising_of_legacy(neo: Any, segment: int, n_events: int) -> NDArray[np.bool_
 
 def _lines(channel: str, labels: NDArray[np.str_], seconds: NDArray[np.float64]) -> Events:
     """Divide the events of a channel by their labels, without those that say that a line is switched off."""
-    if channel == PORT and all(label.isdecimal() for label in labels.tolist()):
-        states = labels.astype(np.int64)
-        if (np.diff(states) != 0).all():  # a state comes with its changes; what is repeated is a code
-            return {f"{channel} {bit}": times for bit, times in _risen(seconds, states).items()}
+    if channel == PORT and _are_states(labels):
+        risen = _risen(seconds, labels.astype(np.int64))
+        return {f"{channel} {bit}": times for bit, times in risen.items()}
     named: Events = {}
     for label in np.unique(labels).tolist():
         switched = SWITCHED.fullmatch(label)
@@ -140,6 +139,13 @@ def _lines(channel: str, labels: NDArray[np.str_], seconds: NDArray[np.float64])
         name = line if line == channel else f"{channel} {line}".strip()
         named[name] = np.concatenate([named.get(name, np.zeros(0)), seconds[labels == label]])
     return named
+
+
+def _are_states(labels: NDArray[np.str_]) -> bool:
+    """Tell states of a port from codes: a state comes with its changes, what is repeated is a code."""
+    if not all(label.isdecimal() for label in labels.tolist()):
+        return False
+    return bool((np.diff(labels.astype(np.int64)) != 0).all())
 
 
 def _risen(seconds: NDArray[np.float64], states: NDArray[np.int64]) -> Events:

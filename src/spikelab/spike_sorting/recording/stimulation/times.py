@@ -72,17 +72,19 @@ def _in_order(rows: Sequence[tuple[float, str]], what: str) -> PulseTimes:
 def _rows_of_file(path: Path) -> list[tuple[float, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{SETTING}: there is no file {path}; expected a csv, txt or npy file with {EXPECTED}")
-    if path.suffix.lower() == ".npy":
-        table = np.load(path, allow_pickle=False)
-        if not table.size:
-            raise ValueError(f"{SETTING}: {path} has no times; expected {EXPECTED}")
-        if table.dtype.kind not in "iuf" or table.ndim not in (1, 2) or (table.ndim == 2 and table.shape[1] > 2):
-            raise ValueError(f"{SETTING}: {path} holds {table.dtype} of shape {table.shape}, expected {EXPECTED}")
-        table = table.reshape(len(table), -1)
-        if table.shape == (1, 2):
-            raise ValueError(_ambiguous(path, brief(table[0].tolist())))
-        return [(float(row[0]), f"{row[1]:g}" if len(row) > 1 else "") for row in table]
-    return _rows_of_text(path)
+    return _rows_of_npy(path) if path.suffix.lower() == ".npy" else _rows_of_text(path)
+
+
+def _rows_of_npy(path: Path) -> list[tuple[float, str]]:
+    table = np.load(path, allow_pickle=False)
+    if not table.size:
+        raise ValueError(f"{SETTING}: {path} has no times; expected {EXPECTED}")
+    if table.dtype.kind not in "iuf" or table.ndim not in (1, 2) or (table.ndim == 2 and table.shape[1] > 2):
+        raise ValueError(f"{SETTING}: {path} holds {table.dtype} of shape {table.shape}, expected {EXPECTED}")
+    table = table.reshape(len(table), -1)
+    if table.shape == (1, 2):
+        raise ValueError(_ambiguous(path, brief(table[0].tolist())))
+    return [(float(row[0]), f"{row[1]:g}" if len(row) > 1 else "") for row in table]
 
 
 def _ambiguous(path: Path, row: str) -> str:
@@ -94,12 +96,11 @@ def _ambiguous(path: Path, row: str) -> str:
 
 def _rows_of_text(path: Path) -> list[tuple[float, str]]:
     """Read lines of a time and perhaps a site, apart by a comma, a semicolon, a tab or spaces; skip a header."""
-    lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
-    filled = [(number, line.strip()) for number, line in lines if line.strip() and not line.startswith("#")]
+    filled = _filled(path)
     named = bool(filled) and _number(_cells(filled[0][1])[0]) is None
     if named:
         del filled[0]
-    rows = []
+    rows: list[tuple[float, str]] = []
     for number, line in filled:
         row = _row(line)
         if row is None:
@@ -110,6 +111,12 @@ def _rows_of_text(path: Path) -> list[tuple[float, str]]:
     if not named and len(rows) == 1 and _number(rows[0][1]) is not None:
         raise ValueError(_ambiguous(path, brief(filled[0][1])))
     return rows
+
+
+def _filled(path: Path) -> list[tuple[int, str]]:
+    """Return the lines that are neither empty nor comments, with their numbers."""
+    lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip() and not line.startswith("#")]
 
 
 def _row(line: str) -> tuple[float, str] | None:

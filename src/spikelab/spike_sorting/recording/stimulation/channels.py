@@ -33,12 +33,17 @@ def of_stimulator(
     not stand between a pulse and its time.
     """
     channels = [_Channel(frames, sites, site, search, fs) for site in range(len(site_names))]
-    unseen = [site for site, channel in enumerate(channels) if channel.seen < MOST]
-    firm = [channel for channel in channels if channel.seen >= MOST and channel.spread_ms <= FIRM_MS]
-    by_chance = [site for site, channel in enumerate(channels) if channel.sees_pulses_of(firm)]
+    unseen, by_chance = _not_the_stimulators(channels)
     _tell_left_out(label, ", ".join(site_names[site] for site in unseen), ", ".join(site_names[s] for s in by_chance))
     kept = [~np.isin(own, unseen + by_chance) for own in sites]
     return _chosen_of(frames, kept), _chosen_of(sites, kept)
+
+
+def _not_the_stimulators(channels: list[_Channel]) -> tuple[list[int], list[int]]:
+    """Return the channels near whose events nothing is seen, and those near which another's pulses are by chance."""
+    unseen = [site for site, channel in enumerate(channels) if channel.seen < MOST]
+    firm = [channel for channel in channels if channel.seen >= MOST and channel.spread_ms <= FIRM_MS]
+    return unseen, [site for site, channel in enumerate(channels) if channel.sees_pulses_of(firm)]
 
 
 def _tell_left_out(label: str, unseen: str, by_chance: str) -> None:

@@ -73,7 +73,9 @@ def _arguments() -> argparse.Namespace:
 
 def _measured(family: str, seed: int, sorter: str, folder: Path, scratch: Path, rounds: int) -> dict[str, Any]:
     """Sort and validate one recording; return a row with all of its units."""
-    from spikelab.spike_sorting import sort_recording, validate_sort
+    from unittest import mock
+
+    from spikelab.spike_sorting import sort_recording, validate_sort, validation
     from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS, SortingPipelineConfig
     from spikelab.spike_sorting.run.results import Results
 
@@ -90,19 +92,27 @@ def _measured(family: str, seed: int, sorter: str, folder: Path, scratch: Path, 
         )  # fmt: skip
         sorted_s = time.process_time() - start
         before = Results.open(work / "results")
+        again: list[Any] = []  # the waveforms of all that was found in the recordings with injected neurons
+
+        def kept(*values: Any) -> Any:
+            again.append(values[-1].spikes)
+            return round_of(*values)
+
+        round_of = validation.round_of
         start = time.process_time()
-        validate_sort(work / "results", rounds=rounds)
+        with mock.patch.object(validation, "round_of", kept):
+            validate_sort(work / "results", rounds=rounds)
         validated_s = time.process_time() - start
         return {
             "family": family, "seed": seed, "sorter": sorter, "machine": machine(),
             "sort_cpu_s": sorted_s, "validation_cpu_s": validated_s,
-            **_compared(Results.open(work / "results"), before.trains, load_truth(folder)),
+            **_compared(Results.open(work / "results"), before.trains, load_truth(folder), again),
         }  # fmt: skip
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _compared(results: Any, before: SpikeTrains, truth: Any) -> dict[str, Any]:
+def _compared(results: Any, before: SpikeTrains, truth: Any, again: list[Any]) -> dict[str, Any]:
     """Compare the units with the truth, and list what the prediction is made from."""
     from spikelab.spike_sorting.validation import Round
     from spikelab.spike_sorting.validation.features import features
@@ -116,6 +126,7 @@ def _compared(results: Any, before: SpikeTrains, truth: Any) -> dict[str, Any]:
     true = np.stack(
         [overlap.agreement[best, every], overlap.share_of_a[best, every], overlap.share_of_b[best, every]], axis=1
     )
+    after = [overlap_of(times, [train / fs * 1000.0 for train in trains], WINDOW_MS) for trains in again]
     numbers = range(results.validation.summary["rounds"])
     rounds = [Round.load(results.stage(f"validation_round{number}")) for number in numbers]
     return {
@@ -127,6 +138,8 @@ def _compared(results: Any, before: SpikeTrains, truth: Any) -> dict[str, Any]:
         "injected": found_sizes(rounds).tolist(),
         "summary": results.validation.summary,
         "accuracy_of_truth": float(overlap.agreement.max(axis=1).mean()),
+        "own_before": overlap.agreement.max(axis=1).tolist(),
+        "own_after": [each.agreement.max(axis=1).tolist() for each in after],
         "n_found": before.n_units,
     }
 
@@ -194,11 +207,11 @@ def report(rows: list[dict[str, Any]], path: Path) -> None:
             row["family"], str(row["seed"]), row["sorter"], str(len(true)), str(row["summary"]["n_injected"]),
             f"{true.mean():.3f}", f"{mean.mean():.3f}", f"{np.mean(errors[-1]):.3f}", f"{covered.mean():.2f}",
             f"{row['summary']['stability']:.3f}", "" if smallest is None else f"{smallest[0]:.1f}",
-            f"{row['validation_cpu_s'] / row['sort_cpu_s']:.2f}",
+            f"{row['validation_cpu_s'] / row['sort_cpu_s']:.2f}", _changed(row),
         ))  # fmt: skip
     header = (
         "family", "seed", "sorter", "units", "injected", "true", "expected", "error per unit", "in the interval",
-        "stability", "SNR of 80 %", "CPU, of the sort's",
+        "stability", "SNR of 80 %", "CPU, of the sort's", "accuracy of the sort's neurons, changed by",
     )  # fmt: skip
     text = [
         "# Expected and true accuracy",
@@ -207,6 +220,11 @@ def report(rows: list[dict[str, Any]], path: Path) -> None:
         markdown(header, lines),
     ]
     write(path, text)
+
+
+def _changed(row: dict[str, Any]) -> str:
+    """By how much the recording's own neurons are sorted better for the injected ones beside them, as a mean."""
+    return f"{np.mean(row['own_after']) - np.mean(row['own_before']):+.4f}" if "own_after" in row else ""
 
 
 def _summary(errors: Any, inside: Any, good: Any, means: Any) -> list[str]:

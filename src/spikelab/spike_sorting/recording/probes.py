@@ -81,7 +81,7 @@ def unattached(recording: BaseRecording) -> BaseRecording:
 
     if not isinstance(recording, ChannelSliceRecording):
         return recording
-    read: BaseRecording = recording._kwargs["recording"]
+    read: BaseRecording = recording.get_parent()
     return read
 
 

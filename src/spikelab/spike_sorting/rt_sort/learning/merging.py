@@ -39,7 +39,7 @@ FAR_ALIKE = 0.93  # at a lag beyond that of jitter and of neighbouring roots, wh
 SIMILARITY_WEIGHT = 10.0  # of a cosine against a score of unimodality
 # Pieces of a drifting neuron less alike than that score 0.5 to 1.5 once drift is subtracted: little above one mode.
 DRIFT_MARGIN = 0.6
-# And up to that of spikes as they are. Where only drift and jitter together leave one mode, little is left of anything.
+# They score up to 1.65 with jitter left in. Two small neighbours have one mode only once jitter is taken out as well.
 MOST_DETRENDED = 1.8
 MOST_STEP = 0.5  # of the difference of two groups is left between spikes that are close in time, if drift explains it
 JITTER_FLOOR = 0.02

@@ -215,21 +215,25 @@ def logged_warnings(logger: logging.Logger) -> Iterator[None]:
         _CAUGHT.reset(before)
         for warning, category in caught:
             if category is UserWarning:
-                # At INFO, or a user who sees Python's warnings would see each one twice.
-                text = str(warning)
-                logger.info("warning: %s", text, extra={PYTHON_WARNING: text})
+                _log_warning(logger, str(warning))
     place = _place_outside()
     for warning, category in caught:
         warnings.warn_explicit(warning, category, *place)
 
 
 def warn(message: str) -> None:
-    """Warn the user; inside :func:`logged_warnings` the block collects the warning, whatever the filters are."""
+    """Warn the user, in the log too; inside :func:`logged_warnings` the block does it, whatever the filters are."""
     caught = _CAUGHT.get()
     if caught is None:
+        _log_warning(PACKAGE, message)
         warnings.warn_explicit(message, UserWarning, *_place_outside())
     else:
         caught.append((UserWarning(message), UserWarning))
+
+
+def _log_warning(logger: logging.Logger, text: str) -> None:
+    """Log at INFO, or a user who sees Python's warnings would see each one twice."""
+    logger.info("warning: %s", text, extra={PYTHON_WARNING: text})
 
 
 @contextmanager

@@ -97,8 +97,44 @@ def test_times_stay_those_of_the_recording(rt_sort, simulated) -> None:
 
 
 def test_another_array_is_refused(rt_sort, simulated) -> None:
-    with pytest.raises(ValueError, match="found on 16 channels, the recording has 8"):
-        rt_sort.sort_offline(simulated.recording.select_channels(simulated.recording.channel_ids[:8]))
+    half = simulated.recording.select_channels(simulated.recording.channel_ids[:8])
+    with pytest.raises(ValueError, match="found on 16 channels, the recording has 8") as caught:
+        rt_sort.sort_offline(half)
+    for told in ("has ch0, ch1", "and 6 more", "has ch0, ch1, ch2, ch3, ch4, ch5, ch6, ch7.", "bad_channels"):
+        assert told in str(caught.value)
+    renamed = half.rename_channels([f"other{channel}" for channel in range(8)])
+    with pytest.raises(ValueError, match="0 of them are the same"):
+        rt_sort.sort_offline(renamed)
+
+
+@pytest.mark.parametrize("lost", [5, 12])
+def test_a_channel_that_became_bad_counts_as_silent(rt_sort, simulated, lost: int, caplog) -> None:
+    """The units stay; those that are largest elsewhere keep their spikes, also in another order of channels."""
+    ids = list(simulated.recording.channel_ids)
+    fewer = simulated.recording.select_channels([channel for channel in reversed(ids) if channel != f"ch{lost}"])
+    found, whole = (trains(rt_sort.sort_offline(recording)) for recording in (fewer, simulated.recording))
+    assert (
+        f"lacks 1 of the 16 channels that the sequences were found on, as bad_channels leaves them out: ch{lost}"
+        in (caplog.text)
+    )
+    for train, expected in zip(found, whole, strict=True):
+        assert np.mean([np.min(np.abs(np.array(train) - frame)) <= 2 for frame in expected]) > 0.95
+        assert len(train) < 1.05 * len(expected)
+
+
+def test_a_channel_of_the_same_name_elsewhere_is_another(rt_sort, simulated) -> None:
+    """Names alone do not make channels the same: numbers are those of any array."""
+    fewer = simulated.recording.select_channels(simulated.recording.channel_ids[1:])
+    fewer.set_dummy_probe_from_locations(fewer.get_channel_locations() * 2)
+    with pytest.raises(ValueError, match="the recording has 15, and 0 of them are the same"):
+        rt_sort.sort_offline(fewer)
+
+
+def test_a_channel_that_was_bad_before_is_left_out(simulated, caplog) -> None:
+    ids = list(simulated.recording.channel_ids)
+    found = detect_sequences(simulated.recording.select_channels(ids[:5] + ids[6:]), num_processes=1)
+    assert sum(map(len, trains(found.sort_offline(simulated.recording)))) > 0
+    assert "not found on 1 channels of the recording, which are left out: ch5" in caplog.text
 
 
 def test_silence_is_insufficient_activity(simulated) -> None:

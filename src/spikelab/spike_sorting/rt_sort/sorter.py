@@ -14,6 +14,7 @@ from spikelab.spike_sorting._exceptions import ModelLoadingError
 from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO
 from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.artefacts import Silencer, levels_of, silenced
+from spikelab.spike_sorting.rt_sort.channels import on_channels
 from spikelab.spike_sorting.rt_sort.detection._torch_file import DAMAGE
 from spikelab.spike_sorting.rt_sort.learning.waveforms import match
 from spikelab.spike_sorting.rt_sort.matching.moving import MovingBank, MovingMatcher, Versions
@@ -135,6 +136,8 @@ class RTSort:
     ) -> BaseSorting:
         """Find the spikes of the sequences in a recording of the same array.
 
+        Channels that were left out of one of the recordings as bad, fewer than half, are silent or left out here.
+
         Parameters
         ----------
         recording : BaseRecording or BinaryRecording
@@ -164,7 +167,7 @@ class RTSort:
         """
         from spikeinterface.core import NumpySorting
 
-        traces = Traces.of(recording, recording_window_ms)
+        traces = on_channels(Traces.of(recording, recording_window_ms), self.channel_ids, self.locations)
         read = READ_VALUES if chunk_values is None else 8 * chunk_values
         follow = self._follows(traces, follow)
         spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose, read_values=read, follow=follow)

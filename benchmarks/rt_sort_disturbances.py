@@ -1,4 +1,4 @@
-"""What is no neuron and no noise: the hum of the mains, and stimulation pulses that put the amplifiers on the rail."""
+"""What is no neuron and no noise: the hum of the mains, and stimulation pulses that put amplifiers on the rail."""
 
 from __future__ import annotations
 
@@ -78,10 +78,12 @@ class Disturbances:
     def _add_pulse(self, chunk: NDArray[np.float32], start: int, pulse: int, rail: float) -> None:
         first, end = pulse - start, pulse + self.rail_frames - start
         last = end + round(RECOVERY_LENGTH * self._recovery.max())
-        chunk[max(first, 0) : max(end, 0)] = rail
+        contacts = self._recipe.amplifier.pulsed or chunk.shape[1]
+        chunk[max(first, 0) : max(end, 0), :contacts] = rail
         after = np.arange(max(end, 0), min(max(last, 0), len(chunk)))
         if len(after):
-            chunk[after] += (rail * np.exp(-((after - end)[:, None] / self._recovery))).astype(np.float32)
+            fading = np.exp(-((after - end)[:, None] / self._recovery[:contacts]))
+            chunk[after, :contacts] += (rail * fading).astype(np.float32)
 
 
 class Disturbed:

@@ -80,7 +80,9 @@ class Amplifier:
     hum_uv : float
         Amplitude of the mains, which has harmonics.
     pulses : int
-        Stimulation pulses, each of which puts all contacts on the rail for 3 ms.
+        Stimulation pulses, each of which puts contacts on the rail for 3 ms.
+    pulsed : int
+        Contacts that a pulse puts there, of the first row; 0 for all.
     gain_uv : float
         Of a count.
     middle, low, high : int
@@ -90,6 +92,7 @@ class Amplifier:
 
     hum_uv: float = 0.0
     pulses: int = 0
+    pulsed: int = 0
     gain_uv: float = 0.195
     middle: int = 0
     low: int = -32_768
@@ -314,6 +317,8 @@ DISTURBED = (
     # A stimulated culture: pulses that saturate the amplifiers of all electrodes, which take long to recover.
     STIM,
     replace(STIM, name="stim_none", amplifier=Amplifier(hum_uv=15.0)),
+    # Pulses that saturate the amplifiers beside the stimulated electrode alone.
+    replace(STIM, name="stim_few", amplifier=Amplifier(hum_uv=15.0, pulses=30, pulsed=4)),
     # The same on a mature culture; without the pulses it is `hard_static`.
     replace(HARD_STATIC, name="stim_hard", amplifier=Amplifier(pulses=30)),
     # A noisy reference electrode, or none: the same on all contacts.

@@ -10,8 +10,10 @@ from spikeinterface.core import NumpyRecording
 from tests.simulated import spike_shape
 
 from small import row_of_electrodes, traces_of
+from spikelab.spike_sorting.data.dead_time import union
 from spikelab.spike_sorting.rt_sort import RTSort, artefacts, detect_sequences
 from spikelab.spike_sorting.rt_sort.artefacts import (
+    Artefacts,
     ArtefactWatch,
     find_artefacts,
     largest_at_half,
@@ -19,6 +21,7 @@ from spikelab.spike_sorting.rt_sort.artefacts import (
     periods_of,
     silenced,
     watch,
+    watch_few,
 )
 from spikelab.spike_sorting.rt_sort.traces import in_artefact
 from spikelab.spike_sorting.rt_sort.whitening import Noise
@@ -44,9 +47,14 @@ def shared_noise(n_frames: int, n_channels: int, share: float, seed: int = 0) ->
     return (np.sqrt(1 - share) * own + np.sqrt(share) * common).astype(np.float32)
 
 
-def periods_in(values: np.ndarray, locations: np.ndarray, share: float = 0.0, **kwargs: tuple[int, ...]) -> list:
+def artefacts_in(values: np.ndarray, locations: np.ndarray, share: float = 0.0, **kwargs: tuple[int, ...]) -> Artefacts:
     traces = traces_of(values, RATE, locations, **kwargs)
-    return find_artefacts(traces, levels_of(noise_of(values.shape[1], share, 1.0), locations)).tolist()
+    return find_artefacts(traces, levels_of(noise_of(values.shape[1], share, 1.0), locations))
+
+
+def periods_in(values: np.ndarray, locations: np.ndarray, share: float = 0.0) -> list:
+    found = artefacts_in(values, locations, share)
+    return union(found.wide, found.local).tolist()
 
 
 def watched(
@@ -149,6 +157,44 @@ def test_a_pulse_is_silenced_until_it_has_faded(pitch_um: float, size: float) ->
     assert 3000 + 17 * np.log(size / 8) <= end <= 3000 + 17 * np.log(size) + 40
 
 
+def test_an_artefact_of_a_few_lasts_until_those_that_were_large_are_calm() -> None:
+    limits = np.array([[2.0], [5.0], [10.0]], dtype=np.float32) * np.ones(4, dtype=np.float32)
+    some = np.array(
+        [[9, 9, 9, 3], [11, -11, 6, 3], [3, 1, 1, 3], [1, 1, 1, 3], [1, 1, 1, 9], [1, 1, 1, 1], [1, 1, 1, 1]]
+    )
+    found, taken = np.zeros(len(some), dtype=bool), np.zeros(4, dtype=bool)
+    assert watch_few(some.astype(np.float32), limits, 2, 2, 0, taken, found) == 0
+    assert np.flatnonzero(found).tolist() == [1, 2, 3, 4, 5]  # the fourth channel was part of it from frame 4 on
+    assert not taken.any()
+    assert watch_few(some[1:2].astype(np.float32), limits, 3, 2, 0, taken, found) == 0
+    assert watch_few(some[1:2].astype(np.float32), limits, 2, 2, 0, taken, found) == 2
+    assert taken.tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("n_electrodes", [1, 2, 3, 9])
+def test_a_pulse_beside_a_few_electrodes_is_an_artefact_from_three_on(n_electrodes: int) -> None:
+    values, locations = shared_noise(6000, 64, 0.0), grid(8, 8, 60)
+    values[:, :n_electrodes] += pulse(6000, n_electrodes, 3000, 700)
+    wide, local, huge = artefacts_in(values, locations)
+    assert len(wide) == 0
+    assert len(huge) == 1
+    assert len(local) == (n_electrodes >= 3)
+    for start, end in local:
+        assert 3000 - 17 * np.log(1050 / 100) - 17 <= start < 3000
+        assert 3000 + 17 * np.log(1050 / 6) <= end + 17 <= 3000 + 17 * np.log(1050 / 6) + 60
+    traces = silenced(traces_of(values, RATE, locations), noise_of(64, sigma=1.0))
+    assert traces.learnable(np.array([1000, 2960, 3000, 3050, 4000])).tolist() == [True, False, False, False, True]
+    assert traces.in_artefact(np.array([2930, 3000])).tolist() == [n_electrodes >= 3] * 2
+    assert traces.read(2999, 3001).any() == (n_electrodes < 3)
+
+
+def test_a_spike_is_learnt_from_however_huge_it_is() -> None:
+    values, shape = shared_noise(4000, 64, 0.0), spike_shape(RATE)
+    for start in range(100, 3000, 300):
+        values[start : start + len(shape), :2] += 300 * shape[:, None]
+    assert [len(periods) for periods in artefacts_in(values, grid(8, 8, 60))] == [0, 0, 0]
+
+
 def test_a_recording_that_grows_noisier_is_silent_only_until_that_is_known() -> None:
     values = shared_noise(60_000, 64, 0.0)
     values[20_000:] *= 8
@@ -162,15 +208,16 @@ def test_artefacts_do_not_depend_on_chunks_and_end_at_breaks(monkeypatch: pytest
     values, locations = shared_noise(6000, 64, 0.0), grid(8, 8, 60)
     values[1000:1900] += pulse(900, 64, 300, 200)
     levels = levels_of(noise_of(64, sigma=1.0), locations)
-    whole = ArtefactWatch(levels, RATE).push(values)
+    whole = np.stack(ArtefactWatch(levels, RATE).push(values))
     for size in (1, 7, 499, 501):
         watcher = ArtefactWatch(levels, RATE)
         parts = [watcher.push(values[start : start + size]) for start in range(0, 6000, size)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    whole = whole.any(axis=0)
     assert periods_of(whole).tolist() == periods_in(values, locations)
     monkeypatch.setattr(artefacts, "frames_at_a_time", lambda _: 50)
     assert periods_of(whole).tolist() == periods_in(values, locations)
-    (_, end), *rest = periods_in(values, locations, breaks=(0, 1300))
+    (_, end), *rest = artefacts_in(values, locations, breaks=(0, 1300)).wide.tolist()
     assert end == 1300
     assert rest[0][0] == 1300
 
@@ -216,9 +263,8 @@ def test_frames_are_in_an_artefact_or_just_before() -> None:
 N_FRAMES, FS = 300_000, 20_000.0
 
 
-@pytest.fixture(scope="module")
-def stimulated() -> tuple[NumpyRecording, list[np.ndarray], np.ndarray]:
-    """Three neurons on 5 x 5 electrodes, and 30 pulses on the rail."""
+def three_neurons(n_pulsed: int) -> tuple[NumpyRecording, list[np.ndarray], np.ndarray]:
+    """Three neurons on 5 x 5 electrodes, and 30 pulses on the rail on some of these."""
     locations, rng, shape = grid(5, 5, 17.5), np.random.default_rng(4), spike_shape(FS)
     values = 6 * shared_noise(N_FRAMES, 25, 0.0)
     trains = []
@@ -232,10 +278,24 @@ def stimulated() -> tuple[NumpyRecording, list[np.ndarray], np.ndarray]:
     for at in pulses:
         index = np.arange(-500, 500)
         ringing = np.exp(-np.abs(index) / 34) * np.cos(2 * np.pi * index / 66)
-        values[at - 500 : at + 500] += 4000 * ringing[:, None] * rng.uniform(0.7, 1.3, 25)
+        sizes = 4000 * rng.uniform(0.7, 1.3, 25) * (np.arange(25) < n_pulsed)
+        values[at - 500 : at + 500] += ringing[:, None] * sizes
     recording = NumpyRecording([values.astype(np.float32)], FS)
     recording.set_dummy_probe_from_locations(locations)
     return recording, trains, pulses
+
+
+def recalls(recording: NumpyRecording, trains: list[np.ndarray], pulses: np.ndarray, sorter: RTSort) -> list[float]:
+    """Of the spikes of each neuron that are 15 ms from pulses, the share that one unit has."""
+    sorting = sorter.sort_offline(recording)
+    found = [sorting.get_unit_spike_train(unit) for unit in sorting.unit_ids]
+    kept = [train[np.abs(train[:, None] - pulses).min(axis=1) > 300] for train in trains]
+    return [max(np.isin(train, np.add.outer(other, np.arange(-6, 7))).mean() for other in found) for train in kept]
+
+
+@pytest.fixture(scope="module")
+def stimulated() -> tuple[NumpyRecording, list[np.ndarray], np.ndarray]:
+    return three_neurons(25)
 
 
 @pytest.fixture(scope="module")
@@ -248,12 +308,17 @@ def test_a_stimulated_recording_is_sorted_and_no_unit_is_made_of_pulses(stimulat
     sorting = sorter.sort_offline(recording)
     found = [sorting.get_unit_spike_train(unit) for unit in sorting.unit_ids]
     assert len(found) == 3
-    for train in trains:
-        kept = train[np.abs(train[:, None] - pulses).min(axis=1) > 300]
-        hits = [np.isin(kept, np.add.outer(other, np.arange(-6, 7))).mean() for other in found]
-        assert max(hits) > 0.98
+    assert min(recalls(recording, trains, pulses, sorter)) > 0.98
     for train in found:
         assert np.abs(train[:, None] - pulses).min() > 60
+
+
+@pytest.mark.parametrize("n_pulsed", [1, 3])
+def test_pulses_beside_a_few_electrodes_cost_no_neuron(n_pulsed: int) -> None:
+    recording, trains, pulses = three_neurons(n_pulsed)
+    sorter = detect_sequences(recording, num_processes=1)
+    assert sorter.n_sequences == 3
+    assert min(recalls(recording, trains, pulses, sorter)) > 0.98
 
 
 @pytest.mark.parametrize("size", [50, 3333])

@@ -240,8 +240,8 @@ class Learner:
         """Find the events to cluster; see :func:`.events.find_events`."""
         traces, parameters = self.traces, self.parameters
         events = find_events(peaks, traces.locations, traces.sampling_frequency, traces.live_s, parameters)
-        inside = traces.inside(events["frame"], self.before, self.after)
-        self.found = events[inside]
+        usable = traces.inside(events["frame"], self.before, self.after) & traces.learnable(events["frame"])
+        self.found = events[usable]
         self.is_sample = len(self.found) > self.parameters.max_events
         events = choose_events(self.found, parameters.max_events, self.seed)
         logger.info("RT-Sort: %d spikes on single electrodes; %d are grouped by their looks", len(peaks), len(events))

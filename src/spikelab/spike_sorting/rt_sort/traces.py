@@ -73,6 +73,8 @@ class Traces:
         First frames and ends, in frames of the recording, of periods in which all traces are read as 0.
     blind : numpy.ndarray of int64, shape (periods, 2)
         Periods in which no spike counts: those of `silence`, and shortly before some of them.
+    unlearnable : numpy.ndarray of int64, shape (periods, 2)
+        Periods of which nothing is learnt, though spikes count.
     """
 
     start: int
@@ -85,6 +87,7 @@ class Traces:
     breaks: tuple[int, ...] = ()
     silence: IntArray = field(default_factory=union, repr=False)
     blind: IntArray = field(default_factory=union, repr=False)
+    unlearnable: IntArray = field(default_factory=union, repr=False)
     _read_counts: Callable[[int, int], NDArray[Any]] | None = None  # without copying what is not used
     _scale: float = 1.0
     _of_counts: bool = False
@@ -192,6 +195,14 @@ class Traces:
         """Silence more periods, rows of first frame and end in frames of the part; no spike counts `lead` before."""
         found = periods + self.start
         return replace(self, silence=union(self.silence, found), blind=union(self.blind, widened(found, lead, 0)))
+
+    def unlearnable_in(self, periods: IntArray) -> Traces:
+        """Learn nothing of more periods, rows of first frame and end in frames of the part."""
+        return replace(self, unlearnable=union(self.unlearnable, periods + self.start))
+
+    def learnable(self, frames: IntArray) -> NDArray[np.bool_]:
+        """Find which frames of the part may be learnt from."""
+        return ~in_dead_time(frames, self.unlearnable - self.start)
 
     def in_artefact(self, frames: IntArray) -> NDArray[np.bool_]:
         """Find which frames of the part are in a silent period or just before it."""

@@ -109,7 +109,7 @@ def learn(traces: Traces, bank: TemplateBank | MovingBank, spikes: Spikes, parts
     versions, table = versions_of(bank), bank.templates
     rows_of_spikes = versions.rows(spikes["template"], spikes["frame"])
     before, window, n_units = bank.n_before, bank.n_frames, bank.n_templates
-    usable = complete(parts, spikes["frame"], Reach(before, bank.n_after))
+    usable = complete(parts, spikes["frame"], Reach(before, bank.n_after)) & traces.learnable(spikes["frame"])
     chosen = _choose_examples(spikes["template"], usable, n_units, seed)
     channels = example_channels(versions, table, bank.sigma)
     sums = np.zeros((n_units, window, bank.n_channels), dtype=np.float32)

@@ -100,6 +100,9 @@ def test_what_stood_still_is_told_where_it_was_looked_at(
     found = sort(tmp_path / "found")
     assert found.get_property("moved_um").tolist() == [0.0] * found.get_num_units()
     assert found.get_property("size_ratio").tolist() == [1.0] * found.get_num_units()
+    surely = RTSort.load(tmp_path / "found" / "rt_sort").sequences.significance
+    assert (surely > 8).all()
+    np.testing.assert_array_equal(found.get_property("sorter_significance"), surely)
     applied = sort(tmp_path / "applied", rt_sort_model_path=str(sorted_once[0] / "rt_sort"))
     assert "moved_um" not in applied.get_property_keys()
 

@@ -10,6 +10,7 @@ import pytest
 from spikelab.spike_sorting.compilation import build_spikedata
 from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.data import SpikeTrains
+from spikelab.spike_sorting.data.spike_trains import MEASURES
 
 Make = Callable[..., Any]
 
@@ -113,11 +114,14 @@ def test_no_electrodes_is_none(make_sort: Make) -> None:
 def test_what_the_sorter_measured_of_a_unit_is_an_attribute(make_sort: Make) -> None:
     recording, waveforms = make_sort()
     ids = np.sort(waveforms.unit_ids)
-    trains = SpikeTrains(ids, (np.arange(3),) * 4, measures={"moved_um": 10.0 * ids, "size_ratio": 1.0 + ids})
+    trains = SpikeTrains(
+        ids, (np.arange(3),) * 4, measures=dict(zip(MEASURES, (10.0 * ids, 1.0 + ids, 2.0 + ids), strict=True))
+    )
     found = build_spikedata(recording, waveforms, config(), trains).neuron_attributes
     assert [unit["unit_id"] for unit in found] == waveforms.unit_ids.tolist()
     assert all(unit["moved_um"] == 10 * unit["unit_id"] for unit in found)
     assert all(unit["size_ratio"] == 1 + unit["unit_id"] for unit in found)
+    assert all(unit["sorter_significance"] == 2 + unit["unit_id"] for unit in found)
 
 
 def test_zero_units(make_sort: Make) -> None:

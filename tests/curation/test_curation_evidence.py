@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,30 @@ def test_it_keeps_what_is_no_noise_and_no_ghost() -> None:
     assert failed == {13: "significance", 14: "merge_duplicates", 15: "spike_count", 16: "isi_violation"}
     assert outcome.unit_metrics[4]["merged_into"] == 10
     assert outcome.sd_curated.neuron_attributes[0]["merged_from"] == [14]
+
+
+def test_the_larger_figure_counts_where_the_sorter_has_one(tmp_path: Path) -> None:
+    """Noise that all electrodes share hides a small neuron from the mean of others, and not from whitened templates."""
+    sd = units()
+    own = [31.0, 32.0, 33.0, 34.0, 35.0, np.nan, 37.0]
+    said = [values | {"sorter_significance": sure} for values, sure in zip(sd.neuron_attributes, own, strict=True)]
+    said[6] = dict(sd.neuron_attributes[6])  # another sorter found it
+    known = sd.replace(neuron_attributes=said)
+    assert known.curate_by_significance(8)[1]["metric"].tolist() == [900, 81, 45, 34, 90, 30, 120]
+    outcome = curate_two_rounds(known, EVIDENCE)
+    assert outcome.sd_curated.unit_ids == [10, 11, 12, 13]
+    assert outcome.sd_curated.neuron_attributes[3]["significance"] == 0.4
+    outcome.write_csv(tmp_path / "units.csv", known)
+    with (tmp_path / "units.csv").open(encoding="utf-8", newline="") as file:
+        rows = {int(row["unit_id"]): row for row in csv.DictReader(file)}
+    assert [float(rows[unit]["sorter_significance"]) for unit in (10, 13)] == [31, 34]
+    assert [float(rows[unit]["significance"]) for unit in (10, 13)] == [900, 34]
+    assert rows[16]["sorter_significance"] == ""
+    doubted = CurationConfig(spikes_min_first=50, spikes_min_second=None)
+    named = {
+        row["unit_id"] for doubt in doubts(known, curate_two_rounds(known, doubted), doubted) for row in doubt.rows
+    }
+    assert 13 in named
 
 
 def test_the_default_says_what_it_drops_that_looks_right() -> None:

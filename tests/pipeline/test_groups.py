@@ -289,6 +289,9 @@ def test_what_a_sorter_measured_of_units_stays_with_them(tmp_path: Path) -> None
         }  # fmt: skip
     joined = SpikeTrains.of_groups([(0, SpikeTrains.from_dict({0: [4]})), (1, trains)])
     np.testing.assert_array_equal(joined.measures["moved_um"], [np.nan, 0, 12.5])
+    surely = SpikeTrains(ids, samples, measures={"sorter_significance": np.array([4.5, 30.0])})
+    surely.save(tmp_path / "surely.npz")
+    assert SpikeTrains.load(tmp_path / "surely.npz").measures["sorter_significance"].tolist() == [4.5, 30.0]
     with pytest.raises(ValueError, match="2 unit ids but 1 moved_um"):
         SpikeTrains(ids, samples, measures={"moved_um": np.array([1.0])})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from spikelab.spike_sorting.rt_sort import RTSort, detect_sequences
 from spikelab.spike_sorting.rt_sort.matching.moving import Versions
 from spikelab.spike_sorting.rt_sort.movement import Movement
 from spikelab.spike_sorting.rt_sort.traces import Traces
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FS, PITCH = 20_000.0, 20.0
 
@@ -73,7 +77,10 @@ def test_units_that_move_are_found_whole_and_measured(rt_sort: RTSort, simulated
     sorting = rt_sort.sort_offline(simulated.recording)
     assert sorting.get_property("moved_um").tolist() == rt_sort.moved_um.tolist()
     assert sorting.get_property("size_ratio").tolist() == rt_sort.size_ratio.tolist()
-    assert "moved_um" not in rt_sort.sort_offline(simulated.recording, follow=False).get_property_keys()
+    unmoved = rt_sort.sort_offline(simulated.recording, follow=False)
+    assert "moved_um" not in unmoved.get_property_keys()
+    for same in (sorting, unmoved):  # it is of the recording that was learnt on, whatever is followed
+        np.testing.assert_array_equal(same.get_property("sorter_significance"), rt_sort.sequences.significance)
     moved = rt_sort.moved_um[best]
     np.testing.assert_allclose(moved[:2], 27, atol=8)  # first and last version are means over some seconds
     assert moved[2] == 0
@@ -138,7 +145,9 @@ def test_saved_and_pickled_it_is_the_same(rt_sort: RTSort, simulated: Simulated,
         assert trains(again.sort_offline(simulated.recording)) == expected
 
 
-def test_folders_of_the_format_before_are_read_without_what_is_new(rt_sort: RTSort, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_folders_of_the_format_before_are_read_without_what_is_new(
+    rt_sort: RTSort, simulated: Simulated, tmp_path: Path
+) -> None:
     folder = replace(rt_sort, movement=None).save(tmp_path / "old")
     settings = json.loads((folder / "rt_sort.json").read_text())
     (folder / "rt_sort.json").write_text(json.dumps(settings | {"format": 2}))
@@ -147,6 +156,7 @@ def test_folders_of_the_format_before_are_read_without_what_is_new(rt_sort: RTSo
     np.savez(folder / "sequences.npz", **arrays)
     old = RTSort.load(folder)
     assert np.isnan(old.sequences.significance).all()
+    assert "sorter_significance" not in old.sort_offline(simulated.recording).get_property_keys()
     assert old.movement is None
     assert old.moved_um.tolist() == [0] * 3
     assert old.size_ratio.tolist() == [1] * 3
@@ -182,8 +192,11 @@ def test_only_units_that_change_are_kept() -> None:
     assert movement.subset(np.array([False, True, False])).units.tolist() == [0, 0, 0]
     assert len(movement.subset(np.array([True, False, True])).units) == 0
     nothing = Movement.of(Versions.of([still, first]), traces)
-    assert len(nothing.units) == len(nothing.mark_frames) == 0
-    assert not nothing.is_of(traces, np.ones(3, np.float32))
+    assert len(nothing.units) == 0
+    assert nothing.is_of(traces, np.ones(3, np.float32))  # known again, although nothing moved
+    other = traces_of(np.random.default_rng(1).normal(size=(107, 3)), FS)
+    assert not nothing.is_of(replace(other, start=7), np.ones(3, np.float32))
+    assert not Movement.none(3).is_of(traces, np.ones(3, np.float32))  # as an earlier version has saved it
     assert nothing.versions([still, first]).n_each.tolist() == [1, 1]
     assert nothing.distances_um(locations, 2).tolist() == [0, 0]
     assert nothing.size_ratios(2).tolist() == [1, 1]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from spikelab.spikedata._base import BaseSpikeData, Data
 
+# Neuron attributes that say how surely a unit is more than noise: the sort's own, and that of the sorter.
+SIGNIFICANCES = ("significance", "sorter_significance")
+
 __all__ = [
     "CriterionResult",
     "build_curation_history",
@@ -211,12 +214,14 @@ def curate_by_significance(sd: Data, min_significance: float | None = 8.0) -> tu
     Returns
     -------
     SpikeData, dict
-        ``metric`` is the neuron attribute ``significance``, which a sort measures.
+        ``metric`` is the neuron attribute ``significance``, which a sort measures on the filtered traces, or
+        ``sorter_significance`` where a sorter measured that by the noise that it knows, and it is larger: noise that
+        electrodes share hides a unit from the one more than from the other.
 
     Raises
     ------
     EmptyWaveformMetricsError
-        Not every unit has the attribute.
+        Not every unit has the attribute ``significance``.
 
     Examples
     --------
@@ -226,7 +231,8 @@ def curate_by_significance(sd: Data, min_significance: float | None = 8.0) -> tu
     >>> result["passed"].tolist()
     [True, False]
     """
-    metric = np.array([values.get("significance", np.nan) for values in sd.unit_attributes], dtype=np.float64)
+    known = [[values.get(name, np.nan) for name in SIGNIFICANCES] for values in sd.unit_attributes]
+    metric = np.fmax.reduce(np.array(known, dtype=np.float64).reshape(-1, len(SIGNIFICANCES)), axis=1)
     if min_significance is not None and not all("significance" in values for values in sd.unit_attributes):
         raise EmptyWaveformMetricsError(
             "significance is unknown: not every unit has the neuron attribute 'significance', which a sort measures on "

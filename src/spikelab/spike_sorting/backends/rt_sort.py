@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
 from spikelab.spike_sorting.data import SpikeTrains
-from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO, SORTER_SIGNIFICANCE
 from spikelab.spike_sorting.settings.constraints import COUNT
 from spikelab.system import files
 from spikelab.system.extras import install_command
@@ -94,6 +94,7 @@ class RTSortBackend(StandardBackend):
         if not saved:  # found in this recording: also that nothing moved has been seen
             sorting.set_property(MOVED_UM, rt_sort.moved_um)
             sorting.set_property(SIZE_RATIO, rt_sort.size_ratio)
+            sorting.set_property(SORTER_SIGNIFICANCE, rt_sort.sequences.significance)
         trains = self.clean_trains(SpikeTrains.from_spikeinterface(sorting), binary)
         logger.info("rt_sort: %d of %d sequences have spikes", trains.n_units, rt_sort.n_sequences)
         return trains.to_spikeinterface(binary.sampling_frequency)

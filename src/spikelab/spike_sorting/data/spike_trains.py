@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 GROUP, SORTER_ID = "spikelab_group", "spikelab_sorter_id"
 """Properties of a SpikeInterface sorting: group of channels, and the sorter's own id, of each unit."""
-MOVED_UM, SIZE_RATIO = "moved_um", "size_ratio"
-MEASURES = (MOVED_UM, SIZE_RATIO)
+MOVED_UM, SIZE_RATIO, SORTER_SIGNIFICANCE = "moved_um", "size_ratio", "sorter_significance"
+MEASURES = (MOVED_UM, SIZE_RATIO, SORTER_SIGNIFICANCE)
 """What a sorter may have measured of each unit: properties of a sorting, and neuron attributes of its result.
 
-How far the unit went during the recording, in um, and its largest amplitude over its smallest at another time.
+How far the unit went during the recording, in um, its largest amplitude over its smallest at another time, and by how
+many standard errors its spikes are more than the noise that the sorter measured.
 """
 
 

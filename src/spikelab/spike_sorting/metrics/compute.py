@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikelab.spike_sorting.data.spike_trains import MEASURES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN_PREFIXES = ("si_", "failed_", "passed")
-TAKEN = ("spike_count", "firing_rate", "isi_violation", "significance", "moved_um", "size_ratio", "merged_into",
-         "sorter_unit_id", "group")  # fmt: skip
+TAKEN = ("spike_count", "firing_rate", "isi_violation", "significance", *MEASURES, "merged_into", "sorter_unit_id",
+         "group")  # fmt: skip
 
 
 def measure(name: str, metric: UnitMetric, units: SpikeData, recording: BinaryRecording | None) -> NDArray[np.float64]:

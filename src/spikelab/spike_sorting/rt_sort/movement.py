@@ -27,6 +27,13 @@ def read_frames(traces: Traces, frames: IntArray) -> FloatArray:
     return np.concatenate([as_they_are.read(frame, frame + 1) for frame in frames.tolist()])
 
 
+def _mark_frames(n_frames: int) -> IntArray:
+    """Choose frames, all over a recording, that it is recognised by."""
+    firsts = np.linspace(0, max(0, n_frames - MARK_FRAMES), N_MARKS).astype(int)
+    frames: IntArray = np.unique(np.minimum(firsts[:, None] + np.arange(MARK_FRAMES), n_frames - 1))
+    return frames
+
+
 @dataclass(frozen=True)
 class Movement:
     """Waveforms of the units that moved, or changed their size, while the sequences were learnt.
@@ -75,17 +82,16 @@ class Movement:
     def of(cls, versions: Versions, traces: Traces) -> Movement:
         """Take the templates with more than one version, on the clock of `traces`, a part of a recording."""
         rows = np.flatnonzero(versions.n_each[versions.templates] > 1)
+        frames = _mark_frames(traces.n_frames)
+        marks = read_frames(traces, frames)
         if len(rows) == 0:
-            return cls.none(traces.n_channels)
+            return replace(cls.none(traces.n_channels), mark_frames=frames + traces.start, marks=marks)
         kept = [versions.waveforms[row] for row in rows.tolist()]
         n_channels = np.array([len(channels) for channels, _ in kept], dtype=np.int64)
         channels = np.zeros((len(kept), n_channels.max()), dtype=np.int64)
         waveforms = np.zeros((*channels.shape, kept[0][1].shape[1]), dtype=np.float32)
         for i, (own, waveform) in enumerate(kept):
             channels[i, : len(own)], waveforms[i, : len(own)] = own, waveform
-        firsts = np.linspace(0, max(0, traces.n_frames - MARK_FRAMES), N_MARKS).astype(int)
-        frames = np.unique(np.minimum(firsts[:, None] + np.arange(MARK_FRAMES), traces.n_frames - 1))
-        marks = read_frames(traces, frames)
         return cls(
             versions.templates[rows], versions.starts[rows] + traces.start, n_channels, channels, waveforms,
             frames + traces.start, marks,
@@ -113,7 +119,7 @@ class Movement:
         return Versions(np.array(units, dtype=np.int64), np.array(starts, dtype=np.int64), tuple(waveforms))
 
     def is_of(self, traces: Traces, sigma: FloatArray) -> bool:
-        """Test whether `traces` are, or are a part of, the recording that the units moved in."""
+        """Test whether `traces` are, or are a part of, the recording that the units were found in."""
         if len(self.mark_frames) == 0:
             return False
         inside = (self.mark_frames >= traces.start) & (self.mark_frames < traces.end)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting._exceptions import ModelLoadingError
-from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM, SIZE_RATIO, SORTER_SIGNIFICANCE
 from spikelab.spike_sorting.filters.stream import FilterStream, StreamBandPass
 from spikelab.spike_sorting.rt_sort.artefacts import Silencer, levels_of, silenced
 from spikelab.spike_sorting.rt_sort.channels import on_channels
@@ -158,7 +158,8 @@ class RTSort:
         -------
         sorting : BaseSorting
             Every sequence is a unit, also one without spikes; times are those of the peak on the root electrode. Where
-            units moved in this recording, the properties ``moved_um`` and ``size_ratio`` say how far.
+            units moved in this recording, the properties ``moved_um`` and ``size_ratio`` say how far. Where `recording`
+            is the one that they were found in, ``sorter_significance`` says how surely each is more than noise.
 
         Raises
         ------
@@ -168,8 +169,10 @@ class RTSort:
         from spikeinterface.core import NumpySorting
 
         traces = on_channels(Traces.of(recording, recording_window_ms), self.channel_ids, self.locations)
+        self.check(traces)
         read = READ_VALUES if chunk_values is None else 8 * chunk_values
-        follow = self._follows(traces, follow)
+        is_own = self.movement is not None and self.movement.is_of(traces, self.noise.sigma)
+        follow = self._follows(traces, is_own if follow is None else follow)
         spikes = self.spikes(traces, n_jobs=n_jobs, verbose=verbose, read_values=read, follow=follow)
         frames = spikes["frame"] + traces.start
         trains = {unit: np.sort(frames[spikes["template"] == unit]) for unit in range(self.n_sequences)}
@@ -177,6 +180,8 @@ class RTSort:
         if follow and trains:
             sorting.set_property(MOVED_UM, self.moved_um)
             sorting.set_property(SIZE_RATIO, self.size_ratio)
+        if is_own and np.isfinite(self.sequences.significance).any():
+            sorting.set_property(SORTER_SIGNIFICANCE, self.sequences.significance)
         return sorting
 
     def spikes(

@@ -203,7 +203,8 @@ class CurationConfig:
     std_norm_max: float | None = option(1.0, "Largest deviation of the waveform relative to its amplitude.", THRESHOLD)
     significance_min: float | None = option(
         None,
-        "Least significance: by how much the spikes are more than noise makes of their size.",
+        "Least significance: by how much the spikes are more than noise makes of their size. Where the sorter measured "
+        "it too (RT-Sort), the larger of both counts.",
         THRESHOLD,
         "standard deviations",
         in_repr=False,

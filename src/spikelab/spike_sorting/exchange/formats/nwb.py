@@ -54,6 +54,8 @@ ABOUT = {
     "isi_violation": "intervals below 1.5 ms per spike",
     "moved_um": "how far the unit went along the electrodes during the recording, in micrometres",
     "size_ratio": "largest amplitude of the unit during the recording over its smallest",
+    "significance": "standard deviations by which the spikes are more than noise makes of their size",
+    "sorter_significance": "the same by the sorter's own measure of the noise, in standard errors",
     "merged_into": "unit that this one was merged into",
     "spike_count": "number of spikes",
 }

@@ -275,9 +275,9 @@ def test_a_preset_is_asked_for_what_it_lacks(monkeypatch: pytest.MonkeyPatch) ->
 
     def compute_motion(recording: Any, preset: str, **given: Any) -> tuple[Motion, dict[str, Any]]:
         asked.update(given, noise=recording.get_property(presets.NOISE_KEY))
-        peaks = np.array([(5, -40.0)], dtype=[("sample_index", "i8"), ("amplitude", "f4")])
+        peaks = np.array([(5 + 40 * i, -40.0) for i in range(500)], dtype=[("sample_index", "i8"), ("amplitude", "f4")])
         method = {"method": "iterative_template", "bin_s": 1.0}
-        info = {"peaks": peaks, "peak_locations": np.array([(33.0,)], dtype=[("y", "f8")])}
+        info = {"peaks": peaks, "peak_locations": np.array([(33.0,)] * 500, dtype=[("y", "f8")])}
         moved = Motion([np.array([[1.0], [4.0], [2.0]])], [np.arange(3.0)], np.array([150.0]))
         return moved, info | {"parameters": {"estimate_motion_kwargs": method}}
 
@@ -287,9 +287,33 @@ def test_a_preset_is_asked_for_what_it_lacks(monkeypatch: pytest.MonkeyPatch) ->
     peaks, course = presets.preset_course(recording, column, "dredge")
     assert asked["estimate_motion_kwargs"] == {"direction": "y", "batching_mode": "full", "rigid": True}
     assert asked["noise"] == pytest.approx(5, rel=0.1)
-    assert (peaks.frames.tolist(), peaks.depths_um.tolist(), peaks.sizes_uv.tolist()) == ([5], [33.0], [40.0])
+    assert course is not None
+    assert (peaks.frames[:2].tolist(), peaks.depths_um[0], peaks.sizes_uv[0]) == ([5, 45], 33.0, 40.0)
     assert course.times_s.tolist() == [0.5, 1.5, 2.5]
     assert course.moved_um[:, 0].tolist() == [-1.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize("preset", ["kilosort_like", "rigid_fast", "nonrigid_fast_and_accurate"])
+def test_a_preset_leaves_a_silent_shank_as_it_is(preset: str, caplog: pytest.LogCaptureFixture) -> None:
+    """SpikeInterface's estimate ends with an error without spikes, or says that nothing moved."""
+    silent = np.random.default_rng(0).normal(0, 6, (40_000, len(PLACES))).astype(np.float32)
+    recording = recording_of(silent)
+    corrected = motion.with_motion(recording, Geometry.of(PLACES), preset, n_jobs=1)
+    assert corrected is recording
+    (movement,) = motion.movements_of(corrected)
+    assert (movement.course, movement.summary["moved_um"]) == (None, None)
+    assert "movement cannot be measured" in caplog.text
+
+
+def test_an_error_of_a_preset_is_one_where_there_are_spikes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise ValueError("a fault of another kind")
+
+    monkeypatch.setattr("spikeinterface.sortingcomponents.motion.motion_estimation.estimate_motion", fails)
+    traces = moving_traces()[: int(8 * FS)]
+    (column,) = motion.columns_of(Geometry.of(PLACES), "rigid_fast")
+    with pytest.raises(RuntimeError, match="a fault of another kind"):
+        presets.preset_course(recording_of(traces), column, "rigid_fast")
 
 
 def test_a_preset_whose_package_is_not_installed_is_refused_before_spikes_are_searched(
@@ -311,4 +335,5 @@ def test_presets_of_spikeinterface_run(preset: str) -> None:
     (column,) = motion.columns_of(Geometry.of(PLACES), preset)
     peaks, course = presets.preset_course(opened, column, preset)
     assert len(peaks.frames) > 1000
+    assert course is not None
     assert error_of(course) < 15  # bins of one to five seconds

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikelab.spike_sorting.data import dead_time_of
+from spikelab.spike_sorting.data import dead_time_of, epochs_of
 from spikelab.spike_sorting.recording.motion.course import AXES, Course
 from spikelab.spike_sorting.recording.motion.peaks import Peaks, Source, noise_of
+from spikelab.spike_sorting.recording.motion.registration import enough_spikes
+from spikelab.system.runlog import captured_warnings
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
@@ -35,8 +37,8 @@ def require_packages(preset: str) -> None:
         )
 
 
-def preset_course(recording: BaseRecording, column: Column, preset: str) -> tuple[Peaks, Course]:
-    """Estimate the course along a column, on a recording in microvolts with one segment.
+def preset_course(recording: BaseRecording, column: Column, preset: str) -> tuple[Peaks, Course | None]:
+    """Estimate the course along a column, on a recording in microvolts with one segment; None for too few spikes.
 
     The noise is measured on blocks that a seed picks, and not on random ones, so that a second call finds the same.
     """
@@ -50,13 +52,20 @@ def preset_course(recording: BaseRecording, column: Column, preset: str) -> tupl
     get_noise_levels(own, return_in_uV=False, random_slices_kwargs=NOISE_SLICES, **quiet)  # kept as a property
     assert own.get_property(NOISE_KEY) is not None
     estimate = {"direction": AXES[column.axis], **REPAIRED.get(preset, {}), **_rigid(preset, column)}
-    motion, info = compute_motion(own, preset, estimate_motion_kwargs=estimate, output_motion_info=True, **quiet)
+    with captured_warnings() as warned:  # an error, which is one where there are spikes
+        motion, info = compute_motion(
+            own, preset, estimate_motion_kwargs=estimate, output_motion_info=True, raise_error=False, **quiet
+        )
     found, places = info["peaks"], info["peak_locations"]
     peaks = Peaks(
         found["sample_index"].astype(np.int64),
         places[AXES[column.axis]].astype(np.float64),
         np.abs(found["amplitude"]).astype(np.float64),
     )
+    if not enough_spikes(peaks, epochs_of(recording), float(own.get_sampling_frequency()), column.places[:, 0]):
+        return peaks, None
+    if motion is None:
+        raise RuntimeError("; ".join(str(warning.message) for warning in warned))
     return peaks, _centred(Course.from_motion(motion), info["parameters"]["estimate_motion_kwargs"])
 
 

@@ -54,6 +54,11 @@ def course_of(peaks: Peaks, epochs: Sequence[Epoch], fs: float, contacts_um: Flo
     return _with_ends(starts, ends, epochs, fs, Course(axis, (starts + ends) / 2 / fs, centres, moved))
 
 
+def enough_spikes(peaks: Peaks, epochs: Sequence[Epoch], fs: float, contacts_um: Floats) -> bool:
+    """Tell whether there are spikes to see a course by."""
+    return _edges(peaks, epochs, fs, contacts_um) is not None
+
+
 def _edges(peaks: Peaks, epochs: Sequence[Epoch], fs: float, contacts_um: Floats) -> tuple[IntArray, IntArray] | None:
     """Divide each epoch into equal bins, the shortest of which most have enough spikes; None where none are."""
     wanted = SPIKES_PER_BIN * max(1.0, float(np.ptp(contacts_um)) / PER_UM)

@@ -104,6 +104,15 @@ def test_places_that_are_assumed_are_no_column() -> None:
     assert not is_column(assumed)
 
 
+def test_a_short_shank_beside_a_column_changes_nothing() -> None:
+    places = np.vstack([COLUMN.places, [[500.0, 0.0], [500.0, 20.0]]])
+    assert is_column(Geometry.of(places, np.repeat([0, 1], [40, 2])))
+    mostly_tetrodes = np.vstack(
+        [COLUMN.places[:12], *(np.array([600.0 * k, 0.0]) + TETRODE.places for k in range(1, 5))]
+    )
+    assert not is_column(Geometry.of(mostly_tetrodes, np.repeat([0, 1, 2, 3, 4], [12, 4, 4, 4, 4])))
+
+
 def test_what_somebody_gave_stays() -> None:
     mine = choose_for(
         given(rt_sort_probe="mea", freq_max=4000, rt_sort_device="cuda:1", out_file="x.log", motion=None),

@@ -137,6 +137,12 @@ def test_a_recording_without_faults_passes_every_check() -> None:
     assert faults_of(seen(info(sampling_frequency=FS), freq_max=4500)) == []
 
 
+def test_one_shank_in_columns_is_enough_for_the_spatial_filter() -> None:
+    places = np.array([[0.0, 20.0 * i] for i in range(16)] + [[500.0, 0.0], [500.0, 20.0]])
+    shanks = Geometry.of(places, np.repeat([0, 1], [16, 2]))
+    assert not faults_of(seen(info(geometry=shanks), spatial_filter="highpass"))
+
+
 def test_what_the_host_lacks_keeps_its_class() -> None:
     lacking = HDF5PluginMissingError("a filter is missing")
     (fault,) = faults_of(seen(info(readable=False, problem=str(lacking), error=lacking)))

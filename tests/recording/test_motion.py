@@ -187,8 +187,11 @@ def test_a_few_contacts_on_one_shank_do_not_keep_the_others_from_being_measured(
     geometry = replace(Geometry.of(places, np.repeat([0, 1], [16, 2])), group_names=("left", "right"))
     (column,) = motion.columns_of(geometry, "estimate")
     assert (column.name, column.channels.tolist()) == ("left", list(range(16)))
-    with pytest.raises(ValueError, match="the 2 contacts of right"):
-        motion.columns_of(geometry, "correct")
+    with pytest.warns(UserWarning, match="not measured of what forms no column, too short or too wide: right"):
+        (column,) = motion.columns_of(geometry, "correct")
+    assert column.channels.tolist() == list(range(16))
+    with pytest.raises(ValueError, match="the 2 contacts cover 0 x 20 um"):
+        motion.columns_of(Geometry.of(places[16:]), "correct")
 
 
 def test_a_column_along_x_is_a_column() -> None:

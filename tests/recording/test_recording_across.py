@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +163,26 @@ def test_shanks_are_columns_of_their_own_and_references() -> None:
     np.testing.assert_array_equal(found, np.hstack(parts))
     together = across_channels(recording, RecordingConfig(common_reference="median", reference_by="all"), (), "x")
     np.testing.assert_array_equal(together.get_traces(), traces - np.median(traces, axis=1, keepdims=True))
+
+
+def test_a_short_shank_is_left_out_of_the_spatial_filter() -> None:
+    """It is told by name; a recording of short shanks alone is refused."""
+    short = np.array([[500.0, 0.0], [500.0, 20.0]])
+    groups = np.repeat([0, 1], [24, 2])
+    geometry = replace(Geometry.of(np.vstack([TWO_COLUMNS, short]), groups), group_names=("left", "right"))
+    recording = recorded(geometry.places)
+    place(recording, geometry)
+    config = RecordingConfig(spatial_filter="highpass")
+    with pytest.warns(UserWarning, match="spatial_filter leaves out .* too short or too wide: right of x"):
+        found = across_channels(recording, config, (), "x").get_traces()
+    np.testing.assert_array_equal(found[:, 24:], recording.get_traces()[:, 24:])
+    alone = si.NumpyRecording([recording.get_traces()[:, :24]], FS)
+    alone.set_dummy_probe_from_locations(TWO_COLUMNS)
+    np.testing.assert_allclose(found[:, :24], steps(alone, spatial_filter="highpass"), atol=1e-4)
+    few = recorded(short)
+    place(few, Geometry.of(short))
+    with pytest.raises(ValueError, match="do not lie in columns"):
+        across_channels(few, config, (), "x")
 
 
 def test_channels_are_taken_along_the_longer_side() -> None:

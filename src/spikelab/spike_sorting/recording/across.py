@@ -8,7 +8,8 @@ import numpy as np
 
 from spikelab.spike_sorting.filters.steps import Steps
 from spikelab.spike_sorting.recording.geometry import geometry_of
-from spikelab.spike_sorting.recording.geometry.columns import along, by_shank, depths, is_column, is_known
+from spikelab.spike_sorting.recording.geometry.columns import along, by_shank, depths, in_columns, is_known
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -101,12 +102,16 @@ def _columns(geometry: Geometry, where: str) -> list[list[int]]:
             f"{where} does not say where its electrodes are, which spatial_filter needs: set probe_path to a probe "
             "file, or spatial_filter to None"
         )
-    if not is_column(shanks):
+    found = in_columns(shanks)
+    if not found.any():
         raise ValueError(
             f"the electrodes of {where} do not lie in columns, along which spatial_filter works: set it to None; "
             "common_reference='median' removes what all electrodes have in common"
         )
-    return _in_order(shanks)
+    short = [name for name, column in zip(shanks.group_names, found, strict=True) if not column]
+    if short:
+        warn(f"spatial_filter leaves out what forms no column, too short or too wide: {', '.join(short)} of {where}")
+    return [channels for channels, column in zip(_in_order(shanks), found, strict=True) if column]
 
 
 def _in_order(geometry: Geometry) -> list[list[int]]:

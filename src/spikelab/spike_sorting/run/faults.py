@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.data import Geometry
-from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, is_known
+from spikelab.spike_sorting.recording.geometry.columns import by_shank, in_columns, is_known
 from spikelab.spike_sorting.recording.preprocess import MIN_FILTER_FRAMES
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS
 from spikelab.spike_sorting.run.choices import LOWEST_RATE_HZ, highest_edge
@@ -180,7 +180,7 @@ def _single_channels(geometry: Geometry) -> Iterator[Fault]:
 
 def _columns(seen: Seen) -> Iterator[Fault]:
     geometry = seen.infos[0].geometry
-    if seen.config.recording.spatial_filter is None or geometry is None or is_column(by_shank(geometry)):
+    if seen.config.recording.spatial_filter is None or geometry is None or in_columns(by_shank(geometry)).any():
         return
     lie = "lie in no columns" if is_known(geometry) else "are in unknown places"
     mends = {"spatial_filter": "none"}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # A column: no set of electrodes is wider than a shank, and it is long; a tetrode is neither.
 WIDEST_UM, SHORTEST_UM = 100.0, 200.0
+MOST_IN_COLUMNS = 0.5  # share of the electrodes; the others are on shanks of a few
 
 
 def is_known(geometry: Geometry) -> bool:
@@ -23,13 +24,18 @@ def is_known(geometry: Geometry) -> bool:
     return bool(np.isfinite(geometry.own_places).any())
 
 
-def is_column(geometry: Geometry) -> bool:
-    """Whether the electrodes of each group lie in columns rather than all over a plane."""
+def in_columns(geometry: Geometry) -> NDArray[np.bool_]:
+    """Tell which groups are columns of electrodes: long and narrow ones; none where places are unknown."""
     if not is_known(geometry):
-        return False
+        return np.zeros(geometry.n_groups, dtype=np.bool_)
     extents = np.array([np.ptp(geometry.places[group], axis=0) for group in geometry.channels_of_groups()])
     narrow, wide = extents.min(axis=1), extents.max(axis=1)
-    return bool((narrow <= WIDEST_UM).all() and (wide >= SHORTEST_UM).all() and (wide >= 2 * narrow).all())
+    return np.asarray((narrow <= WIDEST_UM) & (wide >= SHORTEST_UM) & (wide >= 2 * narrow))
+
+
+def is_column(geometry: Geometry) -> bool:
+    """Whether the electrodes, all but a few short shanks, lie in columns rather than all over a plane."""
+    return bool(in_columns(geometry)[geometry.groups].mean() > MOST_IN_COLUMNS)
 
 
 def nearest_um(geometry: Geometry) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.recording.motion.course import AXES
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,20 +44,25 @@ class Column:
 
 
 def columns_of(geometry: Geometry, setting: str) -> list[Column]:
-    """Return a column for each group of channels; ValueError for groups along which `setting` can measure nothing.
+    """Return a column for each group of channels along which movement can be measured; ValueError where there is none.
 
-    Where movement is only measured, such groups are left out, unless there are no others: a few contacts on a shank.
+    Other groups, such as a few contacts on a shank, are left out; a warning names them where movement is corrected.
     """
-    columns, refused = [], []
+    columns, names, refused = [], [], []
     for name, channels in zip(geometry.group_names, geometry.channels_of_groups(), strict=True):
         try:
             columns.append(_column(name, channels, geometry.places[channels], setting))
         except ValueError as error:
+            names.append(name)
             refused.append(error)
-    if refused and not (columns and setting == ESTIMATE):
+    if refused and not columns:
         raise refused[0]
     if refused:
-        logger.info("movement is not measured of %d groups of channels that form no column", len(refused))
+        told = f"movement is not measured of what forms no column, too short or too wide: {', '.join(names)}"
+        if setting == ESTIMATE:
+            logger.info("%s", told)
+        else:
+            warn(f"{told}. The traces stay as they are there")
     return columns
 
 

@@ -37,6 +37,10 @@ def told(case: Case, **summary: Any) -> Validation:
     return replace(case.validation, summary=case.validation.summary | summary)
 
 
+def kept_of(case: Case) -> set[int]:
+    return set(case.outcome.sd_curated.unit_ids)
+
+
 def words(html: str) -> str:
     """What a reader sees, on one line."""
     text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", html, flags=re.DOTALL)
@@ -59,20 +63,39 @@ def test_the_report_says_how_right_a_sort_is_only_where_that_is_known(case: Case
     assert 'id="validation"' in html
     assert 'href="#validation"' in html
     assert 'href="validation.html"' in html
-    for sentence in summary_words(told(case)):
+    for sentence in summary_words(told(case), kept_of(case)):
         assert sentence in words(html)
     plain = page_of(make_case())
     assert "validation" not in re.sub(r"<(style|script)\b.*?</\1>", "", plain, flags=re.DOTALL)
 
 
 def test_the_summary_is_told_in_plain_words(case: Case) -> None:
-    found = told(case, n_injected=24, n_found=11, smallest_snr=[9.5, 8.25, 11.0], expected_accuracy=0.65, n_new=0.5)
-    known, smallest, expected, stable = summary_words(found)
+    found = told(case, n_injected=24, n_found=11, smallest_snr=[9.5, 8.25, 11.0], n_new=0.5)
+    known, smallest, expected, stable = summary_words(found, set(found.units))
     assert known.endswith("sorted 2 times more, each time with others of them. 11 of them were found with an accuracy "
                           "of 0.8 or more.")  # fmt: skip
     assert smallest == "From an SNR of 9.50 on, 80 % are found (90 % interval 8.25 to 11)."
-    assert "0.65, the mean over the 10 units that it is known of. Of 2 units no neuron alike was put in" in expected
+    assert "0.66, the mean over the 10 units that it is known of. Of 2 units no neuron alike was put in" in expected
     assert "by 0.90 on average; 0.5 units that were neither there before nor put in came up each time." in stable
+
+
+def test_units_that_curation_dropped_do_not_count_but_are_told(case: Case) -> None:
+    units = {
+        unit: values
+        | {"expected_accuracy": 0.9 if unit in (3, 4) else 0.4, "stability": 1.0 if unit in (3, 4) else 0.7}
+        for unit, values in told(case).units.items()
+    }
+    found = replace(told(case), units=units)
+    _, _, expected, stable = summary_words(found, {3, 4})
+    assert "0.90, the mean over 2 units that were kept; over all 12 that it is known of" in expected
+    assert expected.endswith("did not keep, it is 0.48.")
+    assert stable.startswith("The units that were kept agree with themselves in the new sort by 1.00 on average, all")
+    assert "by 0.75; " in stable
+    unknown = units | {unit: units[unit] | {"expected_accuracy": np.nan} for unit in (3, 4)}
+    assert "were kept is not known; over all 10" in summary_words(replace(found, units=unknown), {3, 4})[2]
+    _, _, expected, stable = summary_words(found, ())
+    assert "is not known; over all 12" in expected
+    assert "by 0.75 on average" in stable
 
 
 @pytest.mark.parametrize(
@@ -84,7 +107,7 @@ def test_the_summary_is_told_in_plain_words(case: Case) -> None:
     ],
 )
 def test_where_no_smallest_snr_is_known_the_words_say_why(case: Case, n_found: int, known: str, reason: str) -> None:
-    sentences = summary_words(told(case, n_found=n_found, smallest_snr=None, rounds=1, n_new=0.0))
+    sentences = summary_words(told(case, n_found=n_found, smallest_snr=None, rounds=1, n_new=0.0), ())
     assert known in sentences[0]
     assert "which was sorted again." in sentences[0]
     assert sentences[1].endswith(reason)
@@ -93,8 +116,8 @@ def test_where_no_smallest_snr_is_known_the_words_say_why(case: Case, n_found: i
 
 def test_nothing_is_expected_where_nothing_alike_was_put_in(case: Case) -> None:
     unknown = {unit: values | {"expected_accuracy": np.nan} for unit, values in told(case).units.items()}
-    found = replace(told(case, expected_accuracy=None, n_known=0), units=unknown)
-    assert "not known. Of 12 units no neuron alike" in summary_words(found)[2]
+    found = replace(told(case), units=unknown)
+    assert "not known. Of 12 units no neuron alike" in summary_words(found, kept_of(case))[2]
     html = validation_page(case, found)
     assert "Expected accuracy of" not in html
     assert "Short lines high up" not in html

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 FILE = "validation.json"
@@ -60,6 +61,30 @@ class Validation:
     def metric(self, name: str) -> dict[int, float]:
         """Return a metric by unit id; units that it is not known of are left out."""
         return {unit: values[name] for unit, values in self.units.items() if name in values}
+
+    def mean(self, name: str, units: Collection[int] | None = None) -> tuple[float, int]:
+        """Return the mean of a metric over the units that it is known of, and their number; NaN and 0 of none.
+
+        `units` are those that count, such as the ones that curation kept; None for all.
+
+        Examples
+        --------
+        >>> from spikelab.spike_sorting.data import Validation
+        >>> found = Validation(units={3: {"stability": 1.0}, 4: {"stability": 0.5}})
+        >>> found.mean("stability"), found.mean("stability", {3})
+        ((0.75, 2), (1.0, 1))
+        """
+        values = [
+            value
+            for unit, value in self.metric(name).items()
+            if math.isfinite(value) and (units is None or unit in units)
+        ]
+        return (math.fsum(values) / len(values) if values else math.nan), len(values)
+
+    def why_no_smallest(self) -> str:
+        """Say why it is not known from which SNR on 80 % are found."""
+        reasons = {self.summary["n_injected"]: "all of them were", 0: "none of them was"}
+        return reasons.get(self.summary["n_found"], "those that were are not larger than those that were not")
 
     def save(self, folder: Path) -> None:
         """Write ``validation.json``."""

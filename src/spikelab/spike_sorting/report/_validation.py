@@ -11,7 +11,7 @@ from spikelab.spike_sorting.report import _validation_plots as plots
 from spikelab.spike_sorting.report._words import format_number, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from spikelab.spike_sorting.curation import CurationOutcome
     from spikelab.spike_sorting.data import Validation
@@ -24,9 +24,10 @@ NOT_KNOWN = "Expected accuracy: not known, as no neuron alike was put in and fou
 
 def validation_content(found: Validation, units: SpikeData, outcome: CurationOutcome) -> dict[str, Any]:
     """Gather the section of the report: the summary in words, and three small pictures."""
-    expected, n_known = plots.expected_picture(found, set(outcome.sd_curated.unit_ids))
+    kept = set(outcome.sd_curated.unit_ids)
+    expected, n_known = plots.expected_picture(found, kept)
     return {
-        "words": summary_words(found),
+        "words": summary_words(found, kept),
         "curve": plots.over(found, "accuracy", "snr"),
         "has_curve": found.summary.get("curve") is not None,
         "expected": expected,
@@ -45,8 +46,8 @@ def map_of(
     return plots.place_map(found, locations, units.unit_attributes, measure, side) if len(locations) else None
 
 
-def summary_words(found: Validation) -> list[str]:
-    """Tell the summary in sentences."""
+def summary_words(found: Validation, kept: Collection[int]) -> list[str]:
+    """Tell the summary in sentences; what it tells of units is of those that were `kept`, and of all."""
     summary = found.summary
     n, n_found, rounds = summary["n_injected"], summary["n_found"], summary["rounds"]
     again = "sorted again" if rounds == 1 else f"sorted {rounds} times more, each time with others of them"
@@ -55,42 +56,60 @@ def summary_words(found: Validation) -> list[str]:
         f"{'was' if n == 1 else 'were'} put into the recording, which was {again}. {_how_many(n_found, n)} "
         f"{'was' if n_found <= 1 < n else 'were'} found with an accuracy of {FOUND} or more."
     )
-    stable = (
-        f"The units of this sort agree with themselves in the new one by {summary['stability']:.2f} on average; "
-        f"{_new_words(summary['n_new'], rounds)}."
-    )
-    return [known, _smallest_words(summary), _expected_summary(found), stable]
+    return [
+        known, _smallest_words(found), _expected_summary(found, kept),
+        f"{_stable_words(found, kept)}; {_new_words(summary['n_new'], rounds)}.",
+    ]  # fmt: skip
 
 
 def _how_many(count: int, of: int) -> str:
     return {of: "All of them", 0: "None of them"}.get(count, f"{format_number(count)} of them")
 
 
-def _smallest_words(summary: Mapping[str, Any]) -> str:
-    smallest = summary["smallest_snr"]
-    if smallest is not None:
-        value, low, high = map(format_number, smallest)
-        return f"From an SNR of {value} on, 80 % are found (90 % interval {low} to {high})."
-    reason = {summary["n_injected"]: "all of them were", 0: "none of them was"}.get(
-        summary["n_found"], "those that were are not larger than those that were not"
-    )
-    return f"From which SNR on 80 % are found, they do not tell: {reason}."
+def _smallest_words(found: Validation) -> str:
+    smallest = found.summary["smallest_snr"]
+    if smallest is None:
+        return f"From which SNR on 80 % are found, they do not tell: {found.why_no_smallest()}."
+    value, low, high = map(format_number, smallest)
+    return f"From an SNR of {value} on, 80 % are found (90 % interval {low} to {high})."
 
 
-def _expected_summary(found: Validation) -> str:
-    accuracy, n_known = found.summary["expected_accuracy"], found.summary["n_known"]
-    n_unknown = len(found.units) - n_known
+def _expected_summary(found: Validation, kept: Collection[int]) -> str:
+    n_unknown = len(found.units) - found.mean("expected_accuracy")[1]
     unknown = (
         f" Of {plural(n_unknown, 'unit')} no neuron alike was put in and found: what to expect of "
         f"{'it' if n_unknown == 1 else 'them'} is not known."
         if n_unknown
         else ""
     )
-    if accuracy is None:
-        return f"What to expect of the recording is not known.{unknown}"
+    return _expected_mean(found, kept) + unknown
+
+
+def _expected_mean(found: Validation, kept: Collection[int]) -> str:
+    (of_kept, n_kept), (of_all, n_known) = found.mean("expected_accuracy", kept), found.mean("expected_accuracy")
+    if not n_known:
+        return "What to expect of the recording is not known."
+    if n_kept == n_known:
+        return (
+            f"Expected accuracy of the recording: {of_all:.2f}, the mean over the {plural(n_known, 'unit')} that it is "
+            "known of."
+        )
+    everything = f"over all {n_known} that it is known of, with those that curation did not keep, it is {of_all:.2f}"
+    if not n_kept:
+        return f"What to expect of the units that were kept is not known; {everything}."
     return (
-        f"Expected accuracy of the recording: {accuracy:.2f}, the mean over the {plural(n_known, 'unit')} that it is "
-        f"known of.{unknown}"
+        f"Expected accuracy of the recording: {of_kept:.2f}, the mean over {plural(n_kept, 'unit')} that "
+        f"{'was' if n_kept == 1 else 'were'} kept; {everything}."
+    )
+
+
+def _stable_words(found: Validation, kept: Collection[int]) -> str:
+    (of_kept, n_kept), (of_all, n_units) = found.mean("stability", kept), found.mean("stability")
+    if n_kept in (0, n_units):
+        return f"The units of this sort agree with themselves in the new one by {of_all:.2f} on average"
+    return (
+        f"The units that were kept agree with themselves in the new sort by {of_kept:.2f} on average, all units of "
+        f"this sort by {of_all:.2f}"
     )
 
 

@@ -75,7 +75,7 @@ def render_validation(
         palette=palette,
         name=name,
         report=REPORT,
-        words=summary_words(found),
+        words=summary_words(found, kept),
         curve=plots.over(found, "accuracy", "snr", plots.LARGE),
         has_curve=found.summary.get("curve") is not None,
         expected=expected,

@@ -6,7 +6,9 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from spikelab.spike_sorting import decisions as decided
 from spikelab.spike_sorting import stages
+from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.run.jobs import Job
 from spikelab.spike_sorting.run.results import TracesUnavailableError
@@ -95,14 +97,33 @@ def why_no_traces(results: Results, recording: Path | None = None) -> str:
 
 
 def without_further_sorts(job: Job, results: Results, state: State) -> Job:
-    """Leave validation and repeated sorts out of a job that merges or splits units by hand: no sorter is to run."""
-    validation = job.config.validation
+    """Leave validation and repeated sorts out of a job that merges or splits units by hand: no sorter is to run.
+
+    Limits on what they tell are left out too, as nothing tells it of the new units.
+    """
+    validation, limits = job.config.validation, job.config.curation.metric_limits or {}
     if not (validation.validate or validation.sort_again) or _units(state) == _units(results.state):
         return job
     logger.warning(
         "the results are not validated any more: units were merged or split; 'spikelab validate' does it anew"
     )
-    return replace(job, config=job.config.override(validate=False, sort_again=0))
+    unknown = {name: limit for name, limit in limits.items() if name in (*ABOUT, stages.AGREEMENT)}
+    if unknown:
+        logger.warning(
+            "limits that need a new validation, or new sorts, are left out: %s. Units that they dropped may be back; "
+            "the call that sorted these results, with the limits, validates them as they are now and applies these",
+            ", ".join(f"{name} {limit}" for name, limit in unknown.items()),
+        )
+    others = {name: limit for name, limit in limits.items() if name not in unknown}
+    return replace(job, config=job.config.override(validate=False, sort_again=0, metric_limits=others or None))
+
+
+def state_to_apply(results: Results) -> State:
+    """Return the units after the decisions that the next run takes up: those in the results folder."""
+    path = results.folder / decided.FILE
+    if not path.is_file():
+        return results.state
+    return decided.state_of(decided.read(path), results.trains, results.recording.sampling_frequency)
 
 
 def _source(results: Results, given: Path | None) -> Path | None:

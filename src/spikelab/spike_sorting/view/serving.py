@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.report import REPORT
-from spikelab.spike_sorting.run.again import job_again, sort_again
+from spikelab.spike_sorting.run.again import job_again, sort_again, state_to_apply, without_further_sorts
 from spikelab.spike_sorting.run.results import Results
 from spikelab.spike_sorting.stages.store import is_read_only
 from spikelab.spike_sorting.view.answers import Desk
@@ -96,7 +96,7 @@ def _require_page(results: Results, recording: Path | None) -> None:
         return
     if not is_read_only(results.folder):
         logger.info("the report in %s is of another version: it is written anew", results.folder)
-        sort_again(job_again(results, recording))
+        sort_again(without_further_sorts(job_again(results, recording), results, state_to_apply(results)))
     if not is_current(results.folder):
         raise ValueError(
             f"{results.folder / REPORT} is not of this version of spikelab, and cannot be written anew; move it away, "

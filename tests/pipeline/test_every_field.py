@@ -286,7 +286,10 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Effect], Seen]
 
 
 @pytest.mark.parametrize("name", EFFECTS, ids=".".join)
-def test_field_has_an_effect(name: tuple[str, str], before: Callable[[Effect], Seen], tmp_path: Path) -> None:
+def test_field_has_an_effect(
+    name: tuple[str, str], before: Callable[[Effect], Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThresholdBackend, "takes_seed", True)  # for `sort_again`, as the sorters that it is for
     effect = EFFECTS[name]
     if name[0] == "figures":  # drawn from results that are there already
         shutil.copytree(before(effect).results.parent, tmp_path, dirs_exist_ok=True)

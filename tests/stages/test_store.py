@@ -51,6 +51,8 @@ def test_second_call_loads(stage: Counter) -> None:
         ({"settings": {"a": 5, "b": (2, 3)}}, "a changed from 1 to 5"),
         ({"settings": {"a": 1, "b": (2, 4)}}, "b changed from [2, 3] to [2, 4]"),
         ({"inputs": {"before": "y"}}, "before changed"),
+        ({"inputs": {}}, "before changed"),
+        ({"inputs": {"before": "x", "more": "y"}}, "more changed"),
         ({"forced_by": "recompute_sorting"}, "recompute_sorting is set"),
     ],
 )

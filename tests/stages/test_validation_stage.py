@@ -199,6 +199,12 @@ def test_a_round_that_was_finished_is_loaded(copied: Path, recording: Path, monk
     found = Results.open(copied / "out").validation
     assert found is not None
     assert {row["round"] for row in found.injected} == {0, 1}
+    sort(recording, copied, validate=True, validation_rounds=1)
+    fewer = Results.open(copied / "out").validation
+    assert fewer is not None
+    assert fewer.summary["rounds"] == 1
+    assert {row["round"] for row in fewer.injected} == {0}
+    assert len(n_sorts) == 3
     one, other = (Round.load(rounds / f"validation_round{number}") for number in range(2))
     assert not np.array_equal(one.snr, other.snr)
 

@@ -47,6 +47,8 @@ class SorterBackend(ABC):
         Its value where the configuration sets none.
     sorts_groups_apart : bool
         Whether groups of channels, such as shanks that are apart, are handed to :meth:`sort` one by one.
+    takes_seed : bool
+        Whether what :meth:`sort` finds can depend on ``config.execution.random_seed``.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class SorterBackend(ABC):
     batch_parameter: ClassVar[str | None] = None
     batch_default: ClassVar[int | None] = None
     sorts_groups_apart: ClassVar[bool] = True
+    takes_seed: ClassVar[bool] = True
 
     def __init__(self, config: SortingPipelineConfig) -> None:
         self.config = config

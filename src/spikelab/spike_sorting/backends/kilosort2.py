@@ -43,6 +43,7 @@ class Kilosort2Backend(SpikeInterfaceBackend):
     """Kilosort 2; ``sorter_params`` are those of SpikeInterface's wrapper."""
 
     sorter_label: ClassVar[str] = "kilosort2"
+    takes_seed: ClassVar[bool] = False
     spikeinterface_name: ClassVar[str] = "kilosort2"
     batch_parameter: ClassVar[str | None] = "NT"
     batch_default: ClassVar[int | None] = 64 * 1024 + 64

@@ -50,6 +50,7 @@ class ThresholdBackend(StandardBackend):
     """Detect negative threshold crossings, one unit per channel. Parameters: :class:`ThresholdParams`."""
 
     sorter_label: ClassVar[str] = "threshold"
+    takes_seed: ClassVar[bool] = False
 
     def sort(
         self,

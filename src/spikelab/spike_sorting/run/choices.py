@@ -9,20 +9,18 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, is_known, nearest_um
+from spikelab.spike_sorting.backends.rt_sort_preset import IN_COLUMNS, fitting_preset
+from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column, nearest_um
 from spikelab.spike_sorting.recording.motion.columns import ESTIMATE, columns_of
 from spikelab.spike_sorting.recording.source import safe_name
 from spikelab.spike_sorting.run.wanted import Choice, Wanted
-from spikelab.spike_sorting.settings.presets import NEUROPIXELS_RT_SORT, RT_SORT_MEA, RT_SORT_NEUROPIXELS
+from spikelab.spike_sorting.settings.presets import NEUROPIXELS_RT_SORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spikelab.spike_sorting.data import Geometry
     from spikelab.spike_sorting.recording import StreamInfo
 
-IN_COLUMNS = "columns of electrodes"
-COLUMN_RATES_HZ = (24_000.0, 40_000.0)  # around the 30 kHz of the detection model for columns
 SHARE_OF_RATE = 0.45  # upper edge of a band-pass, just below half the sampling rate
 NEAR_UM = 50.0  # from one electrode to the next, up to which movement can be seen
 LOWEST_RATE_HZ = 5_000.0  # spikes of a millisecond have nothing left at lower rates
@@ -77,9 +75,7 @@ def _preset_of_rt_sort(wanted: Wanted, info: StreamInfo) -> Wanted:
     of_rt_sort = wanted.config.sorter.sorter_name == "rt_sort"
     if rate is None or not of_rt_sort or wanted.gave("rt_sort_probe", "rt_sort_model_path"):
         return wanted
-    lie, (low, high) = _lie(info.geometry), COLUMN_RATES_HZ
-    preset = (RT_SORT_NEUROPIXELS if lie == IN_COLUMNS and low <= rate <= high else RT_SORT_MEA).rt_sort
-    text = f"preset rt_sort_{preset.probe} ({lie}, {rate / 1000:g} kHz)"
+    preset, text = fitting_preset(info.geometry, rate)
     params = {**(preset.params or {}), **(wanted.config.rt_sort.params or {})} or None
     return wanted.choose(Choice("rt_sort_probe", preset.probe, text), rt_sort_params=params)
 
@@ -106,13 +102,6 @@ def _movement(wanted: Wanted, info: StreamInfo) -> Wanted:
     except ValueError:  # shorter, or wider
         return wanted
     return wanted.choose(Choice("motion", ESTIMATE, f"movement measured ({IN_COLUMNS})"))
-
-
-def _lie(geometry: Geometry | None) -> str:
-    """Say how the electrodes lie."""
-    if geometry is None or not is_known(geometry):
-        return "electrodes whose places are unknown"
-    return IN_COLUMNS if is_column(geometry) else "electrodes in a plane"
 
 
 def _band(wanted: Wanted, info: StreamInfo) -> Wanted:

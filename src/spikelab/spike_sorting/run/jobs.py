@@ -119,11 +119,30 @@ def require_sorter(config: SortingPipelineConfig) -> None:
     from spikelab.spike_sorting.stages.metric_names import require_metrics
 
     get_backend_class(config.sorter.sorter_name)(config).check_settings()
-    again = config.validation.sort_again
-    for name in again if isinstance(again, list) else ():
-        other = config.override(sorter_name=name, sorter_params=None)
-        get_backend_class(name)(other).check_installed()
+    _require_further_sorts(config)
     require_metrics(config)
+
+
+def _require_further_sorts(config: SortingPipelineConfig) -> None:
+    """Raise ValueError where `sort_again` names a sorter that there is not, or sorts the same once more."""
+    from spikelab.spike_sorting.backends import get_backend_class
+
+    again, own = config.validation.sort_again, config.sorter.sorter_name
+    names = again if isinstance(again, list) else [own] * bool(again)
+    if own in names and not get_backend_class(own).takes_seed:
+        raise ValueError(
+            f"'sort_again' would sort with {own} again, which takes no seed and finds the same units each time; name "
+            "other sorters, such as sort_again=['rt_sort'] (on the command line --again rt_sort)"
+        )
+    if twice := [name for name, uses in Counter(names).items() if uses > 1]:
+        raise ValueError(
+            f"'sort_again' names {twice[0]!r} more than once, got {again!r}; a number of times, such as 2, sorts with "
+            "the sort's own sorter and other seeds"
+        )
+    for name in names:
+        if name != own:
+            other = config.override(sorter_name=name, sorter_params=None)
+            get_backend_class(name)(other).check_installed()
 
 
 def checked_streams(recording: Any, stream_ids: Sequence[str], config: SortingPipelineConfig) -> list[str]:

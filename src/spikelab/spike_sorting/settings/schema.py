@@ -245,7 +245,7 @@ class ValidationConfig:
     sort_again: int | list[str] = option(
         0,
         "Sort again, and tell how far each unit is found again (agreement): so often with other seeds, or by each of "
-        "these sorters with their defaults.",
+        "these sorters with their defaults; the sort's own has its settings and another seed.",
         either(INDEX, list_of(TEXT, "a list of names", minimum=1)),
     )
 

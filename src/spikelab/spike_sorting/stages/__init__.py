@@ -36,7 +36,7 @@ from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage, will_sort
 from spikelab.spike_sorting.stages.store import StageResult, StageStore
 from spikelab.spike_sorting.stages.validation import NAME as VALIDATION
-from spikelab.spike_sorting.stages.validation import as_metrics, round_stage, validation_stage
+from spikelab.spike_sorting.stages.validation import as_metrics, round_key, round_stage, tell_how_long, validation_stage
 from spikelab.spike_sorting.stages.waveforms import ensure_waveform_files, waveforms_stage
 
 STAGES = ("recording", "sorting", "waveforms", "curation", "compilation", "figures")
@@ -104,10 +104,12 @@ __all__ = [
     "recording_stage",
     "require_machine",
     "require_metrics",
+    "round_key",
     "round_stage",
     "set_outdated_aside",
     "set_outdated_overview_aside",
     "sorting_stage",
+    "tell_how_long",
     "tell_outdated",
     "title_of",
     "validation_stage",

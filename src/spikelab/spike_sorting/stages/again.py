@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikelab.spike_sorting.backends.rt_sort_preset import with_fitting_preset
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.data.matching import overlap_of
 from spikelab.spike_sorting.stages.context import stage_seed
 from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, intact
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.sorter_runs import SorterRuns
-from spikelab.spike_sorting.stages.validation import apart, clear, measured, settings_of_sorter
+from spikelab.spike_sorting.stages.validation import apart, clear, measured, settings_of_sorter, tell_how_long
 from spikelab.system.json_files import finite_or_text, plain, read_object, readable
 from spikelab.system.progress import part_of_work
 
@@ -44,11 +45,17 @@ def again_stage(
     context: Context, recording: StageResult[BinaryRecording], waveforms: StageResult[Waveforms]
 ) -> StageResult[Agreements] | None:
     """Sort again as often as the settings say, and tell how far each unit is found again; None for no times."""
-    wanted = sorts_of(context)
+    wanted = sorts_of(context, recording.value)
     if not wanted:
         return None
-    sorts = [_sort_stage(context, number, changes, recording) for number, changes in enumerate(wanted)]
+    others = [_apart(context, changes) for changes in wanted]
+    own = [number for number, changes in enumerate(wanted) if "random_seed" in changes]
+    tell_how_long(context, [_key(others[number], number, recording) for number in own], waveforms)
     names = [_name(changes) for changes in wanted]
+    sorts = [
+        _sort_stage(context, other, number, name, recording)
+        for number, (other, name) in enumerate(zip(others, names, strict=True))
+    ]
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         fs = recording.value.sampling_frequency
@@ -63,34 +70,56 @@ def again_stage(
     )
 
 
-def sorts_of(context: Context) -> list[dict[str, Any]]:
-    """List the settings by which each further sort differs."""
+def sorts_of(context: Context, binary: BinaryRecording) -> list[dict[str, Any]]:
+    """List the settings by which each further sort differs: another seed, where the sorter is that of the sort."""
     config = context.config
-    again = config.validation.sort_again
+    again, seed = config.validation.sort_again, config.execution.random_seed
     if isinstance(again, int):
-        seed = config.execution.random_seed
-        return [{"random_seed": (seed + number) % 2**32} for number in range(1, again + 1)]
-    return [{"sorter_name": name, "sorter_params": None} for name in again]
+        return [_seed(seed, number) for number in range(1, again + 1)]
+    own = config.sorter.sorter_name
+    return [_seed(seed, 1) if name == own else _defaults(context, name, binary) for name in again]
+
+
+def _seed(seed: int, number: int) -> dict[str, Any]:
+    return {"random_seed": (seed + number) % 2**32}
+
+
+def _defaults(context: Context, name: str, binary: BinaryRecording) -> dict[str, Any]:
+    """Return the settings of another sorter: its defaults, of RT-Sort those for the electrodes."""
+    changes: dict[str, Any] = {"sorter_name": name, "sorter_params": None}
+    other, words = with_fitting_preset(context.config.override(**changes), binary.geometry, binary.sampling_frequency)
+    if words:
+        logger.info("%s starts from %s", name, words)
+        changes |= {"rt_sort_probe": other.rt_sort.probe, "rt_sort_params": other.rt_sort.params}
+    return changes
 
 
 def _name(changes: Mapping[str, Any]) -> str:
     return str(changes["sorter_name"]) if "sorter_name" in changes else f"seed {changes['random_seed']}"
 
 
-def _sort_stage(
-    context: Context, number: int, changes: Mapping[str, Any], recording: StageResult[BinaryRecording]
-) -> StageResult[SpikeTrains]:
+def _apart(context: Context, changes: Mapping[str, Any]) -> Context:
+    """Return the context of a further sort; ValueError where it would find the same units."""
     other = apart(context, FOLDER, **changes)
     if not other.backend.finds_anew():
         raise ValueError(
             f"{other.backend.sorter_label} takes its units from a file or a folder here: sorted again they are the same"
         )
+    return other
 
+
+def _key(other: Context, number: int, recording: StageResult[BinaryRecording]) -> Key:
+    return Key(f"{SORT}{number}", settings_of_sorter(other), {"recording": recording.run_id})
+
+
+def _sort_stage(
+    context: Context, other: Context, number: int, name: str, recording: StageResult[BinaryRecording]
+) -> StageResult[SpikeTrains]:
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         binary = ensure_traces(context, recording)
-        logger.info("the recording is sorted again: %s", _name(changes))
+        logger.info("the recording is sorted again: %s", name)
         try:
-            with part_of_work(_name(changes)):
+            with part_of_work(name):
                 trains = _sorted(other, binary, context.traces_path, recording)
                 seed = stage_seed(context.config.execution.random_seed, SORT, recording.info["content"])
                 found = measured(other, binary, trains, seed)  # aligned, as the spikes that it is compared with
@@ -100,7 +129,7 @@ def _sort_stage(
         trains.save(folder / SPIKES)
         return {"n_units": trains.n_units}
 
-    key = Key(f"{SORT}{number}", settings_of_sorter(other), {"recording": recording.run_id})
+    key = _key(other, number, recording)
     return context.store.load_or_run(key, run=run, load=lambda folder: SpikeTrains.load(folder / SPIKES))
 
 

@@ -44,7 +44,8 @@ class Key:
             return f"{self.forced_by} is set"
         if changed := changes(manifest.settings, self.settings):
             return "; ".join(changed)
-        if redone := [name for name, run_id in self.inputs.items() if manifest.inputs.get(name) != run_id]:
+        names = dict.fromkeys([*self.inputs, *manifest.inputs])
+        if redone := [name for name in names if manifest.inputs.get(name) != self.inputs.get(name)]:
             return f"{', '.join(redone)} changed"
         return None
 

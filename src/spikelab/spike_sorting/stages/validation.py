@@ -17,14 +17,16 @@ from spikelab.spike_sorting.data import Validation
 from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.stages.checks import require_room
 from spikelab.spike_sorting.stages.context import Context, stage_seed
-from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, intact
+from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, Manifest, intact
 from spikelab.spike_sorting.stages.recording import ensure_traces
 from spikelab.spike_sorting.stages.scratch import delete_scratch, empty_folder
 from spikelab.spike_sorting.stages.sorter_runs import SorterRuns, largest_group
+from spikelab.spike_sorting.stages.sorting import NAME as SORTING
 from spikelab.system.progress import part_of_work
+from spikelab.system.texts import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains, Waveforms
@@ -55,7 +57,10 @@ def validation_stage(
         return None
     from spikelab.spike_sorting.validation import model_digest
 
-    rounds = [round_stage(context, number, recording, waveforms) for number in range(config.validation_rounds)]
+    _require_anew(context)
+    numbers = range(config.validation_rounds)
+    tell_how_long(context, [round_key(context, number, recording, waveforms) for number in numbers], waveforms)
+    rounds = [round_stage(context, number, recording, waveforms) for number in numbers]
 
     def run(folder: Path, run_id: str) -> dict[str, Any]:  # noqa: ARG001 - the harness's signature
         from spikelab.spike_sorting.validation import conclude
@@ -65,7 +70,7 @@ def validation_stage(
         return {"summary": found.summary}
 
     inputs = {f"{ROUND}{number}": each.run_id for number, each in enumerate(rounds)}
-    key = Key(NAME, {"model": model_digest()}, {"waveforms": waveforms.run_id, **inputs})
+    key = Key(NAME, {"model": model_digest(), "rounds": len(rounds)}, {"waveforms": waveforms.run_id, **inputs})
     return context.store.load_or_run(key, run=run, load=Validation.load)
 
 
@@ -81,13 +86,9 @@ def round_stage(
     The neurons follow from the number of the round, the random seed and the units in `waveforms`. `name` is that of the
     artifact, where it is not a round of the validation but a trial of other settings.
     """
-    from spikelab.spike_sorting.validation import CannotValidateError, Round
+    from spikelab.spike_sorting.validation import Round
 
-    if not context.backend.finds_anew():
-        raise CannotValidateError(
-            f"{context.backend.sorter_label} takes its units from a file or a folder here, and would not find neurons "
-            "that are put into the recording: validate the sort that they are from"
-        )
+    _require_anew(context)
     config = context.config
     seed = stage_seed(config.execution.random_seed, f"{ROUND}{number}", recording.info["content"])
 
@@ -98,9 +99,43 @@ def round_stage(
         found.save(folder)
         return {"n_injected": len(found.snr), "n_new": found.n_new}
 
-    settings = {"version": VERSION, "units": config.validation.validation_units, **settings_of_sorter(context)}
+    return context.store.load_or_run(round_key(context, number, recording, waveforms, name), run=run, load=Round.load)
+
+
+def _require_anew(context: Context) -> None:
+    """Raise CannotValidateError for a sorter that would not find a neuron which was put into the recording."""
+    from spikelab.spike_sorting.validation import CannotValidateError
+
+    if not context.backend.finds_anew():
+        raise CannotValidateError(
+            f"{context.backend.sorter_label} takes its units from a file or a folder here, and would not find neurons "
+            "that are put into the recording: validate the sort that they are from"
+        )
+
+
+def round_key(
+    context: Context,
+    number: int,
+    recording: StageResult[BinaryRecording],
+    waveforms: StageResult[Waveforms],
+    name: str | None = None,
+) -> Key:
+    """Return the key of a round; arguments as of :func:`round_stage`."""
+    settings = {
+        "version": VERSION, "units": context.config.validation.validation_units, **settings_of_sorter(context),
+    }  # fmt: skip
     inputs = {"recording": recording.run_id, "waveforms": waveforms.run_id}
-    return context.store.load_or_run(Key(name or f"{ROUND}{number}", settings, inputs), run=run, load=Round.load)
+    return Key(name or f"{ROUND}{number}", settings, inputs)
+
+
+def tell_how_long(context: Context, keys: Sequence[Key], waveforms: StageResult[Waveforms]) -> None:
+    """Say in the log what it takes to sort as often as artifacts of these keys are missing: each time as the sort."""
+    n_sorts = sum(context.store.find(key) is None for key in keys)
+    sorting = Manifest.read(context.store.folder / SORTING)
+    took = sum(usage.get("wall_s", 0.0) for usage in (waveforms.usage, {} if sorting is None else sorting.usage))
+    if n_sorts and took >= 1:
+        times = "once more" if n_sorts == 1 else f"{n_sorts} more times"
+        logger.info("the recording is sorted %s, which takes about %s", times, duration(took * n_sorts))
 
 
 def settings_of_sorter(context: Context) -> dict[str, Any]:

@@ -13,9 +13,13 @@ import numpy as np
 
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting.backends import get_backend_class
+from spikelab.spike_sorting.backends.base import MOST_LISTED
+from spikelab.spike_sorting.backends.rt_sort_preset import with_fitting_preset
+from spikelab.spike_sorting.backends.spikeinterface_generic import SpikeInterfaceBackend
 from spikelab.spike_sorting.data.validation import FOUND
 from spikelab.spike_sorting.run.jobs import require_sorter
-from spikelab.spike_sorting.settings.keywords import flat_names
+from spikelab.spike_sorting.run.results import Results
+from spikelab.spike_sorting.settings.keywords import Place, flat_names, keywords
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.spike_sorting.trials.validate import opened, validation_job
@@ -34,6 +38,8 @@ logger = logging.getLogger(__name__)
 STAGE = "trial_"
 SORTER = ("sorter", "sorter_name")
 TRIED = ("sorter", "rt_sort")  # groups of settings that a trial can change
+OF_MODEL = {"rt_sort_probe", "rt_sort_model_path"}  # where one is given, it is no preset that chooses
+WITHOUT_CONTAINER = ("rt_sort", "threshold")
 
 
 @dataclass(frozen=True)
@@ -119,44 +125,91 @@ def validate_grid(
     """
     job = validation_job(results, units=units, rounds=rounds, recording=recording)
     choices = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    configs = [configured(job.config, choice) for choice in choices]
+    binary = Results.open(job.results).recording
+    configs = [configured(job.config, choice, binary) for choice in choices]
     for config in configs:
         validate_config(config)
         require_sorter(config)
     with opened(job) as (context, recorded, waveforms):
-        trials = [
-            _tried(context, config, choice, recorded, waveforms)
-            for config, choice in zip(configs, choices, strict=True)
+        contexts = [_context(context, config) for config in configs]
+        keys = [
+            stages.round_key(other, number, recorded, waveforms, _name(choice, number))
+            for other, choice in zip(contexts, choices, strict=True)
+            for number in range(rounds)
         ]
+        stages.tell_how_long(context, keys, waveforms)
+        trials = [_tried(other, choice, recorded, waveforms) for other, choice in zip(contexts, choices, strict=True)]
     return sorted(trials, key=lambda trial: (bool(trial.error), -np.nan_to_num(trial.accuracy)))
 
 
-def configured(config: SortingPipelineConfig, choice: Mapping[str, Any]) -> SortingPipelineConfig:
+def configured(
+    config: SortingPipelineConfig, choice: Mapping[str, Any], binary: BinaryRecording
+) -> SortingPipelineConfig:
     """Return a configuration with other settings; a name with a dot is an entry of a dictionary of parameters.
 
-    Another sorter starts from its own defaults.
+    Another sorter starts from its own defaults, RT-Sort from the preset for the electrodes. Further sorts and limits of
+    curation, which no trial has, are left out.
     """
-    changes: dict[str, Any] = {}
     rest = {name: value for name, value in choice.items() if name not in SORTER}
+    own = config.sorter.sorter_name
+    sorter = choice.get("sorter", choice.get("sorter_name", own))
     for name in rest:
-        _require_of_sorter(name)
-    sorter = choice.get("sorter", choice.get("sorter_name", config.sorter.sorter_name))
-    if sorter != config.sorter.sorter_name:
-        changes = {"sorter_name": sorter, "sorter_params": None}
+        _require_of_sorter(name, sorter)
+    config = config.override(sort_again=0, metric_limits=None)
+    if sorter != own:
+        config = config.override(sorter_name=sorter, sorter_params=None)
+        if not OF_MODEL & set(rest):
+            config, words = with_fitting_preset(config, binary.geometry, binary.sampling_frequency)
+            if words:
+                logger.info("%s starts from %s", sorter, words)
+    changes: dict[str, Any] = {}
     for name, value in rest.items():
         setting, dot, key = name.partition(".")
         changes[setting] = {**(changes.get(setting, _params(config, setting)) or {}), key: value} if dot else value
     return config.override(**changes)
 
 
-def _require_of_sorter(name: str) -> None:
+def _require_of_sorter(name: str, sorter: str) -> None:
     """Raise ValueError for a setting that changes the traces, or nothing of the sort; unknown ones are told later."""
-    place = flat_names(SortingPipelineConfig).get(name.partition(".")[0])
-    if place is not None and place.group not in TRIED:
+    setting = name.partition(".")[0]
+    place = keywords(SortingPipelineConfig).get(setting)
+    if place is None:
+        return
+    if place.group not in TRIED:
         raise ValueError(
             f"'{name}' is no setting of the sorter: a trial sorts the traces of these results, with the same neurons "
             "in them. To try it, sort into another results folder"
         )
+    if _is_ignored(place, sorter):
+        raise ValueError(f"'{name}' is a setting that {sorter} does not have: {_that_it_has(sorter)}")
+
+
+def _is_ignored(place: Place, sorter: str) -> bool:
+    """Whether a sorter does not read a setting."""
+    readers = {"sorter_path": ("kilosort2",)}.get(place.name, ("rt_sort",) if place.group == "rt_sort" else (sorter,))
+    return sorter not in readers or (place.name == "use_docker" and sorter in WITHOUT_CONTAINER)
+
+
+def _that_it_has(sorter: str) -> str:
+    """Say which settings of a sorter can be tried."""
+    names = [
+        "sorter_params" if place.name == "sorter_params" else name
+        for name, place in flat_names(SortingPipelineConfig).items()
+        if place.group in TRIED and place.name != "sorter_name" and not _is_ignored(place, sorter)
+    ]
+    parameters = _parameters(sorter)
+    rest = f", {len(parameters) - MOST_LISTED} more" if len(parameters) > MOST_LISTED else ""
+    own = f"; parameters behind a dot of sorter_params: {', '.join(parameters[:MOST_LISTED])}{rest}"
+    return f"it has {', '.join(names)}{own if parameters else ''}"
+
+
+def _parameters(sorter: str) -> list[str]:
+    """List the parameters of a sorter of SpikeInterface, as far as it is installed; none of others."""
+    backend = get_backend_class(sorter)(SortingPipelineConfig().override(sorter_name=sorter))
+    try:
+        return list(backend.default_params()) if isinstance(backend, SpikeInterfaceBackend) else []
+    except ImportError:
+        return []
 
 
 def _params(config: SortingPipelineConfig, setting: str) -> Any:
@@ -164,20 +217,22 @@ def _params(config: SortingPipelineConfig, setting: str) -> Any:
     return {"rt_sort_params": config.rt_sort.params}.get(setting, config.sorter.sorter_params)
 
 
+def _context(context: Context, config: SortingPipelineConfig) -> Context:
+    return replace(context, config=config, backend=get_backend_class(config.sorter.sorter_name)(config))
+
+
 def _tried(
     context: Context,
-    config: SortingPipelineConfig,
     choice: Mapping[str, Any],
     recording: StageResult[BinaryRecording],
     waveforms: StageResult[Waveforms],
 ) -> Trial:
     """Sort by some settings; the trial is kept, and loaded where it is made again."""
-    other = replace(context, config=config, backend=get_backend_class(config.sorter.sorter_name)(config))
     words = ", ".join(f"{name} = {value}" for name, value in choice.items())
     logger.info("trial: %s", words or "the settings of the sort")
     try:
-        numbers = range(config.validation.validation_rounds)
-        found = [stages.round_stage(other, n, recording, waveforms, _name(choice, n)) for n in numbers]
+        numbers = range(context.config.validation.validation_rounds)
+        found = [stages.round_stage(context, n, recording, waveforms, _name(choice, n)) for n in numbers]
     except Exception as error:
         from spikelab.spike_sorting.validation import CannotValidateError
 

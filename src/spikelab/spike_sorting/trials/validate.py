@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting import stages
 from spikelab.spike_sorting.failures.system_errors import known_errors
@@ -14,6 +14,8 @@ from spikelab.spike_sorting.run.lock import locked
 from spikelab.spike_sorting.run.record import versions_of
 from spikelab.spike_sorting.run.results import Results, TracesUnavailableError
 from spikelab.spike_sorting.run.sort_one import context_of
+from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
+from spikelab.spike_sorting.settings.validation import validate_config
 from spikelab.system.runlog import run_log
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def validate_sort(
         If there are too few units to lend their footprints, or no room on the array.
     TracesUnavailableError
         If the filtered traces are gone, and the recording too.
+    ValueError
+        If `units` or `rounds` is no number that can be.
     FileNotFoundError
         If `results` holds no finished sort.
 
@@ -87,13 +91,15 @@ def validation_job(
     """Make the job that validates finished results; raises as :func:`validate_sort` does, before anything is done."""
     there = Results.open(results)
     place = None if recording is None else Path(recording)
+    changes: dict[str, Any] = {"validate": True, "validation_units": units, "validation_rounds": rounds}
+    validate_config(SortingPipelineConfig().override(**changes))
     if missing := why_no_traces(there, place):
         raise TracesUnavailableError(
             f"a validation needs the filtered traces, which were deleted (delete_inter), and {missing}. Give its place "
             "(--recording)"
         )
     job = job_again(there, place)
-    return replace(job, config=job.config.override(validate=True, validation_units=units, validation_rounds=rounds))
+    return replace(job, config=job.config.override(**changes))
 
 
 @contextmanager

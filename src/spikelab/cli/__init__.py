@@ -6,6 +6,8 @@ click starts in a few hundredths of a second, has no dependencies, and completes
 from __future__ import annotations
 
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import click
 
 from spikelab import __version__
 from spikelab.cli import _complete
-from spikelab.cli._ending import end_in_order, errors_as_exit_codes, finish
+from spikelab.cli._ending import end_in_order, errors_as_exit_codes, finish, one_by_one
 from spikelab.cli._log import QUIET, VERBOSE
 from spikelab.cli._options import (
+    AGAIN,
     ALL_RECORDINGS,
     ANY_PATH,
     CONFIG,
@@ -61,9 +64,7 @@ def cli() -> None:
 @click.option("--results", type=ANY_PATH, help="Results folder; of several recordings, its parent.")
 @click.option("--intermediate", type=ANY_PATH, help="Scratch folder; of several, its parent.")
 @click.option("--validate", is_flag=True, help="Tell how right the sort is, as spikelab validate does.")
-@click.option(
-    "--again", type=click.IntRange(min=1), help="Sort so many more times, and tell how far each unit is found again."
-)
+@AGAIN
 @QUIET
 @VERBOSE
 def sort(
@@ -230,9 +231,9 @@ def curate(results: tuple[Path, ...], source: Path | None, dry_run: bool, record
         raise click.UsageError("--from is for one results folder: decisions are on the units of one sort")
     end_in_order()
     with errors_as_exit_codes():
-        from spikelab.cli._exchange import curate_text
+        from spikelab.cli._exchange import curate_all
 
-        click.echo(curate_text(results, source, recording, dry_run=dry_run))
+        sys.exit(curate_all(results, source, recording, dry_run=dry_run))
 
 
 @cli.command()
@@ -266,12 +267,10 @@ def validate(
         from spikelab.cli import _validate
 
         if grid or sorters:
-            text = _validate.grid_text(results[0], grid, sorters, units=units, rounds=rounds, recording=recording)
+            click.echo(_validate.grid_text(results[0], grid, sorters, units=units, rounds=rounds, recording=recording))
         else:
-            text = _validate.validate_text(
-                results, units=units, rounds=rounds, recording=recording, every_unit=every_unit
-            )
-        click.echo(text)
+            more: dict[str, Any] = {"units": units, "rounds": rounds, "recording": recording, "every_unit": every_unit}
+            sys.exit(one_by_one(results, partial(_validate.validate_text, **more)))
 
 
 @cli.command()

@@ -13,15 +13,41 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from spikelab.cli import _output
+from spikelab.system.quoting import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 
 def finish(text: str, code: int) -> NoReturn:
     """End a command with the text that it made, and its exit code."""
     click.echo(text)
     sys.exit(code)
+
+
+def one_by_one(folders: Sequence[Path], tell: Callable[[Path], str]) -> int:
+    """Print what `tell` says of each folder as it comes; an error of one is told, and the others go on.
+
+    Returns the exit code of the gravest error. The error of a single folder is raised.
+    """
+    failed: list[tuple[Path, Exception]] = []
+    for folder in folders:
+        try:
+            click.echo(tell(folder))
+        except Exception as error:
+            if len(folders) == 1:
+                raise
+            failed.append((folder, error))
+            click.echo(_reason(folder, error), err=True)
+    if failed and len(folders) > 1:
+        reasons = "\n".join(_reason(folder, error) for folder, error in failed)
+        click.echo(f"error: {len(failed)} of {len(folders)} failed:\n{_output.indented(reasons)}", err=True)
+    return _output.most_severe([_output.code_for(error) for _, error in failed])
+
+
+def _reason(folder: Path, error: Exception) -> str:
+    return f"{printable(str(folder))}: {_output.message_for(error)}"
 
 
 @contextmanager

@@ -131,23 +131,27 @@ def import_text(
     return "\n".join(lines)
 
 
-def curate_text(results: Sequence[Path], source: Path | None, recording: Path | None, *, dry_run: bool) -> str:
-    """Apply decisions, or only check them; return what they do."""
+def curate_all(results: Sequence[Path], source: Path | None, recording: Path | None, *, dry_run: bool) -> int:
+    """Check all decisions, then apply them folder by folder, and say what they do; return the exit code."""
+    from spikelab.cli._ending import one_by_one
     from spikelab.cli._progress import shown_progress
     from spikelab.spike_sorting.exchange.curate import applied, planned
 
-    plans = [planned(folder, source, recording=recording) for folder in results]
-    lines = []
-    for plan in plans:
-        lines += [printable(str(plan.results.folder)), *plan.lines()]
-        if dry_run:
-            continue
-        with shown_progress():
-            units = applied(plan, recording=recording)
-        lines.append(
-            f"{sum(sd.N for sd in units[:1])} units kept; results are in {printable(str(plan.results.folder))}"
-        )
-    return "\n".join([*lines, *(["nothing was changed (--dry-run)"] if dry_run else [])])
+    plans = {folder: planned(folder, source, recording=recording) for folder in results}
+
+    def tell(folder: Path) -> str:
+        plan, name = plans[folder], printable(str(plans[folder].results.folder))
+        lines = [name, *plan.lines()]
+        if not dry_run:
+            with shown_progress():
+                units = applied(plan, recording=recording)
+            lines.append(f"{sum(sd.N for sd in units[:1])} units kept; results are in {name}")
+        return "\n".join(lines)
+
+    code = one_by_one(results, tell)
+    if dry_run:
+        click.echo("nothing was changed (--dry-run)")
+    return code
 
 
 def _origin(unit: dict[str, Any]) -> str:

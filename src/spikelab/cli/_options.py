@@ -8,6 +8,21 @@ import click
 
 from spikelab.cli import _complete
 
+
+def _times_or_sorters(_: click.Context, option: click.Parameter, value: str | None) -> int | list[str] | None:
+    """Read a number of times, 1 or more, or names of sorters with commas between them."""
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    is_number = value.strip().lstrip("+-").isdecimal()
+    if not all(names) or (is_number and int(value) < 1):
+        raise click.BadParameter(
+            f"{value!r} is neither a number, 1 or more, nor names of sorters (rt_sort,spikeinterface:lupin)",
+            param=option,
+        )
+    return int(value) if is_number else names
+
+
 TRUSTING = ("trust_input=true",)
 SORTER_NAME = "Sorter to run, e.g. rt_sort, kilosort4, spikeinterface:lupin.  [default: the best that runs here]"
 SORTER = click.option("--sorter", metavar="NAME", shell_complete=_complete.sorters, help=SORTER_NAME)
@@ -37,4 +52,11 @@ ALL_RECORDINGS = click.option(
 )
 RECORDING = click.option(
     "--recording", type=ANY_PATH, help="Where the recording is now, should it have to be read again."
+)
+AGAIN = click.option(
+    "--again",
+    metavar="TIMES",
+    callback=_times_or_sorters,
+    help="Sort so many more times, or by these sorters, e.g. rt_sort,spikeinterface:lupin, and tell how far each unit "
+    "is found again.",
 )

@@ -11,33 +11,28 @@ from spikelab.cli._output import table
 from spikelab.cli._progress import shown_progress
 from spikelab.cli._settings import parse_settings
 from spikelab.system.quoting import printable
-from spikelab.system.texts import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from spikelab.spike_sorting.data import Validation
     from spikelab.spike_sorting.trials import Trial
 
 MOST_ROWS = 30
-HEADER = ("unit", "expected accuracy", "90 %", "recall", "precision", "stability")
+HEADER = ("unit", "expected accuracy", "90 %", "recall", "precision", "stability", "curation")
 
 
-def validate_text(
-    results: Sequence[Path], *, units: int | None, rounds: int, recording: Path | None, every_unit: bool
-) -> str:
+def validate_text(results: Path, *, units: int | None, rounds: int, recording: Path | None, every_unit: bool) -> str:
     """Validate; return tables of what came out, and where the report is."""
+    from spikelab.spike_sorting.run.results import Results
     from spikelab.spike_sorting.trials import validate_sort
 
-    lines = []
-    for folder in results:
-        _say_how_long(folder, rounds)
-        with shown_progress():
-            found = validate_sort(folder, units=units, rounds=rounds, recording=recording)
-        lines += [printable(str(folder)), *summary_lines(found), "", _units_table(found, every_unit=every_unit)]
-        lines.append(f"the report shows more: {printable(str(folder / 'report.html'))}")
-    return "\n".join(lines)
+    with shown_progress():
+        found = validate_sort(results, units=units, rounds=rounds, recording=recording)
+    kept = set(Results.open(results).curation.sd_curated.unit_ids)
+    lines = [printable(str(results)), *summary_lines(found, kept), "", units_table(found, kept, every_unit=every_unit)]
+    return "\n".join([*lines, f"the report shows more: {printable(str(results / 'report.html'))}"])
 
 
 def grid_text(
@@ -57,49 +52,56 @@ def grid_text(
     ]
     if faults:
         raise click.UsageError("\n".join(faults))
-    _say_how_long(results, rounds * math.prod(len(choice) for choice in values.values()))
     with shown_progress():
         trials = validate_grid(results, values, units=units, rounds=rounds, recording=recording)
     return _trials_table(trials)
 
 
-def _say_how_long(results: Path, n_sorts: int) -> None:
-    """Say, before it is begun, what it takes: each sort about what the first one took."""
-    from spikelab.spike_sorting.run.results import Results
-
-    stages = Results.open(results).record.get("stages") or {}
-    took = float(stages.get("sorting", {}).get("wall_s") or 0.0)
-    if took >= 1:
-        times = "once more" if n_sorts == 1 else f"{n_sorts} more times"
-        click.echo(f"{results}: sorted {times}, about {duration(took * n_sorts)}", err=True)
-
-
-def summary_lines(found: Validation) -> list[str]:
-    """Say in sentences what a validation tells of the recording."""
+def summary_lines(found: Validation, kept: Collection[int]) -> list[str]:
+    """Say in sentences what a validation tells of the recording, of the units that were `kept` and of all."""
     said = found.summary
-    lines = [f"{said['n_found']} of {said['n_injected']} injected neurons were found (accuracy of 0.8 or more)"]
-    if said["smallest_snr"] is not None:
-        value, low, high = said["smallest_snr"]
-        lines.append(f"from an SNR of {value:.1f} on 80 % are found (90 % interval {low:.1f} to {high:.1f})")
-    if said["expected_accuracy"] is not None:
-        lines.append(f"expected accuracy of {said['n_known']} units: {said['expected_accuracy']:.3f} on average")
-    unknown = len(found.units) - said["n_known"]
-    if unknown:
+    n_known = found.mean("expected_accuracy")[1]
+    lines = [
+        f"{said['n_found']} of {said['n_injected']} injected neurons were found (accuracy of 0.8 or more)",
+        _smallest_line(found),
+    ]
+    if n_known:
+        lines.append(f"expected accuracy on average: {_means(found, 'expected_accuracy', kept)}")
+    if unknown := len(found.units) - n_known:
         lines.append(f"{unknown} units are like no injected neuron that was found: nothing is said of them")
     lines.append(
-        f"with the neurons put in, units kept {100 * said['stability']:.0f} % of their spikes on average; "
-        f"{said['n_new']:g} new units per sort"
+        f"with the neurons put in, units agree with themselves by so much on average: "
+        f"{_means(found, 'stability', kept)}; {said['n_new']:g} new units per sort"
     )
     return lines
 
 
-def _units_table(found: Validation, *, every_unit: bool) -> str:
-    """List the units, the least accurate first."""
-    order = sorted(found.units.items(), key=lambda unit: (unit[1]["expected_accuracy"], unit[0]))
+def _smallest_line(found: Validation) -> str:
+    if found.summary["smallest_snr"] is None:
+        return f"they do not tell from which SNR on 80 % are found: {found.why_no_smallest()}"
+    value, low, high = found.summary["smallest_snr"]
+    return f"from an SNR of {value:.1f} on 80 % are found (90 % interval {low:.1f} to {high:.1f})"
+
+
+def _means(found: Validation, name: str, kept: Collection[int]) -> str:
+    """Write the mean of a metric over the units that were kept, and over all where others are among them."""
+    (of_kept, n_kept), (of_all, n_all) = found.mean(name, kept), found.mean(name)
+    everything = f"{of_all:.3f} of all {n_all}"
+    return everything if n_kept in (0, n_all) else f"{of_kept:.3f} of {n_kept} units that were kept, {everything}"
+
+
+def units_table(found: Validation, kept: Collection[int], *, every_unit: bool) -> str:
+    """List the units, the least accurate first, those of which nothing is known last."""
+
+    def place(unit: tuple[int, dict[str, float]]) -> tuple[bool, float, int]:
+        accuracy = unit[1]["expected_accuracy"]
+        return math.isnan(accuracy), 0.0 if math.isnan(accuracy) else accuracy, unit[0]
+
+    order = sorted(found.units.items(), key=place)
     shown = order if every_unit else order[:MOST_ROWS]
-    rows = [(str(unit), *_cells(values)) for unit, values in shown]
+    rows = [(str(unit), *_cells(values), "kept" if unit in kept else "not kept") for unit, values in shown]
     left = len(order) - len(shown)
-    return table(HEADER, rows) + (f"\nand {left} more, which are better (--all-units)" if left else "")
+    return table(HEADER, rows) + (f"\nand {left} more, which are better or not known (--all-units)" if left else "")
 
 
 def _cells(values: dict[str, float]) -> tuple[str, ...]:

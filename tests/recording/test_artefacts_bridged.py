@@ -167,6 +167,37 @@ def test_a_pulse_that_saturates_nothing_is_found(quiet):
     assert period[1] in range(30_016, 30_030)
 
 
+def test_what_is_on_one_shank_alone_is_found(quiet):
+    """Of 64 channels 16 are on the rail, then 48, then all: each period is one."""
+    traces = np.hstack([quiet, *(_quiet(seed=seed) for seed in (5, 6, 7))])
+    on_one, on_three, on_all = np.array([12_000, 14_000]), np.array([30_000, 32_000]), np.array([50_000, 50_060])
+    traces[slice(*on_one), 16:32] = RAIL
+    traces[slice(*on_three), 16:] = RAIL
+    traces[slice(*on_all)] = RAIL
+    recording = _recording(traces)
+    shanks = [np.arange(start, start + 16) for start in range(0, 64, 16)]
+    found = find_artefacts(recording, _band_passed, shanks)[0]
+    for (start, end), true in zip(found, (on_one, on_three, on_all), strict=True):
+        assert start <= true[0] <= start + 20
+        assert end - 60 <= true[1] <= end
+    whole = find_artefacts(recording, _band_passed)[0]
+    np.testing.assert_array_equal(whole, found[1:])
+    recording.set_dummy_probe_from_locations(
+        np.array([[500.0 * (channel // 16), 20.0 * (channel % 16)] for channel in range(64)])
+    )
+    recording.set_channel_groups(np.arange(64) // 16)
+    opened = open_recording(recording, RecordingConfig(artifacts="auto"))
+    np.testing.assert_array_equal(dead_time_of(opened), found)
+
+
+def test_few_channels_are_not_looked_at_alone(quiet):
+    """Half of a tetrode may see one large spike, or be broken."""
+    traces = quiet.copy()
+    traces[20_000:60_000, 12:14] = RAIL
+    tetrodes = [np.arange(start, start + 4) for start in range(0, 16, 4)]
+    assert len(find_artefacts(_recording(traces), _band_passed, tetrodes)[0]) == 0
+
+
 def test_auto_and_given_periods_become_dead_time(disturbed, found, caplog):
     with caplog.at_level(logging.INFO):
         opened = open_recording(disturbed, RecordingConfig(artifacts="auto", start_time_s=1.0))

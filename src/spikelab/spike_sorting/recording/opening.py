@@ -19,6 +19,7 @@ from spikelab.spike_sorting.recording.artefacts.given import periods_of_seconds,
 from spikelab.spike_sorting.recording.clock import Stretched, read_clock, split_at_breaks
 from spikelab.spike_sorting.recording.days import Day, on_same_electrodes
 from spikelab.spike_sorting.recording.geometry import flipped, geometry_of, place, read_geometry
+from spikelab.spike_sorting.recording.geometry.columns import by_shank
 from spikelab.spike_sorting.recording.hdf5 import set_plugin_path
 from spikelab.spike_sorting.recording.metadata_checks import require_sane
 from spikelab.spike_sorting.recording.motion import with_motion
@@ -140,7 +141,7 @@ def open_recording(source: Any, config: RecordingConfig, n_jobs: int = 1) -> Bas
     located, geometry = _on_same_electrodes(opened, config)
     located, sites = _with_pulse_times(located, config)
     unstimulated = [_without_pulses(file, sites, config) for file in located]
-    files = _filtered(_without_artefacts(unstimulated, config), geometry, config)
+    files = _filtered(_without_artefacts(unstimulated, geometry, config), geometry, config)
     fs = float(files[0].raw.get_sampling_frequency())
     cuts = _cuts(_segments(files), fs, config, _label(resolved))
     epochs = epochs_of_cuts(cuts, fs)
@@ -276,13 +277,13 @@ def _without_pulses(file: _File, sites: Sequence[str], config: RecordingConfig) 
     return replace(file, cleaned=found.recording, pulses=found.pulses, dead_time=found.dead_time)
 
 
-def _without_artefacts(files: list[_File], config: RecordingConfig) -> list[_File]:
+def _without_artefacts(files: list[_File], geometry: Geometry, config: RecordingConfig) -> list[_File]:
     """Bridge the periods of artefact of every file, found or given, and note them as dead time."""
     if config.artifacts is None:
         return files
     fs, lengths = float(files[0].raw.get_sampling_frequency()), [_lengths(file) for file in files]
     if isinstance(config.artifacts, str):
-        found = [_artefacts_of(file, config) for file in files]
+        found = [_artefacts_of(file, geometry, config) for file in files]
     else:
         told = periods_of_seconds(config.artifacts, [_told_lengths(file) for file in files], fs)
         found = [of_file[1::3] for of_file in told]
@@ -290,11 +291,12 @@ def _without_artefacts(files: list[_File], config: RecordingConfig) -> list[_Fil
     return [_bridged(file, own) for file, own in zip(files, found, strict=True)]
 
 
-def _artefacts_of(file: _File, config: RecordingConfig) -> list[IntArray]:
+def _artefacts_of(file: _File, geometry: Geometry, config: RecordingConfig) -> list[IntArray]:
     from spikelab.spike_sorting.recording.artefacts.finding import find_artefacts
 
     with reading(file.path, "in search of artefacts") if file.path else nullcontext():
-        return find_artefacts(file.unfiltered, partial(_band_passed, file=file, config=config))
+        shanks = by_shank(geometry).channels_of_groups()
+        return find_artefacts(file.unfiltered, partial(_band_passed, file=file, config=config), shanks)
 
 
 def _band_passed(stored: BaseRecording, file: _File, config: RecordingConfig) -> BaseRecording:

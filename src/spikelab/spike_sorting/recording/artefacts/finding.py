@@ -6,8 +6,9 @@
     inspect    every frame around what was found: from which frame to which are channels blind?
     settle     bridged and filtered, is the rest as quiet as the recording is elsewhere? If not, the period is longer
 
-At most 64 channels are looked at. The slow return of an amplifier from its rail is no artefact as long as what the
-bridge leaves of it is no larger than the noise.
+At most 64 channels are looked at, and as many of each group of channels: what is on one shank alone is on a minority of
+all. Groups of a few channels are not looked at alone, as half of them may see one large spike. The slow return of an
+amplifier from its rail is no artefact as long as what the bridge leaves of it is no larger than the noise.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from spikelab.spike_sorting.recording.parts import evenly_spaced
 from spikelab.system.compiling import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording
@@ -79,24 +80,46 @@ class Usual:
         return (len(self.channels) + 1) // 2
 
 
-def find_artefacts(recording: BaseRecording, band_pass: Filter) -> list[IntArray]:
+def find_artefacts(recording: BaseRecording, band_pass: Filter, groups: Iterable[IntArray] = ()) -> list[IntArray]:
     """Find the periods of artefact in each segment of a recording as it is stored; `band_pass` is the filter to come.
 
-    Each is of shape (periods, 2), first frame and end, ascending and apart.
+    Each is of shape (periods, 2), first frame and end, ascending and apart: those of all channels, and of each group.
     """
-    found = [_in_segment(recording, segment) for segment in range(recording.get_num_segments())]
-    if not any(len(periods) for periods in found):
-        return found
-    return settle(recording, found, band_pass)
+    every = np.arange(recording.get_num_channels())
+    large = [group for group in groups if FEW_CHANNELS <= len(group) < len(every)]
+    sets = [every, *large]
+    by_segment = [_in_segment(recording, segment, sets) for segment in range(recording.get_num_segments())]
+    found: list[IntArray] = [union() for _ in by_segment]
+    for number, channels in enumerate(sets):
+        own = [_beyond(of_sets[number], known) for of_sets, known in zip(by_segment, found, strict=True)]
+        if any(map(len, own)):
+            settled = settle(recording.select_channels(recording.channel_ids[channels]), own, band_pass)
+            found = [union(known, new) for known, new in zip(found, settled, strict=True)]
+    return found
 
 
-def _in_segment(recording: BaseRecording, segment: int) -> IntArray:
+def _beyond(periods: IntArray, known: IntArray) -> IntArray:
+    """Return those of the periods that are not inside of known ones."""
+    if not len(known):
+        return periods
+    before = np.searchsorted(known[:, 0], periods[:, 0], side="right") - 1
+    inside = (before >= 0) & (periods[:, 1] <= known[before, 1])
+    outside: IntArray = periods[~inside]
+    return outside
+
+
+def _in_segment(recording: BaseRecording, segment: int, sets: Sequence[IntArray]) -> list[IntArray]:
+    """Find the periods in which half of each set of channels is blind."""
+    usual = [_usual(recording, segment, channels) for channels in sets]
+    suspect = iter(_suspect(recording, segment, [own for own in usual if own is not None]))
+    return [union() if own is None else _looked_at(recording, segment, own, next(suspect)) for own in usual]
+
+
+def _looked_at(recording: BaseRecording, segment: int, usual: Usual, suspect: IntArray) -> IntArray:
+    """Look at every frame around what was found."""
     fs, n_frames = float(recording.get_sampling_frequency()), int(recording.get_num_samples(segment))
-    usual = _usual(recording, segment)
-    if usual is None:
-        return union()
     margin, longest, blind = round(2 * STILL_MS * fs / 1000), round(CHUNK_S * fs), [union()]
-    for start, end in np.clip(_suspect(recording, segment, usual), 0, n_frames).tolist():
+    for start, end in np.clip(suspect, 0, n_frames).tolist():
         for first in range(start, end, longest):
             begin, stop = max(first - margin, 0), min(first + longest + margin, end + margin, n_frames)
             traces = _read(recording, segment, begin, stop, usual.channels)
@@ -124,14 +147,13 @@ def _read(recording: BaseRecording, segment: int, start: int, end: int, channels
     return read if traces.dtype.kind in "iu" else np.nan_to_num(read, posinf=0.0, neginf=0.0)
 
 
-def _usual(recording: BaseRecording, segment: int) -> Usual | None:
+def _usual(recording: BaseRecording, segment: int, channels: IntArray) -> Usual | None:
     """Measure usual changes in blocks all over a segment; None where there is too little, or no channel changes."""
     fs, n_frames = float(recording.get_sampling_frequency()), int(recording.get_num_samples(segment))
     block, step = round(BLOCK_S * fs), max(1, round(SEARCH_MS * fs / 1000))
     if n_frames < block:
         return None
-    n = recording.get_num_channels()
-    some = np.unique(np.linspace(0, n - 1, 2 * MOST_CHANNELS).astype(int))
+    some = channels[np.unique(np.linspace(0, len(channels) - 1, 2 * MOST_CHANNELS).astype(int))]
     blocks = [_read(recording, segment, a, a + block, some) for a in evenly_spaced(n_frames, block, N_BLOCKS)]
     change = np.mean([np.abs(np.diff(traces, axis=0)).mean(axis=0) for traces in blocks], axis=0)
     alive = np.flatnonzero(change > 0)
@@ -152,20 +174,45 @@ def _deviation(values: Traces) -> Traces:
     return np.asarray(np.maximum(np.median(sizes, axis=0) / 0.6745, sizes.mean(axis=0) / 2), dtype=np.float32)
 
 
-def _suspect(recording: BaseRecording, segment: int, usual: Usual) -> IntArray:
-    """Return the periods around those frames of the search at which many channels jump or stand still."""
+def _suspect(recording: BaseRecording, segment: int, usual: Sequence[Usual]) -> list[IntArray]:
+    """Return the periods around those frames of the search at which many channels of each set jump or stand still."""
     fs, n_frames = float(recording.get_sampling_frequency()), int(recording.get_num_samples(segment))
     step, n_still = max(1, round(SEARCH_MS * fs / 1000)), max(1, round(STILL_MS / SEARCH_MS))
-    jump, quiet = ((share * usual.between).astype(np.float32) for share in (usual.jump, STILL_SHARE))
-    still, last = np.zeros(len(usual.channels), dtype=np.int64), np.full(len(usual.channels), np.nan, dtype=np.float32)
-    flags = []
-    for start in range(0, n_frames, step * round(CHUNK_S * fs / step)):
-        rows = _read(
-            recording, segment, start, min(start + step * round(CHUNK_S * fs / step), n_frames), usual.channels, step
-        )
-        flags.append(np.zeros(len(rows), dtype=np.bool_))
-        search(rows, last, still, jump, quiet, usual.least, n_still, flags[-1])
-    return widened(step * _runs(np.concatenate(flags)), step * (n_still + 1), step)
+    length = step * round(CHUNK_S * fs / step)
+    watched = np.unique(np.concatenate([own.channels for own in usual])) if usual else np.empty(0, dtype=np.int64)
+    searches = [_Search.of(own, watched) for own in usual]
+    for start in range(0, n_frames if searches else 0, length):
+        rows = _read(recording, segment, start, min(start + length, n_frames), watched, step)
+        for each in searches:
+            each.take(rows, n_still)
+    return [widened(step * _runs(np.concatenate(each.flags)), step * (n_still + 1), step) for each in searches]
+
+
+@dataclass
+class _Search:
+    """The search in one set of channels, chunk after chunk: rows that are flagged, and what goes on to the next."""
+
+    columns: IntArray  # of what is read
+    least: int
+    jump: Traces
+    quiet: Traces
+    last: Traces
+    still: IntArray
+    flags: list[BoolArray]
+
+    @classmethod
+    def of(cls, usual: Usual, watched: IntArray) -> _Search:
+        jump, quiet = ((share * usual.between).astype(np.float32) for share in (usual.jump, STILL_SHARE))
+        n = len(usual.channels)
+        last, still = np.full(n, np.nan, dtype=np.float32), np.zeros(n, dtype=np.int64)
+        columns = np.searchsorted(watched, usual.channels)
+        return cls(columns, usual.least, jump, quiet, last, still, [np.zeros(0, dtype=np.bool_)])
+
+    def take(self, rows: Traces, n_still: int) -> None:
+        """Take the next rows of the search."""
+        self.flags.append(np.zeros(len(rows), dtype=np.bool_))
+        own = np.ascontiguousarray(rows[:, self.columns])
+        search(own, self.last, self.still, self.jump, self.quiet, self.least, n_still, self.flags[-1])
 
 
 @compiled

@@ -159,6 +159,19 @@ def test_tetrodes_without_places_are_bundles() -> None:
     assert second[:, 0].min() - first[:, 0].max() == 200
 
 
+@pytest.mark.parametrize("together", [{}, {"electrode_groups": "together"}])
+def test_shanks_without_places_are_refused_unless_each_channel_is_to_be_sorted(together: dict[str, str]) -> None:
+    """Placed 200 um apart, six neurons became 14 units."""
+    recording = blank(36)
+    recording.set_property("group", np.repeat(["left", "right", "stereotrode"], [16, 16, 4]))
+    if together:
+        assert told(recording, "each channel is sorted on its own", **together).n_groups == 1
+        return
+    words = r"day\.h5 does not say .*: group left \(16\), group right \(16\); expected places, .* Set probe_path"
+    with pytest.raises(ValueError, match=words):
+        read_geometry(recording, "day.h5")
+
+
 def test_channels_without_places_are_apart() -> None:
     geometry = told(blank(5), r"200 um apart, so that each channel is sorted on its own")
     assert geometry.n_groups == 1

@@ -200,7 +200,7 @@ def _with_electrodes(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
             return _measured(info, read_file(info.file, info.format, with_fields(chosen, probe_path=None)))
     with collected_warnings() as assumed:
         recording = read_file(info.file, info.format, chosen)
-        geometry = read_geometry(recording, info.file.name)
+        geometry = read_geometry(recording, info.file.name, config.electrode_groups)
     if recording.has_3d_probe():
         assumed.append(f"{info.file.name} has contacts with three coordinates: the plane that they span is taken")
     channel_ids = tuple(map(str, recording.channel_ids))

@@ -48,7 +48,7 @@ def read_geometry(recording: BaseRecording, where: str, electrode_groups: str = 
     Raises
     ------
     ValueError
-        If positions are impossible or can be understood in two ways.
+        If positions are impossible or can be understood in two ways, or those of a shank are not known.
 
     Warns
     -----
@@ -67,6 +67,7 @@ def read_geometry(recording: BaseRecording, where: str, electrode_groups: str = 
     channels = np.asarray(recording.channel_ids)
     for number in range(len(names)):
         require_distinct(own[groups == number], channels[groups == number].tolist(), where)
+    _require_places(own, groups, names, where)
     filled = _filled(own, groups, named=len(names) > 1, where=where)
     places = laid_out(filled, groups)
     if len(names) > 1:
@@ -87,6 +88,21 @@ def _tell_groups(where: str, groups: IntArray, names: tuple[str, ...], *, moved:
         )
     else:
         logger.info("%s", told)
+
+
+def _require_places(places: NDArray[np.float64], groups: IntArray, names: tuple[str, ...], where: str) -> None:
+    """Refuse groups of more channels than a bundle of wires has, of which no place is known."""
+    missing = np.asarray(~np.isfinite(places).all(axis=1))
+    sizes = {name: int((groups == number).sum()) for number, name in enumerate(names)}
+    unknown = [name for number, name in enumerate(names) if missing[groups == number].all()]
+    large = [f"{name} ({sizes[name]})" for name in unknown if sizes[name] > LARGEST_BUNDLE]
+    if large and len(names) > 1:
+        raise ValueError(
+            f"{where} does not say where the electrodes of these groups of channels are: {', '.join(large)}; expected "
+            f"places, as groups of more than {LARGEST_BUNDLE} are no bundles of wires, and neighbours on a shank see "
+            f"the same neurons. Set probe_path to a probe file, or electrode_groups='{TOGETHER}' to sort each channel "
+            "on its own"
+        )
 
 
 def _filled(places: NDArray[np.float64], groups: IntArray, *, named: bool, where: str) -> NDArray[np.float64]:

@@ -104,6 +104,14 @@ def test_places_that_are_assumed_are_no_column() -> None:
     assert not is_column(assumed)
 
 
+def test_presets_that_are_alike_are_said_to_be() -> None:
+    """Two names for one chain are a promise of two, unless their line says so."""
+    named = list(PRESETS.items())
+    alike = [(a, b) for i, (a, one) in enumerate(named) for b, other in named[i + 1 :] if one == other]
+    assert alike == [("maxwell", "low_density")]
+    assert all(f"the chain of {first}" in PRESET_DOCS[second] for first, second in alike)
+
+
 def test_a_short_shank_beside_a_column_changes_nothing() -> None:
     places = np.vstack([COLUMN.places, [[500.0, 0.0], [500.0, 20.0]]])
     assert is_column(Geometry.of(places, np.repeat([0, 1], [40, 2])))

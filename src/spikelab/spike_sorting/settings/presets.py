@@ -37,10 +37,14 @@ RT_SORT_NEUROPIXELS = RT_SORT_MEA.override(
 NEUROPIXELS_RT_SORT = RT_SORT_NEUROPIXELS.override(bad_channels="auto", spatial_filter="highpass", motion="estimate")
 # Kilosort 4 subtracts a median, whitens, and corrects drift itself; of the times of sampling it knows nothing.
 NEUROPIXELS_KILOSORT4 = KILOSORT4.override(bad_channels="auto", motion="estimate")
-MAXWELL = RT_SORT_MEA.override(bad_channels="auto")
-# Each neuron is seen on one electrode or two, as by a plate of 60 electrodes 200 um apart: RT-Sort goes by the waveform
-# there, and finds more in a generated recording than the sorters of SpikeInterface (0.73 beside 0.50 at most).
-LOW_DENSITY = RT_SORT_MEA.override(bad_channels="auto")
+# One chain for all arrays in a plane, on purpose: the spatial filter and movement are of columns, and a reference is
+# left to be asked for: on a dense array a neuron is on many electrodes, and a sparse one has few to take it from.
+PLANE_RT_SORT = RT_SORT_MEA.override(bad_channels="auto")
+MAXWELL = PLANE_RT_SORT
+# Each neuron is seen on one electrode or two, as by a plate of 60 electrodes 200 um apart: RT-Sort sees how far apart
+# they are, goes by the waveform there, and finds more in a generated recording than the sorters of SpikeInterface (0.73
+# beside 0.50 at most).
+LOW_DENSITY = PLANE_RT_SORT
 
 # Keyword arguments of `sort_recording` and `override`: units are kept by statistics instead of by size and number.
 CURATE_BY_EVIDENCE: Mapping[str, Any] = MappingProxyType(
@@ -90,7 +94,7 @@ PRESET_DOCS: Mapping[str, str] = MappingProxyType(
         "neuropixels_rt_sort": "Neuropixels 1.0 and 2.0 with RT-Sort: no bad channels, no stripes, movement measured",
         "neuropixels_kilosort4": "Neuropixels 1.0 and 2.0 with Kilosort 4, which follows drift; movement measured",
         "maxwell": "MaxOne and MaxTwo with RT-Sort: bad channels left out",
-        "low_density": "electrodes 100 um apart or more, each with neurons of its own, with RT-Sort",
+        "low_density": "electrodes 100 um apart or more, each with neurons of its own: the chain of maxwell, RT-Sort",
         "evidence": "curation by statistics; keeps small and rare neurons; goes with any sorter",
     }
 )

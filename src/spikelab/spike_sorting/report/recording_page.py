@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting.curation.palette import palette_of
 from spikelab.spike_sorting.data.outcomes import BIOLOGY, DONE
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.report import _content, _page, _words
 from spikelab.spike_sorting.report._decided import decided_content
 from spikelab.spike_sorting.report._drift import drift_content
@@ -124,7 +125,10 @@ def _evidence(config: SortingPipelineConfig, data: ReportData) -> str:
 def _drift(config: SortingPipelineConfig, data: ReportData) -> dict[str, Any] | None:
     if data.recording is None:
         return None
-    return drift_content(data.recording.motion, data.drifts, data.units, palette_of(config.figures).kept)
+    seen = data.trains is not None and MOVED_UM in data.trains.measures  # else units have what the tissue did
+    return drift_content(
+        data.recording.motion, data.drifts, data.units if seen else None, palette_of(config.figures).kept
+    )
 
 
 def _source(record: Mapping[str, Any], config: SortingPipelineConfig) -> Any:

@@ -167,10 +167,10 @@ def _finalise(record: RunRecord, job: Job, warnings: Sequence[str]) -> None:
 def _sort(job: Job, record: RunRecord, report: ReportData, limits: Limits, *, only_sorter: bool) -> Sorted | None:
     """Run the stages; returns None after the sorter's, where only these are wanted."""
     context = _prepare(job, record, limits)
-    recording, sorting = _find_spikes(context, record, report)
+    recording, sorting, moved = _find_spikes(context, record, report)
     if only_sorter:
         return None
-    return _find_neurons(job, context, record, report, recording, sorting)
+    return _find_neurons(job, context, record, report, recording, sorting, moved)
 
 
 def _prepare(job: Job, record: RunRecord, limits: Limits) -> Context:
@@ -186,8 +186,8 @@ def _prepare(job: Job, record: RunRecord, limits: Limits) -> Context:
 
 def _find_spikes(
     context: Context, record: RunRecord, report: ReportData
-) -> tuple[StageResult[BinaryRecording], StageResult[SpikeTrains]]:
-    """Run the stages recording and sorting."""
+) -> tuple[StageResult[BinaryRecording], StageResult[SpikeTrains], list[Movement]]:
+    """Run the stages recording and sorting; return also how the tissue moved."""
     from spikelab.spike_sorting.curation import require_epoch
 
     recording = added(record, "recording", stages.recording_stage(context))
@@ -196,16 +196,18 @@ def _find_spikes(
         added(record, "movement", movement)
         recording = stages.with_movement(recording, movement)
     report.recording = recording.value
-    report.drifts = [_drift(found) for found in stages.movements(context, movement)]
+    moved = stages.movements(context, movement)
+    report.drifts = [_drift(found) for found in moved]
     stages.warn_of_movement(context, recording.value)
     epoch = context.config.curation.curation_epoch
     if epoch is not None:
         require_epoch(epoch, len(recording.value.epochs))
     sorting = added(record, "sorting", stages.sorting_stage(context, recording, record.attempts))
     report.trains = sorting.value.inside(recording.value.n_samples)
+    stages.warn_of_moved_units(context, recording.value, sorting.value)
     record.attempts = sorting.info.get("attempts", [])
     record.versions = {**(record.versions or {}), **sorting.info.get("made_by", {})}
-    return recording, sorting
+    return recording, sorting, moved
 
 
 def _drift(found: Movement) -> Drift:
@@ -224,6 +226,7 @@ def _find_neurons(
     report: ReportData,
     recording: StageResult[BinaryRecording],
     sorting: StageResult[SpikeTrains],
+    moved: Sequence[Movement],
 ) -> Sorted:
     """Run the stages waveforms, curation, compilation and figures."""
     from spikelab.spike_sorting.compilation import split_by_file
@@ -236,9 +239,10 @@ def _find_neurons(
     if context.keeps_waveform_files:
         waveform_files()
     units = stages.all_units(context, recording, sorting, waveforms, decided)
+    units = stages.with_moved_units(units, recording.value, moved)
     units, metrics = with_metrics(context, record, report, units, recording, waveforms)
     inputs = metrics | {name: record.stages[name]["run_id"] for name in ("movement",) if name in record.stages}
-    limited = stages.limited_artifacts(context.config.curation, metrics)
+    limited = stages.limited_artifacts(context.config.curation, inputs)
     curation = added(record, "curation", stages.curation_stage(context, units, waveforms, limited, decided))
     report.units, report.outcome = units, curation.value
     compilation = stages.compilation_stage(context, recording, units, curation, waveform_files, inputs)

@@ -27,7 +27,14 @@ from spikelab.spike_sorting.stages.figures import (
 )
 from spikelab.spike_sorting.stages.manifest import NOT_DONE
 from spikelab.spike_sorting.stages.metric_names import limited_artifacts, require_metrics
-from spikelab.spike_sorting.stages.movement import movement_stage, movements, warn_of_movement, with_movement
+from spikelab.spike_sorting.stages.movement import (
+    movement_stage,
+    movements,
+    warn_of_moved_units,
+    warn_of_movement,
+    with_moved_units,
+    with_movement,
+)
 from spikelab.spike_sorting.stages.outdated import tell_outdated
 from spikelab.spike_sorting.stages.plugin_metrics import plugin_metric_stages, with_plugin_metrics
 from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
@@ -113,9 +120,11 @@ __all__ = [
     "tell_outdated",
     "title_of",
     "validation_stage",
+    "warn_of_moved_units",
     "warn_of_movement",
     "waveforms_stage",
     "will_sort",
+    "with_moved_units",
     "with_movement",
     "with_plugin_metrics",
     "with_quality",

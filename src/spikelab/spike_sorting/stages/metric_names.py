@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spikelab.spike_sorting.curation.criteria import LIMITED_ATTRIBUTES, LIMITS, metrics
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.data.validation import ABOUT
 from spikelab.spike_sorting.metrics import list_metrics
 from spikelab.spike_sorting.settings.keywords import suggestion
-from spikelab.spike_sorting.stages import again, quality, validation
+from spikelab.spike_sorting.stages import again, movement, quality, validation
 from spikelab.spike_sorting.stages.plugin_metrics import PREFIX, wanted_metrics
 
 if TYPE_CHECKING:
@@ -70,4 +71,6 @@ def limited_artifacts(config: CurationConfig, artifacts: Mapping[str, str]) -> d
         wanted.add(validation.NAME)
     if again.METRIC in limited:
         wanted.add(again.NAME)
+    if MOVED_UM in limited:
+        wanted.add(movement.NAME)
     return {stage: run_id for stage, run_id in artifacts.items() if stage in wanted}

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikelab.spike_sorting.backends.registry import SPIKEINTERFACE_PREFIX
+from spikelab.spike_sorting.data import Geometry
+from spikelab.spike_sorting.data.spike_trains import MOVED_UM
 from spikelab.spike_sorting.settings.validation import DRIFT_PARAMETERS
 from spikelab.spike_sorting.stages.manifest import Key
 from spikelab.spike_sorting.stages.recording import MOVEMENT_FOLDER, ensure_traces
@@ -13,13 +17,14 @@ from spikelab.spike_sorting.stages.recording import NAME as RECORDING
 from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from spikelab.spike_sorting.data import BinaryRecording
+    from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.recording.motion import Movement
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import StageResult
+    from spikelab.spikedata import SpikeData
 
 NAME = "movement"
 # Sorters that correct movement themselves, unless the traces are corrected or their parameters say otherwise.
@@ -96,3 +101,52 @@ def warn_of_movement(context: Context, binary: BinaryRecording) -> None:
             f"the tissue moved by {moved:.3g} um, and {sorter} loses or splits units where it moves by more than "
             f"{bears:g} um: set motion='correct', which moves the traces back, and compare"
         )
+
+
+def warn_of_moved_units(context: Context, binary: BinaryRecording, trains: SpikeTrains) -> None:
+    """Warn where a sorter saw its units move by more than it bears, and nobody measured the tissue itself."""
+    from spikelab.spike_sorting.recording.geometry.columns import by_shank, is_column
+
+    moved, motion = trains.measures.get(MOVED_UM), binary.motion
+    if moved is None or not np.isfinite(moved).any() or not is_column(by_shank(_geometry(binary))):
+        return
+    if motion is not None and (motion["corrected"] or any(group["moved_um"] is not None for group in motion["groups"])):
+        return
+    sorter, middle = context.config.sorter.sorter_name, float(np.nanmedian(moved))
+    bears = BEARS_UM.get(sorter, BEARS_UNKNOWN_UM)
+    if middle > bears:
+        warn(
+            f"{sorter} saw its units move by {middle:.3g} um (median of {len(moved)}), and it loses or splits units "
+            f"where they move by more than {bears:g} um: set motion='estimate' to see how the tissue moved, or "
+            "motion='correct', which moves the traces back, and compare"
+        )
+
+
+def with_moved_units(units: SpikeData, binary: BinaryRecording, found: Sequence[Movement]) -> SpikeData:
+    """Say of units how far the tissue moved at their depth, where the sorter did not see them move.
+
+    Where the traces were moved back, units stand still in them, and nothing is said.
+    """
+    from spikelab.spike_sorting.recording.motion import ESTIMATE, columns_of
+
+    courses = {movement.summary["group"]: movement.course for movement in found if movement.course is not None}
+    if binary.motion is None or binary.motion["corrected"] or not courses:
+        return units
+    moved: dict[int, float] = {}
+    for column in columns_of(_geometry(binary), ESTIMATE):
+        course = courses.get(column.name)
+        if course is not None:
+            moved |= {
+                channel: round(course.range_at(depth), 2)
+                for channel, depth in zip(column.channels.tolist(), column.places[:, 0].tolist(), strict=True)
+            }
+    return units.replace(
+        neuron_attributes=[
+            {MOVED_UM: moved[unit["channel"]], **unit} if unit["channel"] in moved else unit
+            for unit in units.unit_attributes
+        ]
+    )
+
+
+def _geometry(binary: BinaryRecording) -> Geometry:
+    return binary.geometry or Geometry.of(binary.locations)

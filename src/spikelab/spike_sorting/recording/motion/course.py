@@ -67,6 +67,11 @@ class Course:
         seconds = np.gradient(self.times_s) if len(self.times_s) > 1 else np.ones(1)
         return max(_range_of(moved, seconds) for moved in self.moved_um.T)
 
+    def range_at(self, depth_um: float) -> float:
+        """Return how far the tissue moved at a depth, as :attr:`range_um` does for the depth that moved most."""
+        seconds = np.gradient(self.times_s) if len(self.times_s) > 1 else np.ones(1)
+        return _range_of(self.at(self.times_s, np.array([depth_um]))[:, 0], seconds)
+
     def to_dict(self) -> dict[str, Any]:
         """Describe the course in plain lists."""
         return {

@@ -268,3 +268,21 @@ def test_notes_are_in_job_files(folder: Path) -> None:
     (folder / "job.toml").write_text(text.replace("day = 3", "fs_Hz = 3"), encoding="utf-8")
     with pytest.raises(ValueError, match="'fs_Hz' in 'metadata': is a name that the results use"):
         read_job(folder / "job.toml")
+
+
+def test_files_that_settings_name_lie_beside_the_list(folder: Path) -> None:
+    listed = manifest(
+        folder,
+        """
+        [defaults]
+        config = { stim_times_s = "pulses.csv", probe_path = "/probes/a.json" }
+        [[recording]]
+        file = "day1.raw.h5"
+        [[recording]]
+        file = "day2.raw.h5"
+        config = { stim_times_s = "auto" }
+        """,
+    )
+    first, second = (job.config.recording for job in read_manifest(listed))
+    assert (first.stim_times_s, first.probe_path) == (str(folder / "pulses.csv"), "/probes/a.json")
+    assert second.stim_times_s == "auto"

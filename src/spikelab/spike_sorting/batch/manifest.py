@@ -333,7 +333,9 @@ def _wanted(entry: Entry, look: Look | None) -> tuple[Wanted | None, list[Proble
     source = located(entry.folder, given) if isinstance(given, str) else None
     changes = {} if isinstance(given, str) else decode(dict(given))
     found, problems = wanted(sorter, source, changes, None if look is None else choose_sorter)
-    return None if problems and look is None else found, problems
+    if found is None or (problems and look is None):
+        return None, problems
+    return found.located(entry.folder), problems
 
 
 def _paths(entry: Entry, problems: Problems) -> list[Path]:

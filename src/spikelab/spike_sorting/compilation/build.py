@@ -35,7 +35,8 @@ def build_spikedata(
     averaged spike, and epoch_snr and epoch_std_norm (epochs,), 0 and infinity for such an epoch. Where channels were
     sorted in groups also group, the name of the unit's; with the `trains` of a sorter whose ids are not unit_id also
     sorter_unit_id, and with those of one that has seen units move also moved_um and size_ratio (largest amplitude over
-    the smallest; a run gives moved_um to the others where the tissue was measured); of units that another program found, what it says of each, in attributes that begin with imported_.
+    the smallest; a run gives moved_um to the others where the tissue was measured); of units that another program
+    found, what it says of each, in attributes that begin with imported_.
 
     Metadata: source_file, source_format, fs_Hz, channel_locations (channels, 2), n_samples, template_full_peak_ind,
     rec_chunk_sources (file, segment and frame of each epoch); clock (where the file has one: of each epoch its start

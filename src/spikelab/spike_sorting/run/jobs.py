@@ -15,6 +15,7 @@ from spikelab.spike_sorting._exceptions import FolderUnusableError
 from spikelab.spike_sorting.recording.fingerprint import fingerprint
 from spikelab.spike_sorting.recording.source import resolve_source, safe_name, stem_of
 from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, listed
+from spikelab.spike_sorting.settings.paths import with_absolute_paths
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system import files
 from spikelab.system.runlog import warn
@@ -77,6 +78,7 @@ def plan_jobs(
     given_intermediate = _folders("intermediate_folders", intermediate_folders, len(requests))
     parents_of_results = _folders("results_parents", results_parents, len(requests))
     parents_of_intermediate = _folders("intermediate_parents", intermediate_parents, len(requests))
+    requests = [(entry, with_absolute_paths(config)) for entry, config in requests]
     names = _names(requests)
     jobs = []
     for i, (entry, config) in enumerate(requests):

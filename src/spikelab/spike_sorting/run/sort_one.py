@@ -110,8 +110,12 @@ def _sort_with_record(job: Job, limits: Limits, *, only_sorter: bool = False) ->
 
 def _require_input(job: Job) -> None:
     """Raise FileNotFoundError for a path that does not exist, before folders are made for the recording."""
-    if job.fingerprint is None and isinstance(job.recording_input, Path) and not job.recording_input.exists():
+    if job.fingerprint is not None:
+        return
+    if isinstance(job.recording_input, Path) and not job.recording_input.exists():
         raise FileNotFoundError(f"there is no file or folder {job.recording_input}")
+    for path in stages.missing_files(job.config, job.results):
+        raise FileNotFoundError(f"there is no file {path}, which the settings name")
 
 
 def _require_folders(job: Job) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spikelab.spike_sorting.run.jobs import require_sorter
 from spikelab.spike_sorting.settings.keywords import changed, flat_names, keywords, suggestion
+from spikelab.spike_sorting.settings.paths import with_absolute_paths
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.spike_sorting.settings.toml import read_config, settings_in_toml
 from spikelab.spike_sorting.settings.validation import illegal_settings, with_legal_fields
@@ -39,6 +40,10 @@ class Wanted:
     config: SortingPipelineConfig
     given: frozenset[str]
     chosen: Mapping[str, Choice] = field(default_factory=lambda: MappingProxyType({}))
+
+    def located(self, folder: Path) -> Wanted:
+        """Return the same with relative paths taken from a folder."""
+        return replace(self, config=with_absolute_paths(self.config, folder))
 
     def gave(self, *names: str) -> bool:
         """Whether somebody gave one of these settings."""

@@ -38,7 +38,7 @@ from spikelab.spike_sorting.stages.movement import (
 from spikelab.spike_sorting.stages.outdated import tell_outdated
 from spikelab.spike_sorting.stages.plugin_metrics import plugin_metric_stages, with_plugin_metrics
 from spikelab.spike_sorting.stages.quality import quality_stage, with_quality
-from spikelab.spike_sorting.stages.recording import recording_stage
+from spikelab.spike_sorting.stages.recording import missing_files, recording_stage
 from spikelab.spike_sorting.stages.scratch import delete_scratch
 from spikelab.spike_sorting.stages.sorting import sorting_stage, will_sort
 from spikelab.spike_sorting.stages.store import StageResult, StageStore
@@ -104,6 +104,7 @@ __all__ = [
     "evidence_stage",
     "figures_stage",
     "limited_artifacts",
+    "missing_files",
     "movement_stage",
     "movements",
     "plugin_metric_stages",

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.data import BinaryRecording
 from spikelab.spike_sorting.failures.classifier import cause_of, classify_outside_sorter
+from spikelab.spike_sorting.settings.paths import file_of
 from spikelab.spike_sorting.stages.checks import require_memory, require_room
 from spikelab.spike_sorting.stages.context import Context, stage_seed, traces_path
 from spikelab.spike_sorting.stages.manifest import STAGES_FOLDER, Key, Manifest
 from spikelab.spike_sorting.stages.scratch import empty_folder, owner, set_owner
 from spikelab.system.json_files import read_object, readable
-from spikelab.system.runlog import logged_warnings
+from spikelab.system.runlog import logged_warnings, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
     from spikelab.spike_sorting.recording.motion import Movement
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
     from spikelab.spike_sorting.stages.store import StageResult
 
 logger = logging.getLogger(__name__)
 
 NAME = "recording"
 DESCRIPTION, MOVEMENT_FOLDER = "recording.json", "motion"
+FILES = "files"  # in the manifest: the names of the files that the settings named
 ONLY_MEASURED = "estimate"  # of the setting `motion`: the traces are as without it
 # Errors of readers on files that are damaged, or of another format than their name says.
 WHILE_READING = (OSError, EOFError, struct.error, zlib.error, RuntimeError)
@@ -48,12 +51,16 @@ def recording_stage(context: Context) -> StageResult[BinaryRecording]:
         binary, report, movements = _write_traces(context, run_id)
         save_movements(movements, folder / MOVEMENT_FOLDER)
         (folder / DESCRIPTION).write_text(readable(binary.to_dict()), encoding="utf-8")
-        return {"report": report, "content": _content_digest(binary)}
+        read = {name: path.name for name, path in named_files(context.config).items()}
+        return {"report": report, "content": _content_digest(binary), **({FILES: read} if read else {})}
 
     def load(folder: Path) -> BinaryRecording:
         return BinaryRecording.from_dict(context.traces_path, read_object(folder / DESCRIPTION))
 
     retry_failure = context.config.execution.recompute_sorting
+    for name, path in named_files(context.config).items():
+        if not path.is_file() and _kept_digest(context.store.folder, name, path) is not None:
+            warn(f"there is no file {path}: what was read of {path.name} before is kept")
     return context.store.load_or_run(recording_key(context), run=run, load=load, retry_failure=retry_failure)
 
 
@@ -61,12 +68,12 @@ def recording_key(context: Context) -> Key:
     """Return what the artifact depends on."""
     settings = {
         "input": context.fingerprint,
-        "probe": _probe_digest(context),
+        "probe": None,
         **context.settings("recording", leave_out=NOT_KEYED),
     }
-    times = context.config.recording.stim_times_s
-    if isinstance(times, str | Path) and Path(times).is_file():
-        settings["stim_times_s"] = _digest(Path(times))  # its name may stay while the times change
+    for name, path in named_files(context.config).items():  # a name may stay while what is in the file changes
+        digest = _digest(path) if path.is_file() else _kept_digest(context.store.folder, name, path)
+        settings[name] = digest or settings[name]
     if settings["motion"] == ONLY_MEASURED:
         settings["motion"] = None
     return Key(NAME, settings, forced_by=context.forced_by("recompute_recording"))
@@ -178,12 +185,28 @@ def _meaning(error: Exception, errors: tuple[type[Exception], ...], recording_in
     )
 
 
-def _probe_digest(context: Context) -> str | None:
-    """Compute a digest of the probe file: its name may stay while the probe changes."""
-    path = context.config.recording.probe_path
-    if path is None or not Path(path).is_file():
+def named_files(config: SortingPipelineConfig) -> dict[str, Path]:
+    """Return the files that the settings of a recording name, by their name in its key."""
+    files = {"probe": file_of(config.recording.probe_path), "stim_times_s": file_of(config.recording.stim_times_s)}
+    return {name: path for name, path in files.items() if path is not None}
+
+
+def missing_files(config: SortingPipelineConfig, results: Path) -> list[Path]:
+    """Return the files that the settings name and that are not there, but for those that were read before."""
+    folder = results / STAGES_FOLDER
+    return [
+        path
+        for name, path in named_files(config).items()
+        if not path.exists() and _kept_digest(folder, name, path) is None
+    ]
+
+
+def _kept_digest(folder: Path, name: str, path: Path) -> str | None:
+    """Return the digest of a file of this name, as it was when the recording in `folder` was made; None without."""
+    manifest = Manifest.read(folder / NAME)
+    if manifest is None or manifest.info.get(FILES, {}).get(name) != path.name:
         return None
-    return _digest(Path(path))
+    return manifest.settings.get(name)
 
 
 def _digest(path: Path) -> str:

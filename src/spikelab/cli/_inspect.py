@@ -28,23 +28,25 @@ MAPS_SHOWN, NAMES_SHOWN = 3, 3
 
 def inspect_files(files: Sequence[Path], wanted: Wanted, picture: Path | None = None) -> tuple[str, int]:
     """Show each input, and what a sort of it would choose and refuse; return the exit code too."""
+    from spikelab.spike_sorting.run.parts import wanted_of_files
+
     texts, codes = [], []
-    for file in files:
-        text, code = _inspected(file, wanted, picture)
+    for file, own in zip(files, wanted_of_files(files, wanted), strict=True):
+        text, code = _inspected(file, own, picture)
         texts.append(text)
         codes.append(code)
     return "\n".join(filter(None, texts)), most_severe([code for code in codes if code])
 
 
 def _inspected(path: Path, wanted: Wanted, picture: Path | None) -> tuple[str, int]:
-    from spikelab.spike_sorting.run.parts import UNREADABLE, parts_of
+    from spikelab.spike_sorting.run.parts import UNREADABLE, parts_of_files
 
     try:
         shown = inspection_table(path, picture=picture, config=wanted.config.recording)
     except UNREADABLE as error:
         click.echo(f"error: {message_for(error)}", err=True)
         return "", code_for(error)
-    parts = parts_of(path, wanted)
+    parts = parts_of_files([path], wanted)
     jobs = plan_jobs([(part.path, part.wanted.config) for part in parts])
     faults = faults_of_jobs(jobs, parts)
     jobs = [replace(job, chosen=part.chosen) for job, part in zip(jobs, parts, strict=True)]

@@ -69,9 +69,9 @@ def sort_files(
     What would be refused is told for all of them first, and the others are sorted.
     """
     from spikelab.spike_sorting.batch.in_process import run_jobs
-    from spikelab.spike_sorting.run.parts import parts_of
+    from spikelab.spike_sorting.run.parts import parts_of_files
 
-    parts = [part for file in files for part in parts_of(file, wanted, streams, all_recordings=all_recordings)]
+    parts = parts_of_files(files, wanted, streams, all_recordings=all_recordings)
     jobs = _jobs(parts, results, intermediate)
     faults = faults_of_jobs(jobs, parts)
     for line in (*choice_lines(jobs), *lines_of_left_out(parts)):

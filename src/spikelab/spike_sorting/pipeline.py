@@ -109,7 +109,8 @@ def sort_multistream(
     stream_ids : list of str
         For example ``["well000", "well001"]``: ids, or names. ``"all"`` stands for every stream that holds electrodes.
     config, sorter, **kwargs
-        As for :func:`sort_recording`; ``stream_id`` and the folders are set for each stream.
+        As for :func:`sort_recording`; ``stream_id`` and the folders are set for each stream, and a list of
+        ``stim_times_s`` may have one entry for each.
 
     Returns
     -------
@@ -145,7 +146,8 @@ def sort_multistream(
     config = _complete_config(config, sorter, kwargs)
     streams = checked_streams(recording, stream_ids, config)
     (entry,) = as_list(recording)
-    jobs = plan_jobs([(entry, config.override(stream_id=stream)) for stream in streams])
+    configs = zip(streams, of_each_recording(config, len(streams)), strict=True)
+    jobs = plan_jobs([(entry, own.override(stream_id=stream)) for stream, own in configs])
     outcomes = run_jobs(jobs)
     results = {stream: outcome.aligned for stream, outcome in zip(streams, outcomes, strict=True)}
     raise_failures(outcomes, results, config.execution.on_failure, lambda job: job.config.recording.stream_id)

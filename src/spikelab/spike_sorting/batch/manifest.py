@@ -28,8 +28,8 @@ from spikelab.spike_sorting.recording.source import natural_key
 from spikelab.spike_sorting.run.choices import choose_sorter
 from spikelab.spike_sorting.run.estimate import estimates
 from spikelab.spike_sorting.run.faults import machine_faults
-from spikelab.spike_sorting.run.jobs import Job, checked_streams, plan_jobs
-from spikelab.spike_sorting.run.parts import parts_of
+from spikelab.spike_sorting.run.jobs import Job, checked_streams, of_each_recording, plan_jobs
+from spikelab.spike_sorting.run.parts import parts_of_files
 from spikelab.spike_sorting.run.wanted import Problem, Wanted, wanted
 from spikelab.spike_sorting.settings.keywords import suggestion
 from spikelab.spike_sorting.settings.toml import decode, parse_value
@@ -311,15 +311,24 @@ def _as_listed(
     except (ValueError, OSError) as error:
         problems.add(entry, "stream", error)
         return
-    for name in streams:
-        yield Request(entry, path, config if name is None else config.override(stream_id=name), several)
+    try:
+        configs = of_each_recording(config, len(streams))
+    except ValueError as error:
+        problems.add(entry, "config", error)
+        return
+    for name, own in zip(streams, configs, strict=True):
+        yield Request(entry, path, own if name is None else own.override(stream_id=name), several)
 
 
 def _looked_into(
     entry: Entry, path: Path, wanted: Wanted, names: Sequence[str], several: bool, look: Look, problems: Problems
 ) -> Iterator[Request]:
     """Plan the recordings that an entry stands for, with everything that a sort would refuse of them."""
-    parts = parts_of(path, wanted, names, all_recordings=look.all_recordings)
+    try:
+        parts = parts_of_files([path], wanted, names, all_recordings=look.all_recordings)
+    except ValueError as error:  # pulse times for another number of recordings
+        problems.add(entry, "config", error)
+        return
     of_which = f"{path.name}: " if several else ""
     for part in parts:
         for fault in part.faults:

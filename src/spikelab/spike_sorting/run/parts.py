@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.recording.streams import Stream, chosen_stream, listed
 from spikelab.spike_sorting.run.choices import choose_for
 from spikelab.spike_sorting.run.faults import Fault, Seen, faults_of, unreadable
+from spikelab.spike_sorting.run.jobs import of_each_recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +61,39 @@ def parts_of(path: Path, wanted: Wanted, streams: Sequence[str] = (), *, all_rec
         return [Part(path, wanted, None, (Fault("stream", str(error)),))]
     parts = [part for name in chosen for part in _recordings(path, wanted, infos, name, all_recordings=all_recordings)]
     return [replace(parts[0], left_out=left_out), *parts[1:]]
+
+
+def parts_of_files(
+    files: Sequence[Path], wanted: Wanted, streams: Sequence[str] = (), *, all_recordings: bool = False
+) -> list[Part]:
+    """Plan the recordings of several inputs as :func:`parts_of` does, each with the pulse times that are its own.
+
+    ValueError where pulse times are listed for each recording, and are as many as neither inputs nor recordings.
+    """
+    each = zip(files, wanted_of_files(files, wanted), strict=True)
+    parts = [part for file, own in each for part in parts_of(file, own, streams, all_recordings=all_recordings)]
+    common = parts[0].wanted.config
+    configs = of_each_recording(common, len(parts))
+    if configs[0] is common:  # no list for several
+        return parts
+    return [_with_pulse_times(part, own.recording.stim_times_s) for part, own in zip(parts, configs, strict=True)]
+
+
+def wanted_of_files(files: Sequence[Path], wanted: Wanted) -> list[Wanted]:
+    """Give each of several inputs its own of a list of pulse times that has one entry for each."""
+    times = wanted.config.recording.stim_times_s
+    if len(files) < 2 or not isinstance(times, list) or len(times) != len(files):  # else, it may be one for each well
+        return [wanted] * len(files)
+    configs = of_each_recording(wanted.config, len(files))
+    return [wanted.take(stim_times_s=config.recording.stim_times_s) for config in configs]
+
+
+def _with_pulse_times(part: Part, times: Any) -> Part:
+    wanted = part.wanted.take(stim_times_s=times)
+    if part.seen is None:
+        return replace(part, wanted=wanted)
+    seen = replace(part.seen, config=wanted.config)
+    return replace(part, wanted=wanted, seen=seen, faults=tuple(faults_of(seen)))
 
 
 def _given_stream(wanted: Wanted) -> tuple[str, ...]:

@@ -21,6 +21,10 @@ from spikelab.spike_sorting.rt_sort.traces import Traces
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from spikelab.spike_sorting.rt_sort import RTSortStream
+
 FS, PITCH = 20_000.0, 20.0
 
 
@@ -122,6 +126,32 @@ def test_a_stream_of_the_recording_follows_it_too(rt_sort: RTSort, simulated: Si
     offline = trains(rt_sort.sort_offline(simulated.recording))
     assert [sorted(spikes["frame"][spikes["template"] == unit].tolist()) for unit in range(3)] == offline
     assert stream.latency_ms < rt_sort.stream().latency_ms + 1
+
+
+def test_a_stream_that_begins_again_knows_where_in_the_recording_it_is(rt_sort: RTSort, simulated: Simulated) -> None:
+    traces = simulated.recording.get_traces()
+    early, late = traces[:60_000], traces[-60_000:]
+    at_late = len(traces) - len(late)
+
+    def sorted_by(stream: RTSortStream, frames: NDArray[np.float32]) -> NDArray[np.void]:
+        return np.sort(np.concatenate([stream.push(frames), stream.finish()]), order=["frame", "template"])
+
+    expected, of_start = (sorted_by(rt_sort.stream(from_frame=at_late), part) for part in (late, early))
+    stream = rt_sort.stream(from_frame=at_late)
+    np.testing.assert_array_equal(sorted_by(stream, late), expected)
+    np.testing.assert_array_equal(sorted_by(stream, late), expected)  # finish() has it begin there again
+    stream.push(late[:5_000])
+    stream.reset()
+    np.testing.assert_array_equal(sorted_by(stream, late), expected)
+    stream.reset(0)
+    again = sorted_by(stream, early)
+    np.testing.assert_array_equal(again, sorted_by(rt_sort.stream(from_frame=0), early))
+    assert again.tolist() != of_start.tolist()
+    stream.reset(at_late)
+    assert stream.n_frames == 0
+    np.testing.assert_array_equal(sorted_by(stream, late), expected)
+    with pytest.raises(ValueError, match=r"from_frame is 7, but this stream .* where they were last"):
+        rt_sort.stream().reset(7)
 
 
 def test_a_stream_looks_for_units_where_they_were_last(rt_sort: RTSort, simulated: Simulated) -> None:

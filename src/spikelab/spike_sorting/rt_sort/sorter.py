@@ -234,7 +234,8 @@ class RTSort:
             recording that the sequences were found in.
         from_frame : int, optional
             The stream is that recording once more, from this frame on: units that moved are looked for where they were.
-            None: where they were at its end, which is where they are now if the stream follows it.
+            None: where they were at its end, which is where they are now if the stream follows it. The stream begins
+            there again after :meth:`RTSortStream.finish` and, unless that is told otherwise, ``reset``.
         """
         return RTSortStream(self, n_jobs, band_pass=band_pass, from_frame=from_frame)
 
@@ -337,6 +338,7 @@ class RTSortStream:
         from_frame: int | None = None,
     ) -> None:  # fmt: skip
         self._matcher: Matcher | MovingMatcher
+        self._from_frame = from_frame
         if from_frame is None:
             self._matcher = Matcher(rt_sort.bank(), n_jobs)
         else:
@@ -385,16 +387,37 @@ class RTSortStream:
         return self._silencer.clear(self._matcher.push(self._silencer.push(filtered)))
 
     def finish(self) -> Spikes:
-        """End the recording and return the last spikes. The next frame is frame 0."""
+        """End the recording and return the last spikes. The next frame is frame 0, where the stream began."""
         spikes = [] if self._filter is None else [self._match(self._filter.finish())]
         spikes.append(self._silencer.clear(self._matcher.finish(), finished=True))
         self.reset()
         return np.concatenate(spikes)
 
-    def reset(self) -> None:
-        """Forget all frames, as after a gap in the data. The next frame is frame 0."""
+    def reset(self, from_frame: int | None = None) -> None:
+        """Forget all frames, as after a gap in the data. The next frame is frame 0.
+
+        Parameters
+        ----------
+        from_frame : int, optional
+            Of a stream that follows its recording (:meth:`RTSort.stream`): which frame of that recording comes next.
+            None: the one at which the stream began. After a gap give it, or units are looked for where they were then.
+
+        Raises
+        ------
+        ValueError
+            If the stream does not follow its recording.
+        """
+        if self._from_frame is None and from_frame is not None:
+            raise ValueError(
+                f"from_frame is {from_frame}, but this stream looks for units where they were last: make one with "
+                "stream(from_frame=...) to follow the recording that they were found in"
+            )
+        self._from_frame = self._from_frame if from_frame is None else from_frame
         self.n_frames = 0
-        self._matcher.reset()
+        if isinstance(self._matcher, MovingMatcher):
+            self._matcher.reset(self._from_frame or 0)
+        else:
+            self._matcher.reset()
         self._silencer.reset()
         if self._filter is not None:
             self._filter.reset()

@@ -21,7 +21,7 @@ from spikelab.spike_sorting.report.evidence.embedding import doubtful_pairs
 from spikelab.spike_sorting.report.evidence.similar import Shape, _similarity, similar_units
 from spikelab.spike_sorting.report.evidence.thinning import n_stretches, thinned
 from spikelab.spike_sorting.report.evidence.unit import _latencies
-from spikelab.spikedata._merge import best_lag
+from spikelab.spikedata._alike import best_lag
 
 CONFIG = SortingPipelineConfig()
 
@@ -147,6 +147,27 @@ def test_two_halves_of_a_neuron_are_called_one_and_neighbours_two() -> None:
     assert doubtful_pairs([replace(evidence, kept=evidence.id != 1) for evidence in every]) == []
     middle = judged[1]["ccg"][len(judged[1]["ccg"]) // 2 - 4 : len(judged[1]["ccg"]) // 2 + 4]
     assert sum(middle) == 0
+
+
+def test_a_unit_that_holds_the_spikes_of_another_one_is_not_called_the_same() -> None:
+    rng = np.random.default_rng(0)
+    inside = np.arange(40) * 9_000 + 1_000
+    others = np.sort(rng.choice(np.arange(2_000, 360_000, 90), 87, replace=False))
+    case = make_case(n_units=2, seconds=20.0)
+    base = case.units.unit_attributes[0]
+    full = np.asarray(base["template_full"])
+    units = [
+        {**base, "unit_id": unit, "spike_train_samples": frames, "snr": snr, "template_full": full * snr / 13}
+        for unit, (frames, snr) in enumerate([(inside, 13.0), (np.sort(np.append(inside, others)), 4.8)])
+    ]
+    case = Case(
+        "", case.units.replace(train=[u["spike_train_samples"] / 20 for u in units], neuron_attributes=units),
+        case.outcome, case.recording,
+    )  # fmt: skip
+    (pair,) = evidence_of(source_of(case), 0).similar
+    assert pair["verdict"] == "two neurons"
+    assert pair["reasons"][0][1].startswith("40 of the 40 spikes of the smaller unit come with one of the other")
+    assert "whose other spikes look otherwise" in pair["reasons"][0][1]
 
 
 def test_similarity_is_that_of_the_merge_of_duplicates() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from spikelab import SpikeData
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
-from spikelab.spikedata._merge import coincident, cosine_over_lags
+from spikelab.spikedata._alike import cosine_over_lags
+from spikelab.spikedata._merge import coincident
 
 TIMES = np.arange(100.0, 9000, 20)
 

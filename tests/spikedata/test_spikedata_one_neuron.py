@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spikelab import SpikeData
-from spikelab.spikedata._merge import best_lag, merge_duplicates
+from spikelab.spikedata._alike import best_lag
+from spikelab.spikedata._merge import merge_duplicates
 from spikelab.spikedata._one_neuron import lags_between
 
 if TYPE_CHECKING:
@@ -38,11 +39,21 @@ def neuron(rate_hz: float, seed: int, length: float = LENGTH) -> Times:
     return np.rint(times[times < length - 10] * FS / 1000) * 1000 / FS
 
 
-def judged(first: Times, second: Times, wave: NDArray[np.float32] | None = None, **parameters: Any) -> dict[str, Any]:
+def judged(
+    first: Times,
+    second: Times,
+    wave: NDArray[np.float32] | None = None,
+    own: NDArray[np.float32] | None = None,
+    more: tuple[dict[str, Any], dict[str, Any]] = ({}, {}),
+    **parameters: Any,
+) -> dict[str, Any]:
+    """Judge two units, of which the second has the template `wave` and the first one `own`, by their merge."""
+    waves = [template() if given is None else given for given in (own, wave)]
     attributes = [
-        {"unit_id": unit, "x": 0.0, "y": 0.0, "snr": 9.0 - unit, "template": shape, "spike_train_samples": times * 20}
-        for unit, shape, times in ((0, template(), first), (1, template() if wave is None else wave, second))
-    ]
+        {"unit_id": unit, "x": 0.0, "y": 0.0, "snr": 9.0 - unit, "template": waves[unit],
+         "spike_train_samples": times * 20, **more[unit]}
+        for unit, times in enumerate((first, second))
+    ]  # fmt: skip
     sd = SpikeData([first, second], length=LENGTH, neuron_attributes=attributes, metadata=FOUND)
     merged, _, evidence = merge_duplicates(sd, **parameters)
     assert (merged.N == 1) == any(pair["merged"] for pair in evidence)
@@ -97,7 +108,102 @@ def test_pieces_of_one_neuron_become_one(
     found = judged(first, second, wave)
     assert (found["verdict"], found["merged"]) == (verdict, True)
     assert len(found["units"].train[0]) == len(first) + len(second) - found["n_coincident"]
-    assert judged(second, first, wave)["verdict"] == verdict  # whichever is the better one
+    assert judged(second, first, own=wave)["verdict"] == verdict  # whichever is the better one
+
+
+def mean_of(*parts: tuple[NDArray[np.float32], int]) -> NDArray[np.float32]:
+    """Average waveforms, each of so many spikes."""
+    total = sum(n for _, n in parts)
+    return np.asarray(sum(wave * (n / total) for wave, n in parts), dtype=np.float32)
+
+
+def elsewhere(scale: float) -> NDArray[np.float32]:
+    """A neuron whose spikes are largest on another electrode."""
+    return np.ascontiguousarray(template(scale=scale, width=5.0)[:, [2, 1, 0]])
+
+
+@pytest.mark.parametrize("better", [False, True], ids=["second is better", "first is better"])
+@pytest.mark.parametrize(
+    ("own", "of_others", "snrs"),
+    [
+        (template(scale=2.6), template(scale=0.3), (13.0, 4.8)),  # one shape, and the others are next to nothing
+        (template(scale=2.6), template(scale=0.3), (np.nan, np.nan)),
+        (template(), elsewhere(1.2), (np.nan, np.nan)),  # as large, of another neuron
+        (template(), template(), (13.0, 4.8)),  # the SNR of another clock than the templates: it counts as well
+    ],
+)
+def test_a_neuron_whose_spikes_another_unit_has_too_is_not_lost(
+    own: NDArray[np.float32], of_others: NDArray[np.float32], snrs: tuple[float, float], better: bool
+) -> None:
+    """40 spikes of one neuron, all of them in a unit of 127, whose other spikes are another neuron's."""
+    inside, others = neuron(0.6, 1)[:40], neuron(1.2, 2)[:87] + 2.0
+    both = np.sort(np.append(inside + 1000 / FS, others))
+    mixed = mean_of((own, 40), (of_others, 87))
+    more: Any = ({"snr": snrs[0]}, {"snr": snrs[1]})
+    found = (
+        judged(inside, both, mixed, own=own, more=more, cosine_threshold=0.0)
+        if better
+        else judged(both, inside, own, own=mixed, more=more[::-1], cosine_threshold=0.0)
+    )
+    assert (found["verdict"], found["merged"], found["n_taken"]) == ("contained", False, 40)
+    larger = 1 if better else 0
+    assert found["taken_from"] == larger
+    units = found["units"]
+    np.testing.assert_array_equal(units.train[1 - larger], inside)
+    np.testing.assert_array_equal(units.train[larger], others)
+    np.testing.assert_allclose(units.neuron_attributes[larger]["spike_train_samples"], others * 20)
+    assert "merged_from" not in units.neuron_attributes[larger]
+
+
+def test_spikes_of_a_neuron_that_were_found_twice_are_merged_though_few_of_the_larger_unit() -> None:
+    """40 spikes of 127 again, of which a mean has its own noise; and the smaller spikes of a burst."""
+    rng = np.random.default_rng(0)
+    inside, others = neuron(0.6, 1)[:40], neuron(1.2, 2)[:87] + 2.0
+    both = np.sort(np.append(inside + 1000 / FS, others))
+    for scale in (1.0, 0.6):
+        own = template(scale=scale) + rng.normal(0, 8 / np.sqrt(40), (81, 3)).astype(np.float32)
+        noisy = template() + rng.normal(0, 8 / np.sqrt(87), (81, 3)).astype(np.float32)
+        found = judged(inside, both, mean_of((own, 40), (noisy, 87)), own=own)
+        assert (found["verdict"], found["merged"]) == ("coincident", True)
+        assert len(found["units"].train[0]) == 127
+
+
+def test_what_is_left_of_the_larger_unit_is_judged_by_its_own_waveform() -> None:
+    """A unit holds the spikes of two neurons, each of which is a unit too, and some of its own."""
+    waves = [template(scale=2.6), elsewhere(2.2), template(scale=0.3)]
+    parts = [neuron(1.0, seed)[:n] + 0.5 * seed for seed, n in ((1, 40), (2, 30), (3, 70))]
+    trains = [*parts[:2], np.sort(np.concatenate(parts))]
+    shapes = [*waves[:2], mean_of(*((wave, len(part)) for wave, part in zip(waves, parts, strict=True)))]
+    attributes = [{"unit_id": k, "x": 0.0, "y": 0.0, "template": shapes[k]} for k in range(3)]
+    sd = SpikeData(trains, length=LENGTH, neuron_attributes=attributes, metadata=FOUND)
+    merged, result, evidence = merge_duplicates(sd, cosine_threshold=0.1)
+    assert [pair["verdict"] for pair in evidence if pair.get("n_taken")] == ["contained"] * 2
+    assert [len(train) for train in merged.train] == [40, 30, 70]
+    assert result["passed"].all()
+
+
+def follows() -> tuple[Times, Times]:
+    """One unit vanishes at 50 s, the other starts at 52 s."""
+    times = neuron(2, 1)
+    return times[times < 50_000], neuron(2, 2)[neuron(2, 2) > 52_000]
+
+
+@pytest.mark.parametrize(
+    ("width", "more", "merged"),
+    [
+        (5.5, ({}, {}), False),  # cosine of 0.92: neighbours have that too
+        (5.5, ({"moved_um": 0.0, "size_ratio": 1.0}, {"moved_um": np.nan}), False),
+        (5.5, ({"moved_um": 12.0}, {"moved_um": 0.0}), True),
+        (5.5, ({}, {"size_ratio": 1.4}), True),
+        (9.0, ({"moved_um": 12.0}, {}), False),  # cosine of 0.77
+        (3.9, ({}, {}), True),  # 0.98
+    ],
+)
+def test_units_that_follow_each_other_are_one_if_they_look_the_same_or_are_seen_to_change(
+    width: float, more: tuple[dict[str, Any], dict[str, Any]], merged: bool
+) -> None:
+    found = judged(*follows(), template(width=width), more=more)
+    assert (found["verdict"], found["merged"]) == ("successive" if merged else "different", merged)
 
 
 def few() -> tuple[Times, Times]:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from spikelab.spike_sorting._exceptions import EmptyWaveformMetricsError
 from spikelab.spikedata import _epochs
+from spikelab.spikedata._alike import best_lag, without
 from spikelab.spikedata._attributes import unit_locations
 from spikelab.spikedata._dead_time import live_ms
-from spikelab.spikedata._one_neuron import judge
+from spikelab.spikedata._one_neuron import Side, changes, judge
 from spikelab.spikedata._waveform_metrics import measure, rate_hz
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ class Evidence(TypedDict, total=False):
     violation_rate_before: float  # fraction of the spikes of both trains whose interval is a violation
     violation_rate: float  # the same of the merged train
     # Why the two are one neuron: "coincident" (one spike found twice), "refractory" (never within the refractory period
-    # of each other), "successive" (one ends where the other begins); or "different".
+    # of each other), "successive" (one ends where the other begins); or "different"; or "contained" (the larger one
+    # holds the spikes of the smaller one besides its own).
     verdict: Verdict
+    taken_from: Any  # of "contained" ones: id of the larger unit, and how many spikes were taken out of it
+    n_taken: int
     lag_ms: float  # how much later the spikes of `other` are
     n_at_lag: int  # coincidences at that lag, none more than 0.2 ms off
     n_by_chance: float  # coincidences that their rates make
@@ -57,15 +61,21 @@ def curate_by_merge_duplicates(
 
     Two units are one neuron where
 
-    - most spikes of the smaller one coincide with the other's, at one lag and far more often than chance makes them:
-      each spike was found twice. The lag is 0, or the one at which the templates are alike;
+    - most spikes of either coincide with the other's, at one lag and far more often than chance makes them: each spike
+      was found twice. The lag is 0, or the one at which the templates are alike. Or most spikes of the smaller one
+      alone do, and the larger one's other spikes look like these;
     - or their templates are alike (cosine of 0.8 at the best lag) and they never fire within 0.5 to 2 ms of each
       other, although they do at 3 to 20 ms, so often that chance cannot have left the gap: the spikes of one neuron
       were shared out;
-    - or their templates are alike and one unit ends where the other begins: the neuron was lost and found again.
+    - or their templates are nearly the same (0.95; 0.8 where the sorter has seen either move or change its size) and
+      one unit ends where the other begins: the neuron was lost and found again.
 
     Distance, similarity and violations below are necessary besides. Too few spikes to show any of the three are no
     reason to merge.
+
+    Where most spikes of the smaller one coincide with the other's, and the other's remaining spikes look otherwise or
+    are less than half as large, the larger unit holds the spikes of the smaller one besides its own: both stay, and
+    these spikes are taken out of the larger one. Its other attributes stay as they were measured.
 
     Units with different values of the neuron attribute ``group`` are never merged.
     Pairs are tried from the most to the least similar; merged units count as one. A spike of one unit
@@ -136,8 +146,10 @@ def merge_duplicates(
     max_isi_increase: float = 0.04,
 ) -> tuple[Data, CriterionResult, list[Evidence]]:
     """Merge like :func:`curate_by_merge_duplicates`; return also the evidence on each pair that was tried, in order."""
-    pairs, similarity, lags = _similar_neighbours(sd, dist_um, max_lag)
-    groups = _Groups(sd, isi_threshold_ms, delta_ms)
+    pairs = _neighbours(sd, dist_um)
+    templates = _templates(sd) if len(pairs) else []
+    similarity, lags = _similarities(templates, pairs, max_lag)
+    groups = _Groups(sd, templates, isi_threshold_ms, delta_ms)
     evidence = []
     for k in np.argsort(-similarity, kind="stable"):
         if similarity[k] >= cosine_threshold:
@@ -165,18 +177,21 @@ class _Pair(NamedTuple):
     lag: int
 
 
-def _similar_neighbours(sd: BaseSpikeData, dist_um: float, max_lag: int) -> tuple[IntArray, FloatArray, IntArray]:
-    """Find pairs of units within `dist_um` (pairs, 2), similarity and lag of each."""
+def _neighbours(sd: BaseSpikeData, dist_um: float) -> IntArray:
+    """Find pairs of units within `dist_um` (pairs, 2)."""
     from scipy.spatial import cKDTree
 
     if sd.N < 2:
-        return np.empty((0, 2), dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64)
+        return np.empty((0, 2), dtype=np.int64)
     pairs = cKDTree(_positions(sd)).query_pairs(dist_um, output_type="ndarray").astype(np.int64)
-    pairs = _in_one_group(sd, pairs[np.lexsort(pairs.T[::-1])])
-    templates = _templates(sd) if len(pairs) else []
+    return _in_one_group(sd, pairs[np.lexsort(pairs.T[::-1])])
+
+
+def _similarities(templates: list[FloatArray], pairs: IntArray, max_lag: int) -> tuple[FloatArray, IntArray]:
+    """Measure similarity and lag of each pair."""
     found = [best_lag(templates[a], templates[b], max_lag) for a, b in pairs]
     similarity = np.array([cosine for cosine, _ in found])
-    return pairs, similarity, np.array([lag for _, lag in found], dtype=np.int64)
+    return similarity, np.array([lag for _, lag in found], dtype=np.int64)
 
 
 def _in_one_group(sd: BaseSpikeData, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -214,36 +229,19 @@ def _templates(sd: BaseSpikeData) -> list[FloatArray]:
     return [template.reshape(len(template), -1) for template in templates]  # (samples,) is one channel
 
 
-def cosine_over_lags(a: FloatArray, b: FloatArray, max_lag: int) -> float:
-    """Compute the highest cosine similarity of two templates (samples, channels) over lags of up to `max_lag` samples.
-
-    Samples that a lag moves out of the window count as zero. NaN where a template is zero or NaN.
-    """
-    return best_lag(a, b, max_lag)[0]
-
-
-def best_lag(a: FloatArray, b: FloatArray, max_lag: int) -> tuple[float, int]:
-    """Return also the lag: by how many samples the same waveform comes later in `a` than in `b`."""
-    norm = np.linalg.norm(a) * np.linalg.norm(b)
-    if not norm > 0:
-        return float("nan"), 0
-    products = a @ b.T  # one matrix product instead of one per lag: each lag is a diagonal
-    reach = min(max_lag, len(a) - 1)
-    sums = [float(np.trace(products, offset=-lag)) for lag in range(-reach, reach + 1)]
-    best = int(np.argmax(sums))
-    return sums[best] / float(norm), best - reach
-
-
 class _Groups:
     """Groups of merged units: train and members of each group, by its best unit."""
 
-    def __init__(self, sd: BaseSpikeData, isi_threshold_ms: float, delta_ms: float) -> None:
+    def __init__(
+        self, sd: BaseSpikeData, templates: list[FloatArray], isi_threshold_ms: float, delta_ms: float
+    ) -> None:
         self._sd, self._threshold, self._delta = sd, isi_threshold_ms, delta_ms
         self._starts = _epochs.starts_ms(sd.metadata)
         self._frame_ms = _frame_ms(sd)
         self._group_of = list(range(sd.N))
         self._moved = [0] * sd.N  # frames by which the spikes of a unit were moved to the clock of its group
         self._frames = [values.get("spike_train_samples") for values in sd.unit_attributes]
+        self._templates, self._less = templates, set[int]()  # units that spikes were taken out of
         self.similarity = np.zeros(sd.N)  # of the merge in which a unit was taken in
         self.trains = dict(enumerate(sd.train))
         self.members = {unit: [unit] for unit in range(sd.N)}
@@ -266,7 +264,7 @@ class _Groups:
         evidence: Evidence = {
             "kept": self._sd.unit_ids[a],
             "other": self._sd.unit_ids[b],
-            "merged": found.verdict != "different" and not (rate > max_rate or rate - before > max_increase),
+            "merged": found.is_one and not (rate > max_rate or rate - before > max_increase),
             "n_spikes": [len(self.trains[a]), len(self.trains[b])],
             "n_coincident": joined.n_coincident,
             "violation_rate_before": before,
@@ -281,14 +279,22 @@ class _Groups:
         if evidence["merged"]:
             self._take_in(a, b, joined, move)
             self.similarity[b] = pair.similarity
+        if found.verdict == "contained":
+            evidence |= self._take_out(a, b, found.lag_ms)
         return evidence
+
+    def _side(self, unit: int) -> Side:
+        values = self._sd.unit_attributes[unit]
+        changed = any(changes(self._sd.unit_attributes[member]) for member in self.members[unit])
+        return Side(self.trains[unit], self._templates[unit], float(values.get("snr", np.nan)), changed)
 
     def _judge(self, a: int, b: int, similarity: float, lag: int) -> Judgement:
         return judge(
-            self.trains[a],
-            self.trains[b],
+            self._side(a),
+            self._side(b),
             similarity=similarity,
-            template_lag_ms=lag * self._frame_ms,
+            lag_frames=lag,
+            frame_ms=self._frame_ms,
             delta_ms=self._delta,
             length_ms=live_ms(self._sd),
             starts=self._starts,
@@ -320,14 +326,31 @@ class _Groups:
             self._group_of[unit] = best
         self.members[best] += self.members.pop(other)
 
+    def _take_out(self, a: int, b: int, lag_ms: float) -> Evidence:
+        """Take the spikes of the smaller unit out of the larger one; those of b are so much later."""
+        larger, smaller, late = (a, b, lag_ms) if len(self.trains[a]) > len(self.trains[b]) else (b, a, -lag_ms)
+        train, frames = self.trains[larger], self._frames[larger]
+        own = ~coincident(train, self.trains[smaller] - late, self._delta, self._starts)
+        frame = round(late / self._frame_ms) if self._frame_ms else 0
+        self._templates[larger], _ = without(
+            self._templates[larger], self._templates[smaller], float((~own).mean()), frame
+        )
+        self.trains[larger] = train[own]
+        fits = frames is not None and len(frames) == len(train)
+        self._frames[larger] = np.asarray(frames)[own] if fits else None
+        self._less.add(larger)
+        return {"taken_from": self._sd.unit_ids[larger], "n_taken": int((~own).sum())}
+
     def attributes(self, unit: int) -> dict[str, Any]:
         """Return the attributes of the group whose best unit is `unit`."""
         values = dict(self._sd.unit_attributes[unit])
-        if len(self.members[unit]) == 1:
+        if len(self.members[unit]) == 1 and unit not in self._less:
             return values
         values.pop("spike_train_samples", None)
         if self._frames[unit] is not None:
             values["spike_train_samples"] = self._frames[unit]
+        if len(self.members[unit]) == 1:
+            return values
         ids, attributes = self._sd.unit_ids, self._sd.unit_attributes
         earlier = [id_ for member in self.members[unit] for id_ in attributes[member].get("merged_from", [])]
         return {**values, "merged_from": earlier + [ids[member] for member in self.members[unit] if member != unit]}

@@ -3,32 +3,39 @@
 Likeness of templates cannot tell: neighbours look alike, and two trains of a few hundred spikes have next to no
 violations of the refractory period when they are put together, whoever fired them. Three things can:
 
-- one spike was found twice: most spikes of the one unit come with a spike of the other, always at the same lag,
+- one spike was found twice: most spikes of either unit come with a spike of the other, always at the same lag; or
+  most of the smaller unit alone, and the larger one's other spikes look like these,
 - the spikes of one neuron were shared out: the two units never fire within the refractory period of each other, though
   they do just beyond it, and by then so often that chance cannot have left the gap,
 - a neuron was lost and found again, as it moved or changed: the one unit ends where the other begins.
+
+Where most spikes of a smaller unit come with spikes of a larger one whose other spikes look otherwise, these spikes are
+of the smaller unit: the larger one holds them besides its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from spikelab.spikedata import _epochs
+from spikelab.spikedata._alike import ALIKE, SMALLER, are_others, without
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
 
-Verdict: TypeAlias = Literal["coincident", "refractory", "successive", "different"]
+Verdict: TypeAlias = Literal["coincident", "refractory", "successive", "contained", "different"]
 
 # One spike that is found twice is found at the same sample, or at a neighbouring one: noise moves the extreme of a
 # small spike by a sample or two at 20 kHz. Two neurons, one of which drives the other, scatter by half a millisecond.
 JITTER_MS = 0.2
-DUPLICATE_SHARE = 0.5  # of the spikes of the smaller unit, beyond chance: it is more the other unit's than its own
+DUPLICATE_SHARE = 0.5  # of the spikes of a unit, beyond chance: it is more the other unit's than its own
 DUPLICATE_P = 1e-3  # that chance makes so many coincidences: two spikes that coincide are an accident
 # From where two spikes of different neurons can be told apart to where the refractory period of most neurons ends.
 REFRACTORY_MS = (0.5, 2.0)
@@ -37,12 +44,15 @@ REFRACTORY_P = 1e-3  # that two neurons leave so few by chance; a recording has 
 # Of the coincidences that are expected of two neurons: as many as another neuron's spikes, strewn in, leave. More is
 # what is left of two.
 REFRACTORY_SHARE = 0.2
-ALIKE = 0.8  # cosine of two templates; pieces of one neuron that moved by 15 um or changed its size by half have more
 # Share of pairs of spikes in the order "the one unit before the other". Two neurons that fire all the time have a half;
 # what is missing to 1 is the time in which a moving neuron fits both templates.
 SUCCESSION = 0.95
 SUCCESSION_SPIKES = 20  # of each: fewer may be in that order because they are few
 SUCCESSION_GAP = 0.25  # of the shorter unit's time: two neurons end and begin where they like
+# Cosine of two templates of which one ends where the other begins: neighbours have 0.9, and end where they like. A unit
+# that was seen to move or to change its size may look as different as its piece at another time does.
+SUCCESSION_ALIKE = 0.95
+SEEN_UM, SEEN_RATIO = 5.0, 1.2  # how far it went, its largest amplitude over its smallest
 
 
 @dataclass(frozen=True)
@@ -56,20 +66,47 @@ class Judgement:
     n_refractory: int  # pairs of spikes within the refractory period
     n_expected: float  # of them, if the two fired independently
 
+    @property
+    def is_one(self) -> bool:
+        """Whether the two are one neuron."""
+        return self.verdict in ("coincident", "refractory", "successive")
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of a unit of a pair."""
+
+    times: FloatArray  # ms, ascending
+    template: FloatArray  # (samples, channels); of both units of a pair the spike is at the same sample
+    snr: float = np.nan
+    changes: bool = False  # it was seen to move or to change its size
+
+
+def changes(attributes: Mapping[str, Any]) -> bool:
+    """Tell by the attributes of a unit whether its sorter has seen it move or change its size."""
+    moved, ratio = attributes.get("moved_um", 0.0), attributes.get("size_ratio", 1.0)
+    return bool(moved >= SEEN_UM or ratio >= SEEN_RATIO)
+
 
 def judge(
-    first: FloatArray,
-    second: FloatArray,
+    one: Side,
+    other: Side,
     *,
     similarity: float,
-    template_lag_ms: float,
+    lag_frames: int,
+    frame_ms: float,
     delta_ms: float,
     length_ms: float,
     starts: FloatArray | None = None,
 ) -> Judgement:
-    """Judge two units by their ascending times, and by how alike their templates are at the best of their lags."""
+    """Judge two units by their spikes, and by how alike their templates are at the best of their lags.
+
+    By `lag_frames` the spikes of the other are later, if the waveforms of both are the same. `frame_ms` is 0 where it
+    is not known.
+    """
+    first, second = one.times, other.times
     alike = similarity >= ALIKE
-    lag = template_lag_ms if alike else 0.0
+    lag = lag_frames * frame_ms if alike else 0.0
     lags = lags_between(first, second, SHOULDER_MS[1] + abs(lag), starts)
     candidates = [0.0] if abs(lag) <= delta_ms else [0.0, lag]
     at, n_coincident = max((_densest(lags, near, delta_ms) for near in candidates), key=lambda found: found[1])
@@ -78,11 +115,18 @@ def judge(
     n_refractory, n_expected = _refractory(lags - lag)
     found = at, n_coincident, chance, n_refractory, n_expected
     if _are_duplicates(n_coincident, chance, min(len(first), len(second))):
-        return Judgement("coincident", *found)
+        late = round(at / frame_ms) if frame_ms else 0
+        own = n_coincident - chance < DUPLICATE_SHARE * max(len(first), len(second)) and (
+            _holds(one, other, n_coincident, late)
+            if len(first) > len(second)
+            else _holds(other, one, n_coincident, -late)
+        )
+        return Judgement("contained" if own else "coincident", *found)
     found = (lag, *found[1:])
     if alike and _are_refractory(n_refractory, n_expected):
         return Judgement("refractory", *found)
-    if alike and n_refractory <= REFRACTORY_SHARE * max(n_expected, 1.0) and _follow(first, second):
+    one_shape = similarity >= (ALIKE if one.changes or other.changes else SUCCESSION_ALIKE)
+    if one_shape and n_refractory <= REFRACTORY_SHARE * max(n_expected, 1.0) and _follow(first, second):
         return Judgement("successive", *found)
     return Judgement("different", *found)
 
@@ -134,6 +178,17 @@ def _are_duplicates(n_coincident: int, chance: float, n_spikes: int) -> bool:
 
     beyond = n_coincident - chance >= DUPLICATE_SHARE * n_spikes
     return n_coincident > 0 and beyond and float(pdtrc(n_coincident - 1, chance)) <= DUPLICATE_P
+
+
+def _holds(larger: Side, smaller: Side, n_shared: int, lag: int) -> bool:
+    """Tell whether a unit's other spikes are not those of a smaller one, whose spikes it has `lag` samples earlier.
+
+    They look otherwise, or are much smaller: by the templates, and by the SNR, the mean of both kinds.
+    """
+    share = n_shared / len(larger.times)
+    if larger.snr < (share + (1 - share) * SMALLER) * smaller.snr:  # not where either is not known
+        return True
+    return are_others(*without(larger.template, smaller.template, share, lag))
 
 
 def _are_refractory(n_refractory: int, n_expected: float) -> bool:

@@ -217,7 +217,11 @@ class CurationConfig:
         in_repr=False,
     )
     merge_duplicates: bool = option(
-        False, "After both rounds, merge the units that are one neuron found twice.", BOOLEAN, in_repr=False
+        False,
+        "After both rounds, merge the units that are one neuron found twice. Spikes of a unit that a larger one holds "
+        "besides its own are taken out of the larger one.",
+        BOOLEAN,
+        in_repr=False,
     )
     merge_duplicates_params: dict[str, Any] | None = option(
         None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.exchange.formats.phy_features import nearest_channels, write_features
-from spikelab.spikedata._merge import cosine_over_lags
+from spikelab.spikedata._alike import cosine_over_lags
 from spikelab.system.quoting import in_spreadsheet
 
 if TYPE_CHECKING:

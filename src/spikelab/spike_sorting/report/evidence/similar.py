@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikelab.spike_sorting.report._words import format_number
+from spikelab.spikedata._alike import ALIKE
 from spikelab.spikedata._correlograms import correlogram
 from spikelab.spikedata._dead_time import live_ms
 from spikelab.spikedata._epochs import count_short_intervals, starts_ms
 from spikelab.spikedata._merge import coincident
-from spikelab.spikedata._one_neuron import ALIKE, JITTER_MS, REFRACTORY_MS, judge
+from spikelab.spikedata._one_neuron import JITTER_MS, REFRACTORY_MS, Side, changes, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,18 +45,27 @@ class Shape:
     amplitudes: FloatArray  # uV (channels,)
     main: int  # channel
     group: Any = None
+    snr: float = np.nan
+    changes: bool = False  # its sorter has seen it move or change its size
 
     def times_ms(self, fs: float) -> FloatArray:
         """Return the times of the spikes."""
         times: FloatArray = self.frames.astype(np.float64) * (1000.0 / fs)
         return times
 
+    def side(self, fs: float) -> Side:
+        """Return what a pair of units is judged by."""
+        return Side(self.times_ms(fs), self.template, self.snr, self.changes)
+
 
 def shape_of(source: EvidenceSource, row: int) -> Shape:
     """Return what the unit at a row is compared by."""
     unit = source.attributes[row]
     template = np.asarray(unit["template_full"], dtype=np.float64)
-    return Shape(source.frames[row], template, source.amplitudes[row], int(unit["channel"]), unit.get("group"))
+    return Shape(
+        source.frames[row], template, source.amplitudes[row], int(unit["channel"]), unit.get("group"),
+        float(unit.get("snr", np.nan)), changes(unit),
+    )  # fmt: skip
 
 
 def similar_units(source: EvidenceSource, own: Shape, among: Sequence[int]) -> list[dict[str, Any]]:
@@ -108,8 +118,8 @@ def _compared(
     first, second = own.times_ms(fs), other.times_ms(fs)
     starts = starts_ms(metadata)
     found = judge(
-        first, second, similarity=similarity, template_lag_ms=lag * 1000 / fs, delta_ms=SAME_SPIKE_MS,
-        length_ms=live_ms(source.units), starts=starts,
+        own.side(fs), other.side(fs), similarity=similarity, lag_frames=lag, frame_ms=1000 / fs,
+        delta_ms=SAME_SPIKE_MS, length_ms=live_ms(source.units), starts=starts,
     )  # fmt: skip
     unit_id = source.unit_ids[row]
     joined = np.sort(np.concatenate([first, second[~coincident(second, first, SAME_SPIKE_MS, starts)]]))
@@ -146,13 +156,15 @@ def _reasons(found: Judgement, similarity: float, n_fewer: int) -> list[list[str
     """Say what speaks for one neuron or for two, each with its kind."""
     pairs = f"{format_number(found.n_refractory)} pairs of spikes {REFRACTORY_MS[0]:g} to {REFRACTORY_MS[1]:g} ms apart"
     expected = f"two neurons would have {found.n_expected:.3g}"
-    if found.verdict == "coincident":
+    if found.verdict in ("coincident", "contained"):
         words = (
             f"{format_number(found.n_coincident)} of the {format_number(n_fewer)} spikes of the smaller unit come with "
             f"one of the other, within {JITTER_MS:g} ms of a lag of {found.lag_ms:.2g} ms (chance: "
-            f"{found.n_by_chance:.2g}): the same spikes were found twice."
+            f"{found.n_by_chance:.2g})"
         )
-        return [["one", words]]
+        if found.verdict == "coincident":
+            return [["one", f"{words}: the same spikes were found twice."]]
+        return [["two", f"{words}, whose other spikes look otherwise: it has these besides its own."]]
     if found.verdict == "refractory":
         return [
             ["one", f"The templates are alike and the units keep each other's refractory period: {pairs}, {expected}."]

@@ -301,8 +301,25 @@ def test_auto_is_refused_where_a_file_has_no_events(tmp_path: Path, stimulated: 
     write_maxwell(
         tmp_path / "dish.raw.h5", noise_counts(4, 2000), FS, np.column_stack([17.5 * np.arange(4), np.zeros(4)])
     )
-    with pytest.raises(ValueError, match="holds no events"):
+    with pytest.raises(ValueError, match="dish.raw.h5 holds no events"):
         open_recording(tmp_path / "dish.raw.h5", RecordingConfig(stim_times_s="auto"))
+
+
+def test_auto_takes_a_folder_with_a_baseline(tmp_path: Path, noise_counts: Any) -> None:
+    places = np.column_stack([17.5 * np.arange(4), np.zeros(4)])
+    for name in ("day1", "day2"):
+        counts = noise_counts(4, 20_000)
+        if name == "day2":
+            for pulse in (4000, 8000, 12_000, 16_000):
+                counts[:, pulse : pulse + 10] = 1023
+        write_maxwell(tmp_path / f"{name}.raw.h5", counts, FS, places)
+    with h5py.File(tmp_path / "day2.raw.h5", "r+") as file:
+        first = int(file["data_store/data0000/groups/routed/frame_nos"][0])
+        rows = [(first + p + lag, s) for p in (4000, 8000, 12_000, 16_000) for lag, s in ((0, 1), (100, 0))]
+        file["bits"] = np.array(rows, dtype=[("frameno", "<i8"), ("bits", "<i4")])
+    with pytest.warns(UserWarning, match="day1.raw.h5 holds no events: no pulses are removed there"):
+        found = open_recording(tmp_path, RecordingConfig(stim_times_s="auto"))
+    assert pulses_of(found).frames.tolist() == [24_000, 28_000, 32_000, 36_000]
 
 
 def test_a_prepared_recording_is_rebuilt_with_its_pulses_removed(opened: Any) -> None:

@@ -43,6 +43,7 @@ from spikelab.spike_sorting.recording.stimulation import (
     by_file_clock,
     given_times,
     pulse_events,
+    require_events,
     without_pulses,
 )
 from spikelab.system.runlog import warn
@@ -218,6 +219,7 @@ def _with_pulse_times(files: list[_File], config: RecordingConfig) -> tuple[list
     """Note the frames of the stimulation pulses of each file; return also the names of all sites."""
     if config.stim_times_s is None:
         return files, []
+    require_events([file.events for file in files], [file.label for file in files])
     fs = float(files[0].raw.get_sampling_frequency())
     given = _events_of(files, fs) if config.stim_times_s == AUTO else _given_to(files, config.stim_times_s, fs)
     sites = sorted({site for of_file in given for _, names in of_file for site in names})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from spikelab.spike_sorting.recording.stimulation.channels import of_stimulator
-from spikelab.spike_sorting.recording.stimulation.events import pulse_events
+from spikelab.spike_sorting.recording.stimulation.events import pulse_events, require_events
 from spikelab.spike_sorting.recording.stimulation.times import (
     AUTO,
     as_frames,
@@ -47,6 +47,7 @@ __all__ = [
     "by_file_clock",
     "given_times",
     "pulse_events",
+    "require_events",
     "without_pulses",
 ]
 

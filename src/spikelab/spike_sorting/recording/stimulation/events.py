@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelab.spike_sorting.recording.formats import MAXWELL, NWB
 from spikelab.spike_sorting.recording.hdf5 import open_hdf5
+from spikelab.system.runlog import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ def pulse_events(recording: BaseRecording, format_name: str, path: str, clock_st
     """Read the events of an opened file by channel, in seconds on the clock of the file.
 
     `clock_start_s` is the time of the first frame on that clock. ValueError where the format has no events that are
-    read here, or the file has none.
+    read here.
     """
     reader = _READERS.get(format_name, _of_neo if path and hasattr(recording, "neo_reader") else None)
     if reader is None:
@@ -41,12 +42,18 @@ def pulse_events(recording: BaseRecording, format_name: str, path: str, clock_st
             "file"
         )
     found = reader(recording, Path(path), clock_start_s or 0.0)
-    events = {channel: np.sort(times) for channel, times in found.items() if len(times)}
-    if not events:
-        raise ValueError(
-            f"stim_times_s='auto': {path} holds no events: give the times of the pulses as a list in seconds, or a file"
-        )
-    return events
+    return {channel: np.sort(times) for channel, times in found.items() if len(times)}
+
+
+def require_events(events: Sequence[Mapping[str, NDArray[np.float64]] | None], labels: Sequence[str]) -> None:
+    """Raise ValueError where no file holds events, and warn of those without any; None: they were not asked for."""
+    empty = [label for own, label in zip(events, labels, strict=True) if own is not None and not own]
+    if not empty:
+        return
+    told = f"stim_times_s='auto': {', '.join(empty)} {'holds' if len(empty) == 1 else 'hold'} no events"
+    if len(empty) == len(events):
+        raise ValueError(f"{told}: give the times of the pulses as a list in seconds, or a file")
+    warn(f"{told}: no pulses are removed there")
 
 
 def _of_maxwell(recording: BaseRecording, path: Path, start_s: float) -> Events:  # noqa: ARG001  one signature for all

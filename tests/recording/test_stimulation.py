@@ -13,13 +13,15 @@ import pytest
 import spikeinterface as si
 from spikeinterface.core import NumpyRecording
 
-from spikelab.spike_sorting.config import RecordingConfig
+from spikelab.spike_sorting import config_from_toml, config_to_toml
+from spikelab.spike_sorting.config import RecordingConfig, SortingPipelineConfig
 from spikelab.spike_sorting.data import BinaryRecording, dead_time_of, pulses_of
 from spikelab.spike_sorting.pipeline import sort_recording
 from spikelab.spike_sorting.recording import open_recording, write_binary, write_maxwell
 from spikelab.spike_sorting.recording.stimulation import WithoutPulses, planning, removal, without_pulses
 from spikelab.spike_sorting.recording.stimulation.onsets import find_onsets, usual_change
 from spikelab.spike_sorting.recording.stimulation.times import as_frames, by_file_clock, given_times
+from spikelab.spike_sorting.settings.validation import validate_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,6 +255,21 @@ def test_arrays_of_times(tmp_path: Path) -> None:
     np.save(tmp_path / "wrong.npy", np.zeros((2, 3)))
     with pytest.raises(ValueError, match="expected one column of times in seconds"):
         given_times(tmp_path / "wrong.npy")
+
+
+def test_times_and_periods_may_be_arrays() -> None:
+    times = np.array([1.5, 2.5])
+    given = {
+        "flat": (times, [1.5, 2.5]),
+        "by site": ({"E1": times}, {"E1": [1.5, 2.5]}),
+        "of each recording": ([times, None], [[1.5, 2.5], None]),
+    }
+    for what, (setting, expected) in given.items():
+        config = SortingPipelineConfig().override(stim_times_s=setting, artifacts=np.array([[0.5, 1.0]]))
+        validate_config(config)
+        assert (config.recording.stim_times_s, config.recording.artifacts) == (expected, [[0.5, 1.0]]), what
+        assert RecordingConfig(stim_times_s=setting).stim_times_s == expected
+        assert config_from_toml(config_to_toml(config)) == config
 
 
 def test_wrong_files_of_times_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,21 @@ def scalar(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
+def without_arrays(value: Any) -> Any:
+    """Turn NumPy arrays, also those in lists and dictionaries, into lists, without importing NumPy; leave the rest."""
+    if getattr(value, "ndim", 0) and hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple) and any(map(_may_hold_arrays, value)):
+        return [without_arrays(item) for item in value]
+    if isinstance(value, dict) and any(map(_may_hold_arrays, value.values())):
+        return {name: without_arrays(item) for name, item in value.items()}
+    return value
+
+
+def _may_hold_arrays(value: Any) -> bool:
+    return isinstance(value, list | tuple | dict) or bool(getattr(value, "ndim", 0))
+
+
 def _refuse(value: Any) -> Any:
     raise TypeError(f"a setting cannot hold a {type(value).__name__}: {value!r}")
 

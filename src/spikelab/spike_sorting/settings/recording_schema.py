@@ -29,6 +29,7 @@ from spikelab.spike_sorting.settings.constraints import (
 )
 from spikelab.spike_sorting.settings.fields import option, settings_group
 from spikelab.spike_sorting.settings.validation import tell_illegal
+from spikelab.system.json_files import without_arrays
 
 AnyPath: TypeAlias = str | Path
 
@@ -41,6 +42,7 @@ MOTION_PRESETS = (
 
 
 PERIODS = "a list of (start, end) in seconds"
+TIMES = ("stim_times_s", "artifacts")  # fields that may be arrays
 
 
 def _pairs(item: Constraint, sentence: str) -> Constraint:
@@ -54,6 +56,10 @@ class RecordingConfig:
 
     def __post_init__(self) -> None:
         tell_illegal(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; arrays of times, which are often computed, become lists."""
+        super().__setattr__(name, without_arrays(value) if name in TIMES else value)
 
     stream_id: str | None = option(
         None, "Stream (well) to load from a multi-stream file, by id or name.", nullable(TEXT)

@@ -15,7 +15,9 @@ from click.testing import Result
 from plates import FS
 from spikelab.spike_sorting import pipeline, sort_multistream
 from spikelab.spike_sorting.batch.manifest import ManifestError, jobs_from_entries
+from spikelab.spike_sorting.config import SortingPipelineConfig
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header
+from spikelab.spike_sorting.run.jobs import plan_jobs
 from spikelab.spike_sorting.run.parts import parts_of_files
 from spikelab.spike_sorting.run.wanted import wanted
 
@@ -79,3 +81,17 @@ def test_streams_and_entries_of_a_list_have_their_own(plate: Path, monkeypatch: 
         assert [job.config.recording.stim_times_s for job in found] == TIMES
     with pytest.raises(ManifestError, match="config: stim_times_s has 2 entries for 1 recordings"):
         jobs_from_entries([{"file": str(plate), "stream": "well000", "config": {"stim_times_s": TIMES}}])
+
+
+def test_periods_that_several_recordings_share_are_asked_about(tmp_path: Path) -> None:
+    def plan(*settings: Any) -> None:
+        configs = [SortingPipelineConfig().override(artifacts=own) for own in settings]
+        plan_jobs([(tmp_path / f"day{number}.raw.h5", config) for number, config in enumerate(configs)])
+
+    with pytest.warns(
+        UserWarning, match=r"the same periods, \[\(1.0, 2.0\)\] s, are dead time in each of 2 recordings"
+    ):
+        plan([(1.0, 2.0)], [(1.0, 2.0)], "auto")
+    plan([(1.0, 2.0)], [(1.5, 2.0)], "auto", None, None)
+    wells = [SortingPipelineConfig().override(artifacts=[(1.0, 2.0)], stream_id=name) for name in ("a", "b")]
+    plan_jobs([(tmp_path / "plate.raw.h5", config) for config in wells])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -19,6 +19,7 @@ from spikelab.spike_sorting.settings.paths import with_absolute_paths
 from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 from spikelab.system import files
 from spikelab.system.runlog import warn
+from spikelab.system.texts import shortened
 
 if TYPE_CHECKING:
     from spikelab.spike_sorting.run.estimate import Estimate
@@ -79,6 +80,7 @@ def plan_jobs(
     parents_of_results = _folders("results_parents", results_parents, len(requests))
     parents_of_intermediate = _folders("intermediate_parents", intermediate_parents, len(requests))
     requests = [(entry, with_absolute_paths(config)) for entry, config in requests]
+    _warn_of_shared_periods(requests)
     names = _names(requests)
     jobs = []
     for i, (entry, config) in enumerate(requests):
@@ -103,6 +105,21 @@ def of_each_recording(config: SortingPipelineConfig, n_recordings: int) -> list[
     if not is_list_of_entries(times):
         return [config] * n_recordings
     return [config.override(stim_times_s=own) for own in times_of_each(times, n_recordings)]
+
+
+def _warn_of_shared_periods(requests: Sequence[Request]) -> None:
+    """Warn where the same periods of artefact are given for several recordings; wells of a file do share them."""
+    sharing: dict[str, set[str]] = defaultdict(set)
+    for entry, config in requests:
+        if isinstance(config.recording.artifacts, list | tuple):
+            sharing[repr(config.recording.artifacts)].add(str(entry) if isinstance(entry, Path) else str(id(entry)))
+    for periods, entries in sharing.items():
+        if len(entries) > 1:
+            warn(
+                f"artifacts: the same periods, {shortened(periods)} s, are dead time in each of {len(entries)} "
+                "recordings. Where they are of one of them alone, sort it by itself, or give each its own in a list of "
+                "recordings (spikelab batch)"
+            )
 
 
 def unusable_folder(job: Job) -> FolderUnusableError | None:

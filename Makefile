@@ -54,6 +54,7 @@ docs: $(DEV)  ## write the parts of the documentation that come from the code, a
 docs-pictures: $(DEV)  ## draw the pictures of the documentation again
 	$(VENV)/bin/python -m examples.propagating_unit docs/images/propagating_unit.png
 	$(VENV)/bin/python -m examples.tutorial_pictures docs/images
+	$(VENV)/bin/python -m docs._generate.troubles docs/images
 
 $(VENV)/bin/python:
 	@$(call needs_python,$(PYTHON),name another one: make PYTHON=python3.12)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from tests.simulated import DENSE_PITCH_UM, FS, Simulated, simulate_dense
+from docs._generate.troubles import GRID, drifting, stimulated
+from tests.simulated import DENSE_PITCH_UM, FS, Simulated, save_recording, simulate_dense
 
 from spikelab.spike_sorting.recording.maxwell_writer import add_well, write_header, write_maxwell
 
@@ -76,6 +77,18 @@ def write_nwb(path: Path) -> None:
         io.write(file)
 
 
+def write_probe(folder: Path) -> None:
+    """A column of electrodes along which tissue moves."""
+    save_recording(drifting(10.0), folder)
+
+
+def write_stimulated(path: Path) -> None:
+    """A culture with pulses that saturate its amplifiers, and their times beside it."""
+    recording, pulses = stimulated(8.0)
+    np.savetxt(path.with_name("pulses.csv"), pulses)
+    write_maxwell(path, np.rint(recording.get_traces() + 8_000).astype(np.uint16).T, FS, GRID, lsb_uv=1.0)
+
+
 RECORDINGS: dict[str, Callable[[Path], None]] = {
     "culture.raw.h5": write_one,
     "quiet.raw.h5": write_one,
@@ -85,6 +98,8 @@ RECORDINGS: dict[str, Callable[[Path], None]] = {
     "days": write_days,
     "traces.dat": write_binary,
     "probe.nwb": write_nwb,
+    "probe/": write_probe,
+    "stimulated.raw.h5": write_stimulated,
 }
 """What each is called in the pages, and what writes it."""
 

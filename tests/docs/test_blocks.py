@@ -44,7 +44,11 @@ RUN, SHOWN = {"python", "console"}, {"mermaid", "toml", "text", "ini", "matlab"}
 OPENING = re.compile(r"^ *```+(\S+)", flags=re.MULTILINE)
 REASONS = ("needs ", "installs", "takes minutes")
 # Warnings about our recordings, which a reader may see as well.
-HARMLESS = ("The extractor is not serializable to file", "the recording in memory is not continuous")
+HARMLESS = (
+    "The extractor is not serializable to file",
+    "the recording in memory is not continuous",
+    "the tissue moved by",
+)
 
 
 def run_console(example: Example) -> None:

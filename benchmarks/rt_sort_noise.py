@@ -18,8 +18,9 @@ BAND_HZ = (300.0, 6000.0)
 NOISE_TAPS = 1024
 NOISE_LENGTH_UM = 30.0
 NOISE_BLOCK_S = 5.0
-LARGE = 500_000_000  # values: above, noise of TAPE values is used again and again, for a minute of 1000 contacts ...
+LARGE = 500_000_000  # values: above, noise is mixed of pieces of TAPE values, for a minute of 1000 contacts ...
 TAPE = 120_000_000  # ... takes five minutes to draw and to filter
+MIXED = 6  # pieces at a time: of one alone, what is large by chance comes again and again, as the spikes of a neuron do
 
 
 def band_pass(traces: NDArray[Any], fs: float) -> NDArray[np.float64]:
@@ -43,12 +44,13 @@ def add_noise(traces: NDArray[np.float32], recipe: Recipe, rng: np.random.Genera
         return
     tape = np.zeros((TAPE // traces.shape[1], traces.shape[1]), dtype=np.float32)
     _draw(tape, recipe, rng)
+    tape /= np.float32(np.sqrt(MIXED))
     mirrored = tape.reshape(len(tape), recipe.rows, recipe.columns)
-    for part in _blocks(traces, len(tape)):
-        start, across, along, negative = rng.integers((len(tape), 2, 2, 2))
-        seen = mirrored[:, :: 1 - 2 * along, :: 1 - 2 * across].reshape(len(tape), -1)
-        order = np.concatenate([seen[start:], seen[:start]])[: len(part)]
-        part[:] += -order if negative else order
+    for part in _blocks(traces, len(tape) // 2):
+        for _ in range(MIXED):
+            start, across, along, negative = rng.integers((len(tape) - len(part), 2, 2, 2))
+            piece = mirrored[start : start + len(part), :: 1 - 2 * along, :: 1 - 2 * across].reshape(len(part), -1)
+            part[:] += -piece if negative else piece
 
 
 def _blocks(traces: NDArray[np.float32], length: int) -> Iterator[NDArray[np.float32]]:

@@ -180,3 +180,32 @@ def test_a_unit_that_is_kept_by_hand_is_merged_into_no_other(
     assert loaded.sd_curated == outcome.sd_curated
     assert loaded.history == json.loads(json.dumps(outcome.history))
     assert loaded.n_second == outcome.n_second == 3
+
+
+def test_a_neuron_inside_a_larger_unit_is_kept_and_its_spikes_are_taken_out(tmp_path: Path) -> None:
+    inside, others = np.arange(60) * 1_900 + 500, np.arange(120) * 950 + 900
+    trains = [np.sort(np.append(inside, others)), inside]
+    waves = [template(0) / 3, template(0)]  # the others are next to nothing
+    attributes = [
+        {
+            "unit_id": unit,
+            "snr": snr,
+            "std_norm": 0.2,
+            "x": 0.0,
+            "y": 0.0,
+            "template": wave,
+            "spike_train_samples": train,
+        }
+        for unit, snr, wave, train in zip((3, 8), (5.1, 13.0), waves, trains, strict=True)
+    ]
+    sd = SpikeData(
+        [train * 1000 / FS for train in trains], length=6_000.0, neuron_attributes=attributes, metadata={"fs_Hz": FS}
+    )
+    outcome = curate_two_rounds(sd, MERGING)
+    assert outcome.sd_curated.unit_ids == [3, 8]
+    (pair,) = outcome.history["merges"]
+    assert (pair["verdict"], pair["merged"], pair["taken_from"], pair["n_taken"]) == ("contained", False, 3, 60)
+    np.testing.assert_array_equal(outcome.sd_curated.neuron_attributes[0]["spike_train_samples"], others)
+    np.testing.assert_array_equal(outcome.sd_curated.neuron_attributes[1]["spike_train_samples"], inside)
+    outcome.save(tmp_path / "curation.json")
+    assert CurationOutcome.load(tmp_path / "curation.json", sd).sd_curated == outcome.sd_curated

@@ -67,7 +67,7 @@ def curate_by_merge_duplicates(
     - or their templates are alike (cosine of 0.8 at the best lag) and they never fire within 0.5 to 2 ms of each
       other, although they do at 3 to 20 ms, so often that chance cannot have left the gap: the spikes of one neuron
       were shared out;
-    - or their templates are nearly the same (0.95; 0.8 where the sorter has seen either move or change its size) and
+    - or their templates are nearly the same (0.95; 0.8 where either was seen to move or to change its size) and
       one unit ends where the other begins: the neuron was lost and found again.
 
     Distance, similarity and violations below are necessary besides. Too few spikes to show any of the three are no

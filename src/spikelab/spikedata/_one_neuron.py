@@ -83,7 +83,7 @@ class Side:
 
 
 def changes(attributes: Mapping[str, Any]) -> bool:
-    """Tell by the attributes of a unit whether its sorter has seen it move or change its size."""
+    """Tell by the attributes of a unit whether it, or the tissue around it, was seen to move, or its size to change."""
     moved, ratio = attributes.get("moved_um", 0.0), attributes.get("size_ratio", 1.0)
     return bool(moved >= SEEN_UM or ratio >= SEEN_RATIO)
 

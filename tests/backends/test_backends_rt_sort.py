@@ -192,6 +192,25 @@ def test_saved_object_of_another_array_is_refused(
         run(other, tmp_path / "out", rt_sort_model_path=sorted_once[0] / "rt_sort")
 
 
+def test_the_saved_object_of_a_group_is_that_of_its_channels(
+    sorted_once: tuple[Path, Trains], small_recording: BinaryRecording, tmp_path: Path, no_detection: None,
+) -> None:  # fmt: skip
+    """A shank all of whose channels are bad is no group any more: those after it have other numbers."""
+    folder, trains = sorted_once
+    of_this = RTSort.load(folder / "rt_sort")
+    renamed = replace(of_this, channel_ids=tuple(f"other{name}" for name in of_this.channel_ids))
+    for group, each in (("group0", renamed), ("group3", of_this)):
+        each.save(tmp_path / "saved" / group / "rt_sort")
+    assert run(small_recording, tmp_path / "group0", rt_sort_model_path=tmp_path / "saved") == trains
+    assert RTSort.load(tmp_path / "group0" / "rt_sort").channel_ids == of_this.channel_ids
+    same_places = replace(small_recording, channel_ids=tuple(f"new{name}" for name in of_this.channel_ids))
+    assert run(same_places, tmp_path / "named" / "group0", rt_sort_model_path=tmp_path / "saved") == trains
+    names = tuple(f"far{channel}" for channel in range(16))
+    elsewhere = replace(same_places, channel_ids=names, locations=small_recording.locations + 500.0)
+    with pytest.raises(InsufficientActivityError, match="no saved RTSort for group0"):
+        run(elsewhere, tmp_path / "far" / "group0", rt_sort_model_path=tmp_path / "saved")
+
+
 def other_model(folder: Path) -> Path:
     """A model that differs from the bundled ones."""
     replace(ModelSpikeSorter.load_bundled("mea"), input_scale=0.9).save(folder)
@@ -446,6 +465,9 @@ def test_train_on_one_recording_and_apply_to_another(
     request.getfixturevalue("no_detection")
     found, _ = sort_dense(tmp_path / "later", later, rt_sort_model_path=saved)
     assert_same_trains(found.train, later.trains_ms)
+    found, results = sort_dense(tmp_path / "fewer", later, rt_sort_model_path=saved, bad_channels=["ch5"])
+    assert_same_trains(found.train, later.trains_ms)
+    assert "lacks 1 of the 16 channels" in json.loads((results / "run.json").read_text())["warnings"][-1]
 
 
 def test_what_runs_again_and_what_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from spikelab.spike_sorting._exceptions import InsufficientActivityError
 from spikelab.spike_sorting.backends.base import GPU_OPTIONAL, GPU_UNUSED, StandardBackend, seed_from
 from spikelab.spike_sorting.data import SpikeTrains
@@ -80,7 +82,9 @@ class RTSortBackend(StandardBackend):
         saved = saved_folders(settings.model_path)
         progress = Progress("RT-Sort", 100.0, "%", watch=None if settings.verbose else ignore)
         with progress.step("RT-Sort", 0.0 if saved else FINDING):
-            rt_sort = self._load_sequences(saved, Path(output_folder)) if saved else self._find_sequences(binary)
+            rt_sort = (
+                self._load_sequences(saved, Path(output_folder).name, binary) if saved else self._find_sequences(binary)
+            )
         if settings.save_rt_sort_pickle:
             save(rt_sort, Path(output_folder))
         with progress.step("RT-Sort: assigning spikes", 100.0 if saved else 100.0 - FINDING):
@@ -126,15 +130,15 @@ class RTSortBackend(StandardBackend):
             **self.params,
         )
 
-    def _load_sequences(self, saved: dict[str, Path], output_folder: Path) -> RTSort:
+    def _load_sequences(self, saved: dict[str, Path], group: str, binary: BinaryRecording) -> RTSort:
         from spikelab.spike_sorting.rt_sort import RTSort
         from spikelab.spike_sorting.rt_sort.parameters import resolve
 
         settings = self.config.rt_sort
-        folder = saved.get("", saved.get(output_folder.name))
+        folder = saved[""] if "" in saved else _of_group(saved, group, binary)
         if folder is None:
             raise InsufficientActivityError(
-                f"{settings.model_path} has no saved RTSort for {output_folder.name}: there were no units on it when "
+                f"{settings.model_path} has no saved RTSort for {group}: there were no units on its channels when "
                 "the others were found",
                 sorter=self.sorter_label,
             )
@@ -276,6 +280,25 @@ def saved_folders(model_path: str | Path | None) -> dict[str, Path]:
     if (Path(model_path) / SETTINGS).is_file():
         return {"": Path(model_path)}
     return {path.parents[1].name: path.parent for path in sorted(Path(model_path).glob(f"*/{SAVED_FOLDER}/{SETTINGS}"))}
+
+
+def _of_group(saved: dict[str, Path], group: str, binary: BinaryRecording) -> Path | None:
+    """Choose the saved `RTSort` of a group of channels; None where there is none.
+
+    It is that of most of its channels: groups have other numbers where all channels of one are bad. Where channels have
+    other names, it is that of the number, if its electrodes are in the same places.
+    """
+    from spikelab.spike_sorting.rt_sort import RTSort
+
+    loaded = {folder: RTSort.load(folder) for folder in saved.values()}
+    common = {folder: len(set(each.channel_ids) & set(binary.channel_ids)) for folder, each in loaded.items()}
+    best = max(common, key=lambda folder: common[folder])
+    if common[best]:
+        return best
+    numbered = saved.get(group)
+    if numbered is None or loaded[numbered].locations.shape != binary.locations.shape:
+        return None
+    return numbered if np.allclose(loaded[numbered].locations, binary.locations, atol=1.0) else None
 
 
 def content_key(folder: str | Path | None) -> str | None:

@@ -28,6 +28,8 @@ from spikelab.spike_sorting.run.wanted import wanted
 TWO_GROUPS = Geometry.of(np.column_stack([np.arange(4) * 20.0, np.zeros(4)]), groups=[0, 0, 0, 1])
 PLACES = Geometry.of(np.column_stack([np.arange(4) * 20.0, np.zeros(4)]))
 
+PLANE = Geometry.of(np.array([(100.0 * (k % 2), 100.0 * (k // 2)) for k in range(4)]))
+
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -122,6 +124,12 @@ def test_in_python_a_list_is_read_without_opening_its_recordings(listed: Path, t
             seen(info(), info(file=Path("b.h5"), n_channels=3)),
             "b.h5 has 3 channels; expected 4, as a.h5 has: --set days=shared",
         ),
+        (seen(stim_times_s=[0.1, 1.5]), "1.5"),
+        (seen(stim_times_s=[100.0, 500.0]), "milliseconds"),
+        (seen(stim_times_s=[[0.1], None]), "is a list for several recordings, and this is one"),
+        (seen(artifacts=[(0.5, 1.5)]), "has the period (0.5, 1.5), but the recording is 1 s long"),
+        (seen(info(geometry=PLANE), motion="estimate"), "a planar array: set motion to None, or"),
+        (seen(phase_shift=True), "phase_shift is set, and the file does not say"),
         (seen(info(readable=False, problem="it is damaged")), "it is damaged"),
     ],
 )
@@ -131,7 +139,7 @@ def test_every_check_says_what_was_found_and_expected(found: Seen, words: str) -
 
 
 def test_a_recording_without_faults_passes_every_check() -> None:
-    assert len(CHECKS) == 7
+    assert len(CHECKS) == 11
     assert faults_of(seen()) == []
     assert faults_of(seen(info(no_gain=True), gain_to_uv=0.2)) == []
     assert faults_of(seen(info(sampling_frequency=FS), freq_max=4500)) == []
@@ -274,3 +282,28 @@ def test_settings_that_a_message_asks_for_are_named_as_options(message: str, opt
 def test_messages_without_settings_stay_as_they_are() -> None:
     assert as_options("there is no file; check that x=3 and set it right") == ""
     assert as_options("set freq_max=3: --set freq_max=3") == ""
+
+
+def test_what_is_right_has_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "pulses.csv").write_text("0.1\n0.2\n", encoding="utf-8")
+    column = Geometry.of(np.column_stack([np.zeros(16), np.arange(16) * 20.0]))
+    about: dict[str, Any] = {"artifacts": [(0.5, 1.0)], "motion": "correct", "phase_shift": True}
+    for times in ([0.1, 0.9], str(tmp_path / "pulses.csv"), "auto", {"E1": [0.3]}, "gone.csv"):
+        assert faults_of(seen(info(geometry=column, in_turn=True), stim_times_s=times, **about)) == []
+
+
+def test_a_missing_file_of_pulses_is_told_before_anything_starts(
+    run: Callable[..., Result], listed: Path, tmp_path: Path
+) -> None:
+    recording = tmp_path / "day0.raw.h5"
+    shutil.copyfile(listed.parent / "day0.raw.h5", recording)
+    about = ("--sorter", "threshold", "--set", f"stim_times_s={tmp_path / 'gone.csv'}")
+    (tmp_path / "list.csv").write_text("file,sorter,config\nday0.raw.h5,threshold,stim_times_s=gone.csv\n")
+    words = f"there is no file {tmp_path / 'gone.csv'}, which the settings name"
+    for command in (("sort", recording, *about), ("batch", tmp_path / "list.csv")):
+        done = run(*command)
+        assert done.exit_code != 0
+        assert "nothing was started" in done.stderr or words in done.stderr
+        assert words in done.stderr
+    assert words in run("inspect", recording, *about).stdout
+    assert not list(tmp_path.glob("sorted_*"))

@@ -1,8 +1,8 @@
 """Find everything that a sort would refuse, before anything is started: for ``sort``, ``batch`` and ``inspect``.
 
-A row of `CHECKS` looks at one recording as it would be sorted, and reads no traces; `machine_faults` looks at sorters
-and disks for all jobs together. A fault says what was found, what was expected, and what to do about it, on the command
-line or in a list.
+A row of `CHECKS` looks at one recording as it would be sorted, and reads no traces; `machine_faults` looks at sorters,
+disks and files of settings for all jobs together. A fault says what was found, what was expected, and what to do about
+it, on the command line or in a list.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting._exceptions import SpikeSortingClassifiedError
 from spikelab.spike_sorting.data import Geometry
+from spikelab.spike_sorting.recording.artefacts.given import periods_of_seconds
 from spikelab.spike_sorting.recording.geometry.columns import by_shank, in_columns, is_known
+from spikelab.spike_sorting.recording.motion.columns import columns_of
 from spikelab.spike_sorting.recording.preprocess import MIN_FILTER_FRAMES
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS
 from spikelab.spike_sorting.run.choices import LOWEST_RATE_HZ, highest_edge
 from spikelab.spike_sorting.run.jobs import unusable_folder
+from spikelab.spike_sorting.settings.paths import AUTO, file_of
+from spikelab.spike_sorting.stages import missing_files
 from spikelab.spike_sorting.stages.checks import RESULTS_BYTES, Needs, check_disk, check_gpu, check_sorter
+from spikelab.system.runlog import collected_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -187,6 +192,50 @@ def _columns(seen: Seen) -> Iterator[Fault]:
     yield Fault("config", f"spatial_filter is set, and the electrodes {lie}", "electrodes in columns", mends)
 
 
+def _pulses(seen: Seen) -> Iterator[Fault]:
+    """Pulse times of a list or a file that is there lie within the recording; of a file that is not, see `_files`."""
+    from spikelab.spike_sorting.recording.stimulation.times import as_frames, given_times
+
+    times, rate = seen.config.recording.stim_times_s, seen.rate
+    path = file_of(times)
+    if times in (None, AUTO) or rate is None or seen.duration_s is None or (path is not None and not path.exists()):
+        return
+    try:
+        with collected_warnings():
+            as_frames(given_times(times), [round(seen.duration_s * rate)], rate, seen.path.name, None)
+    except (ValueError, OSError) as error:
+        yield Fault("config", str(error), error=error)
+
+
+def _periods(seen: Seen) -> Iterator[Fault]:
+    periods, rate = seen.config.recording.artifacts, seen.rate
+    if not isinstance(periods, list | tuple) or rate is None or seen.duration_s is None:
+        return
+    try:
+        periods_of_seconds(periods, [[round(seen.duration_s * rate)]], rate)
+    except ValueError as error:
+        yield Fault("config", str(error), error=error)
+
+
+def _motion(seen: Seen) -> Iterator[Fault]:
+    """Movement is measured along columns."""
+    recording, geometry = seen.config.recording, seen.infos[0].geometry
+    if recording.motion is None or geometry is None:
+        return
+    together = recording.electrode_groups == "together"
+    try:
+        with collected_warnings():
+            columns_of(Geometry.of(geometry.places) if together else geometry, recording.motion)
+    except ValueError as error:
+        yield Fault("config", str(error), settings={"motion": "none"}, error=error)
+
+
+def _sample_times(seen: Seen) -> Iterator[Fault]:
+    if seen.config.recording.phase_shift is True and not all(info.in_turn for info in seen.infos):
+        found = "phase_shift is set, and the file does not say that channels are sampled one after the other"
+        yield Fault("config", found, "times of sampling, as in files of Neuropixels", {"phase_shift": "auto"})
+
+
 def _alike(seen: Seen) -> Iterator[Fault]:
     """Files that are sorted together have the same rate and as many channels."""
     first, recording = seen.infos[0], seen.config.recording
@@ -218,6 +267,10 @@ CHECKS: tuple[Callable[[Seen], Iterator[Fault]], ...] = (
     _channels,
     _reference,
     _columns,
+    _pulses,
+    _periods,
+    _motion,
+    _sample_times,
     _alike,
 )
 
@@ -225,15 +278,17 @@ CHECKS: tuple[Callable[[Seen], Iterator[Fault]], ...] = (
 def machine_faults(
     jobs: Sequence[Job], seen: Sequence[Seen | None], *, sorts_here: bool = True
 ) -> dict[int, list[Fault]]:
-    """Check sorters and disks for all jobs together; faults by the position of the job that they concern.
+    """Check sorters, disks and files that settings name for all jobs together; faults by the position of their job.
 
-    What is sorted already needs neither. With `sorts_here` False, other machines sort, and only disks are checked.
+    What is sorted already needs neither. With `sorts_here` False, other machines sort, and sorters are not checked.
     """
     found: dict[int, list[Fault]] = defaultdict(list)
     to_sort = [i for i, job in enumerate(jobs) if seen[i] is not None and not is_sorted(job.results)]
     if sorts_here:
         for i, fault in _sorters(jobs, to_sort):
             found[i].append(fault)
+    for i, fault in _files(jobs):
+        found[i].append(fault)
     unusable = dict(_folders(jobs, to_sort))
     for i, fault in (*unusable.items(), *_disks(jobs, seen, [i for i in to_sort if i not in unusable])):
         found[i].append(fault)
@@ -263,6 +318,19 @@ def _sorters(jobs: Sequence[Job], to_sort: Sequence[int]) -> Iterator[tuple[int,
         failure = checked[asked]
         if failure is not None:
             yield i, Fault("sorter", str(failure), error=failure)
+
+
+def _files(jobs: Sequence[Job]) -> Iterator[tuple[int, Fault]]:
+    """Find files that settings name and that are not there; what was read of them before is kept.
+
+    The probe file is missed where the recording is looked into.
+    """
+    for i, job in enumerate(jobs):
+        for path in missing_files(job.config, job.results):
+            if path == file_of(job.config.recording.probe_path):
+                continue
+            found = f"there is no file {path}, which the settings name"
+            yield i, Fault("config", found, error=FileNotFoundError(found))
 
 
 def _folders(jobs: Sequence[Job], to_sort: Sequence[int]) -> Iterator[tuple[int, Fault]]:

@@ -307,3 +307,15 @@ def test_a_missing_file_of_pulses_is_told_before_anything_starts(
         assert words in done.stderr
     assert words in run("inspect", recording, *about).stdout
     assert not list(tmp_path.glob("sorted_*"))
+
+
+def test_events_that_no_file_holds_are_told_before_anything_starts(
+    run: Callable[..., Result], listed: Path, tmp_path: Path
+) -> None:
+    recording = tmp_path / "day0.raw.h5"
+    shutil.copyfile(listed.parent / "day0.raw.h5", recording)
+    done = run("sort", recording, "--sorter", "threshold", "--set", "stim_times_s=auto")
+    assert done.exit_code != 0
+    assert "day0.raw.h5 holds no events: give the times" in done.stderr
+    assert not list(tmp_path.glob("sorted_*"))
+    assert [fault.text() for fault in faults_of(seen(info(), info(no_events="none"), stim_times_s="auto"))] == []

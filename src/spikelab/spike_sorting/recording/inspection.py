@@ -17,11 +17,14 @@ from spikelab.spike_sorting.recording.hdf5 import (
     set_plugin_path,
 )
 from spikelab.spike_sorting.recording.maxwell import list_recordings, raw_dataset, read_layout
+from spikelab.spike_sorting.recording.probes import unattached
 from spikelab.spike_sorting.recording.read_errors import reading
 from spikelab.spike_sorting.recording.readers import FORMATS, read_file, streams_of, vet
 from spikelab.spike_sorting.recording.sample_times import sampled_in_turn
 from spikelab.spike_sorting.recording.source import HEADERLESS_FIELDS, entries_of_folder, resolve_source
+from spikelab.spike_sorting.recording.stimulation.events import pulse_events
 from spikelab.spike_sorting.settings.keywords import with_fields
+from spikelab.spike_sorting.settings.paths import AUTO
 from spikelab.spike_sorting.settings.schema import RecordingConfig
 from spikelab.system.runlog import captured_warnings, collected_warnings
 
@@ -60,6 +63,7 @@ class StreamInfo:
     assumed: tuple[str, ...] = ()  # about the electrodes: their unit of length, plane, places, groups, wiring
     stream_name: str = ""  # beside the id, where the source has one; stream_id takes it too
     in_turn: bool = False  # the file says that channels are sampled one after the other, as those of Neuropixels
+    no_events: str = ""  # why stim_times_s="auto" finds nothing in the file, where it is asked for
     electrodes: bool = True  # False for synchronisation, analog and digital inputs, sensors
 
     @property
@@ -204,7 +208,21 @@ def _with_electrodes(info: StreamInfo, config: RecordingConfig) -> StreamInfo:
     if recording.has_3d_probe():
         assumed.append(f"{info.file.name} has contacts with three coordinates: the plane that they span is taken")
     channel_ids = tuple(map(str, recording.channel_ids))
-    return replace(_measured(info, recording), geometry=geometry, channel_ids=channel_ids, assumed=tuple(assumed))
+    info = replace(_measured(info, recording), no_events=_why_no_events(info, recording, config))
+    return replace(info, geometry=geometry, channel_ids=channel_ids, assumed=tuple(assumed))
+
+
+def _why_no_events(info: StreamInfo, recording: BaseRecording, config: RecordingConfig) -> str:
+    """Say why the events of the file cannot be taken for pulses; "" where they can, or nobody asked for them."""
+    if config.stim_times_s != AUTO:
+        return ""
+    stored = recording if config.probe_path is None else unattached(recording)
+    try:
+        found = pulse_events(stored, info.format, str(info.file), None)
+    except ValueError as error:
+        return str(error)
+    told = f"stim_times_s='auto': {info.file} holds no events"
+    return "" if found else f"{told}: give the times of the pulses as a list in seconds, or a file"
 
 
 def _measured(info: StreamInfo, recording: BaseRecording) -> StreamInfo:

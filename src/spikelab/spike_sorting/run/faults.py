@@ -198,6 +198,8 @@ def _pulses(seen: Seen) -> Iterator[Fault]:
 
     times, rate = seen.config.recording.stim_times_s, seen.rate
     path = file_of(times)
+    if times == AUTO and all(info.no_events for info in seen.infos):  # a baseline beside others may have none
+        yield Fault("config", seen.infos[0].no_events)
     if times in (None, AUTO) or rate is None or seen.duration_s is None or (path is not None and not path.exists()):
         return
     try:

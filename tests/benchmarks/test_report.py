@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from benchmarks.measuring import Cost
 from benchmarks.rt_sort import Row, main
-from benchmarks.rt_sort_aims import AIMS, BEFORE, BEST, Aim, accuracy, cpu
+from benchmarks.rt_sort_aims import AIMS, BEFORE, BEST, Aim, accuracy, cpu, lost_by_curation
 from benchmarks.rt_sort_recipes import RECIPES
 from benchmarks.rt_sort_report import aims_table, curation_table, described, draw, report, worst_table
 from benchmarks.rt_sort_scoring import Score
@@ -29,6 +29,12 @@ def row(family: str, values: list[float], sorter: str = "rt_sort", cpu_s: float 
 def test_every_family_has_aims() -> None:
     assert {aim.family for aim in AIMS} == set(RECIPES)
     assert all({aim.below, aim.share} <= {"", BEST, BEFORE, *RECIPES} for aim in AIMS)
+
+
+def test_a_unit_that_curation_drops_counts_whatever_it_gains_elsewhere() -> None:
+    before, after = Score([1.0, 0.9, 0.6, 0.8], [9.0] * 4, 4, 0, 0, 0, [False] * 4, [""] * 4), [0.0, 0.7, 0.9, 0.79]
+    rows = [replace(row("hum", [1.0]), score=before, evident=replace(before, accuracy=after))]
+    assert lost_by_curation(rows) == pytest.approx(100 / 3)
 
 
 def test_what_is_not_measured_has_no_value() -> None:

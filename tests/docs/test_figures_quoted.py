@@ -37,6 +37,7 @@ FAMILIES = {
     "np": "384 contacts, 20 um, 150 neurons and 400 small ones",
     "stim_none": "8 x 8 with hum",
     "stim": "... 30 stimulation pulses on the rail, nothing told",
+    "stim_few": "... on 4 of the electrodes alone",
     "stim_hard": "12 x 12, 30 such pulses",
     "shared0": "6 x 6, 40 um, independent noise",
     "shared30": "... 30 % of it common to all",

@@ -54,6 +54,7 @@ GUARDS = {
     "rt_sort/_window_kernels.py": Guards(("learning", "templates")),
     "rt_sort/artefacts.py": Guards(("artefacts",)),
     "rt_sort/learning/branches.py": Guards(("branches",)),
+    "rt_sort/channels.py": Guards(compiled=("sorter",)),
     "rt_sort/learning/clustering.py": Guards(("clustering",)),
     "rt_sort/detect.py": Guards(("detect",), ("sorter",)),
     "rt_sort/detection/peaks.py": Guards(compiled=("detection",)),

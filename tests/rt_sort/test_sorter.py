@@ -130,6 +130,16 @@ def test_a_channel_of_the_same_name_elsewhere_is_another(rt_sort, simulated) -> 
         rt_sort.sort_offline(fewer)
 
 
+def test_as_many_channels_may_be_others(simulated, caplog) -> None:
+    """One was bad where the sequences were found, and another one is bad here."""
+    ids = list(simulated.recording.channel_ids)
+    found = detect_sequences(simulated.recording.select_channels(ids[:5] + ids[6:]), num_processes=1)
+    other = simulated.recording.select_channels(ids[:12] + ids[13:])
+    assert sum(map(len, trains(found.sort_offline(other)))) > 0
+    assert "lacks 1 of the 15 channels" in caplog.text
+    assert "left out: ch5" in caplog.text
+
+
 def test_a_channel_that_was_bad_before_is_left_out(simulated, caplog) -> None:
     ids = list(simulated.recording.channel_ids)
     found = detect_sequences(simulated.recording.select_channels(ids[:5] + ids[6:]), num_processes=1)

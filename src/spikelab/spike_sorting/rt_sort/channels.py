@@ -25,14 +25,14 @@ MOST_NAMED = 10
 def on_channels(traces: Traces, channel_ids: Sequence[str], locations: NDArray[np.float64]) -> Traces:
     """Return traces of `channel_ids`: those that `traces` lack are zero, others of theirs are left out.
 
-    Channels are the same by their name and place. As many channels as there should be are taken as they are.
+    Channels are the same by their name and place. As many as there should be, at these places, are taken as they are.
 
     Raises
     ------
     ValueError
         If the recording lacks too many of the channels.
     """
-    if traces.n_channels == len(channel_ids):
+    if traces.n_channels == len(channel_ids) and np.allclose(traces.locations, locations, atol=SAME_PLACE_UM):
         return traces
     rows = _rows_of(traces, channel_ids, locations)
     silent = [name for name, row in zip(channel_ids, rows.tolist(), strict=True) if row < 0]

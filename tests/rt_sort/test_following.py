@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
-from spikelab.spike_sorting.rt_sort.learning.following import around, follow, join_following, takes_over
+from spikelab.spike_sorting.rt_sort.learning.following import (
+    GATHERED_ALIKE,
+    around,
+    follow,
+    heading_for,
+    join_following,
+    takes_over,
+)
 from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
@@ -94,6 +101,45 @@ def test_the_clock_of_a_piece_is_that_of_the_other() -> None:
     assert (evidence.score > 0, evidence.lag) == (True, 2)
     join_following(units, np.array([0, 1]))
     assert units.frames[0][-150:].tolist() == (before + 2).tolist()
+
+
+def test_a_rare_neuron_that_moves_fast_heads_for_its_next_piece() -> None:
+    """The twenty spikes nearest to the time are from a third of the way on either side."""
+    units = units_of((0, 0.5, 3, 5.5), (0.5, 1, 5.5, 8), n=40)
+    assert follow(units, 0, 1).score > 0
+    wanted = 5.5
+    for i in (0, 1):
+        plain, heading = (take(units, i, DURATION // 2)[0] for take in (around, heading_for))
+        off = [
+            abs(np.average(np.arange(N_CHANNELS), weights=np.ptp(mean, axis=0) ** 2) - wanted)
+            for mean in (plain, heading)
+        ]
+        assert off[1] < 0.3 < off[0]
+        assert 2 < heading_for(units, i, DURATION // 2)[1] < 8
+
+
+def test_where_examples_have_one_time_the_heading_is_their_mean() -> None:
+    units = units_of((0, 0.5, 3, 5.5), n=10)
+    units.example_frames[0][:] = 5
+    (heading, count), (plain, n) = heading_for(units, 0, 5), around(units, 0, 5)
+    assert np.allclose(heading, plain, atol=1e-4)
+    assert (round(count, 6), n) == (10, 10)
+
+
+def test_pieces_that_overlap_are_one_only_where_their_ends_are_equal() -> None:
+    """Two in ten spikes of one are on the other's side."""
+    equal, alike = units_of((0, 0.56, 5, 5), (0.44, 1, 5, 5)), units_of((0, 0.56, 5, 5), (0.44, 1, 5.6, 5.6))
+    for units in (equal, alike):
+        _, misplaced = takes_over(units.frames[0], units.frames[1])
+        assert 0.1 < misplaced / 150 < 0.25
+    assert follow(equal, 0, 1).score > 0
+    assert follow(alike, 0, 1).score <= 0
+
+
+def test_what_one_template_has_gathered_need_be_less_alike() -> None:
+    units = units_of((0, 0.5, 3, 5), (0.5, 1, 6.0, 7))
+    assert follow(units, 0, 1).score <= 0
+    assert follow(units, 0, 1, GATHERED_ALIKE).score > 0
 
 
 def test_few_examples_are_not_enough() -> None:

@@ -744,3 +744,19 @@ class TestPeel:
         assert shift == pytest.approx(1 / 6)
         assert scale == pytest.approx((101.25 + 1) / 101)
         assert energy == pytest.approx(2 * scale * 101.25 - scale**2 * 100 - (scale - 1) ** 2, rel=1e-5)
+
+    def test_filters_that_answer_each_other_more_than_themselves_come_to_an_end(self) -> None:
+        """Noise that electrodes share makes such filters, and each spike that is taken out makes a larger one."""
+        ones, zeros = np.ones(2, np.float32), np.zeros(5, np.float32)
+        own, other = zeros.copy(), zeros.copy()
+        own[2], other[1:4] = 100, -130
+        limits = Limits(100 * ones, ones, np.float32(0.5) * ones, 2 * ones, 20.0, 3)
+        rows = np.array([[0, 1], [1, 0]])  # of the own and the other output, for filters 0 and 1
+        crosstalk = CrossTalk(np.stack([own, other]), np.array([[0, 1], [0, 1]]), rows, np.array([2, 2]))
+        outputs = np.zeros((2, 203), np.float32)
+        outputs[0, 4] = 100
+        spikes = peel(outputs, 5, 40, limits, crosstalk, np.array([-1000, -1000]), np.empty(16, dtype=SPIKE))
+        assert 1 <= len(spikes) < 20
+        assert spikes[0]["frame"] == 4
+        assert spikes["frame"].max() < 30
+        assert np.isfinite(outputs).all()

@@ -98,6 +98,12 @@ class TestCompareMeans:
         assert pair.distance == pytest.approx(np.sqrt(36 / (1 + RIDGE) - 9), rel=1e-4)
         assert compared(first, second, n=0.5).distance == 0
 
+    def test_a_mean_that_is_no_more_than_noise_is_like_nothing(self) -> None:
+        """Less noise than expected would leave it no size at all, and a cosine of 1 with anything."""
+        small, large = mean_of(0.5, 0.1), mean_of(0.0, 9.0)
+        assert compared(small, large, n=2.0).cosine < 0.2
+        assert compared(small, small, n=2.0).cosine < 0.2
+
     def test_the_cosine_is_that_of_the_means_without_their_noise(self) -> None:
         first, second = np.zeros((N_FRAMES, 2), np.float32), np.zeros((N_FRAMES, 2), np.float32)
         first[5, 0], second[5, 0], second[5, 1] = 10, 6, 8

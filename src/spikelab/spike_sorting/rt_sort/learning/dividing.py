@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
+from spikelab.spike_sorting.rt_sort.learning.following import join_gathered
 from spikelab.spike_sorting.rt_sort.learning.means import PAIR_CHANNELS
-from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike, without_tolerances
+from spikelab.spike_sorting.rt_sort.learning.merging import Units, without_tolerances
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
     from spikelab.spike_sorting.data import IntArray
 
 LEAST_DIVIDED = 10  # examples: of fewer, one that is odd for another reason is a large part
+# Principal components, one number after the other: a rare neuron is seen in more of them, one that moves in fewer.
+DIMENSIONS = (N_DIMENSIONS, N_DIMENSIONS // 2, 2 * N_DIMENSIONS)
 
 
-def divide(units: Units, left: IntArray, least: int, seed: int, join: Callable[[Units], None] = join_alike) -> IntArray:
+def divide(
+    units: Units, left: IntArray, least: int, seed: int, join: Callable[[Units], None] = join_gathered
+) -> IntArray:
     """Divide those of the units in `left` whose examples are of several neurons; return `left` and the new units.
 
     Neurons have `least` examples or more; `join` joins what is one neuron. The spikes of a new unit are its examples:
@@ -42,22 +47,31 @@ def divide(units: Units, left: IntArray, least: int, seed: int, join: Callable[[
 
 
 def parts_of(
-    units: Units, unit: int, least: int, seed: int, join: Callable[[Units], None] = join_alike
+    units: Units, unit: int, least: int, seed: int, join: Callable[[Units], None] = join_gathered
 ) -> Units | None:
     """Split the examples of a unit and join the parts that are one neuron; None where that is all of them.
 
     The published tolerances are for sequences that were found apart. The small spikes of a burst are beyond that on
     sizes, and would be a neuron of their own once they are split off, whatever the evidence says.
     """
+    if len(units.examples[unit]) < 2 * least:
+        return None
     channels = units.channels[unit]
-    largest = np.sort(channels[channels >= 0][:PAIR_CHANNELS])
-    examples, frames = units.examples[unit], units.example_frames[unit]
-    if len(examples) < 2 * least:
-        return None
-    labels = split(reduce(units.features(unit, largest, 0), N_DIMENSIONS), seed=seed, min_size=least)
+    features = units.features(unit, np.sort(channels[channels >= 0][:PAIR_CHANNELS]), 0)
+    for n_dimensions in DIMENSIONS:
+        labels = split(reduce(features, n_dimensions), seed=seed, min_size=least)
+        if labels.max() > 0:
+            parts = _parts(units, unit, labels)
+            join(parts)
+            if parts.alive.sum() > 1:
+                return parts
+    return None
+
+
+def _parts(units: Units, unit: int, labels: IntArray) -> Units:
+    """Make a unit of the examples of each label."""
+    channels, examples, frames = units.channels[unit], units.examples[unit], units.example_frames[unit]
     n_parts = int(labels.max()) + 1
-    if n_parts == 1:
-        return None
     each = [labels == part for part in range(n_parts)]
     means = np.repeat(units.means[unit][None], n_parts, axis=0)
     used = channels >= 0
@@ -75,8 +89,7 @@ def parts_of(
     )
     parts = units.like(learnt)
     parts.parameters = without_tolerances(units.parameters)
-    join(parts)
-    return parts if parts.alive.sum() > 1 else None
+    return parts
 
 
 def _take(units: Units, unit: int, parts: Units, part: int) -> None:

@@ -11,20 +11,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.learning.means import Mean, compare_means
-from spikelab.spike_sorting.rt_sort.learning.merging import Evidence
+from spikelab.spike_sorting.rt_sort.learning.means import Mean, Pair, compare_means
+from spikelab.spike_sorting.rt_sort.learning.merging import NEARLY_EQUAL, Evidence, join_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
     from spikelab.spike_sorting.data import FloatArray, IntArray
     from spikelab.spike_sorting.rt_sort.learning.merging import Units
 
 # Of the smaller unit's spikes, so many may be on the other's side of that time: drift takes templates over gradually.
 MOST_MISPLACED = 0.1
+# The same where the ends are as good as equal: the template of a faint piece finds spikes on the other side, too.
+MOST_OF_EQUAL = 0.25
 # Examples of either around that time: more reach too far in time, fewer than the least are not enough to compare.
 N_AROUND, LEAST_AROUND = 20, 8
+N_TREND = 14  # the same where a line is fitted, of a neuron that fires rarely and moves fast
 ENDS_ALIKE = 0.9  # cosine: less alike, at one time, are two neurons
+# The same of spikes that one template has gathered: a neuron that moves fast, rather than two of which one begins to
+# fire as the other ends.
+GATHERED_ALIKE = 0.7
 
 
 def takes_over(first: IntArray, second: IntArray) -> tuple[int, int]:
@@ -40,44 +48,81 @@ def takes_over(first: IntArray, second: IntArray) -> tuple[int, int]:
 
 def around(units: Units, i: int, frame: int, most: int = N_AROUND) -> tuple[FloatArray, int]:
     """Average the examples of a unit nearest to a frame, shape (frames, channels); return how many there are, too."""
-    some = np.argsort(np.abs(units.example_frames[i] - frame), kind="stable")[:most]
-    mean = np.zeros_like(units.means[i])
+    some = _nearest(units, i, frame, most)
+    return _weighted(units, i, some, np.full(len(some), 1 / max(len(some), 1))), len(some)
+
+
+def heading_for(units: Units, i: int, frame: int) -> tuple[FloatArray, float]:
+    """Extrapolate the examples of a unit nearest to a frame to it, by a line; return how many that is worth, too.
+
+    The first few examples of a rare neuron may be seconds from the frame, in which it moves. What a line says of its
+    end is as sure as the mean of fewer.
+    """
+    some = _nearest(units, i, frame, N_TREND)
+    times = units.example_frames[i][some].astype(np.float64)
+    middle = times.mean()
+    weights = 1 / len(some) + (frame - middle) * (times - middle) / max(float(np.sum((times - middle) ** 2)), 1.0)
+    return _weighted(units, i, some, weights), float(1 / np.sum(weights**2))
+
+
+def _nearest(units: Units, i: int, frame: int, most: int) -> IntArray:
+    nearest: IntArray = np.argsort(np.abs(units.example_frames[i] - frame), kind="stable")[:most]
+    return nearest
+
+
+def _weighted(units: Units, i: int, some: IntArray, weights: NDArray[np.float64]) -> FloatArray:
+    """Add some examples of a unit with their weights, shape (frames, channels)."""
+    total: FloatArray = np.zeros_like(units.means[i])
     used = units.channels[i] >= 0
     if len(some):
-        mean[:, units.channels[i][used]] = units.examples[i][some].mean(axis=0)[used].T
-    return mean, len(some)
+        total[:, units.channels[i][used]] = np.tensordot(weights, units.examples[i][some], axes=1)[used].T
+    return total
 
 
-def follow(units: Units, i: int, j: int) -> Evidence:
-    """Weigh the evidence that one of two units takes over from the other; above 0: they are one neuron."""
+def follow(units: Units, i: int, j: int, least: float = ENDS_ALIKE) -> Evidence:
+    """Weigh the evidence that one of two units takes over from the other; above 0: they are one neuron.
+
+    Where it does, their ends have a cosine of `least` or more.
+    """
     if units.across(i, j):
         return Evidence(-np.inf, 0)
     first, second = (i, j) if np.median(units.frames[i]) <= np.median(units.frames[j]) else (j, i)
     frame, misplaced = takes_over(units.frames[first], units.frames[second])
-    if misplaced > MOST_MISPLACED * min(len(units.frames[i]), len(units.frames[j])):
+    share = misplaced / max(1, min(len(units.frames[k]) for k in (i, j)))
+    if share > MOST_OF_EQUAL or min(len(units.example_frames[k]) for k in (i, j)) < LEAST_AROUND:
         return Evidence(-np.inf, 0)
-    (one, n_one), (other, n_other) = (around(units, k, frame) for k in (i, j))
-    if min(n_one, n_other) < LEAST_AROUND:
-        return Evidence(-np.inf, 0)
-    means = Mean.of(one, n_one, units.noise.sigma), Mean.of(other, n_other, units.noise.sigma)
-    pair = compare_means(*means, units.noise, units.components, units.origin, units.max_lag)
-    return Evidence(pair.cosine - ENDS_ALIKE, pair.lag)
+    as_they_are, as_they_go = (
+        _compared(units, [take(units, k, frame) for k in (i, j)]) for take in (around, heading_for)
+    )
+    best = max(as_they_are, as_they_go, key=lambda pair: pair.cosine)
+    return Evidence(best.cosine - (least if share <= MOST_MISPLACED else NEARLY_EQUAL), best.lag)
 
 
-def join_following(units: Units, left: IntArray) -> IntArray:
+def _compared(units: Units, ends: list[tuple[FloatArray, float]]) -> Pair:
+    one, other = (Mean.of(end, count, units.noise.sigma) for end, count in ends)
+    return compare_means(one, other, units.noise, units.components, units.origin, units.max_lag)
+
+
+def join_following(units: Units, left: IntArray, least: float = ENDS_ALIKE) -> IntArray:
     """Join those of the units in `left` that follow each other, the most alike first; return the ones that remain."""
     alive = left.tolist()
-    scores = _followers(units, combinations(alive, 2))
+    scores = _followers(units, combinations(alive, 2), least)
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
         units.join(i, j, evidence.lag)
         alive.remove(j)
         scores = {pair: value for pair, value in scores.items() if not {i, j} & set(pair)}
-        scores |= _followers(units, ((min(i, k), max(i, k)) for k in alive if k != i))
+        scores |= _followers(units, ((min(i, k), max(i, k)) for k in alive if k != i), least)
     return np.array(alive, dtype=np.int64)
 
 
-def _followers(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:
+def join_gathered(units: Units) -> None:
+    """Merge pieces of what one template has gathered."""
+    join_alike(units)
+    join_following(units, np.flatnonzero(units.alive), GATHERED_ALIKE)
+
+
+def _followers(units: Units, pairs: Iterable[tuple[int, int]], least: float) -> dict[tuple[int, int], Evidence]:
     """Weigh the pairs that can be compared; return the evidence of those of which one follows the other."""
-    weighed = {pair: follow(units, *pair) for pair in pairs if units.meet(*pair)}
+    weighed = {pair: follow(units, *pair, least) for pair in pairs if units.meet(*pair)}
     return {pair: evidence for pair, evidence in weighed.items() if evidence.score > 0}

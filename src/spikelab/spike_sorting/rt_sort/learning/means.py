@@ -79,8 +79,9 @@ def compare_means(
     noise_a, noise_b = a.size / first.n_spikes, a.size / second.n_spikes
     distances = np.sum((b - a) ** 2, axis=(1, 2)) - noise_a - noise_b
     best = int(np.argmin(distances))
-    size_a = max(float(np.sum(a**2)) - noise_a, 1e-3)
-    size_b = max(float(np.sum(b[best] ** 2)) - noise_b, 1e-3)
+    # What is no more than noise is as large as it: of next to nothing, any two would be alike.
+    size_a = max(float(np.sum(a**2)) - noise_a, noise_a)
+    size_b = max(float(np.sum(b[best] ** 2)) - noise_b, noise_b)
     cosine = float(np.sum(a * b[best])) / np.sqrt(size_a * size_b)
     return Pair(best - max_lag, float(np.sqrt(max(distances[best], 0))), min(cosine, 1.0))
 

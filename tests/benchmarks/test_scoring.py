@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.rt_sort_scoring import Score, near, score, within
+from benchmarks.rt_sort_tasks import on_clock_of
 from spikeinterface.core import NumpySorting
 
 FS = 20_000.0
@@ -98,3 +99,12 @@ def test_scores_of_before_can_still_be_read() -> None:
     old = Score(accuracy=[1.0], snr=[6.0], found=1, false_positives=0, redundant=0, over_merged=0)
     assert old.mean_outside == 1.0
     assert np.isnan(old.mean_axonal)
+
+
+def test_a_curated_train_is_compared_on_the_clock_of_the_sorter() -> None:
+    """Spikes centred on another peak of the same spikes are no other spikes."""
+    before = np.array([100, 400, 900, 2000])
+    assert on_clock_of(before, np.array([109, 409, 910])).tolist() == [100, 400, 901]
+    assert on_clock_of(before, np.array([92, 892, 1992])).tolist() == [100, 900, 2000]
+    assert on_clock_of(before[:1], np.array([103])).tolist() == [100]
+    assert on_clock_of(before, np.empty(0, np.int64)).tolist() == []

@@ -334,42 +334,56 @@ def measure_crosstalk(
     `known` is the cross-talk before some templates changed, and which: pairs of others are taken from it.
     """
     n, n_frames = len(norms), filters.temporal.shape[2]
-    patterns = np.zeros((n, n_channels, MAX_RANK), dtype=np.float32)
-    uses = np.zeros((n, n_channels), dtype=bool)
-    for u, k in enumerate(filters.n_channels):
-        patterns[u, filters.channels[u, :k]] = filters.spatial[u, :k]
-        uses[u, filters.channels[u, :k]] = True
-    parts: list[FloatArray] = []
-    changed: list[IntArray] = []
-    least = np.float32(LEAST_CROSSTALK) * np.sqrt(norms)
-    for j, k in enumerate(templates.n_channels):
-        channels, waveform = templates.channels[j, :k], templates.waveforms[j, :k]
-        reached = np.flatnonzero(uses[:, channels].any(axis=1))
-        old, old_outputs = _known_pairs(known, j)
-        if known is not None and not known[1][j]:
-            reached = reached[known[1][reached]]
-        outputs = filter_outputs(waveform, channels, patterns, filters.temporal, filters.ranks, reached)
+    patterns, uses = np.zeros((n, n_channels, MAX_RANK), dtype=np.float32), np.zeros((n, n_channels), dtype=bool)
+    listed = _listed(filters.channels, filters.n_channels)
+    places = np.nonzero(listed)[0], filters.channels[listed]
+    patterns[places], uses[places] = filters.spatial[listed], True
+    is_changed = np.ones(n, dtype=bool) if known is None else known[1]
+    changed, least = np.flatnonzero(is_changed), np.float32(LEAST_CROSSTALK) * np.sqrt(norms)
+    pairs, tables = [_room(2, 0)[0]], [np.zeros((0, 2 * n_frames + 1), dtype=np.float32)]
+    if known is not None:
+        old, rows = _pairs_of(known[0])
+        same = ~is_changed[old].any(axis=0)
+        pairs, tables = [old[:, same]], [known[0].outputs[rows[same]]]
+    for j in np.flatnonzero(is_changed | _touched(templates, uses[changed])).tolist():
+        channels, waveform = templates.channels[j, : templates.n_channels[j]], templates.waveforms[j]
+        wanted = np.arange(n) if is_changed[j] else changed
+        reached = wanted[uses[wanted][:, channels].any(axis=1)]
+        outputs = filter_outputs(
+            waveform[: len(channels)], channels, patterns, filters.temporal, filters.ranks, reached
+        )
         strong = (reached == j) | (np.abs(outputs).max(axis=1, initial=0) > least[reached])
-        found = np.concatenate([old, reached[strong]])
-        order = np.argsort(found, kind="stable")
-        changed.append(found[order])
-        parts.append(np.concatenate([old_outputs, outputs[strong]])[order] if len(old) else outputs[strong])
-    rows, n_filters = _room(n, max(map(len, changed), default=1))
-    lists = np.zeros_like(rows)
-    first = 0
-    for j, found in enumerate(changed):
-        n_filters[j], lists[j, : len(found)] = len(found), found
-        rows[j, : len(found)] = np.arange(first, first + len(found))
-        first += len(found)
-    table = np.concatenate(parts) if parts else np.zeros((0, 2 * n_frames + 1), dtype=np.float32)
-    return CrossTalk(table, lists, rows, n_filters)
+        pairs.append(np.stack([np.full(int(strong.sum()), j), reached[strong]]))
+        tables.append(outputs[strong])
+    return _crosstalk_of(np.concatenate(pairs, axis=1), np.concatenate(tables), n)
 
 
-def _known_pairs(known: tuple[CrossTalk, NDArray[np.bool_]] | None, j: int) -> tuple[IntArray, FloatArray]:
-    """List the filters whose output to template `j` is known still, and these outputs."""
-    if known is None or known[1][j]:
-        return np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32)
-    crosstalk, is_changed = known
-    filters = crosstalk.filters[j, : crosstalk.n_filters[j]]
-    same = ~is_changed[filters]
-    return filters[same], crosstalk.outputs[crosstalk.rows[j, : crosstalk.n_filters[j]][same]]
+def _listed(channels: IntArray, n_channels: IntArray) -> NDArray[np.bool_]:
+    """Find what is no padding, shape (templates, most)."""
+    listed: NDArray[np.bool_] = np.arange(channels.shape[1]) < n_channels[:, None]
+    return listed
+
+
+def _touched(templates: Templates, uses: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the templates that have a channel of some filters; `uses` is (filters, channels)."""
+    used = np.zeros(uses.shape[1], dtype=bool)
+    used[np.nonzero(uses)[1]] = True
+    touched = np.zeros(len(templates.channels), dtype=bool)
+    touched[np.nonzero(used[templates.channels] & _listed(templates.channels, templates.n_channels))[0]] = True
+    return touched
+
+
+def _pairs_of(crosstalk: CrossTalk) -> tuple[IntArray, IntArray]:
+    """List the pairs of template and filter, (2, pairs), and the rows of their outputs."""
+    listed = _listed(crosstalk.filters, crosstalk.n_filters)
+    return np.stack([np.nonzero(listed)[0], crosstalk.filters[listed]]), crosstalk.rows[listed]
+
+
+def _crosstalk_of(pairs: IntArray, outputs: FloatArray, n_templates: int) -> CrossTalk:
+    """Put pairs of template and filter, (2, pairs), in order, and list them by template."""
+    order = np.lexsort(pairs[::-1])
+    counts = np.bincount(pairs[0], minlength=n_templates)
+    lists, rows = (np.zeros((n_templates, int(counts.max(initial=1))), dtype=np.int64) for _ in range(2))
+    listed = _listed(lists, counts)
+    lists[listed], rows[listed] = pairs[1, order], np.arange(len(order))
+    return CrossTalk(outputs[order], lists, rows, counts)

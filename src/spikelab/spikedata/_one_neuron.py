@@ -113,22 +113,31 @@ def judge(
     window = 2 * min(JITTER_MS, delta_ms)
     chance = max(_per_ms(lags, at), len(first) * len(second) / max(length_ms, 1.0)) * window
     n_refractory, n_expected = _refractory(lags - lag)
-    found = at, n_coincident, chance, n_refractory, n_expected
+    counts = n_coincident, chance, n_refractory, n_expected
     if _are_duplicates(n_coincident, chance, min(len(first), len(second))):
         late = round(at / frame_ms) if frame_ms else 0
-        own = n_coincident - chance < DUPLICATE_SHARE * max(len(first), len(second)) and (
-            _holds(one, other, n_coincident, late)
-            if len(first) > len(second)
-            else _holds(other, one, n_coincident, -late)
-        )
-        return Judgement("contained" if own else "coincident", *found)
-    found = (lag, *found[1:])
-    if alike and _are_refractory(n_refractory, n_expected):
-        return Judgement("refractory", *found)
-    one_shape = similarity >= (ALIKE if one.changes or other.changes else SUCCESSION_ALIKE)
-    if one_shape and n_refractory <= REFRACTORY_SHARE * max(n_expected, 1.0) and _follow(first, second):
-        return Judgement("successive", *found)
-    return Judgement("different", *found)
+        is_contained = _is_contained(one, other, n_coincident, chance, late)
+        return Judgement("contained" if is_contained else "coincident", at, *counts)
+    return Judgement(_apart(one, other, similarity, n_refractory, n_expected), lag, *counts)
+
+
+def _is_contained(one: Side, other: Side, n_coincident: int, chance: float, late: int) -> bool:
+    """Tell whether the larger unit of two holds the smaller one's spikes besides its own.
+
+    Spikes of the other are `late` samples behind.
+    """
+    larger, smaller, lag = (one, other, late) if len(one.times) > len(other.times) else (other, one, -late)
+    few = n_coincident - chance < DUPLICATE_SHARE * len(larger.times)
+    return few and _holds(larger, smaller, n_coincident, lag)
+
+
+def _apart(one: Side, other: Side, similarity: float, n_refractory: int, n_expected: float) -> Verdict:
+    """Judge two units that do not share their spikes."""
+    if similarity >= ALIKE and _are_refractory(n_refractory, n_expected):
+        return "refractory"
+    least = ALIKE if one.changes or other.changes else SUCCESSION_ALIKE
+    one_shape = similarity >= least and n_refractory <= REFRACTORY_SHARE * max(n_expected, 1.0)
+    return "successive" if one_shape and _follow(one.times, other.times) else "different"
 
 
 def lags_between(first: FloatArray, second: FloatArray, reach_ms: float, starts: FloatArray | None) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikelab.spike_sorting import decisions as decided
 from spikelab.spike_sorting import stages
@@ -16,10 +16,12 @@ from spikelab.spike_sorting.run.sort_one import Sorted, context_of, sort_one
 from spikelab.spike_sorting.stages.manifest import Manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from spikelab.spike_sorting.decisions import State
     from spikelab.spike_sorting.run.results import Results
+    from spikelab.spike_sorting.settings.schema import SortingPipelineConfig
 
 logger = logging.getLogger(__name__)
 
@@ -101,21 +103,29 @@ def without_further_sorts(job: Job, results: Results, state: State) -> Job:
 
     Limits on what they tell are left out too, as nothing tells it of the new units.
     """
-    validation, limits = job.config.validation, job.config.curation.metric_limits or {}
-    if not (validation.validate or validation.sort_again) or _units(state) == _units(results.state):
+    if not _sorts_further(job.config) or _units(state) == _units(results.state):
         return job
+    limits = job.config.curation.metric_limits or {}
     logger.warning(
         "the results are not validated any more: units were merged or split; 'spikelab validate' does it anew"
     )
-    unknown = {name: limit for name, limit in limits.items() if name in (*ABOUT, stages.AGREEMENT)}
-    if unknown:
+    unknown = {name: limits[name] for name in limits if name in (*ABOUT, stages.AGREEMENT)}
+    _warn_of_unknown(unknown)
+    others = {name: limit for name, limit in limits.items() if name not in unknown}
+    return replace(job, config=job.config.override(validate=False, sort_again=0, metric_limits=others or None))
+
+
+def _warn_of_unknown(limits: Mapping[str, Any]) -> None:
+    if limits:
         logger.warning(
             "limits that need a new validation, or new sorts, are left out: %s. Units that they dropped may be back; "
             "the call that sorted these results, with the limits, validates them as they are now and applies these",
-            ", ".join(f"{name} {limit}" for name, limit in unknown.items()),
+            ", ".join(f"{name} {limit}" for name, limit in limits.items()),
         )
-    others = {name: limit for name, limit in limits.items() if name not in unknown}
-    return replace(job, config=job.config.override(validate=False, sort_again=0, metric_limits=others or None))
+
+
+def _sorts_further(config: SortingPipelineConfig) -> bool:
+    return bool(config.validation.validate or config.validation.sort_again)
 
 
 def state_to_apply(results: Results) -> State:

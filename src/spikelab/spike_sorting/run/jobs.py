@@ -85,8 +85,13 @@ def plan_jobs(
     jobs = []
     for i, (entry, config) in enumerate(requests):
         sorter, beside = safe_name(config.sorter.sorter_name), _parent_folder(entry)
-        results = given_results[i] or (parents_of_results[i] or beside) / f"sorted_{sorter}_{names[i]}"
-        intermediate = given_intermediate[i] or (parents_of_intermediate[i] or beside) / f"inter_{sorter}_{names[i]}"
+        results, intermediate = (
+            given or (parent or beside) / f"{kind}_{sorter}_{names[i]}"
+            for kind, given, parent in (
+                ("sorted", given_results[i], parents_of_results[i]),
+                ("inter", given_intermediate[i], parents_of_intermediate[i]),
+            )
+        )
         if results == intermediate:
             intermediate = results / "intermediate"
         noted = {} if metadata is None else metadata[i]

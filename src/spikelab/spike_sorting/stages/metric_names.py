@@ -67,10 +67,6 @@ def limited_artifacts(config: CurationConfig, artifacts: Mapping[str, str]) -> d
     wanted = {PREFIX + name for name in limited}
     if any(name.startswith(quality.PREFIX) for name in limited):
         wanted.add(quality.NAME)
-    if any(name in ABOUT for name in limited):
-        wanted.add(validation.NAME)
-    if again.METRIC in limited:
-        wanted.add(again.NAME)
-    if MOVED_UM in limited:
-        wanted.add(movement.NAME)
+    stages = dict.fromkeys(ABOUT, validation.NAME) | {again.METRIC: again.NAME, MOVED_UM: movement.NAME}
+    wanted |= {stages[name] for name in limited if name in stages}
     return {stage: run_id for stage, run_id in artifacts.items() if stage in wanted}

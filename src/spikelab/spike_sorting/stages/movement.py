@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from spikelab.spike_sorting.data import BinaryRecording, SpikeTrains
     from spikelab.spike_sorting.recording.motion import Movement
+    from spikelab.spike_sorting.recording.motion.course import Course
     from spikelab.spike_sorting.stages.context import Context
     from spikelab.spike_sorting.stages.store import StageResult
     from spikelab.spikedata import SpikeData
@@ -127,25 +128,29 @@ def with_moved_units(units: SpikeData, binary: BinaryRecording, found: Sequence[
 
     Where the traces were moved back, units stand still in them, and nothing is said.
     """
-    from spikelab.spike_sorting.recording.motion import ESTIMATE, columns_of
-
     courses = {movement.summary["group"]: movement.course for movement in found if movement.course is not None}
     if binary.motion is None or binary.motion["corrected"] or not courses:
         return units
-    moved: dict[int, float] = {}
-    for column in columns_of(_geometry(binary), ESTIMATE):
-        course = courses.get(column.name)
-        if course is not None:
-            moved |= {
-                channel: round(course.range_at(depth), 2)
-                for channel, depth in zip(column.channels.tolist(), column.places[:, 0].tolist(), strict=True)
-            }
+    moved = _moved_at(binary, courses)
     return units.replace(
         neuron_attributes=[
             {MOVED_UM: moved[unit["channel"]], **unit} if unit["channel"] in moved else unit
             for unit in units.unit_attributes
         ]
     )
+
+
+def _moved_at(binary: BinaryRecording, courses: Mapping[str, Course]) -> dict[int, float]:
+    """Say of channels how far the tissue moved at their depth, in um, by the courses of their columns."""
+    from spikelab.spike_sorting.recording.motion import ESTIMATE, columns_of
+
+    moved: dict[int, float] = {}
+    for column in columns_of(_geometry(binary), ESTIMATE):
+        course = courses.get(column.name)
+        if course is not None:
+            depths = zip(column.channels.tolist(), column.places[:, 0].tolist(), strict=True)
+            moved |= {channel: round(course.range_at(depth), 2) for channel, depth in depths}
+    return moved
 
 
 def _geometry(binary: BinaryRecording) -> Geometry:

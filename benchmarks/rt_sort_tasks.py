@@ -164,7 +164,7 @@ def on_clock_of(before: NDArray[np.int64], train: NDArray[np.int64]) -> NDArray[
     The pipeline centres spikes on the peak of their main channel, and a positive one may be further from the trough
     than a comparison bears. That is no loss.
     """
-    if not len(train):
+    if not len(train) or not len(before):
         return train
     before = np.sort(before)
     after = np.searchsorted(before, train).clip(1, len(before) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
 from spikelab.spike_sorting.config import RT_SORT_NEUROPIXELS
-from spikelab.spike_sorting.rt_sort.learning.dividing import divide, parts_of
-from spikelab.spike_sorting.rt_sort.learning.merging import Units
+from spikelab.spike_sorting.rt_sort.learning import dividing
+from spikelab.spike_sorting.rt_sort.learning.dividing import DIMENSIONS, divide, parts_of
+from spikelab.spike_sorting.rt_sort.learning.jumping import join_pieces
+from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
@@ -92,6 +95,14 @@ def test_a_neuron_that_falls_into_parts_for_a_reason_is_joined_again() -> None:
     assert len(units.means) == 2
 
 
+def test_the_pipeline_joins_parts_of_a_time_each_as_well() -> None:
+    """It joins across jumps besides; see :func:`.jumping.join_pieces`."""
+    places = np.column_stack([np.zeros(N_CHANNELS), 20.0 * np.arange(N_CHANNELS)])
+    units = units_of((300, 3.0), drift=3.0)
+    assert parts_of(units, 0, LEAST, 0, join_alike) is not None
+    assert parts_of(units, 0, LEAST, 0, partial(join_pieces, jumps=[], places=places)) is None
+
+
 def test_published_tolerances_divide_no_unit_by_its_sizes() -> None:
     """In bursts a neuron has large and small spikes; as sequences found apart these would be kept apart."""
     units = units_of((100, 4.0))
@@ -107,3 +118,19 @@ def test_only_units_that_are_left_are_divided() -> None:
     units = units_of((60, 4.0), (40, 5.5))
     assert divide(units, np.array([1]), LEAST, 0).tolist() == [1]
     assert divide(units, np.array([], dtype=np.int64), LEAST, 0).tolist() == []
+
+
+@pytest.mark.parametrize("seen_in", DIMENSIONS)
+def test_a_neuron_that_one_number_of_dimensions_shows_is_divided_off(
+    seen_in: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = units_of((60, 3.0), (30, 5.0))
+    own = dividing.split
+
+    def split_in_some(features: np.ndarray, **how: Any) -> np.ndarray:
+        return own(features, **how) if features.shape[1] == seen_in else np.zeros(len(features), dtype=np.int64)
+
+    monkeypatch.setattr(dividing, "split", split_in_some)
+    parts = parts_of(units, 0, LEAST, 0)
+    assert parts is not None
+    assert sorted(len(parts.frames[part]) for part in np.flatnonzero(parts.alive)) == [30, 60]

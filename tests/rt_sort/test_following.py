@@ -25,14 +25,20 @@ DURATION = 1_200_000
 NOISE = white_noise(N_CHANNELS)
 
 
-def units_of(*pieces: tuple[float, float, float, float], n: int = 150, lags: tuple[int, ...] = ()) -> Units:
+def units_of(
+    *pieces: tuple[float, float, float, float],
+    n: int = 150,
+    lags: tuple[int, ...] = (),
+    size: float = 25,
+    seed: int = 0,
+) -> Units:
     """Units that fire from one share of the recording to another, and go from one place (in electrodes) to another."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     frames, examples, means = [], [], []
     for k, (begin, end, start, stop) in enumerate(pieces):
         own = np.sort(rng.integers(int(begin * DURATION), int(end * DURATION), n))
         places = np.interp(own / DURATION, [begin, end], [start, stop])
-        sizes = 25 * np.exp(-((np.arange(N_CHANNELS) - places[:, None]) ** 2) / 2)
+        sizes = size * np.exp(-((np.arange(N_CHANNELS) - places[:, None]) ** 2) / 2)
         wave = np.roll(SPIKE, lags[k] if lags else 0)
         windows = sizes[:, :, None] * wave + rng.normal(0, 2, (n, N_CHANNELS, N_FRAMES))
         frames.append(own)
@@ -116,6 +122,14 @@ def test_a_rare_neuron_that_moves_fast_heads_for_its_next_piece() -> None:
         ]
         assert off[1] < 0.3 < off[0]
         assert 2 < heading_for(units, i, DURATION // 2)[1] < 8
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.2])
+def test_a_heading_of_noise_joins_no_two_neurons(gap: float) -> None:
+    """The end of a line is as noisy as the mean of three spikes, and of one where it is far from them."""
+    for seed in range(20):
+        units = units_of((0, 0.5 - gap / 2, 5, 5), (0.5 + gap / 2, 1, 6, 6), n=30, size=8, seed=seed)
+        assert follow(units, 0, 1).score <= 0
 
 
 def test_where_examples_have_one_time_the_heading_is_their_mean() -> None:

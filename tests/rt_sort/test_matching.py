@@ -745,18 +745,29 @@ class TestPeel:
         assert scale == pytest.approx((101.25 + 1) / 101)
         assert energy == pytest.approx(2 * scale * 101.25 - scale**2 * 100 - (scale - 1) ** 2, rel=1e-5)
 
-    def test_filters_that_answer_each_other_more_than_themselves_come_to_an_end(self) -> None:
-        """Noise that electrodes share makes such filters, and each spike that is taken out makes a larger one."""
-        ones, zeros = np.ones(2, np.float32), np.zeros(5, np.float32)
-        own, other = zeros.copy(), zeros.copy()
-        own[2], other[1:4] = 100, -130
+    def test_filters_that_answer_each_other_more_than_themselves_find_nothing_beside_it(self) -> None:
+        """Noise that electrodes share makes such filters, and each spike that is taken out makes a larger one.
+
+        Its block has no spikes; those of later blocks are as they would be without it.
+        """
+        ones, reach = np.ones(2, np.float32), 10
+        own, other = np.zeros((2, 2 * reach + 1), np.float32)
+        own[reach], other[1:-1:3] = 100, -130
         limits = Limits(100 * ones, ones, np.float32(0.5) * ones, 2 * ones, 20.0, 3)
         rows = np.array([[0, 1], [1, 0]])  # of the own and the other output, for filters 0 and 1
         crosstalk = CrossTalk(np.stack([own, other]), np.array([[0, 1], [0, 1]]), rows, np.array([2, 2]))
         outputs = np.zeros((2, 203), np.float32)
-        outputs[0, 4] = 100
+        outputs[:, 4], outputs[0, 152] = 900, 100
+        outputs[1, 142:163] = other  # as a spike of template 0 makes it
         spikes = peel(outputs, 5, 40, limits, crosstalk, np.array([-1000, -1000]), np.empty(16, dtype=SPIKE))
-        assert 1 <= len(spikes) < 20
-        assert spikes[0]["frame"] == 4
-        assert spikes["frame"].max() < 30
-        assert np.isfinite(outputs).all()
+        assert spikes["frame"].tolist() == [152]
+        assert spikes["template"].tolist() == [0]
+
+    @pytest.mark.parametrize("size", [3, 8, 30])
+    def test_a_spike_far_too_large_leaves_its_neighbours(self, size: float) -> None:
+        """What is left of it is taken out as repeats of its template, however many that takes."""
+        output = np.zeros(203)
+        output[[20, 75, 90, 130]] = 100, 100 * size, 100, 100
+        frames, values, _ = Impulses.peel(output, 4, 50, repeat=4)
+        assert frames == [20, 75, 90, 130]
+        np.testing.assert_allclose(values[[0, 2, 3], 0], 1)

@@ -15,7 +15,7 @@ from spikelab.spike_sorting.rt_sort.learning.means import Mean, Pair, compare_me
 from spikelab.spike_sorting.rt_sort.learning.merging import NEARLY_EQUAL, Evidence, join_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,9 @@ MOST_OF_EQUAL = 0.25
 # Examples of either around that time: more reach too far in time, fewer than the least are not enough to compare.
 N_AROUND, LEAST_AROUND = 20, 8
 N_TREND = 14  # the same where a line is fitted, of a neuron that fires rarely and moves fast
+# A line that ends far from its spikes, or of few and noisy ones, says nothing: as many spikes as its end is worth, at
+# least, and as much of its energy as may be noise.
+LEAST_WORTH, MOST_NOISE = 1.2, 0.03
 ENDS_ALIKE = 0.9  # cosine: less alike, at one time, are two neurons
 # The same of spikes that one template has gathered: a neuron that moves fast, rather than two of which one begins to
 # fire as the other ends.
@@ -91,14 +94,16 @@ def follow(units: Units, i: int, j: int, least: float = ENDS_ALIKE) -> Evidence:
     share = misplaced / max(1, min(len(units.frames[k]) for k in (i, j)))
     if share > MOST_OF_EQUAL or min(len(units.example_frames[k]) for k in (i, j)) < LEAST_AROUND:
         return Evidence(-np.inf, 0)
-    as_they_are, as_they_go = (
-        _compared(units, [take(units, k, frame) for k in (i, j)]) for take in (around, heading_for)
-    )
-    best = max(as_they_are, as_they_go, key=lambda pair: pair.cosine)
+    best = _compared(units, [around(units, k, frame) for k in (i, j)])
+    headings = [heading_for(units, k, frame) for k in (i, j)]
+    if min(worth for _, worth in headings) >= LEAST_WORTH:
+        as_they_go = _compared(units, headings)
+        if as_they_go.noise <= MOST_NOISE:
+            best = max(best, as_they_go, key=lambda pair: pair.cosine)
     return Evidence(best.cosine - (least if share <= MOST_MISPLACED else NEARLY_EQUAL), best.lag)
 
 
-def _compared(units: Units, ends: list[tuple[FloatArray, float]]) -> Pair:
+def _compared(units: Units, ends: Sequence[tuple[FloatArray, float]]) -> Pair:
     one, other = (Mean.of(end, count, units.noise.sigma) for end, count in ends)
     return compare_means(one, other, units.noise, units.components, units.origin, units.max_lag)
 

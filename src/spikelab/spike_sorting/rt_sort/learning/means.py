@@ -30,12 +30,14 @@ MAX_REACH_UM = 100.0
 class Pair(NamedTuple):
     """Two means compared at their best lag, `lag` frames later in the second; `cosine` is the similarity.
 
-    `distance` is in standard deviations of the noise of one spike, the noise of the means taken out.
+    `distance` is in standard deviations of the noise of one spike, the noise of the means taken out; `noise` is the
+    share of it in the energy of the noisier mean.
     """
 
     lag: int
     distance: float
     cosine: float
+    noise: float = 0.0
 
 
 class Mean(NamedTuple):
@@ -83,7 +85,8 @@ def compare_means(
     size_a = max(float(np.sum(a**2)) - noise_a, noise_a)
     size_b = max(float(np.sum(b[best] ** 2)) - noise_b, noise_b)
     cosine = float(np.sum(a * b[best])) / np.sqrt(size_a * size_b)
-    return Pair(best - max_lag, float(np.sqrt(max(distances[best], 0))), min(cosine, 1.0))
+    share = max(noise_a / (size_a + noise_a), noise_b / (size_b + noise_b))
+    return Pair(best - max_lag, float(np.sqrt(max(distances[best], 0))), min(cosine, 1.0), share)
 
 
 def join_means(

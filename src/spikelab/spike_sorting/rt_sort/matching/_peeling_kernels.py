@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Spikes = NDArray[np.void]
 
-# Of one template in a block, that repeat another. One soaks up what a large spike leaves. What takes more is no spike,
-# and where noise is shared, so that filters answer each other more than themselves, taking it out never ends.
-MOST_REPEATS = 4
+MAX_SPIKES_PER_BLOCK = 4096
+# What is left after a spike explains less than it, or, as spikes overlap, little more. Where noise is shared, filters
+# may answer each other more than themselves: after an artefact, each spike that is taken out makes a larger one.
+MOST_GROWTH = np.float32(4.0)  # of the energy, over that of the first spike of the block
 SEEN = 0.5  # an electrode sees a spike that has this much of its size there
 LEAST_ROOT_STD = np.float32(0.02)
 
@@ -126,16 +127,11 @@ def best_peak(output: FloatArray, limits: Limits, u: int) -> Any:
 
 
 @compiled
-def best_template(
-    outputs: FloatArray, limits: Limits, stale: Flags, done: Flags, energies: FloatArray, columns: IntArray
-) -> int:
-    """Find the template whose best peak explains most, -1 if none reaches the threshold.
-
-    `stale` ones are searched anew, but for those that are `done` with.
-    """
+def best_template(outputs: FloatArray, limits: Limits, stale: Flags, energies: FloatArray, columns: IntArray) -> int:
+    """Find the template whose best peak explains most, -1 if none reaches the threshold; search `stale` ones anew."""
     best, chosen = np.float32(limits.threshold), -1
     for u in range(len(outputs)):
-        if stale[u] and not done[u]:
+        if stale[u]:
             energies[u], columns[u] = best_peak(outputs[u], limits, u)
             stale[u] = False
         if energies[u] > best:
@@ -204,18 +200,21 @@ def peel_block(
 ) -> Any:
     """Append spikes from row `begin` on, the one that explains most first; return the array and the row behind them.
 
-    A spike that repeats another has an energy of -1, and a template that repeats itself too often is done with. What
-    the spikes explain is taken out of `outputs`, whose column 0 is column `origin` of the whole.
+    A spike that repeats another has an energy of -1. What the spikes explain is taken out of `outputs`, whose column 0
+    is column `origin` of the whole. Where they explain more and more, there is none.
     """
     n_templates = len(outputs)
-    stale, done = np.ones(n_templates, dtype=np.bool_), np.zeros(n_templates, dtype=np.bool_)
+    stale = np.ones(n_templates, dtype=np.bool_)
     energies, columns = np.zeros(n_templates, dtype=np.float32), np.zeros(n_templates, dtype=np.int64)
-    n_repeats = np.zeros(n_templates, dtype=np.int64)
-    end = begin
+    end, most = begin, np.float32(np.inf)
     while True:
-        u = best_template(outputs, limits, stale, done, energies, columns)
+        u = best_template(outputs, limits, stale, energies, columns)
         if u < 0:
             break
+        if energies[u] > most or end - begin == MAX_SPIKES_PER_BLOCK:
+            return spikes, begin
+        if end == begin:
+            most = MOST_GROWTH * energies[u]
         if end == len(spikes):
             spikes = doubled(spikes)
         spike = spikes[end]
@@ -224,9 +223,6 @@ def peel_block(
         subtract(outputs, origin, spike, crosstalk, stale)
         if repeats(spikes, begin, end, latest, limits.repeat_frames):
             spike["energy"] = -1
-            n_repeats[u] += 1
-            if n_repeats[u] == MOST_REPEATS:
-                done[u], energies[u] = True, -1
         end += 1
     return spikes, end
 

@@ -348,7 +348,7 @@ def measure_crosstalk(
     for j in np.flatnonzero(is_changed | _touched(templates, uses[changed])).tolist():
         channels, waveform = templates.channels[j, : templates.n_channels[j]], templates.waveforms[j]
         wanted = np.arange(n) if is_changed[j] else changed
-        reached = wanted[uses[wanted][:, channels].any(axis=1)]
+        reached = wanted[uses[wanted[:, None], channels].any(axis=1)]
         outputs = filter_outputs(
             waveform[: len(channels)], channels, patterns, filters.temporal, filters.ranks, reached
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from itertools import pairwise
@@ -15,7 +16,7 @@ from spikeinterface.core import NumpyRecording
 
 from spikelab.spike_sorting import config_from_toml, config_to_toml
 from spikelab.spike_sorting.config import RecordingConfig, SortingPipelineConfig
-from spikelab.spike_sorting.data import BinaryRecording, dead_time_of, pulses_of
+from spikelab.spike_sorting.data import BinaryRecording, Pulses, dead_time_of, pulses_of
 from spikelab.spike_sorting.pipeline import sort_recording
 from spikelab.spike_sorting.recording import open_recording, write_binary, write_maxwell
 from spikelab.spike_sorting.recording.stimulation import WithoutPulses, planning, removal, without_pulses
@@ -191,6 +192,23 @@ def test_pulses_that_are_not_there_are_told_and_left_as_given(stimulated: Any, g
         found = open_recording(stimulated, RecordingConfig(stim_times_s=wrong))
     assert set(pulses_of(found).frames) - set(PULSES) == {12_400, 62_000}
     assert len(dead_time_of(found)) == len(PULSES)
+
+
+def test_pulses_say_how_long_some_channel_is_bridged(stimulated: Any, given_s: list[float]) -> None:
+    with pytest.warns(UserWarning, match=r"of 1 of 22 stimulation pulses nothing is seen"):
+        found = pulses_of(open_recording(stimulated, RecordingConfig(stim_times_s=sorted([*given_s, 0.62]))))
+    again = Pulses.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.bridged.tolist() == found.bridged.tolist()
+    seen = np.isin(found.frames, PULSES)
+    assert (found.bridged[~seen] == 0).all()
+    dead = dead_time_of(open_recording(stimulated, RecordingConfig(stim_times_s=given_s)))
+    assert (found.bridged[seen] >= np.diff(dead)[:, 0] - 10).all()
+    half = open_recording(stimulated, RecordingConfig(stim_times_s=given_s, start_time_s=1.0))
+    assert set(pulses_of(half).bridged) <= set(found.bridged)
+
+
+def test_pulses_of_earlier_versions_can_be_read() -> None:
+    assert Pulses.from_dict({"frames": [5], "sites": [0], "names": [""]}).bridged.tolist() == []
 
 
 def test_where_no_pulse_is_seen_nothing_is_removed() -> None:

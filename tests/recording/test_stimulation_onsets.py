@@ -136,4 +136,4 @@ def test_two_lines_of_the_stimulator_are_both_kept() -> None:
     pulses = train(100.0, 40, start=1000)
     noted, names = given_by({"A": pulses[::2] - 30, "B": pulses[1::2] - 30})
     found = without_pulses(pulsed(pulses), noted, names, (300.0, 6000.0), "it", only_seen=True)
-    assert found.pulses[0].tolist() == [[frame, i % 2] for i, frame in enumerate(pulses.tolist())]
+    assert found.pulses[0][:, :2].tolist() == [[frame, i % 2] for i, frame in enumerate(pulses.tolist())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from spikeinterface.core import NumpyRecording, concatenate_recordings
 
 from small import row_of_electrodes, traces_of
-from spikelab.spike_sorting.data import BinaryRecording, Epoch, annotate_dead_time
+from spikelab.spike_sorting.data import BinaryRecording, Epoch, Pulses, annotate_dead_time
 from spikelab.spike_sorting.rt_sort import traces as traces_module
-from spikelab.spike_sorting.rt_sort.traces import Traces, frames_at_a_time
+from spikelab.spike_sorting.rt_sort.traces import Traces, frames_at_a_time, partly_bridged
 
 VALUES = np.arange(40.0).reshape(20, 2)
 
@@ -153,3 +154,23 @@ def test_dead_time_is_silent_and_no_spike_counts_there() -> None:
     more = traces.silent_in(np.array([[9, 10]]), 2)
     assert more.silence.tolist() == [[5, 8], [11, 12]]
     assert more.in_artefact(np.arange(11)).tolist() == [3 <= k < 6 or 7 <= k < 10 for k in range(11)]
+
+
+def test_nothing_is_learnt_where_a_channel_is_bridged() -> None:
+    """Nor shortly after; where that would be most of the recording, all of it is learnt from."""
+    pulses = Pulses(np.array([100, 200, 500]), np.zeros(3, dtype=np.int64), ("",), np.array([30, 0, 40]))
+    assert partly_bridged(pulses, 1000, 5).tolist() == [[100, 135], [500, 545]]
+    assert partly_bridged(pulses, 150, 5).tolist() == []
+    assert partly_bridged(replace(pulses, bridged=np.empty(0, dtype=np.int64)), 1000, 5).tolist() == []
+
+
+def test_bridges_of_a_binary_recording_are_not_learnt_from(tmp_path: Path) -> None:
+    pulses = Pulses(np.array([300]), np.zeros(1, dtype=np.int64), ("",), np.array([40]))
+    np.zeros((1000, 2), dtype=np.int16).tofile(tmp_path / "traces.dat")
+    binary = BinaryRecording(
+        tmp_path / "traces.dat", 1000, 2, 1000.0, 0.5, ("a", "b"), np.array([[0.0, 7.0], [30.0, 9.0]]), None,
+        (Epoch(0, 1000),), pulses=pulses,
+    )  # fmt: skip
+    traces = Traces.of(binary)
+    assert traces.learnable(np.array([299, 300, 341, 342])).tolist() == [True, False, False, True]
+    assert not traces.in_artefact(np.array([310])).any()

@@ -34,6 +34,8 @@ class Pulses:
         Which of `names` was stimulated.
     names : tuple of str
         Sites; "" where nobody named them.
+    bridged : numpy.ndarray of int64, shape (pulses,)
+        For how many frames from the first on some channel is bridged. Empty where it is not known.
 
     Examples
     --------
@@ -46,13 +48,15 @@ class Pulses:
     frames: IntArray = field(default_factory=_none)
     sites: IntArray = field(default_factory=_none)
     names: tuple[str, ...] = ()
+    bridged: IntArray = field(default_factory=_none)
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the pulses for JSON."""
-        return {"frames": self.frames.tolist(), "sites": self.sites.tolist(), "names": list(self.names)}
+        named = {"frames": self.frames.tolist(), "sites": self.sites.tolist(), "names": list(self.names)}
+        return {**named, "bridged": self.bridged.tolist()} if len(self.bridged) else named
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Pulses:
@@ -60,7 +64,7 @@ class Pulses:
         if values is None:
             return cls()
         frames, sites = (np.asarray(values[name], dtype=np.int64) for name in ("frames", "sites"))
-        return cls(frames, sites, tuple(values["names"]))
+        return cls(frames, sites, tuple(values["names"]), np.asarray(values.get("bridged", ()), dtype=np.int64))
 
 
 def annotate_pulses(recording: BaseRecording, pulses: Pulses) -> None:

@@ -160,18 +160,19 @@ def dead_time_of_cuts(cuts: Sequence[Cut], found: Sequence[Sequence[IntArray]]) 
 def pulses_of_cuts(cuts: Sequence[Cut], found: Sequence[Sequence[IntArray]], names: Sequence[str]) -> Pulses:
     """Put stimulation pulses on the clock of the concatenated cuts.
 
-    `found` has, for each file, frame and site of the pulses of each of its segments; an empty entry of a file is none.
+    `found` has, for each file, frame and site of the pulses of each segment, and for how many frames channels are
+    bridged; an empty entry of a file is none.
     """
-    kept, position = [np.empty((0, 2), dtype=np.int64)], 0
+    kept, position = [np.empty((0, 3), dtype=np.int64)], 0
     for cut in cuts:
         segments = found[cut.segment.source_index]
         if segments:
             own = segments[cut.segment.segment]
             own = own[(own[:, 0] >= cut.start) & (own[:, 0] < cut.end)]
-            kept.append(own + np.array([position - cut.start, 0]))
+            kept.append(own + np.array([position - cut.start, 0, 0]))
         position += cut.end - cut.start
-    frames, sites = np.concatenate(kept).T
-    return Pulses(frames, sites, tuple(names))
+    frames, sites, bridged = np.concatenate(kept).T
+    return Pulses(frames, sites, tuple(names), bridged)
 
 
 def _with_distinct_names(epochs: list[Epoch]) -> tuple[Epoch, ...]:

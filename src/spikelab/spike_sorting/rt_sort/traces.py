@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spikelab.spike_sorting.data import FloatArray, IntArray
+    from spikelab.spike_sorting.data import FloatArray, IntArray, Pulses
 
 logger = logging.getLogger(__name__)
 GAP_VALUES = 2**15  # of traces between two windows: more take longer to read than a further call
 MAPPED_VALUES = 2**25  # of a file that are mapped at a time, where windows are read: 64 MB
+BRIDGED_MARGIN_MS = 2.0  # after a bridge, of which nothing is learnt either
+MOST_BRIDGED = 0.5  # of the recording, after pulses, of which nothing is learnt
 READ_VALUES = 2**20  # of traces in memory at a time: 4 MB, which stay in the cache
 
 
@@ -51,6 +53,17 @@ def clusters_of(frames: IntArray, before: int, after: int, n_channels: int) -> I
     for low, high in itertools.pairwise([0, *(np.flatnonzero(far) + 1).tolist(), len(frames)]):
         if low < high:
             yield slice(low, high), max(0, int(frames[low]) - before), int(frames[high - 1]) + after + 1
+
+
+def partly_bridged(pulses: Pulses, n_frames: int, margin: int) -> IntArray:
+    """List the periods after stimulation pulses in which some channel is bridged; none where that is most of the time.
+
+    They are `margin` frames longer, for a spike begins before its peak.
+    Spikes look otherwise then: of a neuron that answers to pulses half of them would be a unit of their own.
+    """
+    some = np.flatnonzero(pulses.bridged > 0)
+    periods = union(np.column_stack([pulses.frames[some], pulses.frames[some] + pulses.bridged[some] + margin]))
+    return periods if np.diff(periods).sum() <= MOST_BRIDGED * n_frames else union()
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,11 @@ class Traces:
         scale = scale_uv(source)
         of_counts = isinstance(source, BinaryRecording) and math.isfinite(scale)
         traces = replace(traces, _read_counts=partial(read_raw, source), _scale=scale, _of_counts=of_counts)
-        return replace(traces, silence=source.dead_time, blind=source.dead_time)
+        traces = replace(traces, silence=source.dead_time, blind=source.dead_time)
+        if binary is None:
+            return traces
+        margin = round(BRIDGED_MARGIN_MS * traces.sampling_frequency / 1000)
+        return replace(traces, unlearnable=partly_bridged(binary.pulses, binary.n_samples, margin))
 
     @property
     def n_frames(self) -> int:

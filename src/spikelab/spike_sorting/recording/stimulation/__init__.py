@@ -70,8 +70,8 @@ class WithoutPulses:
     recording : BaseRecording
         As stored, in float32.
     pulses : tuple of numpy.ndarray
-        First frame and site of each pulse of each segment, shape (pulses, 2); one that is not seen is where it was
-        given.
+        First frame and site of each pulse of each segment, and for how many frames some channel is bridged, shape
+        (pulses, 3); one that is not seen is where it was given.
     dead_time : tuple of numpy.ndarray
         Periods of each segment, shape (periods, 2).
     """
@@ -111,9 +111,21 @@ def without_pulses(
     pulse_frames, together, names = _by_sites(onsets, sites, site_names)
     plans = _plans(recording, pulse_frames, together, len(names))
     if not any(len(plan.onsets) for plan in plans):
-        return WithoutPulses(recording, pulses, tuple(np.empty((0, 2), dtype=np.int64) for _ in plans))
-    plans, dead = _chosen(recording, plans, band, names, label)
-    return WithoutPulses(WithoutPulsesRecording(recording, plans), pulses, dead)
+        nothing = tuple(np.empty((0, 2), dtype=np.int64) for _ in plans)
+        return WithoutPulses(recording, tuple(map(_with_bridged, pulses)), nothing)
+    plans, dead, until = _chosen(recording, plans, band, names, label)
+    return WithoutPulses(
+        WithoutPulsesRecording(recording, plans), tuple(map(_with_bridged, pulses, plans, until)), dead
+    )
+
+
+def _with_bridged(pulses: IntArray, plan: Plan | None = None, until: IntArray | None = None) -> IntArray:
+    """Append for how many frames some channel is bridged, which it is `until` a frame; nothing is of pulses unseen."""
+    bridged = np.zeros(len(pulses), dtype=np.int64)
+    if plan is not None and until is not None and len(until):
+        at = np.searchsorted(plan.begins, pulses[:, 0]).clip(0, len(until) - 1)
+        bridged = np.where(plan.begins[at] == pulses[:, 0], until[at] - pulses[:, 0], 0)
+    return np.column_stack([pulses, bridged])
 
 
 def _in_order(given: Sequence[Noted], site_names: Sequence[str], label: str) -> tuple[list[IntArray], list[IntArray]]:
@@ -194,8 +206,11 @@ def _plans(recording: BaseRecording, onsets: Sequence[IntArray], sites: Sequence
 
 def _chosen(
     recording: BaseRecording, plans: list[Plan], band: tuple[float, float], site_names: Sequence[str], label: str
-) -> tuple[list[Plan], tuple[IntArray, ...]]:
-    """Choose by site how pulses are removed; return the plans and the dead time of each segment."""
+) -> tuple[list[Plan], tuple[IntArray, ...], list[IntArray]]:
+    """Choose by site how pulses are removed; return the plans and the dead time of each segment.
+
+    Returned, too, are the frames until which some channel is bridged.
+    """
     from spikelab.spike_sorting.data.dead_time import union
     from spikelab.spike_sorting.recording.stimulation import planning
 
@@ -211,9 +226,9 @@ def _chosen(
             logger.info("%s: %s", label, _told(recording, what, first[site], method[site], left, blind))
             _warn_of_what_is_left(label, what, left)
     plans = [replace(plan, first=first, method=method) for plan in plans]
-    periods = [planning.dead_periods(own, plan, fs) for own, plan in zip(recording.segments, plans, strict=True)]
+    found = [planning.dead_periods(own, plan, fs) for own, plan in zip(recording.segments, plans, strict=True)]
     _tell_held(label, plans, fs)
-    return plans, tuple(union(own) for own in periods)
+    return plans, tuple(union(periods) for periods, _ in found), [until for _, until in found]
 
 
 def _tell_held(label: str, plans: Sequence[Plan], fs: float) -> None:

@@ -224,10 +224,15 @@ def blind_frames(first: IntArray, sampling_frequency: float) -> int:
     return int(np.quantile(first, 1 - BLIND_SHARE, method="higher")) + margin
 
 
-def dead_periods(segment: Any, plan: Plan, sampling_frequency: float) -> IntArray:
-    """Dead time of each pulse, first frame and end, by what is bridged on its channels; shape (pulses, 2)."""
+def dead_periods(segment: Any, plan: Plan, sampling_frequency: float) -> tuple[IntArray, IntArray]:
+    """Return the dead time of each pulse, first frame and end, by what is bridged on its channels; shape (pulses, 2).
+
+    Returned, too, is the frame until which some channel is bridged, shape (pulses,).
+    """
     pulses, onsets = Pulses(segment, plan, sampling_frequency), plan.onsets.tolist()
     before = round(BEFORE_MS * sampling_frequency / 1000)
-    ends = [onset + blind_frames(pulses.bridged(i), sampling_frequency) for i, onset in enumerate(onsets)]
+    bridged = [pulses.bridged(i) for i in range(len(onsets))]
+    ends = [onset + blind_frames(own, sampling_frequency) for onset, own in zip(onsets, bridged, strict=True)]
     periods = np.column_stack([plan.begins - before, np.array(ends, dtype=np.int64)])
-    return periods.clip(0, int(segment.get_num_samples()))
+    last = [onset + int(own.max()) for onset, own in zip(onsets, bridged, strict=True)]
+    return periods.clip(0, int(segment.get_num_samples())), np.array(last, dtype=np.int64)

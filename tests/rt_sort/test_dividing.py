@@ -98,9 +98,11 @@ def test_a_neuron_that_falls_into_parts_for_a_reason_is_joined_again() -> None:
 def test_the_pipeline_joins_parts_of_a_time_each_as_well() -> None:
     """It joins across jumps besides; see :func:`.jumping.join_pieces`."""
     places = np.column_stack([np.zeros(N_CHANNELS), 20.0 * np.arange(N_CHANNELS)])
-    units = units_of((300, 3.0), drift=3.0)
-    assert parts_of(units, 0, LEAST, 0, join_alike) is not None
-    assert parts_of(units, 0, LEAST, 0, partial(join_pieces, jumps=[], places=places)) is None
+    units = units_of((60, 3.0), drift=4.0)
+    for join, left in ((join_alike, 2), (partial(join_pieces, jumps=[], places=places), 1)):
+        parts = dividing._parts(units, 0, (np.arange(60) >= 30).astype(np.int64))
+        join(parts)
+        assert parts.alive.sum() == left
 
 
 def test_published_tolerances_divide_no_unit_by_its_sizes() -> None:

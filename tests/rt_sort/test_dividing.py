@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_n
 from spikelab.spike_sorting.config import RT_SORT_NEUROPIXELS
 from spikelab.spike_sorting.rt_sort.learning import dividing
 from spikelab.spike_sorting.rt_sort.learning.dividing import DIMENSIONS, divide, parts_of
-from spikelab.spike_sorting.rt_sort.learning.jumping import join_pieces
-from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike
+from spikelab.spike_sorting.rt_sort.learning.merging import Units
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 from spikelab.spike_sorting.rt_sort.parameters import resolve
 
@@ -95,14 +93,12 @@ def test_a_neuron_that_falls_into_parts_for_a_reason_is_joined_again() -> None:
     assert len(units.means) == 2
 
 
-def test_the_pipeline_joins_parts_of_a_time_each_as_well() -> None:
-    """It joins across jumps besides; see :func:`.jumping.join_pieces`."""
-    places = np.column_stack([np.zeros(N_CHANNELS), 20.0 * np.arange(N_CHANNELS)])
-    units = units_of((60, 3.0), drift=4.0)
-    for join, left in ((join_alike, 2), (partial(join_pieces, jumps=[], places=places), 1)):
-        parts = dividing._parts(units, 0, (np.arange(60) >= 30).astype(np.int64))
-        join(parts)
-        assert parts.alive.sum() == left
+def test_parts_of_tissue_that_moves_to_and_fro_do_not_take_turns() -> None:
+    units = units_of((60, 3.0))
+    middle = (np.arange(60) >= 20) & (np.arange(60) < 40)
+    at_random = np.random.default_rng(0).permutation(60) < 20
+    assert not dividing._take_turns(dividing._parts(units, 0, middle.astype(np.int64)))
+    assert dividing._take_turns(dividing._parts(units, 0, at_random.astype(np.int64)))
 
 
 def test_published_tolerances_divide_no_unit_by_its_sizes() -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LEAST_DIVIDED = 10  # examples: of fewer, one that is odd for another reason is a large part
 # Principal components, one number after the other: a rare neuron is seen in more of them, one that moves in fewer.
 DIMENSIONS = (N_DIMENSIONS, N_DIMENSIONS // 2, 2 * N_DIMENSIONS)
+# Of the changes from one part to the other that there are by chance: tissue that moves to and fro makes parts, too.
+LEAST_TURNS = 0.5
 
 
 def divide(
@@ -63,9 +65,19 @@ def parts_of(
         if labels.max() > 0:
             parts = _parts(units, unit, labels)
             join(parts)
-            if parts.alive.sum() > 1:
+            if parts.alive.sum() > 1 and (n_dimensions == N_DIMENSIONS or _take_turns(parts)):
                 return parts
     return None
+
+
+def _take_turns(parts: Units) -> bool:
+    """Test whether parts fire in turns, as two neurons do, rather than at times of their own, as one that moves."""
+    alive = np.flatnonzero(parts.alive).tolist()
+    frames = np.concatenate([parts.frames[part] for part in alive])
+    owners = np.repeat(alive, [len(parts.frames[part]) for part in alive])
+    turns = np.mean(np.diff(owners[np.argsort(frames, kind="stable")]) != 0)
+    shares = np.unique(owners, return_counts=True)[1] / len(owners)
+    return bool(turns >= LEAST_TURNS * (1 - np.sum(shares**2)))
 
 
 def _parts(units: Units, unit: int, labels: IntArray) -> Units:

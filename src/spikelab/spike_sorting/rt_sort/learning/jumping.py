@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spikelab.spike_sorting.rt_sort.learning.following import GATHERED_ALIKE, around, join_following
+from spikelab.spike_sorting.rt_sort.learning.following import around, join_following
 from spikelab.spike_sorting.rt_sort.learning.means import Mean, compare_means
 from spikelab.spike_sorting.rt_sort.learning.merging import join_alike, merge_units
 from spikelab.spike_sorting.rt_sort.learning.trains import MIDDLE
@@ -71,7 +71,6 @@ def join_pieces(units: Units, jumps: list[Jump], places: ArrayLike) -> None:
     join_alike(units)
     for jump in jumps:
         _join_across(units, np.flatnonzero(units.alive), jump, np.asarray(places, dtype=np.float64)[:, :2])
-    join_following(units, np.flatnonzero(units.alive), GATHERED_ALIKE)
 
 
 def find_jumps(units: Units, places: ArrayLike) -> list[Jump]:

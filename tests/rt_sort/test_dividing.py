@@ -93,7 +93,7 @@ def test_a_neuron_that_falls_into_parts_for_a_reason_is_joined_again() -> None:
     assert len(units.means) == 2
 
 
-def test_parts_of_tissue_that_moves_to_and_fro_do_not_take_turns() -> None:
+def test_parts_of_tissue_that_moves_back_and_forth_do_not_take_turns() -> None:
     units = units_of((60, 3.0))
     middle = (np.arange(60) >= 20) & (np.arange(60) < 40)
     at_random = np.random.default_rng(0).permutation(60) < 20

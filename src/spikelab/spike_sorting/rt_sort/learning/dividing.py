@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LEAST_DIVIDED = 10  # examples: of fewer, one that is odd for another reason is a large part
 # Principal components, one number after the other: a rare neuron is seen in more of them, one that moves in fewer.
 DIMENSIONS = (N_DIMENSIONS, N_DIMENSIONS // 2, 2 * N_DIMENSIONS)
-# Of the changes from one part to the other that there are by chance: tissue that moves to and fro makes parts, too.
+# Of the changes from one part to the other that there are by chance: tissue that moves back and forth makes parts, too.
 LEAST_TURNS = 0.5
 
 

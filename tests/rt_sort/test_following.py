@@ -9,7 +9,6 @@ import pytest
 from tests.rt_sort.waves import COMPONENTS, FS, N_FRAMES, ORIGIN, SPIKE, white_noise
 
 from spikelab.spike_sorting.rt_sort.learning.following import (
-    GATHERED_ALIKE,
     around,
     follow,
     heading_for,
@@ -148,12 +147,6 @@ def test_pieces_that_overlap_are_one_only_where_their_ends_are_equal() -> None:
         assert 0.1 < misplaced / 150 < 0.25
     assert follow(equal, 0, 1).score > 0
     assert follow(alike, 0, 1).score <= 0
-
-
-def test_what_one_template_has_gathered_need_be_less_alike() -> None:
-    units = units_of((0, 0.5, 3, 5), (0.5, 1, 6.0, 7))
-    assert follow(units, 0, 1).score <= 0
-    assert follow(units, 0, 1, GATHERED_ALIKE).score > 0
 
 
 def test_few_examples_are_not_enough() -> None:

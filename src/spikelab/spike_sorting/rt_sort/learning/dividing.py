@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.clustering import N_DIMENSIONS, reduce
-from spikelab.spike_sorting.rt_sort.learning.following import join_gathered
 from spikelab.spike_sorting.rt_sort.learning.means import PAIR_CHANNELS
-from spikelab.spike_sorting.rt_sort.learning.merging import Units, without_tolerances
+from spikelab.spike_sorting.rt_sort.learning.merging import Units, join_alike, without_tolerances
 from spikelab.spike_sorting.rt_sort.learning.splitting import split
 from spikelab.spike_sorting.rt_sort.learning.waveforms import Learnt
 
@@ -29,9 +28,7 @@ DIMENSIONS = (N_DIMENSIONS, N_DIMENSIONS // 2, 2 * N_DIMENSIONS)
 LEAST_TURNS = 0.5
 
 
-def divide(
-    units: Units, left: IntArray, least: int, seed: int, join: Callable[[Units], None] = join_gathered
-) -> IntArray:
+def divide(units: Units, left: IntArray, least: int, seed: int, join: Callable[[Units], None] = join_alike) -> IntArray:
     """Divide those of the units in `left` whose examples are of several neurons; return `left` and the new units.
 
     Neurons have `least` examples or more; `join` joins what is one neuron. The spikes of a new unit are its examples:
@@ -49,7 +46,7 @@ def divide(
 
 
 def parts_of(
-    units: Units, unit: int, least: int, seed: int, join: Callable[[Units], None] = join_gathered
+    units: Units, unit: int, least: int, seed: int, join: Callable[[Units], None] = join_alike
 ) -> Units | None:
     """Split the examples of a unit and join the parts that are one neuron; None where that is all of them.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikelab.spike_sorting.rt_sort.learning.means import Mean, Pair, compare_means
-from spikelab.spike_sorting.rt_sort.learning.merging import NEARLY_EQUAL, Evidence, join_alike
+from spikelab.spike_sorting.rt_sort.learning.merging import NEARLY_EQUAL, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,9 +33,6 @@ N_TREND = 14  # the same where a line is fitted, of a neuron that fires rarely a
 # least, and as much of its energy as may be noise.
 LEAST_WORTH, MOST_NOISE = 1.2, 0.03
 ENDS_ALIKE = 0.9  # cosine: less alike, at one time, are two neurons
-# The same of spikes that one template has gathered: a neuron that moves fast, rather than two of which one begins to
-# fire as the other ends.
-GATHERED_ALIKE = 0.7
 
 
 def takes_over(first: IntArray, second: IntArray) -> tuple[int, int]:
@@ -82,25 +79,27 @@ def _weighted(units: Units, i: int, some: IntArray, weights: NDArray[np.float64]
     return total
 
 
-def follow(units: Units, i: int, j: int, least: float = ENDS_ALIKE) -> Evidence:
-    """Weigh the evidence that one of two units takes over from the other; above 0: they are one neuron.
-
-    Where it does, their ends have a cosine of `least` or more.
-    """
-    if units.across(i, j):
+def follow(units: Units, i: int, j: int) -> Evidence:
+    """Weigh the evidence that one of two units takes over from the other; above 0: they are one neuron."""
+    if units.across(i, j) or min(len(units.example_frames[k]) for k in (i, j)) < LEAST_AROUND:
         return Evidence(-np.inf, 0)
     first, second = (i, j) if np.median(units.frames[i]) <= np.median(units.frames[j]) else (j, i)
     frame, misplaced = takes_over(units.frames[first], units.frames[second])
-    share = misplaced / max(1, min(len(units.frames[k]) for k in (i, j)))
-    if share > MOST_OF_EQUAL or min(len(units.example_frames[k]) for k in (i, j)) < LEAST_AROUND:
+    share = misplaced / min(len(units.frames[i]), len(units.frames[j]))
+    if share > MOST_OF_EQUAL:
         return Evidence(-np.inf, 0)
-    best = _compared(units, [around(units, k, frame) for k in (i, j)])
+    pair = _ends(units, i, j, frame)
+    return Evidence(pair.cosine - (ENDS_ALIKE if share <= MOST_MISPLACED else NEARLY_EQUAL), pair.lag)
+
+
+def _ends(units: Units, i: int, j: int, frame: int) -> Pair:
+    """Compare two units at a frame: as their spikes next to it are, or as they head for it where that is more alike."""
+    as_they_are = _compared(units, [around(units, k, frame) for k in (i, j)])
     headings = [heading_for(units, k, frame) for k in (i, j)]
-    if min(worth for _, worth in headings) >= LEAST_WORTH:
-        as_they_go = _compared(units, headings)
-        if as_they_go.noise <= MOST_NOISE:
-            best = max(best, as_they_go, key=lambda pair: pair.cosine)
-    return Evidence(best.cosine - (least if share <= MOST_MISPLACED else NEARLY_EQUAL), best.lag)
+    if min(worth for _, worth in headings) < LEAST_WORTH:
+        return as_they_are
+    as_they_go = _compared(units, headings)
+    return as_they_go if as_they_go.noise <= MOST_NOISE and as_they_go.cosine > as_they_are.cosine else as_they_are
 
 
 def _compared(units: Units, ends: Sequence[tuple[FloatArray, float]]) -> Pair:
@@ -108,26 +107,20 @@ def _compared(units: Units, ends: Sequence[tuple[FloatArray, float]]) -> Pair:
     return compare_means(one, other, units.noise, units.components, units.origin, units.max_lag)
 
 
-def join_following(units: Units, left: IntArray, least: float = ENDS_ALIKE) -> IntArray:
+def join_following(units: Units, left: IntArray) -> IntArray:
     """Join those of the units in `left` that follow each other, the most alike first; return the ones that remain."""
     alive = left.tolist()
-    scores = _followers(units, combinations(alive, 2), least)
+    scores = _followers(units, combinations(alive, 2))
     while scores:
         (i, j), evidence = max(scores.items(), key=lambda item: item[1].score)
         units.join(i, j, evidence.lag)
         alive.remove(j)
         scores = {pair: value for pair, value in scores.items() if not {i, j} & set(pair)}
-        scores |= _followers(units, ((min(i, k), max(i, k)) for k in alive if k != i), least)
+        scores |= _followers(units, ((min(i, k), max(i, k)) for k in alive if k != i))
     return np.array(alive, dtype=np.int64)
 
 
-def join_gathered(units: Units) -> None:
-    """Merge pieces of what one template has gathered."""
-    join_alike(units)
-    join_following(units, np.flatnonzero(units.alive), GATHERED_ALIKE)
-
-
-def _followers(units: Units, pairs: Iterable[tuple[int, int]], least: float) -> dict[tuple[int, int], Evidence]:
+def _followers(units: Units, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:
     """Weigh the pairs that can be compared; return the evidence of those of which one follows the other."""
-    weighed = {pair: follow(units, *pair, least) for pair in pairs if units.meet(*pair)}
+    weighed = {pair: follow(units, *pair) for pair in pairs if units.meet(*pair)}
     return {pair: evidence for pair, evidence in weighed.items() if evidence.score > 0}

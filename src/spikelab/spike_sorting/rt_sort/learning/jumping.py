@@ -66,7 +66,7 @@ def merge_all(units: Units, jumps: list[Jump], places: ArrayLike) -> IntArray:
 
 
 def join_pieces(units: Units, jumps: list[Jump], places: ArrayLike) -> None:
-    """Merge pieces of what one template has gathered, on either side of the jumps and then across them."""
+    """Merge pieces of few neurons, on either side of the jumps and then across them."""
     units.jumps = tuple(jump.frame for jump in jumps)
     join_alike(units)
     for jump in jumps:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import tempfile
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,17 @@ import numpy as np
 
 from benchmarks.reporting import RESULTS, machine, markdown, write
 from benchmarks.rt_sort_recipes import RECIPES
-from benchmarks.rt_sort_recordings import load_truth, make
-from benchmarks.validation import FAMILIES, WINDOW_MS
+from benchmarks.rt_sort_recordings import load_truth, made
+from benchmarks.validation import FAMILIES, WINDOW_MS, sort_with_pipeline
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.data.matching import overlap_of
 
 ROWS = "agreement.json"
-TRIDESCLOUS2 = "spikeinterface:tridesclous2"
 # The sorter whose units are looked at, and what they are held against: two other seeds, or another sorter.
 AGAIN: dict[str, tuple[str, int | list[str]]] = {
     "RT-Sort, two other seeds": ("rt_sort", 2),
-    "RT-Sort, tridesclous2": ("rt_sort", [TRIDESCLOUS2]),
-    "tridesclous2, two other seeds": (TRIDESCLOUS2, 2),
+    "RT-Sort, tridesclous2": ("rt_sort", ["spikeinterface:tridesclous2"]),
+    "tridesclous2, two other seeds": ("tridesclous2", 2),
 }
 BORDERS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 
@@ -43,16 +41,11 @@ def main() -> None:
     args = _arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [row for path in args.join for row in json.loads(path.read_text(encoding="utf-8"))]
-    with tempfile.TemporaryDirectory() as temporary:
-        scratch = args.scratch or Path(temporary)
-        for family in filter(None, args.families.split(",")):
-            for seed in map(int, args.seeds.split(",")):
-                folder = make(RECIPES[family], seed, scratch)
-                for kind in args.kinds.split(";"):
-                    rows.append(_measured(family, seed, kind, folder, scratch))
-                    (args.out / ROWS).write_text(json.dumps(rows), encoding="utf-8")
-                if args.scratch is None:
-                    shutil.rmtree(folder)
+    for family, seed in product(filter(None, args.families.split(",")), map(int, args.seeds.split(","))):
+        with made(RECIPES[family], seed, args.scratch) as folder:
+            for kind in args.kinds.split(";"):
+                rows.append(_measured(family, seed, kind, folder))
+                (args.out / ROWS).write_text(json.dumps(rows), encoding="utf-8")
     (args.out / ROWS).write_text(json.dumps(rows), encoding="utf-8")
     report(rows, args.out / "agreement.md")
 
@@ -68,23 +61,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(family: str, seed: int, kind: str, folder: Path, scratch: Path) -> dict[str, Any]:
+def _measured(family: str, seed: int, kind: str, folder: Path) -> dict[str, Any]:
     """Sort one recording, and again; return agreement and true accuracy of all units."""
-    from spikelab.spike_sorting import sort_recording
-    from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS, SortingPipelineConfig
     from spikelab.spike_sorting.run.results import Results
 
     sorter, again = AGAIN[kind]
-    config = RT_SORT_NEUROPIXELS if RECIPES[family].probe == "neuropixels" else RT_SORT_MEA
-    if sorter != "rt_sort":
-        config = SortingPipelineConfig().override(sorter_name=sorter)
-    work = Path(tempfile.mkdtemp(dir=scratch))
-    try:
-        sort_recording(
-            [folder / "recording"], config=config.override(n_jobs=1, create_figures=False, sort_again=again),
-            results_folders=[work / "results"], intermediate_folders=[work / "intermediate"],
-        )  # fmt: skip
-        results = Results.open(work / "results")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        results = Results.open(sort_with_pipeline(sorter, RECIPES[family], folder, Path(work), sort_again=again))
         fs = results.recording.sampling_frequency
         known = SpikeTrains.from_spikeinterface(load_truth(folder))
         times = [[train / fs * 1000.0 for train in trains] for trains in (known.samples, results.waveforms.spikes)]
@@ -94,8 +77,6 @@ def _measured(family: str, seed: int, kind: str, folder: Path, scratch: Path) ->
             "agreement": [agreement[unit] for unit in results.waveforms.unit_ids.tolist()],
             "accuracy": overlap_of(*times, WINDOW_MS).agreement.max(axis=0).tolist(),
         }  # fmt: skip
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def report(rows: list[dict[str, Any]], path: Path) -> None:

@@ -21,6 +21,8 @@ import argparse
 import hashlib
 import json
 import shutil
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ from benchmarks.rt_sort_recipes import RECIPES, Recipe
 from benchmarks.rt_sort_scenes import CANVAS, Scene, assembled, generated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from spikeinterface import BaseRecording, BaseSorting
 
@@ -74,6 +78,16 @@ def make(recipe: Recipe, seed: int, folder: Path, templates: Path | None = None)
     facts = {"key": key, "digest": digest, "units": units, "periods": scene.periods}
     (target / FACTS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return target
+
+
+@contextmanager
+def made(recipe: Recipe, seed: int, scratch: Path | None) -> Iterator[Path]:
+    """Make a recording for as long as it is used: below `scratch`, where it stays, or where it is removed again."""
+    if scratch:
+        yield make(recipe, seed, scratch)
+        return
+    with tempfile.TemporaryDirectory() as temporary:  # all of them would be a hundred gigabytes
+        yield make(recipe, seed, Path(temporary))
 
 
 def load_recording(folder: Path) -> BaseRecording:

@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.reporting import machine, markdown, write
+from benchmarks.reporting import RESULTS, machine, markdown, write
 from benchmarks.rt_sort_recipes import RECIPES
-from benchmarks.rt_sort_recordings import load_truth, make
+from benchmarks.rt_sort_recordings import load_truth, made
 from spikelab.spike_sorting.data import SpikeTrains
 from spikelab.spike_sorting.data.matching import overlap_of
 from spikelab.spike_sorting.validation import predict
 from spikelab.system.resources import cpu_seconds
 
-RESULTS = Path(__file__).parent / "results"
+if TYPE_CHECKING:
+    from benchmarks.rt_sort_recipes import Recipe
+
 FAMILIES = "grid,column,hard,quiet,drift15,dense,shared70,faint"
 ROWS = "validation.json"
 WINDOW_MS = 0.4
@@ -42,17 +44,12 @@ def main() -> None:
     args = _arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [row for path in args.join for row in json.loads(path.read_text(encoding="utf-8"))]
-    with tempfile.TemporaryDirectory() as temporary:
-        scratch = args.scratch or Path(temporary)
-        for family in filter(None, args.families.split(",")):
-            for seed in map(int, args.seeds.split(",")):
-                folder = make(RECIPES[family], seed, scratch)
-                for sorter in args.sorters.split(","):
-                    if not any((row["family"], row["seed"], row["sorter"]) == (family, seed, sorter) for row in rows):
-                        rows.append(_measured(family, seed, sorter, folder, scratch, args.rounds))
-                    (args.out / ROWS).write_text(json.dumps(rows), encoding="utf-8")
-                if args.scratch is None:
-                    shutil.rmtree(folder)
+    for family, seed in product(filter(None, args.families.split(",")), map(int, args.seeds.split(","))):
+        with made(RECIPES[family], seed, args.scratch) as folder:
+            for sorter in args.sorters.split(","):
+                if not any((row["family"], row["seed"], row["sorter"]) == (family, seed, sorter) for row in rows):
+                    rows.append(_measured(family, seed, sorter, folder, args.rounds))
+                (args.out / ROWS).write_text(json.dumps(rows), encoding="utf-8")
     if args.fit:
         _fit(rows)
     else:
@@ -73,27 +70,33 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(family: str, seed: int, sorter: str, folder: Path, scratch: Path, rounds: int) -> dict[str, Any]:
+def sort_with_pipeline(sorter: str, recipe: Recipe, folder: Path, work: Path, **settings: Any) -> Path:
+    """Sort a recording with RT-Sort's preset for its probe, or another sorter as it is; return the results' folder."""
+    from spikelab.spike_sorting import sort_recording
+    from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS, SortingPipelineConfig
+
+    config = RT_SORT_NEUROPIXELS if recipe.probe == "neuropixels" else RT_SORT_MEA
+    if sorter != "rt_sort":
+        config = SortingPipelineConfig().override(sorter_name=f"spikeinterface:{sorter}")
+    sort_recording(
+        [folder / "recording"], config=config.override(n_jobs=1, create_figures=False, **settings),
+        results_folders=[work / "results"], intermediate_folders=[work / "intermediate"],
+    )  # fmt: skip
+    return work / "results"
+
+
+def _measured(family: str, seed: int, sorter: str, folder: Path, rounds: int) -> dict[str, Any]:
     """Sort and validate one recording; return a row with all of its units."""
     from unittest import mock
 
-    from spikelab.spike_sorting import sort_recording, validate_sort, validation
-    from spikelab.spike_sorting.config import RT_SORT_MEA, RT_SORT_NEUROPIXELS, SortingPipelineConfig
+    from spikelab.spike_sorting import validate_sort, validation
     from spikelab.spike_sorting.run.results import Results
 
-    neuropixels = RECIPES[family].probe == "neuropixels"
-    config = RT_SORT_NEUROPIXELS if neuropixels else RT_SORT_MEA
-    if sorter != "rt_sort":
-        config = SortingPipelineConfig().override(sorter_name=f"spikeinterface:{sorter}")
-    work = Path(tempfile.mkdtemp(dir=scratch))
-    try:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         start = cpu_seconds()
-        sort_recording(
-            [folder / "recording"], config=config.override(n_jobs=1, delete_inter=False, create_figures=False),
-            results_folders=[work / "results"], intermediate_folders=[work / "intermediate"],
-        )  # fmt: skip
+        folder_of_results = sort_with_pipeline(sorter, RECIPES[family], folder, Path(work), delete_inter=False)
         sorted_s = cpu_seconds() - start
-        before = Results.open(work / "results")
+        before = Results.open(folder_of_results)
         again: list[Any] = []  # the waveforms of all that was found in the recordings with injected neurons
 
         def kept(*values: Any) -> Any:
@@ -103,15 +106,13 @@ def _measured(family: str, seed: int, sorter: str, folder: Path, scratch: Path, 
         round_of = validation.round_of
         start = cpu_seconds()
         with mock.patch.object(validation, "round_of", kept):
-            validate_sort(work / "results", rounds=rounds)
+            validate_sort(folder_of_results, rounds=rounds)
         validated_s = cpu_seconds() - start
         return {
             "family": family, "seed": seed, "sorter": sorter, "machine": machine(),
             "sort_cpu_s": sorted_s, "validation_cpu_s": validated_s,
-            **_compared(Results.open(work / "results"), before.trains, load_truth(folder), again),
+            **_compared(Results.open(folder_of_results), before.trains, load_truth(folder), again),
         }  # fmt: skip
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _compared(results: Any, before: SpikeTrains, truth: Any, again: list[Any]) -> dict[str, Any]:

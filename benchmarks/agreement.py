@@ -81,10 +81,10 @@ def _measured(family: str, seed: int, kind: str, folder: Path) -> dict[str, Any]
 
 def report(rows: list[dict[str, Any]], path: Path) -> None:
     """Write how many units have which agreement, and how accurate these are."""
-    lines = []
+    kinds, lines = [kind for kind in AGAIN if any(row["kind"] == kind for row in rows)], []
     for low, high in pairwise(BORDERS):
         cells = [f"{low:g} to {high:g}" if low else f"below {high:g}"]
-        for kind in AGAIN:
+        for kind in kinds:
             accuracy = np.array(_accuracies(rows, kind, low, high))
             cells.append(
                 f"{len(accuracy)}, {accuracy.mean():.2f}, {np.mean(accuracy >= 0.9):.0%}" if len(accuracy) else ""
@@ -95,7 +95,7 @@ def report(rows: list[dict[str, Any]], path: Path) -> None:
         "# Agreement with further sorts, and true accuracy",
         f"{len(rows)} sorts of {', '.join(recordings)}; {'; '.join(sorted({row['machine'] for row in rows}))}.",
         "Units, their mean accuracy, and how many of them have an accuracy of 0.9 or more, by agreement.",
-        markdown(("agreement", *AGAIN), lines),
+        markdown(("agreement", *kinds), lines),
     ]
     write(path, text)
 

@@ -58,8 +58,8 @@ def clusters_of(frames: IntArray, before: int, after: int, n_channels: int) -> I
 def partly_bridged(pulses: Pulses, n_frames: int, margin: int) -> IntArray:
     """List the periods after stimulation pulses in which some channel is bridged; none where that is most of the time.
 
-    Spikes look otherwise then: of a neuron that answers to pulses half of them would be a unit of their own. Periods are
-    `margin` frames longer, for a spike begins before its peak.
+    Spikes look otherwise then: of a neuron that answers to pulses half of them would be a unit of their own. Periods
+    are `margin` frames longer, for a spike begins before its peak.
     """
     some = np.flatnonzero(pulses.bridged > 0)
     periods = union(np.column_stack([pulses.frames[some], pulses.frames[some] + pulses.bridged[some] + margin]))

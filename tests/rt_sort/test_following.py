@@ -114,13 +114,21 @@ def test_a_rare_neuron_that_moves_fast_heads_for_its_next_piece() -> None:
     assert follow(units, 0, 1).score > 0
     wanted = 5.5
     for i in (0, 1):
-        plain, heading = (take(units, i, DURATION // 2)[0] for take in (around, heading_for))
+        plain, heading = around(units, i, DURATION // 2, 20)[0], heading_for(units, i, DURATION // 2)[0]
         off = [
             abs(np.average(np.arange(N_CHANNELS), weights=np.ptp(mean, axis=0) ** 2) - wanted)
             for mean in (plain, heading)
         ]
         assert off[1] < 0.3 < off[0]
         assert 2 < heading_for(units, i, DURATION // 2)[1] < 8
+
+
+def test_the_spikes_next_to_a_pause_are_alike_where_a_line_ends_far_from_them() -> None:
+    """Of thirty spikes that cross two electrodes, the nearest twenty cross most of them."""
+    units = units_of((0, 0.45, 3, 5.3), (0.55, 1, 5.5, 7.8), n=30)
+    frame, _ = takes_over(units.frames[0], units.frames[1])
+    assert min(heading_for(units, i, frame)[1] for i in (0, 1)) < 1.2
+    assert follow(units, 0, 1).score > 0
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.2])
@@ -134,7 +142,7 @@ def test_a_heading_of_noise_joins_no_two_neurons(gap: float) -> None:
 def test_where_examples_have_one_time_the_heading_is_their_mean() -> None:
     units = units_of((0, 0.5, 3, 5.5), n=10)
     units.example_frames[0][:] = 5
-    (heading, count), (plain, n) = heading_for(units, 0, 5), around(units, 0, 5)
+    (heading, count), (plain, n) = heading_for(units, 0, 5), around(units, 0, 5, 20)
     assert np.allclose(heading, plain, atol=1e-4)
     assert (round(count, 6), n) == (10, 10)
 
@@ -158,7 +166,7 @@ def test_examples_around_a_time_are_averaged_on_their_channels() -> None:
     units = units_of((0, 1, 2, 9))
     units.channels[0] = np.append(np.arange(N_CHANNELS - 1), -1)
     for share in (0.1, 0.9):
-        mean, n = around(units, 0, int(share * DURATION))
+        mean, n = around(units, 0, int(share * DURATION), 20)
         assert n == 20
         assert abs(int(np.argmax(np.abs(mean).max(axis=0))) - (2 + 7 * share)) < 1
         assert not mean[:, -1].any()

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 MOST_MISPLACED = 0.1
 # The same where the ends are as good as equal: the template of a faint piece finds spikes on the other side, too.
 MOST_OF_EQUAL = 0.25
-# Examples of either around that time: more reach too far in time, fewer than the least are not enough to compare.
-N_AROUND, LEAST_AROUND = 20, 8
-N_TREND = 14  # the same where a line is fitted, of a neuron that fires rarely and moves fast
-# A line that ends far from its spikes, or of few and noisy ones, says nothing: as many spikes as its end is worth, at
-# least, and as much of its energy as may be noise.
+# Examples of either around that time: more reach too far in time. Few do where they are large: of a neuron that fires
+# rarely and moves fast, twenty are spread over seconds.
+N_AROUND, FEWER_AROUND = 20, (5, 10)
+LEAST_AROUND = 8  # that a unit has, at least
+N_TREND = 14  # examples that a line is fitted to
+# A line that ends far from its spikes, or of few and noisy ones, says nothing, and nor do few small ones: as many
+# spikes as the end of a line is worth, at least, and as much of the energy as may be noise.
 LEAST_WORTH, MOST_NOISE = 1.2, 0.03
 ENDS_ALIKE = 0.9  # cosine: less alike, at one time, are two neurons
 
@@ -46,7 +48,7 @@ def takes_over(first: IntArray, second: IntArray) -> tuple[int, int]:
     return int(frames[order[best]]), int(misplaced[best])
 
 
-def around(units: Units, i: int, frame: int, most: int = N_AROUND) -> tuple[FloatArray, int]:
+def around(units: Units, i: int, frame: int, most: int) -> tuple[FloatArray, int]:
     """Average the examples of a unit nearest to a frame, shape (frames, channels); return how many there are, too."""
     some = _nearest(units, i, frame, most)
     return _weighted(units, i, some, np.full(len(some), 1 / max(len(some), 1))), len(some)
@@ -94,12 +96,12 @@ def follow(units: Units, i: int, j: int) -> Evidence:
 
 def _ends(units: Units, i: int, j: int, frame: int) -> Pair:
     """Compare two units at a frame: as their spikes next to it are, or as they head for it where that is more alike."""
-    as_they_are = _compared(units, [around(units, k, frame) for k in (i, j)])
+    many = _compared(units, [around(units, k, frame, N_AROUND) for k in (i, j)])
+    others = [_compared(units, [around(units, k, frame, few) for k in (i, j)]) for few in FEWER_AROUND]
     headings = [heading_for(units, k, frame) for k in (i, j)]
-    if min(worth for _, worth in headings) < LEAST_WORTH:
-        return as_they_are
-    as_they_go = _compared(units, headings)
-    return as_they_go if as_they_go.noise <= MOST_NOISE and as_they_go.cosine > as_they_are.cosine else as_they_are
+    if min(worth for _, worth in headings) >= LEAST_WORTH:
+        others.append(_compared(units, headings))
+    return max([many, *(pair for pair in others if pair.noise <= MOST_NOISE)], key=lambda pair: pair.cosine)
 
 
 def _compared(units: Units, ends: Sequence[tuple[FloatArray, float]]) -> Pair:

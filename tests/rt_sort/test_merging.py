@@ -230,7 +230,7 @@ class TestJoinMeans:
 
 def evidence(
     plain: float = 0, angular: float = 9, detrended: float = 9, both: float = 9, cosine: float = 0.99,
-    seen: int = 0, beside: int = 0, others: tuple[Comparison, ...] = (), drifts: bool = False,
+    seen: int = 0, beside: int = 0, others: tuple[Comparison, ...] = (), drifts: float = 0,
 ) -> float:  # fmt: skip
     results = [Comparison(plain, angular, detrended, both, 0.0), *others]
     parameters = replace(PARAMETERS, merge_unimodality=2.0)
@@ -256,8 +256,8 @@ class TestSameNeuron:
 
     @pytest.mark.parametrize("explanation", ["angular", "detrended", "both"])
     def test_a_burst_or_drift_explains_two_modes(self, explanation: str) -> None:
-        assert evidence(4.0, cosine=0.94, drifts=True) < 0
-        assert evidence(4.0, cosine=0.94, drifts=True, **{explanation: 1.0}) == pytest.approx(2 - 1 + 0.4)
+        assert evidence(4.0, cosine=0.94, drifts=1) < 0
+        assert evidence(4.0, cosine=0.94, drifts=1, **{explanation: 1.0}) == pytest.approx(2 - 1 + 0.4)
 
     def test_drift_that_is_not_seen_explains_nothing(self) -> None:
         """Any two units that fire at different times have one mode at any time."""
@@ -267,7 +267,7 @@ class TestSameNeuron:
     def test_so_does_jitter(self) -> None:
         assert evidence(4.0, cosine=0.94, others=(Comparison(1.0, 9, 9, 9, 0.0),)) == pytest.approx(1.4)
         assert evidence(4.0, cosine=0.94, others=(Comparison(9, 0.5, 9, 9, 0.0),)) == pytest.approx(1.9)
-        seen = evidence(4.0, cosine=0.94, drifts=True, others=(Comparison(9, 9, 9, 0.5, 0.0),))
+        seen = evidence(4.0, cosine=0.94, drifts=1, others=(Comparison(9, 9, 9, 0.5, 0.0),))
         assert seen == pytest.approx(1.9)
 
     def test_only_of_units_that_look_alike(self) -> None:
@@ -287,17 +287,25 @@ class TestSameNeuron:
         assert evidence(9.0, cosine=0.97, seen=12, beside=40) < 0
 
     def test_drift_that_is_seen_makes_one_of_pieces_that_are_less_alike(self) -> None:
-        assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=True) == pytest.approx(2 - 0.6 - 1 - 0.1)
+        assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=1) == pytest.approx(2 - 0.6 - 1 - 0.1)
         assert evidence(9.0, detrended=1.0, cosine=0.75) < 0
-        assert evidence(9.0, detrended=1.4, cosine=0.75, drifts=True) < 0  # two modes at any time
-        assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=True, seen=12, beside=40) < 0
-        assert evidence(9.0, 1.0, cosine=0.75, drifts=True) < 0  # which is nothing that drift explains
+        assert evidence(9.0, detrended=1.4, cosine=0.75, drifts=1) < 0  # two modes at any time
+        assert evidence(9.0, detrended=1.0, cosine=0.75, drifts=1, seen=12, beside=40) < 0
+        assert evidence(9.0, 1.0, cosine=0.75, drifts=1) < 0  # which is nothing that drift explains
+
+    def test_of_less_alike_ones_those_that_drift_explains_best_are_surest(self) -> None:
+        """A neighbour may be where a neuron was: half of the difference is between spikes that are close in time."""
+        by_share = [evidence(9.0, detrended=1.0, cosine=0.75, drifts=share) for share in (1, 0.8, 0.5)]
+        assert by_share == pytest.approx([0.3, 0.24, 0.15])
+        assert evidence(9.0, detrended=1.0, cosine=0.94, drifts=0.5) == evidence(
+            9.0, detrended=1.0, cosine=0.94, drifts=1
+        )
 
     def test_of_less_alike_ones_drift_without_jitter_leaves_nearly_one_mode(self) -> None:
         """Two small neighbours have one mode where all of what jitter and drift can make is taken out."""
         both = (Comparison(1.0, 9, 1.0, 9, 0.0),)
-        assert evidence(9.0, detrended=1.7, cosine=0.83, drifts=True, others=both) == pytest.approx(2 - 0.6 - 1 - 0.02)
-        assert evidence(9.0, detrended=1.9, cosine=0.83, drifts=True, others=both) < 0
+        assert evidence(9.0, detrended=1.7, cosine=0.83, drifts=1, others=both) == pytest.approx(2 - 0.6 - 1 - 0.02)
+        assert evidence(9.0, detrended=1.9, cosine=0.83, drifts=1, others=both) < 0
 
 
 def tolerated(

@@ -149,10 +149,11 @@ class Units:
         jitter = self._jitter(((i, 0), (j, pair.lag)), common)
         groups = without(first, jitter), without(second, jitter)
         results = [compare(first, second, *times)]
-        drifts = step_between(*groups, *times) <= MOST_STEP
+        step = step_between(*groups, *times)
+        drifts = 1 - step if step <= MOST_STEP else 0.0
         if (drifts and pair.cosine < ALIKE) or is_explained((first, second), groups):
             results.append(compare(*groups, *times))
-        drifts = drifts or (pair.cosine >= ALIKE and jumps(self.frames[i], self.frames[j]))
+        drifts = drifts or float(pair.cosine >= ALIKE and jumps(self.frames[i], self.frames[j]))
         trains = self._refractoriness(i, j, pair.lag)
         return same_neuron(results, pair, trains, drifts, self.parameters)
 
@@ -363,7 +364,7 @@ def is_explained(groups: tuple[FloatArray, FloatArray], left: tuple[FloatArray, 
 
 
 def same_neuron(
-    results: list[Comparison], pair: Pair, trains: Refractoriness, drifts: bool, parameters: SequenceParameters
+    results: list[Comparison], pair: Pair, trains: Refractoriness, drifts: float, parameters: SequenceParameters
 ) -> float:
     """Weigh the evidence that two units are one neuron; above 0: they are.
 
@@ -371,22 +372,23 @@ def same_neuron(
     (spikes of the same shape and other sizes: one mode in the angle), drift (one mode at any time) or jitter (one mode
     apart from where in a frame the spikes fall: the second of `results`, where that is most of the difference). For
     any of these the two must be similar, and not fire within the refractory time of each other as two neurons do now
-    and then. Drift counts where it is seen (`drifts`: spikes of both that are close in time are alike), since any two
-    units of different times have one mode at any time, or where one ends as the other begins (a jump). Where it is
-    seen it makes one of units that are less similar, too.
+    and then. Drift counts where it is seen (`drifts`: the share of their difference that spikes of both that are close
+    in time do not have, or 0), since any two units of different times have one mode at any time, or where one ends as
+    the other begins (a jump). Where it is seen it makes one of units that are less similar, too, first of those of
+    which it explains most: a neighbour may be where a neuron was, but what that has become is nearer.
     """
     threshold = parameters.merge_unimodality
     score = threshold - results[0].plain + SIMILARITY_WEIGHT * (min(pair.cosine, 0.95) - ALIKE)
     if trains.two:
         return float(score)
     if pair.cosine >= ALIKE:
-        fewest = min(result.least(drifts) for result in results)
+        fewest = min(result.least(drifts > 0) for result in results)
         score = max(score, threshold - fewest + SIMILARITY_WEIGHT * (pair.cosine - 0.9))
         if pair.cosine >= NEARLY_EQUAL and trains.one:
             score = max(score, pair.cosine - NEARLY_EQUAL + 0.01)
     elif drifts and results[0].detrended <= MOST_DETRENDED:
         detrended = min(result.detrended for result in results)
-        score = max(score, threshold - DRIFT_MARGIN - detrended + pair.cosine - ALIKE)
+        score = max(score, drifts * (threshold - DRIFT_MARGIN - detrended + pair.cosine - ALIKE))
     return float(score)
 
 
